@@ -1,0 +1,47 @@
+# `make` prepares everything and lists what there is to do.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench migrate lock format
+
+help: install ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## create .venv from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gridgate needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## the whole system on this machine, with a simulated fleet of 50 VENs
+	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6
+
+test: install ## every test, against a real PostgreSQL and a real broker
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not bench"
+
+check: install ## format, lint, types, imports, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test
+
+format: install ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## ratios against the machine's limits
+	$(BIN)/python -m pytest -m bench -s tests/bench
+
+migrate: install ## bring the database of DATABASE_URL to head
+	$(BIN)/alembic upgrade head
+
+lock: install ## resolve the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	    --extra dev --no-header --no-annotate \
+	    pyproject.toml -o requirements.lock

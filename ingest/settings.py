@@ -1,0 +1,75 @@
+"""Settings of ingest."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.settings import BrokerUrl, ProgramSettings
+
+
+class IngestSettings(ProgramSettings):
+    mqtt_url: BrokerUrl = Field(
+        validation_alias="MQTT_URL", description="the broker: `mqtt://user:password@host:1883`"
+    )
+    mqtt_protocol: Literal["5", "3.1.1"] = Field(
+        "5",
+        validation_alias="MQTT_PROTOCOL",
+        description="`5`, or `3.1.1`, where the broker alone decides how many messages may be in flight",
+    )
+    mqtt_client_id: str = Field(
+        "gridgate-ingest",
+        min_length=1,
+        max_length=65_535,
+        validation_alias="MQTT_CLIENT_ID",
+        description="stable name of this worker's session at the broker; each worker needs its own",
+    )
+    mqtt_topics: str = Field(
+        "oadr/meter/+,volttron/metering,ven/loads/+,ven/status/+",
+        min_length=1,
+        validation_alias="MQTT_TOPICS",
+        description="topic filters to subscribe, separated by commas",
+    )
+    mqtt_share_group: str = Field(
+        "",
+        pattern=r"^[^/+#]*$",
+        validation_alias="MQTT_SHARE_GROUP",
+        description="group of a shared subscription, for several workers; empty for a plain one",
+    )
+    mqtt_session_expiry_s: int = Field(
+        86_400,
+        ge=0,
+        le=4_294_967_295,
+        validation_alias="MQTT_SESSION_EXPIRY_S",
+        description="how long the broker keeps messages for a worker that is away (MQTT 5)",
+    )
+    mqtt_receive_maximum: int = Field(
+        4_000,
+        ge=1,
+        le=65_535,
+        validation_alias="MQTT_RECEIVE_MAXIMUM",
+        description="messages in flight, and so in memory, before the broker waits (MQTT 5)",
+    )
+    batch_messages: int = Field(
+        4_000,
+        ge=1,
+        validation_alias="INGEST_BATCH_MESSAGES",
+        description="most messages in one transaction",
+    )
+    max_ahead_s: float = Field(
+        300,
+        ge=0,
+        validation_alias="INGEST_MAX_AHEAD_S",
+        description="a timestamp further ahead of our clock than this is refused",
+    )
+    ready_file: Path | None = Field(
+        None,
+        validation_alias="INGEST_READY_FILE",
+        description="file that exists while the broker holds our subscriptions, for whoever waits for it",
+    )
+
+    @property
+    def subscriptions(self) -> list[str]:
+        filters = [topic.strip() for topic in self.mqtt_topics.split(",") if topic.strip()]
+        prefix = f"$share/{self.mqtt_share_group}/" if self.mqtt_share_group else ""
+        return [prefix + topic for topic in filters]

@@ -1,0 +1,68 @@
+"""Settings of the programs: read once from the environment by a `__main__`, checked, and frozen.
+
+Every setting's description is the row of the README's table; a test holds the two together.
+"""
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """Settings that cannot work. The message has a line for each, which names the variable and the fix."""
+
+
+def _postgresql_url(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest:
+        raise ValueError("expected postgresql://user:password@host:5432/database")
+    return f"postgresql://{rest}"
+
+
+def _broker_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("expected mqtt://user:password@host:1883")
+    return url
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url)]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+
+
+class ProgramSettings(BaseSettings):
+    """What each of the three programs needs to know."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: a variable is missing or wrong.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc']))}: {_advice(e['msg'])}" for e in error.errors())
+            raise SettingsError("\n".join(problems)) from None
+
+
+def _advice(message: str) -> str:
+    if message == "Field required":
+        return "is not set, and has no default"
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,95 @@
+"""History buckets: mergeable sums and counts, aligned to the Unix epoch.
+
+A bucket covers `[bucket, bucket + resolution_s)`. Sums add, so that a bucket that a late sample reaches
+is simply increased, and five minutes merge into an hour exactly. Means do not add: the energy of the
+network in a five-minute slot is the sum of its VENs' means, and has a table of its own.
+"""
+
+import pandera.polars as pa
+import polars as pl
+from sqlalchemy import BigInteger, Column, Index, Integer, Table
+
+from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+
+SLOT_S = 300
+"""The slot of `aggregate=energy` and `aggregate=mean`, and the resolution of VEN and load history."""
+
+NETWORK_RESOLUTIONS_S = (1, 300, 3600)
+ENTITY_RESOLUTIONS_S = (SLOT_S,)
+
+
+def _resolution_s() -> Column[int]:
+    return Column("resolution_s", Integer, primary_key=True, autoincrement=False)
+
+
+def _bucket() -> Column[object]:
+    column = instant("bucket")
+    column.primary_key = True
+    return column
+
+
+def _state() -> list[Column[float] | Column[int]]:
+    return [
+        power_kw("used_power_kw_sum", nullable=False),
+        power_kw("shed_power_kw_sum", nullable=False),
+        Column("samples", BigInteger, nullable=False),
+        Column("used_samples", BigInteger, nullable=False),
+        Column("shed_samples", BigInteger, nullable=False),
+    ]
+
+
+network_history = Table("network_history", metadata, _resolution_s(), _bucket(), *_state())
+
+ven_history = Table(
+    "ven_history",
+    metadata,
+    text_key("ven_id"),
+    _resolution_s(),
+    _bucket(),
+    *_state(),
+    Index("ix_ven_history_bucket", "bucket"),
+)
+
+load_history = Table(
+    "load_history",
+    metadata,
+    text_key("ven_id"),
+    text_key("load_id"),
+    _resolution_s(),
+    _bucket(),
+    *_state(),
+)
+
+network_energy = Table(
+    "network_energy",
+    metadata,
+    _bucket(),
+    power_kw("used_energy_kwh", nullable=False),
+    power_kw("shed_energy_kwh", nullable=False),
+)
+
+
+class NetworkHistoryFrame(Frame):
+    resolution_s: pl.Int32 = pa.Field(gt=0)
+    bucket: Utc
+    used_power_kw_sum: float
+    shed_power_kw_sum: float
+    samples: int = pa.Field(gt=0)
+    used_samples: int = pa.Field(ge=0)
+    shed_samples: int = pa.Field(ge=0)
+
+
+class VenHistoryFrame(NetworkHistoryFrame):
+    ven_id: str
+
+
+class LoadHistoryFrame(VenHistoryFrame):
+    load_id: str
+
+
+class NetworkEnergyFrame(Frame):
+    """Energy of the whole network in one slot, kWh: over VENs, the slot's mean power times 1/12 h."""
+
+    bucket: Utc
+    used_energy_kwh: float
+    shed_energy_kwh: float

@@ -1,0 +1,102 @@
+"""The ledger of ingest batches, the dead letters, and what each job did."""
+
+import pandera.polars as pa
+import polars as pl
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    false,
+    text,
+)
+
+from schemas.tables.metadata import Frame, Utc, instant, metadata
+
+ingest_batches = Table(
+    "ingest_batches",
+    metadata,
+    Column("batch_id", BigInteger, Identity(), primary_key=True),
+    Column("worker", Text, nullable=False),
+    instant("received_at"),
+    Column("messages", Integer, nullable=False),
+    Column("telemetry_rows", Integer, nullable=False),
+    Column("sample_rows", Integer, nullable=False),
+    Column("description_rows", Integer, nullable=False),
+    Column("status_rows", Integer, nullable=False),
+    instant("first_ts", nullable=True),
+    instant("last_ts", nullable=True),
+    Column("snapshot_done", Boolean, nullable=False, server_default=false()),
+    Column("history_done", Boolean, nullable=False, server_default=false()),
+    Index("ix_ingest_batches_snapshot_pending", "batch_id", postgresql_where=text("NOT snapshot_done")),
+    Index("ix_ingest_batches_history_pending", "batch_id", postgresql_where=text("NOT history_done")),
+)
+
+rejected_messages = Table(
+    "rejected_messages",
+    metadata,
+    Column("rejected_id", BigInteger, Identity(), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("ven_id", Text),
+    instant("ts", nullable=True),
+    instant("received_at"),
+    Index("ix_rejected_messages_received_at", "received_at"),
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("run_id", BigInteger, Identity(), primary_key=True),
+    Column("job", Text, nullable=False),
+    instant("started_at"),
+    Column("duration_s", Double, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("error", Text),
+    Index("ix_job_runs_started_at", "started_at"),
+)
+
+
+class IngestBatchFrame(Frame):
+    batch_id: int
+    worker: str
+    received_at: Utc
+    messages: pl.Int32
+    telemetry_rows: pl.Int32
+    sample_rows: pl.Int32
+    description_rows: pl.Int32
+    status_rows: pl.Int32
+    first_ts: Utc = pa.Field(nullable=True)
+    last_ts: Utc = pa.Field(nullable=True)
+    snapshot_done: bool
+    history_done: bool
+
+
+class RejectedMessageFrame(Frame):
+    """`payload` is the bytes as they came; where the rest of the message was stored, only the entry refused."""
+
+    rejected_id: int
+    topic: str
+    payload: pl.Binary
+    reason: str
+    detail: str
+    ven_id: str = pa.Field(nullable=True)
+    ts: Utc = pa.Field(nullable=True)
+    received_at: Utc
+
+
+class JobRunFrame(Frame):
+    run_id: int
+    job: str
+    started_at: Utc
+    duration_s: float
+    rows: int
+    error: str = pa.Field(nullable=True)

@@ -1,0 +1,38 @@
+"""What all tables and frames share: one MetaData, one naming convention, one notion of time."""
+
+from typing import Annotated
+
+import pandera.polars as pa
+import polars as pl
+from sqlalchemy import Column, DateTime, Double, MetaData, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Utc = Annotated[pl.Datetime, "us", "UTC"]
+"""A frame's instants: microseconds, UTC, as PostgreSQL's `timestamptz` holds them."""
+
+
+class Frame(pa.DataFrameModel):
+    """A frame with exactly the columns of its table: no more, no fewer, no coercion."""
+
+    class Config:
+        strict = True
+
+
+def instant(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def power_kw(name: str, *, nullable: bool = True) -> Column[float]:
+    return Column(name, Double, nullable=nullable)
+
+
+def text_key(name: str) -> Column[str]:
+    return Column(name, Text(collation="C"), primary_key=True)

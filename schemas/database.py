@@ -1,5 +1,7 @@
 """How a program talks to the database: UTC, a name, and time-outs that turn a hang into an error."""
 
+from typing import Any
+
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine
 
@@ -7,8 +9,7 @@ SCHEMA_REVISION = "0001"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 
-def connect_options(program: str) -> dict[str, str | int]:
-    """Keyword arguments for `psycopg.connect`."""
+def _options(program: str) -> dict[str, Any]:
     return {
         "application_name": f"gridgate-{program}",
         "options": "-c timezone=UTC",
@@ -19,11 +20,16 @@ def connect_options(program: str) -> dict[str, str | int]:
     }
 
 
+def connect(database_url: str, program: str) -> psycopg.Connection:
+    """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`."""
+    return psycopg.connect(database_url, autocommit=True, **_options(program))
+
+
 def engine_for(database_url: str, program: str, *, pool_size: int = 5) -> Engine:
     """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it."""
     return create_engine(
         database_url.replace("postgresql://", "postgresql+psycopg://", 1),
-        connect_args=connect_options(program),
+        connect_args=_options(program),
         pool_size=pool_size,
         pool_pre_ping=True,
     )

@@ -81,7 +81,7 @@ class IngestBatchFrame(Frame):
 
 
 class RejectedMessageFrame(Frame):
-    """`payload` is the bytes as they came; where the rest of the message was stored, only the entry refused."""
+    """`payload`: the bytes as they came; where the rest of a message was stored, only the entry refused."""
 
     rejected_id: int
     topic: str

@@ -1,0 +1,56 @@
+"""`python -m ingest`: MQTT to raw tables."""
+
+import signal
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from ingest.settings import IngestSettings
+from ingest.store import Store
+from ingest.subscriber import Subscriber
+from ingest.worker import Worker
+from schemas.database import connect
+from schemas.logs import log_options
+from schemas.settings import SettingsError
+
+
+def main() -> None:
+    settings = IngestSettings.from_environment()
+    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    stopping = threading.Event()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: stopping.set())
+
+    def open_store() -> Store:
+        return Store(connect(settings.database_url, "ingest"), settings.mqtt_client_id)
+
+    subscriber = Subscriber(settings, lambda: datetime.now(UTC), lambda on: _mark(settings.ready_file, on))
+    worker = Worker(
+        subscriber,
+        open_store,
+        stopping,
+        batch_messages=settings.batch_messages,
+        max_ahead=timedelta(seconds=settings.max_ahead_s),
+    )
+    subscriber.start()
+    worker.run()
+    subscriber.stop()
+
+
+def _mark(ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001
+    if ready_file is None:
+        return
+    if subscribed:
+        ready_file.touch()
+    else:
+        ready_file.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SettingsError as error:
+        sys.exit(str(error))

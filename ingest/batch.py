@@ -1,0 +1,98 @@
+"""Whatever has arrived since the last commit, decoded, each natural key once."""
+
+import json
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from itertools import chain
+from typing import Any, TypeVar
+
+from ingest.decoding import decode
+from ingest.messages import Description, Entry, Received, Refused, Rejection, Report, Source, Status
+
+C = TypeVar("C", Report, Status)
+Key = tuple[str, datetime]
+
+
+class Batch:
+    """Decoded messages by natural key. The first with a key stands; another with other content is refused."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.reports: dict[Key, Report] = {}
+        self.statuses: dict[Key, Status] = {}
+        self.described: dict[tuple[str, datetime, str], tuple[Source, Entry]] = {}
+        self.rejections: list[Rejection] = []
+
+    @classmethod
+    def of(cls, messages: Iterable[Received], max_ahead: timedelta) -> "Batch":
+        batch = cls()
+        for message in messages:
+            batch._add(message, max_ahead)
+        return batch
+
+    @classmethod
+    def refusing(cls, message: Received, reason: str, detail: str) -> "Batch":
+        """A batch that does nothing but put one message among the rejected."""
+        batch = cls()
+        batch.received.append(message)
+        batch.refuse(message, Refused(reason, detail))
+        return batch
+
+    def refuse(self, message: Received, refusal: Refused) -> None:
+        self.rejections.append(
+            Rejection(message.topic, message.payload, refusal.reason, refusal.detail, message.received_at)
+        )
+
+    def refuse_conflict(self, source: Source, subject: str = "") -> None:
+        """A message whose key another one holds with other content: the first stands."""
+        detail = f"{subject}{source.ven_id} at {source.ts} is stored already with other content"
+        self.rejections.append(source.rejection(source.message.payload, Refused("conflict", detail)))
+
+    def sources(self) -> Iterable[Source]:
+        reports = (report.source for report in self.reports.values())
+        statuses = (status.source for status in self.statuses.values())
+        return chain(reports, statuses, (source for source, _ in self.described.values()))
+
+    def days(self) -> set[date]:
+        """UTC days that the rows fall in."""
+        return {source.ts.date() for source in self.sources()}
+
+    def _add(self, message: Received, max_ahead: timedelta) -> None:
+        self.received.append(message)
+        try:
+            decoded = decode(message, max_ahead)
+        except Refused as refusal:
+            self.refuse(message, refusal)
+            return
+        match decoded:
+            case Report() as report:
+                self._keep(self.reports, report)
+            case Status() as status:
+                self._keep(self.statuses, status)
+            case Description() as description:
+                self._describe(description)
+
+    def _keep(self, kept: dict[Key, C], new: C) -> None:
+        first = kept.setdefault((new.source.ven_id, new.source.ts), new)
+        if first is not new and not same_content(first.content, new.content):
+            self.refuse_conflict(new.source)
+
+    def _describe(self, description: Description) -> None:
+        source = description.source
+        self.rejections += description.rejections
+        for entry in description.entries:
+            _, first = self.described.setdefault((source.ven_id, source.ts, entry.load_id), (source, entry))
+            if first.row != entry.row:
+                self.refuse_conflict(source, f"{entry.load_id} of ")
+
+
+def same_content(one: str | bytes, other: str | bytes) -> bool:
+    """Equal to the letter, or as JSON: a redelivery is the former, a gateway in between may respell it."""
+    return one == other or _parsed(one) == _parsed(other)
+
+
+def _parsed(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,175 @@
+"""Bytes from a topic to rows for COPY, or a refusal that says why. Pure: the clock is an argument."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+from msgspec.json import Decoder
+
+from ingest import copytext
+from ingest.loads import plain_entries, raw_entries
+from ingest.messages import Decoded, Description, Received, Refused, Report, Source, Status
+from schemas.instants import from_unix, parse_iso
+from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, Telemetry
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No VEN reported before; a clock that was never set says 1970."""
+
+BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
+
+T = TypeVar("T")
+Kind = Callable[[Received, str | None, datetime], Decoded]
+
+_plain_telemetry = Decoder(PlainTelemetry)
+_any_telemetry = Decoder(Telemetry)
+_load_snapshot = Decoder(LoadSnapshot)
+_status = Decoder(StatusMessage)
+_status_word = Decoder(str)
+
+
+def decode(message: Received, max_ahead: timedelta) -> Decoded:
+    """Decode one message by its topic.
+
+    Raises:
+        Refused: nothing of it can be accepted.
+    """
+    kind, topic_ven = _route(message.topic)
+    try:
+        return kind(message, topic_ven, message.received_at + max_ahead)
+    except UnicodeDecodeError as error:
+        raise Refused("not_utf8", str(error)) from None
+    except RecursionError:
+        raise Refused("too_deep", "nested deeper than any telemetry is") from None
+
+
+def _route(topic: str) -> tuple[Kind, str | None]:
+    if topic == "volttron/metering":
+        return _telemetry, None
+    prefix, _, ven_id = topic.rpartition("/")
+    kind = _BY_TOPIC.get(prefix)
+    if kind is None or not ven_id:
+        raise Refused("unknown_topic", f"no message is expected on {topic!r}")
+    return kind, ven_id
+
+
+def _telemetry(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
+    try:
+        wire: Telemetry | PlainTelemetry = _plain_telemetry.decode(message.payload)
+    except msgspec.ValidationError:
+        wire = _read(_any_telemetry, message.payload)
+    source = _source(message, topic_ven, wire, latest)
+    if isinstance(wire, PlainTelemetry):
+        samples, rejections = plain_entries(wire.loads or [], source)
+    else:
+        samples, rejections = raw_entries(wire.loads or [], source)
+    row = (
+        f"{copytext.identifier(source.ven_id)}\t{copytext.instant(source.ts)}\t{_panel(wire)}"
+        f"\t{copytext.document(message.payload.decode())}\t{copytext.instant(message.received_at)}"
+    )
+    return Report(source, row, samples, rejections)
+
+
+def _panel(wire: PlainTelemetry | Telemetry) -> str:
+    used = wire.power_kw if wire.used_power_kw is None else wire.used_power_kw
+    shed = wire.shed_kw if wire.shed_power_kw is None else wire.shed_power_kw
+    soc = _first(wire.battery_soc, wire.battery_soc_upper, wire.battery_soc_snake)
+    number = copytext.number
+    return (
+        f"{number(used)}\t{number(shed or 0.0)}\t{number(wire.requested_reduction_kw)}"
+        f"\t{_label('eventId', wire.event_id)}\t{number(wire.baseline_power_kw)}\t{number(soc)}"
+    )
+
+
+def _load_descriptions(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
+    wire = _read(_load_snapshot, message.payload)
+    source = _source(message, topic_ven, wire, latest)
+    entries, rejections = raw_entries(wire.loads, source)
+    return Description(source, entries, rejections)
+
+
+def _status_transition(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
+    wire = _read_status(message.payload)
+    ven_id = _ven_id(topic_ven, wire.ven_id)
+    ts = message.received_at if wire.timestamp is None else _instant(wire.timestamp, latest)
+    details = bytes(wire.details).decode()
+    content = f"{_label('status', wire.status)}\t{copytext.document(details) or copytext.NOTHING}"
+    key = f"{copytext.identifier(ven_id)}\t{copytext.instant(ts)}"
+    row = f"{key}\t{content}\t{copytext.instant(message.received_at)}"
+    return Status(Source(message, ven_id, ts), row, content)
+
+
+_BY_TOPIC: dict[str, Kind] = {
+    "oadr/meter": _telemetry,
+    "ven/loads": _load_descriptions,
+    "ven/status": _status_transition,
+}
+
+
+def _read(decoder: Decoder[T], payload: bytes) -> T:
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise Refused("wrong_type", str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Refused("not_json", str(error)) from None
+
+
+def _read_status(payload: bytes) -> StatusMessage:
+    if BARE_WORD.fullmatch(payload):
+        return StatusMessage(payload.decode())
+    if payload.startswith(b'"'):
+        return StatusMessage(_read(_status_word, payload))
+    return _read(_status, payload)
+
+
+def _source(
+    message: Received,
+    topic_ven: str | None,
+    wire: PlainTelemetry | Telemetry | LoadSnapshot,
+    latest: datetime,
+) -> Source:
+    return Source(message, _ven_id(topic_ven, wire.ven_id), _instant(wire.timestamp, latest))
+
+
+def _ven_id(from_topic: str | None, from_payload: str | None) -> str:
+    if from_topic and from_payload and from_topic != from_payload:
+        raise Refused("ven_mismatch", f"the topic names {from_topic!r}, the payload {from_payload[:80]!r}")
+    ven_id = from_payload or from_topic
+    if ven_id is None:
+        raise Refused("no_ven_id", "neither the topic nor venId names the VEN")
+    if len(ven_id) > 255:  # noqa: PLR2004 - as schemas.wire.Id
+        raise Refused("bad_id", "venId is longer than 255 characters")
+    try:
+        copytext.identifier(ven_id)
+    except ValueError as error:
+        raise Refused("bad_id", f"venId {error}") from None
+    return ven_id
+
+
+def _instant(timestamp: float | str, latest: datetime) -> datetime:
+    try:
+        ts = parse_iso(timestamp) if isinstance(timestamp, str) else from_unix(timestamp)
+    except ValueError as error:
+        raise Refused("bad_timestamp", f"timestamp {timestamp!r:.80}: {error}") from None
+    if ts > latest:
+        raise Refused(
+            "timestamp_ahead", f"timestamp {ts} is ahead of our clock; would freeze the latest values"
+        )
+    if ts < EARLIEST:
+        raise Refused(
+            "timestamp_too_old", f"timestamp {ts} is before {EARLIEST:%Y}: is the device's clock set?"
+        )
+    return ts
+
+
+def _label(field: str, text: str | None) -> str:
+    try:
+        return copytext.label(text)
+    except ValueError as error:
+        raise Refused("bad_text", f"{field} {error}") from None
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

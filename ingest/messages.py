@@ -1,0 +1,87 @@
+"""What a message is from the broker's hand to the database's: received, then decoded or refused."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class Received(Struct, frozen=True):
+    """A message as it came; `delivery` is what the broker wants back as an acknowledgement."""
+
+    topic: str
+    payload: bytes
+    received_at: datetime
+    delivery: tuple[int, int] = (0, 0)
+
+
+class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
+    """A message, or one entry of it, that cannot be accepted: a countable reason and a telling detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Rejection(Struct, frozen=True):
+    """A row of `rejected_messages`."""
+
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+    received_at: datetime
+    ven_id: str | None = None
+    ts: datetime | None = None
+
+
+class Source(Struct, frozen=True):
+    """Where an entry stands: in which message, of which VEN, at which device time."""
+
+    message: Received
+    ven_id: str
+    ts: datetime
+
+    def rejection(self, payload: bytes, refusal: Refused) -> Rejection:
+        """The record of a refused entry whose message is stored without it."""
+        topic, received_at = self.message.topic, self.message.received_at
+        return Rejection(topic, payload, refusal.reason, refusal.detail, received_at, self.ven_id, self.ts)
+
+
+class Entry(Struct, frozen=True):
+    """One load of a message, as COPY text in the order of `queries.LOAD_COLUMNS`."""
+
+    load_id: str
+    row: str
+
+
+class Report(Struct, frozen=True):
+    """One telemetry message; `row` is COPY text in the order of `queries.TELEMETRY`."""
+
+    source: Source
+    row: str
+    samples: list[Entry]
+    rejections: list[Rejection]
+
+    @property
+    def content(self) -> bytes:
+        return self.source.message.payload
+
+
+class Description(Struct, frozen=True):
+    """One load snapshot."""
+
+    source: Source
+    entries: list[Entry]
+    rejections: list[Rejection]
+
+
+class Status(Struct, frozen=True):
+    """One status transition; `row` is COPY text in the order of `queries.STATUSES`."""
+
+    source: Source
+    row: str
+    content: str
+
+
+Decoded = Report | Description | Status

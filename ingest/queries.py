@@ -1,0 +1,132 @@
+"""All of ingest's SQL.
+
+Three tables take COPY under a natural key; `Keyed` says what is the key, what else is written, and by
+what a second message with the same key is told from a redelivery.
+"""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A raw table, its key, the columns behind it, and the columns that make up its content."""
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    content: tuple[str, ...]
+
+    @property
+    def _all(self) -> sql.Composed:
+        return _names(*self.key, *self.columns, "batch_id")
+
+    @property
+    def _staging(self) -> sql.Identifier:
+        return sql.Identifier(f"staged_{self.table}")
+
+    def copy(self) -> sql.Composed:
+        """COPY of ready text straight into the table; a key that exists already is a UniqueViolation."""
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(self.table), self._all)
+
+    def create_staging(self) -> sql.Composed:
+        return sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS").format(
+            self._staging, sql.Identifier(self.table)
+        )
+
+    def copy_staged(self) -> sql.Composed:
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(self._staging, self._all)
+
+    def insert_staged(self) -> sql.Composed:
+        """Insert what is new, in the order of the key (against deadlocks); answers the inserted keys."""
+        return sql.SQL(
+            "INSERT INTO {table} ({all}) SELECT {all} FROM {staged} ORDER BY {key}"
+            " ON CONFLICT DO NOTHING RETURNING {key}"
+        ).format(table=sql.Identifier(self.table), all=self._all, staged=self._staging, key=_names(*self.key))
+
+    def differing(self) -> sql.Composed:
+        """Staged rows whose key holds other content already: key, staged content, stored content."""
+        same_key = sql.SQL(" AND ").join(
+            sql.SQL("stored.{0} = staged.{0}").format(sql.Identifier(k)) for k in self.key
+        )
+        return sql.SQL(
+            "SELECT {key}, {new}, {old} FROM {staged} AS staged JOIN {table} AS stored ON {same_key}"
+            " WHERE stored.batch_id <> staged.batch_id AND ({new}) IS DISTINCT FROM ({old})"
+        ).format(
+            key=sql.SQL(", ").join(sql.Identifier("staged", k) for k in self.key),
+            new=self._texts("staged"),
+            old=self._texts("stored"),
+            staged=self._staging,
+            table=sql.Identifier(self.table),
+            same_key=same_key,
+        )
+
+    def _texts(self, alias: str) -> sql.Composed:
+        columns = (sql.SQL("{}::text").format(sql.Identifier(alias, c)) for c in self.content)
+        return sql.SQL("ROW({})::text" if len(self.content) > 1 else "{}").format(sql.SQL(", ").join(columns))
+
+
+def _names(*names: str) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+_LOAD_CONTENT = (
+    "load_type",
+    "name",
+    "used_power_kw",
+    "shed_power_kw",
+    "capacity_kw",
+    "shed_capability_kw",
+    "enabled",
+    "priority",
+    "metadata",
+)
+
+TELEMETRY = Keyed(
+    table="ven_telemetry",
+    key=("ven_id", "ts"),
+    columns=(
+        "used_power_kw",
+        "shed_power_kw",
+        "requested_reduction_kw",
+        "event_id",
+        "baseline_power_kw",
+        "battery_soc",
+        "payload",
+        "received_at",
+    ),
+    content=("payload",),
+)
+STATUSES = Keyed(
+    table="ven_statuses",
+    key=("ven_id", "ts"),
+    columns=("status", "details", "received_at"),
+    content=("status", "details"),
+)
+DESCRIPTIONS = Keyed(
+    table="ven_load_descriptions",
+    key=("ven_id", "ts", "load_id"),
+    columns=_LOAD_CONTENT,
+    content=_LOAD_CONTENT,
+)
+SAMPLES = Keyed(
+    table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
+)
+
+NEXT_BATCH = "SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id'))"
+CLOSE_BATCH = (
+    "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
+    " description_rows, status_rows, first_ts, last_ts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
+REGISTER_VENS = (
+    "INSERT INTO vens (ven_id, created_at) SELECT ven_id, created_at"
+    " FROM unnest(%s::text[], %s::timestamptz[]) AS seen (ven_id, created_at) ORDER BY ven_id"
+    " ON CONFLICT DO NOTHING"
+)
+REJECT = (
+    "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+)
+ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
+SCHEMA_REVISION = "SELECT version_num FROM alembic_version"

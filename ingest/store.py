@@ -1,0 +1,174 @@
+"""One batch, one transaction. COPY straight into the keyed tables; only where a key exists already, stage."""
+
+from datetime import date, datetime
+from itertools import chain
+from typing import Any
+
+import psycopg
+from msgspec import Struct
+from psycopg.errors import CheckViolation, UniqueViolation
+
+from ingest import queries
+from ingest.batch import Batch, same_content
+from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+
+Row = tuple[tuple[Any, ...], str]
+"""A natural key, and the row's COPY text up to the batch id."""
+
+
+class Stored(Struct, frozen=True):
+    """What one transaction did."""
+
+    messages: int
+    telemetry_rows: int
+    sample_rows: int
+    description_rows: int
+    status_rows: int
+    rejected: int
+
+
+class Store:
+    """The database as ingest sees it: it takes batches. Remembers which VENs and days exist."""
+
+    def __init__(self, connection: psycopg.Connection, worker: str) -> None:
+        self._connection = connection
+        self._worker = worker
+        self._known_vens: set[str] = set()
+        self._known_days: set[date] = set()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def write(self, batch: Batch) -> Stored:
+        """Commit a batch, all of it or nothing.
+
+        Raises:
+            psycopg.Error: nothing was stored; or, if the connection broke in the commit, perhaps all of it,
+                which a second call finds out.
+        """
+        self._ensure_days(batch.days())
+        try:
+            return self._transact(batch)
+        except CheckViolation:
+            # A partition that we knew is gone: retention dropped it.
+            self._known_days.clear()
+            self._ensure_days(batch.days())
+            return self._transact(batch)
+
+    def _ensure_days(self, days: set[date]) -> None:
+        missing = days - self._known_days
+        if missing:
+            with self._connection.transaction():
+                self._connection.execute(queries.ENSURE_PARTITIONS, [sorted(missing)])
+            self._known_days |= missing
+
+    def _transact(self, batch: Batch) -> Stored:
+        rejected_before = len(batch.rejections)
+        try:
+            with self._connection.transaction():
+                registered = self._register_vens(batch)
+                stored = self._write_rows(batch)
+                self._write_rejections(batch)
+        finally:
+            # What the rows themselves lead to refuse is found anew by each attempt.
+            del batch.rejections[rejected_before:]
+        self._known_vens |= registered
+        return stored
+
+    def _register_vens(self, batch: Batch) -> set[str]:
+        first_seen: dict[str, datetime] = {}
+        for source in batch.sources():
+            if source.ven_id not in self._known_vens:
+                first_seen.setdefault(source.ven_id, source.message.received_at)
+        if first_seen:
+            self._connection.execute(queries.REGISTER_VENS, [list(first_seen), list(first_seen.values())])
+        return set(first_seen)
+
+    def _write_rows(self, batch: Batch) -> Stored:
+        batch_id = self._fetch_one(queries.NEXT_BATCH)
+        reports = self._insert(TELEMETRY, [(key, r.row) for key, r in batch.reports.items()], batch_id, batch)
+        new = [batch.reports[key] for key in reports]
+        samples = [((), entry.row) for report in new for entry in report.samples]
+        batch.rejections += chain.from_iterable(report.rejections for report in new)
+        self._copy(SAMPLES.copy(), samples, batch_id)
+        entries = [(key, entry.row) for key, (_, entry) in batch.described.items()]
+        described = self._insert(DESCRIPTIONS, entries, batch_id, batch)
+        statuses = self._insert(STATUSES, [(k, s.row) for k, s in batch.statuses.items()], batch_id, batch)
+        stored = Stored(
+            len(batch.received),
+            len(reports),
+            len(samples),
+            len(described),
+            len(statuses),
+            len(batch.rejections),
+        )
+        if reports or described or statuses:
+            times = [key[1] for key in (*reports, *described)]
+            self._close(batch_id, batch, stored, times)
+        return stored
+
+    def _insert(self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch) -> list[tuple[Any, ...]]:
+        """Insert rows in the order of their key; answer the keys that were new."""
+        if not rows:
+            return []
+        rows.sort(key=lambda row: row[0])
+        try:
+            with self._connection.transaction():
+                self._copy(keyed.copy(), rows, batch_id)
+        except UniqueViolation:
+            return self._insert_staged(keyed, rows, batch_id, batch)
+        return [key for key, _ in rows]
+
+    def _insert_staged(
+        self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch
+    ) -> list[tuple[Any, ...]]:
+        self._connection.execute(keyed.create_staging())
+        self._copy(keyed.copy_staged(), rows, batch_id)
+        inserted = self._connection.execute(keyed.insert_staged()).fetchall()
+        for *key, new, old in self._connection.execute(keyed.differing()):
+            if not same_content(new, old):
+                self._refuse_conflict(batch, keyed, tuple(key))
+        return inserted
+
+    def _refuse_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
+        if keyed is DESCRIPTIONS:
+            batch.refuse_conflict(batch.described[key][0], f"{key[2]} of ")
+        else:
+            kept = batch.reports if keyed is TELEMETRY else batch.statuses
+            batch.refuse_conflict(kept[key].source)
+
+    def _copy(self, statement: psycopg.sql.Composed, rows: list[Row], batch_id: int) -> None:
+        if rows:
+            ending = f"\t{batch_id}\n"
+            with self._connection.cursor().copy(statement) as copy:
+                copy.write(ending.join([row for _, row in rows]) + ending)
+
+    def _close(self, batch_id: int, batch: Batch, stored: Stored, times: list[datetime]) -> None:
+        """Write the ledger's row: from its commit on, the jobs know of these rows."""
+        values = [
+            batch_id,
+            self._worker,
+            batch.received[0].received_at,
+            stored.messages,
+            stored.telemetry_rows,
+            stored.sample_rows,
+            stored.description_rows,
+            stored.status_rows,
+            min(times, default=None),
+            max(times, default=None),
+        ]
+        self._connection.execute(queries.CLOSE_BATCH, values)
+
+    def _write_rejections(self, batch: Batch) -> None:
+        if batch.rejections:
+            rows = [
+                (r.topic, r.payload, r.reason, r.detail.replace("\0", "\\0"), r.ven_id, r.ts, r.received_at)
+                for r in batch.rejections
+            ]
+            self._connection.cursor().executemany(queries.REJECT, rows)
+
+    def _fetch_one(self, statement: str) -> int:
+        row = self._connection.execute(statement).fetchone()
+        if row is None:
+            raise LookupError(f"the database answered nothing to {statement!r}")
+        return int(row[0])

@@ -1,0 +1,136 @@
+"""The broker's side of ingest: messages in, acknowledgements out, a session that outlives the connection."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as mqtt
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from ingest.messages import Received
+from ingest.settings import IngestSettings
+
+QOS = 1
+KEEPALIVE_S = 30
+MAX_RECONNECT_DELAY_S = 10
+
+
+class Subscriber:
+    """A durable subscription. At most `mqtt_receive_maximum` messages wait here: the broker holds the rest.
+
+    A packet id names a message only within one connection; so an acknowledgement carries the number of the
+    connection that its message came by, and one from before a reconnect is dropped: the broker sends that
+    message again, and the database knows it already.
+    """
+
+    def __init__(
+        self, settings: IngestSettings, clock: Callable[[], datetime], on_change: Callable[[bool], None]
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._on_change = on_change
+        self._log = structlog.get_logger()
+        self._arrived: SimpleQueue[Received] = SimpleQueue()
+        self._connection = 0
+        self._connection_lock = threading.Lock()
+        self._client = self._make_client()
+
+    def start(self) -> None:
+        url = urlsplit(self._settings.mqtt_url)
+        host, port = url.hostname or "", url.port or 1883
+        if self._settings.mqtt_protocol == "5":
+            session = self._session()
+            self._client.connect_async(host, port, KEEPALIVE_S, clean_start=False, properties=session)
+        else:
+            self._client.connect_async(host, port, KEEPALIVE_S)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Leave; the broker keeps the session, and in it whatever was not acknowledged."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def take(self, most: int, timeout_s: float) -> list[Received]:
+        """Whatever has arrived, waiting up to `timeout_s` for the first message."""
+        try:
+            taken = [self._arrived.get(timeout=timeout_s)]
+            while len(taken) < most:
+                taken.append(self._arrived.get_nowait())
+        except Empty:
+            pass
+        return taken
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        """Tell the broker that these are stored, in the order in which it sent them."""
+        with self._connection_lock:
+            for message in messages:
+                connection, packet_id = message.delivery
+                if connection == self._connection:
+                    self._client.ack(packet_id, QOS)
+
+    def _make_client(self) -> mqtt.Client:
+        v5 = self._settings.mqtt_protocol == "5"
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._settings.mqtt_client_id,
+            protocol=mqtt.MQTTv5 if v5 else mqtt.MQTTv311,
+            manual_ack=True,
+            clean_session=None if v5 else False,
+        )
+        url = urlsplit(self._settings.mqtt_url)
+        if url.username:
+            client.username_pw_set(unquote(url.username), unquote(url.password or ""))
+        client.reconnect_delay_set(1, MAX_RECONNECT_DELAY_S)
+        # Set before connecting: a session's backlog arrives at once.
+        client.on_message = self._on_message
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        return client
+
+    def _session(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._settings.mqtt_session_expiry_s
+        properties.ReceiveMaximum = self._settings.mqtt_receive_maximum
+        return properties
+
+    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        delivery = (self._connection, message.mid)
+        self._arrived.put(Received(message.topic, bytes(message.payload), self._clock(), delivery))
+
+    def _on_connect(self, client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
+        reason: ReasonCode = answer[1]
+        if reason.is_failure:
+            self._log.error("broker_refused", reason=str(reason))
+            return
+        self._log.info("broker_connected", client_id=self._settings.mqtt_client_id)
+        client.subscribe([(topic, QOS) for topic in self._settings.subscriptions])
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _more: object
+    ) -> None:
+        refused = [
+            topic
+            for topic, reason in zip(self._settings.subscriptions, reasons, strict=True)
+            if reason.is_failure
+        ]
+        if refused:
+            self._log.error(
+                "subscription_refused", topics=refused, fix="see MQTT_TOPICS and the broker's ACL"
+            )
+        else:
+            self._log.info("subscribed", topics=self._settings.subscriptions)
+            self._on_change(True)  # noqa: FBT003 - connected or not is all there is to say
+
+    def _on_disconnect(self, _client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
+        with self._connection_lock:
+            self._connection += 1
+        self._log.warning("broker_disconnected", reason=str(answer[1]))
+        self._on_change(False)  # noqa: FBT003

@@ -14,10 +14,14 @@ Key = tuple[str, datetime]
 
 
 class Batch:
-    """Decoded messages by natural key. The first with a key stands; another with other content is refused."""
+    """Decoded messages by natural key. The first with a key stands; another with other content is refused.
+
+    `vens` tells of every VEN that an accepted message named, and when it was first heard.
+    """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        self.vens: dict[str, datetime] = {}
         self.reports: dict[Key, Report] = {}
         self.statuses: dict[Key, Status] = {}
         self.described: dict[tuple[str, datetime, str], tuple[Source, Entry]] = {}
@@ -48,14 +52,10 @@ class Batch:
         detail = f"{subject}{source.ven_id} at {source.ts} is stored already with other content"
         self.rejections.append(source.rejection(source.message.payload, Refused("conflict", detail)))
 
-    def sources(self) -> Iterable[Source]:
-        reports = (report.source for report in self.reports.values())
-        statuses = (status.source for status in self.statuses.values())
-        return chain(reports, statuses, (source for source, _ in self.described.values()))
-
     def days(self) -> set[date]:
-        """UTC days that the rows fall in."""
-        return {source.ts.date() for source in self.sources()}
+        """UTC days of the rows that go to partitioned tables."""
+        described = (source.ts for source, _ in self.described.values())
+        return {ts.date() for ts in chain((report.source.ts for report in self.reports.values()), described)}
 
     def _add(self, message: Received, max_ahead: timedelta) -> None:
         self.received.append(message)
@@ -64,6 +64,7 @@ class Batch:
         except Refused as refusal:
             self.refuse(message, refusal)
             return
+        self.vens.setdefault(decoded.source.ven_id, message.received_at)
         match decoded:
             case Report() as report:
                 self._keep(self.reports, report)

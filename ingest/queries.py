@@ -119,6 +119,7 @@ CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
     " description_rows, status_rows, first_ts, last_ts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
+QUEUE_BATCH = "INSERT INTO pending_batches (lane, batch_id) SELECT unnest(%s::text[]), %s"
 REGISTER_VENS = (
     "INSERT INTO vens (ven_id, created_at) SELECT ven_id, created_at"
     " FROM unnest(%s::text[], %s::timestamptz[]) AS seen (ven_id, created_at) ORDER BY ven_id"
@@ -129,4 +130,3 @@ REJECT = (
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
-SCHEMA_REVISION = "SELECT version_num FROM alembic_version"

@@ -11,6 +11,7 @@ from psycopg.errors import CheckViolation, UniqueViolation
 from ingest import queries
 from ingest.batch import Batch, same_content
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+from schemas.tables.ledger import LANES
 
 Row = tuple[tuple[Any, ...], str]
 """A natural key, and the row's COPY text up to the batch id."""
@@ -76,13 +77,10 @@ class Store:
         return stored
 
     def _register_vens(self, batch: Batch) -> set[str]:
-        first_seen: dict[str, datetime] = {}
-        for source in batch.sources():
-            if source.ven_id not in self._known_vens:
-                first_seen.setdefault(source.ven_id, source.message.received_at)
-        if first_seen:
-            self._connection.execute(queries.REGISTER_VENS, [list(first_seen), list(first_seen.values())])
-        return set(first_seen)
+        new = {ven_id: at for ven_id, at in batch.vens.items() if ven_id not in self._known_vens}
+        if new:
+            self._connection.execute(queries.REGISTER_VENS, [list(new), list(new.values())])
+        return set(new)
 
     def _write_rows(self, batch: Batch) -> Stored:
         batch_id = self._fetch_one(queries.NEXT_BATCH)
@@ -158,6 +156,7 @@ class Store:
             max(times, default=None),
         ]
         self._connection.execute(queries.CLOSE_BATCH, values)
+        self._connection.execute(queries.QUEUE_BATCH, [list(LANES), batch_id])
 
     def _write_rejections(self, batch: Batch) -> None:
         if batch.rejections:

@@ -1,0 +1,1 @@
+"""Raw rows to summary tables, on a schedule."""

@@ -2,10 +2,12 @@
 
 from pydantic import Field
 
-from schemas.settings import ProgramSettings
+from schemas.settings import ProgramSettings, Settings
 
 
-class JobsSettings(ProgramSettings):
+class Cadence(Settings):
+    """How often each job runs."""
+
     snapshot_every_s: float = Field(
         2,
         gt=0,
@@ -18,3 +20,7 @@ class JobsSettings(ProgramSettings):
         validation_alias="JOBS_HISTORY_EVERY_S",
         description="seconds between cycles of the history lane: buckets by VEN and by load, energy",
     )
+
+
+class JobsSettings(ProgramSettings, Cadence):
+    """What the jobs need to know."""

@@ -32,21 +32,10 @@ DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 
 
-class ProgramSettings(BaseSettings):
-    """What each of the three programs needs to know."""
+class Settings(BaseSettings):
+    """Read from the environment, checked, frozen."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL",
-        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
-    )
-    log_format: Literal["text", "json"] = Field(
-        "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
-    )
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -60,6 +49,21 @@ class ProgramSettings(BaseSettings):
         except ValidationError as error:
             problems = (f"{'.'.join(map(str, e['loc']))}: {_advice(e['msg'])}" for e in error.errors())
             raise SettingsError("\n".join(problems)) from None
+
+
+class ProgramSettings(Settings):
+    """What each of the three programs needs to know."""
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
 
 
 def _advice(message: str) -> str:

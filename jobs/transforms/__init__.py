@@ -1,0 +1,1 @@
+"""Pure functions, frame in, frame out: no SQL, no clock, no logging."""

@@ -110,23 +110,7 @@ def upgrade() -> None:
         sa.Column("status_rows", sa.Integer(), nullable=False),
         sa.Column("first_ts", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_ts", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("snapshot_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("history_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_ingest_batches")),
-    )
-    op.create_index(
-        "ix_ingest_batches_history_pending",
-        "ingest_batches",
-        ["batch_id"],
-        unique=False,
-        postgresql_where=sa.text("NOT history_done"),
-    )
-    op.create_index(
-        "ix_ingest_batches_snapshot_pending",
-        "ingest_batches",
-        ["batch_id"],
-        unique=False,
-        postgresql_where=sa.text("NOT snapshot_done"),
     )
     op.create_table(
         "job_runs",
@@ -233,6 +217,12 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 50},
     )
     op.create_table(
+        "pending_batches",
+        sa.Column("lane", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("lane", "batch_id", name=op.f("pk_pending_batches")),
+    )
+    op.create_table(
         "rejected_messages",
         sa.Column("rejected_id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
@@ -245,6 +235,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("rejected_id", name=op.f("pk_rejected_messages")),
     )
     op.create_index("ix_rejected_messages_received_at", "rejected_messages", ["received_at"], unique=False)
+    op.create_table(
+        "stale_slots",
+        sa.Column("bucket", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("bucket", name=op.f("pk_stale_slots")),
+    )
     op.create_table(
         "ven_history",
         sa.Column("ven_id", sa.Text(collation="C"), nullable=False),
@@ -420,8 +415,10 @@ def downgrade() -> None:
     op.drop_table("ven_load_descriptions")
     op.drop_index("ix_ven_history_bucket", table_name="ven_history")
     op.drop_table("ven_history")
+    op.drop_table("stale_slots")
     op.drop_index("ix_rejected_messages_received_at", table_name="rejected_messages")
     op.drop_table("rejected_messages")
+    op.drop_table("pending_batches")
     op.drop_table("network_snapshot")
     op.drop_table("network_history")
     op.drop_table("network_energy")
@@ -431,16 +428,6 @@ def downgrade() -> None:
     op.drop_table("load_history")
     op.drop_index("ix_job_runs_started_at", table_name="job_runs")
     op.drop_table("job_runs")
-    op.drop_index(
-        "ix_ingest_batches_snapshot_pending",
-        table_name="ingest_batches",
-        postgresql_where=sa.text("NOT snapshot_done"),
-    )
-    op.drop_index(
-        "ix_ingest_batches_history_pending",
-        table_name="ingest_batches",
-        postgresql_where=sa.text("NOT history_done"),
-    )
     op.drop_table("ingest_batches")
     op.drop_index("ix_events_start_time", table_name="events")
     op.drop_table("events")

@@ -1,6 +1,32 @@
 """The database's tables, each beside the pandera model of its frames."""
 
 from schemas.tables import events, history, ledger, raw, registry, snapshots
-from schemas.tables.metadata import metadata
+from schemas.tables.metadata import Frame, metadata
 
-__all__ = ["events", "history", "ledger", "metadata", "raw", "registry", "snapshots"]
+FRAMES: dict[str, type[Frame]] = {
+    "commands": events.CommandFrame,
+    "event_participations": events.EventParticipationFrame,
+    "events": events.EventFrame,
+    "ingest_batches": ledger.IngestBatchFrame,
+    "job_runs": ledger.JobRunFrame,
+    "load_history": history.LoadHistoryFrame,
+    "load_snapshots": snapshots.LoadSnapshotFrame,
+    "load_type_rollups": snapshots.LoadTypeRollupFrame,
+    "loads": registry.LoadFrame,
+    "network_energy": history.NetworkEnergyFrame,
+    "network_history": history.NetworkHistoryFrame,
+    "network_snapshot": snapshots.NetworkSnapshotFrame,
+    "pending_batches": ledger.PendingBatchFrame,
+    "rejected_messages": ledger.RejectedMessageFrame,
+    "stale_slots": history.StaleSlotFrame,
+    "ven_history": history.VenHistoryFrame,
+    "ven_load_descriptions": raw.LoadEntryFrame,
+    "ven_load_samples": raw.LoadEntryFrame,
+    "ven_snapshots": snapshots.VenSnapshotFrame,
+    "ven_statuses": raw.StatusFrame,
+    "ven_telemetry": raw.TelemetryFrame,
+    "vens": registry.VenFrame,
+}
+"""The model of each table's frames, by the table's name."""
+
+__all__ = ["FRAMES", "Frame", "events", "history", "ledger", "metadata", "raw", "registry", "snapshots"]

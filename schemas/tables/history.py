@@ -68,6 +68,8 @@ network_energy = Table(
     power_kw("shed_energy_kwh", nullable=False),
 )
 
+stale_slots = Table("stale_slots", metadata, _bucket())
+
 
 class NetworkHistoryFrame(Frame):
     resolution_s: pl.Int32 = pa.Field(gt=0)
@@ -93,3 +95,9 @@ class NetworkEnergyFrame(Frame):
     bucket: Utc
     used_energy_kwh: float
     shed_energy_kwh: float
+
+
+class StaleSlotFrame(Frame):
+    """Slots whose VEN history has changed since their network energy was computed."""
+
+    bucket: Utc

@@ -1,10 +1,14 @@
-"""The ledger of ingest batches, the dead letters, and what each job did."""
+"""The ledger of ingest batches, the dead letters, and what each job did.
+
+A batch enters the ledger in the transaction that stores its rows, and with it one row for each lane in
+`pending_batches`. A lane deletes that row in the transaction that adds the batch to its summary: what is
+pending is what a reader must still add.
+"""
 
 import pandera.polars as pa
 import polars as pl
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Double,
     Identity,
@@ -13,11 +17,11 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    false,
-    text,
 )
 
 from schemas.tables.metadata import Frame, Utc, instant, metadata
+
+LANES = ("snapshot", "history")
 
 ingest_batches = Table(
     "ingest_batches",
@@ -32,10 +36,13 @@ ingest_batches = Table(
     Column("status_rows", Integer, nullable=False),
     instant("first_ts", nullable=True),
     instant("last_ts", nullable=True),
-    Column("snapshot_done", Boolean, nullable=False, server_default=false()),
-    Column("history_done", Boolean, nullable=False, server_default=false()),
-    Index("ix_ingest_batches_snapshot_pending", "batch_id", postgresql_where=text("NOT snapshot_done")),
-    Index("ix_ingest_batches_history_pending", "batch_id", postgresql_where=text("NOT history_done")),
+)
+
+pending_batches = Table(
+    "pending_batches",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
 )
 
 rejected_messages = Table(
@@ -76,8 +83,11 @@ class IngestBatchFrame(Frame):
     status_rows: pl.Int32
     first_ts: Utc = pa.Field(nullable=True)
     last_ts: Utc = pa.Field(nullable=True)
-    snapshot_done: bool
-    history_done: bool
+
+
+class PendingBatchFrame(Frame):
+    lane: str = pa.Field(isin=["snapshot", "history"])
+    batch_id: int
 
 
 class RejectedMessageFrame(Frame):

@@ -1,6 +1,6 @@
 """What all tables and frames share: one MetaData, one naming convention, one notion of time."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandera.polars as pa
 import polars as pl
@@ -24,6 +24,11 @@ class Frame(pa.DataFrameModel):
 
     class Config:
         strict = True
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        """The Polars type of each column."""
+        return {name: column.dtype.type for name, column in cls.to_schema().columns.items()}
 
 
 def instant(name: str, *, nullable: bool = False) -> Column[object]:

@@ -1,0 +1,86 @@
+"""`python -m jobs`: the scheduler; or one job, or all of them until nothing is left."""
+
+import argparse
+import signal
+import sys
+from datetime import UTC, datetime
+
+import structlog
+from apscheduler.schedulers.blocking import BlockingScheduler
+from sqlalchemy import Engine
+
+from jobs.runner import Runner
+from jobs.schedule import Job, schedule
+from jobs.settings import Cadence, JobsSettings
+from schemas.database import engine_for
+from schemas.logs import log_options
+from schemas.settings import SettingsError
+
+
+def main(arguments: list[str]) -> None:
+    options = _parser().parse_args(arguments)
+    if options.command == "list":
+        _list(schedule(Cadence.from_environment()))
+        return
+    settings = JobsSettings.from_environment()
+    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    engine = engine_for(settings.database_url, "jobs")
+    runner, jobs = Runner(engine, lambda: datetime.now(UTC)), schedule(settings)
+    match options.command:
+        case "run":
+            runner.run(_named(jobs, options.name))
+        case "catch-up":
+            print(f"{runner.catch_up(jobs)} rows; nothing is left")  # noqa: T201 - for the person or cron that asked
+        case _:
+            _serve(runner, jobs, engine)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="run every job on its schedule (the default)")
+    commands.add_parser("list", help="show the schedule")
+    run = commands.add_parser("run", help="run one cycle of a job, for cron")
+    run.add_argument("name", metavar="NAME", help="as `list` shows it")
+    commands.add_parser("catch-up", help="run until nothing is left")
+    return parser
+
+
+def _list(jobs: tuple[Job, ...]) -> None:
+    for job in jobs:
+        print(f"{job.name:<12} every {job.every_s:g} s   {job.about}")  # noqa: T201
+
+
+def _named(jobs: tuple[Job, ...], name: str) -> Job:
+    for job in jobs:
+        if job.name == name:
+            return job
+    sys.exit(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.")
+
+
+def _serve(runner: Runner, jobs: tuple[Job, ...], engine: Engine) -> None:
+    scheduler = BlockingScheduler(timezone=UTC)
+    for job in jobs:
+        scheduler.add_job(
+            runner.attempt,
+            "interval",
+            args=[job],
+            id=job.name,
+            seconds=job.every_s,
+            next_run_time=datetime.now(UTC),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: scheduler.shutdown(wait=False))
+    structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
+    scheduler.start()
+    engine.dispose()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SettingsError as error:
+        sys.exit(str(error))

@@ -1,0 +1,88 @@
+"""The two lanes from raw rows to summary tables, and the totals that follow each.
+
+A lane's step adds claimed batches to summary rows that merge, so any number of workers may take it at
+once. The step behind it computes what does not merge, anew, under a lock: whoever comes last sees all.
+"""
+
+from datetime import datetime
+
+import polars as pl
+from sqlalchemy import Connection
+
+from jobs import queries
+from jobs.ledger import claim
+from jobs.models import (
+    CurrentLoadFrame,
+    EntryFrame,
+    LoadSampleFrame,
+    RegisteredVenFrame,
+    ReportFrame,
+    SlotEnergyFrame,
+    TransitionFrame,
+    VenSampleFrame,
+)
+from jobs.rows import fetch, write
+from jobs.transforms import totals
+from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
+from jobs.transforms.latest import latest_loads, latest_vens
+from schemas.tables import history, raw, snapshots
+
+
+def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
+    """New rows to the latest values and to network history; answers the number of rows read."""
+    claimed = claim(connection, "snapshot")
+    if claimed is None:
+        return 0
+    reports = claimed.read(raw.ven_telemetry, ReportFrame)
+    transitions = claimed.read(raw.ven_statuses, TransitionFrame)
+    samples = claimed.read(raw.ven_load_samples, EntryFrame)
+    descriptions = claimed.read(raw.ven_load_descriptions, EntryFrame)
+    write(connection, latest_vens(reports, transitions), snapshots.ven_snapshots, queries.merge_latest_vens)
+    write(
+        connection, latest_loads(samples, descriptions), snapshots.load_snapshots, queries.merge_latest_loads
+    )
+    finest, *coarser = history.NETWORK_RESOLUTIONS_S
+    buckets = bucket_samples(reports, [], finest)
+    resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
+    write(connection, pl.concat(resolutions), history.network_history, queries.merge_sums)
+    return claimed.rows
+
+
+def refresh_totals(connection: Connection, now: datetime) -> int:
+    """The network's totals and those of each load type, from the latest values; answers rows written."""
+    connection.execute(queries.lock("totals"))
+    vens = fetch(connection, queries.registered_vens(), RegisteredVenFrame)
+    loads = fetch(connection, queries.current_loads(), CurrentLoadFrame)
+    energy_kwh = connection.execute(queries.energy_since(now.date())).scalar_one()
+    network = totals.network_snapshot(vens, loads, energy_kwh, now)
+    types = totals.load_type_rollups(loads)
+    write(connection, network, snapshots.network_snapshot, queries.replace)
+    write(connection, types, snapshots.load_type_rollups, queries.replace)
+    connection.execute(queries.drop_types_except(types.get_column("load_type").to_list()))
+    return network.height + types.height
+
+
+def consume_history_batches(connection: Connection, _now: datetime) -> int:
+    """New samples to the buckets of their VENs and loads; answers the number of rows read."""
+    claimed = claim(connection, "history")
+    if claimed is None:
+        return 0
+    panels = claimed.read(raw.ven_telemetry, VenSampleFrame)
+    loads = claimed.read(raw.ven_load_samples, LoadSampleFrame)
+    by_ven = bucket_samples(panels, ["ven_id"], history.SLOT_S)
+    by_load = bucket_samples(loads, ["ven_id", "load_id"], history.SLOT_S)
+    write(connection, by_ven, history.ven_history, queries.merge_sums)
+    write(connection, by_load, history.load_history, queries.merge_sums)
+    write(connection, by_ven.select("bucket").unique(), history.stale_slots, queries.insert_missing)
+    return claimed.rows
+
+
+def refresh_energy(connection: Connection, _now: datetime) -> int:
+    """The network's energy in every slot whose VEN history has changed; answers slots written."""
+    connection.execute(queries.lock("energy"))
+    stale = connection.execute(queries.take_stale_slots()).scalars().all()
+    if not stale:
+        return 0
+    energy = network_energy(fetch(connection, queries.slots(stale), SlotEnergyFrame))
+    write(connection, energy, history.network_energy, queries.replace)
+    return energy.height

@@ -1,0 +1,103 @@
+"""The frames that jobs read: the columns of a table that a transform needs, and no payloads."""
+
+import pandera.polars as pa
+import polars as pl
+
+from schemas.tables.metadata import Frame, Utc
+
+
+class ClaimFrame(Frame):
+    """Pending batches, oldest first."""
+
+    batch_id: int = pa.Field(unique=True)
+    rows: int = pa.Field(ge=0)
+    first_ts: Utc = pa.Field(nullable=True)
+    last_ts: Utc = pa.Field(nullable=True)
+
+
+class ReportFrame(Frame):
+    """New telemetry."""
+
+    ven_id: str
+    ts: Utc
+    used_power_kw: float = pa.Field(nullable=True)
+    shed_power_kw: float
+    requested_reduction_kw: float = pa.Field(nullable=True)
+    event_id: str = pa.Field(nullable=True)
+    battery_soc: float = pa.Field(nullable=True)
+    received_at: Utc
+
+
+class EntryFrame(Frame):
+    """New load samples, or load descriptions."""
+
+    ven_id: str
+    load_id: str
+    ts: Utc
+    load_type: str = pa.Field(nullable=True)
+    name: str = pa.Field(nullable=True)
+    used_power_kw: float = pa.Field(nullable=True)
+    shed_power_kw: float = pa.Field(nullable=True)
+    capacity_kw: float = pa.Field(nullable=True)
+    shed_capability_kw: float = pa.Field(nullable=True)
+    enabled: bool = pa.Field(nullable=True)
+    priority: pl.Int32 = pa.Field(nullable=True)
+
+
+class TransitionFrame(Frame):
+    """New status transitions."""
+
+    ven_id: str
+    ts: Utc
+    status: str
+
+
+class VenSampleFrame(Frame):
+    """Panel samples, for history."""
+
+    ven_id: str
+    ts: Utc
+    used_power_kw: float = pa.Field(nullable=True)
+    shed_power_kw: float
+
+
+class LoadSampleFrame(Frame):
+    """Load samples, for history."""
+
+    ven_id: str
+    load_id: str
+    ts: Utc
+    used_power_kw: float = pa.Field(nullable=True)
+    shed_power_kw: float = pa.Field(nullable=True)
+
+
+class RegisteredVenFrame(Frame):
+    """Every VEN in the registry with the latest of it, as far as there is any."""
+
+    ven_id: str
+    ts: Utc = pa.Field(nullable=True)
+    used_power_kw: float = pa.Field(nullable=True)
+    shed_power_kw: float = pa.Field(nullable=True)
+    status: str = pa.Field(nullable=True)
+
+
+class CurrentLoadFrame(Frame):
+    """The latest of each load, with what people set in place of what the VEN says."""
+
+    ven_id: str
+    load_type: str = pa.Field(nullable=True)
+    used_power_kw: float = pa.Field(nullable=True)
+    shed_power_kw: float = pa.Field(nullable=True)
+    capacity_kw: float = pa.Field(nullable=True)
+    shed_capability_kw: float = pa.Field(nullable=True)
+    enabled: bool = pa.Field(nullable=True)
+
+
+class SlotEnergyFrame(Frame):
+    """VEN history in some slots, as the network's energy needs it."""
+
+    bucket: Utc
+    used_power_kw_sum: float
+    shed_power_kw_sum: float
+    used_samples: int
+    shed_samples: int

@@ -1,0 +1,217 @@
+"""All of the jobs' SQL, as SQLAlchemy statements over `schemas.tables`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Delete,
+    MetaData,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.dml import ReturningDelete
+
+from jobs.transforms.latest import REPORT_FIELDS
+from schemas.tables import Frame
+from schemas.tables.history import SLOT_S, network_energy, stale_slots, ven_history
+from schemas.tables.ledger import ingest_batches, job_runs, pending_batches
+from schemas.tables.registry import loads, vens
+from schemas.tables.snapshots import (
+    LOAD_FIELDS,
+    load_snapshots,
+    load_type_rollups,
+    ven_snapshots,
+)
+
+VEN_GROUPS = {
+    "ts": REPORT_FIELDS,
+    "used_power_ts": ("used_power_kw",),
+    "status_ts": ("status",),
+}
+"""Columns of `ven_snapshots` that change together, by the column that says how new they are."""
+
+LOAD_GROUPS = {f"{field}_stamp": (field,) for field in LOAD_FIELDS}
+"""The same for `load_snapshots`, where each field has its own stamp."""
+
+STATE = ("used_power_kw_sum", "shed_power_kw_sum", "samples", "used_samples", "shed_samples")
+
+
+def pending(lane: str, most: int) -> Select[Any]:
+    """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
+    rows = (
+        ingest_batches.c.telemetry_rows
+        + ingest_batches.c.sample_rows
+        + ingest_batches.c.description_rows
+        + ingest_batches.c.status_rows
+    )
+    return (
+        select(
+            pending_batches.c.batch_id,
+            rows.label("rows"),
+            ingest_batches.c.first_ts,
+            ingest_batches.c.last_ts,
+        )
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .where(pending_batches.c.lane == lane)
+        .order_by(pending_batches.c.batch_id)
+        .limit(most)
+        .with_for_update(of=pending_batches, skip_locked=True)
+    )
+
+
+def consume(lane: str, batch_ids: Sequence[int]) -> Delete:
+    return delete(pending_batches).where(
+        pending_batches.c.lane == lane, pending_batches.c.batch_id.in_(batch_ids)
+    )
+
+
+def rows_of_batches(
+    table: Table,
+    model: type[Frame],
+    batch_ids: Sequence[int],
+    days: tuple[datetime, datetime] | None,
+) -> Select[Any]:
+    """The rows that some batches brought; `days` (both inclusive) spares the other partitions."""
+    columns = [table.c[name] for name in model.types()]
+    query = select(*columns).where(table.c.batch_id.in_(batch_ids))
+    return query if days is None else query.where(table.c.ts.between(*days))
+
+
+def merge_latest_vens(target: Table, staged: str) -> Insert:
+    """Insert or update the latest of VENs: in each group of columns the newer one wins."""
+    return _merge_latest(target, staged, VEN_GROUPS, greatest="received_at")
+
+
+def merge_latest_loads(target: Table, staged: str) -> Insert:
+    """Insert or update the latest of loads, field by field."""
+    return _merge_latest(target, staged, LOAD_GROUPS, greatest="ts")
+
+
+def _merge_latest(target: Table, staged: str, groups: Mapping[str, tuple[str, ...]], greatest: str) -> Insert:
+    statement, new = _upsert(target, staged)
+    changes: dict[str, ColumnElement[Any]] = {greatest: func.greatest(target.c[greatest], new[greatest])}
+    for order, fields in groups.items():
+        is_newer = new[order] > func.coalesce(target.c[order], _before_all(target.c[order]))
+        for column in (*fields, order):
+            changes[column] = case((is_newer, new[column]), else_=target.c[column])
+    return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=changes)
+
+
+def _before_all(order: ColumnElement[Any]) -> ColumnElement[Any]:
+    return (
+        literal_column("-1")
+        if isinstance(order.type, BigInteger)
+        else literal_column("'-infinity'::timestamptz")
+    )
+
+
+def merge_sums(target: Table, staged: str) -> Insert:
+    """Insert buckets, or add to those that exist."""
+    statement, new = _upsert(target, staged)
+    sums = {name: target.c[name] + new[name] for name in STATE}
+    return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=sums)
+
+
+def replace(target: Table, staged: str) -> Insert:
+    """Insert rows, or put them in the place of those with the same key."""
+    statement, new = _upsert(target, staged)
+    values = {column.name: new[column.name] for column in target.c if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=values)
+
+
+def insert_missing(target: Table, staged: str) -> Insert:
+    statement, _ = _upsert(target, staged)
+    return statement.on_conflict_do_nothing()
+
+
+def _upsert(target: Table, staged: str) -> tuple[Insert, ReadOnlyColumnCollection[str, Any]]:
+    """Insert from the staged twin, in the order of the key, so that two workers cannot deadlock."""
+    twin = target.to_metadata(MetaData(), name=staged)
+    rows = select(twin).order_by(*(twin.c[key.name] for key in target.primary_key))
+    statement = insert(target).from_select([column.name for column in twin.c], rows)
+    return statement, statement.excluded
+
+
+def registered_vens() -> Select[Any]:
+    """Every VEN that is not retired; what its last status says, else what people set."""
+    return (
+        select(
+            vens.c.ven_id,
+            ven_snapshots.c.ts,
+            ven_snapshots.c.used_power_kw,
+            ven_snapshots.c.shed_power_kw,
+            ven_snapshots.c.status,
+        )
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == vens.c.ven_id)
+        .where(vens.c.retired_at.is_(None))
+    )
+
+
+def current_loads() -> Select[Any]:
+    """The latest of each load; where people have set a field, theirs."""
+    latest, people = load_snapshots.c, loads.c
+
+    def effective(field: str) -> ColumnElement[Any]:
+        return func.coalesce(people[field], latest[field]).label(field)
+
+    return (
+        select(
+            latest.ven_id,
+            effective("load_type"),
+            latest.used_power_kw,
+            latest.shed_power_kw,
+            effective("capacity_kw"),
+            effective("shed_capability_kw"),
+            effective("enabled"),
+        )
+        .join(vens, and_(vens.c.ven_id == latest.ven_id, vens.c.retired_at.is_(None)))
+        .outerjoin(loads, and_(people.ven_id == latest.ven_id, people.load_id == latest.load_id))
+    )
+
+
+def energy_since(day: date) -> Select[Any]:
+    """The network's energy, kWh, since 00:00 UTC of a day; null without a slot."""
+    start = datetime.combine(day, time(), UTC)
+    return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
+
+
+def take_stale_slots() -> ReturningDelete[datetime]:
+    """Slots whose network energy must be computed again; whoever marks one meanwhile waits for us."""
+    return delete(stale_slots).returning(stale_slots.c.bucket)
+
+
+def slots(buckets: Iterable[datetime]) -> Select[Any]:
+    """VEN history in some slots."""
+    columns = ("bucket", "used_power_kw_sum", "shed_power_kw_sum", "used_samples", "shed_samples")
+    return select(*(ven_history.c[name] for name in columns)).where(
+        ven_history.c.resolution_s == SLOT_S, ven_history.c.bucket.in_(list(buckets))
+    )
+
+
+def drop_types_except(kept: Sequence[str]) -> Delete:
+    return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(kept))
+
+
+def lock(name: str) -> Select[Any]:
+    """Wait for, and hold to the end of the transaction, the lock of this name."""
+    return select(func.pg_advisory_xact_lock(func.hashtext(literal(name))))
+
+
+def record_run(**values: object) -> Insert:
+    return insert(job_runs).values(**values)
+
+
+def ensure_partitions(days: Sequence[date]) -> Select[Any]:
+    return select(func.ensure_raw_partitions(list(days)))

@@ -1,0 +1,79 @@
+"""Frames out of the database and back: COPY both ways, types pinned, every frame checked at the border."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+from psycopg import Cursor, sql
+from sqlalchemy import Connection, Executable, Select, Table
+from sqlalchemy.dialects import postgresql
+
+from schemas.database import driver_connection
+from schemas.tables import FRAMES, Frame
+
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_INSTANT_IN = "%Y-%m-%d %H:%M:%S%.f+00"
+_INSTANT_OUT = "%Y-%m-%d %H:%M:%S%.6f+00"
+
+
+def fetch(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.DataFrame:
+    """The rows of a query as a frame of exactly the model's types, also when there are none.
+
+    The connection must be in UTC, as `schemas.database` makes it.
+
+    Raises:
+        pandera.errors.SchemaError: the rows are not what the model says.
+    """
+    text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
+    with driver_connection(connection).cursor().copy(statement) as copy:
+        data = b"".join(copy)
+    order = [column.name for column in query.selected_columns]
+    return model.validate(_parse(data, order, model.types()))
+
+
+def write(
+    connection: Connection, frame: pl.DataFrame, table: Table, merge: Callable[[Table, str], Executable]
+) -> None:
+    """Bring a frame into its table: COPY to a temporary twin, then the statement that
+    `merge` makes of the table and the twin's name.
+
+    Raises:
+        pandera.errors.SchemaError: the frame is not what the table's model says.
+    """
+    rows = FRAMES[table.name].validate(frame.select(table.c.keys()))
+    twin = f"staged_{table.name}"
+    _copy_to_twin(driver_connection(connection).cursor(), rows, table.name, twin)
+    connection.execute(merge(table, twin))
+
+
+def _copy_to_twin(cursor: Cursor[Any], rows: pl.DataFrame, table: str, twin: str) -> None:
+    """The twin lives as long as the connection, its rows as long as the transaction."""
+    create = "CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS"
+    cursor.execute(sql.SQL(create).format(sql.Identifier(twin), sql.Identifier(table)))
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(twin), columns)
+    with cursor.copy(copy_in) as copy:
+        copy.write(rows.write_csv(include_header=False, datetime_format=_INSTANT_OUT))
+
+
+def _parse(data: bytes, order: list[str], types: dict[str, Any]) -> pl.DataFrame:
+    if not data:
+        return pl.DataFrame(schema={name: types[name] for name in order})
+    as_text = {name: _read_as(types[name]) for name in order}
+    frame = pl.read_csv(io.BytesIO(data), has_header=False, schema=as_text)
+    return frame.with_columns(_typed(name, types[name]) for name in order)
+
+
+def _read_as(dtype: Any) -> Any:  # noqa: ANN401 - Polars' classes and instances of types
+    return pl.String if dtype == pl.Boolean or isinstance(dtype, pl.Datetime) else dtype
+
+
+def _typed(name: str, dtype: Any) -> pl.Expr:  # noqa: ANN401
+    column = pl.col(name)
+    if dtype == pl.Boolean:
+        return column == "t"
+    if isinstance(dtype, pl.Datetime):
+        return column.str.to_datetime(_INSTANT_IN, time_unit="us", time_zone="UTC")
+    return column

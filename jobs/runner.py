@@ -1,0 +1,78 @@
+"""Running a job: its steps, each in its own transaction, and one row in `job_runs` that says how it went."""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs import queries
+from jobs.schedule import Job, Step
+
+Clock = Callable[[], datetime]
+
+
+class Runner:
+    """Runs jobs against a database, whoever asks: a scheduler, cron, or a test."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._log = structlog.get_logger()
+
+    def run(self, job: Job) -> int:
+        """One cycle of a job; answers the rows that its first step handled.
+
+        Raises:
+            SQLAlchemyError: a step failed; the steps before it stand, and the run is recorded with its error.
+        """
+        started_at, start = self._clock(), time.monotonic()
+        try:
+            rows = [self._take(step) for step in job.steps]
+        except Exception as error:
+            self._record(job, started_at, start, 0, error)
+            raise
+        if rows[0]:
+            self._record(job, started_at, start, rows[0], None)
+        return rows[0]
+
+    def attempt(self, job: Job) -> None:
+        """One cycle, for a scheduler: a database that is away is logged, and the next cycle tries again."""
+        try:
+            self.run(job)
+        except SQLAlchemyError as error:
+            self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
+
+    def catch_up(self, jobs: Iterable[Job]) -> int:
+        """Run jobs until none is behind; answers the rows handled."""
+        total = 0
+        for job in jobs:
+            while (rows := self.run(job)) and job.has_backlog:
+                total += rows
+        return total
+
+    def _take(self, step: Step) -> int:
+        with self._engine.begin() as connection:
+            return step(connection, self._clock())
+
+    def _record(
+        self, job: Job, started_at: datetime, start: float, rows: int, error: Exception | None
+    ) -> None:
+        duration_s = time.monotonic() - start
+        self._log.debug("job_ran", job=job.name, rows=rows, duration_s=round(duration_s, 4))
+        run = {
+            "job": job.name,
+            "started_at": started_at,
+            "duration_s": duration_s,
+            "rows": rows,
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+        }
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(queries.record_run(**run))
+        except SQLAlchemyError as unrecorded:
+            self._log.error(
+                "run_not_recorded", job=job.name, error=str(unrecorded.__cause__ or unrecorded).strip()
+            )

@@ -1,0 +1,44 @@
+"""The schedule is data: what runs, how often, in which steps."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
+from jobs.partitions import ensure_coming_days
+from jobs.settings import Cadence
+
+Step = Callable[[Connection, datetime], int]
+"""One transaction: does its work as of a time, answers the rows that it handled."""
+
+
+class Job(Struct, frozen=True):
+    """Steps that run in order, each in a transaction of its own; with a backlog, the first can be behind."""
+
+    name: str
+    every_s: float
+    about: str
+    steps: tuple[Step, ...]
+    has_backlog: bool = False
+
+
+def schedule(cadence: Cadence) -> tuple[Job, ...]:
+    return (
+        Job(
+            "history",
+            cadence.history_every_s,
+            "buckets by VEN and by load; energy of the network",
+            (consume_history_batches, refresh_energy),
+            has_backlog=True,
+        ),
+        Job(
+            "snapshot",
+            cadence.snapshot_every_s,
+            "latest values; network history; totals",
+            (consume_snapshot_batches, refresh_totals),
+            has_backlog=True,
+        ),
+        Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
+    )

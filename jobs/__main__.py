@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
-from sqlalchemy import Engine
 
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
@@ -24,15 +23,22 @@ def main(arguments: list[str]) -> None:
         return
     settings = JobsSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
+    jobs = schedule(settings)
     engine = engine_for(settings.database_url, "jobs")
-    runner, jobs = Runner(engine, lambda: datetime.now(UTC)), schedule(settings)
+    try:
+        _obey(options, Runner(engine, lambda: datetime.now(UTC)), jobs)
+    finally:
+        engine.dispose()
+
+
+def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...]) -> None:
     match options.command:
         case "run":
-            runner.run(_named(jobs, options.name))
+            print(f"{runner.run(_named(jobs, options.name))} rows")  # noqa: T201 - for whoever asked
         case "catch-up":
-            print(f"{runner.catch_up(jobs)} rows; nothing is left")  # noqa: T201 - for the person or cron that asked
+            print(f"{runner.catch_up(jobs)} rows; nothing is left")  # noqa: T201
         case _:
-            _serve(runner, jobs, engine)
+            _serve(runner, jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +64,7 @@ def _named(jobs: tuple[Job, ...], name: str) -> Job:
     sys.exit(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.")
 
 
-def _serve(runner: Runner, jobs: tuple[Job, ...], engine: Engine) -> None:
+def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
     scheduler = BlockingScheduler(timezone=UTC)
     for job in jobs:
         scheduler.add_job(
@@ -76,7 +82,6 @@ def _serve(runner: Runner, jobs: tuple[Job, ...], engine: Engine) -> None:
         signal.signal(stop, lambda *_: scheduler.shutdown(wait=False))
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
-    engine.dispose()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+import psycopg
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import queries
 from jobs.schedule import Job, Step
+
+DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
+"""COPY speaks to psycopg directly, so its errors come unwrapped."""
 
 Clock = Callable[[], datetime]
 
@@ -42,7 +46,7 @@ class Runner:
         """One cycle, for a scheduler: a database that is away is logged, and the next cycle tries again."""
         try:
             self.run(job)
-        except SQLAlchemyError as error:
+        except DATABASE_ERRORS as error:
             self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
 
     def catch_up(self, jobs: Iterable[Job]) -> int:
@@ -72,7 +76,7 @@ class Runner:
         try:
             with self._engine.begin() as connection:
                 connection.execute(queries.record_run(**run))
-        except SQLAlchemyError as unrecorded:
+        except DATABASE_ERRORS as unrecorded:
             self._log.error(
                 "run_not_recorded", job=job.name, error=str(unrecorded.__cause__ or unrecorded).strip()
             )

@@ -1,0 +1,1 @@
+"""Summary tables to HTTP."""

@@ -363,6 +363,14 @@ def upgrade() -> None:
         postgresql_using="brin",
         postgresql_with={"pages_per_range": 32, "autosummarize": True},
     )
+    op.create_index(
+        "ix_ven_telemetry_ts",
+        "ven_telemetry",
+        ["ts"],
+        unique=False,
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    )
     op.create_table(
         "vens",
         sa.Column("ven_id", sa.Text(collation="C"), nullable=False),
@@ -384,6 +392,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP FUNCTION ensure_raw_partitions(date[])")
     op.drop_table("vens")
+    op.drop_index(
+        "ix_ven_telemetry_ts",
+        table_name="ven_telemetry",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    )
     op.drop_index(
         "ix_ven_telemetry_batch_id",
         table_name="ven_telemetry",

@@ -12,11 +12,11 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, Table,
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
 
 
-def _batch_index(table: str) -> Index:
-    """Rows arrive in the order of their batches, so a few pages of BRIN find a batch's rows."""
+def _arrival_index(table: str, column: str) -> Index:
+    """Batches, and mostly device times, arrive in order: a few pages of BRIN find a batch or a second."""
     return Index(
-        f"ix_{table}_batch_id",
-        "batch_id",
+        f"ix_{table}_{column}",
+        column,
         postgresql_using="brin",
         postgresql_with={"pages_per_range": 32, "autosummarize": True},
     )
@@ -46,7 +46,8 @@ ven_telemetry = Table(
     Column("payload", JSON, nullable=False),
     instant("received_at"),
     _batch_id(),
-    _batch_index("ven_telemetry"),
+    _arrival_index("ven_telemetry", "batch_id"),
+    _arrival_index("ven_telemetry", "ts"),
     postgresql_partition_by="RANGE (ts)",
 )
 
@@ -68,7 +69,7 @@ def _load_entries(name: str) -> Table:
         Column("priority", Integer),
         Column("metadata", JSON),
         _batch_id(),
-        _batch_index(name),
+        _arrival_index(name, "batch_id"),
         postgresql_partition_by="RANGE (ts)",
     )
 
@@ -85,7 +86,7 @@ ven_statuses = Table(
     Column("details", JSON),
     instant("received_at"),
     _batch_id(),
-    _batch_index("ven_statuses"),
+    _arrival_index("ven_statuses", "batch_id"),
 )
 
 PARTITIONED = (ven_telemetry, ven_load_samples, ven_load_descriptions)

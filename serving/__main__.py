@@ -1,0 +1,47 @@
+"""`python -m serving`: summary tables to HTTP, under granian."""
+
+import sys
+from datetime import UTC, datetime
+
+import falcon
+import structlog
+from falcon import Request, Response
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from schemas.database import engine_for
+from schemas.logs import log_options
+from schemas.settings import SettingsError
+from serving.app import create_app
+from serving.settings import ServingSettings
+
+
+def application() -> falcon.App[Request, Response]:
+    """What each worker process serves."""
+    settings = ServingSettings.from_environment()
+    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
+    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins)
+
+
+def main() -> None:
+    settings = ServingSettings.from_environment()
+    Granian(
+        "serving.__main__:application",
+        factory=True,
+        interface=Interfaces.WSGI,
+        address=settings.http_host,
+        port=settings.http_port,
+        workers=settings.http_workers,
+        blocking_threads=settings.http_threads,
+        respawn_failed_workers=True,
+        log_level=LogLevels(settings.log_level),
+    ).serve()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SettingsError as error:
+        sys.exit(str(error))

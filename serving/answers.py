@@ -1,0 +1,49 @@
+"""Answers as bytes: small ones whole, with an ETag; long ones streamed, so that memory does not grow."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import falcon
+import msgspec
+
+AT_ONCE = 1_000
+"""Entries of a list that are encoded together; a list of no more is sent whole."""
+
+_encoder = msgspec.json.Encoder()
+
+
+def answer(response: falcon.Response, value: Any) -> None:  # noqa: ANN401 - any of schemas.http
+    """A value of `schemas.http`, or a list of them."""
+    response.data = _encoder.encode(value)
+
+
+def answer_list(response: falcon.Response, entries: Iterable[Any]) -> None:
+    """An array, streamed if it is long."""
+    _send(response, entries, b"[", b"]")
+
+
+def answer_points(response: falcon.Response, points: Iterable[Any]) -> None:
+    """A history: `{"points": [...]}`, streamed if it is long."""
+    _send(response, points, b'{"points":[', b"]}")
+
+
+def _send(response: falcon.Response, entries: Iterable[Any], opening: bytes, closing: bytes) -> None:
+    remaining = iter(entries)
+    # The first block is read before the status line is sent: what fails, fails as an error.
+    first = list(islice(remaining, AT_ONCE))
+    if len(first) < AT_ONCE:
+        response.data = opening + _block(first) + closing
+    else:
+        response.stream = _blocks(first, remaining, opening, closing)
+
+
+def _blocks(first: list[Any], remaining: Iterator[Any], opening: bytes, closing: bytes) -> Iterator[bytes]:
+    yield opening + _block(first)
+    while block := list(islice(remaining, AT_ONCE)):
+        yield b"," + _block(block)
+    yield closing
+
+
+def _block(entries: list[Any]) -> bytes:
+    return _encoder.encode(entries)[1:-1]

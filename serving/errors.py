@@ -1,0 +1,50 @@
+"""Errors are translated once, here: to problem+json (RFC 9457), and never with a trace."""
+
+import falcon
+import msgspec
+import structlog
+from falcon import Request, Response
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from schemas.http import Problem
+from serving.reader import Unknown
+
+RETRY_AFTER_S = 2
+PROBLEM_JSON = "application/problem+json"
+
+
+def add_error_handling(app: falcon.App[Request, Response]) -> None:
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(Unknown, _unknown)
+    app.add_error_handler(DBAPIError, _database_away)
+    app.add_error_handler(PoolTimeout, _database_away)
+
+
+def _serialize(_request: Request, response: Response, error: falcon.HTTPError) -> None:
+    status = error.status_code
+    detail = error.description or falcon.code_to_http_status(status).partition(" ")[2]
+    problem = Problem("about:blank", error.title, status, detail)
+    response.data = msgspec.json.encode(problem)
+    response.content_type = PROBLEM_JSON
+    response.append_header("Vary", "Accept")
+
+
+def _unknown(_request: Request, _response: Response, error: Unknown, _parameters: object) -> None:
+    raise falcon.HTTPNotFound(description=str(error))
+
+
+def _database_away(
+    _request: Request, _response: Response, error: DBAPIError | PoolTimeout, _parameters: object
+) -> None:
+    structlog.get_logger().error("database_failed", error=str(error).strip())
+    detail = "The database cannot be reached."
+    if isinstance(error, ProgrammingError):
+        detail = "The database lacks what this service needs: has it been migrated?"
+    raise falcon.HTTPServiceUnavailable(description=detail, retry_after=RETRY_AFTER_S)
+
+
+def _unexpected(request: Request, _response: Response, _error: Exception, _parameters: object) -> None:
+    structlog.get_logger().exception("request_failed", method=request.method, path=request.path)
+    raise falcon.HTTPInternalServerError(description="This is our fault; it has been logged.")

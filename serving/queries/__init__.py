@@ -1,0 +1,1 @@
+"""All of serving's SQL: functions that return a SQLAlchemy `Select`."""

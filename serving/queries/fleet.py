@@ -1,0 +1,130 @@
+"""The latest of the network, of VENs and of their loads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, select, text, true
+
+from schemas.tables.registry import loads, vens
+from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
+from serving.windows import Page
+
+REVISION = text("SELECT version_num FROM alembic_version")
+UNKNOWN_STATUS = "unknown"
+
+
+def network() -> Select[Any]:
+    """The network's totals; no row before the jobs have run for the first time."""
+    return select(network_snapshot)
+
+
+def load_types() -> Select[Any]:
+    return select(load_type_rollups).order_by(load_type_rollups.c.load_type)
+
+
+def known_ven(ven_id: str) -> Select[Any]:
+    return select(vens.c.ven_id).where(vens.c.ven_id == ven_id, vens.c.retired_at.is_(None))
+
+
+def known_load(ven_id: str, load_id: str) -> Select[Any]:
+    return select(load_snapshots.c.load_id).where(
+        load_snapshots.c.ven_id == ven_id, load_snapshots.c.load_id == load_id
+    )
+
+
+def current_vens(page: Page) -> Select[Any]:
+    """Registered VENs with the latest of each, by id."""
+    query = (
+        select(
+            vens.c.ven_id,
+            func.coalesce(vens.c.name, vens.c.ven_id).label("name"),
+            func.coalesce(ven_snapshots.c.status, vens.c.status, UNKNOWN_STATUS).label("status"),
+            vens.c.latitude_deg,
+            vens.c.longitude_deg,
+            vens.c.address,
+            vens.c.created_at,
+            ven_snapshots.c.received_at,
+            ven_snapshots.c.used_power_kw,
+            ven_snapshots.c.shed_power_kw,
+            ven_snapshots.c.event_id,
+        )
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == vens.c.ven_id)
+        .where(vens.c.retired_at.is_(None))
+        .order_by(vens.c.ven_id)
+        .limit(page.limit)
+    )
+    return query if page.after is None else query.where(vens.c.ven_id > page.after)
+
+
+def current_ven(ven_id: str) -> Select[Any]:
+    return current_vens(Page()).where(vens.c.ven_id == ven_id)
+
+
+def _effective(field: str) -> ColumnElement[Any]:
+    """What people have set for a load; else what the VEN says."""
+    return func.coalesce(loads.c[field], load_snapshots.c[field])
+
+
+SHED_CAPABILITY_KW = func.coalesce(_effective("shed_capability_kw"), load_snapshots.c.shed_power_kw, 0.0)
+CAPACITY_KW = func.coalesce(
+    _effective("capacity_kw"), func.coalesce(load_snapshots.c.used_power_kw, 0.0) + SHED_CAPABILITY_KW
+)
+IS_ENABLED = func.coalesce(_effective("enabled"), true())
+WITH_SETTINGS = load_snapshots.outerjoin(
+    loads, and_(loads.c.ven_id == load_snapshots.c.ven_id, loads.c.load_id == load_snapshots.c.load_id)
+)
+
+
+def current_loads() -> Select[Any]:
+    """The latest of loads, by VEN and load."""
+    latest = load_snapshots.c
+    return (
+        select(
+            latest.ven_id,
+            latest.load_id,
+            _effective("load_type").label("load_type"),
+            _effective("name").label("name"),
+            CAPACITY_KW.label("capacity_kw"),
+            SHED_CAPABILITY_KW.label("shed_capability_kw"),
+            latest.used_power_kw,
+            (func.coalesce(latest.shed_power_kw, 0.0) > 0).label("is_shedding"),
+            IS_ENABLED.label("is_enabled"),
+        )
+        .select_from(WITH_SETTINGS)
+        .order_by(latest.ven_id, latest.load_id)
+    )
+
+
+def loads_of_vens(ven_ids: Sequence[str]) -> Select[Any]:
+    return current_loads().where(load_snapshots.c.ven_id.in_(ven_ids))
+
+
+def loads_of_ven(ven_id: str, page: Page) -> Select[Any]:
+    query = current_loads().where(load_snapshots.c.ven_id == ven_id).limit(page.limit)
+    return query if page.after is None else query.where(load_snapshots.c.load_id > page.after)
+
+
+def load(ven_id: str, load_id: str) -> Select[Any]:
+    return current_loads().where(load_snapshots.c.ven_id == ven_id, load_snapshots.c.load_id == load_id)
+
+
+def ven_summaries(page: Page) -> Select[Any]:
+    """The list view: registered VENs with what each could shed now."""
+    ven = current_vens(page).subquery()
+    sheddable = _sheddable_by_ven().subquery()
+    controllable_kw = case(
+        (ven.c.status == "offline", 0.0),
+        else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
+    )
+    return (
+        select(ven, controllable_kw.label("controllable_power_kw"))
+        .outerjoin(sheddable, sheddable.c.ven_id == ven.c.ven_id)
+        .order_by(ven.c.ven_id)
+    )
+
+
+def _sheddable_by_ven() -> Select[Any]:
+    shed_kw = func.sum(case((IS_ENABLED, SHED_CAPABILITY_KW), else_=0.0)).label("shed_kw")
+    return (
+        select(load_snapshots.c.ven_id, shed_kw).select_from(WITH_SETTINGS).group_by(load_snapshots.c.ven_id)
+    )

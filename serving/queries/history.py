@@ -1,0 +1,225 @@
+"""One statement, and so one view of the database, for a history: summary, what is pending, raw edges."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Float,
+    Select,
+    Table,
+    cast,
+    func,
+    literal,
+    select,
+    union,
+    union_all,
+)
+
+from schemas.instants import EPOCH, from_microseconds
+from schemas.tables.history import (
+    ENTITY_RESOLUTIONS_S,
+    NETWORK_RESOLUTIONS_S,
+    SLOT_S,
+    load_history,
+    network_energy,
+    network_history,
+    stale_slots,
+    ven_history,
+)
+from schemas.tables.ledger import ingest_batches, pending_batches
+from schemas.tables.raw import ven_load_samples, ven_telemetry
+from serving.windows import Piece, Window, plan
+
+SLOT_HOURS = SLOT_S / 3600
+
+
+class Series(Struct, frozen=True):
+    """Whose history: the raw samples, their buckets, the lane that keeps these, the entity's key.
+
+    `by` keeps entities apart where a query spans several.
+    """
+
+    raw: Table
+    buckets: Table
+    resolutions_s: Sequence[int]
+    lane: str
+    key: Mapping[str, str]
+    by: tuple[str, ...] = ()
+
+
+NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", {})
+
+VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", {}, by=("ven_id",))
+"""All VENs, each on its own: what the network's energy is made of."""
+
+
+def of_ven(ven_id: str) -> Series:
+    return Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", {"ven_id": ven_id})
+
+
+def of_load(ven_id: str, load_id: str) -> Series:
+    key = {"ven_id": ven_id, "load_id": load_id}
+    return Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", key)
+
+
+def sums(series: Series, window: Window) -> Select[Any]:
+    """`bucket`, and the sums of the samples in it, kW; oldest first."""
+    states = _states(series, plan(window, series.resolutions_s), window.granularity_s).subquery()
+    return (
+        select(states.c.bucket, func.sum(states.c.used_sum), func.sum(states.c.shed_sum))
+        .group_by(states.c.bucket)
+        .order_by(states.c.bucket)
+    )
+
+
+def energies(series: Series, window: Window) -> Select[Any]:
+    """`bucket`, used and shed energy in it, kWh, and the hours of its slots with samples; oldest first."""
+    slots = (_network_slots(window) if series is NETWORK else _entity_slots(series, window)).subquery()
+    bucket = _floor(slots.c.slot, window.granularity_s).label("bucket")
+    hours = func.count(slots.c.slot.distinct()) * SLOT_HOURS
+    return (
+        select(bucket, func.sum(slots.c.used_kwh), func.sum(slots.c.shed_kwh), hours)
+        .group_by(bucket)
+        .order_by(bucket)
+    )
+
+
+def _network_slots(window: Window) -> CompoundSelect[Any]:
+    """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
+    parts: list[Select[Any]] = []
+    for piece in plan(window, [SLOT_S]):
+        if piece.resolution_s is None:
+            parts.append(_slot_energies([_raw_states(VENS, piece, SLOT_S)]))
+        else:
+            in_piece = _within(network_energy.c.bucket, piece)
+            parts.append(
+                select(
+                    network_energy.c.bucket.label("slot"),
+                    network_energy.c.used_energy_kwh.label("used_kwh"),
+                    network_energy.c.shed_energy_kwh.label("shed_kwh"),
+                ).where(*in_piece, network_energy.c.bucket.not_in(_slots_with_news()))
+            )
+            parts.append(_slot_energies(_states_with_news(piece)))
+    return union_all(*parts)
+
+
+def _states_with_news(piece: Piece) -> list[Select[Any]]:
+    known = _bucket_states(VENS, piece, SLOT_S).where(ven_history.c.bucket.in_(_slots_with_news()))
+    return [known, _pending_states(VENS, piece, SLOT_S)]
+
+
+def _slots_with_news() -> Select[Any]:
+    """Slots whose energy has not been computed since a sample came."""
+    pending = select(_floor(ven_telemetry.c.ts, SLOT_S)).where(*_is_pending(ven_telemetry, "history"))
+    either = union(select(stale_slots.c.bucket), pending).subquery()
+    return select(either.c.bucket)
+
+
+def _entity_slots(series: Series, window: Window) -> Select[Any]:
+    states = _states(series, plan(window, [SLOT_S]), SLOT_S)
+    return _slot_energies([states])
+
+
+def _slot_energies(states: Sequence[Select[Any] | CompoundSelect[Any]]) -> Select[Any]:
+    """Each entity's mean power in the slot times 1/12 h. No value in the slot adds nothing."""
+    merged = union_all(*states).subquery()
+    keys = [merged.c.bucket, *([merged.c.ven_id] if "ven_id" in merged.c else [])]
+
+    def energy(quantity: str) -> ColumnElement[Any]:
+        total, count = func.sum(merged.c[f"{quantity}_sum"]), func.sum(merged.c[f"{quantity}_samples"])
+        mean = total / cast(func.nullif(count, 0), Float)
+        return func.coalesce(mean * SLOT_HOURS, 0.0).label(f"{quantity}_kwh")
+
+    return select(merged.c.bucket.label("slot"), energy("used"), energy("shed")).group_by(*keys)
+
+
+def _states(series: Series, pieces: Sequence[Piece], width_s: int) -> CompoundSelect[Any]:
+    """Mergeable states of the pieces, in buckets of `width_s`; several rows may share a bucket."""
+    parts: list[Select[Any]] = []
+    for piece in pieces:
+        if piece.resolution_s is None:
+            parts.append(_raw_states(series, piece, width_s))
+        else:
+            parts += [_bucket_states(series, piece, width_s), _pending_states(series, piece, width_s)]
+    return union_all(*parts)
+
+
+def _raw_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
+    raw, keys = series.raw, [series.raw.c[column] for column in series.by]
+    bucket = _floor(raw.c.ts, width_s).label("bucket")
+    return (
+        select(
+            bucket,
+            *keys,
+            _sum_of(raw.c.used_power_kw).label("used_sum"),
+            func.count(raw.c.used_power_kw).label("used_samples"),
+            _sum_of(raw.c.shed_power_kw).label("shed_sum"),
+            func.count(raw.c.shed_power_kw).label("shed_samples"),
+        )
+        .where(*_of(series, raw), *_within(raw.c.ts, piece))
+        .group_by(bucket, *keys)
+    )
+
+
+def _pending_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
+    """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
+    return _raw_states(series, piece, width_s).where(*_is_pending(series.raw, series.lane))
+
+
+def _bucket_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
+    table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
+    bucket = _floor(table.c.bucket, width_s).label("bucket")
+    return (
+        select(
+            bucket,
+            *keys,
+            func.sum(table.c.used_power_kw_sum).label("used_sum"),
+            func.sum(table.c.used_samples).label("used_samples"),
+            func.sum(table.c.shed_power_kw_sum).label("shed_sum"),
+            func.sum(table.c.shed_samples).label("shed_samples"),
+        )
+        .where(
+            table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece)
+        )
+        .group_by(bucket, *keys)
+    )
+
+
+def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
+    return [table.c[column] == value for column, value in series.key.items()]
+
+
+def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
+    """Rows of pending batches; the span of their device times spares all other partitions."""
+    batches = (
+        select(ingest_batches)
+        .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
+        .where(pending_batches.c.lane == lane)
+        .subquery()
+    )
+    return [
+        raw.c.batch_id.in_(select(batches.c.batch_id)),
+        raw.c.ts >= select(func.min(batches.c.first_ts)).scalar_subquery(),
+        raw.c.ts <= select(func.max(batches.c.last_ts)).scalar_subquery(),
+    ]
+
+
+def _within(instant: ColumnElement[datetime], piece: Piece) -> list[ColumnElement[bool]]:
+    conditions = []
+    if piece.start_us is not None:
+        conditions.append(instant >= from_microseconds(piece.start_us))
+    if piece.end_us is not None:
+        conditions.append(instant < from_microseconds(piece.end_us))
+    return conditions
+
+
+def _floor(instant: ColumnElement[Any], width_s: int) -> ColumnElement[Any]:
+    return func.date_bin(literal(timedelta(seconds=width_s)), instant, literal(EPOCH))
+
+
+def _sum_of(power: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(power), 0.0)

@@ -1,0 +1,128 @@
+"""Answers, read from the summary tables. Knows nothing of HTTP."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select
+
+from schemas.http import (
+    EnergyPoint,
+    Load,
+    LoadTypeStats,
+    NetworkStats,
+    PowerPoint,
+    Readiness,
+    Ven,
+    VenSummary,
+)
+from serving import shapes
+from serving.queries import fleet, history
+from serving.queries.history import Series
+from serving.windows import Page, Window
+
+VENS_AT_ONCE = 500
+ROWS_AT_ONCE = 2_000
+
+Point = PowerPoint | EnergyPoint
+Known = Mapping[str, Select[Any]]
+"""What must have a row, else the answer is that there is no such thing: in these words."""
+
+_NOTHING: Known = MappingProxyType({})
+
+
+_HISTORIES: dict[str, tuple[Callable[[Row[Any]], Point], Callable[[Series, Window], Select[Any]]]] = {
+    "sum": (shapes.sum_point, history.sums),
+    "energy": (shapes.energy_point, history.energies),
+    "mean": (shapes.mean_point, history.energies),
+}
+
+
+class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
+    """There is no such VEN or load."""
+
+
+class Reader:
+    """Reads answers. Lists and histories are iterators that hold one connection, one snapshot, to their end."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def network(self) -> NetworkStats:
+        with self._engine.connect() as connection:
+            row = connection.execute(fleet.network()).one_or_none()
+        return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
+
+    def load_types(self) -> list[LoadTypeStats]:
+        return [shapes.load_type_stats(row) for row in self._rows(fleet.load_types())]
+
+    def network_history(self, window: Window) -> Iterator[Point]:
+        return self._history(history.NETWORK, window, {})
+
+    def ven_history(self, ven_id: str, window: Window) -> Iterator[Point]:
+        return self._history(history.of_ven(ven_id), window, _ven_exists(ven_id))
+
+    def load_history(self, ven_id: str, load_id: str, window: Window) -> Iterator[Point]:
+        return self._history(history.of_load(ven_id, load_id), window, _load_exists(ven_id, load_id))
+
+    def vens(self, page: Page) -> Iterator[Ven]:
+        """Each with its loads, block by block."""
+        return self._vens(fleet.current_vens(page), {})
+
+    def ven(self, ven_id: str) -> Ven:
+        [found] = self._vens(fleet.current_ven(ven_id), _ven_exists(ven_id))
+        return found
+
+    def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
+        return map(shapes.ven_summary, self._rows(fleet.ven_summaries(page)))
+
+    def loads(self, ven_id: str, page: Page) -> Iterator[Load]:
+        return map(shapes.load, self._rows(fleet.loads_of_ven(ven_id, page), _ven_exists(ven_id)))
+
+    def load(self, ven_id: str, load_id: str) -> Load:
+        [row] = self._rows(fleet.load(ven_id, load_id), _load_exists(ven_id, load_id))
+        return shapes.load(row)
+
+    def readiness(self) -> Readiness:
+        with self._engine.connect() as connection:
+            revision = connection.execute(fleet.REVISION).scalar_one()
+            network = connection.execute(fleet.network()).one_or_none()
+        age_s = None if network is None else round((self._clock() - network.refreshed_at).total_seconds(), 1)
+        return Readiness("ok", revision, age_s)
+
+    def _history(self, series: Series, window: Window, known: Known) -> Iterator[Point]:
+        shape, query = _HISTORIES[window.aggregate]
+        return map(shape, self._rows(query(series, window), known))
+
+    def _vens(self, query: Select[Any], known: Known) -> Iterator[Ven]:
+        with self._snapshot(known) as connection:
+            rows = connection.execution_options(yield_per=VENS_AT_ONCE).execute(query)
+            for block in rows.partitions():
+                loads = connection.execute(fleet.loads_of_vens([row.ven_id for row in block])).all()
+                by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
+                yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
+
+    def _rows(self, query: Select[Any], known: Known = _NOTHING) -> Iterator[Row[Any]]:
+        with self._snapshot(known) as connection:
+            yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
+
+    @contextmanager
+    def _snapshot(self, known: Known) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            for unless, query in known.items():
+                if connection.execute(query).one_or_none() is None:
+                    raise Unknown(unless)
+            yield connection
+
+
+def _ven_exists(ven_id: str) -> Known:
+    return {f"There is no VEN {ven_id!r}.": fleet.known_ven(ven_id)}
+
+
+def _load_exists(ven_id: str, load_id: str) -> Known:
+    missing = f"VEN {ven_id!r} has no load {load_id!r}."
+    return {**_ven_exists(ven_id), missing: fleet.known_load(ven_id, load_id)}

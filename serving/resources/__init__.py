@@ -1,0 +1,1 @@
+"""A resource is a noun: parse parameters, ask, answer."""

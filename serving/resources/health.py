@@ -1,0 +1,30 @@
+"""Are we alive; could we answer."""
+
+import falcon
+from falcon import Request, Response
+
+from schemas.database import SCHEMA_REVISION
+from schemas.http import Health
+from serving.answers import answer
+from serving.reader import Reader
+
+
+class Liveness:
+    def on_get(self, _request: Request, response: Response) -> None:
+        answer(response, Health())
+
+
+class DatabaseCheck:
+    """Ready means: the database answers, and is at the revision that this code needs."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def on_get(self, _request: Request, response: Response) -> None:
+        readiness = self._reader.readiness()
+        if readiness.revision != SCHEMA_REVISION:
+            detail = (
+                f"the database is at revision {readiness.revision}, this needs {SCHEMA_REVISION}: migrate it"
+            )
+            raise falcon.HTTPServiceUnavailable(description=detail, retry_after=5)
+        answer(response, readiness)

@@ -57,7 +57,7 @@ def _route(topic: str) -> tuple[Kind, str | None]:
 def _telemetry(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
     try:
         wire: Telemetry | PlainTelemetry = _plain_telemetry.decode(message.payload)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         wire = _read(_any_telemetry, message.payload)
     source = _source(message, topic_ven, wire, latest)
     if isinstance(wire, PlainTelemetry):

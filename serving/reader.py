@@ -46,7 +46,7 @@ class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
 
 
 class Reader:
-    """Reads answers. Lists and histories are iterators that hold one connection, one snapshot, to their end."""
+    """Reads answers. Lists and histories are iterators that hold a connection, one snapshot, to their end."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
 
+from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
 from serving.windows import Page
@@ -27,9 +28,12 @@ def known_ven(ven_id: str) -> Select[Any]:
 
 
 def known_load(ven_id: str, load_id: str) -> Select[Any]:
-    return select(load_snapshots.c.load_id).where(
-        load_snapshots.c.ven_id == ven_id, load_snapshots.c.load_id == load_id
+    """A row if the load was ever seen; the snapshot knows nearly all, the raw rows those of this moment."""
+    seen = (
+        select(table.c.load_id).where(table.c.ven_id == ven_id, table.c.load_id == load_id).exists()
+        for table in (load_snapshots, ven_load_samples, ven_load_descriptions)
     )
+    return select(true()).where(or_(*seen))
 
 
 def current_vens(page: Page) -> Select[Any]:

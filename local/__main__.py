@@ -1,0 +1,51 @@
+"""`python -m local`: the whole system on this machine, until Ctrl-C."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.markup import escape
+
+from local.environment import REPOSITORY
+from local.options import parse_options
+from local.service import StartError
+from local.stack import Stack
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
+    """Run until a signal; the exit code is 0 after one, and 1 when something does not come up."""
+    options = parse_options(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+
+    def say(line: str) -> None:
+        try:
+            console.print(line)
+        except OSError:  # the terminal is gone; there is still everything to stop
+            return
+
+    for number in _STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _interrupt)
+    try:
+        Stack(options, say, root).run()
+    except KeyboardInterrupt:
+        say("stopped")
+    except StartError as error:
+        say(f"[bold red]{escape(str(error))}[/]")
+        return 1
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """The first signal stops us; more of them must not interrupt the stopping."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The data directory: one instance at a time, and the remains of the last one are gone."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from local.service import StartError
+
+_REMAINS_WITHIN_S = 30.0
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[int]:
+    """Create the directory and hold its lock; gives the lock's file descriptor.
+
+    The guardian shares the lock: after a violent death it is held until nothing runs any more. So when
+    the holder is dead, we wait for that.
+
+    Raises:
+        StartError: another instance uses it, or it cannot be made.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StartError(f"cannot use {data_dir} ({error.strerror}): choose another --data-dir") from error
+    try:
+        _acquire(lock, data_dir)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _acquire(lock: int, data_dir: Path) -> None:
+    deadline = time.monotonic() + _REMAINS_WITHIN_S
+    while not _try(lock):
+        holder = int(os.pread(lock, 20, 0) or b"0")
+        if (holder and _is_alive(holder)) or time.monotonic() > deadline:
+            who = f"process {holder}" if holder else "another instance"
+            raise StartError(f"{data_dir} is in use by {who}: stop it, or choose another --data-dir")
+        time.sleep(0.1)  # flock knows no deadline
+
+
+def _try(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it runs; a dead process that nobody has collected does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,29 @@
+"""The environment of a child: what a machine needs, and nothing that a caller happened to set."""
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+_INHERITED = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHONPATH",
+    "TERM",
+    "TMPDIR",
+    "USER",
+    "VIRTUAL_ENV",
+)
+
+
+def inherited_environment(**settings: str) -> dict[str, str]:
+    """The caller's PATH and the like, and `settings`.
+
+    A DATABASE_URL or an HTTP_PORT of the caller's shell must not reach a program.
+    """
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return kept | {"PYTHONUNBUFFERED": "1"} | settings

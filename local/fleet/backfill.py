@@ -1,0 +1,48 @@
+"""The past: what a fleet would have sent until now."""
+
+import heapq
+from collections.abc import Iterator
+
+from local.fleet.messages import Message
+from local.fleet.reports import Reporter, fleet
+
+COARSEST_S = 60.0
+
+
+def backfill_step_s(interval_s: float) -> float:
+    """Seconds between reports of the past: a minute is dense enough for a chart."""
+    return max(COARSEST_S, interval_s)
+
+
+def backfill_length(vens: int, hours: float, interval_s: float) -> int:
+    """About how many messages: the reports, and, from seven VENs in ten, a description with every sixth."""
+    return round(vens * hours * 3_600 / backfill_step_s(interval_s) * (1 + 0.7 / 6))
+
+
+def backfill(seed: int, vens: int, hours: float, interval_s: float, now: float) -> Iterator[Message]:
+    """The messages of the last `hours`, up to `now` (Unix seconds), in the order of their arrival.
+
+    What would arrive only after `now` comes at the end: nothing is held back for the live fleet.
+    """
+    begin = now - hours * 3_600
+    held: list[tuple[float, int, Message]] = []
+    number = 0
+    for reporter, ts in _reports(fleet(seed, vens, backfill_step_s(interval_s)), begin, now):
+        is_first = reporter.next_after(begin) == ts
+        for arrival in reporter.arrivals(ts, describe=is_first):
+            number += 1  # breaks ties: messages have no order
+            heapq.heappush(held, (arrival.at, number, arrival.message))
+        while held and held[0][0] <= ts:
+            yield heapq.heappop(held)[2]
+    while held:
+        yield heapq.heappop(held)[2]
+
+
+def _reports(reporters: list[Reporter], begin: float, end: float) -> Iterator[tuple[Reporter, float]]:
+    """Who reports when, after `begin` and up to `end`, in the order of device time."""
+    due = [(reporter.next_after(begin), number) for number, reporter in enumerate(reporters)]
+    heapq.heapify(due)
+    while due and due[0][0] <= end:
+        ts, number = due[0]
+        yield reporters[number], ts
+        heapq.heapreplace(due, (reporters[number].next_after(ts), number))

@@ -1,0 +1,144 @@
+"""A reading in the words of the contract. VENs speak two generations of it, each with its own habits."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from local.fleet.chance import draw
+from local.fleet.household import Household, LoadReading, Reading
+
+_VOLTAGE_V = 230.0
+
+
+@dataclass(frozen=True)
+class Message:
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one VEN writes. `is_shared`: the older form, on the one topic that all share."""
+
+    is_shared: bool
+    writes_time: Callable[[float], float | str]
+    is_brief: bool
+    names_itself: bool
+
+
+def dialect_of(home: Household) -> Dialect:
+    """The habits of a VEN, for all of its life."""
+    chance = (home.seed, home.ven_id, "dialect")
+    is_shared = draw(*chance, "shared") < 0.2  # noqa: PLR2004
+    writers = (_fractional,) if is_shared else (_epoch, _epoch, _zulu, _naive)
+    return Dialect(
+        is_shared=is_shared,
+        writes_time=writers[int(draw(*chance, "time") * len(writers))],
+        is_brief=draw(*chance, "brief") < 0.7,  # noqa: PLR2004
+        names_itself=is_shared or draw(*chance, "name") < 0.9,  # noqa: PLR2004
+    )
+
+
+def telemetry(home: Household, dialect: Dialect, reading: Reading) -> Message:
+    """The regular report."""
+    entry = _brief_entry if dialect.is_brief else _full_entry
+    body: dict[str, Any] = {"venId": home.ven_id} if dialect.names_itself else {}
+    body["timestamp"] = dialect.writes_time(reading.ts)
+    body |= _panel_of_old(reading) if dialect.is_shared else _panel(reading)
+    body["loads"] = [entry(load) for load in reading.loads]
+    topic = "volttron/metering" if dialect.is_shared else f"oadr/meter/{home.ven_id}"
+    return Message(topic, msgspec.json.encode(body))
+
+
+def description(home: Household, dialect: Dialect, reading: Reading) -> Message:
+    """The load snapshot: what each load is."""
+    body = {
+        "schemaVersion": "1.0",
+        "venId": home.ven_id,
+        "timestamp": dialect.writes_time(reading.ts),
+        "loads": [_full_entry(load) for load in reading.loads],
+    }
+    return Message(f"ven/loads/{home.ven_id}", msgspec.json.encode(body))
+
+
+def status(home: Household, word: str, ts: float) -> Message:
+    body = {"venId": home.ven_id, "status": word, "timestamp": round(ts, 3), "details": {"firmware": "2.4.1"}}
+    return Message(f"ven/status/{home.ven_id}", msgspec.json.encode(body))
+
+
+def acknowledgement(ven_id: str, body: Mapping[str, Any]) -> Message:
+    return Message(f"ven/ack/{ven_id}", json.dumps(body).encode())
+
+
+def _panel(reading: Reading) -> dict[str, Any]:
+    body: dict[str, Any] = {"schemaVersion": "1.0", "usedPowerKw": reading.used_kw}
+    if reading.event is not None:
+        body |= {
+            "shedPowerKw": reading.shed_kw,
+            "requestedReductionKw": reading.requested_kw,
+            "eventId": reading.event.event_id,
+            "baselinePowerKw": round(reading.used_kw + reading.shed_kw, 3),
+        }
+    if reading.soc is not None:
+        body["batterySoc"] = reading.soc
+    return body
+
+
+def _panel_of_old(reading: Reading) -> dict[str, Any]:
+    """The older keys, and what the older firmware adds of its own accord."""
+    body: dict[str, Any] = {
+        "power_kw": reading.used_kw,
+        "shed_kw": reading.shed_kw,
+        "voltage_v": _VOLTAGE_V,
+        "current_a": round(abs(reading.used_kw) * 1000 / _VOLTAGE_V, 2),
+        "circuits": [{"id": f"c{n}", "kw": load.power_kw} for n, load in enumerate(reading.loads, 1)],
+    }
+    if reading.event is not None:
+        body |= {"eventId": reading.event.event_id, "requestedReductionKw": reading.requested_kw}
+    if reading.soc is not None:
+        body["battery_soc"] = reading.soc
+    return body
+
+
+def _brief_entry(reading: LoadReading) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": reading.load.load_id, "currentPowerKw": reading.power_kw}
+    if reading.shed_kw:
+        entry["shedPowerKw"] = reading.shed_kw
+    return entry
+
+
+def _full_entry(reading: LoadReading) -> dict[str, Any]:
+    load = reading.load
+    return {
+        "id": load.load_id,
+        "name": load.name,
+        "type": load.kind,
+        "currentPowerKw": reading.power_kw,
+        "shedPowerKw": reading.shed_kw,
+        "capacityKw": load.capacity_kw,
+        "shedCapabilityKw": reading.capability_kw,
+        "enabled": True,
+        "priority": load.priority,
+    }
+
+
+def _epoch(ts: float) -> float:
+    """Whole seconds without a point, as most devices write them."""
+    return int(ts) if ts == int(ts) else round(ts, 3)
+
+
+def _fractional(ts: float) -> float:
+    return round(ts, 3)
+
+
+def _zulu(ts: float) -> str:
+    return _naive(ts) + "Z"
+
+
+def _naive(ts: float) -> str:
+    """Without a zone; the contract reads it as UTC."""
+    return datetime.fromtimestamp(ts, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")

@@ -1,0 +1,92 @@
+"""The command line of `python -m local`."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Ports on 127.0.0.1; interval in seconds; backfill in hours."""
+
+    data_dir: Path
+    http_port: int
+    mqtt_port: int
+    mqtt5_port: int
+    fleet: int
+    interval: float
+    seed: int
+    backfill: float
+    ready_file: Path | None
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Each port by the option that sets it."""
+        return {"--http-port": self.http_port, "--mqtt-port": self.mqtt_port, "--mqtt5-port": self.mqtt5_port}
+
+
+def default_data_dir() -> Path:
+    """Not below the home directory: as root, PostgreSQL runs as another user, who must reach it."""
+    return Path("/var/tmp") / f"gridgate-{os.geteuid()}"  # noqa: S108 - its own directory, kept across reboots
+
+
+def parse_options(arguments: list[str] | None = None) -> Options:
+    """Read the command line; exit with a message that says what to do when it cannot work."""
+    parser = _parser()
+    options = Options(**vars(parser.parse_args(arguments)))
+    if len(set(options.ports.values())) < len(options.ports):
+        parser.error(f"{', '.join(options.ports)} must differ from one another")
+    if options.backfill and not options.fleet:
+        parser.error("--backfill needs a fleet that sends it: add --fleet N")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local",
+        description="Gridgate on this machine: PostgreSQL, a broker, the three programs, a simulated fleet.",
+    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, metavar="D", default=default_data_dir(), help="data and logs (%(default)s)")
+    add("--http-port", type=port, metavar="PORT", default=8000, help="the API (%(default)s)")
+    add("--mqtt-port", type=port, metavar="PORT", default=1883, help="MQTT 3.1.1 (%(default)s)")
+    add("--mqtt5-port", type=port, metavar="PORT", default=1884, help="MQTT 5 (%(default)s)")
+    add("--fleet", type=count, metavar="N", default=0, help="how many VENs to simulate (%(default)s)")
+    add("--interval", type=seconds, metavar="S", default=5.0, help="seconds between reports (%(default)g)")
+    add("--seed", type=int, metavar="K", default=1, help="another seed, another fleet (%(default)s)")
+    add("--backfill", type=hours, metavar="HOURS", default=0.0, help="past hours to send first (%(default)g)")
+    add("--ready-file", type=Path, metavar="F", help="JSON with URLs and process ids, written when ready")
+    return parser
+
+
+def port(text: str) -> int:
+    return _whole(text, 1, 65_535, "a port")
+
+
+def count(text: str) -> int:
+    return _whole(text, 0, 100_000, "a number of VENs")
+
+
+def seconds(text: str) -> float:
+    return _number(text, 0.1, 86_400, "seconds")
+
+
+def hours(text: str) -> float:
+    return _number(text, 0, 24 * 400, "hours")
+
+
+def _whole(text: str, least: int, most: int, what: str) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} between {least} and {most}")
+    return int(text)
+
+
+def _number(text: str, least: float, most: float, unit: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} between {least:g} and {most:g}")
+    return value

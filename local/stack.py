@@ -1,0 +1,114 @@
+"""The order of things: what needs what, and what we tell whoever waits."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.markup import escape
+
+from local.broker import EmbeddedBroker
+from local.data_dir import locked
+from local.environment import REPOSITORY
+from local.guardian import Guardian
+from local.options import Options
+from local.ports import HOST, is_free
+from local.postgres import EmbeddedPostgres
+from local.programs import Programs
+from local.service import StartError
+from local.supervisor import Supervisor
+
+DATABASE = "gridgate"
+
+
+class Stack:
+    """Everything that `python -m local` runs."""
+
+    def __init__(self, options: Options, say: Callable[[str], None], root: Path = REPOSITORY) -> None:
+        self._options = options
+        self._say = say
+        self._postgres = EmbeddedPostgres(options.data_dir)
+        self._broker = EmbeddedBroker(
+            options.data_dir, mqtt_port=options.mqtt_port, mqtt5_port=options.mqtt5_port
+        )
+        self._urls = {
+            "http_url": f"http://{HOST}:{options.http_port}",
+            "database_url": self._postgres.url(DATABASE),
+            "mqtt_url": self._broker.mqtt_url,
+            "mqtt5_url": self._broker.mqtt5_url,
+        }
+        self._programs = Programs(options, self._urls, root)
+        self._is_ready = False
+
+    def run(self) -> None:
+        """Start, watch, and stop it all; ends only by an exception.
+
+        Raises:
+            StartError: something does not come up; everything is stopped again.
+        """
+        with locked(self._options.data_dir) as lock:
+            self._check_ports()
+            self._withdraw()
+            guardian = Guardian(lock)
+            supervisor = Supervisor(guardian, self._say, self._announce)
+            try:
+                self._start(supervisor)
+                supervisor.watch()
+            finally:
+                self._withdraw()
+                supervisor.stop_all()
+                guardian.dismiss()
+
+    def _start(self, supervisor: Supervisor) -> None:
+        self._say(f"data and logs in {escape(str(self._options.data_dir))}")
+        supervisor.start(self._postgres)
+        self._postgres.ensure_database(DATABASE)
+        self._say("PostgreSQL runs; migrating")
+        supervisor.run(self._programs.migration(), "the migration")
+        supervisor.start(self._broker)
+        self._say("the broker runs; starting ingest, jobs and serving")
+        for program in (self._programs.ingest(), self._programs.jobs(), self._programs.serving()):
+            supervisor.start(program)
+        self._start_fleet(supervisor)
+        self._is_ready = True
+        self._announce(supervisor.pids())
+        self._tell_where_to_look()
+
+    def _start_fleet(self, supervisor: Supervisor) -> None:
+        options = self._options
+        if not options.fleet:
+            return
+        if options.backfill:
+            self._say(f"sending the last {options.backfill:g} h of {options.fleet} VENs")
+            supervisor.run(self._programs.backfill(), "the backfill")
+        supervisor.start(self._programs.fleet())
+
+    def _check_ports(self) -> None:
+        for option, port in self._options.ports.items():
+            if not is_free(port):
+                raise StartError(f"port {port} is in use: choose another one with {option}")
+
+    def _announce(self, pids: dict[str, int]) -> None:
+        """Write the ready file, and write it anew when a process id changes; never a half of it."""
+        ready_file = self._options.ready_file
+        if self._is_ready and ready_file:
+            fresh = ready_file.with_name(f"{ready_file.name}.new")
+            fresh.write_text(json.dumps({**self._urls, "pids": pids}, indent=2) + "\n")
+            fresh.replace(ready_file)
+
+    def _withdraw(self) -> None:
+        self._is_ready = False
+        if self._options.ready_file:
+            self._options.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            self._options.ready_file.unlink(missing_ok=True)
+
+    def _tell_where_to_look(self) -> None:
+        api = self._urls["http_url"]
+        self._say("[bold green]ready[/]; Ctrl-C stops everything")
+        self._say(f"  curl {api}/api/stats/network")
+        self._say(f"  curl {api}/api/stats/network/history?granularity=5m")
+        if self._options.fleet:
+            self._say(f"  curl {api}/api/vens/ven-0001/loads")
+        self._say(f"  docs      {api}/docs")
+        self._say(f"  database  {self._urls['database_url']}")
+        self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
+        self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")

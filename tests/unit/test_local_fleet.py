@@ -1,0 +1,254 @@
+"""The simulated fleet: determined by its seed, believable, and true to the contract."""
+
+import json
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.fleet.backfill import backfill, backfill_length
+from local.fleet.commands import Commands
+from local.fleet.events import REBOUND_S, last_ended, rebound, scheduled_event
+from local.fleet.household import Household
+from local.fleet.messages import Message
+from local.fleet.mishaps import BROKEN, break_message, is_broken
+from local.fleet.reports import Reporter, fleet
+
+SEED = 7
+DAY = 1_720_569_600  # 2024-07-10T00:00:00Z
+NOON = DAY + 12 * 3_600
+FLEET = [Household(SEED, index) for index in range(1, 201)]
+
+
+def _messages(seed: int = SEED) -> list[Message]:
+    return list(backfill(seed, 20, 3, 5, NOON))
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    assert _messages() == _messages()
+    assert _messages() != _messages(seed=SEED + 1)
+
+
+def test_a_backfill_an_hour_later_repeats_the_hours_in_common() -> None:
+    """A restart with a backfill must add doubles, which are harmless, and no conflicts, which are not."""
+    earlier = {message.payload for message in backfill(SEED, 20, 3, 5, NOON)}
+    later = {message.payload for message in backfill(SEED, 20, 3, 5, NOON + 3_600)}
+    assert len(earlier & later) > 0.6 * len(earlier)
+    times: dict[tuple[str, float | str], bytes] = {}
+    for payload in earlier | later:
+        if b'"schemaVersion":"1.0","venId"' in payload or not _is_json(payload):
+            continue
+        body = json.loads(payload)
+        if "venId" in body:
+            assert times.setdefault((body["venId"], body["timestamp"]), payload) == payload
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        json.loads(payload)
+    except ValueError:
+        return False
+    return True
+
+
+def test_every_home_has_two_to_six_loads_and_every_type_occurs() -> None:
+    assert {len(home.loads) for home in FLEET} <= set(range(2, 7))
+    kinds = {load.kind for home in FLEET for load in home.loads}
+    assert kinds == {"hvac", "ev", "solar", "battery", "water_heater", "pool_heater", "lighting"}
+    for home in FLEET:
+        assert len({load.load_id for load in home.loads}) == len(home.loads)
+
+
+@pytest.mark.parametrize("day", [DAY, DAY + 165 * 86_400], ids=["July", "December"])
+def test_the_sun_shines_at_noon_and_not_at_night(day: int) -> None:
+    for home in FLEET:
+        noon, night = (_power(home, day + hour * 3_600, "solar") for hour in (12, 0))
+        assert all(power < 0 for power in noon)
+        assert all(power == 0 and math.copysign(1, power) == 1 for power in night)
+    assert any(home.read(NOON).used_kw < 0 for home in FLEET)
+
+
+def _power(home: Household, ts: float, kind: str) -> list[float]:
+    return [load.power_kw for load in home.read(ts).loads if load.load.kind == kind]
+
+
+def test_heat_pumps_cycle_and_cars_charge_in_the_evening_and_at_night() -> None:
+    day = range(DAY, DAY + 86_400, 300)
+    for home in FLEET[:20]:
+        pumped = [power for ts in day for power in _power(home, ts, "hvac")]
+        assert not pumped or (max(pumped) > 1 and min(pumped) < 0.2)
+    charging = [
+        sum(sum(_power(home, DAY + hour * 3_600 + 1_800, "ev")) for home in FLEET) for hour in range(24)
+    ]
+    assert charging[21] > 50
+    assert charging[10] == 0
+
+
+@given(index=st.integers(1, 5_000), ts=st.floats(DAY, DAY + 400 * 86_400))
+def test_the_panel_is_the_sum_of_its_loads_and_the_rest(index: int, ts: float) -> None:
+    reading = Household(SEED, index).read(ts)
+    assert reading.used_kw == pytest.approx(reading.rest_kw + sum(load.power_kw for load in reading.loads))
+    assert reading.shed_kw == pytest.approx(sum(load.shed_kw for load in reading.loads))
+    assert reading.shed_kw <= (reading.requested_kw or 0) + 0.002
+    for load in reading.loads:
+        assert -load.load.capacity_kw <= load.power_kw <= load.load.capacity_kw
+        assert load.shed_kw >= 0
+        assert 0 <= load.capability_kw <= load.load.capacity_kw
+    assert reading.soc is None or 0 <= reading.soc <= 1
+
+
+def test_the_battery_holds_what_went_in() -> None:
+    """State of charge and power tell the same story: 2.5 hours of full power fill it."""
+    home = next(home for home in FLEET if any(load.kind == "battery" for load in home.loads))
+    capacity_kw = next(load.capacity_kw for load in home.loads if load.kind == "battery")
+    for ts, later in pairwise(range(DAY + 36_000, DAY + 50_000, 60)):
+        [power_kw] = _power(home, ts + 30, "battery")
+        stored_kwh = ((home.read(later).soc or 0) - (home.read(ts).soc or 0)) * capacity_kw * 2.5
+        assert stored_kwh == pytest.approx(power_kw / 60, abs=0.02)
+
+
+def test_the_daily_events() -> None:
+    evening = scheduled_event(DAY + 17 * 3_600)
+    assert evening is not None
+    assert evening.event_id == "evt-2024-07-10-evening"
+    assert scheduled_event(DAY + 18 * 3_600 + 300) == evening
+    assert scheduled_event(DAY + 18 * 3_600 + 1_800) is None
+    short = scheduled_event(DAY + 599)
+    assert short is not None
+    assert short.event_id == "evt-2024-07-10T0000"
+    assert scheduled_event(DAY + 600) is None
+    assert last_ended(short.end) == short
+    assert last_ended(short.end + REBOUND_S) is None
+    assert last_ended(evening.end + 60) == evening
+    assert last_ended(evening.begin + 60) is None
+    assert rebound(short, short.end) == 1
+    assert rebound(short, short.end + REBOUND_S) == 0
+
+
+def test_the_fleet_sheds_while_an_event_runs_and_not_otherwise() -> None:
+    during = [home.read(DAY + 17.5 * 3_600) for home in FLEET]
+    assert sum(reading.shed_kw for reading in during) > 50
+    assert 0.8 < sum(reading.event is not None for reading in during) / len(FLEET) < 1
+    assert not any(home.read(DAY + 19 * 3_600).shed_kw for home in FLEET)
+
+
+def test_reports_come_once_an_interval_at_a_phase_of_their_own() -> None:
+    reporters = fleet(SEED, 50, 5)
+    times = [reporter.next_after(NOON) for reporter in reporters]
+    assert len(set(times)) == 5
+    for reporter, ts in zip(reporters, times, strict=True):
+        assert reporter.next_after(ts) == ts + 5
+        assert NOON < ts <= NOON + 5
+
+
+@given(interval=st.floats(0.1, 86_400), ts=st.floats(DAY, DAY + 1e7))
+def test_the_next_report_is_later_and_not_by_more_than_an_interval(interval: float, ts: float) -> None:
+    following = Reporter(FLEET[0], interval).next_after(ts)
+    assert ts < following <= ts + interval + 0.002
+
+
+def test_what_a_fleet_of_both_generations_says_fits_the_contract() -> None:
+    """Broken messages apart, everything names its VEN, its time, and its power."""
+    topics = set()
+    for reporter in fleet(SEED, 200, 60):
+        ts = reporter.next_after(DAY + 17 * 3_600)
+        if is_broken(reporter.home, ts):
+            continue
+        for arrival in reporter.arrivals(ts, describe=True):
+            body = json.loads(arrival.message.payload)
+            topic = arrival.message.topic
+            topics.add(topic.replace(reporter.home.ven_id, "+"))
+            assert body.get("venId", topic.rpartition("/")[2]) == reporter.home.ven_id
+            assert isinstance(body["timestamp"], int | float | str)
+            assert all({"id", "currentPowerKw"} <= entry.keys() for entry in body["loads"])
+            if topic.startswith("ven/loads/"):
+                assert all(
+                    {"type", "capacityKw", "shedCapabilityKw"} <= entry.keys() for entry in body["loads"]
+                )
+            else:
+                assert isinstance(body.get("usedPowerKw", body.get("power_kw")), float)
+    assert topics == {"oadr/meter/+", "volttron/metering", "ven/loads/+"}
+
+
+def test_now_and_then_a_message_is_late_doubled_or_broken() -> None:
+    reporters = fleet(SEED, 100, 5)
+    reports = [list(reporter.arrivals(ts)) for reporter in reporters for ts in range(NOON, NOON + 500, 5)]
+    arrivals = [arrival for report in reports for arrival in report]
+    broken = sum(
+        not _has_power(arrival.message) for arrival in arrivals if "loads" not in arrival.message.topic
+    )
+    assert 0 < broken < 3 * BROKEN * len(reports)
+    doubled = sum(report[-1].message == report[-2].message for report in reports if len(report) > 1)
+    assert 0 < doubled < 0.01 * len(reports)
+    assert max(report[-1].at - NOON for report in reports) > 500
+
+
+def _has_power(message: Message) -> bool:
+    if not _is_json(message.payload):
+        return False
+    body = json.loads(message.payload)
+    power = body.get("usedPowerKw", body.get("power_kw"))
+    return isinstance(power, float) and math.isfinite(power)
+
+
+def test_a_broken_message_is_never_readable() -> None:
+    for reporter in fleet(SEED, 60, 5):
+        *_, arrival = reporter.arrivals(NOON + reporter.home.index)
+        if not is_broken(reporter.home, NOON + reporter.home.index):
+            assert _has_power(arrival.message)
+            assert not _has_power(break_message(reporter.home, NOON, arrival.message))
+
+
+def test_a_backfill_is_about_as_long_as_foretold_and_describes_every_load_first() -> None:
+    messages = list(backfill(SEED, 50, 6, 5, NOON))
+    assert len(messages) == pytest.approx(backfill_length(50, 6, 5), rel=0.05)
+    described = {message.topic for message in messages[:150] if message.topic.startswith("ven/loads/")}
+    assert len(described) > 20
+
+
+def _command(op: str, ven_id: str = "ven-0001", **data: object) -> bytes:
+    return json.dumps({"op": op, "correlationId": "c-1", "venId": ven_id, "data": data}).encode()
+
+
+def test_a_ven_sheds_while_an_event_that_it_was_told_of_runs() -> None:
+    ts = DAY + 19.75 * 3_600
+    home = next(home for home in FLEET if sum(load.capability_kw for load in home.read(ts).loads) > 2)
+    commands = Commands([home], lambda: ts)
+    answer = commands.handle(
+        _command(
+            "event", home.ven_id, event_id="evt-9", start_ts=ts, duration_s=600, requestedReductionKw=1.5
+        )
+    )
+    assert answer is not None
+    assert answer.topic == f"ven/ack/{home.ven_id}"
+    body = json.loads(answer.payload)
+    assert (body["status"], body["event_id"], body["correlationId"]) == ("accepted", "evt-9", "c-1")
+    assert (body["requested_shed_kw"], body["actual_shed_kw"]) == (1.5, 1.5)
+    assert body["circuits_curtailed"]
+    told = commands.told(home.ven_id)
+    assert home.read(ts + 1, told).shed_kw == pytest.approx(1.5, abs=0.01)
+    assert home.read(ts + 600, told).shed_kw == 0
+    commands.handle(_command("restore", home.ven_id, event_id="evt-9"))
+    assert home.read(ts + 1, commands.told(home.ven_id)).shed_kw == 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        (_command("ping"), "success"),
+        (_command("setLoad", loadId="ev1"), "rejected"),
+        (_command("event", event_id="evt-9"), "error"),
+        (_command("event", event_id="e", start_ts="soon", duration_s=1, requestedReductionKw=1), "error"),
+    ],
+)
+def test_other_commands_are_answered_too(payload: bytes, status: str) -> None:
+    answer = Commands(FLEET[:1], lambda: NOON).handle(payload)
+    assert answer is not None
+    assert json.loads(answer.payload)["status"] == status
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"\xff", _command("ping", "ven-9999")])
+def test_what_is_not_for_us_is_left_alone(payload: bytes) -> None:
+    assert Commands(FLEET[:1], lambda: NOON).handle(payload) is None

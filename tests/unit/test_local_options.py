@@ -1,0 +1,69 @@
+"""The command line of `python -m local`, and the rules that need no process."""
+
+from pathlib import Path
+
+import pytest
+
+from local.environment import inherited_environment
+from local.options import parse_options
+from local.service import describe_exit
+from local.supervisor import restart_pause_s
+
+
+def test_the_defaults() -> None:
+    options = parse_options([])
+    assert (options.http_port, options.mqtt_port, options.mqtt5_port) == (8000, 1883, 1884)
+    assert (options.fleet, options.interval, options.backfill, options.ready_file) == (0, 5.0, 0.0, None)
+
+
+def test_every_option() -> None:
+    words = "--data-dir d --http-port 1 --mqtt-port 2 --mqtt5-port 3 --fleet 4 --interval 0.5 --seed -6"
+    options = parse_options([*words.split(), "--backfill", "1.5", "--ready-file", "f"])
+    assert options.data_dir == Path("d")
+    assert options.ports == {"--http-port": 1, "--mqtt-port": 2, "--mqtt5-port": 3}
+    assert (options.fleet, options.interval, options.seed, options.backfill) == (4, 0.5, -6, 1.5)
+    assert options.ready_file == Path("f")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--fleet -1",
+        "--fleet 1.5",
+        "--fleet ²",
+        "--interval 0",
+        "--interval -3",
+        "--interval nan",
+        "--interval inf",
+        "--backfill -1",
+        "--backfill 3",
+        "--http-port 0",
+        "--http-port 70000",
+        "--http-port web",
+        "--http-port 1883",
+        "--seed x",
+    ],
+)
+def test_what_cannot_work_is_refused_and_the_option_named(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(words.split())
+    assert words.partition(" ")[0] in capsys.readouterr().err
+
+
+def test_stray_variables_do_not_reach_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://production/db")
+    monkeypatch.setenv("PATH", "/bin")
+    environment = inherited_environment(HTTP_PORT="8000")
+    assert "DATABASE_URL" not in environment
+    assert (environment["PATH"], environment["HTTP_PORT"]) == ("/bin", "8000")
+
+
+def test_restarts_slow_down() -> None:
+    assert [restart_pause_s(failures) for failures in (1, 2, 3, 7, 500)] == [0.5, 1, 2, 30, 30]
+
+
+def test_exits_in_words() -> None:
+    assert describe_exit(3) == "exit code 3"
+    assert describe_exit(-9) == "signal 9"

@@ -59,8 +59,9 @@ class Subscriber:
 
     def take(self, most: int, timeout_s: float) -> list[Received]:
         """Whatever has arrived, waiting up to `timeout_s` for the first message."""
+        taken: list[Received] = []
         try:
-            taken = [self._arrived.get(timeout=timeout_s)]
+            taken.append(self._arrived.get(timeout=timeout_s))
             while len(taken) < most:
                 taken.append(self._arrived.get_nowait())
         except Empty:

@@ -15,7 +15,7 @@ class Cadence(Settings):
         description="seconds between cycles of the snapshot lane: latest values, totals, network history",
     )
     history_every_s: float = Field(
-        30,
+        10,
         gt=0,
         validation_alias="JOBS_HISTORY_EVERY_S",
         description="seconds between cycles of the history lane: buckets by VEN and by load, energy",

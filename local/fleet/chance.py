@@ -15,6 +15,12 @@ def between(low: float, high: float, *key: str | float) -> float:
     return low + (high - low) * draw(*key)
 
 
+@lru_cache(maxsize=100_000)
+def trait(low: float, high: float, *key: str | int) -> float:
+    """A number between `low` and `high` that is asked for again and again: of a home, or of its day."""
+    return between(low, high, *key)
+
+
 def drift(x: float, *key: str | int) -> float:
     """A number in [0, 1) that wanders smoothly with `x`, from one draw at each whole `x` to the next."""
     knot = math.floor(x)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from local.fleet.weather import DAY_S
 
@@ -28,15 +29,22 @@ class Event:
 
 def scheduled_event(ts: float) -> Event | None:
     """The event that runs at `ts` every day: 17:00 to 18:30 UTC, and ten minutes of every second hour."""
-    midnight = math.floor(ts / DAY_S) * DAY_S
-    evening = Event(
+    candidates = (_evening(math.floor(ts / DAY_S)), _short(math.floor(ts / _EVERY_S)))
+    return next((event for event in candidates if event.runs_at(ts)), None)
+
+
+@lru_cache(maxsize=64)
+def _evening(day: int) -> Event:
+    midnight = day * DAY_S
+    return Event(
         f"evt-{_stamp(midnight, '%Y-%m-%d')}-evening", midnight + _EVENING[0], midnight + _EVENING[1]
     )
-    if evening.runs_at(ts):
-        return evening
-    begin = math.floor(ts / _EVERY_S) * _EVERY_S
-    short = Event(f"evt-{_stamp(begin, '%Y-%m-%dT%H%M')}", begin, begin + _SHORT_S)
-    return short if short.runs_at(ts) else None
+
+
+@lru_cache(maxsize=64)
+def _short(number: int) -> Event:
+    begin = number * _EVERY_S
+    return Event(f"evt-{_stamp(begin, '%Y-%m-%dT%H%M')}", begin, begin + _SHORT_S)
 
 
 def last_ended(ts: float) -> Event | None:

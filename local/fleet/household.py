@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from local.fleet.chance import between, draw
+from local.fleet.chance import between, draw, trait
 from local.fleet.events import Event, last_ended, rebound, scheduled_event
 from local.fleet.profiles import PROFILES, Key, battery_soc, living
 from local.fleet.weather import Weather, weather_at
@@ -109,7 +109,7 @@ class Household:
             self.owed_kw(event) if event else 0.0,
         )
         rest = round(
-            between(0.2, 0.9, self.seed, self.ven_id, "rest") * living((self.seed, self.ven_id, "rest"), ts),
+            trait(0.2, 0.9, self.seed, self.ven_id, "rest") * living((self.seed, self.ven_id, "rest"), ts),
             3,
         )
         return Reading(
@@ -124,7 +124,7 @@ class Household:
         )
 
     def _takes_part(self, event: Event) -> bool:
-        return draw(self.seed, self.ven_id, event.event_id) < _TAKES_PART
+        return trait(0, 1, self.seed, self.ven_id, event.event_id) < _TAKES_PART
 
     def _surge(self, ts: float, event: Event | None) -> float:
         """How far the loads make up for the last event, 0 to 1."""

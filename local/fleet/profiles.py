@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from local.fleet.chance import between, draw, drift
+from local.fleet.chance import draw, drift, trait
 from local.fleet.weather import DAY_S, Weather
 
 Key = tuple[int, str, str]
@@ -21,7 +21,7 @@ _BATTERY_HOURS = 2.5  # a battery of 5 kW holds 12.5 kWh
 def living(key: Key, ts: float) -> float:
     """Light, kitchen, screens: a small night, a morning peak, a broad evening. Between 0.1 and 1."""
     hour = ts % DAY_S / 3_600
-    lag = between(-0.7, 0.7, *key, "lag")
+    lag = trait(-0.7, 0.7, *key, "lag")
     peaks = 0.45 * _peak(hour, 7.2 + lag, 1.0) + 0.7 * _peak(hour, 20 + lag, 2.2)
     return min(1.0, 0.1 + peaks * (0.6 + 0.4 * drift(ts / 900, *key)) + 0.12 * drift(ts / 60, *key, "kettle"))
 
@@ -29,7 +29,7 @@ def living(key: Key, ts: float) -> float:
 def battery_soc(key: Key, ts: float) -> float:
     """State of charge, 0 to 1: filled from 9:30 to 14:30, emptied from 17:00 to 22:00."""
     hour = ts % DAY_S / 3_600
-    top = between(0.7, 0.98, *key, "top", math.floor(ts / DAY_S))
+    top = trait(0.7, 0.98, *key, "top", math.floor(ts / DAY_S))
     filled = min(1.0, max(0.0, (hour - 9.5) / 5))
     emptied = min(1.0, max(0.0, (hour - 17) / 5))
     return _LOWEST_SOC + (top - _LOWEST_SOC) * (filled - emptied)
@@ -42,8 +42,8 @@ def _lighting(key: Key, ts: float, _: Weather) -> float:
 def _heat_pump(key: Key, ts: float, weather: Weather) -> float:
     """It cycles: the further the weather is from 20 degrees, the larger its part of each cycle."""
     duty = min(0.92, 0.08 + abs(weather.temperature_c - 20) / 24)
-    cycle_s = between(1_200, 2_400, *key, "cycle")
-    if (ts / cycle_s + draw(*key, "phase")) % 1 >= duty:
+    cycle_s = trait(1_200, 2_400, *key, "cycle")
+    if (ts / cycle_s + trait(0, 1, *key, "phase")) % 1 >= duty:
         return 0.02
     return 0.75 + 0.2 * drift(ts / 120, *key)
 
@@ -61,8 +61,8 @@ def _car(key: Key, ts: float, _: Weather) -> float:
 @lru_cache(maxsize=100_000)
 def _session(key: Key, day: int) -> tuple[float, float]:
     """When a car begins and ends to charge, Unix seconds; the same twice when it stays away."""
-    begin = day * DAY_S + 3_600 * between(16.5, 22.5, *key, "plug", day)
-    return begin, begin + 3_600 * between(1.2, 6, *key, "need", day) * (draw(*key, "home", day) < 0.8)  # noqa: PLR2004
+    begin = day * DAY_S + 3_600 * trait(16.5, 22.5, *key, "plug", day)
+    return begin, begin + 3_600 * trait(1.2, 6, *key, "need", day) * (draw(*key, "home", day) < 0.8)  # noqa: PLR2004
 
 
 def _solar(key: Key, ts: float, weather: Weather) -> float:
@@ -80,15 +80,15 @@ def _battery(key: Key, ts: float, _: Weather) -> float:
 def _water_heater(key: Key, ts: float, _: Weather) -> float:
     """Before the morning and after the evening; in between it keeps warm for a few minutes."""
     hour = ts % DAY_S / 3_600
-    lag = between(-0.8, 0.8, *key, "lag", math.floor(ts / DAY_S))
+    lag = trait(-0.8, 0.8, *key, "lag", math.floor(ts / DAY_S))
     heats = any(begin <= hour - lag < end for begin, end in ((5.5, 6.8), (16.8, 18.2), (21, 22)))
-    keeps_warm = (ts / 5_400 + draw(*key, "phase")) % 1 < 0.08  # noqa: PLR2004
+    keeps_warm = (ts / 5_400 + trait(0, 1, *key, "phase")) % 1 < 0.08  # noqa: PLR2004
     return 0.98 if heats or keeps_warm else 0.0
 
 
 def _pool_heater(key: Key, ts: float, _: Weather) -> float:
     hour = ts % DAY_S / 3_600
-    begin = between(9, 12, *key, "begin")
+    begin = trait(9, 12, *key, "begin")
     return 0.9 if begin <= hour < begin + 7 and (ts / 2_700) % 1 < 0.7 else 0.0  # noqa: PLR2004
 
 

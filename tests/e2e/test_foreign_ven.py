@@ -1,0 +1,149 @@
+"""A VEN that this project did not write: any MQTT client that sends what the contract says.
+
+It speaks to a running `python -m local`, and its numbers must be in every answer within five seconds.
+"""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from local.ports import free_ports
+
+WITHIN_S = 5.0
+READY_WITHIN_S = 90.0
+
+pytestmark = pytest.mark.xdist_group("local")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    directory = tmp_path_factory.mktemp("stack")
+    ready = directory / "ready.json"
+    http, mqtt_port, mqtt5_port = map(str, free_ports(3))
+    ports = ["--http-port", http, "--mqtt-port", mqtt_port, "--mqtt5-port", mqtt5_port]
+    where = ["--data-dir", str(directory / "data"), "--ready-file", str(ready)]
+    process = subprocess.Popen([sys.executable, "-m", "local", *where, *ports])
+    try:
+        _until(ready.exists, READY_WITHIN_S)
+        yield json.loads(ready.read_text())
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture
+def publish(stack: dict[str, Any]) -> Iterator[Callable[..., None]]:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="somebody-else")
+    client.connect("127.0.0.1", int(stack["mqtt_url"].rpartition(":")[2]))
+    client.loop_start()
+
+    def send(topic: str, message: object) -> None:
+        payload = message if isinstance(message, bytes) else json.dumps(message).encode()
+        client.publish(topic, payload, qos=1).wait_for_publish(10)
+
+    yield send
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_both_generations_appear_everywhere(stack: dict[str, Any], publish: Callable[..., None]) -> None:
+    now = datetime.now(UTC)
+    new_ven = {
+        "schemaVersion": "1.0",
+        "venId": "house-new",
+        "timestamp": now.timestamp(),
+        "usedPowerKw": 4.125,
+        "shedPowerKw": 0.5,
+        "panelRatingA": 63,
+        "circuits": [{"id": "c1", "amps": 3}],
+        "loads": [
+            {"id": "hvac1", "currentPowerKw": 2.25},
+            {"id": "pv1", "currentPowerKw": -1.5, "type": "solar"},
+        ],
+    }
+    old_ven = {
+        "venId": "house-old",
+        "timestamp": (now - timedelta(seconds=2)).replace(tzinfo=None).isoformat(),
+        "power_kw": 1.875,
+        "shed_kw": 0.25,
+        "voltage_v": 229.5,
+        "batterySOC": 54,
+    }
+    publish("oadr/meter/house-new", new_ven)
+    publish("volttron/metering", old_ven)
+    described = {
+        "loadId": "hvac1",
+        "name": "Heat pump",
+        "type": "hvac",
+        "capacityKw": 3.5,
+        "shedCapabilityKw": 1.5,
+    }
+    publish("ven/loads/house-new", {"venId": "house-new", "timestamp": now.timestamp(), "loads": [described]})
+    publish("ven/status/house-new", {"venId": "house-new", "status": "online", "timestamp": now.timestamp()})
+    publish("ven/status/house-old", b"offline")
+
+    deadline = time.monotonic() + WITHIN_S
+    network = _answer(
+        stack, "/stats/network", lambda a: a["venCount"] == 2 and a["onlineVens"] == 1, deadline
+    )
+    assert network["householdUsageKw"] == 6.0
+    assert network["currentLoadReductionKw"] == 0.75
+    assert network["potentialLoadReductionKw"] == 1.75
+    assert network["controllablePowerKw"] == 1.5
+    loads = _answer(stack, "/vens/house-new/loads", lambda a: len(a) == 2, deadline)
+    assert loads == [
+        {
+            "id": "hvac1",
+            "type": "hvac",
+            "capacityKw": 3.5,
+            "shedCapabilityKw": 1.5,
+            "currentPowerKw": 2.25,
+            "name": "Heat pump",
+        },
+        {
+            "id": "pv1",
+            "type": "solar",
+            "capacityKw": -1.5,
+            "shedCapabilityKw": 0.0,
+            "currentPowerKw": -1.5,
+            "name": None,
+        },
+    ]
+    for path, used_kw in {
+        "/vens/house-new/history": 4.125,
+        "/vens/house-old/history": 1.875,
+        "/vens/house-new/loads/pv1/history": -1.5,
+    }.items():
+        points = _answer(stack, path, lambda a: a["points"], deadline)["points"]
+        assert [point["usedPowerKw"] for point in points] == [used_kw]
+    whole = _answer(stack, "/stats/network/history?granularity=1h", lambda a: a["points"], deadline)["points"]
+    assert sum(point["usedPowerKw"] for point in whole) == 6.0
+
+
+def _answer(stack: dict[str, Any], path: str, is_there: Callable[[Any], object], deadline: float) -> Any:
+    """The first answer that satisfies, or the failure to see one in time."""
+    answers: list[Any] = [None]
+
+    def look() -> bool:
+        with urllib.request.urlopen(f"{stack['http_url']}/api{path}", timeout=5) as response:  # noqa: S310
+            answers.append(json.load(response))
+        return bool(is_there(answers[-1]))
+
+    _until(look, deadline - time.monotonic(), lambda: f"{path} still answers {answers[-1]}")
+    return answers[-1]
+
+
+def _until(condition: Callable[[], bool], within_s: float, otherwise: Callable[[], str] = lambda: "") -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.05)  # nobody signals that an answer has changed: it is asked for

@@ -21,6 +21,7 @@ def main() -> None:
     settings = IngestSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     stopping = threading.Event()
+    failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())
 
@@ -38,6 +39,21 @@ def main() -> None:
     subscriber.start()
     worker.run()
     subscriber.stop()
+    if failures:
+        sys.exit(1)
+
+
+def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:
+    """Without the network's thread we would wait for ever: let whoever supervises us start us again."""
+    failures: list[threading.ExceptHookArgs] = []
+
+    def fail(failure: threading.ExceptHookArgs) -> None:
+        failures.append(failure)
+        structlog.get_logger().error("thread_failed", exc_info=failure.exc_value)
+        stopping.set()
+
+    threading.excepthook = fail
+    return failures
 
 
 def _mark(ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001

@@ -13,7 +13,6 @@ from jobs import queries
 from jobs.ledger import claim
 from jobs.models import (
     CurrentLoadFrame,
-    EntryFrame,
     LoadSampleFrame,
     RegisteredVenFrame,
     ReportFrame,
@@ -35,8 +34,8 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
         return 0
     reports = claimed.read(raw.ven_telemetry, ReportFrame)
     transitions = claimed.read(raw.ven_statuses, TransitionFrame)
-    samples = claimed.read(raw.ven_load_samples, EntryFrame)
-    descriptions = claimed.read(raw.ven_load_descriptions, EntryFrame)
+    samples = claimed.read(raw.ven_load_samples, raw.EntryFrame)
+    descriptions = claimed.read(raw.ven_load_descriptions, raw.EntryFrame)
     write(connection, latest_vens(reports, transitions), snapshots.ven_snapshots, queries.merge_latest_vens)
     write(
         connection, latest_loads(samples, descriptions), snapshots.load_snapshots, queries.merge_latest_loads

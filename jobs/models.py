@@ -1,7 +1,6 @@
 """The frames that jobs read: the columns of a table that a transform needs, and no payloads."""
 
 import pandera.polars as pa
-import polars as pl
 
 from schemas.tables.metadata import Frame, Utc
 
@@ -26,22 +25,6 @@ class ReportFrame(Frame):
     event_id: str = pa.Field(nullable=True)
     battery_soc: float = pa.Field(nullable=True)
     received_at: Utc
-
-
-class EntryFrame(Frame):
-    """New load samples, or load descriptions."""
-
-    ven_id: str
-    load_id: str
-    ts: Utc
-    load_type: str = pa.Field(nullable=True)
-    name: str = pa.Field(nullable=True)
-    used_power_kw: float = pa.Field(nullable=True)
-    shed_power_kw: float = pa.Field(nullable=True)
-    capacity_kw: float = pa.Field(nullable=True)
-    shed_capability_kw: float = pa.Field(nullable=True)
-    enabled: bool = pa.Field(nullable=True)
-    priority: pl.Int32 = pa.Field(nullable=True)
 
 
 class TransitionFrame(Frame):

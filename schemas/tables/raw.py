@@ -106,8 +106,8 @@ class TelemetryFrame(Frame):
     batch_id: int
 
 
-class LoadEntryFrame(Frame):
-    """Rows of `ven_load_samples`, and of `ven_load_descriptions`."""
+class EntryFrame(Frame):
+    """What a load entry says at a device time; null where it says nothing. Powers in kW."""
 
     ven_id: str
     load_id: str
@@ -120,6 +120,11 @@ class LoadEntryFrame(Frame):
     shed_capability_kw: float = pa.Field(nullable=True)
     enabled: bool = pa.Field(nullable=True)
     priority: pl.Int32 = pa.Field(nullable=True)
+
+
+class LoadEntryFrame(EntryFrame):
+    """Rows of `ven_load_samples`, and of `ven_load_descriptions`."""
+
     metadata: str = pa.Field(nullable=True)
     batch_id: int
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.raw import EntryFrame
 
 LOAD_FIELDS = (
     "load_type",
@@ -121,18 +122,9 @@ class VenSnapshotFrame(Frame):
     status_ts: Utc = pa.Field(nullable=True)
 
 
-class LoadSnapshotFrame(Frame):
-    ven_id: str
-    load_id: str
-    ts: Utc
-    load_type: str = pa.Field(nullable=True)
-    name: str = pa.Field(nullable=True)
-    used_power_kw: float = pa.Field(nullable=True)
-    shed_power_kw: float = pa.Field(nullable=True)
-    capacity_kw: float = pa.Field(nullable=True)
-    shed_capability_kw: float = pa.Field(nullable=True)
-    enabled: bool = pa.Field(nullable=True)
-    priority: pl.Int32 = pa.Field(nullable=True)
+class LoadSnapshotFrame(EntryFrame):
+    """The latest entry, made up of the newest of each field, with the stamp of the message that gave it."""
+
     load_type_stamp: int = pa.Field(nullable=True)
     name_stamp: int = pa.Field(nullable=True)
     used_power_kw_stamp: int = pa.Field(nullable=True)

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from ingest.decoding import decode
-from ingest.messages import Description, Entry, Received, Refused, Rejection, Report, Source, Status
+from ingest.messages import Description, Received, Refused, Rejection, Report, Source, Status
 
 C = TypeVar("C", Report, Status)
 Key = tuple[str, datetime]
@@ -24,7 +24,7 @@ class Batch:
         self.vens: dict[str, datetime] = {}
         self.reports: dict[Key, Report] = {}
         self.statuses: dict[Key, Status] = {}
-        self.described: dict[tuple[str, datetime, str], tuple[Source, Entry]] = {}
+        self.described: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
         self.rejections: list[Rejection] = []
 
     @classmethod
@@ -81,10 +81,10 @@ class Batch:
     def _describe(self, description: Description) -> None:
         source = description.source
         self.rejections += description.rejections
-        for entry in description.entries:
-            _, first = self.described.setdefault((source.ven_id, source.ts, entry.load_id), (source, entry))
-            if first.row != entry.row:
-                self.refuse_conflict(source, f"{entry.load_id} of ")
+        for load_id, row in description.rows.items():
+            _, first = self.described.setdefault((source.ven_id, source.ts, load_id), (source, row))
+            if first != row:
+                self.refuse_conflict(source, f"{load_id} of ")
 
 
 def same_content(one: str | bytes, other: str | bytes) -> bool:

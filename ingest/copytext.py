@@ -1,18 +1,13 @@
-r"""PostgreSQL's text form of COPY: tab-separated columns, `\N` for nothing, backslash escapes."""
+r"""PostgreSQL's text form of COPY: tab-separated columns, backslash escapes, `None` for nothing.
 
-from datetime import datetime
+With `NULL 'None'` Python's own text of a number, a boolean or None is what COPY expects; so a row is one
+f-string. A string that happens to be `None` is written `N\one`.
+"""
+
 from functools import lru_cache
 
-NOTHING = "\\N"
+NOTHING = "None"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
-
-def number(value: float | None) -> str:
-    return NOTHING if value is None else repr(value)
-
-
-def boolean(value: bool | None) -> str:  # noqa: FBT001
-    return NOTHING if value is None else "t" if value else "f"
 
 
 def document(text: str) -> str:
@@ -31,7 +26,7 @@ def label(text: str | None) -> str:
         return NOTHING
     if "\0" in text:
         raise ValueError("has a NUL character")
-    return text.translate(_ESCAPES)
+    return "N\\one" if text == NOTHING else text.translate(_ESCAPES)
 
 
 @lru_cache(maxsize=1 << 19)
@@ -43,8 +38,4 @@ def identifier(text: str) -> str:
     """
     if any(character < " " or character == "\x7f" for character in text):
         raise ValueError("has a control character")
-    return text.replace("\\", "\\\\")
-
-
-def instant(value: datetime) -> str:
-    return str(value)
+    return label(text)

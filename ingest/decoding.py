@@ -9,7 +9,7 @@ import msgspec
 from msgspec.json import Decoder
 
 from ingest import copytext
-from ingest.loads import plain_entries, raw_entries
+from ingest.loads import any_rows, plain_rows
 from ingest.messages import Decoded, Description, Received, Refused, Report, Source, Status
 from schemas.instants import from_unix, parse_iso
 from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, Telemetry
@@ -20,6 +20,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
 
 T = TypeVar("T")
+Wire = PlainTelemetry | Telemetry | LoadSnapshot | StatusMessage
 Kind = Callable[[Received, str | None, datetime], Decoded]
 
 _plain_telemetry = Decoder(PlainTelemetry)
@@ -54,50 +55,42 @@ def _route(topic: str) -> tuple[Kind, str | None]:
     return kind, ven_id
 
 
-def _telemetry(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
+def _telemetry(message: Received, topic_ven: str | None, latest: datetime) -> Report:
     try:
-        wire: Telemetry | PlainTelemetry = _plain_telemetry.decode(message.payload)
-    except msgspec.DecodeError:
+        plain = _plain_telemetry.decode(message.payload)
+        source = _source(message, topic_ven, plain, latest)
+        return Report(source, _panel(plain, source), plain_rows(plain.loads or [], source), [])
+    except ValueError:
+        # Not the plain case: read it entry by entry, and find out what is wrong with it, if anything.
         wire = _read(_any_telemetry, message.payload)
-    source = _source(message, topic_ven, wire, latest)
-    if isinstance(wire, PlainTelemetry):
-        samples, rejections = plain_entries(wire.loads or [], source)
-    else:
-        samples, rejections = raw_entries(wire.loads or [], source)
-    row = (
-        f"{copytext.identifier(source.ven_id)}\t{copytext.instant(source.ts)}\t{_panel(wire)}"
-        f"\t{copytext.document(message.payload.decode())}\t{copytext.instant(message.received_at)}"
-    )
-    return Report(source, row, samples, rejections)
+        source = _source(message, topic_ven, wire, latest)
+        return Report(source, _panel(wire, source), *any_rows(wire.loads or [], source))
 
 
-def _panel(wire: PlainTelemetry | Telemetry) -> str:
+def _panel(wire: PlainTelemetry | Telemetry, source: Source) -> str:
     used = wire.power_kw if wire.used_power_kw is None else wire.used_power_kw
     shed = wire.shed_kw if wire.shed_power_kw is None else wire.shed_power_kw
     soc = _first(wire.battery_soc, wire.battery_soc_upper, wire.battery_soc_snake)
-    number = copytext.number
+    payload = copytext.document(source.message.payload.decode())
+    event_id = _label("eventId", wire.event_id)
     return (
-        f"{number(used)}\t{number(shed or 0.0)}\t{number(wire.requested_reduction_kw)}"
-        f"\t{_label('eventId', wire.event_id)}\t{number(wire.baseline_power_kw)}\t{number(soc)}"
+        f"{source.key}\t{used!r}\t{shed or 0.0!r}\t{wire.requested_reduction_kw!r}\t{event_id}"
+        f"\t{wire.baseline_power_kw!r}\t{soc!r}\t{payload}\t{source.message.received_at}"
     )
 
 
-def _load_descriptions(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
+def _load_descriptions(message: Received, topic_ven: str | None, latest: datetime) -> Description:
     wire = _read(_load_snapshot, message.payload)
     source = _source(message, topic_ven, wire, latest)
-    entries, rejections = raw_entries(wire.loads, source)
-    return Description(source, entries, rejections)
+    return Description(source, *any_rows(wire.loads, source))
 
 
-def _status_transition(message: Received, topic_ven: str | None, latest: datetime) -> Decoded:
+def _status_transition(message: Received, topic_ven: str | None, latest: datetime) -> Status:
     wire = _read_status(message.payload)
-    ven_id = _ven_id(topic_ven, wire.ven_id)
-    ts = message.received_at if wire.timestamp is None else _instant(wire.timestamp, latest)
-    details = bytes(wire.details).decode()
-    content = f"{_label('status', wire.status)}\t{copytext.document(details) or copytext.NOTHING}"
-    key = f"{copytext.identifier(ven_id)}\t{copytext.instant(ts)}"
-    row = f"{key}\t{content}\t{copytext.instant(message.received_at)}"
-    return Status(Source(message, ven_id, ts), row, content)
+    source = _source(message, topic_ven, wire, latest)
+    details = copytext.document(bytes(wire.details).decode()) or copytext.NOTHING
+    content = f"{_label('status', wire.status)}\t{details}"
+    return Status(source, f"{source.key}\t{content}\t{message.received_at}", content)
 
 
 _BY_TOPIC: dict[str, Kind] = {
@@ -124,13 +117,10 @@ def _read_status(payload: bytes) -> StatusMessage:
     return _read(_status, payload)
 
 
-def _source(
-    message: Received,
-    topic_ven: str | None,
-    wire: PlainTelemetry | Telemetry | LoadSnapshot,
-    latest: datetime,
-) -> Source:
-    return Source(message, _ven_id(topic_ven, wire.ven_id), _instant(wire.timestamp, latest))
+def _source(message: Received, topic_ven: str | None, wire: Wire, latest: datetime) -> Source:
+    ven_id = _ven_id(topic_ven, wire.ven_id)
+    ts = message.received_at if wire.timestamp is None else _instant(wire.timestamp, latest)
+    return Source(message, ven_id, ts, f"{_identifier(ven_id)}\t{ts}")
 
 
 def _ven_id(from_topic: str | None, from_payload: str | None) -> str:
@@ -141,11 +131,14 @@ def _ven_id(from_topic: str | None, from_payload: str | None) -> str:
         raise Refused("no_ven_id", "neither the topic nor venId names the VEN")
     if len(ven_id) > 255:  # noqa: PLR2004 - as schemas.wire.Id
         raise Refused("bad_id", "venId is longer than 255 characters")
+    return ven_id
+
+
+def _identifier(ven_id: str) -> str:
     try:
-        copytext.identifier(ven_id)
+        return copytext.identifier(ven_id)
     except ValueError as error:
         raise Refused("bad_id", f"venId {error}") from None
-    return ven_id
 
 
 def _instant(timestamp: float | str, latest: datetime) -> datetime:

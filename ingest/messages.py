@@ -36,11 +36,12 @@ class Rejection(Struct, frozen=True):
 
 
 class Source(Struct, frozen=True):
-    """Where an entry stands: in which message, of which VEN, at which device time."""
+    """Which VEN said something, at which device time, in which message; `key` is both as COPY text."""
 
     message: Received
     ven_id: str
     ts: datetime
+    key: str
 
     def rejection(self, payload: bytes, refusal: Refused) -> Rejection:
         """The record of a refused entry whose message is stored without it."""
@@ -48,19 +49,12 @@ class Source(Struct, frozen=True):
         return Rejection(topic, payload, refusal.reason, refusal.detail, received_at, self.ven_id, self.ts)
 
 
-class Entry(Struct, frozen=True):
-    """One load of a message, as COPY text in the order of `queries.LOAD_COLUMNS`."""
-
-    load_id: str
-    row: str
-
-
 class Report(Struct, frozen=True):
-    """One telemetry message; `row` is COPY text in the order of `queries.TELEMETRY`."""
+    """One telemetry message; `row` is COPY text in the order of `queries.TELEMETRY`, `samples` by load."""
 
     source: Source
     row: str
-    samples: list[Entry]
+    samples: dict[str, str]
     rejections: list[Rejection]
 
     @property
@@ -69,10 +63,10 @@ class Report(Struct, frozen=True):
 
 
 class Description(Struct, frozen=True):
-    """One load snapshot."""
+    """One load snapshot; `rows` by load."""
 
     source: Source
-    entries: list[Entry]
+    rows: dict[str, str]
     rejections: list[Rejection]
 
 

@@ -28,7 +28,7 @@ class Keyed:
 
     def copy(self) -> sql.Composed:
         """COPY of ready text straight into the table; a key that exists already is a UniqueViolation."""
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(self.table), self._all)
+        return sql.SQL("COPY {} ({}) FROM STDIN (NULL 'None')").format(sql.Identifier(self.table), self._all)
 
     def create_staging(self) -> sql.Composed:
         return sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS").format(
@@ -36,7 +36,7 @@ class Keyed:
         )
 
     def copy_staged(self) -> sql.Composed:
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(self._staging, self._all)
+        return sql.SQL("COPY {} ({}) FROM STDIN (NULL 'None')").format(self._staging, self._all)
 
     def insert_staged(self) -> sql.Composed:
         """Insert what is new, in the order of the key (against deadlocks); answers the inserted keys."""

@@ -86,10 +86,10 @@ class Store:
         batch_id = self._fetch_one(queries.NEXT_BATCH)
         reports = self._insert(TELEMETRY, [(key, r.row) for key, r in batch.reports.items()], batch_id, batch)
         new = [batch.reports[key] for key in reports]
-        samples = [((), entry.row) for report in new for entry in report.samples]
+        samples = [((), row) for report in new for row in report.samples.values()]
         batch.rejections += chain.from_iterable(report.rejections for report in new)
         self._copy(SAMPLES.copy(), samples, batch_id)
-        entries = [(key, entry.row) for key, (_, entry) in batch.described.items()]
+        entries = [(key, row) for key, (_, row) in batch.described.items()]
         described = self._insert(DESCRIPTIONS, entries, batch_id, batch)
         statuses = self._insert(STATUSES, [(k, s.row) for k, s in batch.statuses.items()], batch_id, batch)
         stored = Stored(

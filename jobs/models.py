@@ -84,3 +84,19 @@ class SlotEnergyFrame(Frame):
     shed_power_kw_sum: float
     used_samples: int
     shed_samples: int
+
+
+class WatchedVenFrame(Frame):
+    """VENs whose presence is in question: silent for a while, or offline and yet heard."""
+
+    ven_id: str
+    status: str = pa.Field(nullable=True)
+    status_ts: Utc = pa.Field(nullable=True)
+    heard_at: Utc
+
+
+class RecentReportFrame(Frame):
+    """The last few reports of some VENs."""
+
+    ven_id: str
+    ts: Utc

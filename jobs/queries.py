@@ -16,17 +16,20 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
-from sqlalchemy.sql.dml import ReturningDelete
+from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
 
 from jobs.transforms.latest import REPORT_FIELDS
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S, network_energy, stale_slots, ven_history
-from schemas.tables.ledger import ingest_batches, job_runs, pending_batches
+from schemas.tables.ledger import LANES, ingest_batches, job_runs, pending_batches
+from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import (
     LOAD_FIELDS,
@@ -91,17 +94,21 @@ def rows_of_batches(
 
 def merge_latest_vens(target: Table, staged: str) -> Insert:
     """Insert or update the latest of VENs: in each group of columns the newer one wins."""
-    return _merge_latest(target, staged, VEN_GROUPS, greatest="received_at")
+    return _merge_latest(target, staged, VEN_GROUPS, greatest=("received_at", "heard_at"))
 
 
 def merge_latest_loads(target: Table, staged: str) -> Insert:
     """Insert or update the latest of loads, field by field."""
-    return _merge_latest(target, staged, LOAD_GROUPS, greatest="ts")
+    return _merge_latest(target, staged, LOAD_GROUPS, greatest=("ts",))
 
 
-def _merge_latest(target: Table, staged: str, groups: Mapping[str, tuple[str, ...]], greatest: str) -> Insert:
+def _merge_latest(
+    target: Table, staged: str, groups: Mapping[str, tuple[str, ...]], greatest: Sequence[str]
+) -> Insert:
     statement, new = _upsert(target, staged)
-    changes: dict[str, ColumnElement[Any]] = {greatest: func.greatest(target.c[greatest], new[greatest])}
+    changes: dict[str, ColumnElement[Any]] = {
+        name: func.greatest(target.c[name], new[name]) for name in greatest
+    }
     for order, fields in groups.items():
         is_newer = new[order] > func.coalesce(target.c[order], _before_all(target.c[order]))
         for column in (*fields, order):
@@ -202,6 +209,49 @@ def slots(buckets: Iterable[datetime]) -> Select[Any]:
 
 def drop_types_except(kept: Sequence[str]) -> Delete:
     return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(kept))
+
+
+def watched_vens(heard_before: datetime) -> Select[Any]:
+    """VENs that are not offline and were last heard before a time; and those offline, but heard since.
+
+    Under maintenance a VEN may be silent; one that was never heard live is not expected to be.
+    """
+    ven = ven_snapshots.c
+    not_offline = func.coalesce(ven.status, "").not_in(("offline", "maintenance"))
+    return (
+        select(ven.ven_id, ven.status, ven.status_ts, ven.heard_at)
+        .join(vens, and_(vens.c.ven_id == ven.ven_id, vens.c.retired_at.is_(None)))
+        .where(
+            or_(
+                and_(not_offline, ven.heard_at < heard_before),
+                and_(ven.status == "offline", ven.heard_at > ven.status_ts),
+            )
+        )
+    )
+
+
+def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Select[Any]:
+    """The last reports, at most so many each, of some VENs."""
+    asked = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.ven_id.in_(ven_ids)).subquery()
+    last = (
+        select(ven_telemetry.c.ts)
+        .where(ven_telemetry.c.ven_id == asked.c.ven_id, ven_telemetry.c.ts >= since)
+        .order_by(ven_telemetry.c.ts.desc())
+        .limit(most)
+        .lateral()
+    )
+    return select(asked.c.ven_id, last.c.ts).join(last, true())
+
+
+def open_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
+    """A batch that a job writes: nothing but statuses."""
+    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
+    values = {"worker": worker, "received_at": now, "status_rows": status_rows, **counts}
+    return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
+
+
+def queue_batch(batch_id: int) -> Insert:
+    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in LANES])
 
 
 def lock(name: str) -> Select[Any]:

@@ -1,14 +1,17 @@
 """The schedule is data: what runs, how often, in which steps."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
+from jobs.presence import judge_presence
 from jobs.settings import Cadence
+from jobs.transforms.presence import Patience
 
 Step = Callable[[Connection, datetime], int]
 """One transaction: does its work as of a time, answers the rows that it handled."""
@@ -25,6 +28,7 @@ class Job(Struct, frozen=True):
 
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
+    patience = Patience(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
     return (
         Job(
             "history",
@@ -39,6 +43,12 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "latest values; network history; totals",
             (consume_snapshot_batches, refresh_totals),
             has_backlog=True,
+        ),
+        Job(
+            "presence",
+            cadence.presence_every_s,
+            "who has fallen silent, who has come back",
+            (partial(judge_presence, patience=patience),),
         ),
         Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
     )

@@ -1,11 +1,16 @@
 """The latest of everything, by device time: never the last to arrive."""
 
+from datetime import timedelta
+
 import polars as pl
 
 from schemas.tables.snapshots import LOAD_FIELDS
 
 REPORT_FIELDS = ("shed_power_kw", "requested_reduction_kw", "event_id", "battery_soc")
 """What is as the newest report says, also where it says nothing."""
+
+REPLAY_LAG = timedelta(minutes=5)
+"""A report that took longer than this is a replay: it does not tell that its VEN is there now."""
 
 
 def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame:
@@ -22,11 +27,7 @@ def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame
     reports = (
         telemetry.sort("ts")
         .group_by("ven_id")
-        .agg(
-            pl.col("ts", *REPORT_FIELDS).last(),
-            pl.col("received_at").max(),
-            *_last_said("used_power_kw", "ts"),
-        )
+        .agg(pl.col("ts", *REPORT_FIELDS).last(), *_last_heard(), *_last_said("used_power_kw", "ts"))
         .rename({"used_power_kw_ts": "used_power_ts"})
     )
     transitions = (
@@ -55,6 +56,13 @@ def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFr
         .agg(pl.col("ts").last(), *fields)
         .sort("ven_id", "load_id")
     )
+
+
+def _last_heard() -> tuple[pl.Expr, pl.Expr]:
+    """When something last came; and when something last came that was not long on its way."""
+    received_at = pl.col("received_at")
+    is_live = received_at - pl.col("ts") < REPLAY_LAG
+    return received_at.max(), received_at.filter(is_live).max().alias("heard_at")
 
 
 def _stamped(entries: pl.DataFrame, rank: int) -> pl.DataFrame:

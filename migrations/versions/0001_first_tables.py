@@ -316,6 +316,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(), nullable=True),
         sa.Column("battery_soc", sa.Double(), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("status", sa.Text(), nullable=True),
         sa.Column("status_ts", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("ven_id", name=op.f("pk_ven_snapshots")),

@@ -55,6 +55,7 @@ ven_snapshots = Table(
     Column("event_id", Text),
     power_kw("battery_soc"),
     instant("received_at", nullable=True),
+    instant("heard_at", nullable=True),
     Column("status", Text),
     instant("status_ts", nullable=True),
     postgresql_with=HOT,
@@ -107,7 +108,10 @@ load_type_rollups = Table(
 
 
 class VenSnapshotFrame(Frame):
-    """`used_power_kw` is the last that was said, at `used_power_ts`; the rest is of the report at `ts`."""
+    """`used_power_kw` is the last that was said, at `used_power_ts`; the rest is of the report at `ts`.
+
+    `received_at` is when anything last came; `heard_at` when something last came that was not a replay.
+    """
 
     ven_id: str
     ts: Utc = pa.Field(nullable=True)
@@ -118,6 +122,7 @@ class VenSnapshotFrame(Frame):
     event_id: str = pa.Field(nullable=True)
     battery_soc: float = pa.Field(nullable=True)
     received_at: Utc = pa.Field(nullable=True)
+    heard_at: Utc = pa.Field(nullable=True)
     status: str = pa.Field(nullable=True)
     status_ts: Utc = pa.Field(nullable=True)
 

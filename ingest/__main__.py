@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from ingest.metrics import Metrics, serve_metrics
 from ingest.settings import IngestSettings
 from ingest.store import Store
 from ingest.subscriber import Subscriber
@@ -28,13 +29,24 @@ def main() -> None:
     def open_store() -> Store:
         return Store(connect(settings.database_url, "ingest"), settings.mqtt_client_id)
 
-    subscriber = Subscriber(settings, lambda: datetime.now(UTC), lambda on: _mark(settings.ready_file, on))
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    def mark(is_on: bool) -> None:  # noqa: FBT001
+        metrics.subscribed(is_on=is_on)
+        _mark(settings.ready_file, is_on)
+
+    metrics = Metrics(clock)
+    if settings.http_port:
+        serve_metrics(metrics, settings.http_port)
+    subscriber = Subscriber(settings, clock, mark)
     worker = Worker(
         subscriber,
         open_store,
         stopping,
         batch_messages=settings.batch_messages,
         max_ahead=timedelta(seconds=settings.max_ahead_s),
+        metrics=metrics,
     )
     subscriber.start()
     worker.run()

@@ -16,7 +16,8 @@ Key = tuple[str, datetime]
 class Batch:
     """Decoded messages by natural key. The first with a key stands; another with other content is refused.
 
-    `vens` tells of every VEN that an accepted message named, and when it was first heard.
+    `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
+    number of reports and statuses, duplicates and conflicts among them.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Batch:
         self.statuses: dict[Key, Status] = {}
         self.described: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
         self.rejections: list[Rejection] = []
+        self.keyed = 0
 
     @classmethod
     def of(cls, messages: Iterable[Received], max_ahead: timedelta) -> "Batch":
@@ -47,10 +49,12 @@ class Batch:
             Rejection(message.topic, message.payload, refusal.reason, refusal.detail, message.received_at)
         )
 
-    def refuse_conflict(self, source: Source, subject: str = "") -> None:
-        """A message whose key another one holds with other content: the first stands."""
-        detail = f"{subject}{source.ven_id} at {source.ts} is stored already with other content"
-        self.rejections.append(source.rejection(source.message.payload, Refused("conflict", detail)))
+    def refuse_conflict(self, source: Source, load_id: str | None = None) -> None:
+        """A message, or a load's description, whose key holds other content already: the first stands."""
+        what = source.ven_id if load_id is None else f"{load_id} of {source.ven_id}"
+        reason = "conflict" if load_id is None else "load_conflict"
+        refusal = Refused(reason, f"{what} at {source.ts} is stored already with other content")
+        self.rejections.append(source.rejection(source.message.payload, refusal))
 
     def days(self) -> set[date]:
         """UTC days of the rows that go to partitioned tables."""
@@ -74,6 +78,7 @@ class Batch:
                 self._describe(description)
 
     def _keep(self, kept: dict[Key, C], new: C) -> None:
+        self.keyed += 1
         first = kept.setdefault((new.source.ven_id, new.source.ts), new)
         if first is not new and not same_content(first.content, new.content):
             self.refuse_conflict(new.source)
@@ -84,7 +89,7 @@ class Batch:
         for load_id, row in description.rows.items():
             _, first = self.described.setdefault((source.ven_id, source.ts, load_id), (source, row))
             if first != row:
-                self.refuse_conflict(source, f"{load_id} of ")
+                self.refuse_conflict(source, load_id)
 
 
 def same_content(one: str | bytes, other: str | bytes) -> bool:
@@ -95,5 +100,5 @@ def same_content(one: str | bytes, other: str | bytes) -> bool:
 def _parsed(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

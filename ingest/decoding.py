@@ -17,6 +17,9 @@ from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, Telemetry
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No VEN reported before; a clock that was never set says 1970."""
 
+LARGEST_PAYLOAD_BYTES = 16 * 1024 * 1024
+"""A hundred thousand loads fit; what is longer is not telemetry."""
+
 BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
 
 T = TypeVar("T")
@@ -37,6 +40,8 @@ def decode(message: Received, max_ahead: timedelta) -> Decoded:
         Refused: nothing of it can be accepted.
     """
     kind, topic_ven = _route(message.topic)
+    if len(message.payload) > LARGEST_PAYLOAD_BYTES:
+        raise Refused("too_large", f"{len(message.payload)} bytes; {LARGEST_PAYLOAD_BYTES} are accepted")
     try:
         return kind(message, topic_ven, message.received_at + max_ahead)
     except UnicodeDecodeError as error:

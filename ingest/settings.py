@@ -3,14 +3,28 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FilePath
 
 from schemas.settings import BrokerUrl, ProgramSettings
 
 
 class IngestSettings(ProgramSettings):
     mqtt_url: BrokerUrl = Field(
-        validation_alias="MQTT_URL", description="the broker: `mqtt://user:password@host:1883`"
+        validation_alias="MQTT_URL",
+        description="the broker: `mqtt://user:password@host:1883`; `mqtts://` for TLS",
+    )
+    mqtt_ca_file: FilePath | None = Field(
+        None,
+        validation_alias="MQTT_CA_FILE",
+        description="certificates that a `mqtts://` broker's must be signed by; without: the system's",
+    )
+    mqtt_cert_file: FilePath | None = Field(
+        None,
+        validation_alias="MQTT_CERT_FILE",
+        description="our own certificate, where the broker asks for one",
+    )
+    mqtt_key_file: FilePath | None = Field(
+        None, validation_alias="MQTT_KEY_FILE", description="the private key of that certificate"
     )
     mqtt_protocol: Literal["5", "3.1.1"] = Field(
         "5",
@@ -66,6 +80,14 @@ class IngestSettings(ProgramSettings):
         None,
         validation_alias="INGEST_READY_FILE",
         description="file that exists while the broker holds our subscriptions, for whoever waits for it",
+    )
+
+    http_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        validation_alias="INGEST_HTTP_PORT",
+        description="port of `/metrics` and `/health`, on the loopback interface; 0 for none",
     )
 
     @property

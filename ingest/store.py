@@ -1,5 +1,6 @@
 """One batch, one transaction. COPY straight into the keyed tables; only where a key exists already, stage."""
 
+from collections import Counter
 from datetime import date, datetime
 from itertools import chain
 from typing import Any
@@ -25,7 +26,8 @@ class Stored(Struct, frozen=True):
     sample_rows: int
     description_rows: int
     status_rows: int
-    rejected: int
+    duplicates: int
+    rejected: dict[str, int]
 
 
 class Store:
@@ -92,13 +94,15 @@ class Store:
         entries = [(key, row) for key, (_, row) in batch.described.items()]
         described = self._insert(DESCRIPTIONS, entries, batch_id, batch)
         statuses = self._insert(STATUSES, [(k, s.row) for k, s in batch.statuses.items()], batch_id, batch)
+        rejected = Counter(rejection.reason for rejection in batch.rejections)
         stored = Stored(
-            len(batch.received),
-            len(reports),
-            len(samples),
-            len(described),
-            len(statuses),
-            len(batch.rejections),
+            messages=len(batch.received),
+            telemetry_rows=len(reports),
+            sample_rows=len(samples),
+            description_rows=len(described),
+            status_rows=len(statuses),
+            duplicates=batch.keyed - len(reports) - len(statuses) - rejected["conflict"],
+            rejected=rejected,
         )
         if reports or described or statuses:
             times = [key[1] for key in (*reports, *described)]
@@ -130,7 +134,7 @@ class Store:
 
     def _refuse_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
         if keyed is DESCRIPTIONS:
-            batch.refuse_conflict(batch.described[key][0], f"{key[2]} of ")
+            batch.refuse_conflict(batch.described[key][0], key[2])
         else:
             kept = batch.reports if keyed is TELEMETRY else batch.statuses
             batch.refuse_conflict(kept[key].source)

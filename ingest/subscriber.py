@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,10 +21,14 @@ from ingest.settings import IngestSettings
 QOS = 1
 KEEPALIVE_S = 30
 MAX_RECONNECT_DELAY_S = 10
+DEFAULT_PORT = {"mqtt": 1883, "mqtts": 8883}
+MOST_BYTES = 128 * 1024 * 1024
+MOST_BATCH_BYTES = 32 * 1024 * 1024
 
 
 class Subscriber:
-    """A durable subscription. At most `mqtt_receive_maximum` messages wait here: the broker holds the rest.
+    """A durable subscription. Until they are acknowledged, at most `mqtt_receive_maximum` messages and
+    `MOST_BYTES` of them are here: the broker holds the rest.
 
     A packet id names a message only within one connection; so an acknowledgement carries the number of the
     connection that its message came by, and one from before a reconnect is dropped: the broker sends that
@@ -38,13 +43,15 @@ class Subscriber:
         self._on_change = on_change
         self._log = structlog.get_logger()
         self._arrived: SimpleQueue[Received] = SimpleQueue()
+        self._bytes = 0
+        self._room = threading.Condition()
         self._connection = 0
         self._connection_lock = threading.Lock()
         self._client = self._make_client()
 
     def start(self) -> None:
         url = urlsplit(self._settings.mqtt_url)
-        host, port = url.hostname or "", url.port or 1883
+        host, port = url.hostname or "", url.port or DEFAULT_PORT[url.scheme]
         if self._settings.mqtt_protocol == "5":
             session = self._session()
             self._client.connect_async(host, port, KEEPALIVE_S, clean_start=False, properties=session)
@@ -55,26 +62,34 @@ class Subscriber:
     def stop(self) -> None:
         """Leave; the broker keeps the session, and in it whatever was not acknowledged."""
         self._client.disconnect()
+        self._make_room(self._bytes)
         self._client.loop_stop()
 
     def take(self, most: int, timeout_s: float) -> list[Received]:
         """Whatever has arrived, waiting up to `timeout_s` for the first message."""
         taken: list[Received] = []
+        size = 0
         try:
-            taken.append(self._arrived.get(timeout=timeout_s))
-            while len(taken) < most:
-                taken.append(self._arrived.get_nowait())
+            while len(taken) < most and size < MOST_BATCH_BYTES:
+                taken.append(self._arrived.get_nowait() if taken else self._arrived.get(timeout=timeout_s))
+                size += len(taken[-1].payload)
         except Empty:
             pass
         return taken
 
     def acknowledge(self, messages: list[Received]) -> None:
         """Tell the broker that these are stored, in the order in which it sent them."""
+        self._make_room(sum(len(message.payload) for message in messages))
         with self._connection_lock:
             for message in messages:
                 connection, packet_id = message.delivery
                 if connection == self._connection:
                     self._client.ack(packet_id, QOS)
+
+    def _make_room(self, size: int) -> None:
+        with self._room:
+            self._bytes -= size
+            self._room.notify()
 
     def _make_client(self) -> mqtt.Client:
         v5 = self._settings.mqtt_protocol == "5"
@@ -88,6 +103,11 @@ class Subscriber:
         url = urlsplit(self._settings.mqtt_url)
         if url.username:
             client.username_pw_set(unquote(url.username), unquote(url.password or ""))
+        if url.scheme == "mqtts":
+            settings = self._settings
+            client.tls_set(
+                _path(settings.mqtt_ca_file), _path(settings.mqtt_cert_file), _path(settings.mqtt_key_file)
+            )
         client.reconnect_delay_set(1, MAX_RECONNECT_DELAY_S)
         # Set before connecting: a session's backlog arrives at once.
         client.on_message = self._on_message
@@ -103,8 +123,12 @@ class Subscriber:
         return properties
 
     def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
-        delivery = (self._connection, message.mid)
-        self._arrived.put(Received(message.topic, bytes(message.payload), self._clock(), delivery))
+        payload = bytes(message.payload)
+        with self._room:
+            # Reading on would only move a flood of long messages from the broker's memory to ours.
+            self._room.wait_for(lambda: self._bytes < MOST_BYTES)
+            self._bytes += len(payload)
+        self._arrived.put(Received(message.topic, payload, self._clock(), (self._connection, message.mid)))
 
     def _on_connect(self, client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
         reason: ReasonCode = answer[1]
@@ -135,3 +159,7 @@ class Subscriber:
             self._connection += 1
         self._log.warning("broker_disconnected", reason=str(answer[1]))
         self._on_change(False)  # noqa: FBT003
+
+
+def _path(file: Path | None) -> str | None:
+    return None if file is None else str(file)

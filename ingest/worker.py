@@ -1,15 +1,18 @@
 """The loop: take what has arrived, commit it, acknowledge it. In that order, whatever fails."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import msgspec
 import psycopg
 import structlog
 
 from ingest.batch import Batch
 from ingest.messages import Received
-from ingest.store import Store, Stored
+from ingest.metrics import Metrics
+from ingest.store import Store
 from ingest.subscriber import Subscriber
 
 IDLE_S = 0.5
@@ -35,12 +38,14 @@ class Worker:
         *,
         batch_messages: int,
         max_ahead: timedelta,
+        metrics: Metrics,
     ) -> None:
         self._subscriber = subscriber
         self._open_store = open_store
         self._stopping = stopping
         self._batch_messages = batch_messages
         self._max_ahead = max_ahead
+        self._metrics = metrics
         self._store: Store | None = None
         self._log = structlog.get_logger()
 
@@ -61,8 +66,10 @@ class Worker:
             Stopped: told to stop before they could be stored.
         """
         if messages:
+            self._metrics.took(len(messages))
             self._settle(messages)
             self._subscriber.acknowledge(messages)
+            self._metrics.acknowledged()
 
     def _settle(self, messages: list[Received]) -> None:
         """Store messages; where the database refuses some, find out which by halves and put those aside."""
@@ -81,11 +88,11 @@ class Worker:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                self._store = self._store or self._open_store()
-                self._report(self._store.write(batch))
+                self._attempt(batch)
             except psycopg.Error as error:
                 if (error.sqlstate or "").startswith(POISON):
                     raise
+                self._metrics.commit_failed()
                 self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s)
                 self._close()
             else:
@@ -99,9 +106,11 @@ class Worker:
             self._store.close()
             self._store = None
 
-    def _report(self, stored: Stored) -> None:
-        self._log.debug(
-            "batch_stored", **{field: getattr(stored, field) for field in stored.__struct_fields__}
-        )
+    def _attempt(self, batch: Batch) -> None:
+        start = time.monotonic()
+        self._store = self._store or self._open_store()
+        stored = self._store.write(batch)
+        self._metrics.stored(batch, stored, time.monotonic() - start)
+        self._log.debug("batch_stored", **msgspec.structs.asdict(stored))
         if stored.rejected:
-            self._log.warning("messages_rejected", count=stored.rejected, see="table rejected_messages")
+            self._log.warning("rejected", **stored.rejected, see="python -m ingest rejected")

@@ -23,8 +23,8 @@ def _postgresql_url(url: str) -> str:
 
 def _broker_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/"):
-        raise ValueError("expected mqtt://user:password@host:1883")
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("expected mqtt://user:password@host:1883, or mqtts:// for TLS")
     return url
 
 

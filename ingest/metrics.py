@@ -1,0 +1,113 @@
+"""What ingest tells of itself: Prometheus metrics, and whether it is well."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+from ingest.batch import Batch
+from ingest.store import Stored
+
+BATCH_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+COMMIT_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+LAGS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 1_000, 10_000, 100_000)
+MILD_FAILURES = 3
+"""Attempts to commit that may fail in a row before we call ourselves unwell."""
+
+
+class Metrics:
+    """Counters of one worker, in a registry of their own."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.registry = CollectorRegistry()
+        self._received = self._counter("messages_received", "Messages taken from the broker")
+        self._rows = self._counter("rows_stored", "Rows inserted", ["kind"])
+        self._duplicates = self._counter("messages_duplicate", "Messages that were stored already")
+        self._rejected = self._counter("rejected", "Messages and load entries refused", ["reason"])
+        self._failures = self._counter("commit_failures", "Attempts to commit that failed")
+        self._batch = self._histogram("batch_messages", "Messages in one transaction", BATCH_SIZES)
+        self._commit = self._histogram("commit_seconds", "Time to write and commit a batch", COMMIT_TIMES_S)
+        self._lag = self._histogram("lag_seconds", "From a batch's newest device time to its commit", LAGS_S)
+        self._in_flight = Gauge(
+            "gridgate_ingest_in_flight", "Messages taken and not acknowledged yet", registry=self.registry
+        )
+        connected = Gauge(
+            "gridgate_ingest_subscribed", "1 while the broker holds our subscriptions", registry=self.registry
+        )
+        connected.set_function(lambda: self._is_subscribed)
+        self._is_subscribed = False
+        self._failed_in_a_row = 0
+
+    def took(self, messages: int) -> None:
+        self._received.inc(messages)
+        self._in_flight.set(messages)
+
+    def acknowledged(self) -> None:
+        self._in_flight.set(0)
+
+    def stored(self, batch: Batch, stored: Stored, duration_s: float) -> None:
+        """One committed batch."""
+        self._failed_in_a_row = 0
+        self._batch.observe(stored.messages)
+        self._commit.observe(duration_s)
+        self._duplicates.inc(stored.duplicates)
+        for kind in ("telemetry", "sample", "description", "status"):
+            self._rows.labels(kind).inc(getattr(stored, f"{kind}_rows"))
+        for reason, count in stored.rejected.items():
+            self._rejected.labels(reason).inc(count)
+        if batch.reports:
+            newest = max(ts for _, ts in batch.reports)
+            self._lag.observe((self._clock() - newest).total_seconds())
+
+    def commit_failed(self) -> None:
+        self._failed_in_a_row += 1
+        self._failures.inc()
+
+    def subscribed(self, *, is_on: bool) -> None:
+        self._is_subscribed = is_on
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, in words; None while all is well."""
+        if not self._is_subscribed:
+            return "the broker does not hold our subscriptions"
+        if self._failed_in_a_row > MILD_FAILURES:
+            return f"{self._failed_in_a_row} attempts to commit have failed in a row"
+        return None
+
+    def _counter(self, name: str, about: str, labels: list[str] | None = None) -> Counter:
+        return Counter(f"gridgate_ingest_{name}", about, labels or [], registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"gridgate_ingest_{name}", about, buckets=buckets, registry=self.registry)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - a scrape every few seconds is no event
+        """Say nothing."""
+
+
+def serve_metrics(metrics: Metrics, port: int) -> None:
+    """Answer `/metrics` and `/health` on the loopback interface, from a thread."""
+    scrape = make_wsgi_app(metrics.registry)
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Any:  # noqa: ANN401
+        if environ["PATH_INFO"] != "/health":
+            return scrape(environ, start_response)
+        trouble = metrics.trouble
+        status = "503 Service Unavailable" if trouble else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [(trouble or "ok").encode()]
+
+    server = make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

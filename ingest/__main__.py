@@ -1,24 +1,64 @@
 """`python -m ingest`: MQTT to raw tables."""
 
+import argparse
 import signal
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import structlog
 
 from ingest.metrics import Metrics, serve_metrics
-from ingest.settings import IngestSettings
+from ingest.rejected import count_by_reason, replay
+from ingest.settings import IngestSettings, Tolerance
 from ingest.store import Store
 from ingest.subscriber import Subscriber
 from ingest.worker import Worker
 from schemas.database import connect
 from schemas.logs import log_options
-from schemas.settings import SettingsError
+from schemas.settings import ProgramSettings, SettingsError
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    options = _parser().parse_args(arguments)
+    if options.command == "rejected":
+        _rejected(options)
+    else:
+        _serve()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="take messages from the broker (the default)")
+    rejected = commands.add_parser("rejected", help="count what was refused, by reason; or try it again")
+    rejected.add_argument("--replay", action="store_true", help="store what can be accepted now")
+    rejected.add_argument("--reason", help="replay only messages refused for this reason")
+    return parser
+
+
+def _rejected(options: argparse.Namespace) -> None:
+    settings = ProgramSettings.from_environment()
+    with connect(settings.database_url, "rejected") as connection:
+        if options.replay:
+            _replay(connection, options.reason)
+        for each in count_by_reason(connection):
+            print(
+                f"{each.count:>9}  {each.reason:<20} last {each.last:%Y-%m-%dT%H:%M:%SZ}  e.g. {each.example}"
+            )
+
+
+def _replay(connection: psycopg.Connection, reason: str | None) -> None:
+    tried = accepted = 0
+    max_ahead = timedelta(seconds=Tolerance.from_environment().max_ahead_s)
+    for block_tried, block_accepted in replay(connection, Store(connection, "replay"), max_ahead, reason):
+        tried, accepted = tried + block_tried, accepted + block_accepted
+        print(f"{accepted} of {tried} accepted", file=sys.stderr)
+
+
+def _serve() -> None:
     settings = IngestSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     stopping = threading.Event()
@@ -79,6 +119,6 @@ def _mark(ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001
 
 if __name__ == "__main__":
     try:
-        main()
+        main(sys.argv[1:])
     except SettingsError as error:
         sys.exit(str(error))

@@ -17,7 +17,8 @@ class Batch:
     """Decoded messages by natural key. The first with a key stands; another with other content is refused.
 
     `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
-    number of reports and statuses, duplicates and conflicts among them.
+    number of reports and statuses, duplicates and conflicts among them. `late_samples` belong to reports
+    that were stored without them.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Batch:
         self.reports: dict[Key, Report] = {}
         self.statuses: dict[Key, Status] = {}
         self.described: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
+        self.late_samples: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
         self.rejections: list[Rejection] = []
         self.keyed = 0
 
@@ -33,7 +35,7 @@ class Batch:
     def of(cls, messages: Iterable[Received], max_ahead: timedelta) -> "Batch":
         batch = cls()
         for message in messages:
-            batch._add(message, max_ahead)
+            batch.add(message, max_ahead)
         return batch
 
     @classmethod
@@ -58,10 +60,12 @@ class Batch:
 
     def days(self) -> set[date]:
         """UTC days of the rows that go to partitioned tables."""
-        described = (source.ts for source, _ in self.described.values())
-        return {ts.date() for ts in chain((report.source.ts for report in self.reports.values()), described)}
+        return {ts.date() for _, ts, *_ in self._partitioned_keys()}
 
-    def _add(self, message: Received, max_ahead: timedelta) -> None:
+    def _partitioned_keys(self) -> Iterable[tuple[Any, ...]]:
+        return chain(self.reports, self.described, self.late_samples)
+
+    def add(self, message: Received, max_ahead: timedelta) -> None:
         self.received.append(message)
         try:
             decoded = decode(message, max_ahead)

@@ -130,3 +130,13 @@ REJECT = (
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
+REJECTED_BY_REASON = (
+    "SELECT reason, count(*), min(received_at), max(received_at), min(detail) FROM rejected_messages"
+    " GROUP BY reason ORDER BY count(*) DESC, reason"
+)
+REJECTED = (
+    "SELECT rejected_id, topic, payload, received_at, ven_id, ts FROM rejected_messages"
+    " WHERE rejected_id > %(after)s AND reason <> ALL(%(final)s)"
+    " AND (%(reason)s::text IS NULL OR reason = %(reason)s) ORDER BY rejected_id LIMIT %(most)s"
+)
+FORGET_REJECTED = "DELETE FROM rejected_messages WHERE rejected_id = ANY(%s)"

@@ -5,10 +5,23 @@ from typing import Literal
 
 from pydantic import Field, FilePath
 
-from schemas.settings import BrokerUrl, ProgramSettings
+from schemas.settings import BrokerUrl, ProgramSettings, Settings
 
 
-class IngestSettings(ProgramSettings):
+class Tolerance(Settings):
+    """What a message may be like."""
+
+    max_ahead_s: float = Field(
+        300,
+        ge=0,
+        validation_alias="INGEST_MAX_AHEAD_S",
+        description="a timestamp further ahead of our clock than this is refused",
+    )
+
+
+class IngestSettings(ProgramSettings, Tolerance):
+    """What ingest needs to know."""
+
     mqtt_url: BrokerUrl = Field(
         validation_alias="MQTT_URL",
         description="the broker: `mqtt://user:password@host:1883`; `mqtts://` for TLS",
@@ -69,12 +82,6 @@ class IngestSettings(ProgramSettings):
         ge=1,
         validation_alias="INGEST_BATCH_MESSAGES",
         description="most messages in one transaction",
-    )
-    max_ahead_s: float = Field(
-        300,
-        ge=0,
-        validation_alias="INGEST_MAX_AHEAD_S",
-        description="a timestamp further ahead of our clock than this is refused",
     )
     ready_file: Path | None = Field(
         None,

@@ -1,6 +1,7 @@
 """One batch, one transaction. COPY straight into the keyed tables; only where a key exists already, stage."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date, datetime
 from itertools import chain
 from typing import Any
@@ -11,6 +12,7 @@ from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
 from ingest.batch import Batch, same_content
+from ingest.messages import Source
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from schemas.tables.ledger import LANES
 
@@ -91,21 +93,21 @@ class Store:
         samples = [((), row) for report in new for row in report.samples.values()]
         batch.rejections += chain.from_iterable(report.rejections for report in new)
         self._copy(SAMPLES.copy(), samples, batch_id)
-        entries = [(key, row) for key, (_, row) in batch.described.items()]
-        described = self._insert(DESCRIPTIONS, entries, batch_id, batch)
+        late = self._insert(SAMPLES, _load_rows(batch.late_samples), batch_id, batch)
+        described = self._insert(DESCRIPTIONS, _load_rows(batch.described), batch_id, batch)
         statuses = self._insert(STATUSES, [(k, s.row) for k, s in batch.statuses.items()], batch_id, batch)
         rejected = Counter(rejection.reason for rejection in batch.rejections)
         stored = Stored(
             messages=len(batch.received),
             telemetry_rows=len(reports),
-            sample_rows=len(samples),
+            sample_rows=len(samples) + len(late),
             description_rows=len(described),
             status_rows=len(statuses),
             duplicates=batch.keyed - len(reports) - len(statuses) - rejected["conflict"],
             rejected=rejected,
         )
-        if reports or described or statuses:
-            times = [key[1] for key in (*reports, *described)]
+        if reports or late or described or statuses:
+            times = [key[1] for key in (*reports, *late, *described)]
             self._close(batch_id, batch, stored, times)
         return stored
 
@@ -133,8 +135,9 @@ class Store:
         return inserted
 
     def _refuse_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
-        if keyed is DESCRIPTIONS:
-            batch.refuse_conflict(batch.described[key][0], key[2])
+        if keyed in {DESCRIPTIONS, SAMPLES}:
+            entries = batch.described if keyed is DESCRIPTIONS else batch.late_samples
+            batch.refuse_conflict(entries[key][0], key[2])
         else:
             kept = batch.reports if keyed is TELEMETRY else batch.statuses
             batch.refuse_conflict(kept[key].source)
@@ -175,3 +178,7 @@ class Store:
         if row is None:
             raise LookupError(f"the database answered nothing to {statement!r}")
         return int(row[0])
+
+
+def _load_rows(entries: Mapping[tuple[Any, ...], tuple[Source, str]]) -> list[Row]:
+    return [(key, row) for key, (_, row) in entries.items()]

@@ -34,9 +34,9 @@ def main(arguments: list[str]) -> None:
 def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...]) -> None:
     match options.command:
         case "run":
-            print(f"{runner.run(_named(jobs, options.name))} rows")  # noqa: T201 - for whoever asked
+            print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
-            print(f"{runner.catch_up(jobs)} rows; nothing is left")  # noqa: T201
+            print(f"{runner.catch_up(jobs)} rows; nothing is left")
         case _:
             _serve(runner, jobs)
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(jobs: tuple[Job, ...]) -> None:
     for job in jobs:
-        print(f"{job.name:<12} every {job.every_s:g} s   {job.about}")  # noqa: T201
+        print(f"{job.name:<12} every {job.every_s:g} s   {job.about}")
 
 
 def _named(jobs: tuple[Job, ...], name: str) -> Job:

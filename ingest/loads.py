@@ -54,7 +54,7 @@ def _row(load: LoadEntry, source: Source, metadata: str) -> tuple[str, str]:
         raise ValueError("has neither id nor loadId")
     label = copytext.label
     return load_id, (
-        f"{source.key}\t{copytext.identifier(load_id)}\t{label(load.type)}\t{label(load.name)}"
+        f"{source.key}\t{copytext.identifier(load_id)}\t{label(load.type or None)}\t{label(load.name)}"
         f"\t{load.current_power_kw!r}\t{load.shed_power_kw!r}\t{load.capacity_kw!r}\t{load.shed_capability_kw!r}"
         f"\t{load.enabled}\t{load.priority}\t{metadata}"
     )

@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.messages import Received
 from ingest.settings import IngestSettings
@@ -136,7 +137,13 @@ class Subscriber:
             self._log.error("broker_refused", reason=str(reason))
             return
         self._log.info("broker_connected", client_id=self._settings.mqtt_client_id)
-        client.subscribe([(topic, QOS) for topic in self._settings.subscriptions])
+        client.subscribe([(topic, self._how()) for topic in self._settings.subscriptions])
+
+    def _how(self) -> Any:  # noqa: ANN401 - paho takes options with MQTT 5, a number with 3.1.1
+        """A retained message is news once: last week's last will must not come back at each reconnect."""
+        if self._settings.mqtt_protocol != "5":
+            return QOS
+        return SubscribeOptions(qos=QOS, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
 
     def _on_subscribe(
         self, _client: mqtt.Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _more: object

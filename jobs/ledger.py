@@ -13,7 +13,7 @@ from jobs.rows import fetch
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED
 
-MOST_BATCHES = 2_000
+MOST_BATCHES = 20_000
 MOST_ROWS = 500_000
 """Bounds of one claim, and so of a cycle's memory: half a million rows are some 100 MB of frames."""
 

@@ -108,7 +108,6 @@ class Stack:
         self._say(f"  curl {api}/api/stats/network/history?granularity=5m")
         if self._options.fleet:
             self._say(f"  curl {api}/api/vens/ven-0001/loads")
-        self._say(f"  docs      {api}/docs")
         self._say(f"  database  {self._urls['database_url']}")
         self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
         self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")

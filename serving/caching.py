@@ -24,12 +24,8 @@ class EntityTags:
         response.cache_control = [REVALIDATE]
         if not succeeded or response.data is None:
             return
-        response.etag = hashlib.blake2b(response.data, digest_size=12).hexdigest()
-        if _has(request, response.etag):
+        etag = hashlib.blake2b(response.data, digest_size=12).hexdigest()
+        response.etag = etag
+        if any(known in {"*", etag} for known in request.if_none_match or []):
             response.status = falcon.HTTP_304
             response.data = None
-
-
-def _has(request: Request, etag: str) -> bool:
-    known = request.if_none_match or []
-    return any(tag == "*" or str(tag) == etag for tag in known)

@@ -24,8 +24,8 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
 
 def _serialize(_request: Request, response: Response, error: falcon.HTTPError) -> None:
     status = error.status_code
-    detail = error.description or falcon.code_to_http_status(status).partition(" ")[2]
-    problem = Problem("about:blank", error.title, status, detail)
+    title = falcon.code_to_http_status(status).partition(" ")[2]
+    problem = Problem("about:blank", title, status, error.description or title)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
     response.append_header("Vary", "Accept")

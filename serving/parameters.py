@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal, cast, overload
 
 import falcon
 
@@ -25,7 +25,7 @@ def window(parameters: Mapping[str, str | list[str]]) -> Window:
     Raises:
         falcon.HTTPBadRequest: one of them is not what the contract says.
     """
-    granularity_s = _granularity_s(_single(parameters, "granularity") or DEFAULT_GRANULARITY)
+    granularity_s = _granularity_s(_single(parameters, "granularity", DEFAULT_GRANULARITY))
     start_us, end_us = _instant_us(parameters, "start"), _instant_us(parameters, "end")
     if start_us is not None and end_us is not None and start_us > end_us:
         raise _bad("start", "must not be after end")
@@ -54,8 +54,12 @@ def identifier(name: str, value: str) -> str:
     return value
 
 
-def _single(parameters: Mapping[str, str | list[str]], name: str) -> str | None:
-    value = parameters.get(name)
+@overload
+def _single(parameters: Mapping[str, str | list[str]], name: str, default: str) -> str: ...
+@overload
+def _single(parameters: Mapping[str, str | list[str]], name: str) -> str | None: ...
+def _single(parameters: Mapping[str, str | list[str]], name: str, default: str | None = None) -> str | None:
+    value = parameters.get(name, default)
     if isinstance(value, list):
         raise _bad(name, "must be given once")
     return value
@@ -81,7 +85,7 @@ def _instant_us(parameters: Mapping[str, str | list[str]], name: str) -> int | N
 
 
 def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:
-    aggregate = _single(parameters, "aggregate") or "sum"
+    aggregate = _single(parameters, "aggregate", "sum")
     if aggregate not in AGGREGATES:
         raise _bad("aggregate", f"must be one of {', '.join(AGGREGATES)}")
     if aggregate != "sum" and granularity_s % SLOT_S:

@@ -84,8 +84,9 @@ class Reader:
         return map(shapes.load, self._rows(fleet.loads_of_ven(ven_id, page), _ven_exists(ven_id)))
 
     def load(self, ven_id: str, load_id: str) -> Load:
-        [row] = self._rows(fleet.load(ven_id, load_id), _load_exists(ven_id, load_id))
-        return shapes.load(row)
+        for row in self._rows(fleet.load(ven_id, load_id), _ven_exists(ven_id)):
+            return shapes.load(row)
+        raise Unknown(_no_load(ven_id, load_id))
 
     def readiness(self) -> Readiness:
         with self._engine.connect() as connection:
@@ -124,5 +125,8 @@ def _ven_exists(ven_id: str) -> Known:
 
 
 def _load_exists(ven_id: str, load_id: str) -> Known:
-    missing = f"VEN {ven_id!r} has no load {load_id!r}."
-    return {**_ven_exists(ven_id), missing: fleet.known_load(ven_id, load_id)}
+    return {**_ven_exists(ven_id), _no_load(ven_id, load_id): fleet.known_load(ven_id, load_id)}
+
+
+def _no_load(ven_id: str, load_id: str) -> str:
+    return f"VEN {ven_id!r} has no load {load_id!r}."

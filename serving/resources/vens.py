@@ -88,5 +88,5 @@ def _paged(
     listed = list(entries)
     if len(listed) == asked.limit:
         following = f"{request.path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
-        response.append_link(following, "next")
+        response.append_header("Link", f'<{following}>; rel="next"')
     return listed

@@ -12,7 +12,7 @@ from ingest import copytext
 from ingest.loads import any_rows, plain_rows
 from ingest.messages import Decoded, Description, Received, Refused, Report, Source, Status
 from schemas.instants import from_unix, parse_iso
-from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, Telemetry
+from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, StatusWord, Telemetry
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No VEN reported before; a clock that was never set says 1970."""
@@ -30,7 +30,7 @@ _plain_telemetry = Decoder(PlainTelemetry)
 _any_telemetry = Decoder(Telemetry)
 _load_snapshot = Decoder(LoadSnapshot)
 _status = Decoder(StatusMessage)
-_status_word = Decoder(str)
+_status_word = Decoder(StatusWord)
 
 
 def decode(message: Received, max_ahead: timedelta) -> Decoded:
@@ -93,9 +93,10 @@ def _load_descriptions(message: Received, topic_ven: str | None, latest: datetim
 def _status_transition(message: Received, topic_ven: str | None, latest: datetime) -> Status:
     wire = _read_status(message.payload)
     source = _source(message, topic_ven, wire, latest)
-    details = copytext.document(bytes(wire.details).decode()) or copytext.NOTHING
-    content = f"{_label('status', wire.status)}\t{details}"
-    return Status(source, f"{source.key}\t{content}\t{message.received_at}", content)
+    details = bytes(wire.details).decode()
+    said = f"{_label('status', wire.status)}\t{copytext.document(details) or copytext.NOTHING}"
+    content = f"[{msgspec.json.encode(wire.status).decode()},{details or 'null'}]"
+    return Status(source, f"{source.key}\t{said}\t{message.received_at}", content)
 
 
 _BY_TOPIC: dict[str, Kind] = {

@@ -71,7 +71,7 @@ class Description(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """One status transition; `row` is COPY text in the order of `queries.STATUSES`."""
+    """One status transition; `row` is COPY text in the order of `queries.STATUSES`, `content` is JSON."""
 
     source: Source
     row: str

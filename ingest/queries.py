@@ -63,8 +63,9 @@ class Keyed:
         )
 
     def _texts(self, alias: str) -> sql.Composed:
-        columns = (sql.SQL("{}::text").format(sql.Identifier(alias, c)) for c in self.content)
-        return sql.SQL("ROW({})::text" if len(self.content) > 1 else "{}").format(sql.SQL(", ").join(columns))
+        """The content as JSON, so that what is merely spelled otherwise is still the same."""
+        columns = sql.SQL(", ").join(sql.Identifier(alias, column) for column in self.content)
+        return sql.SQL("{}::text" if len(self.content) == 1 else "json_build_array({})::text").format(columns)
 
 
 def _names(*names: str) -> sql.Composed:

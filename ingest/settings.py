@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, FilePath
 
-from schemas.settings import BrokerUrl, ProgramSettings, Settings
+from schemas.settings import BrokerUrl, Names, ProgramSettings, Settings
 
 
 class Tolerance(Settings):
@@ -14,6 +14,7 @@ class Tolerance(Settings):
     max_ahead_s: float = Field(
         300,
         ge=0,
+        le=1e8,
         validation_alias="INGEST_MAX_AHEAD_S",
         description="a timestamp further ahead of our clock than this is refused",
     )
@@ -51,9 +52,8 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="MQTT_CLIENT_ID",
         description="stable name of this worker's session at the broker; each worker needs its own",
     )
-    mqtt_topics: str = Field(
+    mqtt_topics: Names = Field(
         "oadr/meter/+,volttron/metering,ven/loads/+,ven/status/+",
-        min_length=1,
         validation_alias="MQTT_TOPICS",
         description="topic filters to subscribe, separated by commas",
     )

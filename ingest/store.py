@@ -168,7 +168,7 @@ class Store:
     def _write_rejections(self, batch: Batch) -> None:
         if batch.rejections:
             rows = [
-                (r.topic, r.payload, r.reason, r.detail.replace("\0", "\\0"), r.ven_id, r.ts, r.received_at)
+                (_plain(r.topic), r.payload, r.reason, _plain(r.detail), r.ven_id, r.ts, r.received_at)
                 for r in batch.rejections
             ]
             self._connection.cursor().executemany(queries.REJECT, rows)
@@ -182,3 +182,8 @@ class Store:
 
 def _load_rows(entries: Mapping[tuple[Any, ...], tuple[Source, str]]) -> list[Row]:
     return [(key, row) for key, (_, row) in entries.items()]
+
+
+def _plain(text: str) -> str:
+    """Text that PostgreSQL takes: it has no NUL."""
+    return text.replace("\0", "\\0")

@@ -23,6 +23,11 @@ POISON = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exceptions, integrity, program limits. All else may pass."""
 
 
+def _blames_rows(error: psycopg.Error) -> bool:
+    """What psycopg itself refuses to send has no SQLSTATE."""
+    return (error.sqlstate or "").startswith(POISON) or isinstance(error, psycopg.DataError)
+
+
 class Stopped(Exception):  # noqa: N818 - asked for, not an error
     """We were told to stop while the database was away; the broker keeps what was not acknowledged."""
 
@@ -90,7 +95,7 @@ class Worker:
             try:
                 self._attempt(batch)
             except psycopg.Error as error:
-                if (error.sqlstate or "").startswith(POISON):
+                if _blames_rows(error):
                     raise
                 self._metrics.commit_failed()
                 self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s)

@@ -72,7 +72,7 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
     by_load = bucket_samples(loads, ["ven_id", "load_id"], history.SLOT_S)
     write(connection, by_ven, history.ven_history, queries.merge_sums)
     write(connection, by_load, history.load_history, queries.merge_sums)
-    write(connection, by_ven.select("bucket").unique(), history.stale_slots, queries.insert_missing)
+    write(connection, by_ven.select("bucket").unique(), history.stale_slots, queries.mark_stale)
     return claimed.rows
 
 

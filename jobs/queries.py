@@ -197,8 +197,18 @@ def energy_since(day: date) -> Select[Any]:
 
 
 def take_stale_slots() -> ReturningDelete[datetime]:
-    """Slots whose network energy must be computed again; whoever marks one meanwhile waits for us."""
-    return delete(stale_slots).returning(stale_slots.c.bucket)
+    """Slots whose network energy must be computed again.
+
+    Whoever marks one meanwhile waits for us; and we wait for whoever has marked one and not committed.
+    """
+    in_order = select(stale_slots.c.bucket).order_by(stale_slots.c.bucket).with_for_update()
+    return delete(stale_slots).where(stale_slots.c.bucket.in_(in_order)).returning(stale_slots.c.bucket)
+
+
+def mark_stale(target: Table, staged: str) -> Insert:
+    """Mark slots; one that is marked already is locked, so that it cannot be taken before we commit."""
+    statement, new = _upsert(target, staged)
+    return statement.on_conflict_do_update(index_elements=["bucket"], set_={"bucket": new["bucket"]})
 
 
 def slots(buckets: Iterable[datetime]) -> Select[Any]:

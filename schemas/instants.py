@@ -13,7 +13,8 @@ def parse_iso(text: str) -> datetime:
         ValueError: it is none, or lies outside the years 1 to 9998.
     """
     try:
-        parsed = datetime.fromisoformat(text)
+        # `fromisoformat` reads no further than a NUL.
+        parsed = datetime.fromisoformat(text.replace("\0", "?"))
         instant = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("expected an ISO 8601 time such as 2024-07-10T15:00:00Z") from None

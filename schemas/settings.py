@@ -22,13 +22,25 @@ def _postgresql_url(url: str) -> str:
 
 
 def _broker_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path.strip("/"):
+    try:
+        parts = urlsplit(url)
+        is_broker = parts.scheme in {"mqtt", "mqtts"} and parts.hostname and not parts.path.strip("/")
+        is_broker = is_broker and parts.port != 0  # reading the port checks it
+    except ValueError:
+        is_broker = False
+    if not is_broker:
         raise ValueError("expected mqtt://user:password@host:1883, or mqtts:// for TLS")
     return url
 
 
+def _names(text: str) -> str:
+    if not any(name.strip() for name in text.split(",")):
+        raise ValueError("expected names separated by commas")
+    return text
+
+
 DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url)]
+Names = Annotated[str, AfterValidator(_names)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 
 

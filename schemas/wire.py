@@ -13,6 +13,7 @@ LARGEST_KW = 1e9
 Kw = Annotated[float, Meta(ge=-LARGEST_KW, le=LARGEST_KW)]
 Id = Annotated[str, Meta(min_length=1, max_length=255)]
 Label = Annotated[str, Meta(max_length=255)]
+StatusWord = Annotated[str, Meta(min_length=1, max_length=255)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
@@ -76,7 +77,7 @@ class LoadSnapshot(Struct, rename="camel"):
 class StatusMessage(Struct, rename="camel"):
     """A status transition; without a timestamp the time of receipt counts."""
 
-    status: Annotated[str, Meta(min_length=1, max_length=255)]
+    status: StatusWord
     ven_id: Id | None = None
     timestamp: int | float | str | None = None
     details: Raw = Raw()

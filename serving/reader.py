@@ -84,13 +84,14 @@ class Reader:
         return map(shapes.load, self._rows(fleet.loads_of_ven(ven_id, page), _ven_exists(ven_id)))
 
     def load(self, ven_id: str, load_id: str) -> Load:
-        for row in self._rows(fleet.load(ven_id, load_id), _ven_exists(ven_id)):
-            return shapes.load(row)
-        raise Unknown(_no_load(ven_id, load_id))
+        rows = list(self._rows(fleet.load(ven_id, load_id), _ven_exists(ven_id)))
+        if not rows:
+            raise Unknown(_no_load(ven_id, load_id))
+        return shapes.load(rows[0])
 
     def readiness(self) -> Readiness:
         with self._engine.connect() as connection:
-            revision = connection.execute(fleet.REVISION).scalar_one()
+            revision = connection.execute(fleet.REVISION).scalar_one_or_none() or "none"
             network = connection.execute(fleet.network()).one_or_none()
         age_s = None if network is None else round((self._clock() - network.refreshed_at).total_seconds(), 1)
         return Readiness("ok", revision, age_s)

@@ -87,6 +87,7 @@ def _paged(
         return entries
     listed = list(entries)
     if len(listed) == asked.limit:
-        following = f"{request.path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
+        path = "/".join(map(encode_value, request.path.split("/")))
+        following = f"{path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
         response.append_header("Link", f'<{following}>; rel="next"')
     return listed

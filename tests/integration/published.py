@@ -1,0 +1,59 @@
+"""Messages as VENs publish them, and what the database holds of them."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from ingest.batch import Batch
+from ingest.messages import Received
+from tests.oracle.messages import Published
+
+NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
+THREE = datetime(2024, 7, 10, 15, tzinfo=UTC)
+MAX_AHEAD = timedelta(days=4000)
+
+
+def telemetry(ven_id: str, at: datetime = THREE, used_kw: float | None = 1.0, **said: Any) -> Received:
+    return _received("volttron/metering", venId=ven_id, timestamp=at.timestamp(), usedPowerKw=used_kw, **said)
+
+
+def description(ven_id: str, at: datetime, *loads: Any) -> Received:
+    return _received(f"ven/loads/{ven_id}", timestamp=at.timestamp(), loads=loads)
+
+
+def status(ven_id: str, at: datetime, word: str, **said: Any) -> Received:
+    return _received(f"ven/status/{ven_id}", timestamp=at.timestamp(), status=word, **said)
+
+
+def _received(topic: str, **said: Any) -> Received:
+    return Received(topic, json.dumps(said).encode(), NOW)
+
+
+def received(published: Iterable[Published]) -> list[Received]:
+    return [Received(message.topic, message.payload, NOW) for message in published]
+
+
+def batch_of(*messages: Received) -> Batch:
+    return Batch.of(messages, MAX_AHEAD)
+
+
+def rows(connection: psycopg.Connection, query: str) -> list[tuple[Any, ...]]:
+    return connection.execute(query.encode()).fetchall()
+
+
+def value(connection: psycopg.Connection, query: str) -> Any:
+    [[only]] = rows(connection, query)
+    return only
+
+
+def until(condition: Callable[[], bool], within_s: float = 20) -> None:
+    """Wait for a condition that nobody signals."""
+    deadline, pause = time.monotonic() + within_s, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        pause.wait(0.02)

@@ -1,0 +1,185 @@
+"""The hot statements find their rows by an index: their cost is what is asked for, not what is stored."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine, Executable, Table
+from sqlalchemy.dialects import postgresql
+
+from jobs import queries
+from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
+from local.postgres import EmbeddedPostgres
+from schemas.database import engine_for
+from schemas.instants import microseconds
+from schemas.tables import Frame
+from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
+from serving.queries import history
+from serving.windows import Window
+from tests.conftest import TEMPLATE
+
+DAYS = 10
+VENS = 200
+FIRST = datetime(2024, 7, 1, tzinfo=UTC)
+LAST = FIRST + timedelta(days=DAYS)
+REPORTS = 1_000
+"""For each VEN, evenly over the days; all VENs' reports of an instant are one batch."""
+
+PENDING = 5
+
+FILL = f"""
+SELECT ensure_raw_partitions(array(
+    SELECT generate_series(date '2024-07-01', date '2024-07-10', '1 day')::date));
+INSERT INTO vens (ven_id, created_at) SELECT 'ven-' || v, now() FROM generate_series(1, {VENS}) v;
+INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,
+    description_rows, status_rows, first_ts, last_ts)
+SELECT b, 'tests', ts, {VENS}, {VENS}, {VENS}, 0, 0, ts, ts
+FROM generate_series(1, {REPORTS}) b, LATERAL (SELECT timestamptz '2024-07-01 00:00Z' + (b - 1) * interval
+    '{DAYS * 86_400 // REPORTS} s' AS ts) t;
+INSERT INTO ven_telemetry (ven_id, ts, used_power_kw, shed_power_kw, payload, received_at, batch_id)
+SELECT 'ven-' || v, first_ts, v / 8.0, 0, '{{}}', received_at, batch_id
+FROM ingest_batches, generate_series(1, {VENS}) v ORDER BY batch_id, v;
+INSERT INTO ven_load_samples (ven_id, load_id, ts, used_power_kw, batch_id)
+SELECT ven_id, 'hvac1', ts, used_power_kw, batch_id FROM ven_telemetry
+ORDER BY batch_id, ven_id;
+INSERT INTO pending_batches SELECT lane, b FROM unnest(array['snapshot', 'history']) lane,
+    generate_series({REPORTS - PENDING + 1}, {REPORTS}) b;
+INSERT INTO ven_history SELECT ven_id, 300, date_bin('300 s', ts, 'epoch'), used_power_kw, 0, 1, 1, 1
+FROM ven_telemetry WHERE batch_id <= {REPORTS - PENDING};
+INSERT INTO network_history SELECT s, date_bin(s * interval '1 s', ts, 'epoch'), sum(used_power_kw), 0,
+    count(*), count(*), count(*)
+FROM ven_telemetry, unnest(array[1, 300, 3600]) s WHERE batch_id <= {REPORTS - PENDING} GROUP BY 1, 2;
+"""
+
+
+@pytest.fixture(scope="module")
+def full(postgres: EmbeddedPostgres) -> Iterator[Engine]:
+    """Ten days of 200 VENs, analyzed; no test here writes."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE explained TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY')
+    with psycopg.connect(postgres.url("explained"), autocommit=True) as connection:
+        connection.execute(FILL.encode())
+        connection.execute("VACUUM ANALYZE")
+    engine = engine_for(postgres.url("explained"), "tests")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["auto", "force_generic_plan"])
+def connection(full: Engine, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """With the plan for these parameters, and with that for any, which a pooled connection ends up with."""
+    with full.connect() as connection:
+        connection.exec_driver_sql(f"SET plan_cache_mode = {request.param}")
+        yield connection
+
+
+def nodes(connection: Connection, statement: Executable) -> Iterator[dict[str, Any]]:
+    """Every node of the statement's plan."""
+    dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+    compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    values = [compiled.params[name] for name in compiled.positiontup]
+    literals = ", ".join(_literal(connection, each) for each in values)
+    # psycopg's placeholders, should the text hold a `%`, are of no concern: there are no parameters.
+    connection.exec_driver_sql("DEALLOCATE ALL")
+    connection.exec_driver_sql(f"PREPARE asked AS {compiled}")
+    call = f"asked({literals})" if values else "asked"
+    [[answer]] = connection.exec_driver_sql(f"EXPLAIN (FORMAT json) EXECUTE {call}").all()
+    plans = answer if isinstance(answer, list) else json.loads(answer)
+    yield from _walk(plans[0]["Plan"])
+
+
+def _literal(connection: Connection, value: Any) -> str:
+    driver: Any = connection.connection.driver_connection
+    return str(psycopg.sql.Literal(value).as_string(driver))
+
+
+def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _walk(child)
+
+
+def assert_no_scan_of_raw_rows(connection: Connection, statement: Executable) -> None:
+    """Of a partition that has rows; an empty one is read in no time."""
+    filled = "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r' AND reltuples > 0"
+    partitions = set(connection.exec_driver_sql(filled).scalars())
+    assert len(partitions) == 2 * DAYS
+    found = list(nodes(connection, statement))
+    scanned = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"} & partitions
+    assert not scanned, json.dumps(found[0], indent=1)
+
+
+def window(start: datetime | None, end: datetime | None, granularity_s: int) -> Window:
+    return Window(
+        None if start is None else microseconds(start),
+        None if end is None else microseconds(end),
+        granularity_s,
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "model"),
+    [
+        (ven_telemetry, ReportFrame),
+        (ven_telemetry, VenSampleFrame),
+        (ven_load_samples, EntryFrame),
+        (ven_load_samples, LoadSampleFrame),
+        (ven_load_descriptions, EntryFrame),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("oldest", [FIRST, LAST - timedelta(days=1)], ids=["late rows too", "new rows"])
+@pytest.mark.parametrize("batches", [PENDING, 1])
+def test_rows_of_batches(
+    table: Table, model: type[Frame], oldest: datetime, batches: int, connection: Connection
+) -> None:
+    newest = list(range(REPORTS - batches + 1, REPORTS + 1))
+    query = queries.rows_of_batches(table, model, newest, (oldest, LAST))
+    assert_no_scan_of_raw_rows(connection, query)
+
+
+RANGES = {
+    "everything": (None, None),
+    "a day": (LAST - timedelta(days=1), LAST),
+    "ragged": (FIRST + timedelta(hours=30, seconds=7.5), LAST - timedelta(seconds=100.25)),
+    "since": (LAST - timedelta(hours=3, seconds=1), None),
+}
+
+
+@pytest.mark.parametrize("asked", RANGES)
+@pytest.mark.parametrize("aggregate", ["sum", "energy"])
+def test_the_history_of_a_ven_with_pending_batches(
+    aggregate: str, asked: str, connection: Connection
+) -> None:
+    query = {"sum": history.sums, "energy": history.energies}[aggregate]
+    for series in (history.of_ven("ven-7"), history.of_load("ven-7", "hvac1")):
+        assert_no_scan_of_raw_rows(connection, query(series, window(*RANGES[asked], 900)))
+
+
+@pytest.mark.parametrize("asked", ["everything", "a day", "since"])
+def test_the_history_of_the_network_with_pending_batches(asked: str, connection: Connection) -> None:
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)))
+
+
+@pytest.mark.parametrize("granularity_s", [1, 900])
+def test_a_second_of_raw_rows_of_the_network(granularity_s: int, connection: Connection) -> None:
+    """The splinter before the first whole second of a range."""
+    start = FIRST + timedelta(days=5, seconds=0.5)
+    edge = window(start, start + timedelta(seconds=1), granularity_s)
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge))
+
+
+def test_the_ragged_edges_of_the_network(connection: Connection) -> None:
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900)))
+
+
+def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
+    """Else the absence of a scan would say nothing."""
+    found = list(nodes(connection, history.sums(history.of_ven("ven-7"), window(*RANGES["ragged"], 900))))
+    relations = {node["Relation Name"] for node in found if "Relation Name" in node}
+    assert any(relation.startswith("ven_telemetry_p") for relation in relations)
+    assert {"ven_history", "pending_batches", "ingest_batches"} <= relations
+    assert len(PARTITIONED) == 3

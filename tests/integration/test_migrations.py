@@ -1,0 +1,149 @@
+"""Migrations lead to the tables that the code describes, and back; partitions come as they are needed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, Inspector, Table, inspect
+from sqlalchemy.dialects import postgresql
+
+from ingest.queries import ENSURE_PARTITIONS
+from ingest.store import Store
+from local.postgres import EmbeddedPostgres
+from schemas.database import connect
+from schemas.tables import metadata
+from schemas.tables.raw import PARTITIONED
+from tests.conftest import REPOSITORY, migrate
+from tests.integration.published import THREE, batch_of, description, rows, telemetry, value
+
+RELATIONS = (
+    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+)
+PARTITIONS = "SELECT oid::regclass::text FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY 1"
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
+    name = next(database_names)
+    postgres.ensure_database(name)
+    return postgres.url(name)
+
+
+def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Connection) -> None:
+    before = sorted(rows(connection, RELATIONS))
+    connection.execute(ENSURE_PARTITIONS, [[date(2024, 7, 10)]])
+    migrate(database_url, "base")
+    assert rows(connection, RELATIONS) == [("alembic_version",)]
+    assert rows(connection, "SELECT proname FROM pg_proc WHERE proname = 'ensure_raw_partitions'") == []
+    migrate(database_url)
+    assert sorted(rows(connection, RELATIONS)) == before
+
+
+def alembic(database_url: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": database_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_alembic_finds_nothing_to_do(database_url: str, connection: psycopg.Connection) -> None:
+    connection.execute(ENSURE_PARTITIONS, [[date(2024, 7, 10)]])
+    check = alembic(database_url, "check")
+    told, _ = check.communicate(timeout=60)
+    assert check.returncode == 0, told
+
+
+def test_two_migrators_at_once(empty_database_url: str) -> None:
+    migrators = [alembic(empty_database_url, "upgrade", "head") for _ in range(2)]
+    told = [migrator.communicate(timeout=60)[0] for migrator in migrators]
+    assert [migrator.returncode for migrator in migrators] == [0, 0], told
+    with connect(empty_database_url, "tests") as connection:
+        assert value(connection, "SELECT count(*) FROM alembic_version") == 1
+
+
+def test_the_database_has_the_tables_of_the_code(engine: Engine) -> None:
+    found = inspect(engine)
+    partitions = {f"{table.name}_before_2020" for table in PARTITIONED}
+    assert set(found.get_table_names()) == {*metadata.tables, *partitions, "alembic_version"}
+    for table in metadata.sorted_tables:
+        assert_same_table(found, table)
+
+
+def assert_same_table(found: Inspector, table: Table) -> None:
+    dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+    assert [
+        (column["name"], column["type"].compile(dialect), column["nullable"])
+        for column in found.get_columns(table.name)
+    ] == [(column.name, column.type.compile(dialect), column.nullable) for column in table.c], table
+    assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
+    assert {index["name"] for index in found.get_indexes(table.name)} == {i.name for i in table.indexes}
+
+
+def test_partitions_are_made_once(connection: psycopg.Connection) -> None:
+    days = [date(2024, 7, 10), date(2024, 7, 11), date(2024, 7, 10)]
+    before = len(rows(connection, PARTITIONS))
+    for _ in range(2):
+        connection.execute(ENSURE_PARTITIONS, [days])
+        assert len(rows(connection, PARTITIONS)) == before + 2 * len(PARTITIONED)
+    connection.execute(ENSURE_PARTITIONS, [[]])
+
+
+def test_partitions_are_made_by_many_at_once(database_url: str, connection: psycopg.Connection) -> None:
+    days = [date(2024, 7, 1) + timedelta(days=ahead) for ahead in range(6)]
+
+    def make(first: int) -> None:
+        with connect(database_url, "tests") as own:
+            own.execute(ENSURE_PARTITIONS, [days[first:] + days[:first]])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(make, range(6)))
+    made = [name for [name] in rows(connection, PARTITIONS) if name.startswith("ven_telemetry_p")]
+    assert made == [f"ven_telemetry_p{day:%Y%m%d}" for day in days]
+
+
+def test_days_before_2020_share_the_archive(connection: psycopg.Connection) -> None:
+    before = rows(connection, PARTITIONS)
+    connection.execute(ENSURE_PARTITIONS, [[date(2019, 12, 31), date(1970, 1, 1), date(1, 1, 1)]])
+    assert rows(connection, PARTITIONS) == before
+
+
+@pytest.mark.parametrize(
+    "at", ["2000-01-01", "2019-12-31T23:59:59.999999", "2020-01-01", "2024-02-29T23:59:59"]
+)
+def test_a_row_of_any_age_is_accepted(at: str, database_url: str, connection: psycopg.Connection) -> None:
+    ts = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    messages = telemetry("a", ts, loads=[{"id": "l"}]), description("a", ts, {"id": "l"})
+    with connect(database_url, "ingest") as own:
+        stored = Store(own, "tests").write(batch_of(*messages))
+    assert (stored.telemetry_rows, stored.sample_rows, stored.description_rows) == (1, 1, 1)
+    partition = "before_2020" if ts.year < 2020 else f"p{ts:%Y%m%d}"
+    for table in PARTITIONED:
+        query = f"SELECT ts, tableoid::regclass::text FROM {table.name}"
+        assert rows(connection, query) == [(ts, f"{table.name}_{partition}")]
+
+
+def test_a_partition_holds_a_day_of_utc(connection: psycopg.Connection) -> None:
+    """Whatever zone the session is in that makes it."""
+    connection.execute("SET timezone = 'Pacific/Kiritimati'")
+    connection.execute(ENSURE_PARTITIONS, [[THREE.date()]])
+    connection.execute("SET timezone = 'UTC'")
+    bounds = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'ven_telemetry_p20240710'"
+    assert value(connection, bounds) == (
+        "FOR VALUES FROM ('2024-07-10 00:00:00+00') TO ('2024-07-11 00:00:00+00')"
+    )

@@ -1,0 +1,248 @@
+"""Commit, then acknowledge, whatever fails between: a poisonous row, a lost connection, a stop."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.messages import Received
+from ingest.metrics import Metrics
+from ingest.store import Store
+from ingest.worker import Stopped, Worker
+from schemas.database import connect
+from tests.integration.published import MAX_AHEAD, NOW, THREE, description, rows, status, telemetry, value
+
+NOWHERE = "postgresql://nobody@/nothing?host=/nonexistent"
+
+REFUSE_666_KW = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the number of the beast' USING ERRCODE = 'data_exception';
+END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON ven_telemetry
+    FOR EACH ROW WHEN (NEW.used_power_kw = 666) EXECUTE FUNCTION refuse()
+"""
+"""A row that decodes and that only the database refuses: nothing known to us is one by nature."""
+
+DIE_TWICE = """
+CREATE SEQUENCE deaths;
+CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('deaths') <= 2 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER die BEFORE INSERT ON ingest_batches FOR EACH ROW EXECUTE FUNCTION die()
+"""
+"""The ledger's row is the last but one statement of a transaction; a sequence does not roll back."""
+
+
+class Line:
+    """The broker's side: hands over what it is given, and remembers what came back."""
+
+    def __init__(
+        self, *deliveries: Sequence[Received], on_acknowledge: Callable[[], Any] = lambda: None
+    ) -> None:
+        self._deliveries = list(deliveries)
+        self._on_acknowledge = on_acknowledge
+        self.acknowledged: list[Received] = []
+        self.found: list[Any] = []
+
+    def take(self, _most: int, _timeout_s: float) -> list[Received]:
+        return list(self._deliveries.pop(0)) if self._deliveries else []
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        self.found.append(self._on_acknowledge())
+        self.acknowledged += messages
+
+
+class ImpatientEvent(threading.Event):
+    """Stops whoever waits for the third time, and lets nobody wait long."""
+
+    waits = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        del timeout
+        self.waits += 1
+        if self.waits >= 3:
+            self.set()
+        return super().wait(0.01)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+def options() -> dict[str, Any]:
+    return {"batch_messages": 1000, "max_ahead": MAX_AHEAD, "metrics": Metrics(lambda: NOW)}
+
+
+def worker(
+    line: Line, database_url: str, stopping: threading.Event | None = None
+) -> tuple[Worker, Callable[[], None]]:
+    """A worker, and the end of all connections that it has opened."""
+    opened: list[psycopg.Connection] = []
+
+    def open_store() -> Store:
+        opened.append(connect(database_url, "ingest"))
+        return Store(opened[-1], "tests")
+
+    def close() -> None:
+        for connection in opened:
+            connection.close()
+
+    subscriber: Any = line
+    return Worker(subscriber, open_store, stopping or threading.Event(), **options()), close
+
+
+@pytest.fixture
+def handle(database_url: str) -> Iterator[Callable[[Line, list[Received]], None]]:
+    closings: list[Callable[[], None]] = []
+
+    def handle(line: Line, messages: list[Received]) -> None:
+        made, close = worker(line, database_url)
+        closings.append(close)
+        made.handle(messages)
+
+    yield handle
+    for close in closings:
+        close()
+
+
+Handle = Callable[[Line, list[Received]], None]
+
+
+def test_nothing_is_nothing_to_do(handle: Handle) -> None:
+    line = Line()
+    handle(line, [])
+    assert line.found == []
+
+
+def test_what_is_acknowledged_is_committed(handle: Handle, connection: psycopg.Connection) -> None:
+    line = Line(on_acknowledge=lambda: value(connection, "SELECT count(*) FROM ven_telemetry"))
+    messages = [telemetry("a"), telemetry("b"), Received("nowhere", b"", NOW)]
+    handle(line, messages)
+    assert line.found == [2]
+    assert line.acknowledged == messages
+    assert value(connection, "SELECT reason FROM rejected_messages") == "unknown_topic"
+
+
+@pytest.mark.parametrize("position", [0, 4, 12])
+def test_a_row_that_only_the_database_refuses_is_put_aside(
+    position: int, handle: Handle, connection: psycopg.Connection
+) -> None:
+    connection.execute(REFUSE_666_KW.encode())
+    messages = [telemetry(f"ven-{number:02}") for number in range(12)]
+    messages.insert(position, telemetry("poison", used_kw=666, loads=[{"id": "l"}]))
+    line = Line()
+    handle(line, messages)
+    assert line.acknowledged == messages
+    stored = [ven_id for [ven_id] in rows(connection, "SELECT ven_id FROM ven_telemetry ORDER BY 1")]
+    assert stored == [f"ven-{number:02}" for number in range(12)]
+    assert value(connection, "SELECT count(*) FROM ven_load_samples") == 0
+    [[payload, reason, detail]] = rows(connection, "SELECT payload, reason, detail FROM rejected_messages")
+    assert (bytes(payload), reason) == (messages[position].payload, "refused_by_database")
+    assert "the number of the beast" in detail
+    written = "SELECT sum(telemetry_rows), sum(messages) FROM ingest_batches"
+    assert rows(connection, written) == [(12, 12)]
+
+
+def test_duplicates_and_conflicts_are_told_once_although_batches_were_split(
+    handle: Handle, connection: psycopg.Connection
+) -> None:
+    connection.execute(REFUSE_666_KW.encode())
+    messages = [
+        telemetry("a"),
+        telemetry("a", used_kw=2),
+        telemetry("poison", used_kw=666),
+        Received("nowhere", b"", NOW),
+        telemetry("a"),
+    ]
+    handle(Line(), messages)
+    reasons = [reason for [reason] in rows(connection, "SELECT reason FROM rejected_messages ORDER BY 1")]
+    assert reasons == ["conflict", "refused_by_database", "unknown_topic"]
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 1
+
+
+def test_a_connection_that_is_killed_before_the_commit(
+    handle: Handle, connection: psycopg.Connection
+) -> None:
+    connection.execute(DIE_TWICE.encode())
+    messages = [
+        telemetry("a", loads=[{"id": "l"}]),
+        description("a", THREE, {"id": "l"}),
+        status("a", THREE, "online"),
+    ]
+    line = Line(on_acknowledge=lambda: value(connection, "SELECT count(*) FROM ingest_batches"))
+    handle(line, messages)
+    assert value(connection, "SELECT last_value FROM deaths") == 3
+    assert line.found == [1]
+    for table in ("vens", "ven_telemetry", "ven_load_samples", "ven_load_descriptions", "ven_statuses"):
+        assert value(connection, f"SELECT count(*) FROM {table}") == 1, table
+    assert value(connection, "SELECT count(*) FROM pending_batches") == 2
+    assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
+
+
+def test_a_connection_that_breaks_in_the_commit_stores_once(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """The commit went through, its answer did not: the second attempt finds the rows and adds none."""
+    opened: list[psycopg.Connection] = []
+
+    class Unlucky(Store):
+        def write(self, *arguments: Any) -> Any:
+            stored = super().write(*arguments)
+            if len(opened) == 1:
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+            return stored
+
+    def open_store() -> Store:
+        opened.append(connect(database_url, "ingest"))
+        return Unlucky(opened[-1], "tests")
+
+    line: Any = Line()
+    messages = [telemetry("a", loads=[{"id": "l"}, "bad"]), telemetry("b")]
+    Worker(line, open_store, threading.Event(), **options()).handle(messages)
+    opened[-1].close()
+    assert len(opened) == 2
+    assert line.acknowledged == messages
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 2
+    assert value(connection, "SELECT count(*) FROM ingest_batches") == 1
+    assert value(connection, "SELECT count(*) FROM rejected_messages") == 1
+
+
+def test_a_stop_while_the_database_is_away_acknowledges_nothing() -> None:
+    stopping = ImpatientEvent()
+    line = Line([telemetry("a")], [telemetry("b")])
+    made, _ = worker(line, NOWHERE, stopping)
+    made.run()
+    assert line.found == []
+    assert stopping.waits == 3
+
+
+def test_a_stop_lets_the_batch_in_hand_be_stored(database_url: str, connection: psycopg.Connection) -> None:
+    stopping = threading.Event()
+    line = Line([telemetry("a")], [telemetry("b")], on_acknowledge=stopping.set)
+    made, close = worker(line, database_url, stopping)
+    made.run()
+    close()
+    assert rows(connection, "SELECT ven_id FROM ven_telemetry") == [("a",)]
+
+
+def test_a_topic_that_the_database_cannot_hold_does_not_stop_the_line(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """MQTT forbids U+0000 in topics; rumqttd lets it pass."""
+    line = Line()
+    made, close = worker(line, database_url, ImpatientEvent())
+    try:
+        made.handle([telemetry("a"), Received("ven/status/a\0b", b"online", NOW)])
+    finally:
+        close()
+    assert len(line.acknowledged) == 2
+    assert value(connection, "SELECT count(*) FROM rejected_messages") == 1

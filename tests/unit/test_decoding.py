@@ -1,0 +1,500 @@
+"""What becomes rows, what is refused and why; and that nothing else can happen."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest import decoding, loads
+from ingest.copytext import NOTHING
+from ingest.decoding import LARGEST_PAYLOAD_BYTES, decode
+from ingest.messages import Decoded, Description, Received, Refused, Report, Status
+from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+
+NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
+MAX_AHEAD = timedelta(minutes=5)
+AT = 1_720_623_600
+ISO_AT = "2024-07-10 15:00:00+00:00"
+METER, SHARED, LOADS, STATUS = "oadr/meter/ven-7", "volttron/metering", "ven/loads/ven-7", "ven/status/ven-7"
+
+EXAMPLE = b"""\
+{"schemaVersion": "1.0", "venId": "ven-7", "timestamp": 1720623600, "usedPowerKw": 4.1, "shedPowerKw": 0.6,
+ "requestedReductionKw": 1.0, "eventId": "evt-3", "batterySoc": 0.54,
+ "loads": [{"id": "hvac1", "type": "hvac", "currentPowerKw": 2.2, "capacityKw": 3.5, "shedCapabilityKw": 1.4},
+           {"id": "pv1", "type": "solar", "currentPowerKw": -1.3}]}"""
+
+Row = dict[str, str | None]
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def read(row: str, keyed: Keyed) -> Row:
+    """As COPY reads it: by column; fails where a row has another number of columns."""
+    columns = [
+        None if column == NOTHING else re.sub(r"\\(.)", lambda match: ESCAPES.get(match[1], match[1]), column)
+        for column in row.split("\t")
+    ]
+    return dict(zip((*keyed.key, *keyed.columns), columns, strict=True))
+
+
+def decode_bytes(topic: str, payload: bytes) -> Decoded:
+    return decode(Received(topic, payload, NOW), MAX_AHEAD)
+
+
+def report(said: dict[str, Any], topic: str = METER) -> Report:
+    decoded = decode_bytes(topic, json.dumps({"timestamp": AT} | said).encode())
+    assert isinstance(decoded, Report)
+    return decoded
+
+
+def panel(said: dict[str, Any], topic: str = METER) -> Row:
+    return read(report(said, topic).row, TELEMETRY)
+
+
+def samples(*said: Any) -> tuple[dict[str, Row], list[str]]:
+    """Rows of the stored entries by load, and the details of the refused ones."""
+    decoded = report({"loads": list(said)})
+    return {load_id: read(row, SAMPLES) for load_id, row in decoded.samples.items()}, [
+        rejection.detail for rejection in decoded.rejections
+    ]
+
+
+def silence(keyed: Keyed, **said: str) -> Row:
+    return dict.fromkeys((*keyed.key, *keyed.columns)) | said
+
+
+# Telemetry
+
+
+def test_the_example_of_the_contract() -> None:
+    decoded = decode_bytes(METER, EXAMPLE)
+    assert isinstance(decoded, Report)
+    assert read(decoded.row, TELEMETRY) == {
+        "ven_id": "ven-7",
+        "ts": ISO_AT,
+        "used_power_kw": "4.1",
+        "shed_power_kw": "0.6",
+        "requested_reduction_kw": "1.0",
+        "event_id": "evt-3",
+        "baseline_power_kw": None,
+        "battery_soc": "0.54",
+        "payload": EXAMPLE.decode(),
+        "received_at": str(NOW),
+    }
+    key = {"ven_id": "ven-7", "ts": ISO_AT}
+    hvac1, pv1 = (read(row, SAMPLES) for row in decoded.samples.values())
+    assert hvac1 == silence(
+        SAMPLES,
+        **key,
+        load_id="hvac1",
+        load_type="hvac",
+        used_power_kw="2.2",
+        capacity_kw="3.5",
+        shed_capability_kw="1.4",
+    )
+    assert pv1 == silence(SAMPLES, **key, load_id="pv1", load_type="solar", used_power_kw="-1.3")
+    assert decoded.rejections == []
+    assert decoded == decode_bytes(METER, EXAMPLE)
+    shared = decode_bytes(SHARED, EXAMPLE)
+    assert isinstance(shared, Report)
+    assert (shared.row, shared.samples) == (decoded.row, decoded.samples)
+
+
+@pytest.mark.parametrize(
+    ("said", "used", "shed"),
+    [
+        ({"power_kw": 2, "shed_kw": 0.5}, "2.0", "0.5"),
+        ({"power_kw": 2, "usedPowerKw": 3, "shed_kw": 1, "shedPowerKw": 0}, "3.0", "0.0"),
+        ({"usedPowerKw": None, "power_kw": -2.5, "shedPowerKw": None, "shed_kw": 1}, "-2.5", "1.0"),
+        ({"usedPowerKw": 0, "power_kw": 7}, "0.0", "0.0"),
+        ({}, None, "0.0"),
+        ({"usedPowerKw": -1e9}, "-1000000000.0", "0.0"),
+    ],
+)
+def test_old_and_new_names_of_power(said: dict[str, Any], used: str | None, shed: str) -> None:
+    row = panel(said)
+    assert (row["used_power_kw"], row["shed_power_kw"]) == (used, shed)
+
+
+@pytest.mark.parametrize(
+    ("said", "soc"),
+    [
+        ({"batterySoc": 0.5}, "0.5"),
+        ({"batterySOC": 87}, "87.0"),
+        ({"battery_soc": 0.25}, "0.25"),
+        ({"batterySoc": None, "battery_soc": 0}, "0.0"),
+        ({"batterySoc": 0.1, "batterySOC": 0.2, "battery_soc": 0.3}, "0.1"),
+        ({}, None),
+    ],
+)
+def test_spellings_of_the_state_of_charge(said: dict[str, Any], soc: str | None) -> None:
+    assert panel(said)["battery_soc"] == soc
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "ts"),
+    [
+        (AT, ISO_AT),
+        (float(AT), ISO_AT),
+        (AT + 0.25, "2024-07-10 15:00:00.250000+00:00"),
+        (AT + 0.000001, "2024-07-10 15:00:00.000001+00:00"),
+        ("2024-07-10T15:00:00Z", ISO_AT),
+        ("2024-07-10T15:00:00", ISO_AT),
+        ("2024-07-10 15:00:00", ISO_AT),
+        ("2024-07-10T17:00:00+02:00", ISO_AT),
+        ("2024-07-10T09:30:00-05:30", ISO_AT),
+        ("2024-07-10T15:00:00.5Z", "2024-07-10 15:00:00.500000+00:00"),
+        ("2024-07-10T15:00:00.123456Z", "2024-07-10 15:00:00.123456+00:00"),
+        ("2000-01-01T00:00:00Z", "2000-01-01 00:00:00+00:00"),
+        ("2024-07-10T18:05:00Z", "2024-07-10 18:05:00+00:00"),
+    ],
+)
+def test_spellings_of_time(timestamp: Any, ts: str) -> None:
+    assert panel({"timestamp": timestamp})["ts"] == ts
+    described = decode_bytes(LOADS, json.dumps({"timestamp": timestamp, "loads": [{"id": "a"}]}).encode())
+    assert isinstance(described, Description)
+    assert read(described.rows["a"], DESCRIPTIONS)["ts"] == ts
+
+
+def test_what_nobody_knows_stays_in_the_payload() -> None:
+    said = {"venId": "ven-7", "voltage_v": 239.6, "circuits": [{"note": "Küche\t\n"}], "big": 10**30}
+    row = panel(said, SHARED)
+    assert json.loads(row["payload"] or "") == {"timestamp": AT} | said
+
+
+def test_a_payload_with_line_breaks_and_escapes_comes_through_to_the_byte() -> None:
+    payload = b'{\r\n\t"timestamp": 1720623600, "note": "a\\\\b\\n\\u0000"\r\n}'
+    decoded = decode_bytes(METER, payload)
+    assert isinstance(decoded, Report)
+    assert (read(decoded.row, TELEMETRY)["payload"] or "").encode() == payload
+
+
+# Load entries
+
+
+def test_words_that_look_like_nothing_are_words() -> None:
+    r"""`None` and `\N` are how COPY's text may spell null."""
+    for word in ("None", "\\N", "null", "\\."):
+        row = panel({"venId": word, "eventId": word}, SHARED)
+        assert (row["ven_id"], row["event_id"]) == (word, word)
+        rows, _ = samples({"id": word, "name": word, "type": word})
+        assert (rows[word]["load_id"], rows[word]["name"], rows[word]["load_type"]) == (word, word, word)
+
+
+def test_a_minimal_entry_says_what_it_says() -> None:
+    rows, refused = samples({"id": "a", "currentPowerKw": 1}, {"loadId": "b"})
+    assert rows["a"] == silence(SAMPLES, ven_id="ven-7", ts=ISO_AT, load_id="a", used_power_kw="1.0")
+    assert rows["b"] == silence(SAMPLES, ven_id="ven-7", ts=ISO_AT, load_id="b")
+    assert refused == []
+
+
+def test_a_full_entry() -> None:
+    entry = {"id": "a", "name": "A\tB", "type": "ev", "shedPowerKw": 0.1, "enabled": False, "priority": -3}
+    rows, _ = samples(entry)
+    said = {"name": "A\tB", "load_type": "ev", "shed_power_kw": "0.1", "enabled": "False", "priority": "-3"}
+    assert rows["a"] == silence(SAMPLES, ven_id="ven-7", ts=ISO_AT, load_id="a", **said)
+
+
+def test_extra_keys_go_to_the_metadata() -> None:
+    rows, refused = samples({"id": "a", "vendor": {"model": "X\\1"}, "ok": None}, {"id": "b"})
+    assert json.loads(rows["a"]["metadata"] or "") == {"vendor": {"model": "X\\1"}, "ok": None}
+    assert rows["b"]["metadata"] is None
+    assert refused == []
+
+
+BAD_ENTRIES: list[tuple[Any, str]] = [
+    ("hvac1", "Expected `object`, got `str`"),
+    (None, "Expected `object`, got `null`"),
+    ({}, "has neither id nor loadId"),
+    ({"id": None, "loadId": None}, "has neither id nor loadId"),
+    ({"id": ""}, "Expected `str` of length >= 1"),
+    ({"id": "x" * 10_000}, "Expected `str` of length <= 255"),
+    ({"id": "be\all"}, "has a control character"),
+    ({"id": "a\0b"}, "has a control character"),
+    ({"id": "a", "name": "\0"}, "has a NUL character"),
+    ({"id": "a", "type": "\0"}, "has a NUL character"),
+    ({"id": "a", "currentPowerKw": "1.5"}, "Expected `float | null`, got `str`"),
+    ({"id": "a", "currentPowerKw": 1e10}, "Expected `float` <= 1000000000.0"),
+    ({"id": "a", "capacityKw": True}, "Expected `float | null`, got `bool`"),
+    ({"id": "a", "enabled": 1}, "Expected `bool | null`, got `int`"),
+    ({"id": "a", "priority": 1.5}, "Expected `int | null`, got `float`"),
+    ({"id": "a", "priority": 2**31}, "Expected `int` <= 2147483647"),
+    ({"id": "a", "priority": 10**4000}, "Expected `int` <= 2147483647"),
+]
+
+
+@pytest.mark.parametrize(("bad", "detail"), BAD_ENTRIES, ids=[detail for _, detail in BAD_ENTRIES])
+def test_a_bad_entry_is_refused_alone(bad: Any, detail: str) -> None:
+    rows, [refused] = samples({"id": "first"}, bad, {"id": "last"})
+    assert list(rows) == ["first", "last"]
+    assert refused.startswith("loads[1]: ")
+    assert detail in refused
+    decoded = report({"loads": [bad]})
+    [rejection] = decoded.rejections
+    assert (rejection.reason, rejection.ven_id, str(rejection.ts)) == ("bad_load", "ven-7", ISO_AT)
+    assert json.loads(rejection.payload) == bad
+
+
+def test_of_a_load_that_stands_twice_the_first_entry_counts() -> None:
+    twice = {"id": "a", "currentPowerKw": 1}, {"loadId": "a", "currentPowerKw": 2}, {"id": "b"}
+    for extra in ({}, {"vendor": 1}):
+        decoded = report({"loads": [twice[0] | extra, *twice[1:]]})
+        assert list(decoded.samples) == ["a", "b"]
+        assert read(decoded.samples["a"], SAMPLES)["used_power_kw"] == "1.0"
+        [rejection] = decoded.rejections
+        assert (rejection.reason, rejection.detail[:9]) == ("load_twice", "loads[1]:")
+        assert json.loads(rejection.payload)["currentPowerKw"] == 2
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_telemetry_may_say_nothing_of_loads(nothing: Any) -> None:
+    decoded = report({"loads": nothing})
+    assert not decoded.samples
+    assert not decoded.rejections
+
+
+def test_descriptions_are_entries_too() -> None:
+    said = {"timestamp": AT, "loads": [{"id": "a", "capacityKw": 3, "vendor": 1}, "bad", {"id": "a"}]}
+    decoded = decode_bytes(LOADS, json.dumps(said).encode())
+    assert isinstance(decoded, Description)
+    [row] = decoded.rows.values()
+    assert read(row, DESCRIPTIONS) == silence(
+        DESCRIPTIONS, ven_id="ven-7", ts=ISO_AT, load_id="a", capacity_kw="3.0", metadata='{"vendor":1}'
+    )
+    assert [rejection.reason for rejection in decoded.rejections] == ["bad_load", "load_twice"]
+
+
+# Statuses
+
+
+@pytest.mark.parametrize(
+    ("payload", "status", "ts", "details"),
+    [
+        (b"offline", "offline", str(NOW), None),
+        (b'"on\\tline"', "on\tline", str(NOW), None),
+        (b'{"status": "online"}', "online", str(NOW), None),
+        (b'{"status": "x y", "timestamp": 1720623600}', "x y", ISO_AT, None),
+        (b'{"status": "a", "details": {"b": "\\n"}, "more": 1}', "a", str(NOW), '{"b": "\\n"}'),
+        (b'{"venId": "ven-7", "status": "a", "details": null}', "a", str(NOW), "null"),
+    ],
+)
+def test_spellings_of_a_status(payload: bytes, status: str, ts: str, details: str | None) -> None:
+    decoded = decode_bytes(STATUS, payload)
+    assert isinstance(decoded, Status)
+    assert read(decoded.row, STATUSES) == {
+        "ven_id": "ven-7",
+        "ts": ts,
+        "status": status,
+        "details": details,
+        "received_at": str(NOW),
+    }
+
+
+# Refusals
+
+
+def telemetry(**said: Any) -> bytes:
+    return json.dumps({"timestamp": AT} | said).encode()
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+REFUSALS: list[tuple[str, str, bytes]] = [
+    ("unknown_topic", "", telemetry()),
+    ("unknown_topic", "ven/ack/ven-7", telemetry()),
+    ("unknown_topic", "oadr/meter", telemetry()),
+    ("unknown_topic", "oadr/meter/", telemetry()),
+    ("unknown_topic", "oadr/meter/a/b", telemetry()),
+    ("unknown_topic", "volttron/metering/ven-7", telemetry()),
+    ("too_large", METER, telemetry(x="x" * LARGEST_PAYLOAD_BYTES)),
+    ("not_json", METER, b""),
+    ("not_json", METER, b"online"),
+    ("not_json", METER, telemetry()[:-1]),
+    ("not_json", METER, telemetry() + b"}"),
+    ("not_json", METER, b"\xef\xbb\xbf" + telemetry()),
+    ("not_json", METER, b'{"timestamp": 1720623600, "usedPowerKw": NaN}'),
+    ("not_json", METER, b'{"timestamp": 1720623600, "usedPowerKw": -Infinity}'),
+    ("not_json", METER, b'{"timestamp": 1720623600, "x": NaN}'),
+    ("not_json", METER, b'{"timestamp": 1720623600, "x": "\0"}'),
+    ("not_json", METER, b'{"timestamp": 1720623600, "x": "\\ud800"}'),
+    ("not_json", STATUS, b"two words"),
+    ("not_json", STATUS, b"online\n"),
+    ("not_json", STATUS, b"\xff\xfe"),
+    ("not_json", STATUS, b"x" * 65),
+    ("not_utf8", METER, b'{"timestamp": 1720623600, "x": "\xff"}'),
+    ("not_utf8", METER, b'{"timestamp": 1720623600, "eventId": "\xff"}'),
+    ("not_utf8", METER, b'{"timestamp": 1720623600, "x": "\xed\xa0\x80"}'),
+    ("not_utf8", STATUS, b'{"status": "a", "details": "\xff"}'),
+    ("wrong_type", METER, b"[]"),
+    ("wrong_type", METER, nested(100_000)),
+    ("wrong_type", METER, b"null"),
+    ("wrong_type", METER, b"{}"),
+    ("wrong_type", METER, telemetry(timestamp=None)),
+    ("wrong_type", METER, telemetry(timestamp=True)),
+    ("wrong_type", METER, telemetry(venId="")),
+    ("wrong_type", METER, telemetry(venId=7)),
+    ("wrong_type", METER, telemetry(venId="v" * 10_000)),
+    ("wrong_type", METER, telemetry(usedPowerKw="4.1")),
+    ("wrong_type", METER, telemetry(usedPowerKw=1e10)),
+    ("wrong_type", METER, b'{"timestamp": 1720623600, "usedPowerKw": 1e400}'),
+    ("wrong_type", METER, b'{"timestamp": 1720623600, "shed_kw": ' + b"9" * 5000 + b"}"),
+    ("wrong_type", METER, b'{"timestamp": 1e400}'),
+    ("wrong_type", METER, b'{"timestamp": ' + b"9" * 5000 + b"}"),
+    ("wrong_type", METER, telemetry(eventId="e" * 256)),
+    ("wrong_type", METER, telemetry(loads={})),
+    ("wrong_type", LOADS, telemetry()),
+    ("wrong_type", LOADS, telemetry(loads=None)),
+    ("wrong_type", STATUS, b"{}"),
+    ("wrong_type", STATUS, b'{"status": ""}'),
+    ("wrong_type", STATUS, b'{"status": 3}'),
+    ("wrong_type", STATUS, b'{"status": "' + b"s" * 256 + b'"}'),
+    ("ven_mismatch", METER, telemetry(venId="ven-8")),
+    ("ven_mismatch", LOADS, telemetry(venId="ven-8", loads=[])),
+    ("ven_mismatch", STATUS, telemetry(venId="ven-8", status="online")),
+    ("no_ven_id", SHARED, telemetry()),
+    ("no_ven_id", SHARED, telemetry(venId=None)),
+    ("bad_id", SHARED, telemetry(venId="ven\n1")),
+    ("bad_id", SHARED, telemetry(venId="ven\x7f")),
+    ("bad_id", "oadr/meter/a\0b", telemetry()),
+    ("bad_id", "ven/status/a\tb", b"online"),
+    ("bad_id", "ven/status/" + "v" * 10_000, b"online"),
+    ("bad_text", METER, telemetry(eventId="\0")),
+    ("bad_text", STATUS, b'"\\u0000"'),
+    ("bad_timestamp", METER, telemetry(timestamp="")),
+    ("bad_timestamp", METER, telemetry(timestamp="yesterday")),
+    ("bad_timestamp", METER, telemetry(timestamp="2024-07-10T25:00:00Z")),
+    ("bad_timestamp", METER, telemetry(timestamp="9999-01-01T00:00:00Z")),
+    ("bad_timestamp", METER, telemetry(timestamp="0001-01-01T00:00:00+14:00")),
+    ("bad_timestamp", METER, telemetry(timestamp=AT * 1_000)),
+    ("bad_timestamp", METER, telemetry(timestamp=AT * 1_000_000_000)),
+    ("bad_timestamp", METER, telemetry(timestamp=1e300)),
+    ("bad_timestamp", METER, telemetry(timestamp=-(10**4000))),
+    ("bad_timestamp", METER, telemetry(timestamp="9" * 10_000)),
+    ("bad_timestamp", STATUS, telemetry(timestamp="soon", status="online")),
+    ("timestamp_ahead", METER, telemetry(timestamp="2024-07-10T18:05:00.000001Z")),
+    ("timestamp_ahead", METER, telemetry(timestamp="9998-12-31T23:59:59Z")),
+    ("timestamp_ahead", LOADS, telemetry(timestamp="2030-01-01", loads=[])),
+    ("timestamp_too_old", METER, telemetry(timestamp=0)),
+    ("timestamp_too_old", METER, telemetry(timestamp=-1e9)),
+    ("timestamp_too_old", METER, telemetry(timestamp="0001-01-01T00:00:00Z")),
+    ("timestamp_too_old", METER, telemetry(timestamp="1999-12-31T23:59:59.999999Z")),
+    *(
+        ("too_deep", topic, b'{"timestamp": 1720623600, "status": "a", ' + field + nested(depth) + b"}")
+        for depth in (10_000, 100_000)
+        for topic, field in (
+            (METER, b'"x": '),
+            (METER, b'"loads": '),
+            (LOADS, b'"loads": '),
+            (LOADS, b'"loads": [], "x": '),
+            (STATUS, b'"details": '),
+        )
+    ),
+]
+
+
+NAMES = [f"{number}-{reason}" for number, (reason, _, _) in enumerate(REFUSALS)]
+
+
+@pytest.mark.parametrize(("reason", "topic", "payload"), REFUSALS, ids=NAMES)
+def test_refusals(reason: str, topic: str, payload: bytes) -> None:
+    with pytest.raises(Refused) as refusal:
+        decode_bytes(topic, payload)
+    assert refusal.value.reason == reason
+    assert 0 < len(refusal.value.detail) < 11_000
+    refusal.value.detail.encode()
+
+
+def test_every_reason_is_shown_above() -> None:
+    sources = (Path(module.__file__ or "").read_text() for module in (decoding, loads))
+    reasons = {reason for source in sources for reason in re.findall(r'Refused\(\s*"(\w+)"', source)}
+    assert reasons == {reason for reason, _, _ in REFUSALS} | {"bad_load", "load_twice"}
+
+
+@pytest.mark.parametrize("payload", [b'""', b'"' + b"s" * 256 + b'"'])
+def test_a_status_as_a_json_string_is_held_to_the_same_length(payload: bytes) -> None:
+    with pytest.raises(Refused):
+        decode_bytes(STATUS, payload)
+
+
+# Whatever arrives
+
+TOPICS = st.sampled_from((METER, SHARED, LOADS, STATUS)) | st.text(max_size=12).map("oadr/meter/{}".format)
+ENTRY_KEYS = ("id", "loadId", "name", "type", "currentPowerKw", "capacityKw", "enabled", "priority")
+KEYS = (
+    *("timestamp", "venId", "usedPowerKw", "shedPowerKw", "power_kw", "eventId", "batterySoc"),
+    *("battery_soc", "loads", "status", "details", *ENTRY_KEYS),
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=8)
+    | st.sampled_from((AT, "2024-07-10T15:00:00Z", "ven-7", 1.5, "", "\0", 10**400))
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+telemetry_like = st.fixed_dictionaries(
+    {"timestamp": st.just(AT), "venId": st.just("ven-7")},
+    optional={
+        "loads": st.lists(
+            values | st.dictionaries(st.sampled_from(ENTRY_KEYS), scalars, max_size=6), max_size=4
+        ),
+        "status": scalars,
+        "usedPowerKw": scalars,
+        "eventId": scalars,
+        "details": values,
+        "extra": values,
+    },
+)
+
+
+def check(topic: str, payload: bytes) -> None:
+    """It decodes to rows of the right number of columns, or is refused; nothing else."""
+    try:
+        decoded = decode_bytes(topic, payload)
+    except Refused as refusal:
+        refusal.detail.encode()
+        return
+    match decoded:
+        case Report():
+            assert (read(decoded.row, TELEMETRY)["payload"] or "").encode() == payload
+            check_entries(decoded.samples, SAMPLES)
+        case Description():
+            check_entries(decoded.rows, DESCRIPTIONS)
+        case Status():
+            read(decoded.row, STATUSES)
+            assert decoded.content.startswith("[")
+
+
+def check_entries(rows: dict[str, str], keyed: Keyed) -> None:
+    for load_id, row in rows.items():
+        columns = read(row, keyed)
+        assert columns["load_id"] == load_id
+        metadata = columns["metadata"]
+        assert metadata is None or isinstance(json.loads(metadata), dict)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TOPICS, st.binary(max_size=60))
+def test_any_bytes_decode_or_are_refused(topic: str, payload: bytes) -> None:
+    check(topic, payload)
+
+
+@settings(max_examples=250, deadline=None)
+@given(TOPICS, telemetry_like | values)
+def test_any_json_decodes_or_is_refused(topic: str, said: Any) -> None:
+    check(topic, json.dumps(said).encode())
+    check(topic, json.dumps(said, ensure_ascii=False).encode(errors="surrogatepass"))

@@ -1,0 +1,114 @@
+"""A plan covers what is asked for, once, from buckets that can serve it."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.windows import MICROSECONDS_PER_S, Piece, Window, plan
+
+HOUR_US = 3600 * MICROSECONDS_PER_S
+GRANULARITIES_S = (1, 7, 60, 300, 780, 900, 3600, 7200, 86_400)
+NESTED_S = ((), (1,), (300,), (1, 300), (1, 300, 3600))
+UNRELATED_S = ((7, 300), (60, 90, 420))
+
+
+def instants() -> st.SearchStrategy[int]:
+    """Anywhere in a few hours, on borders, and a microsecond beside them."""
+    border = st.integers(0, 8 * 60).map(lambda minutes: minutes * 60 * MICROSECONDS_PER_S)
+    beside = st.tuples(border, st.sampled_from((-1, 0, 1))).map(lambda pair: max(0, sum(pair)))
+    return st.integers(0, 8 * HOUR_US) | beside
+
+
+@st.composite
+def windows(draw: st.DrawFn, *, open_ends: bool = True) -> Window:
+    start, end = sorted((draw(instants()), draw(instants())))
+    is_open_before, is_open_after = (draw(st.booleans()) and open_ends for _ in range(2))
+    return Window(
+        None if is_open_before else start,
+        None if is_open_after else end + 1,
+        draw(st.sampled_from(GRANULARITIES_S)),
+    )
+
+
+resolutions = st.sampled_from(NESTED_S + UNRELATED_S)
+
+
+@given(windows(), resolutions)
+def test_covers_the_window_once_and_in_order(window: Window, resolutions_s: tuple[int, ...]) -> None:
+    pieces = plan(window, resolutions_s)
+    assert (pieces[0].start_us, pieces[-1].end_us) == (window.start_us, window.end_us)
+    for before, after in pairwise(pieces):
+        assert before.end_us == after.start_us is not None
+    for piece in pieces:
+        assert piece.start_us is None or piece.end_us is None or piece.start_us < piece.end_us
+
+
+@given(windows(), resolutions)
+def test_rollups_divide_the_granularity_and_stand_on_their_own_borders(
+    window: Window, resolutions_s: tuple[int, ...]
+) -> None:
+    for piece in plan(window, resolutions_s):
+        if piece.resolution_s is not None:
+            assert piece.resolution_s in resolutions_s
+            assert window.granularity_s % piece.resolution_s == 0
+            width_us = piece.resolution_s * MICROSECONDS_PER_S
+            assert all(edge is None or edge % width_us == 0 for edge in (piece.start_us, piece.end_us))
+
+
+@given(windows(open_ends=False), st.sampled_from(NESTED_S))
+def test_raw_rows_serve_only_the_two_edges(window: Window, resolutions_s: tuple[int, ...]) -> None:
+    usable_s = [r for r in resolutions_s if window.granularity_s % r == 0]
+    raw = [piece for piece in plan(window, resolutions_s) if piece.resolution_s is None]
+    if usable_s:
+        assert len(raw) <= 2
+        assert sum(_length_us(piece) for piece in raw) < 2 * min(usable_s) * MICROSECONDS_PER_S
+        if len(raw) == 2:
+            assert all(_length_us(piece) < min(usable_s) * MICROSECONDS_PER_S for piece in raw)
+    else:
+        assert raw == [Piece(None, window.start_us, window.end_us)]
+
+
+@given(windows(open_ends=False), st.sampled_from(NESTED_S))
+def test_a_coarser_bucket_is_used_wherever_a_whole_one_lies_inside(
+    window: Window, resolutions_s: tuple[int, ...]
+) -> None:
+    assert window.start_us is not None
+    assert window.end_us is not None
+    usable_s = [r for r in resolutions_s if window.granularity_s % r == 0]
+    if usable_s:
+        width_us = max(usable_s) * MICROSECONDS_PER_S
+        first_us = -(-window.start_us // width_us) * width_us
+        used = {piece.resolution_s for piece in plan(window, resolutions_s)}
+        assert (max(usable_s) in used) == (first_us + width_us <= window.end_us)
+
+
+@given(st.sampled_from(GRANULARITIES_S), resolutions)
+def test_all_that_is_stored_is_one_piece(granularity_s: int, resolutions_s: tuple[int, ...]) -> None:
+    usable_s = [r for r in resolutions_s if granularity_s % r == 0]
+    assert plan(Window(None, None, granularity_s), resolutions_s) == [
+        Piece(max(usable_s, default=None), None, None)
+    ]
+
+
+def test_an_empty_window_needs_nothing() -> None:
+    assert plan(Window(5, 5, 300), (1, 300)) == []
+
+
+def test_the_plan_of_a_ragged_day() -> None:
+    """Read by eye: raw, seconds, five minutes, hours, and the same way back."""
+    start_us, end_us = 3_299_500_000, 11_101_250_000
+    assert plan(Window(start_us, end_us, 3600), (1, 300, 3600)) == [
+        Piece(None, 3_299_500_000, 3_300_000_000),
+        Piece(300, 3_300_000_000, 3_600_000_000),
+        Piece(3600, 3_600_000_000, 10_800_000_000),
+        Piece(300, 10_800_000_000, 11_100_000_000),
+        Piece(1, 11_100_000_000, 11_101_000_000),
+        Piece(None, 11_101_000_000, 11_101_250_000),
+    ]
+
+
+def _length_us(piece: Piece) -> int:
+    assert piece.start_us is not None
+    assert piece.end_us is not None
+    return piece.end_us - piece.start_us

@@ -1,0 +1,183 @@
+"""Settings: what is wrong is named, what is secret is not told, and the README's table is the code's."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from ingest.settings import IngestSettings
+from jobs.settings import Cadence, JobsSettings
+from schemas.settings import ProgramSettings, Settings, SettingsError
+from serving.settings import ServingSettings
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+PROGRAMS: tuple[type[ProgramSettings], ...] = (IngestSettings, JobsSettings, ServingSettings)
+SECRET = "s3cr3t-w0rd"  # noqa: S105
+DATABASE_URL = f"postgresql://grid:{SECRET}@db:5432/gridgate"
+MQTT_URL = f"mqtt://grid:{SECRET}@broker:1883"
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Every setting of the three programs, by its variable."""
+    every = (field for program in PROGRAMS for field in program.model_fields.values())
+    return {str(field.validation_alias): field for field in every}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing of ours but the two variables without a default."""
+    for variable in fields():
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("DATABASE_URL", DATABASE_URL)
+    monkeypatch.setenv("MQTT_URL", MQTT_URL)
+    return monkeypatch
+
+
+def complaint(program: type[Settings]) -> str:
+    with pytest.raises(SettingsError) as refused:
+        program.from_environment()
+    for told in (str(refused.value), repr(refused.value), repr(refused.value.__cause__)):
+        assert SECRET not in told
+    assert refused.value.__suppress_context__
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_defaults_are_enough(program: type[ProgramSettings]) -> None:
+    assert program.from_environment().database_url == DATABASE_URL
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_missing_variable_is_named(program: type[ProgramSettings], environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("DATABASE_URL")
+    assert complaint(program) == "DATABASE_URL: is not set, and has no default"
+
+
+def test_the_schedule_needs_no_database(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("DATABASE_URL")
+    assert Cadence.from_environment().snapshot_every_s > 0
+
+
+WRONG: list[tuple[type[ProgramSettings], str, str]] = [
+    *((program, "DATABASE_URL", f"mysql://grid:{SECRET}@db/x") for program in PROGRAMS),
+    (IngestSettings, "DATABASE_URL", SECRET),
+    (IngestSettings, "DATABASE_URL", "postgresql://"),
+    (IngestSettings, "LOG_LEVEL", "loud"),
+    (IngestSettings, "LOG_FORMAT", ""),
+    (IngestSettings, "MQTT_URL", f"http://grid:{SECRET}@broker"),
+    (IngestSettings, "MQTT_URL", f"mqtt://grid:{SECRET}@"),
+    (IngestSettings, "MQTT_URL", f"mqtt://grid:{SECRET}@broker/path"),
+    (IngestSettings, "MQTT_URL", f"mqtt://grid:{SECRET}@[::1"),
+    (IngestSettings, "MQTT_PROTOCOL", "4"),
+    (IngestSettings, "MQTT_CLIENT_ID", ""),
+    (IngestSettings, "MQTT_TOPICS", ""),
+    (IngestSettings, "MQTT_SHARE_GROUP", "a/b"),
+    (IngestSettings, "MQTT_SESSION_EXPIRY_S", "-1"),
+    (IngestSettings, "MQTT_RECEIVE_MAXIMUM", "65536"),
+    (IngestSettings, "INGEST_BATCH_MESSAGES", "0"),
+    (IngestSettings, "INGEST_MAX_AHEAD_S", "nan"),
+    (JobsSettings, "JOBS_SNAPSHOT_EVERY_S", "0"),
+    (JobsSettings, "JOBS_HISTORY_EVERY_S", "often"),
+    (ServingSettings, "HTTP_HOST", ""),
+    (ServingSettings, "HTTP_PORT", "65536"),
+    (ServingSettings, "HTTP_WORKERS", "1.5"),
+    (ServingSettings, "HTTP_THREADS", "0"),
+]
+
+
+@pytest.mark.parametrize(("program", "variable", "value"), WRONG)
+def test_a_wrong_variable_is_named(
+    program: type[ProgramSettings], variable: str, value: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv(variable, value)
+    told = complaint(program)
+    assert re.fullmatch(rf"{variable}: .+", told)
+
+
+def test_every_wrong_variable_has_a_line(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("DATABASE_URL")
+    environment.setenv("HTTP_PORT", "0")
+    environment.setenv("HTTP_THREADS", "x")
+    lines = complaint(ServingSettings).splitlines()
+    assert {line.partition(":")[0] for line in lines} == {"DATABASE_URL", "HTTP_PORT", "HTTP_THREADS"}
+
+
+UNNOTICED: list[tuple[type[ProgramSettings], str, str]] = [
+    (IngestSettings, "MQTT_URL", "mqtt://broker:99999"),
+    (IngestSettings, "MQTT_URL", "mqtt://broker:port"),
+    (IngestSettings, "MQTT_TOPICS", " , "),
+    (IngestSettings, "INGEST_MAX_AHEAD_S", "inf"),
+    (IngestSettings, "INGEST_MAX_AHEAD_S", "1e20"),
+    (JobsSettings, "JOBS_SNAPSHOT_EVERY_S", "inf"),
+]
+
+
+@pytest.mark.parametrize(("program", "variable", "value"), UNNOTICED)
+def test_what_cannot_work_is_named_at_the_start(
+    program: type[ProgramSettings], variable: str, value: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv(variable, value)
+    assert re.fullmatch(rf"{variable}: .+", complaint(program))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_spellings_of_the_database_url(scheme: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DATABASE_URL", f"{scheme}://u@h/d")
+    assert JobsSettings.from_environment().database_url == "postgresql://u@h/d"
+
+
+def test_subscriptions(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MQTT_TOPICS", "a/+, b/c,")
+    assert IngestSettings.from_environment().subscriptions == ["a/+", "b/c"]
+    environment.setenv("MQTT_SHARE_GROUP", "g")
+    assert IngestSettings.from_environment().subscriptions == ["$share/g/a/+", "$share/g/b/c"]
+
+
+def test_origins(environment: pytest.MonkeyPatch) -> None:
+    assert ServingSettings.from_environment().allowed_origins == []
+    environment.setenv("CORS_ORIGINS", "http://a, http://b")
+    assert ServingSettings.from_environment().allowed_origins == ["http://a", "http://b"]
+
+
+@pytest.mark.parametrize("variable", fields())
+def test_every_setting_is_described(variable: str) -> None:
+    assert re.fullmatch(r"[A-Z][A-Z0-9_]+", variable)
+    description = fields()[variable].description
+    assert description
+    assert not description.endswith(".")
+
+
+# The README
+
+
+def readme_table() -> dict[str, dict[str, str]]:
+    """The row of each variable in the table under `## Settings`, by column."""
+    section = README.read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    lines = [line.strip() for line in section.splitlines() if line.lstrip().startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert rows, "README.md has no table under ## Settings"
+    named = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    return {row[rows[0][0]].strip("`"): row for row in named if row[rows[0][0]].startswith("`")}
+
+
+def code_of(cell: str) -> str | None:
+    match = re.search(r"`([^`]*)`", cell)
+    return match[1].replace("_", "") if match and re.fullmatch(r"[\d_]+", match[1]) else match and match[1]
+
+
+def test_the_readme_names_exactly_the_settings() -> None:
+    assert readme_table().keys() == fields().keys()
+
+
+@pytest.mark.parametrize("variable", fields())
+def test_the_readme_tells_the_default(variable: str) -> None:
+    field = fields()[variable]
+    has_default = not field.is_required() and field.default not in {None, ""}
+    told = code_of(readme_table()[variable]["Default"])
+    assert (told or None) == (str(field.default) if has_default else None)
+
+
+@pytest.mark.parametrize("variable", fields())
+def test_the_readme_tells_what_it_means(variable: str) -> None:
+    assert readme_table()[variable]["Meaning"] == fields()[variable].description

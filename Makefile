@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench migrate lock format
+.PHONY: help install demo test check faults bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ demo: install ## the whole system on this machine, with a simulated fleet of 50 
 	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6
 
 test: install ## every test, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not bench"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not bench and not faults"
 
 check: install ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .
@@ -34,6 +34,9 @@ check: install ## format, lint, types, imports, tests
 format: install ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+faults: install ## kill, cut and fill what ingest depends on (needs mosquitto; minutes)
+	$(BIN)/python -m pytest -m faults -s tests/faults
 
 bench: install ## ratios against the machine's limits
 	$(BIN)/python -m pytest -m bench -s tests/bench

@@ -22,7 +22,7 @@ demo: install ## the whole system on this machine, with a simulated fleet of 50 
 	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6
 
 test: install ## every test, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not bench and not faults"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not faults"
 
 check: install ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .

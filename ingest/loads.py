@@ -1,7 +1,5 @@
 """Load entries of a message to rows for COPY, by load id."""
 
-from typing import Any
-
 import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
@@ -16,7 +14,7 @@ Rows = dict[str, str]
 CONTRACT_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(LoadEntry))
 
 _entry = Decoder(LoadEntry)
-_keys = Decoder(dict[str, Any])
+_keys = Decoder(dict[str, Raw])
 
 
 def plain_rows(loads: list[PlainLoadEntry], source: Source) -> Rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
@@ -48,6 +49,8 @@ VEN_GROUPS = {
 LOAD_GROUPS = {f"{field}_stamp": (field,) for field in LOAD_FIELDS}
 """The same for `load_snapshots`, where each field has its own stamp."""
 
+MOST_SPANS = 16
+
 STATE = ("used_power_kw_sum", "shed_power_kw_sum", "samples", "used_samples", "shed_samples")
 
 
@@ -88,10 +91,19 @@ def rows_of_batches(
 ) -> Select[Any]:
     """The rows that some batches brought; `days` (both inclusive) spares the other partitions."""
     columns = [table.c[name] for name in model.types()]
-    # The index finds the span; a list would have it search once for each batch, so that is a mere filter.
-    span = table.c.batch_id.between(min(batch_ids), max(batch_ids))
-    query = select(*columns).where(span, (table.c.batch_id + 0).in_(batch_ids))
+    # The index finds the spans; a list would have it search once for each batch, so that is a mere filter.
+    spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
+    query = select(*columns).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
     return query if days is None else query.where(table.c.ts.between(*days))
+
+
+def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int, int]]:
+    """Few spans, first and last, that hold all the ids and leave out the widest gaps between them."""
+    ids = sorted(batch_ids)
+    gaps = [place for place in range(1, len(ids)) if ids[place] - ids[place - 1] > 1]
+    widest = sorted(gaps, key=lambda place: ids[place - 1] - ids[place])[: most - 1]
+    borders = [0, *sorted(widest), len(ids)]
+    return [(ids[start], ids[end - 1]) for start, end in pairwise(borders)]
 
 
 def merge_latest_vens(target: Table, staged: str) -> Insert:

@@ -1,8 +1,12 @@
 """Instants: UTC everywhere inside, whatever the border says."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ISO_FORM = re.compile(r"[0-9W-]{8,10}([Tt ][0-9:.,]+([Zz]|[+-][0-9:.]+)?)?")
+"""A date, and perhaps a time: `fromisoformat` also reads `2024-07-10-05:00`, and no further than a NUL."""
+
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -13,8 +17,9 @@ def parse_iso(text: str) -> datetime:
         ValueError: it is none, or lies outside the years 1 to 9998.
     """
     try:
-        # `fromisoformat` reads no further than a NUL.
-        parsed = datetime.fromisoformat(text.replace("\0", "?"))
+        if not ISO_FORM.fullmatch(text):
+            raise ValueError  # noqa: TRY301
+        parsed = datetime.fromisoformat(text)
         instant = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("expected an ISO 8601 time such as 2024-07-10T15:00:00Z") from None

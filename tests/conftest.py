@@ -6,6 +6,7 @@ Migrating takes a second, cloning the migrated template a few milliseconds.
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -22,8 +23,13 @@ TEMPLATE = "gridgate_template"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("data"), durable=False) as server:
+def postgres() -> Iterator[EmbeddedPostgres]:
+    # Not below pytest's own directory: another session of pytest closes that to other users, and as root
+    # the server runs as one.
+    with (
+        tempfile.TemporaryDirectory(prefix="gridgate-tests-", ignore_cleanup_errors=True) as directory,
+        EmbeddedPostgres(Path(directory), durable=False) as server,
+    ):
         server.ensure_database(TEMPLATE)
         migrate(server.url(TEMPLATE))
         yield server

@@ -21,6 +21,8 @@ from serving.queries import history
 from serving.windows import Window
 from tests.conftest import TEMPLATE
 
+pytestmark = pytest.mark.xdist_group("explain")  # the database is dear: one process makes it
+
 DAYS = 10
 VENS = 200
 FIRST = datetime(2024, 7, 1, tzinfo=UTC)

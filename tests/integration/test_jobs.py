@@ -181,6 +181,7 @@ def test_two_workers_beside_ingest_make_what_one_makes(
             worker.result(60)
     assert value(connection, "SELECT count(*) FROM pending_batches") == 0
     assert_equals_a_rebuild(connection)
+    assert_energy_equals_a_rebuild(connection)
 
 
 def test_a_batch_in_another_workers_hands_is_left_to_it(store: Store, engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ingest.messages import Received
 from ingest.metrics import Metrics
 from ingest.store import Store
-from ingest.worker import Stopped, Worker
+from ingest.worker import Worker
 from schemas.database import connect
 from tests.integration.published import MAX_AHEAD, NOW, THREE, description, rows, status, telemetry, value
 

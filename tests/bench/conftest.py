@@ -1,0 +1,39 @@
+"""A PostgreSQL that means what it commits, and databases at head on it."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import psycopg
+import pytest
+
+from local.postgres import EmbeddedPostgres
+from tests.conftest import TEMPLATE, migrate
+
+MakeDatabase = Callable[[], str]
+
+
+@pytest.fixture(scope="session")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
+        server.ensure_database(TEMPLATE)
+        migrate(server.url(TEMPLATE))
+        yield server
+
+
+@pytest.fixture
+def make_database(durable: EmbeddedPostgres) -> Iterator[MakeDatabase]:
+    """Makes databases that are gone after the test."""
+    made: list[str] = []
+    with psycopg.connect(durable.url("postgres"), autocommit=True) as admin:
+
+        def make() -> str:
+            made.append(f"bench_{next(_numbers)}")
+            admin.execute(f'CREATE DATABASE "{made[-1]}" TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY'.encode())
+            return durable.url(made[-1])
+
+        yield make
+        for name in made:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+_numbers = count()

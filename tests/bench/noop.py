@@ -1,0 +1,45 @@
+"""`python -m tests.bench.noop`: a Falcon app that does nothing, under the server settings of serving."""
+
+import os
+
+import falcon
+from falcon import Request, Response
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from serving.settings import ServingSettings
+
+
+class Nothing:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def on_get(self, _request: Request, response: Response) -> None:
+        response.data = self._body
+
+
+def application() -> falcon.App[Request, Response]:
+    app = falcon.App()
+    body = b'"' + b"x" * (int(os.environ["NOOP_BYTES"]) - 2) + b'"'
+    for path in ("/api/stats/network", "/health"):
+        app.add_route(path, Nothing(body))
+    return app
+
+
+def main() -> None:
+    settings = ServingSettings.from_environment()
+    Granian(
+        "tests.bench.noop:application",
+        factory=True,
+        interface=Interfaces.WSGI,
+        address=settings.http_host,
+        port=settings.http_port,
+        workers=settings.http_workers,
+        blocking_threads=settings.http_threads,
+        log_level=LogLevels(settings.log_level),
+    ).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ class Subscriber:
         self._log = structlog.get_logger()
         self._arrived: SimpleQueue[Received] = SimpleQueue()
         self._bytes = 0
-        self._room = threading.Condition()
+        self._room = threading.Condition(threading.Lock())
         self._connection = 0
         self._connection_lock = threading.Lock()
         self._client = self._make_client()

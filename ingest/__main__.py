@@ -79,7 +79,7 @@ def _serve() -> None:
 
     metrics = Metrics(clock)
     if settings.http_port:
-        serve_metrics(metrics, settings.http_port)
+        _serve_metrics(metrics, settings.http_port)
     subscriber = Subscriber(settings, clock, mark)
     worker = Worker(
         subscriber,
@@ -96,6 +96,13 @@ def _serve() -> None:
     subscriber.stop()
     if failures:
         sys.exit(1)
+
+
+def _serve_metrics(metrics: Metrics, port: int) -> None:
+    try:
+        serve_metrics(metrics, port)
+    except OSError as error:
+        raise SettingsError(f"INGEST_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:
@@ -125,3 +132,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except SettingsError as error:
         sys.exit(str(error))
+    except psycopg.Error as error:
+        sys.exit(f"The database failed: {str(error).strip()}")

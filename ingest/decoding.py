@@ -125,8 +125,13 @@ def _read_status(payload: bytes) -> StatusMessage:
 
 def _source(message: Received, topic_ven: str | None, wire: Wire, latest: datetime) -> Source:
     ven_id = _ven_id(topic_ven, wire.ven_id)
-    ts = message.received_at if wire.timestamp is None else _instant(wire.timestamp, latest)
+    ts = _time_of_receipt(message) if wire.timestamp is None else _instant(wire.timestamp, latest)
     return Source(message, ven_id, ts, f"{_identifier(ven_id)}\t{ts}")
+
+
+def _time_of_receipt(message: Received) -> datetime:
+    """Of a retained message only this is known: it is older than all that came by itself."""
+    return EARLIEST if message.is_retained else message.received_at
 
 
 def _ven_id(from_topic: str | None, from_payload: str | None) -> str:

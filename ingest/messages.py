@@ -6,12 +6,16 @@ from msgspec import Struct
 
 
 class Received(Struct, frozen=True):
-    """A message as it came; `delivery` is what the broker wants back as an acknowledgement."""
+    """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
+
+    A retained one is not news: the broker had kept it from before we subscribed.
+    """
 
     topic: str
     payload: bytes
     received_at: datetime
     delivery: tuple[int, int] = (0, 0)
+    is_retained: bool = False
 
 
 class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours

@@ -1,11 +1,32 @@
 """Settings of ingest."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, FilePath
+from pydantic import AfterValidator, Field, FilePath
 
-from schemas.settings import BrokerUrl, Names, ProgramSettings, Settings
+from schemas.settings import BrokerUrl, ProgramSettings, Settings
+
+FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
+"""A wildcard stands for a whole level, `#` for the last ones."""
+
+
+def _topic_filters(text: str) -> str:
+    filters = [topic.strip() for topic in text.split(",") if topic.strip()]
+    if not filters or not all(FILTER.fullmatch(topic) for topic in filters):
+        raise ValueError("expected topic filters such as oadr/meter/+, separated by commas")
+    return text
+
+
+def _file_to_be(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise ValueError("its directory does not exist")
+    return path
+
+
+TopicFilters = Annotated[str, AfterValidator(_topic_filters)]
+FileToBe = Annotated[Path, AfterValidator(_file_to_be)]
 
 
 class Tolerance(Settings):
@@ -52,7 +73,7 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="MQTT_CLIENT_ID",
         description="stable name of this worker's session at the broker; each worker needs its own",
     )
-    mqtt_topics: Names = Field(
+    mqtt_topics: TopicFilters = Field(
         "oadr/meter/+,volttron/metering,ven/loads/+,ven/status/+",
         validation_alias="MQTT_TOPICS",
         description="topic filters to subscribe, separated by commas",
@@ -83,7 +104,7 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="INGEST_BATCH_MESSAGES",
         description="most messages in one transaction",
     )
-    ready_file: Path | None = Field(
+    ready_file: FileToBe | None = Field(
         None,
         validation_alias="INGEST_READY_FILE",
         description="file that exists while the broker holds our subscriptions, for whoever waits for it",

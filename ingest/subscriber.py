@@ -129,7 +129,8 @@ class Subscriber:
             # Reading on would only move a flood of long messages from the broker's memory to ours.
             self._room.wait_for(lambda: self._bytes < MOST_BYTES)
             self._bytes += len(payload)
-        self._arrived.put(Received(message.topic, payload, self._clock(), (self._connection, message.mid)))
+        delivery = (self._connection, message.mid)
+        self._arrived.put(Received(message.topic, payload, self._clock(), delivery, message.retain))
 
     def _on_connect(self, client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
         reason: ReasonCode = answer[1]
@@ -164,7 +165,8 @@ class Subscriber:
     def _on_disconnect(self, _client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
         with self._connection_lock:
             self._connection += 1
-        self._log.warning("broker_disconnected", reason=str(answer[1]))
+        protocol = self._settings.mqtt_protocol
+        self._log.warning("broker_disconnected", reason=str(answer[1]), mqtt_protocol=protocol)
         self._on_change(False)  # noqa: FBT003
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
 
-from jobs.runner import Runner
+from jobs.runner import DATABASE_ERRORS, Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence, JobsSettings
 from schemas.database import engine_for
@@ -89,3 +89,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except SettingsError as error:
         sys.exit(str(error))
+    except DATABASE_ERRORS as error:
+        sys.exit(f"The database failed: {str(error.__cause__ or error).strip()}")

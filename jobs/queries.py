@@ -77,6 +77,12 @@ def pending(lane: str, most: int) -> Select[Any]:
     )
 
 
+def oldest_pending() -> Select[Any]:
+    """The oldest batch that any lane has pending; waits for a worker that holds it."""
+    oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)
+    return oldest.with_for_update()
+
+
 def consume(lane: str, batch_ids: Sequence[int]) -> Delete:
     return delete(pending_batches).where(
         pending_batches.c.lane == lane, pending_batches.c.batch_id.in_(batch_ids)

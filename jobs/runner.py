@@ -50,12 +50,23 @@ class Runner:
             self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
 
     def catch_up(self, jobs: Iterable[Job]) -> int:
-        """Run jobs until none is behind; answers the rows handled."""
-        total = 0
+        """Run every job, and those with a backlog until none is left, not even with another worker.
+
+        Answers the rows handled.
+        """
+        behind = [job for job in jobs if job.has_backlog]
         for job in jobs:
-            while (rows := self.run(job)) and job.has_backlog:
-                total += rows
+            if not job.has_backlog:
+                self.run(job)
+        total = 0
+        while (rows := sum(self.run(job) for job in behind)) or self._is_anything_pending():
+            total += rows
         return total
+
+    def _is_anything_pending(self) -> bool:
+        """Waits for whoever holds the oldest pending batch."""
+        with self._engine.begin() as connection:
+            return connection.execute(queries.oldest_pending()).first() is not None
 
     def _take(self, step: Step) -> int:
         with self._engine.begin() as connection:

@@ -105,7 +105,7 @@ class Stack:
         api = self._urls["http_url"]
         self._say("[bold green]ready[/]; Ctrl-C stops everything")
         self._say(f"  curl {api}/api/stats/network")
-        self._say(f"  curl {api}/api/stats/network/history?granularity=5m")
+        self._say(f"  curl '{api}/api/stats/network/history?granularity=5m'")
         if self._options.fleet:
             self._say(f"  curl {api}/api/vens/ven-0001/loads")
         self._say(f"  database  {self._urls['database_url']}")

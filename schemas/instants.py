@@ -19,7 +19,7 @@ def parse_iso(text: str) -> datetime:
     try:
         if not ISO_FORM.fullmatch(text):
             raise ValueError  # noqa: TRY301
-        parsed = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text.upper())
         instant = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("expected an ISO 8601 time such as 2024-07-10T15:00:00Z") from None

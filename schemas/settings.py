@@ -33,14 +33,7 @@ def _broker_url(url: str) -> str:
     return url
 
 
-def _names(text: str) -> str:
-    if not any(name.strip() for name in text.split(",")):
-        raise ValueError("expected names separated by commas")
-    return text
-
-
 DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url)]
-Names = Annotated[str, AfterValidator(_names)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 
 

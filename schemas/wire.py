@@ -75,7 +75,7 @@ class LoadSnapshot(Struct, rename="camel"):
 
 
 class StatusMessage(Struct, rename="camel"):
-    """A status transition; without a timestamp the time of receipt counts."""
+    """A status transition; one without a timestamp is dated when it comes."""
 
     status: StatusWord
     ven_id: Id | None = None

@@ -1,5 +1,6 @@
 """`python -m serving`: summary tables to HTTP, under granian."""
 
+import socket
 import sys
 from datetime import UTC, datetime
 
@@ -27,6 +28,7 @@ def application() -> falcon.App[Request, Response]:
 
 def main() -> None:
     settings = ServingSettings.from_environment()
+    _require_free_port(settings.http_host, settings.http_port)
     Granian(
         "serving.__main__:application",
         factory=True,
@@ -38,6 +40,19 @@ def main() -> None:
         respawn_failed_workers=True,
         log_level=LogLevels(settings.log_level),
     ).serve()
+
+
+def _require_free_port(host: str, port: int) -> None:
+    """The server shares its port with whoever else offers to; two services on one port help nobody."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"HTTP_HOST, HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}"
+            ) from None
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ def create_app(
     """The whole API over one database."""
     app = falcon.App(middleware=[EntityTags()])
     if allowed_origins:
-        app.add_middleware(
-            falcon.CORSMiddleware(allow_origins=allowed_origins, expose_headers=["ETag", "Link"])
-        )
+        origins = "*" if "*" in allowed_origins else allowed_origins
+        app.add_middleware(falcon.CORSMiddleware(allow_origins=origins, expose_headers=["ETag", "Link"]))
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)

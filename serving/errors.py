@@ -1,5 +1,7 @@
 """Errors are translated once, here: to problem+json (RFC 9457), and never with a trace."""
 
+from http import HTTPStatus
+
 import falcon
 import msgspec
 import structlog
@@ -22,13 +24,22 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.add_error_handler(PoolTimeout, _database_away)
 
 
-def _serialize(_request: Request, response: Response, error: falcon.HTTPError) -> None:
+def _serialize(request: Request, response: Response, error: falcon.HTTPError) -> None:
     status = error.status_code
     title = falcon.code_to_http_status(status).partition(" ")[2]
-    problem = Problem("about:blank", title, status, error.description or title)
+    problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
     response.append_header("Vary", "Accept")
+
+
+def _advice(request: Request, status: int) -> str | None:
+    """What Falcon's own errors do not say."""
+    if status == HTTPStatus.NOT_FOUND:
+        return f"There is nothing at {request.path}."
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"{request.method} is not offered at {request.path}; the header Allow says what is."
+    return None
 
 
 def _unknown(_request: Request, _response: Response, error: Unknown, _parameters: object) -> None:

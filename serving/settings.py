@@ -1,13 +1,37 @@
 """Settings of serving."""
 
-from pydantic import Field
+import re
+from ipaddress import ip_address
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from schemas.settings import ProgramSettings
 
+ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise ValueError("expected an IP address, such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def _origins(text: str) -> str:
+    wrong = [origin for origin in text.split(",") if origin.strip() and not ORIGIN.fullmatch(origin.strip())]
+    if wrong:
+        raise ValueError("expected origins such as https://ui.example, separated by commas, or *")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Origins = Annotated[str, AfterValidator(_origins)]
+
 
 class ServingSettings(ProgramSettings):
-    http_host: str = Field(
-        "127.0.0.1", min_length=1, validation_alias="HTTP_HOST", description="address to listen on"
+    http_host: Address = Field(
+        "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
     http_port: int = Field(
         8000, ge=1, le=65_535, validation_alias="HTTP_PORT", description="port to listen on"
@@ -16,8 +40,10 @@ class ServingSettings(ProgramSettings):
     http_threads: int = Field(
         8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
     )
-    cors_origins: str = Field(
-        "", validation_alias="CORS_ORIGINS", description="origins whose pages may call, separated by commas"
+    cors_origins: Origins = Field(
+        "",
+        validation_alias="CORS_ORIGINS",
+        description="origins whose pages may call: `https://ui.example`, ..., or `*`",
     )
 
     @property

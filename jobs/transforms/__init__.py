@@ -1,1 +1,1 @@
-"""Pure functions, frame in, frame out: no SQL, no clock, no logging."""
+"""What the jobs compute, as functions of frames alone."""

@@ -50,7 +50,7 @@ def coarsen(buckets: pl.DataFrame, keys: list[str], resolution_s: int) -> pl.Dat
 
 
 def network_energy(slots: pl.DataFrame) -> pl.DataFrame:
-    """Energy of the network in each slot, kWh: over VENs, the mean power in the slot times 1/12 h.
+    """Energy of the network in each slot, kWh: each VEN's mean power there for the twelfth of an hour.
 
     A VEN that reported no usage in the slot adds none (the rule for gaps of `aggregate=energy`).
 

@@ -1,5 +1,6 @@
 """The jobs: exact whoever runs them, how often, and whatever happens in between."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -18,9 +20,11 @@ from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
 from ingest.batch import Batch
+from ingest.messages import Received
 from ingest.store import Store
 from jobs import queries
 from jobs.lanes import consume_history_batches, refresh_energy
+from jobs.ledger import claim
 from jobs.rows import fetch, write
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
@@ -182,6 +186,37 @@ def test_two_workers_beside_ingest_make_what_one_makes(
     assert value(connection, "SELECT count(*) FROM pending_batches") == 0
     assert_equals_a_rebuild(connection)
     assert_energy_equals_a_rebuild(connection)
+
+
+def test_catching_up_waits_for_what_another_worker_holds(
+    store: Store, runner: Runner, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """It said that nothing was left while another worker's claim was open, and rolled back later."""
+    ingest(store, seed=3, messages=40, at_once=40)
+    with ThreadPoolExecutor(1) as pool, engine.connect() as holder:
+        assert claim(holder, "snapshot") is not None
+        caught_up = pool.submit(runner.catch_up, schedule(Cadence()))
+        wait_for_lock_or(caught_up.done, connection)
+        assert not caught_up.done()
+        holder.rollback()
+        assert caught_up.result(30) > 0
+    assert connection.execute("SELECT count(*) FROM pending_batches").fetchone() == (0,)
+
+
+def at(now: datetime) -> datetime:
+    return now
+
+
+def test_catching_up_includes_what_presence_finds(
+    store: Store, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """Presence ran last, and left its own batch pending."""
+    payload = json.dumps({"timestamp": NOW.timestamp()}).encode()
+    store.write(Batch.of([Received("oadr/meter/house", payload, NOW)], MAX_AHEAD))
+    for now in (NOW, NOW + timedelta(minutes=2)):
+        Runner(engine, partial(at, now)).catch_up(schedule(Cadence()))
+    assert connection.execute("SELECT count(*) FROM pending_batches").fetchone() == (0,)
+    assert connection.execute("SELECT status FROM ven_snapshots").fetchone() == ("offline",)
 
 
 def test_a_batch_in_another_workers_hands_is_left_to_it(store: Store, engine: Engine) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest import decoding, loads
 from ingest.copytext import NOTHING
-from ingest.decoding import LARGEST_PAYLOAD_BYTES, decode
+from ingest.decoding import EARLIEST, LARGEST_PAYLOAD_BYTES, decode
 from ingest.messages import Decoded, Description, Received, Refused, Report, Status
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 
@@ -498,3 +498,12 @@ def test_any_bytes_decode_or_are_refused(topic: str, payload: bytes) -> None:
 def test_any_json_decodes_or_is_refused(topic: str, said: Any) -> None:
     check(topic, json.dumps(said).encode())
     check(topic, json.dumps(said, ensure_ascii=False).encode(errors="surrogatepass"))
+
+
+def test_a_retained_status_without_a_time_is_older_than_all_that_came_by_itself() -> None:
+    """Last week's last will came back at a reconnect and set VENs offline that were there."""
+    for payload in (b"offline", b'{"status": "offline"}'):
+        kept = Received("ven/status/house", payload, NOW, is_retained=True)
+        assert decode(kept, MAX_AHEAD).source.ts == EARLIEST
+        fresh = Received("ven/status/house", payload, NOW)
+        assert decode(fresh, MAX_AHEAD).source.ts == NOW

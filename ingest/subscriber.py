@@ -45,6 +45,7 @@ class Subscriber:
         self._log = structlog.get_logger()
         self._arrived: SimpleQueue[Received] = SimpleQueue()
         self._bytes = 0
+        self._is_stopping = False
         self._room = threading.Condition(threading.Lock())
         self._connection = 0
         self._connection_lock = threading.Lock()
@@ -63,7 +64,9 @@ class Subscriber:
     def stop(self) -> None:
         """Leave; the broker keeps the session, and in it whatever was not acknowledged."""
         self._client.disconnect()
-        self._make_room(self._bytes)
+        with self._room:
+            self._is_stopping = True
+            self._room.notify()
         self._client.loop_stop()
 
     def take(self, most: int, timeout_s: float) -> list[Received]:
@@ -127,7 +130,7 @@ class Subscriber:
         payload = bytes(message.payload)
         with self._room:
             # Reading on would only move a flood of long messages from the broker's memory to ours.
-            self._room.wait_for(lambda: self._bytes < MOST_BYTES)
+            self._room.wait_for(lambda: self._bytes < MOST_BYTES or self._is_stopping)
             self._bytes += len(payload)
         delivery = (self._connection, message.mid)
         self._arrived.put(Received(message.topic, payload, self._clock(), delivery, message.retain))
@@ -138,7 +141,19 @@ class Subscriber:
             self._log.error("broker_refused", reason=str(reason))
             return
         self._log.info("broker_connected", client_id=self._settings.mqtt_client_id)
+        if answer[0].session_present:
+            self._drop_what_comes_again()
         client.subscribe([(topic, self._how()) for topic in self._settings.subscriptions])
+
+    def _drop_what_comes_again(self) -> None:
+        """The broker sends again what it has no acknowledgement of: without this, each reconnect while the
+        database is away would add a whole window to what waits here.
+        """
+        try:
+            while True:
+                self._make_room(len(self._arrived.get_nowait().payload))
+        except Empty:
+            return
 
     def _how(self) -> Any:  # noqa: ANN401 - paho takes options with MQTT 5, a number with 3.1.1
         """A retained message is news once: last week's last will must not come back at each reconnect."""

@@ -9,10 +9,20 @@ SCHEMA_REVISION = "0001"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 
-def _options(program: str) -> dict[str, Any]:
+_SESSION: dict[str, object] = {
+    "timezone": "UTC",
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+_WRITER = {**_SESSION, "idle_in_transaction_session_timeout": "10s"}
+"""What the server is to do for us: a writer's locks must not outlive it by more than some seconds."""
+
+
+def _options(program: str, session: dict[str, object]) -> dict[str, Any]:
     return {
         "application_name": f"gridgate-{program}",
-        "options": "-c timezone=UTC",
+        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
         "connect_timeout": 5,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -22,14 +32,14 @@ def _options(program: str) -> dict[str, Any]:
 
 def connect(database_url: str, program: str) -> psycopg.Connection:
     """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`."""
-    return psycopg.connect(database_url, autocommit=True, **_options(program))
+    return psycopg.connect(database_url, autocommit=True, **_options(program, _WRITER))
 
 
 def engine_for(database_url: str, program: str, *, pool_size: int = 5) -> Engine:
     """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it."""
     return create_engine(
         database_url.replace("postgresql://", "postgresql+psycopg://", 1),
-        connect_args=_options(program),
+        connect_args=_options(program, _SESSION),
         pool_size=pool_size,
         pool_pre_ping=True,
     )

@@ -1,0 +1,81 @@
+"""A real mosquitto, as an operator would run it: sessions and queues are kept on disk and never cut."""
+
+import os
+import shutil
+from pathlib import Path
+
+from local.child import Command
+from local.environment import inherited_environment
+from local.ports import HOST, answers, free_ports
+from local.service import Service
+from tests.faults.requirement import be_without
+
+_CONFIGURATION = """\
+listener {port} {host}
+allow_anonymous true
+persistence true
+persistence_location {directory}/
+autosave_interval 2
+max_queued_messages 0
+max_inflight_messages 0
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+"""
+_AS_ROOT = "user root\n"  # it would become the user mosquitto, who cannot write here
+_BESIDE_PATH = "/usr/sbin"  # where Debian puts it
+
+
+class Mosquitto(Service):
+    """One broker on 127.0.0.1, for MQTT 3.1.1 and 5, with its data under `data_dir`.
+
+    `stop` lets it write its data; `kill` costs what it has acknowledged since it wrote them last, which no
+    subscriber can make good.
+    """
+
+    name = "mosquitto"
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__()
+        self._program = _find()
+        self._directory = data_dir.resolve() / "mosquitto"
+        self._log = data_dir.resolve() / "logs" / "mosquitto.log"
+        (self._port,) = free_ports(1)
+
+    @property
+    def mqtt_url(self) -> str:
+        return f"mqtt://{HOST}:{self._port}"
+
+    mqtt5_url = mqtt_url
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _prepare(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        text = _CONFIGURATION.format(port=self._port, host=HOST, directory=self._directory)
+        self._configuration.write_text(text + (_AS_ROOT if os.geteuid() == 0 else ""))
+
+    def _command(self) -> Command:
+        return Command(
+            argv=[self._program, "-c", str(self._configuration)],
+            env=inherited_environment(),
+            cwd=self._directory,
+            log=self._log,
+        )
+
+    def _is_ready(self) -> bool:
+        return answers(self._port)
+
+    @property
+    def _configuration(self) -> Path:
+        return self._directory / "mosquitto.conf"
+
+
+def _find() -> str:
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_BESIDE_PATH}")
+    if program is None:
+        be_without("mosquitto is not installed: `apt-get install mosquitto`")
+    return program

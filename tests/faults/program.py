@@ -1,0 +1,79 @@
+"""`python -m ingest` as a child: killed, started again, and its memory watched."""
+
+import re
+import sys
+from pathlib import Path
+
+from local.child import Command
+from local.environment import REPOSITORY, inherited_environment
+from local.service import Service
+from tests.faults.deadline import until
+
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+
+
+class Ingest(Service):
+    """One worker. It keeps its client id, and so its session at the broker, over all its lives."""
+
+    def __init__(
+        self, directory: Path, database_url: str, mqtt_url: str, client_id: str = "ingest", **settings: str
+    ) -> None:
+        super().__init__()
+        self.name = client_id
+        self.peak_mb = 0.0
+        self.kills = 0
+        self._ready_file = directory / f"{client_id}.ready"
+        self._what = Command(
+            argv=[sys.executable, "-m", "ingest"],
+            env=inherited_environment(
+                DATABASE_URL=database_url,
+                MQTT_URL=mqtt_url,
+                MQTT_CLIENT_ID=client_id,
+                INGEST_READY_FILE=str(self._ready_file),
+                **settings,
+            ),
+            cwd=REPOSITORY,
+            log=directory / "logs" / f"{client_id}.log",
+        )
+
+    def kill(self) -> None:
+        self.note_peak()
+        self.kills += 1
+        super().kill()
+
+    def stop(self) -> None:
+        """SIGTERM, and no excuse: it must end by itself, and well."""
+        self.note_peak()
+        super().stop()
+        assert self.child.exit_code == 0, self._obituary(f"ended with {self.child.exit_code}")
+
+    def wait_listening(self, times: int) -> None:
+        """Wait until the broker has granted it its subscriptions so many times."""
+        until(
+            lambda: self.has_logged("subscribed") >= times,
+            self.ready_within_s,
+            lambda: f"{self.name} is away",
+        )
+
+    def note_peak(self) -> None:
+        """Remember the most memory that any of its lives has held."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError, RuntimeError):
+            return
+        if peak := _PEAK.search(status):
+            self.peak_mb = max(self.peak_mb, int(peak[1]) / 1024)
+
+    def has_logged(self, text: str) -> int:
+        """How often it has said so, in all its lives."""
+        log = self._what.log
+        return log.read_text(errors="replace").count(text) if log and log.exists() else 0
+
+    def _prepare(self) -> None:
+        self._ready_file.unlink(missing_ok=True)
+
+    def _command(self) -> Command:
+        return self._what
+
+    def _is_ready(self) -> bool:
+        return self._ready_file.exists()

@@ -1,0 +1,111 @@
+"""A proxy between ingest and PostgreSQL, on Unix sockets: it forwards everything, late, or not at all."""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Self
+
+CHUNK = 65_536
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+"""The whole message. It is never in one chunk with another: before it, the client waits for an answer."""
+SOCKET = ".s.PGSQL.5432"
+
+Cut = Literal["answer", "question", "client"]
+
+
+class PostgresProxy:
+    """A client that takes `directory` for the server's host speaks to the server at `server_dir` through us.
+
+    Each cut ends the client's connection at its next COMMIT, so that it cannot know what became of it:
+
+    - `answer`: the server has done it, and its answer is swallowed.
+    - `question`: the COMMIT itself is swallowed, and the server sees the connection end.
+    - `client`: the same, but the server sees nothing: it keeps the transaction open, as when a network or a
+      whole machine fails. `cut_loose` ends that.
+    """
+
+    def __init__(self, directory: Path, server_dir: str) -> None:
+        self._directory = directory
+        self._server = f"{server_dir}/{SOCKET}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._armed: Cut | None = None
+        self.seconds_a_megabyte = 0.0
+        self.cuts = 0
+
+    def __enter__(self) -> Self:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._listener.bind(str(self._directory / SOCKET))
+        self._listener.listen()
+        self._run(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut_loose()
+        for thread in self._threads:
+            thread.join(10)
+        for end in self._ends:
+            end.close()
+
+    def cut_next(self, what: Cut) -> None:
+        self._armed = what
+
+    def has_cut(self, times: int) -> bool:
+        return self.cuts >= times
+
+    def cut_loose(self) -> None:
+        """End every connection, on both sides."""
+        for end in self._ends:
+            with contextlib.suppress(OSError):  # ended before
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # we are done
+                return
+            self._run(self._serve, client)
+
+    def _run(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=target, args=arguments, name="proxy", daemon=True))
+        self._threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        self._ends += [client, server]
+        with client, contextlib.suppress(OSError):  # either side may go away at any time
+            server.connect(self._server)
+            if self._forward(client, server) == "client":
+                return
+        server.close()
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> Cut | None:
+        """Until one of them ends, or until the cut."""
+        other = {client: server, server: client}
+        while True:
+            ready, _, _ = select.select(other, [], [])
+            for end in ready:
+                chunk = end.recv(CHUNK)
+                if not chunk:
+                    return None
+                if end is client:
+                    time.sleep(len(chunk) / 1e6 * self.seconds_a_megabyte)
+                    if chunk == COMMIT and self._armed is not None:
+                        return self._cut(server)
+                other[end].sendall(chunk)
+
+    def _cut(self, server: socket.socket) -> Cut | None:
+        cut, self._armed = self._armed, None
+        if cut == "answer":
+            server.sendall(COMMIT)
+            server.recv(CHUNK)
+        self.cuts += 1
+        return cut

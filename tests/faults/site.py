@@ -1,0 +1,102 @@
+"""A site: a durable PostgreSQL, a broker and workers of ingest, each a process, and the books at the end."""
+
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+from local.broker import EmbeddedBroker
+from local.environment import REPOSITORY, inherited_environment
+from local.postgres import EmbeddedPostgres
+from tests.faults.deadline import until
+from tests.faults.mosquitto import Mosquitto
+from tests.faults.program import Ingest
+from tests.faults.sender import Sender
+from tests.faults.tally import Tally
+
+DATABASE = "gridgate"
+SETTLED_WITHIN_S = 180.0
+PEAK_LIMIT_MB = 192.0
+"""A batch of 4,000 of our messages, and as many waiting, take some 70 MB on top of an idle 75."""
+
+
+class Site:
+    """What a test starts, so that it ends with the test."""
+
+    def __init__(self, directory: Path, broker: Mosquitto | EmbeddedBroker) -> None:
+        self.directory = directory
+        self.broker = broker
+        self.postgres = EmbeddedPostgres(directory, durable=True)
+        self.tally = Tally(self.database_url)
+        self._workers: list[Ingest] = []
+        self._senders: list[Sender] = []
+
+    @property
+    def database_url(self) -> str:
+        return self.postgres.url(DATABASE)
+
+    def start(self) -> None:
+        """Broker and database, which is at head."""
+        self.broker.start()
+        self.postgres.start()
+        self.create_database()
+
+    def create_database(self) -> None:
+        self.postgres.ensure_database(DATABASE)
+        environment = inherited_environment(DATABASE_URL=self.database_url)
+        command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
+
+    def end(self) -> None:
+        """End whatever runs, in whatever state it is."""
+        for sender in self._senders:
+            sender.stop()
+        self.tally.close()
+        for service in (*self._workers, self.broker, self.postgres):
+            service.kill()
+
+    def ingest(self, client_id: str = "ingest", database_url: str | None = None, **settings: str) -> Ingest:
+        """A worker that listens."""
+        url = database_url or self.database_url
+        worker = Ingest(self.directory, url, self.broker.mqtt5_url, client_id, **settings)
+        self._workers.append(worker)
+        worker.start()
+        return worker
+
+    def sender(self, count: int, *, per_s: float | None = None, limit: int | None = None) -> Sender:
+        """A sender at work."""
+        sender = Sender(self.broker.mqtt5_url, count, per_s=per_s, limit=limit)
+        self._senders.append(sender)
+        sender.start()
+        return sender
+
+    def until_stored(self, count: int, within_s: float = SETTLED_WITHIN_S) -> None:
+        until(
+            lambda: self.tally.stored() >= count, within_s, lambda: f"{self.tally.stored()} of {count} stored"
+        )
+
+    def settle(self, sender: Sender, fault: str) -> None:
+        """Everything is sent and stored, the workers are gone, and the books agree; says what it took."""
+        sender.finish(SETTLED_WITHIN_S)
+        self.until_stored(sender.count)
+        seconds = time.monotonic() - sender.started_at
+        for worker in self._workers:
+            worker.stop()
+        self._compare(sender)
+        peak_mb = max(worker.peak_mb for worker in self._workers)
+        print(
+            f"\n{fault} ({type(self.broker).__name__}):"
+            f" {sender.count} messages, {sender.duplicates} of them sent twice,"
+            f" {sum(worker.kills for worker in self._workers)} kills of ingest, {seconds:.1f} s,"
+            f" peak memory of ingest {peak_mb:.0f} MB"
+        )
+        assert peak_mb < PEAK_LIMIT_MB
+
+    def _compare(self, sender: Sender) -> None:
+        stored = self.tally.sums()
+        assert not list(islice(sender.sums.differences(stored), 20))
+        assert stored.messages == sender.count
+        assert stored.samples == sender.sums.samples
+        assert not list(self.tally.disagreements())
+        assert self.tally.rejected() == sender.unreadable

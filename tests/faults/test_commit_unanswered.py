@@ -1,0 +1,35 @@
+"""The connection to the database ends just when a batch is committed."""
+
+from functools import partial
+
+import pytest
+
+from tests.faults.deadline import until
+from tests.faults.proxy import Cut, PostgresProxy
+from tests.faults.site import DATABASE, SETTLED_WITHIN_S, Site
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-database")]
+
+CUTS: dict[Cut, int] = {"answer": 10, "question": 10, "client": 2}
+"""The last one waits each time until the server gives up a client that is silent."""
+
+
+@pytest.mark.parametrize(
+    ("cut", "broker"),
+    [("answer", "mosquitto"), ("answer", "embedded"), ("question", "mosquitto"), ("client", "mosquitto")],
+    indirect=["broker"],
+)
+def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cut) -> None:
+    """Done, not done, or still open: ingest cannot tell, and tries again."""
+    socket_dir = site.directory / "proxy"
+    server_dir = site.database_url.partition("host=")[2]
+    with PostgresProxy(socket_dir, server_dir) as proxy:
+        worker = site.ingest(database_url=f"postgresql://postgres@/{DATABASE}?host={socket_dir}")
+        sender = site.sender(messages, limit=0)
+        for number in range(1, CUTS[cut] + 1):
+            proxy.cut_next(cut)
+            sender.limit = number * messages // (CUTS[cut] + 1)
+            until(partial(proxy.has_cut, number), SETTLED_WITHIN_S, lambda: f"{proxy.cuts} cuts")
+        sender.limit = messages
+        site.settle(sender, f"connection cut at {proxy.cuts} commits, by {cut}")
+        assert worker.has_logged("store_failed") == CUTS[cut]

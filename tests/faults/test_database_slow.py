@@ -1,0 +1,33 @@
+"""A storm of messages meets a database that is slow."""
+
+import pytest
+
+from tests.faults.proxy import PostgresProxy
+from tests.faults.site import DATABASE, SETTLED_WITHIN_S, Site
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-database")]
+
+SECONDS_A_MEGABYTE = 0.6
+"""A message brings 3 kB to the database."""
+IN_FLIGHT = "500"
+GROWTH_LIMIT_MB = 24
+"""500 messages and a batch of them take 12 MB; all 20,000 of the storm would take 50."""
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
+def test_a_storm_waits_at_the_broker(site: Site, messages: int) -> None:
+    """All messages are sent before half of them is stored; ingest's memory knows nothing of the others."""
+    socket_dir = site.directory / "proxy"
+    server_dir = site.database_url.partition("host=")[2]
+    with PostgresProxy(socket_dir, server_dir) as proxy:
+        url = f"postgresql://postgres@/{DATABASE}?host={socket_dir}"
+        worker = site.ingest(database_url=url, MQTT_RECEIVE_MAXIMUM=IN_FLIGHT)
+        worker.note_peak()
+        idle_mb = worker.peak_mb
+        proxy.seconds_a_megabyte = SECONDS_A_MEGABYTE
+        sender = site.sender(messages)
+        sender.finish(SETTLED_WITHIN_S)
+        behind = messages - site.tally.stored()
+        assert behind > messages // 2
+        site.settle(sender, f"storm, database slow, {behind} behind at its end")
+        assert worker.peak_mb - idle_mb < GROWTH_LIMIT_MB

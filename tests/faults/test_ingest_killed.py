@@ -1,0 +1,60 @@
+"""Ingest dies by SIGKILL in the middle of a batch, ten times in a run."""
+
+import psycopg
+import pytest
+
+from tests.faults.deadline import until
+from tests.faults.program import Ingest
+from tests.faults.site import Site
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-ingest")]
+
+KILLS = 10
+TRIES = 2 * KILLS
+WITHIN_S = 60.0
+OPEN_BATCH = """
+    SELECT backend_xid::text FROM pg_stat_activity
+    WHERE application_name = 'gridgate-ingest' AND backend_xid IS NOT NULL"""
+FATE = "SELECT pg_xact_status(%s::xid8)"
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
+def test_killed_in_the_middle_of_ten_batches(site: Site, messages: int) -> None:
+    """A kill counts when its transaction had written rows, and came to nothing; so it is tried more often.
+
+    Each try has its portion of the messages, so that none is without.
+    """
+    worker = site.ingest()
+    portion = messages // (TRIES + 1)
+    sender = site.sender(messages, limit=0)
+    fates: list[str] = []
+    with psycopg.connect(site.database_url, autocommit=True) as watcher:
+        while fates.count("aborted") < KILLS:
+            assert len(fates) < TRIES, f"a batch is too short to be hit: {fates}"
+            sender.limit += portion
+            fates.append(_kill_in_a_batch(worker, watcher))
+            worker.start()
+    sender.limit = messages
+    site.settle(sender, f"ingest killed, {KILLS} times in a batch")
+
+
+def _kill_in_a_batch(worker: Ingest, watcher: psycopg.Connection) -> str:
+    """Kill it while a transaction of its own has written something; tells what became of that one."""
+    seen: list[str | None] = [None]
+
+    def has_written() -> bool:
+        seen[0] = _ask(watcher, OPEN_BATCH)
+        return seen[0] is not None
+
+    def is_decided() -> bool:
+        return _ask(watcher, FATE, seen[0]) != "in progress"
+
+    until(has_written, WITHIN_S, lambda: "no batch", pause_s=0.001)
+    worker.kill()
+    until(is_decided, WITHIN_S, lambda: f"transaction {seen[0]} is still open")
+    return _ask(watcher, FATE, seen[0]) or "forgotten"
+
+
+def _ask(watcher: psycopg.Connection, query: str, *values: str | None) -> str | None:
+    row = watcher.execute(query.encode(), values).fetchone()
+    return None if row is None else str(row[0])

@@ -1,0 +1,37 @@
+"""Several workers on one shared subscription; their number changes while messages flow."""
+
+import pytest
+
+from tests.faults.program import Ingest
+from tests.faults.site import Site
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-workers")]
+
+GROUP = "gridgate"
+
+
+def test_workers_come_and_go(site: Site, messages: int) -> None:
+    """Two workers; a third comes; one is stopped, and comes back at the end; one is killed, and comes back.
+
+    What an operator must know: the broker deals messages to the sessions of the group, and a session
+    outlives its worker. Mosquitto goes on dealing to one whose worker is away. What it was dealt waits for
+    that client id and for nobody else, and is lost when the session expires. So a worker that was stopped
+    has to come back within `MQTT_SESSION_EXPIRY_S`, under its own id: to stop it is not to have one less.
+    """
+    first, second = _worker(site, 1), _worker(site, 2)
+    sender = site.sender(messages, per_s=messages / 15)
+    site.until_stored(messages // 6)
+    _worker(site, 3)
+    site.until_stored(2 * messages // 6)
+    first.stop()
+    site.until_stored(messages // 2)
+    second.kill()
+    second.start()
+    sender.finish(60)
+    waiting = messages - site.tally.stored()
+    first.start()
+    site.settle(sender, f"2 to 3 workers, {waiting} messages left when the last came back")
+
+
+def _worker(site: Site, number: int) -> Ingest:
+    return site.ingest(f"ingest-{number}", MQTT_SHARE_GROUP=GROUP)

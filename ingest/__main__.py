@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -66,29 +67,11 @@ def _serve() -> None:
     failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())
-
-    def open_store() -> Store:
-        return Store(connect(settings.database_url, "ingest"), settings.mqtt_client_id)
-
-    def clock() -> datetime:
-        return datetime.now(UTC)
-
-    def mark(is_on: bool) -> None:  # noqa: FBT001
-        metrics.subscribed(is_on=is_on)
-        _mark(settings.ready_file, is_on)
-
-    metrics = Metrics(clock)
+    metrics = Metrics(_now)
     if settings.http_port:
         _serve_metrics(metrics, settings.http_port)
-    subscriber = Subscriber(settings, clock, mark)
-    worker = Worker(
-        subscriber,
-        open_store,
-        stopping,
-        batch_messages=settings.batch_messages,
-        max_ahead=timedelta(seconds=settings.max_ahead_s),
-        metrics=metrics,
-    )
+    subscriber = Subscriber(settings, _now, partial(_mark, metrics, settings.ready_file))
+    worker = _worker(settings, subscriber, metrics, stopping)
     # What the imports have made lives as long as we do: the collector need not look at it for each batch.
     gc.freeze()
     subscriber.start()
@@ -96,6 +79,23 @@ def _serve() -> None:
     subscriber.stop()
     if failures:
         sys.exit(1)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _worker(
+    settings: IngestSettings, subscriber: Subscriber, metrics: Metrics, stopping: threading.Event
+) -> Worker:
+    return Worker(
+        subscriber,
+        lambda: Store(connect(settings.database_url, "ingest"), settings.mqtt_client_id),
+        stopping,
+        batch_messages=settings.batch_messages,
+        max_ahead=timedelta(seconds=settings.max_ahead_s),
+        metrics=metrics,
+    )
 
 
 def _serve_metrics(metrics: Metrics, port: int) -> None:
@@ -118,7 +118,8 @@ def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.Ex
     return failures
 
 
-def _mark(ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001
+def _mark(metrics: Metrics, ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001
+    metrics.subscribed(is_on=subscribed)
     if ready_file is None:
         return
     if subscribed:

@@ -28,8 +28,8 @@ MOST_BATCH_BYTES = 32 * 1024 * 1024
 
 
 class Subscriber:
-    """A durable subscription. Until they are acknowledged, at most `mqtt_receive_maximum` messages and
-    `MOST_BYTES` of them are here: the broker holds the rest.
+    """A durable subscription. Until they are acknowledged, at most twice `mqtt_receive_maximum` messages, and
+    `MOST_BYTES` of them, are here: the broker holds the rest.
 
     A packet id names a message only within one connection; so an acknowledgement carries the number of the
     connection that its message came by, and one from before a reconnect is dropped: the broker sends that
@@ -45,6 +45,7 @@ class Subscriber:
         self._log = structlog.get_logger()
         self._arrived: SimpleQueue[Received] = SimpleQueue()
         self._bytes = 0
+        self._held = 0
         self._is_stopping = False
         self._room = threading.Condition(threading.Lock())
         self._connection = 0
@@ -83,17 +84,23 @@ class Subscriber:
 
     def acknowledge(self, messages: list[Received]) -> None:
         """Tell the broker that these are stored, in the order in which it sent them."""
-        self._make_room(sum(len(message.payload) for message in messages))
+        self._make_room(messages)
         with self._connection_lock:
             for message in messages:
                 connection, packet_id = message.delivery
                 if connection == self._connection:
                     self._client.ack(packet_id, QOS)
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, messages: list[Received]) -> None:
         with self._room:
-            self._bytes -= size
+            self._held -= len(messages)
+            self._bytes -= sum(len(message.payload) for message in messages)
             self._room.notify()
+
+    def _has_room(self) -> bool:
+        """Some brokers send far beyond the receive maximum (mosquitto 2.0.11 once acknowledgements flow)."""
+        most = 2 * self._settings.mqtt_receive_maximum
+        return self._is_stopping or (self._bytes < MOST_BYTES and self._held < most)
 
     def _make_client(self) -> mqtt.Client:
         v5 = self._settings.mqtt_protocol == "5"
@@ -129,8 +136,9 @@ class Subscriber:
     def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         payload = bytes(message.payload)
         with self._room:
-            # Reading on would only move a flood of long messages from the broker's memory to ours.
-            self._room.wait_for(lambda: self._bytes < MOST_BYTES or self._is_stopping)
+            # Reading on would only move a flood from the broker's memory to ours.
+            self._room.wait_for(self._has_room)
+            self._held += 1
             self._bytes += len(payload)
         delivery = (self._connection, message.mid)
         self._arrived.put(Received(message.topic, payload, self._clock(), delivery, message.retain))
@@ -151,7 +159,7 @@ class Subscriber:
         """
         try:
             while True:
-                self._make_room(len(self._arrived.get_nowait().payload))
+                self._make_room([self._arrived.get_nowait()])
         except Empty:
             return
 

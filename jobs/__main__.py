@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 import structlog
-from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from jobs.runner import DATABASE_ERRORS, Runner
 from jobs.schedule import Job, schedule
@@ -65,7 +65,7 @@ def _named(jobs: tuple[Job, ...], name: str) -> Job:
 
 
 def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
-    scheduler = BlockingScheduler(timezone=UTC)
+    scheduler = BackgroundScheduler(timezone=UTC)
     for job in jobs:
         scheduler.add_job(
             runner.attempt,
@@ -78,10 +78,13 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
             max_instances=1,
             misfire_grace_time=None,
         )
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: scheduler.shutdown(wait=False))
+    # Waited for, not handled: a handler would run amid the scheduler's own locks and could wait for ever.
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
+    signal.sigwait(stops)
+    scheduler.shutdown(wait=False)
 
 
 if __name__ == "__main__":

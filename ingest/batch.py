@@ -18,7 +18,7 @@ class Batch:
 
     `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
     number of reports and statuses, duplicates and conflicts among them. `late_samples` belong to reports
-    that were stored without them.
+    that were stored without them. `size_bytes` is the size of all payloads.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class Batch:
         self.late_samples: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
         self.rejections: list[Rejection] = []
         self.keyed = 0
+        self.size_bytes = 0
 
     @classmethod
     def of(cls, messages: Iterable[Received], max_ahead: timedelta) -> "Batch":
         batch = cls()
-        for message in messages:
-            batch.add(message, max_ahead)
+        batch.extend(messages, max_ahead)
         return batch
 
     @classmethod
@@ -65,8 +65,13 @@ class Batch:
     def _partitioned_keys(self) -> Iterable[tuple[Any, ...]]:
         return chain(self.reports, self.described, self.late_samples)
 
+    def extend(self, messages: Iterable[Received], max_ahead: timedelta) -> None:
+        for message in messages:
+            self.add(message, max_ahead)
+
     def add(self, message: Received, max_ahead: timedelta) -> None:
         self.received.append(message)
+        self.size_bytes += len(message.payload)
         try:
             decoded = decode(message, max_ahead)
         except Refused as refusal:

@@ -46,10 +46,10 @@ class Metrics:
 
     def took(self, messages: int) -> None:
         self._received.inc(messages)
-        self._in_flight.set(messages)
+        self._in_flight.inc(messages)
 
-    def acknowledged(self) -> None:
-        self._in_flight.set(0)
+    def acknowledged(self, messages: int) -> None:
+        self._in_flight.dec(messages)
 
     def stored(self, batch: Batch, stored: Stored, duration_s: float) -> None:
         """One committed batch."""

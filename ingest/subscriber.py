@@ -1,197 +1,189 @@
 """The broker's side of ingest: messages in, acknowledgements out, a session that outlives the connection."""
 
+import ssl
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import paho.mqtt.client as mqtt
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from ingest.inbox import Inbox
 from ingest.messages import Received
+from ingest.mqtt import packets
+from ingest.mqtt.connection import Connection, LoginRefusedError
+from ingest.mqtt.link import Link
+from ingest.mqtt.packets import Connect, Kind, Packet, ProtocolError, Subscription, Version
 from ingest.settings import IngestSettings
+from schemas.settings import SettingsError
 
-QOS = 1
 KEEPALIVE_S = 30
-MAX_RECONNECT_DELAY_S = 10
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
 DEFAULT_PORT = {"mqtt": 1883, "mqtts": 8883}
-MOST_BYTES = 128 * 1024 * 1024
-MOST_BATCH_BYTES = 32 * 1024 * 1024
+REFUSED = 0x80
+VERSIONS = {"5": Version.V5, "3.1.1": Version.V3_1_1}
 
 
 class Subscriber:
-    """A durable subscription. Until they are acknowledged, at most twice `mqtt_receive_maximum` messages, and
-    `MOST_BYTES` of them, are here: the broker holds the rest.
+    """A durable subscription, on a thread of its own.
 
     A packet id names a message only within one connection; so an acknowledgement carries the number of the
     connection that its message came by, and one from before a reconnect is dropped: the broker sends that
     message again, and the database knows it already.
+
+    Besides those that the worker has taken, about `mqtt_receive_maximum` messages are here, whatever the
+    broker sends (mosquitto 2.0.11 goes beyond the receive maximum once acknowledgements flow).
     """
 
     def __init__(
         self, settings: IngestSettings, clock: Callable[[], datetime], on_change: Callable[[bool], None]
     ) -> None:
-        self._settings = settings
+        url = urlsplit(settings.mqtt_url)
+        self._address = url.hostname or "", url.port or DEFAULT_PORT[url.scheme]
+        self._tls = _tls(settings) if url.scheme == "mqtts" else None
+        self._login = _login(settings)
+        self._subscription = Subscription(self._login.version, 1, settings.subscriptions)
         self._clock = clock
         self._on_change = on_change
+        self._inbox = Inbox(settings.mqtt_receive_maximum)
+        self._link: tuple[int, Link | None] = 0, None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="broker")
         self._log = structlog.get_logger()
-        self._arrived: SimpleQueue[Received] = SimpleQueue()
-        self._bytes = 0
-        self._held = 0
-        self._is_stopping = False
-        self._room = threading.Condition(threading.Lock())
-        self._connection = 0
-        self._connection_lock = threading.Lock()
-        self._client = self._make_client()
 
     def start(self) -> None:
-        url = urlsplit(self._settings.mqtt_url)
-        host, port = url.hostname or "", url.port or DEFAULT_PORT[url.scheme]
-        if self._settings.mqtt_protocol == "5":
-            session = self._session()
-            self._client.connect_async(host, port, KEEPALIVE_S, clean_start=False, properties=session)
-        else:
-            self._client.connect_async(host, port, KEEPALIVE_S)
-        self._client.loop_start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Leave; the broker keeps the session, and in it whatever was not acknowledged."""
-        self._client.disconnect()
-        with self._room:
-            self._is_stopping = True
-            self._room.notify()
-        self._client.loop_stop()
+        self._stopping.set()
+        self._wake()
+        self._thread.join()
 
-    def take(self, most: int, timeout_s: float) -> list[Received]:
-        """Whatever has arrived, waiting up to `timeout_s` for the first message."""
-        taken: list[Received] = []
-        size = 0
-        try:
-            while len(taken) < most and size < MOST_BATCH_BYTES:
-                taken.append(self._arrived.get_nowait() if taken else self._arrived.get(timeout=timeout_s))
-                size += len(taken[-1].payload)
-        except Empty:
-            pass
-        return taken
+    def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
+        """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a nudge."""
+        return self._inbox.take(most, most_bytes, timeout_s)
+
+    def nudge(self) -> None:
+        """End the waiting of `take`."""
+        self._inbox.nudge()
 
     def acknowledge(self, messages: list[Received]) -> None:
         """Tell the broker that these are stored, in the order in which it sent them."""
-        self._make_room(messages)
-        with self._connection_lock:
-            for message in messages:
-                connection, packet_id = message.delivery
-                if connection == self._connection:
-                    self._client.ack(packet_id, QOS)
+        number, link = self._link
+        ids = [packet_id for connection, packet_id in (m.delivery for m in messages) if connection == number]
+        self._inbox.release(messages)
+        if link is not None:
+            link.send(packets.acknowledgements(filter(None, ids)))
 
-    def _make_room(self, messages: list[Received]) -> None:
-        with self._room:
-            self._held -= len(messages)
-            self._bytes -= sum(len(message.payload) for message in messages)
-            self._room.notify()
+    def _wake(self) -> None:
+        _, link = self._link
+        if link is not None:
+            link.wake()
 
-    def _has_room(self) -> bool:
-        """Some brokers send far beyond the receive maximum (mosquitto 2.0.11 once acknowledgements flow)."""
-        most = 2 * self._settings.mqtt_receive_maximum
-        return self._is_stopping or (self._bytes < MOST_BYTES and self._held < most)
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            before, _ = self._link
+            self._connect_once()
+            pause_s = FIRST_PAUSE_S if self._link[0] > before else min(2 * pause_s, LONGEST_PAUSE_S)
+            self._stopping.wait(pause_s)
 
-    def _make_client(self) -> mqtt.Client:
-        v5 = self._settings.mqtt_protocol == "5"
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._settings.mqtt_client_id,
-            protocol=mqtt.MQTTv5 if v5 else mqtt.MQTTv311,
-            manual_ack=True,
-            clean_session=None if v5 else False,
-        )
-        url = urlsplit(self._settings.mqtt_url)
-        if url.username:
-            client.username_pw_set(unquote(url.username), unquote(url.password or ""))
-        if url.scheme == "mqtts":
-            settings = self._settings
-            client.tls_set(
-                _path(settings.mqtt_ca_file), _path(settings.mqtt_cert_file), _path(settings.mqtt_key_file)
-            )
-        client.reconnect_delay_set(1, MAX_RECONNECT_DELAY_S)
-        # Set before connecting: a session's backlog arrives at once.
-        client.on_message = self._on_message
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
-        return client
-
-    def _session(self) -> Properties:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self._settings.mqtt_session_expiry_s
-        properties.ReceiveMaximum = self._settings.mqtt_receive_maximum
-        return properties
-
-    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
-        payload = bytes(message.payload)
-        with self._room:
-            # Reading on would only move a flood from the broker's memory to ours.
-            self._room.wait_for(self._has_room)
-            self._held += 1
-            self._bytes += len(payload)
-        delivery = (self._connection, message.mid)
-        self._arrived.put(Received(message.topic, payload, self._clock(), delivery, message.retain))
-
-    def _on_connect(self, client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
-        reason: ReasonCode = answer[1]
-        if reason.is_failure:
-            self._log.error("broker_refused", reason=str(reason))
-            return
-        self._log.info("broker_connected", client_id=self._settings.mqtt_client_id)
-        if answer[0].session_present:
-            self._drop_what_comes_again()
-        client.subscribe([(topic, self._how()) for topic in self._settings.subscriptions])
-
-    def _drop_what_comes_again(self) -> None:
-        """The broker sends again what it has no acknowledgement of: without this, each reconnect while the
-        database is away would add a whole window to what waits here.
-        """
+    def _connect_once(self) -> None:
+        """One connection, from its beginning to its end, whichever way it ends."""
         try:
-            while True:
-                self._make_room([self._arrived.get_nowait()])
-        except Empty:
-            return
+            with Link(*self._address, self._tls) as link:
+                self._converse(link, Connection(link, self._login))
+        except LoginRefusedError as error:
+            self._log.error("broker_refused", reason=str(error), fix="see MQTT_URL and the broker's log")
+        except (OSError, ProtocolError) as error:
+            protocol = self._login.version.name
+            self._log.warning("broker_disconnected", reason=str(error), mqtt_protocol=protocol)
+        finally:
+            self._link = self._link[0], None
+            self._on_change(False)  # noqa: FBT003 - connected or not is all there is to say
 
-    def _how(self) -> Any:  # noqa: ANN401 - paho takes options with MQTT 5, a number with 3.1.1
-        """A retained message is news once: last week's last will must not come back at each reconnect."""
-        if self._settings.mqtt_protocol != "5":
-            return QOS
-        return SubscribeOptions(qos=QOS, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+    def _converse(self, link: Link, connection: Connection) -> None:
+        self._log.info("broker_connected", client_id=self._login.client_id)
+        if connection.has_session:
+            # The broker sends again what it has no acknowledgement of. Without this, each reconnect while the
+            # database is away would add a whole window to what waits here.
+            self._inbox.drop_waiting()
+        self._link = self._link[0] + 1, link
+        link.send(self._greeting())
+        while not self._stopping.is_set():
+            self._receive(connection.receive(reads=self._inbox.has_room))
+        link.send(self._farewell())
+        link.exchange(0, reads=False)
 
-    def _on_subscribe(
-        self, _client: mqtt.Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _more: object
-    ) -> None:
+    def _greeting(self) -> bytes:
+        return self._subscription.encode()
+
+    def _farewell(self) -> bytes:
+        return packets.disconnect(self._login.version)
+
+    def _receive(self, arrived: list[Packet]) -> None:
+        number, now = self._link[0], self._clock()
+        messages = []
+        for packet in arrived:
+            if packet.head >> 4 == Kind.PUBLISH:
+                topic, payload, packet_id = packets.read_publish(packet, self._login.version)
+                messages.append(Received(topic, payload, now, (number, packet_id), bool(packet.head & 1)))
+            else:
+                self._hear(packet)
+        if messages:
+            self._inbox.put(messages)
+
+    def _hear(self, packet: Packet) -> None:
+        match packet.kind:
+            case Kind.SUBACK:
+                self._subscribed(packet)
+            case Kind.DISCONNECT:
+                raise ConnectionResetError(f"the broker left: {packets.read_disconnect(packet)}")
+
+    def _subscribed(self, packet: Packet) -> None:
+        _, codes = packets.read_suback(packet, self._login.version)
         refused = [
-            topic
-            for topic, reason in zip(self._settings.subscriptions, reasons, strict=True)
-            if reason.is_failure
+            topic for topic, code in zip(self._subscription.filters, codes, strict=True) if code >= REFUSED
         ]
         if refused:
             self._log.error(
                 "subscription_refused", topics=refused, fix="see MQTT_TOPICS and the broker's ACL"
             )
         else:
-            self._log.info("subscribed", topics=self._settings.subscriptions)
-            self._on_change(True)  # noqa: FBT003 - connected or not is all there is to say
-
-    def _on_disconnect(self, _client: mqtt.Client, _userdata: object, *answer: Any) -> None:  # noqa: ANN401 - paho's
-        with self._connection_lock:
-            self._connection += 1
-        protocol = self._settings.mqtt_protocol
-        self._log.warning("broker_disconnected", reason=str(answer[1]), mqtt_protocol=protocol)
-        self._on_change(False)  # noqa: FBT003
+            self._log.info("subscribed", topics=self._subscription.filters)
+            self._on_change(True)  # noqa: FBT003
 
 
-def _path(file: Path | None) -> str | None:
-    return None if file is None else str(file)
+def _login(settings: IngestSettings) -> Connect:
+    url = urlsplit(settings.mqtt_url)
+    return Connect(
+        VERSIONS[settings.mqtt_protocol],
+        settings.mqtt_client_id,
+        KEEPALIVE_S,
+        username=unquote(url.username) if url.username else None,
+        password=unquote(url.password or "") if url.username else None,
+        session_expiry_s=settings.mqtt_session_expiry_s,
+        receive_maximum=settings.mqtt_receive_maximum,
+    )
+
+
+def _tls(settings: IngestSettings) -> ssl.SSLContext:
+    """What we trust, and who we are.
+
+    Raises:
+        SettingsError: a file holds no certificate, or another key's.
+    """
+    try:
+        context = ssl.create_default_context(cafile=settings.mqtt_ca_file)
+    except ssl.SSLError as error:
+        raise SettingsError(f"MQTT_CA_FILE: {error}; expected certificates in PEM form") from None
+    if settings.mqtt_cert_file is not None:
+        try:
+            context.load_cert_chain(settings.mqtt_cert_file, settings.mqtt_key_file, password="")
+        except ssl.SSLError as error:
+            raise SettingsError(
+                f"MQTT_CERT_FILE, MQTT_KEY_FILE: {error}; expected a certificate and its key as PEM"
+            ) from None
+    return context

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import msgspec
@@ -10,12 +11,12 @@ import psycopg
 import structlog
 
 from ingest.batch import Batch
-from ingest.messages import Received
 from ingest.metrics import Metrics
 from ingest.store import Store
 from ingest.subscriber import Subscriber
 
 IDLE_S = 0.5
+MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
 
@@ -57,36 +58,60 @@ class Worker:
     def run(self) -> None:
         """Work until told to stop."""
         try:
-            while not self._stopping.is_set():
-                self.handle(self._subscriber.take(self._batch_messages, IDLE_S))
+            with ThreadPoolExecutor(1, "writer") as writer:
+                self._feed(writer)
         except Stopped:
             self._log.info("stopped_while_waiting", why="the database is away")
         finally:
             self._close()
 
-    def handle(self, messages: list[Received]) -> None:
-        """Store messages, however long the database is away, and acknowledge them.
+    def _feed(self, writer: ThreadPoolExecutor) -> None:
+        """Decode what arrives while the batch before it is written; hand it over once that is done."""
+        writing: Future[None] = Future()
+        writing.set_result(None)
+        batch = Batch()
+        while not self._stopping.is_set():
+            self._gather(batch, writing)
+            if writing.done():
+                writing.result()
+                if batch.received:
+                    writing = writer.submit(self.commit, batch)
+                    writing.add_done_callback(lambda _: self._subscriber.nudge())
+                    batch = Batch()
+        writing.result()
+
+    def _gather(self, batch: Batch, writing: Future[None]) -> None:
+        """Add to a batch what has arrived, waiting for that, or for the writer, or a moment."""
+        room, room_bytes = self._batch_messages - len(batch.received), MOST_BATCH_BYTES - batch.size_bytes
+        if room > 0 and room_bytes > 0:
+            messages = self._subscriber.take(room, room_bytes, IDLE_S)
+            self._metrics.took(len(messages))
+            batch.extend(messages, self._max_ahead)
+        else:
+            wait([writing], IDLE_S)
+
+    def commit(self, batch: Batch) -> None:
+        """Store a batch, however long the database is away, and acknowledge it.
 
         Raises:
-            Stopped: told to stop before they could be stored.
+            Stopped: told to stop before it could be stored.
         """
-        if messages:
-            self._metrics.took(len(messages))
-            self._settle(messages)
-            self._subscriber.acknowledge(messages)
-            self._metrics.acknowledged()
+        self._settle(batch)
+        self._subscriber.acknowledge(batch.received)
+        self._metrics.acknowledged(len(batch.received))
 
-    def _settle(self, messages: list[Received]) -> None:
-        """Store messages; where the database refuses some, find out which by halves and put those aside."""
+    def _settle(self, batch: Batch) -> None:
+        """Store a batch; where the database refuses some, find out which by halves and put those aside."""
         try:
-            self._write(Batch.of(messages, self._max_ahead))
+            self._write(batch)
         except psycopg.Error as refusal:
+            messages = batch.received
             if len(messages) == 1:
                 self._write(Batch.refusing(messages[0], "refused_by_database", str(refusal)))
                 return
             middle = len(messages) // 2
-            self._settle(messages[:middle])
-            self._settle(messages[middle:])
+            for half in (messages[:middle], messages[middle:]):
+                self._settle(Batch.of(half, self._max_ahead))
 
     def _write(self, batch: Batch) -> None:
         """Commit a batch, trying again while the fault is not the batch's own."""

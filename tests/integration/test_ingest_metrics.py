@@ -85,7 +85,7 @@ def test_a_batch_is_counted_once_and_by_kind(metrics: Metrics, port: int, store:
     assert told["batch_messages_sum"] == len(messages)
     assert told["commit_seconds_count"] == 1
     assert told["lag_seconds_sum"] == 20
-    metrics.acknowledged()
+    metrics.acknowledged(len(messages))
     assert samples(port)["in_flight"] == 0
 
 

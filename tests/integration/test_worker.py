@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.metrics import Metrics
 from ingest.store import Store
@@ -44,15 +45,25 @@ class Line:
     """The broker's side: hands over what it is given, and remembers what came back."""
 
     def __init__(
-        self, *deliveries: Sequence[Received], on_acknowledge: Callable[[], Any] = lambda: None
+        self,
+        *deliveries: Sequence[Received],
+        on_acknowledge: Callable[[], Any] = lambda: None,
+        on_empty: Callable[[], Any] = lambda: None,
     ) -> None:
         self._deliveries = list(deliveries)
+        self._on_empty = on_empty
         self._on_acknowledge = on_acknowledge
         self.acknowledged: list[Received] = []
         self.found: list[Any] = []
 
-    def take(self, _most: int, _timeout_s: float) -> list[Received]:
-        return list(self._deliveries.pop(0)) if self._deliveries else []
+    def take(self, _most: int, _most_bytes: int, _timeout_s: float) -> list[Received]:
+        if self._deliveries:
+            return list(self._deliveries.pop(0))
+        self._on_empty()
+        return []
+
+    def nudge(self) -> None:
+        """Nobody waits here."""
 
     def acknowledge(self, messages: list[Received]) -> None:
         self.found.append(self._on_acknowledge())
@@ -107,7 +118,7 @@ def handle(database_url: str) -> Iterator[Callable[[Line, list[Received]], None]
     def handle(line: Line, messages: list[Received]) -> None:
         made, close = worker(line, database_url)
         closings.append(close)
-        made.handle(messages)
+        made.commit(Batch.of(messages, MAX_AHEAD))
 
     yield handle
     for close in closings:
@@ -117,9 +128,12 @@ def handle(database_url: str) -> Iterator[Callable[[Line, list[Received]], None]
 Handle = Callable[[Line, list[Received]], None]
 
 
-def test_nothing_is_nothing_to_do(handle: Handle) -> None:
-    line = Line()
-    handle(line, [])
+def test_nothing_is_nothing_to_do(database_url: str) -> None:
+    stopping = threading.Event()
+    line = Line([], [], on_empty=stopping.set)
+    made, close = worker(line, database_url, stopping)
+    made.run()
+    close()
     assert line.found == []
 
 
@@ -207,7 +221,7 @@ def test_a_connection_that_breaks_in_the_commit_stores_once(
 
     line: Any = Line()
     messages = [telemetry("a", loads=[{"id": "l"}, "bad"]), telemetry("b")]
-    Worker(line, open_store, threading.Event(), **options()).handle(messages)
+    Worker(line, open_store, threading.Event(), **options()).commit(Batch.of(messages, MAX_AHEAD))
     opened[-1].close()
     assert len(opened) == 2
     assert line.acknowledged == messages
@@ -241,7 +255,7 @@ def test_a_topic_that_the_database_cannot_hold_does_not_stop_the_line(
     line = Line()
     made, close = worker(line, database_url, ImpatientEvent())
     try:
-        made.handle([telemetry("a"), Received("ven/status/a\0b", b"online", NOW)])
+        made.commit(Batch.of([telemetry("a"), Received("ven/status/a\0b", b"online", NOW)], MAX_AHEAD))
     finally:
         close()
     assert len(line.acknowledged) == 2

@@ -1,0 +1,74 @@
+"""One connection to the broker: the login, and packets from then on."""
+
+import time
+
+from ingest.mqtt import packets
+from ingest.mqtt.link import CONNECT_TIMEOUT_S, Link
+from ingest.mqtt.packets import Connect, Packet, Stream
+
+
+class LoginRefusedError(ConnectionError):
+    """The broker does not let us in."""
+
+
+class Connection:
+    """A login and what follows; it belongs to the thread that made it.
+
+    `has_session` tells whether the broker remembered us: then it sends again whatever we did not acknowledge.
+    """
+
+    def __init__(self, link: Link, login: Connect) -> None:
+        """Log in.
+
+        Raises:
+            LoginRefusedError: the broker says no.
+            OSError, ProtocolError: it says nothing, or what is no MQTT.
+        """
+        self._link = link
+        self._stream = Stream()
+        self._ping_every_s = login.keepalive_s / 2
+        self._ping_at = self._heard_at = time.monotonic()
+        link.send(login.encode())
+        answer, *self._early = self._await_answer()
+        accepted = packets.read_connack(answer, login.version)
+        if accepted.refusal is not None:
+            raise LoginRefusedError(accepted.refusal)
+        self.has_session = accepted.has_session
+        self._ping_every_s = (accepted.keepalive_s or login.keepalive_s) / 2
+        self._ping_at = time.monotonic() + self._ping_every_s
+
+    def receive(self, *, reads: bool = True) -> list[Packet]:
+        """Wait until packets arrive or somebody wakes the link, and keep the connection alive meanwhile.
+
+        Without `reads` whatever arrives stays with the network.
+
+        Raises:
+            OSError: the connection broke, or the broker has gone silent.
+            ProtocolError: what came is no MQTT.
+        """
+        if self._early:
+            early, self._early = self._early, []
+            return early
+        data = self._link.exchange(self._wait_s(), reads=reads)
+        now = time.monotonic()
+        if data or not reads:
+            self._heard_at = now
+        elif now - self._heard_at > 3 * self._ping_every_s:
+            raise TimeoutError(f"the broker has been silent for {now - self._heard_at:.0f} s")
+        return self._stream.feed(data) if data else []
+
+    def _wait_s(self) -> float:
+        """Until the next ping is due; one that is due is sent."""
+        now = time.monotonic()
+        if now >= self._ping_at:
+            self._link.send(packets.PING)
+            self._ping_at = now + self._ping_every_s
+        return self._ping_at - now
+
+    def _await_answer(self) -> list[Packet]:
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            arrived = self._stream.feed(self._link.exchange(left_s))
+            if arrived:
+                return arrived
+        raise TimeoutError("the broker does not answer CONNECT")

@@ -1,0 +1,120 @@
+"""One TCP or TLS connection: bytes out and in, without ever blocking on either alone."""
+
+import selectors
+import socket
+import ssl
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Self
+
+CONNECT_TIMEOUT_S = 10.0
+LARGEST_READ = 256 * 1024
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Link:
+    """A connection that belongs to one thread; `send` and `wake` may be called from any."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        """Connect.
+
+        Raises:
+            OSError: nobody answers there, or TLS does not come about.
+        """
+        self._socket = _connect(host, port, tls)
+        self._waiting_room: SimpleQueue[bytes] = SimpleQueue()
+        self._outgoing = bytearray()
+        self._bell, self._ear = socket.socketpair()
+        for each in (self._socket, self._bell, self._ear):
+            each.setblocking(False)  # noqa: FBT003
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._selector.register(self._socket, selectors.EVENT_READ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._selector.close()
+        self._socket.close()
+        self._ear.close()  # the bell stays: whoever rings late is not heard
+
+    def send(self, data: bytes) -> None:
+        """Have data sent by the next `exchange`, which ends its waiting for it."""
+        self._waiting_room.put(data)
+        self.wake()
+
+    def wake(self) -> None:
+        """End the waiting of `exchange`."""
+        try:
+            self._bell.send(b"\0")
+        except (BlockingIOError, BrokenPipeError):
+            return  # it rings already, or nobody is there any more
+
+    def exchange(self, timeout_s: float, *, reads: bool = True) -> bytes:
+        """Send what waits, and wait until something arrives, somebody wakes us, or time is up.
+
+        Returns:
+            what has arrived: nothing, if something else ended the waiting or `reads` is false.
+
+        Raises:
+            OSError: the connection broke, or the other side closed it.
+        """
+        self._gather()
+        self._flush()
+        self._wait(timeout_s, reads=reads)
+        self._gather()
+        self._flush()
+        return self._receive() if reads else b""
+
+    def _wait(self, timeout_s: float, *, reads: bool) -> None:
+        interest = reads * selectors.EVENT_READ | bool(self._outgoing) * selectors.EVENT_WRITE
+        if interest:
+            self._selector.modify(self._socket, interest)
+        else:
+            self._selector.unregister(self._socket)
+        for key, _ in self._selector.select(0 if reads and self._has_decrypted() else timeout_s):
+            if key.fileobj is self._ear:
+                self._ear.recv(4096)
+        if not interest:
+            self._selector.register(self._socket, selectors.EVENT_READ)
+
+    def _has_decrypted(self) -> bool:
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def _gather(self) -> None:
+        try:
+            while True:
+                self._outgoing += self._waiting_room.get_nowait()
+        except Empty:
+            return
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing:
+                del self._outgoing[: self._socket.send(self._outgoing)]
+        except _NOT_NOW:
+            return
+
+    def _receive(self) -> bytes:
+        try:
+            data = self._socket.recv(LARGEST_READ)
+        except _NOT_NOW:
+            return b""
+        if not data:
+            raise ConnectionResetError("the broker closed the connection")
+        return data
+
+
+def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> socket.socket:
+    connected = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is None:
+        return connected
+    try:
+        return tls.wrap_socket(connected, server_hostname=host)
+    except BaseException:
+        connected.close()
+        raise

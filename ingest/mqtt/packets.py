@@ -1,0 +1,354 @@
+"""Packets of MQTT 3.1.1 and 5: what a subscriber sends, and what it is sent. Pure functions over bytes.
+
+The layouts are those of the OASIS standards MQTT 3.1.1 (2014) and 5.0 (2019); sections are those of 5.0.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Any
+
+from msgspec import Struct
+
+QOS_1 = 1
+LONGEST_PACKET = 268_435_455
+
+
+class ProtocolError(ValueError):
+    """The broker sent what no MQTT packet is."""
+
+
+class Version(IntEnum):
+    """The protocol level in CONNECT (3.1.2.2)."""
+
+    V3_1_1 = 4
+    V5 = 5
+
+
+class Kind(IntEnum):
+    """The control packets that we send or receive (2.1.2)."""
+
+    CONNECT = 1
+    CONNACK = 2
+    PUBLISH = 3
+    PUBACK = 4
+    SUBSCRIBE = 8
+    SUBACK = 9
+    UNSUBSCRIBE = 10
+    UNSUBACK = 11
+    PINGREQ = 12
+    PINGRESP = 13
+    DISCONNECT = 14
+
+
+class Packet(Struct, frozen=True):
+    """One packet as it came: its first byte, and what follows the length."""
+
+    head: int
+    body: bytes
+
+    @property
+    def kind(self) -> int:
+        return self.head >> 4
+
+
+class Connect(Struct, frozen=True):
+    """How a session is asked for (3.1). `session_expiry_s` and `receive_maximum` exist with MQTT 5 only."""
+
+    version: Version
+    client_id: str
+    keepalive_s: int
+    is_clean: bool = False
+    username: str | None = None
+    password: str | None = None
+    session_expiry_s: int = 0
+    receive_maximum: int = 65_535
+
+    def encode(self) -> bytes:
+        v5 = self.version is Version.V5
+        flags = self.is_clean << 1 | (self.password is not None) << 6 | (self.username is not None) << 7
+        properties = (
+            b"\x11" + self.session_expiry_s.to_bytes(4) + b"\x21" + self.receive_maximum.to_bytes(2)
+            if v5
+            else b""
+        )
+        return _packet(
+            Kind.CONNECT << 4,
+            _text("MQTT") + bytes([self.version, flags]) + self.keepalive_s.to_bytes(2),
+            _sized(properties) if v5 else b"",
+            *(_text(each) for each in (self.client_id, self.username, self.password) if each is not None),
+        )
+
+
+class Accepted(Struct, frozen=True):
+    """The broker's answer to CONNECT (3.2). `refusal` is None where it accepts."""
+
+    refusal: str | None
+    has_session: bool
+    keepalive_s: int | None
+
+
+class Subscription(Struct, frozen=True):
+    """Filters at QoS 1. With MQTT 5 a retained message comes once, when the subscription is new (3.8.3.1)."""
+
+    version: Version
+    packet_id: int
+    filters: list[str]
+
+    def encode(self) -> bytes:
+        v5 = self.version is Version.V5
+        options = bytes([QOS_1 | (1 << 4 if v5 else 0)])
+        entries = b"".join(_text(each) + options for each in self.filters)
+        return _packet(Kind.SUBSCRIBE << 4 | 2, self.packet_id.to_bytes(2), b"\0" if v5 else b"", entries)
+
+    def encode_end(self) -> bytes:
+        """The packet that ends them."""
+        properties = b"\0" if self.version is Version.V5 else b""
+        entries = b"".join(_text(each) for each in self.filters)
+        return _packet(Kind.UNSUBSCRIBE << 4 | 2, self.packet_id.to_bytes(2), properties, entries)
+
+
+PING = bytes([Kind.PINGREQ << 4, 0])
+
+
+def acknowledgements(packet_ids: Iterable[int]) -> bytes:
+    """A PUBACK for each: in both versions this form says that all went well (3.4.2.1)."""
+    return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
+
+
+def disconnect(version: Version, *, ends_session: bool = False) -> bytes:
+    """Leave. MQTT 3.1.1 has no way to end a session here: it ends by a clean CONNECT."""
+    if ends_session and version is Version.V5:
+        return _packet(Kind.DISCONNECT << 4, b"\0", _sized(b"\x11" + bytes(4)))
+    return bytes([Kind.DISCONNECT << 4, 0])
+
+
+class Stream:
+    """Cuts what arrives into packets."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._needed = 0
+
+    def feed(self, data: bytes) -> list[Packet]:
+        """The packets that are complete with these bytes.
+
+        Raises:
+            ProtocolError: no packet begins like this.
+        """
+        self._rest += data
+        if len(self._rest) < self._needed:
+            return []
+        stream, position, packets = bytes(self._rest), 0, []
+        while True:
+            body, end = _extent(stream, position)
+            if end > len(stream):
+                break
+            packets.append(Packet(stream[position], stream[body:end]))
+            position = end
+        self._needed = end - position
+        self._rest = bytearray(stream[position:])
+        return packets
+
+
+def _extent(stream: bytes, position: int) -> tuple[int, int]:
+    """Where the body of the packet at `position` begins, and where it ends, be that beyond what is here."""
+    length, body = 0, position + 1
+    for shift in (0, 7, 14, 21):
+        if body >= len(stream):
+            return body, body + 1
+        byte = stream[body]
+        body += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the bit that says: more
+            return body, body + length
+    raise ProtocolError("a packet longer than any may be")
+
+
+def read_publish(packet: Packet, version: Version) -> tuple[str, bytes, int]:
+    """Topic, payload and packet id of a PUBLISH (3.3); QoS 0 has no id, which is 0 then.
+
+    Raises:
+        ProtocolError: it is cut short, or its topic is not UTF-8.
+    """
+    body = packet.body
+    end = 2 + int.from_bytes(body[:2])
+    packet_id = 0
+    topic = body[2:end]
+    if packet.head & 0x06:
+        packet_id = int.from_bytes(body[end : end + 2])
+        end += 2
+    if version is Version.V5 and end < len(body):
+        end += 1 + body[end] if body[end] < 0x80 else _skip_properties(body, end)  # noqa: PLR2004
+    if end > len(body):
+        raise ProtocolError("a message that is cut short")
+    try:
+        return topic.decode(), body[end:], packet_id
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"a topic that is not UTF-8: {topic!r:.200}") from error
+
+
+def _skip_properties(body: bytes, position: int) -> int:
+    length, start = _variable(body, position)
+    return start + length - position
+
+
+def read_connack(packet: Packet, version: Version) -> Accepted:
+    """What the broker says to CONNECT.
+
+    Raises:
+        ProtocolError: it is something else.
+    """
+    if packet.kind != Kind.CONNACK or len(packet.body) < 2:  # noqa: PLR2004 - flags and code
+        raise ProtocolError(f"an answer to CONNECT that is none (packet type {packet.kind})")
+    flags, code = packet.body[:2]
+    properties = _properties(packet.body, 2) if version is Version.V5 else {}
+    refusal = _explain(code, properties, _REFUSALS[version]) if code else None
+    return Accepted(refusal, bool(flags & 1), properties.get(_SERVER_KEEPALIVE))
+
+
+def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
+    """Packet id and one code for each filter, of a SUBACK or UNSUBACK: 128 and up refuse it."""
+    body, start = packet.body, 2
+    if version is Version.V5:
+        length, start = _variable(body, 2)
+        start += length
+    return int.from_bytes(body[:2]), list(body[start:])
+
+
+def read_disconnect(packet: Packet) -> str:
+    """Why the broker leaves us: MQTT 5 has this packet from the broker, too (3.14)."""
+    code = packet.body[0] if packet.body else 0
+    return _explain(code, _properties(packet.body, 1) if len(packet.body) > 1 else {}, _DEPARTURES)
+
+
+def _explain(code: int, properties: dict[int, Any], meanings: dict[int, str]) -> str:
+    meaning = meanings.get(code, f"reason code {code}")
+    said = properties.get(_REASON)
+    return f"{meaning}: {said}" if said else meaning
+
+
+_REFUSALS = {
+    Version.V3_1_1: {
+        1: "unacceptable protocol version",
+        2: "client id rejected",
+        3: "server unavailable",
+        4: "bad user name or password",
+        5: "not authorized",
+    },
+    Version.V5: {
+        0x80: "unspecified error",
+        0x81: "malformed packet",
+        0x82: "protocol error",
+        0x83: "implementation specific error",
+        0x84: "unsupported protocol version",
+        0x85: "client identifier not valid",
+        0x86: "bad user name or password",
+        0x87: "not authorized",
+        0x88: "server unavailable",
+        0x89: "server busy",
+        0x8A: "banned",
+        0x8C: "bad authentication method",
+        0x95: "packet too large",
+        0x97: "quota exceeded",
+        0x9C: "use another server",
+        0x9D: "server moved",
+        0x9F: "connection rate exceeded",
+    },
+}
+
+_DEPARTURES = _REFUSALS[Version.V5] | {
+    0x00: "normal disconnection",
+    0x8B: "server shutting down",
+    0x8D: "keep alive timeout",
+    0x8E: "session taken over: another client has our client id",
+    0x93: "receive maximum exceeded",
+    0x98: "administrative action",
+}
+
+_SERVER_KEEPALIVE = 0x13
+_REASON = 0x1F
+
+
+def _properties(body: bytes, position: int) -> dict[int, Any]:
+    """Properties by their number (2.2.2.2); of one that may stand more than once, the last."""
+    if position == len(body):  # a packet may end before them
+        return {}
+    length, position = _variable(body, position)
+    end = position + length
+    found: dict[int, Any] = {}
+    while position < end:
+        number = body[position]
+        read = _PROPERTY.get(number)
+        if read is None:
+            raise ProtocolError(f"property {number}, which does not exist")
+        found[number], position = read(body, position + 1)
+    if position > len(body):
+        raise ProtocolError("properties that are cut short")
+    return found
+
+
+def _variable(body: bytes, position: int) -> tuple[int, int]:
+    """A variable byte integer (1.5.5), and where it ends."""
+    value = 0
+    for shift in (0, 7, 14, 21):
+        if position >= len(body):
+            break
+        byte = body[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004
+            return value, position
+    raise ProtocolError("a length that does not end")
+
+
+def _integer(size: int) -> Callable[[bytes, int], tuple[int, int]]:
+    return lambda body, at: (int.from_bytes(body[at : at + size]), at + size)
+
+
+def _binary(body: bytes, position: int) -> tuple[bytes, int]:
+    end = position + 2 + int.from_bytes(body[position : position + 2])
+    return body[position + 2 : end], end
+
+
+def _string(body: bytes, position: int) -> tuple[str, int]:
+    data, end = _binary(body, position)
+    return data.decode(errors="replace"), end
+
+
+def _pair(body: bytes, position: int) -> tuple[tuple[str, str], int]:
+    name, position = _string(body, position)
+    value, position = _string(body, position)
+    return (name, value), position
+
+
+_PROPERTY: dict[int, Callable[[bytes, int], tuple[Any, int]]] = {
+    **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), _integer(1)),
+    **dict.fromkeys((0x13, 0x21, 0x22, 0x23), _integer(2)),
+    **dict.fromkeys((0x02, 0x11, 0x18, 0x27), _integer(4)),
+    **dict.fromkeys((0x03, 0x08, 0x12, 0x15, 0x1A, 0x1C, 0x1F), _string),
+    **dict.fromkeys((0x09, 0x16), _binary),
+    0x0B: _variable,
+    0x26: _pair,
+}
+
+
+def _packet(head: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    if len(body) > LONGEST_PACKET:
+        raise ValueError(f"a packet of {len(body)} bytes")
+    return bytes([head]) + _sized(body)
+
+
+def _sized(data: bytes) -> bytes:
+    """Data after its length as a variable byte integer."""
+    length, digits = len(data), bytearray()
+    while length > 0x7F:  # noqa: PLR2004
+        digits.append(length & 0x7F | 0x80)
+        length >>= 7
+    digits.append(length)
+    return bytes(digits) + data
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(2) + data

@@ -1,14 +1,18 @@
 """One TCP or TLS connection: bytes out and in, without ever blocking on either alone."""
 
-import selectors
+import select
 import socket
 import ssl
 from queue import Empty, SimpleQueue
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from types import TracebackType
 from typing import Self
 
 CONNECT_TIMEOUT_S = 10.0
 LARGEST_READ = 256 * 1024
+_CLOSED = "the broker closed the connection"
+_GONE: int = POLLERR | POLLHUP | getattr(select, "POLLRDHUP", 0)
+"""Linux tells of the other side's leaving even to those who do not read."""
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -27,9 +31,9 @@ class Link:
         self._bell, self._ear = socket.socketpair()
         for each in (self._socket, self._bell, self._ear):
             each.setblocking(False)  # noqa: FBT003
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._ear, selectors.EVENT_READ)
-        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._poll = poll()
+        self._poll.register(self._ear, POLLIN)
+        self._poll.register(self._socket, POLLIN)
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +41,6 @@ class Link:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._selector.close()
         self._socket.close()
         self._ear.close()  # the bell stays: whoever rings late is not heard
 
@@ -70,16 +73,12 @@ class Link:
         return self._receive() if reads else b""
 
     def _wait(self, timeout_s: float, *, reads: bool) -> None:
-        interest = reads * selectors.EVENT_READ | bool(self._outgoing) * selectors.EVENT_WRITE
-        if interest:
-            self._selector.modify(self._socket, interest)
-        else:
-            self._selector.unregister(self._socket)
-        for key, _ in self._selector.select(0 if reads and self._has_decrypted() else timeout_s):
-            if key.fileobj is self._ear:
+        self._poll.modify(self._socket, _GONE | reads * POLLIN | bool(self._outgoing) * POLLOUT)
+        for descriptor, events in self._poll.poll(0 if reads and self._has_decrypted() else timeout_s * 1000):
+            if descriptor == self._ear.fileno():
                 self._ear.recv(4096)
-        if not interest:
-            self._selector.register(self._socket, selectors.EVENT_READ)
+            elif events & _GONE and not reads:  # a reader finds out after what had arrived before
+                raise ConnectionResetError(_CLOSED)
 
     def _has_decrypted(self) -> bool:
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
@@ -104,7 +103,7 @@ class Link:
         except _NOT_NOW:
             return b""
         if not data:
-            raise ConnectionResetError("the broker closed the connection")
+            raise ConnectionResetError(_CLOSED)
         return data
 
 

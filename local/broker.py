@@ -5,7 +5,6 @@ It keeps sessions and messages in memory: whatever it holds is gone when it dies
 
 import sys
 from pathlib import Path
-from typing import Self
 
 from local.child import Command
 from local.environment import inherited_environment
@@ -46,13 +45,6 @@ class EmbeddedBroker(Service):
         super().__init__()
         self._data_dir = data_dir.resolve()
         self._ports = {"v4": mqtt_port, "v5": mqtt5_port}
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def mqtt_url(self) -> str:

@@ -12,7 +12,6 @@ import signal
 import stat
 import warnings
 from pathlib import Path
-from typing import Self
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -59,13 +58,6 @@ class EmbeddedPostgres(Service):
         self._socket_dir = _socket_dir(data_dir.resolve())
         self._durable = durable
         self._user = SYSTEM_USER if os.geteuid() == 0 else None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def url(self, database: str) -> str:
         """`postgresql://...` of one database; SQLAlchemy and libpq both read it."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from local.child import Child, Command
 
@@ -24,6 +25,13 @@ class Service:
 
     def __init__(self) -> None:
         self._child: Child | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def child(self) -> Child:

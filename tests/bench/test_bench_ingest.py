@@ -3,33 +3,32 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Self
 
-import paho.mqtt.client as mqtt
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.queries import ENSURE_PARTITIONS, SAMPLES, TELEMETRY
 from ingest.store import Store
-from local.broker import EmbeddedBroker
-from local.ports import HOST, free_ports
 from schemas.database import connect
 from tests.bench.conftest import MakeDatabase
-from tests.bench.fleet import MAX_AHEAD, ROWS_EACH, reports
+from tests.bench.fleet import MAX_AHEAD, NOON, ROWS_EACH, reports
 from tests.conftest import REPOSITORY
+from tests.faults.mosquitto import Mosquitto
 from tests.integration.published import until, value
 
 pytestmark = pytest.mark.bench
 
 BATCH = 2_000
 MESSAGES = 20_000
-MQTT_MESSAGES = 20_000
+MQTT_MESSAGES = 60_000
 
 
 def in_batches(messages: list[Received]) -> Iterator[list[Received]]:
@@ -86,27 +85,95 @@ def test_batches_against_copy(make_database: MakeDatabase) -> None:
     )
 
 
-def test_from_the_broker_to_the_commit(make_database: MakeDatabase, tmp_path: Path) -> None:
+@pytest.mark.parametrize("vens", [100, 10_000, 100_000])
+def test_from_the_broker_to_the_commit(vens: int, make_database: MakeDatabase, tmp_path: Path) -> None:
+    """With mosquitto. The first round, in which ingest meets the VENs, is sent before the clock starts."""
     database_url = make_database()
-    messages = list(reports(vens=2_000, rounds=MQTT_MESSAGES // 2_000))
-    mqtt_port, mqtt5_port = free_ports(2)
+    rounds = max(1, MQTT_MESSAGES // vens)
+    messages = vens * rounds
     with (
-        EmbeddedBroker(tmp_path / "broker", mqtt_port=mqtt_port, mqtt5_port=mqtt5_port) as broker,
-        ingest(broker.mqtt5_url, database_url, tmp_path / "ready"),
+        Mosquitto(tmp_path) as broker,
+        ingest(broker.mqtt5_url, database_url, tmp_path / "ready") as worker,
         connect(database_url, "bench") as connection,
     ):
-        start = time.perf_counter()
-        publish(mqtt_port, messages)
-        published_s = time.perf_counter() - start
-        stored = "SELECT count(*) FROM ven_telemetry"
-        until(lambda: value(connection, stored) == MQTT_MESSAGES, within_s=120)
-        stored_s = time.perf_counter() - start
+        with sender(broker.port, vens, 1) as first:
+            first.send()
+            wait_stored(connection, vens)
+        with sender(broker.port, vens, rounds + 1) as second:
+            participants = {
+                "ingest": worker,
+                "PostgreSQL": backend(connection),
+                "broker": psutil.Process(broker.pid),
+                "sender": second.process,
+            }
+            before_s = {name: cpu_s(process) for name, process in participants.items()}
+            start = time.perf_counter()
+            second.send()
+            wait_stored(connection, vens + messages)
+            stored_s = time.perf_counter() - start
+            used_us = {
+                name: (cpu_s(process) - before_s[name]) / messages * 1e6
+                for name, process in participants.items()
+            }
         batches = value(connection, "SELECT count(*) FROM ingest_batches")
+    with connect(make_database(), "bench") as twin:
+        copied = 20_000
+        ready = make_ready(list(islice(reports(vens, rounds), copied)))
+        twin.execute(ENSURE_PARTITIONS, [[NOON.date()]])
+        copy_s = copy_all(twin, ready)
     print(
-        f"\ningest, end to end: {MQTT_MESSAGES / stored_s:,.0f} messages/s to the last commit,"
-        f" in {batches} batches; published at {MQTT_MESSAGES / published_s:,.0f} messages/s;"
-        f" ratio {published_s / stored_s:.2f}"
+        f"\ningest, end to end, {vens:,} VENs: {messages / stored_s:,.0f} messages/s to the last commit,"
+        f" in {batches} batches; ratio to COPY {messages / stored_s / (copied / copy_s):.2f};"
+        f" CPU a message: {', '.join(f'{name} {used:.0f} us' for name, used in used_us.items())}"
     )
+
+
+def wait_stored(connection: psycopg.Connection, messages: int) -> None:
+    stored = "SELECT coalesce(sum(telemetry_rows), 0) FROM ingest_batches"
+    until(lambda: value(connection, stored) == messages, within_s=240)
+
+
+def backend(connection: psycopg.Connection) -> psutil.Process:
+    """The server process that works for ingest."""
+    pid = value(connection, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'gridgate-ingest%'")
+    return psutil.Process(pid)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+class sender:  # noqa: N801 - used as a function
+    """`tests.bench.sender` in a process of its own, which makes its packets first."""
+
+    def __init__(self, port: int, vens: int, rounds: int) -> None:
+        arguments = [str(number) for number in (port, vens, rounds)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.sender", *arguments],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        self._await("ready")
+        self.process = psutil.Process(self._process.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(b"\n")
+
+    def send(self) -> None:
+        """Returns when the broker has acknowledged the last message."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
+        self._process.stdin.flush()
+        self._await("sent")
+
+    def _await(self, word: str) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().decode().strip() == word
 
 
 class ingest:  # noqa: N801 - used as a function
@@ -120,34 +187,14 @@ class ingest:  # noqa: N801 - used as a function
             "INGEST_READY_FILE": str(ready),
         }
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> psutil.Process:
         # Our clock is two years ahead of the messages': nothing is refused for being ahead.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ingest"], cwd=REPOSITORY, env={**os.environ, **self._environment}
         )
         until(self._ready.exists, within_s=30)
+        return psutil.Process(self._process.pid)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         assert self._process.wait(30) == 0
-
-
-def publish(port: int, messages: list[Received]) -> None:
-    """All messages at QoS 1; returns when the broker has acknowledged the last."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bench", protocol=mqtt.MQTTv311)
-    client.max_inflight_messages_set(400)
-    left, done = [len(messages)], threading.Event()
-
-    def on_publish(*_: object) -> None:
-        left[0] -= 1
-        if not left[0]:
-            done.set()
-
-    client.on_publish = on_publish
-    client.connect(HOST, port)
-    client.loop_start()
-    for message in messages:
-        client.publish(message.topic, message.payload, qos=1)
-    assert done.wait(120)
-    client.disconnect()
-    client.loop_stop()

@@ -41,11 +41,11 @@ class Mosquitto(Service):
         self._program = _find()
         self._directory = data_dir.resolve() / "mosquitto"
         self._log = data_dir.resolve() / "logs" / "mosquitto.log"
-        (self._port,) = free_ports(1)
+        (self.port,) = free_ports(1)
 
     @property
     def mqtt_url(self) -> str:
-        return f"mqtt://{HOST}:{self._port}"
+        return f"mqtt://{HOST}:{self.port}"
 
     mqtt5_url = mqtt_url
 
@@ -55,7 +55,7 @@ class Mosquitto(Service):
 
     def _prepare(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        text = _CONFIGURATION.format(port=self._port, host=HOST, directory=self._directory)
+        text = _CONFIGURATION.format(port=self.port, host=HOST, directory=self._directory)
         self._configuration.write_text(text + (_AS_ROOT if os.geteuid() == 0 else ""))
 
     def _command(self) -> Command:
@@ -67,7 +67,7 @@ class Mosquitto(Service):
         )
 
     def _is_ready(self) -> bool:
-        return answers(self._port)
+        return answers(self.port)
 
     @property
     def _configuration(self) -> Path:

@@ -1,0 +1,55 @@
+"""A fleet's voice that costs next to nothing: packets made beforehand, one socket, a window in flight.
+
+`python -m tests.bench.sender PORT VENS ROUNDS` says `ready`, waits for a line, sends, and says `sent`.
+"""
+
+import socket
+import sys
+
+from ingest.mqtt.packets import Connect, Version
+from local.ports import HOST
+from tests.bench.fleet import reports
+
+WINDOW = 4_000
+PIECE = 50
+PUBACK_BYTES = 4
+
+
+def publish(topic: str, payload: bytes, packet_id: int) -> bytes:
+    """A PUBLISH of MQTT 3.1.1 at QoS 1."""
+    name = topic.encode()
+    body = len(name).to_bytes(2) + name + packet_id.to_bytes(2) + payload
+    length, digits = len(body), bytearray()
+    while length > 0x7F:
+        digits.append(length & 0x7F | 0x80)
+        length >>= 7
+    return b"\x32" + bytes([*digits, length]) + body
+
+
+def main(port: int, vens: int, rounds: int) -> None:
+    messages = reports(vens, rounds)
+    packets = [publish(m.topic, m.payload, number % 60_000 + 1) for number, m in enumerate(messages)]
+    with socket.create_connection((HOST, port)) as broker:
+        broker.sendall(Connect(Version.V3_1_1, "bench-sender", keepalive_s=0, is_clean=True).encode())
+        broker.recv(4)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        send(broker, packets)
+        print("sent", flush=True)
+        sys.stdin.readline()
+
+
+def send(broker: socket.socket, packets: list[bytes]) -> None:
+    """All of them; returns when the broker has acknowledged the last."""
+    sent = acknowledged_bytes = 0
+    while acknowledged_bytes < PUBACK_BYTES * len(packets):
+        end = min(len(packets), sent + PIECE, acknowledged_bytes // PUBACK_BYTES + WINDOW)
+        if sent < end:
+            broker.sendall(b"".join(packets[sent:end]))
+            sent = end
+        else:
+            acknowledged_bytes += len(broker.recv(1 << 16))
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:4]))

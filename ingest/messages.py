@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 
-class Received(Struct, frozen=True):
+class Received(Struct, frozen=True, gc=False):
     """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
 
     A retained one is not news: the broker had kept it from before we subscribed.
@@ -27,7 +27,7 @@ class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
         self.detail = detail
 
 
-class Rejection(Struct, frozen=True):
+class Rejection(Struct, frozen=True, gc=False):
     """A row of `rejected_messages`."""
 
     topic: str
@@ -39,7 +39,7 @@ class Rejection(Struct, frozen=True):
     ts: datetime | None = None
 
 
-class Source(Struct, frozen=True):
+class Source(Struct, frozen=True, gc=False):
     """Which VEN said something, at which device time, in which message; `key` is both as COPY text."""
 
     message: Received
@@ -53,7 +53,7 @@ class Source(Struct, frozen=True):
         return Rejection(topic, payload, refusal.reason, refusal.detail, received_at, self.ven_id, self.ts)
 
 
-class Report(Struct, frozen=True):
+class Report(Struct, frozen=True, gc=False):
     """One telemetry message; `row` is COPY text in the order of `queries.TELEMETRY`, `samples` by load."""
 
     source: Source
@@ -66,7 +66,7 @@ class Report(Struct, frozen=True):
         return self.source.message.payload
 
 
-class Description(Struct, frozen=True):
+class Description(Struct, frozen=True, gc=False):
     """One load snapshot; `rows` by load."""
 
     source: Source
@@ -74,7 +74,7 @@ class Description(Struct, frozen=True):
     rejections: list[Rejection]
 
 
-class Status(Struct, frozen=True):
+class Status(Struct, frozen=True, gc=False):
     """One status transition; `row` is COPY text in the order of `queries.STATUSES`, `content` is JSON."""
 
     source: Source

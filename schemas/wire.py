@@ -17,7 +17,7 @@ StatusWord = Annotated[str, Meta(min_length=1, max_length=255)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
-class LoadEntry(Struct, rename="camel"):
+class LoadEntry(Struct, rename="camel", gc=False):
     """One load in telemetry or in a load snapshot; `null` says as little as leaving the key out."""
 
     id: Id | None = None
@@ -32,11 +32,11 @@ class LoadEntry(Struct, rename="camel"):
     priority: Priority | None = None
 
 
-class PlainLoadEntry(LoadEntry, forbid_unknown_fields=True, rename="camel"):
+class PlainLoadEntry(LoadEntry, forbid_unknown_fields=True, rename="camel", gc=False):
     """A load entry with nothing but the contract's keys: what nearly all are, and quick to read."""
 
 
-class _Panel(Struct, rename="camel"):
+class _Panel(Struct, rename="camel", gc=False):
     timestamp: int | float | str
     ven_id: Id | None = None
     used_power_kw: Kw | None = None
@@ -47,26 +47,26 @@ class _Panel(Struct, rename="camel"):
     battery_soc: Kw | None = None
 
 
-class _Legacy(_Panel, rename={"battery_soc_upper": "batterySOC", "battery_soc_snake": "battery_soc"}):
+class _Legacy(_Panel, gc=False, rename={"battery_soc_upper": "batterySOC", "battery_soc_snake": "battery_soc"}):
     battery_soc_upper: Kw | None = None
     battery_soc_snake: Kw | None = None
     power_kw: Kw | None = None
     shed_kw: Kw | None = None
 
 
-class PlainTelemetry(_Legacy):
+class PlainTelemetry(_Legacy, gc=False):
     """Telemetry whose loads say nothing beyond the contract."""
 
     loads: list[PlainLoadEntry] | None = None
 
 
-class Telemetry(_Legacy):
+class Telemetry(_Legacy, gc=False):
     """Any telemetry: loads stay as they came, so that a bad one does not take the others down."""
 
     loads: list[Raw] | None = None
 
 
-class LoadSnapshot(Struct, rename="camel"):
+class LoadSnapshot(Struct, rename="camel", gc=False):
     """The full description of a VEN's loads."""
 
     timestamp: int | float | str
@@ -74,7 +74,7 @@ class LoadSnapshot(Struct, rename="camel"):
     ven_id: Id | None = None
 
 
-class StatusMessage(Struct, rename="camel"):
+class StatusMessage(Struct, rename="camel", gc=False):
     """A status transition; one without a timestamp is dated when it comes."""
 
     status: StatusWord

@@ -40,7 +40,7 @@ class Kind(IntEnum):
     DISCONNECT = 14
 
 
-class Packet(Struct, frozen=True):
+class Packet(Struct, frozen=True, gc=False):
     """One packet as it came: its first byte, and what follows the length."""
 
     head: int
@@ -51,7 +51,7 @@ class Packet(Struct, frozen=True):
         return self.head >> 4
 
 
-class Connect(Struct, frozen=True):
+class Connect(Struct, frozen=True, gc=False):
     """How a session is asked for (3.1). `session_expiry_s` and `receive_maximum` exist with MQTT 5 only."""
 
     version: Version
@@ -79,7 +79,7 @@ class Connect(Struct, frozen=True):
         )
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, gc=False):
     """The broker's answer to CONNECT (3.2). `refusal` is None where it accepts."""
 
     refusal: str | None
@@ -87,7 +87,7 @@ class Accepted(Struct, frozen=True):
     keepalive_s: int | None
 
 
-class Subscription(Struct, frozen=True):
+class Subscription(Struct, frozen=True, gc=False):
     """Filters at QoS 1. With MQTT 5 a retained message comes once, when the subscription is new (3.8.3.1)."""
 
     version: Version

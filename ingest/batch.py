@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 from ingest.decoding import decode
 from ingest.messages import Description, Received, Refused, Rejection, Report, Source, Status
+from ingest.rows import Row
 
 C = TypeVar("C", Report, Status)
 Key = tuple[str, datetime]
+LoadKey = tuple[str, datetime, str]
 
 
 class Batch:
@@ -26,8 +28,8 @@ class Batch:
         self.vens: dict[str, datetime] = {}
         self.reports: dict[Key, Report] = {}
         self.statuses: dict[Key, Status] = {}
-        self.described: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
-        self.late_samples: dict[tuple[str, datetime, str], tuple[Source, str]] = {}
+        self.described: dict[LoadKey, tuple[Source, Row]] = {}
+        self.late_samples: dict[LoadKey, tuple[Source, Row]] = {}
         self.rejections: list[Rejection] = []
         self.keyed = 0
         self.size_bytes = 0

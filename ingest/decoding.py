@@ -8,9 +8,10 @@ from typing import TypeVar
 import msgspec
 from msgspec.json import Decoder
 
-from ingest import copytext
+from ingest import rows
 from ingest.loads import any_rows, plain_rows
 from ingest.messages import Decoded, Description, Received, Refused, Report, Source, Status
+from ingest.rows import Row
 from schemas.instants import from_unix, parse_iso
 from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, StatusWord, Telemetry
 
@@ -72,15 +73,21 @@ def _telemetry(message: Received, topic_ven: str | None, latest: datetime) -> Re
         return Report(source, _panel(wire, source), *any_rows(wire.loads or [], source))
 
 
-def _panel(wire: PlainTelemetry | Telemetry, source: Source) -> str:
+def _panel(wire: PlainTelemetry | Telemetry, source: Source) -> Row:
     used = wire.power_kw if wire.used_power_kw is None else wire.used_power_kw
     shed = wire.shed_kw if wire.shed_power_kw is None else wire.shed_power_kw
     soc = _first(wire.battery_soc, wire.battery_soc_upper, wire.battery_soc_snake)
-    payload = copytext.document(source.message.payload.decode())
-    event_id = _label("eventId", wire.event_id)
     return (
-        f"{source.key}\t{used!r}\t{shed or 0.0!r}\t{wire.requested_reduction_kw!r}\t{event_id}"
-        f"\t{wire.baseline_power_kw!r}\t{soc!r}\t{payload}\t{source.message.received_at}"
+        source.ven_id,
+        source.ts,
+        used,
+        shed or 0.0,
+        wire.requested_reduction_kw,
+        _label("eventId", wire.event_id),
+        wire.baseline_power_kw,
+        soc,
+        rows.document(source.message.payload),
+        source.message.received_at,
     )
 
 
@@ -93,10 +100,10 @@ def _load_descriptions(message: Received, topic_ven: str | None, latest: datetim
 def _status_transition(message: Received, topic_ven: str | None, latest: datetime) -> Status:
     wire = _read_status(message.payload)
     source = _source(message, topic_ven, wire, latest)
-    details = bytes(wire.details).decode()
-    said = f"{_label('status', wire.status)}\t{copytext.document(details) or copytext.NOTHING}"
+    details = rows.document(bytes(wire.details))
+    row = (source.ven_id, source.ts, _label("status", wire.status), details or None, message.received_at)
     content = f"[{msgspec.json.encode(wire.status).decode()},{details or 'null'}]"
-    return Status(source, f"{source.key}\t{said}\t{message.received_at}", content)
+    return Status(source, row, content)
 
 
 _BY_TOPIC: dict[str, Kind] = {
@@ -126,7 +133,7 @@ def _read_status(payload: bytes) -> StatusMessage:
 def _source(message: Received, topic_ven: str | None, wire: Wire, latest: datetime) -> Source:
     ven_id = _ven_id(topic_ven, wire.ven_id)
     ts = _time_of_receipt(message) if wire.timestamp is None else _instant(wire.timestamp, latest)
-    return Source(message, ven_id, ts, f"{_identifier(ven_id)}\t{ts}")
+    return Source(message, _identifier(ven_id), ts)
 
 
 def _time_of_receipt(message: Received) -> datetime:
@@ -147,7 +154,7 @@ def _ven_id(from_topic: str | None, from_payload: str | None) -> str:
 
 def _identifier(ven_id: str) -> str:
     try:
-        return copytext.identifier(ven_id)
+        return rows.identifier(ven_id)
     except ValueError as error:
         raise Refused("bad_id", f"venId {error}") from None
 
@@ -168,9 +175,9 @@ def _instant(timestamp: float | str, latest: datetime) -> datetime:
     return ts
 
 
-def _label(field: str, text: str | None) -> str:
+def _label(field: str, text: str | None) -> str | None:
     try:
-        return copytext.label(text)
+        return rows.label(text)
     except ValueError as error:
         raise Refused("bad_text", f"{field} {error}") from None
 

@@ -1,15 +1,15 @@
-"""Load entries of a message to rows for COPY, by load id."""
+"""Load entries of a message to rows, by load id."""
 
 import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from ingest import copytext
 from ingest.messages import Refused, Rejection, Source
+from ingest.rows import Row, identifier, label
 from schemas.wire import LoadEntry, PlainLoadEntry
 
-Rows = dict[str, str]
-"""COPY text by load id, in the order of `queries.SAMPLES`, up to the batch id."""
+Rows = dict[str, Row]
+"""By load id, in the order of `queries.SAMPLES`."""
 
 CONTRACT_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(LoadEntry))
 
@@ -23,7 +23,7 @@ def plain_rows(loads: list[PlainLoadEntry], source: Source) -> Rows:
     Raises:
         ValueError: an entry is not perfect; `any_rows` finds out which.
     """
-    rows = dict([_row(load, source, copytext.NOTHING) for load in loads])
+    rows = dict([_row(load, source, None) for load in loads])
     if len(rows) < len(loads):
         raise ValueError("a load stands in the message twice")
     return rows
@@ -46,18 +46,26 @@ def any_rows(loads: list[Raw], source: Source) -> tuple[Rows, list[Rejection]]:
     return rows, rejections
 
 
-def _row(load: LoadEntry, source: Source, metadata: str) -> tuple[str, str]:
+def _row(load: LoadEntry, source: Source, metadata: str | None) -> tuple[str, Row]:
     load_id = load.id or load.load_id
     if load_id is None:
         raise ValueError("has neither id nor loadId")
-    label = copytext.label
     return load_id, (
-        f"{source.key}\t{copytext.identifier(load_id)}\t{label(load.type or None)}\t{label(load.name)}"
-        f"\t{load.current_power_kw!r}\t{load.shed_power_kw!r}\t{load.capacity_kw!r}\t{load.shed_capability_kw!r}"
-        f"\t{load.enabled}\t{load.priority}\t{metadata}"
+        source.ven_id,
+        source.ts,
+        identifier(load_id),
+        label(load.type or None),
+        label(load.name),
+        load.current_power_kw,
+        load.shed_power_kw,
+        load.capacity_kw,
+        load.shed_capability_kw,
+        load.enabled,
+        load.priority,
+        metadata,
     )
 
 
-def _metadata(raw: Raw) -> str:
+def _metadata(raw: Raw) -> str | None:
     extra = {key: value for key, value in _keys.decode(raw).items() if key not in CONTRACT_KEYS}
-    return copytext.document(msgspec.json.encode(extra).decode()) if extra else copytext.NOTHING
+    return msgspec.json.encode(extra).decode() if extra else None

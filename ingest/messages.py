@@ -4,6 +4,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from ingest.rows import Row
+
 
 class Received(Struct, frozen=True, gc=False):
     """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
@@ -40,12 +42,11 @@ class Rejection(Struct, frozen=True, gc=False):
 
 
 class Source(Struct, frozen=True, gc=False):
-    """Which VEN said something, at which device time, in which message; `key` is both as COPY text."""
+    """Which VEN said something, at which device time, in which message."""
 
     message: Received
     ven_id: str
     ts: datetime
-    key: str
 
     def rejection(self, payload: bytes, refusal: Refused) -> Rejection:
         """The record of a refused entry whose message is stored without it."""
@@ -54,11 +55,11 @@ class Source(Struct, frozen=True, gc=False):
 
 
 class Report(Struct, frozen=True, gc=False):
-    """One telemetry message; `row` is COPY text in the order of `queries.TELEMETRY`, `samples` by load."""
+    """One telemetry message; `row` is in the order of `queries.TELEMETRY`, `samples` by load."""
 
     source: Source
-    row: str
-    samples: dict[str, str]
+    row: Row
+    samples: dict[str, Row]
     rejections: list[Rejection]
 
     @property
@@ -70,15 +71,15 @@ class Description(Struct, frozen=True, gc=False):
     """One load snapshot; `rows` by load."""
 
     source: Source
-    rows: dict[str, str]
+    rows: dict[str, Row]
     rejections: list[Rejection]
 
 
 class Status(Struct, frozen=True, gc=False):
-    """One status transition; `row` is COPY text in the order of `queries.STATUSES`, `content` is JSON."""
+    """One status transition; `row` is in the order of `queries.STATUSES`, `content` is JSON."""
 
     source: Source
-    row: str
+    row: Row
     content: str
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ingest.rows import COPY_OPTIONS
+
 
 @dataclass(frozen=True)
 class Keyed:
@@ -27,8 +29,8 @@ class Keyed:
         return sql.Identifier(f"staged_{self.table}")
 
     def copy(self) -> sql.Composed:
-        """COPY of ready text straight into the table; a key that exists already is a UniqueViolation."""
-        return sql.SQL("COPY {} ({}) FROM STDIN (NULL 'None')").format(sql.Identifier(self.table), self._all)
+        """COPY straight into the table; a key that exists already is a UniqueViolation."""
+        return self._copy(sql.Identifier(self.table))
 
     def create_staging(self) -> sql.Composed:
         return sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS").format(
@@ -36,7 +38,7 @@ class Keyed:
         )
 
     def copy_staged(self) -> sql.Composed:
-        return sql.SQL("COPY {} ({}) FROM STDIN (NULL 'None')").format(self._staging, self._all)
+        return self._copy(self._staging)
 
     def insert_staged(self) -> sql.Composed:
         """Insert what is new, in the order of the key (against deadlocks); answers the inserted keys."""
@@ -61,6 +63,10 @@ class Keyed:
             table=sql.Identifier(self.table),
             same_key=same_key,
         )
+
+    def _copy(self, table: sql.Identifier) -> sql.Composed:
+        options = sql.SQL(COPY_OPTIONS)
+        return sql.SQL("COPY {} ({}) FROM STDIN ({})").format(table, self._all, options)
 
     def _texts(self, alias: str) -> sql.Composed:
         """The content as JSON, so that what is merely spelled otherwise is still the same."""

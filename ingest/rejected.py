@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import psycopg
 from msgspec import Raw, Struct
 
-from ingest import copytext, queries
+from ingest import queries
 from ingest.batch import Batch
 from ingest.decoding import decode
 from ingest.loads import any_rows
@@ -95,8 +95,7 @@ def _add_entry(batch: Batch, letter: Letter, _max_ahead: timedelta) -> bool:
     if letter.ven_id is None or letter.ts is None:
         return False
     batch.received.append(letter.message)
-    key = f"{copytext.identifier(letter.ven_id)}\t{letter.ts}"
-    source = Source(letter.message, letter.ven_id, letter.ts, key)
+    source = Source(letter.message, letter.ven_id, letter.ts)
     rows, _ = any_rows([Raw(letter.payload)], source)
     kept = batch.described if letter.topic.startswith("ven/loads/") else batch.late_samples
     for load_id, row in rows.items():

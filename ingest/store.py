@@ -1,9 +1,9 @@
 """One batch, one transaction. COPY straight into the keyed tables; only where a key exists already, stage."""
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import date, datetime
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import psycopg
@@ -12,12 +12,9 @@ from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
 from ingest.batch import Batch, same_content
-from ingest.messages import Source
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+from ingest.rows import Row, copy_data
 from schemas.tables.ledger import LANES
-
-Row = tuple[tuple[Any, ...], str]
-"""A natural key, and the row's COPY text up to the batch id."""
 
 
 class Stored(Struct, frozen=True):
@@ -88,14 +85,14 @@ class Store:
 
     def _write_rows(self, batch: Batch) -> Stored:
         batch_id = self._fetch_one(queries.NEXT_BATCH)
-        reports = self._insert(TELEMETRY, [(key, r.row) for key, r in batch.reports.items()], batch_id, batch)
+        reports = self._insert(TELEMETRY, [report.row for report in batch.reports.values()], batch_id, batch)
         new = [batch.reports[key] for key in reports]
-        samples = [((), row) for report in new for row in report.samples.values()]
+        samples = [row for report in new for row in report.samples.values()]
         batch.rejections += chain.from_iterable(report.rejections for report in new)
         self._copy(SAMPLES.copy(), samples, batch_id)
-        late = self._insert(SAMPLES, _load_rows(batch.late_samples), batch_id, batch)
-        described = self._insert(DESCRIPTIONS, _load_rows(batch.described), batch_id, batch)
-        statuses = self._insert(STATUSES, [(k, s.row) for k, s in batch.statuses.items()], batch_id, batch)
+        late = self._insert(SAMPLES, [row for _, row in batch.late_samples.values()], batch_id, batch)
+        described = self._insert(DESCRIPTIONS, [row for _, row in batch.described.values()], batch_id, batch)
+        statuses = self._insert(STATUSES, [status.row for status in batch.statuses.values()], batch_id, batch)
         rejected = Counter(rejection.reason for rejection in batch.rejections)
         stored = Stored(
             messages=len(batch.received),
@@ -115,13 +112,14 @@ class Store:
         """Insert rows in the order of their key; answer the keys that were new."""
         if not rows:
             return []
-        rows.sort(key=lambda row: row[0])
+        key_of = itemgetter(slice(len(keyed.key)))
+        rows.sort(key=key_of)
         try:
             with self._connection.transaction():
                 self._copy(keyed.copy(), rows, batch_id)
         except UniqueViolation:
             return self._insert_staged(keyed, rows, batch_id, batch)
-        return [key for key, _ in rows]
+        return [key_of(row) for row in rows]
 
     def _insert_staged(
         self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch
@@ -144,9 +142,8 @@ class Store:
 
     def _copy(self, statement: psycopg.sql.Composed, rows: list[Row], batch_id: int) -> None:
         if rows:
-            ending = f"\t{batch_id}\n"
             with self._connection.cursor().copy(statement) as copy:
-                copy.write(ending.join([row for _, row in rows]) + ending)
+                copy.write(copy_data(rows, batch_id))
 
     def _close(self, batch_id: int, batch: Batch, stored: Stored, times: list[datetime]) -> None:
         """Write the ledger's row: from its commit on, the jobs know of these rows."""
@@ -178,10 +175,6 @@ class Store:
         if row is None:
             raise LookupError(f"the database answered nothing to {statement!r}")
         return int(row[0])
-
-
-def _load_rows(entries: Mapping[tuple[Any, ...], tuple[Source, str]]) -> list[Row]:
-    return [(key, row) for key, (_, row) in entries.items()]
 
 
 def _plain(text: str) -> str:

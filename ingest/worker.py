@@ -74,7 +74,7 @@ class Worker:
             self._gather(batch, writing)
             if writing.done():
                 writing.result()
-                if batch.received:
+                if batch.received and not self._stopping.is_set():
                     writing = writer.submit(self.commit, batch)
                     writing.add_done_callback(lambda _: self._subscriber.nudge())
                     batch = Batch()

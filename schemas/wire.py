@@ -47,7 +47,9 @@ class _Panel(Struct, rename="camel", gc=False):
     battery_soc: Kw | None = None
 
 
-class _Legacy(_Panel, gc=False, rename={"battery_soc_upper": "batterySOC", "battery_soc_snake": "battery_soc"}):
+class _Legacy(
+    _Panel, gc=False, rename={"battery_soc_upper": "batterySOC", "battery_soc_snake": "battery_soc"}
+):
     battery_soc_upper: Kw | None = None
     battery_soc_snake: Kw | None = None
     power_kw: Kw | None = None

@@ -16,6 +16,7 @@ import pytest
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.queries import ENSURE_PARTITIONS, SAMPLES, TELEMETRY
+from ingest.rows import copy_data
 from ingest.store import Store
 from schemas.database import connect
 from tests.bench.conftest import MakeDatabase
@@ -43,7 +44,7 @@ def store_all(store: Store, messages: list[Received]) -> float:
     return time.perf_counter() - start
 
 
-def copy_all(connection: psycopg.Connection, ready: list[tuple[str, str]]) -> float:
+def copy_all(connection: psycopg.Connection, ready: list[tuple[bytes, bytes]]) -> float:
     """One transaction a batch, two COPYs in it: what nobody can do without."""
     start = time.perf_counter()
     for telemetry, samples in ready:
@@ -54,12 +55,12 @@ def copy_all(connection: psycopg.Connection, ready: list[tuple[str, str]]) -> fl
     return time.perf_counter() - start
 
 
-def make_ready(messages: list[Received]) -> list[tuple[str, str]]:
+def make_ready(messages: list[Received]) -> list[tuple[bytes, bytes]]:
     ready = []
     for number, batch in enumerate(in_batches(messages)):
         kept = sorted(Batch.of(batch, MAX_AHEAD).reports.items())
-        telemetry = "".join(f"{report.row}\t{number}\n" for _, report in kept)
-        samples = "".join(f"{row}\t{number}\n" for _, report in kept for row in report.samples.values())
+        telemetry = copy_data([report.row for _, report in kept], number)
+        samples = copy_data([row for _, report in kept for row in report.samples.values()], number)
         ready.append((telemetry, samples))
     return ready
 

@@ -82,7 +82,7 @@ def test_statuses() -> None:
     said = b'{"status": "online", "timestamp": 1720623600}'
     batch = batch_of(status(said), status(said), status(said.replace(b"on", b"off")), status(b"offline"))
     assert list(batch.statuses) == [("ven-7", TS), ("ven-7", NOW)]
-    assert "\tonline\t" in batch.statuses["ven-7", TS].row
+    assert "online" in batch.statuses["ven-7", TS].row
     assert reasons(batch) == ["conflict"]
 
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import decoding, loads
-from ingest.copytext import NOTHING
+from ingest import decoding, loads, rows
 from ingest.decoding import EARLIEST, LARGEST_PAYLOAD_BYTES, decode
 from ingest.messages import Decoded, Description, Received, Refused, Report, Status
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
@@ -29,15 +28,11 @@ EXAMPLE = b"""\
            {"id": "pv1", "type": "solar", "currentPowerKw": -1.3}]}"""
 
 Row = dict[str, str | None]
-ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
-def read(row: str, keyed: Keyed) -> Row:
-    """As COPY reads it: by column; fails where a row has another number of columns."""
-    columns = [
-        None if column == NOTHING else re.sub(r"\\(.)", lambda match: ESCAPES.get(match[1], match[1]), column)
-        for column in row.split("\t")
-    ]
+def read(row: rows.Row, keyed: Keyed) -> Row:
+    """By column, as text; fails where a row has another number of columns."""
+    columns = (None if column is None else str(column) for column in row)
     return dict(zip((*keyed.key, *keyed.columns), columns, strict=True))
 
 
@@ -82,7 +77,7 @@ def test_the_example_of_the_contract() -> None:
         "event_id": "evt-3",
         "baseline_power_kw": None,
         "battery_soc": "0.54",
-        "payload": EXAMPLE.decode(),
+        "payload": EXAMPLE.decode().replace("\n", " "),
         "received_at": str(NOW),
     }
     key = {"ven_id": "ven-7", "ts": ISO_AT}
@@ -166,11 +161,13 @@ def test_what_nobody_knows_stays_in_the_payload() -> None:
     assert json.loads(row["payload"] or "") == {"timestamp": AT} | said
 
 
-def test_a_payload_with_line_breaks_and_escapes_comes_through_to_the_byte() -> None:
+def test_a_payload_with_line_breaks_and_escapes_comes_through_on_one_line() -> None:
     payload = b'{\r\n\t"timestamp": 1720623600, "note": "a\\\\b\\n\\u0000"\r\n}'
     decoded = decode_bytes(METER, payload)
     assert isinstance(decoded, Report)
-    assert (read(decoded.row, TELEMETRY)["payload"] or "").encode() == payload
+    assert read(decoded.row, TELEMETRY)["payload"] == (
+        '{   "timestamp": 1720623600, "note": "a\\\\b\\n\\u0000"  }'
+    )
 
 
 # Load entries
@@ -195,7 +192,7 @@ def test_a_minimal_entry_says_what_it_says() -> None:
 def test_a_full_entry() -> None:
     entry = {"id": "a", "name": "A\tB", "type": "ev", "shedPowerKw": 0.1, "enabled": False, "priority": -3}
     rows, _ = samples(entry)
-    said = {"name": "A\tB", "load_type": "ev", "shed_power_kw": "0.1", "enabled": "False", "priority": "-3"}
+    said = {"name": "A B", "load_type": "ev", "shed_power_kw": "0.1", "enabled": "False", "priority": "-3"}
     assert rows["a"] == silence(SAMPLES, ven_id="ven-7", ts=ISO_AT, load_id="a", **said)
 
 
@@ -275,7 +272,7 @@ def test_descriptions_are_entries_too() -> None:
     ("payload", "status", "ts", "details"),
     [
         (b"offline", "offline", str(NOW), None),
-        (b'"on\\tline"', "on\tline", str(NOW), None),
+        (b'"on\\tline"', "on line", str(NOW), None),
         (b'{"status": "online"}', "online", str(NOW), None),
         (b'{"status": "x y", "timestamp": 1720623600}', "x y", ISO_AT, None),
         (b'{"status": "a", "details": {"b": "\\n"}, "more": 1}', "a", str(NOW), '{"b": "\\n"}'),
@@ -470,7 +467,7 @@ def check(topic: str, payload: bytes) -> None:
         return
     match decoded:
         case Report():
-            assert (read(decoded.row, TELEMETRY)["payload"] or "").encode() == payload
+            assert json.loads(read(decoded.row, TELEMETRY)["payload"] or "") == json.loads(payload)
             check_entries(decoded.samples, SAMPLES)
         case Description():
             check_entries(decoded.rows, DESCRIPTIONS)
@@ -479,8 +476,8 @@ def check(topic: str, payload: bytes) -> None:
             assert decoded.content.startswith("[")
 
 
-def check_entries(rows: dict[str, str], keyed: Keyed) -> None:
-    for load_id, row in rows.items():
+def check_entries(entries: dict[str, rows.Row], keyed: Keyed) -> None:
+    for load_id, row in entries.items():
         columns = read(row, keyed)
         assert columns["load_id"] == load_id
         metadata = columns["metadata"]

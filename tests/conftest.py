@@ -4,6 +4,7 @@ Migrating takes a second, cloning the migrated template a few milliseconds.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,25 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = "gridgate_template"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A directory of its own for each run.
+
+    As root, PostgreSQL runs as another user, to whom each run of pytest closes the directory that they share.
+    """
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.option.basetemp = Path(tempfile.mkdtemp(prefix="gridgate-tests-"))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What a run without failures leaves behind interests nobody."""
+    if exitstatus == pytest.ExitCode.OK and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    # Not below pytest's own directory: another session of pytest closes that to other users, and as root
-    # the server runs as one.
-    with (
-        tempfile.TemporaryDirectory(prefix="gridgate-tests-", ignore_cleanup_errors=True) as directory,
-        EmbeddedPostgres(Path(directory), durable=False) as server,
-    ):
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("shared"), durable=False) as server:
         server.ensure_database(TEMPLATE)
         migrate(server.url(TEMPLATE))
         yield server

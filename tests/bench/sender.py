@@ -1,10 +1,11 @@
 """A fleet's voice that costs next to nothing: packets made beforehand, one socket, a window in flight.
 
-`python -m tests.bench.sender PORT VENS ROUNDS` says `ready`, waits for a line, sends, and says `sent`.
+`python -m tests.bench.sender PORT VENS ROUNDS FIRST_S` says `ready`, waits for a line, sends, says `sent`.
 """
 
 import socket
 import sys
+from datetime import UTC, datetime
 
 from ingest.mqtt.packets import Connect, Version
 from local.ports import HOST
@@ -26,8 +27,8 @@ def publish(topic: str, payload: bytes, packet_id: int) -> bytes:
     return b"\x32" + bytes([*digits, length]) + body
 
 
-def main(port: int, vens: int, rounds: int) -> None:
-    messages = reports(vens, rounds)
+def main(port: int, vens: int, rounds: int, first_s: int) -> None:
+    messages = reports(vens, rounds, datetime.fromtimestamp(first_s, UTC))
     packets = [publish(m.topic, m.payload, number % 60_000 + 1) for number, m in enumerate(messages)]
     with socket.create_connection((HOST, port)) as broker:
         broker.sendall(Connect(Version.V3_1_1, "bench-sender", keepalive_s=0, is_clean=True).encode())
@@ -52,4 +53,4 @@ def send(broker: socket.socket, packets: list[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:4]))
+    main(*(int(argument) for argument in sys.argv[1:5]))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,7 @@ from ingest.rows import copy_data
 from ingest.store import Store
 from schemas.database import connect
 from tests.bench.conftest import MakeDatabase
-from tests.bench.fleet import MAX_AHEAD, NOON, ROWS_EACH, reports
+from tests.bench.fleet import INTERVAL, MAX_AHEAD, NOON, ROWS_EACH, reports
 from tests.conftest import REPOSITORY
 from tests.faults.mosquitto import Mosquitto
 from tests.integration.published import until, value
@@ -29,7 +29,8 @@ pytestmark = pytest.mark.bench
 
 BATCH = 2_000
 MESSAGES = 20_000
-MQTT_MESSAGES = 60_000
+MQTT_MESSAGES = 100_000
+LATER = NOON + 1_000 * INTERVAL
 
 
 def in_batches(messages: list[Received]) -> Iterator[list[Received]]:
@@ -88,19 +89,18 @@ def test_batches_against_copy(make_database: MakeDatabase) -> None:
 
 @pytest.mark.parametrize("vens", [100, 10_000, 100_000])
 def test_from_the_broker_to_the_commit(vens: int, make_database: MakeDatabase, tmp_path: Path) -> None:
-    """With mosquitto. The first round, in which ingest meets the VENs, is sent before the clock starts."""
+    """With mosquitto. As many messages, in which ingest meets the VENs, go before the clock starts."""
     database_url = make_database()
-    rounds = max(1, MQTT_MESSAGES // vens)
-    messages = vens * rounds
+    rounds = MQTT_MESSAGES // vens
     with (
         Mosquitto(tmp_path) as broker,
         ingest(broker.mqtt5_url, database_url, tmp_path / "ready") as worker,
         connect(database_url, "bench") as connection,
     ):
-        with sender(broker.port, vens, 1) as first:
+        with sender(broker.port, vens, rounds, NOON) as first:
             first.send()
-            wait_stored(connection, vens)
-        with sender(broker.port, vens, rounds + 1) as second:
+            wait_stored(connection, MQTT_MESSAGES)
+        with sender(broker.port, vens, rounds, LATER) as second:
             participants = {
                 "ingest": worker,
                 "PostgreSQL": backend(connection),
@@ -110,21 +110,20 @@ def test_from_the_broker_to_the_commit(vens: int, make_database: MakeDatabase, t
             before_s = {name: cpu_s(process) for name, process in participants.items()}
             start = time.perf_counter()
             second.send()
-            wait_stored(connection, vens + messages)
+            wait_stored(connection, 2 * MQTT_MESSAGES)
             stored_s = time.perf_counter() - start
             used_us = {
-                name: (cpu_s(process) - before_s[name]) / messages * 1e6
+                name: (cpu_s(process) - before_s[name]) / MQTT_MESSAGES * 1e6
                 for name, process in participants.items()
             }
         batches = value(connection, "SELECT count(*) FROM ingest_batches")
     with connect(make_database(), "bench") as twin:
-        copied = 20_000
-        ready = make_ready(list(islice(reports(vens, rounds), copied)))
         twin.execute(ENSURE_PARTITIONS, [[NOON.date()]])
-        copy_s = copy_all(twin, ready)
+        copy_all(twin, make_ready(list(reports(vens, rounds, NOON))))
+        copy_s = copy_all(twin, make_ready(list(reports(vens, rounds, LATER))))
     print(
-        f"\ningest, end to end, {vens:,} VENs: {messages / stored_s:,.0f} messages/s to the last commit,"
-        f" in {batches} batches; ratio to COPY {messages / stored_s / (copied / copy_s):.2f};"
+        f"\ningest, end to end, {vens:,} VENs: {MQTT_MESSAGES / stored_s:,.0f} messages/s to the last commit,"
+        f" {2 * MQTT_MESSAGES // batches:,} in a batch; ratio to COPY {copy_s / stored_s:.2f};"
         f" CPU a message: {', '.join(f'{name} {used:.0f} us' for name, used in used_us.items())}"
     )
 
@@ -148,8 +147,8 @@ def cpu_s(process: psutil.Process) -> float:
 class sender:  # noqa: N801 - used as a function
     """`tests.bench.sender` in a process of its own, which makes its packets first."""
 
-    def __init__(self, port: int, vens: int, rounds: int) -> None:
-        arguments = [str(number) for number in (port, vens, rounds)]
+    def __init__(self, port: int, vens: int, rounds: int, first: datetime) -> None:
+        arguments = [str(number) for number in (port, vens, rounds, int(first.timestamp()))]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.sender", *arguments],
             cwd=REPOSITORY,

@@ -75,8 +75,10 @@ def _serve() -> None:
     # What the imports have made lives as long as we do: the collector need not look at it for each batch.
     gc.freeze()
     subscriber.start()
-    worker.run()
-    subscriber.stop()
+    try:
+        worker.run()
+    finally:
+        subscriber.stop()  # its thread would keep a process alive whose worker has failed
     if failures:
         sys.exit(1)
 

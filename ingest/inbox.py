@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ingest.messages import Received
 
@@ -61,11 +61,12 @@ class Inbox:
         with self._changed:
             self._count(messages, -1)
 
-    def drop_waiting(self) -> None:
-        """Forget what was not taken."""
+    def drop_waiting(self, comes_again: Callable[[Received], bool]) -> None:
+        """Forget what was not taken and will be put again."""
         with self._changed:
             self._count(self._waiting, -1)
-            self._waiting.clear()
+            self._waiting = deque(message for message in self._waiting if not comes_again(message))
+            self._count(self._waiting, 1)
 
     def _count(self, messages: Sequence[Received], sign: int) -> None:
         self._held += sign * len(messages)

@@ -48,6 +48,7 @@ class Subscriber:
         self._on_change = on_change
         self._inbox = Inbox(settings.mqtt_receive_maximum)
         self._link: tuple[int, Link | None] = 0, None
+        self._session_since = 1
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker")
         self._log = structlog.get_logger()
@@ -63,7 +64,11 @@ class Subscriber:
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
         """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a nudge."""
-        return self._inbox.take(most, most_bytes, timeout_s)
+        had_room = self._inbox.has_room
+        taken = self._inbox.take(most, most_bytes, timeout_s)
+        if taken and not had_room:
+            self._wake()  # nobody reads meanwhile, and the next acknowledgement may be a commit away
+        return taken
 
     def nudge(self) -> None:
         """End the waiting of `take`."""
@@ -109,13 +114,20 @@ class Subscriber:
         if connection.has_session:
             # The broker sends again what it has no acknowledgement of. Without this, each reconnect while the
             # database is away would add a whole window to what waits here.
-            self._inbox.drop_waiting()
+            self._inbox.drop_waiting(self._comes_again)
+        else:
+            self._session_since = self._link[0] + 1
         self._link = self._link[0] + 1, link
         link.send(self._greeting())
         while not self._stopping.is_set():
             self._receive(connection.receive(reads=self._inbox.has_room))
         link.send(self._farewell())
         link.exchange(0, reads=False)
+
+    def _comes_again(self, message: Received) -> bool:
+        """Not what came with QoS 0, nor what only a session before this one held."""
+        number, packet_id = message.delivery
+        return packet_id != 0 and number >= self._session_since
 
     def _greeting(self) -> bytes:
         return self._subscription.encode()
@@ -141,12 +153,17 @@ class Subscriber:
                 self._subscribed(packet)
             case Kind.DISCONNECT:
                 raise ConnectionResetError(f"the broker left: {packets.read_disconnect(packet)}")
+            case Kind.PINGRESP:
+                pass
+            case kind:
+                raise ProtocolError(f"a packet that we did not ask for (type {kind})")
 
     def _subscribed(self, packet: Packet) -> None:
         _, codes = packets.read_suback(packet, self._login.version)
-        refused = [
-            topic for topic, code in zip(self._subscription.filters, codes, strict=True) if code >= REFUSED
-        ]
+        filters = self._subscription.filters
+        if len(codes) != len(filters):
+            raise ProtocolError(f"{len(codes)} answers to {len(filters)} subscriptions")
+        refused = [topic for topic, code in zip(filters, codes, strict=True) if code >= REFUSED]
         if refused:
             self._log.error(
                 "subscription_refused", topics=refused, fix="see MQTT_TOPICS and the broker's ACL"

@@ -34,7 +34,7 @@ class Connection:
         if accepted.refusal is not None:
             raise LoginRefusedError(accepted.refusal)
         self.has_session = accepted.has_session
-        self._ping_every_s = (accepted.keepalive_s or login.keepalive_s) / 2
+        self._ping_every_s = min(accepted.keepalive_s or login.keepalive_s, login.keepalive_s) / 2
         self._ping_at = time.monotonic() + self._ping_every_s
 
     def receive(self, *, reads: bool = True) -> list[Packet]:

@@ -3,6 +3,8 @@
 import select
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from types import TracebackType
@@ -13,11 +15,13 @@ LARGEST_READ = 256 * 1024
 _CLOSED = "the broker closed the connection"
 _GONE: int = POLLERR | POLLHUP | getattr(select, "POLLRDHUP", 0)
 """Linux tells of the other side's leaving even to those who do not read."""
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Link:
-    """A connection that belongs to one thread; `send` and `wake` may be called from any."""
+    """A connection that belongs to one thread; `send` and `wake` may be called from any.
+
+    What to wait for depends on TLS: to send it may first have to receive, and the other way round.
+    """
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Connect.
@@ -29,6 +33,8 @@ class Link:
         self._waiting_room: SimpleQueue[bytes] = SimpleQueue()
         self._outgoing = bytearray()
         self._bell, self._ear = socket.socketpair()
+        self._ringing = threading.Lock()
+        self._sending, self._receiving = 0, POLLIN
         for each in (self._socket, self._bell, self._ear):
             each.setblocking(False)  # noqa: FBT003
         self._poll = poll()
@@ -42,7 +48,9 @@ class Link:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._socket.close()
-        self._ear.close()  # the bell stays: whoever rings late is not heard
+        self._ear.close()
+        with self._ringing:  # else a late ring could go to whatever gets the bell's descriptor next
+            self._bell.close()
 
     def send(self, data: bytes) -> None:
         """Have data sent by the next `exchange`, which ends its waiting for it."""
@@ -51,10 +59,8 @@ class Link:
 
     def wake(self) -> None:
         """End the waiting of `exchange`."""
-        try:
+        with self._ringing, suppress(OSError):  # it rings already, or nobody is there any more
             self._bell.send(b"\0")
-        except (BlockingIOError, BrokenPipeError):
-            return  # it rings already, or nobody is there any more
 
     def exchange(self, timeout_s: float, *, reads: bool = True) -> bytes:
         """Send what waits, and wait until something arrives, somebody wakes us, or time is up.
@@ -73,7 +79,7 @@ class Link:
         return self._receive() if reads else b""
 
     def _wait(self, timeout_s: float, *, reads: bool) -> None:
-        self._poll.modify(self._socket, _GONE | reads * POLLIN | bool(self._outgoing) * POLLOUT)
+        self._poll.modify(self._socket, _GONE | reads * self._receiving | self._sending)
         for descriptor, events in self._poll.poll(0 if reads and self._has_decrypted() else timeout_s * 1000):
             if descriptor == self._ear.fileno():
                 self._ear.recv(4096)
@@ -91,16 +97,23 @@ class Link:
             return
 
     def _flush(self) -> None:
+        self._sending = 0
         try:
             while self._outgoing:
                 del self._outgoing[: self._socket.send(self._outgoing)]
-        except _NOT_NOW:
-            return
+        except ssl.SSLWantReadError:
+            self._sending = POLLIN
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            self._sending = POLLOUT
 
     def _receive(self) -> bytes:
+        self._receiving = POLLIN
         try:
             data = self._socket.recv(LARGEST_READ)
-        except _NOT_NOW:
+        except ssl.SSLWantWriteError:
+            self._receiving = POLLOUT
+            return b""
+        except (BlockingIOError, ssl.SSLWantReadError):
             return b""
         if not data:
             raise ConnectionResetError(_CLOSED)

@@ -168,7 +168,7 @@ def read_publish(packet: Packet, version: Version) -> tuple[str, bytes, int]:
     """Topic, payload and packet id of a PUBLISH (3.3); QoS 0 has no id, which is 0 then.
 
     Raises:
-        ProtocolError: it is cut short, or its topic is not UTF-8.
+        ProtocolError: it is cut short, its topic is not UTF-8, or it could not be acknowledged.
     """
     body = packet.body
     end = 2 + int.from_bytes(body[:2])
@@ -177,6 +177,8 @@ def read_publish(packet: Packet, version: Version) -> tuple[str, bytes, int]:
     if packet.head & 0x06:
         packet_id = int.from_bytes(body[end : end + 2])
         end += 2
+        if not packet_id or packet.head & 0x06 == 0x06:  # noqa: PLR2004 - QoS 3
+            raise ProtocolError("a message without a packet id, or of a QoS that does not exist")
     if version is Version.V5 and end < len(body):
         end += 1 + body[end] if body[end] < 0x80 else _skip_properties(body, end)  # noqa: PLR2004
     if end > len(body):
@@ -207,16 +209,26 @@ def read_connack(packet: Packet, version: Version) -> Accepted:
 
 
 def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
-    """Packet id and one code for each filter, of a SUBACK or UNSUBACK: 128 and up refuse it."""
+    """Packet id and one code for each filter, of a SUBACK or UNSUBACK: 128 and up refuse it.
+
+    Raises:
+        ProtocolError: it is cut short.
+    """
     body, start = packet.body, 2
     if version is Version.V5:
         length, start = _variable(body, 2)
         start += length
+    if start > len(body):
+        raise ProtocolError("an answer to SUBSCRIBE that is cut short")
     return int.from_bytes(body[:2]), list(body[start:])
 
 
 def read_disconnect(packet: Packet) -> str:
-    """Why the broker leaves us: MQTT 5 has this packet from the broker, too (3.14)."""
+    """Why the broker leaves us: MQTT 5 has this packet from the broker, too (3.14).
+
+    Raises:
+        ProtocolError: its properties are none.
+    """
     code = packet.body[0] if packet.body else 0
     return _explain(code, _properties(packet.body, 1) if len(packet.body) > 1 else {}, _DEPARTURES)
 
@@ -275,6 +287,8 @@ def _properties(body: bytes, position: int) -> dict[int, Any]:
         return {}
     length, position = _variable(body, position)
     end = position + length
+    if end > len(body):
+        raise ProtocolError("properties that are cut short")
     found: dict[int, Any] = {}
     while position < end:
         number = body[position]
@@ -282,8 +296,8 @@ def _properties(body: bytes, position: int) -> dict[int, Any]:
         if read is None:
             raise ProtocolError(f"property {number}, which does not exist")
         found[number], position = read(body, position + 1)
-    if position > len(body):
-        raise ProtocolError("properties that are cut short")
+    if position > end:
+        raise ProtocolError("a property that is longer than all of them")
     return found
 
 

@@ -1,0 +1,493 @@
+"""The subscriber against brokers that behave, and against one that does what a test says."""
+
+import gc
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+import pytest
+import structlog
+import trustme
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from ingest import subscriber as subscribers
+from ingest.messages import Received
+from ingest.mqtt import connection as connections
+from ingest.mqtt.link import Link
+from ingest.mqtt.packets import Kind, Version
+from ingest.settings import IngestSettings
+from ingest.subscriber import Subscriber
+from local.broker import EmbeddedBroker
+from local.ports import free_ports
+from tests.faults.mosquitto import Mosquitto
+from tests.integration.published import until
+from tests.integration.scripted_broker import PATIENCE_S, Peer, ScriptedBroker
+
+NOW = datetime(2024, 7, 10, tzinfo=UTC)
+MB = 1024 * 1024
+PLENTY = 10_000
+PLENTY_BYTES = 1 << 40
+PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}
+REAL_MESSAGES = 2000
+
+
+class Receiver:
+    """A subscriber, and what it says."""
+
+    def __init__(self, mqtt_url: str, version: Version, events: list[Any], **settings: Any) -> None:
+        options = {"DATABASE_URL": "postgresql://nobody/nothing", "MQTT_TOPICS": "a,b,c,t/#", **settings}
+        self.events = events
+        self.changes: list[bool] = []
+        self.ready = threading.Event()
+        self.subscriber = Subscriber(
+            IngestSettings(MQTT_URL=mqtt_url, MQTT_PROTOCOL=PROTOCOLS[version], **options),
+            lambda: NOW,
+            self._change,
+        )
+
+    def _change(self, is_on: bool) -> None:  # noqa: FBT001
+        self.changes.append(is_on)
+        if is_on:
+            self.ready.set()
+
+    def take(self, count: int) -> list[Received]:
+        """As many messages as that, whatever pieces they come in."""
+        taken: list[Received] = []
+
+        def enough() -> bool:
+            taken.extend(self.subscriber.take(count - len(taken), PLENTY_BYTES, 0.5))
+            return len(taken) >= count
+
+        until(enough, PATIENCE_S)
+        return taken
+
+    def said(self, event: str) -> list[str]:
+        """The reasons that events of this name gave."""
+        return [str(each.get("reason")) for each in self.events if each["event"] == event]
+
+    def until_said(self, event: str, times: int = 1) -> str:
+        until(lambda: len(self.said(event)) >= times, PATIENCE_S)
+        return self.said(event)[-1]
+
+    def __enter__(self) -> Self:
+        self.subscriber.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.subscriber.stop()
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribers, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(subscribers, "LONGEST_PAUSE_S", 0.05)
+
+
+@pytest.fixture(params=list(Version), ids=str)
+def version(request: pytest.FixtureRequest) -> Version:
+    return Version(request.param)
+
+
+@pytest.fixture
+def broker(version: Version) -> Iterator[ScriptedBroker]:
+    with ScriptedBroker(version) as broker:
+        yield broker
+
+
+@pytest.fixture
+def make_receiver(broker: ScriptedBroker) -> Iterator[Callable[..., Receiver]]:
+    """A receiver that is stopped in the end."""
+    made: list[Receiver] = []
+    with structlog.testing.capture_logs() as events:
+
+        def make(**settings: Any) -> Receiver:
+            made.append(Receiver(broker.mqtt_url, broker.version, events, **settings).__enter__())
+            return made[-1]
+
+        yield make
+        for receiver in made:
+            receiver.subscriber._stopping.set()
+        broker.__exit__()
+        for receiver in made:
+            receiver.subscriber.stop()
+
+
+@pytest.fixture
+def receiver(make_receiver: Callable[..., Receiver]) -> Receiver:
+    return make_receiver()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def payloads(messages: list[Received]) -> list[bytes]:
+    return [message.payload for message in messages]
+
+
+def test_a_refused_login_is_told_loudly_and_tried_again(broker: ScriptedBroker, receiver: Receiver) -> None:
+    for _ in range(3):
+        with broker.accept() as peer:
+            peer.expect(Kind.CONNECT)
+            peer.say(peer.welcome(code=5 if broker.version is Version.V3_1_1 else 0x87))
+            peer.expect_close()
+    receiver.until_said("broker_refused", 3)
+    assert set(receiver.said("broker_refused")) == {"not authorized"}
+    assert {e["log_level"] for e in receiver.events if e["event"] == "broker_refused"} == {"error"}
+    broker.let_in().close()
+
+
+def test_silence_after_connect(
+    broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, make_receiver: Callable[..., Receiver]
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_S", 0.1)
+    receiver = make_receiver()
+    with broker.accept() as peer:
+        peer.expect(Kind.CONNECT)
+        peer.expect_close()
+    assert receiver.until_said("broker_disconnected") == "the broker does not answer CONNECT"
+
+
+def test_silence_later(
+    broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, make_receiver: Callable[..., Receiver]
+) -> None:
+    monkeypatch.setattr(subscribers, "KEEPALIVE_S", 1)
+    receiver = make_receiver()
+    with broker.let_in() as peer:
+        peer.expect(Kind.PINGREQ, Kind.PINGREQ)
+        peer.expect_close()
+    assert "silent" in receiver.until_said("broker_disconnected")
+
+
+def test_a_departure_with_a_reason(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.let_in() as peer:
+        peer.say(b"\xe0\1\x8b")
+        peer.expect_close()
+    assert "server shutting down" in receiver.until_said("broker_disconnected")
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"HTTP/1.1 400 Bad Request" + b"\r" * 80, b"\x30\xff\xff\xff\xff", b"\x32\2\0\5", b"\x90\0"]
+)
+def test_garbage_costs_a_connection(garbage: bytes, broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.let_in() as peer:
+        peer.say(garbage)
+        peer.expect_close()
+    receiver.until_said("broker_disconnected")
+    with broker.let_in() as peer:
+        peer.say(peer.message(1, b"well"))
+        assert payloads(receiver.take(1)) == [b"well"]
+
+
+def test_garbage_for_an_answer_to_connect(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.accept() as peer:
+        peer.say(b"SSH-2.0-OpenSSH_9.2\r\n" + b"x" * 100)
+        peer.expect_close()
+    assert "an answer to CONNECT that is none" in receiver.until_said("broker_disconnected")
+
+
+def test_a_connection_that_ends_within_a_packet(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.let_in() as peer:
+        peer.say(peer.message(1, b"whole"), peer.message(2, b"x" * 1000)[:500])
+        assert payloads(receiver.take(1)) == [b"whole"]
+    receiver.until_said("broker_disconnected")
+    with broker.let_in(has_session=True) as peer:
+        peer.say(peer.message(2, b"again"))
+        assert payloads(receiver.take(1)) == [b"again"]
+
+
+def test_a_refused_subscription(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.accept() as peer:
+        peer.expect(Kind.CONNECT)
+        peer.say(peer.welcome())
+        peer.expect(Kind.SUBSCRIBE)
+        peer.say(peer.granted(1, 0x80, 1, 1))
+        receiver.until_said("subscription_refused")
+    assert True not in receiver.changes
+    [event] = [each for each in receiver.events if each["event"] == "subscription_refused"]
+    assert event["topics"] == ["b"]
+
+
+def test_an_answer_to_another_subscription(broker: ScriptedBroker, receiver: Receiver) -> None:
+    """It once ended the thread, and with it the process."""
+    with broker.accept() as peer:
+        peer.expect(Kind.CONNECT)
+        peer.say(peer.welcome())
+        peer.expect(Kind.SUBSCRIBE)
+        peer.say(peer.granted(1, 1))
+        peer.expect_close()
+    assert "2 answers to 4 subscriptions" in receiver.until_said("broker_disconnected")
+    broker.let_in().close()
+
+
+def test_messages_before_any_answer_to_subscribe(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.accept() as peer:
+        peer.expect(Kind.CONNECT)
+        peer.say(peer.welcome(has_session=True), peer.messages([1, 2]), peer.message(3)[:4])
+        peer.expect(Kind.SUBSCRIBE)
+        peer.say(peer.message(3)[4:], peer.message(4), peer.granted())
+        taken = receiver.take(4)
+        receiver.subscriber.acknowledge(taken)
+        assert peer.acknowledged(4) == [1, 2, 3, 4]
+
+
+def test_acknowledgements_come_in_order_and_none_for_qos_0(
+    broker: ScriptedBroker, receiver: Receiver
+) -> None:
+    ids = [5, 0, 3, 0, 65_535, 1]
+    with broker.let_in() as peer:
+        peer.say(peer.messages(ids))
+        receiver.subscriber.acknowledge(receiver.take(len(ids)))
+        assert peer.acknowledged(4) == [5, 3, 65_535, 1]
+        receiver.subscriber.acknowledge([])
+        receiver.subscriber._stopping.set()
+        receiver.subscriber._wake()
+        peer.expect(Kind.DISCONNECT)
+
+
+def test_an_acknowledgement_does_not_outlive_its_connection(
+    broker: ScriptedBroker, receiver: Receiver
+) -> None:
+    with broker.let_in() as peer:
+        peer.say(peer.messages([1, 2]))
+        before = receiver.take(2)
+    with broker.let_in(has_session=True) as peer:
+        peer.say(peer.messages([1, 7]))
+        after = receiver.take(2)
+        receiver.subscriber.acknowledge([*before, after[1]])
+        assert peer.acknowledged(1) == [7]
+        receiver.subscriber.acknowledge(after[:1])
+        assert peer.acknowledged(1) == [1]
+
+
+def wait_for(receiver: Receiver, held: int) -> None:
+    until(lambda: receiver.subscriber._inbox._held == held)
+
+
+def test_a_session_that_goes_on_brings_again_what_waits(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.let_in() as peer:
+        peer.say(peer.message(1, b"one"), peer.message(0, b"only once"), peer.message(2, b"two"))
+        wait_for(receiver, 3)
+    with broker.let_in(has_session=True) as peer:
+        peer.say(peer.message(1, b"one"), peer.message(2, b"two"))
+        assert payloads(receiver.take(3)) == [b"only once", b"one", b"two"]
+
+
+def test_what_waits_outlives_the_session_that_it_came_by(broker: ScriptedBroker, receiver: Receiver) -> None:
+    """A broker that lost its sessions, then dropped the connection once more, cost what waited."""
+    with broker.let_in() as peer:
+        peer.say(peer.message(1, b"of the lost session"))
+        wait_for(receiver, 1)
+    with broker.let_in() as peer:
+        peer.say(peer.message(1, b"of the next"))
+        wait_for(receiver, 2)
+    with broker.let_in(has_session=True) as peer:
+        peer.say(peer.message(1, b"of the next"))
+        assert payloads(receiver.take(2)) == [b"of the lost session", b"of the next"]
+
+
+def fill(peer: Peer, receiver: Receiver, room: int) -> None:
+    peer.say(peer.messages(range(1, room + 1)))
+    wait_for(receiver, room)
+
+
+def test_without_room_the_network_waits_and_the_connection_lives(
+    broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, make_receiver: Callable[..., Receiver]
+) -> None:
+    """Room again is noticed at once, not with the next acknowledgement."""
+    monkeypatch.setattr(subscribers, "KEEPALIVE_S", 1)
+    receiver = make_receiver(MQTT_RECEIVE_MAXIMUM=10)
+    with broker.let_in() as peer:
+        fill(peer, receiver, 10)
+        big = peer.message(11, bytes(20 * MB))
+        sending = threading.Thread(target=peer.say, args=[big])
+        sending.start()
+        peer.expect(Kind.PINGREQ, Kind.PINGREQ, Kind.PINGREQ, Kind.PINGREQ)
+        assert sending.is_alive(), "somebody has read 20 MB"
+        assert receiver.subscriber._inbox._held == 10
+        assert len(receiver.take(10)) == 10
+        assert len(receiver.take(1)[0].payload) == 20 * MB
+        sending.join(PATIENCE_S)
+
+
+def test_without_room_the_end_of_a_connection_is_noticed(
+    broker: ScriptedBroker, make_receiver: Callable[..., Receiver]
+) -> None:
+    receiver = make_receiver(MQTT_RECEIVE_MAXIMUM=10)
+    with broker.let_in() as peer:
+        fill(peer, receiver, 10)
+    receiver.until_said("broker_disconnected")
+    with broker.let_in() as peer:
+        assert len(receiver.take(10)) == 10
+
+
+def test_a_stop_sends_what_is_acknowledged_before_it_leaves(
+    broker: ScriptedBroker, receiver: Receiver
+) -> None:
+    with broker.let_in() as peer:
+        peer.say(peer.messages(range(1, 1001)))
+        taken = receiver.take(1000)
+        receiver.subscriber.acknowledge(taken)
+        receiver.subscriber.stop()
+        assert peer.acknowledged(1000) == list(range(1, 1001))
+        peer.expect(Kind.DISCONNECT)
+        peer.expect_close()
+
+
+def test_links_may_be_rung_by_anyone_while_they_close_and_leave_no_descriptors() -> None:
+    with ScriptedBroker(Version.V5) as broker:
+        address = "localhost", urlsplit(broker.mqtt_url).port or 0
+        current, ending = [Link(*address, None)], threading.Event()
+        broker.accept().close()
+        failures: list[BaseException] = []
+
+        def ring() -> None:
+            try:
+                while not ending.is_set():
+                    current[0].send(b"x")
+                    current[0].wake()
+            except BaseException as failure:  # noqa: BLE001 - the test's own thread raises it
+                failures.append(failure)
+
+        ringers = [threading.Thread(target=ring) for _ in range(2)]
+        for each in ringers:
+            each.start()
+        before = descriptors()
+        gc.disable()
+        for _ in range(200):
+            current[0].__exit__(None, None, None)
+            current[0] = Link(*address, None)
+            broker.accept().close()
+        after = descriptors()
+        gc.enable()
+        ending.set()
+        for each in ringers:
+            each.join(PATIENCE_S)
+        current[0].__exit__(None, None, None)
+    assert failures == []
+    assert after <= before
+
+
+def test_reconnects_leave_no_descriptors(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.let_in():
+        before = descriptors()
+    for _ in range(20):
+        broker.let_in().close()
+    with broker.let_in():
+        assert descriptors() <= before
+    receiver.until_said("broker_disconnected", 22)
+
+
+# TLS
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """A broker's certificate, and the file of the authority that signed it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context, tmp_path / "ca.pem"
+
+
+@pytest.mark.parametrize("tls_version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_big_transfers_both_ways_over_tls(
+    tls_version: ssl.TLSVersion, tls: tuple[ssl.SSLContext, Path]
+) -> None:
+    context, authority = tls
+    context.maximum_version = tls_version
+    with ScriptedBroker(Version.V5, context) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, Version.V5, events, MQTT_CA_FILE=str(authority))
+        with receiver, broker.let_in() as peer:
+            peer.say(peer.message(1, bytes(20 * MB)), peer.messages(range(2, 1001)))
+            taken = receiver.take(1000)
+            assert len(taken[0].payload) == 20 * MB
+            # Nobody reads these for a while: sending has to wait and to go on.
+            for _ in range(200):
+                receiver.subscriber.acknowledge(taken)
+            peer.say(peer.message(1001, b"still heard"))
+            assert payloads(receiver.take(1)) == [b"still heard"]
+            assert peer.acknowledged(200_000) == list(range(1, 1001)) * 200
+
+
+def test_a_certificate_that_nobody_vouches_for(tls: tuple[ssl.SSLContext, Path]) -> None:
+    context, _ = tls
+    with ScriptedBroker(Version.V5, context) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, Version.V5, events)
+        with receiver:
+            with pytest.raises(ssl.SSLError):
+                broker.accept()
+            assert "certificate verify failed" in receiver.until_said("broker_disconnected")
+
+
+# Real brokers
+
+
+def embedded(directory: Path) -> EmbeddedBroker:
+    mqtt_port, mqtt5_port = free_ports(2)
+    return EmbeddedBroker(directory, mqtt_port=mqtt_port, mqtt5_port=mqtt5_port)
+
+
+@pytest.fixture(scope="module", params=[embedded, Mosquitto], ids=["rumqttd", "mosquitto"])
+def real(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedBroker | Mosquitto]:
+    service: EmbeddedBroker | Mosquitto = request.param(tmp_path_factory.mktemp("broker"))
+    service.start()
+    yield service
+    service.stop()
+
+
+def url_of(service: EmbeddedBroker | Mosquitto, version: Version) -> str:
+    return service.mqtt5_url if version is Version.V5 else service.mqtt_url
+
+
+def publish(mqtt_url: str, version: Version, contents: list[bytes]) -> None:
+    url = urlsplit(mqtt_url)
+    protocol = MQTTProtocolVersion.MQTTv5 if version is Version.V5 else MQTTProtocolVersion.MQTTv311
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+    client.max_inflight_messages_set(100)
+    client.connect(url.hostname or "", url.port or 0)
+    client.loop_start()
+    sent = [client.publish("t/real", each, qos=1) for each in contents]
+    for each in sent:
+        each.wait_for_publish(PATIENCE_S)
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_a_real_broker_brings_each_message_once_and_the_unacknowledged_again(
+    real: EmbeddedBroker | Mosquitto, version: Version
+) -> None:
+    url = url_of(real, version)
+    settings = {"MQTT_TOPICS": "t/real", "MQTT_CLIENT_ID": f"tests-{version}"}
+    contents = [b"%d" % number for number in range(REAL_MESSAGES)]
+    with structlog.testing.capture_logs() as events:
+        with Receiver(url, version, events, **settings) as first:
+            assert first.ready.wait(PATIENCE_S)
+            publisher = threading.Thread(target=publish, args=[url, version, contents])
+            publisher.start()
+            got: list[Received] = []
+            while len(got) < REAL_MESSAGES:
+                got += (taken := first.take(1))
+                first.subscriber.acknowledge(taken)
+            publisher.join(PATIENCE_S)
+            assert payloads(got) == contents
+        with Receiver(url, version, events, **settings) as second:
+            assert second.ready.wait(PATIENCE_S)
+            publish(url, version, [b"unsettled", b"", b"after"])
+            assert payloads(second.take(3)) == [b"unsettled", b"", b"after"]
+        with Receiver(url, version, events, **settings) as third:
+            again = third.take(3)
+            assert payloads(again) == [b"unsettled", b"", b"after"]
+            third.subscriber.acknowledge(again)
+        with Receiver(url, version, events, **settings) as fourth:
+            assert fourth.ready.wait(PATIENCE_S)
+            publish(url, version, [b"last"])
+            assert payloads(fourth.take(1)) == [b"last"]

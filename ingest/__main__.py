@@ -14,6 +14,7 @@ import structlog
 
 from ingest.metrics import Metrics, serve_metrics
 from ingest.rejected import count_by_reason, replay
+from ingest.retirement import RetiringSubscriber
 from ingest.settings import IngestSettings, Tolerance
 from ingest.store import Store
 from ingest.subscriber import Subscriber
@@ -25,16 +26,20 @@ from schemas.settings import ProgramSettings, SettingsError
 
 def main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
-    if options.command == "rejected":
-        _rejected(options)
-    else:
-        _serve()
+    match options.command:
+        case "rejected":
+            _rejected(options)
+        case "retire":
+            _retire()
+        case _:
+            _serve()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="take messages from the broker (the default)")
+    commands.add_parser("retire", help="store what the broker holds for MQTT_CLIENT_ID, and end its session")
     rejected = commands.add_parser("rejected", help="count what was refused, by reason; or try it again")
     rejected.add_argument("--replay", action="store_true", help="store what can be accepted now")
     rejected.add_argument("--reason", help="replay only messages refused for this reason")
@@ -61,16 +66,39 @@ def _replay(connection: psycopg.Connection, reason: str | None) -> None:
 
 
 def _serve() -> None:
+    settings = _settings()
+    stopping = threading.Event()
+    metrics = Metrics(_now)
+    subscriber = Subscriber(settings, _now, partial(_mark, metrics, settings.ready_file))
+    _work(settings, subscriber, metrics, stopping)
+
+
+def _retire() -> None:
+    settings = _settings()
+    stopping = threading.Event()
+    subscriber = RetiringSubscriber(settings, _now, stopping.set)
+    _work(settings, subscriber, Metrics(_now), stopping)
+    if not subscriber.is_drained:
+        sys.exit("Stopped before the session was drained: run it again.")
+    subscriber.end_session()
+    structlog.get_logger().info("retired", client_id=settings.mqtt_client_id)
+
+
+def _settings() -> IngestSettings:
     settings = IngestSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    stopping = threading.Event()
+    return settings
+
+
+def _work(
+    settings: IngestSettings, subscriber: Subscriber, metrics: Metrics, stopping: threading.Event
+) -> None:
+    """Move messages until something says stop; exits with 1 if a thread has failed."""
     failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())
-    metrics = Metrics(_now)
     if settings.http_port:
         _serve_metrics(metrics, settings.http_port)
-    subscriber = Subscriber(settings, _now, partial(_mark, metrics, settings.ready_file))
     worker = _worker(settings, subscriber, metrics, stopping)
     # What the imports have made lives as long as we do: the collector need not look at it for each batch.
     gc.freeze()

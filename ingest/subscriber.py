@@ -121,7 +121,7 @@ class Subscriber:
         link.send(self._greeting())
         while not self._stopping.is_set():
             self._receive(connection.receive(reads=self._inbox.has_room))
-        link.send(self._farewell())
+        link.send(packets.DISCONNECT)
         link.exchange(0, reads=False)
 
     def _comes_again(self, message: Received) -> bool:
@@ -131,9 +131,6 @@ class Subscriber:
 
     def _greeting(self) -> bytes:
         return self._subscription.encode()
-
-    def _farewell(self) -> bytes:
-        return packets.disconnect(self._login.version)
 
     def _receive(self, arrived: list[Packet]) -> None:
         number, now = self._link[0], self._clock()

@@ -115,11 +115,8 @@ def acknowledgements(packet_ids: Iterable[int]) -> bytes:
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
 
 
-def disconnect(version: Version, *, ends_session: bool = False) -> bytes:
-    """Leave. MQTT 3.1.1 has no way to end a session here: it ends by a clean CONNECT."""
-    if ends_session and version is Version.V5:
-        return _packet(Kind.DISCONNECT << 4, b"\0", _sized(b"\x11" + bytes(4)))
-    return bytes([Kind.DISCONNECT << 4, 0])
+DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
+"""Leave, and keep the session."""
 
 
 class Stream:

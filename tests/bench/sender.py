@@ -5,8 +5,10 @@
 
 import socket
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from ingest.messages import Received
 from ingest.mqtt.packets import Connect, Version
 from local.ports import HOST
 from tests.bench.fleet import reports
@@ -27,12 +29,20 @@ def publish(topic: str, payload: bytes, packet_id: int) -> bytes:
     return b"\x32" + bytes([*digits, length]) + body
 
 
+def make_packets(messages: Iterable[Received]) -> list[bytes]:
+    return [publish(m.topic, m.payload, number % 60_000 + 1) for number, m in enumerate(messages)]
+
+
+def log_in(port: int) -> socket.socket:
+    broker = socket.create_connection((HOST, port))
+    broker.sendall(Connect(Version.V3_1_1, "bench-sender", keepalive_s=0, is_clean=True).encode())
+    broker.recv(4)
+    return broker
+
+
 def main(port: int, vens: int, rounds: int, first_s: int) -> None:
-    messages = reports(vens, rounds, datetime.fromtimestamp(first_s, UTC))
-    packets = [publish(m.topic, m.payload, number % 60_000 + 1) for number, m in enumerate(messages)]
-    with socket.create_connection((HOST, port)) as broker:
-        broker.sendall(Connect(Version.V3_1_1, "bench-sender", keepalive_s=0, is_clean=True).encode())
-        broker.recv(4)
+    packets = make_packets(reports(vens, rounds, datetime.fromtimestamp(first_s, UTC)))
+    with log_in(port) as broker:
         print("ready", flush=True)
         sys.stdin.readline()
         send(broker, packets)

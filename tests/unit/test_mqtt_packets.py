@@ -279,14 +279,8 @@ def test_acknowledgement_ping_and_departure_are_what_paho_sends(version: Version
         paho.client._send_puback(packet_id)
     paho.client._send_pingreq()
     paho.client._send_disconnect()
-    ours = packets.acknowledgements([1, 256, 65_535]) + packets.PING + packets.disconnect(version)
+    ours = packets.acknowledgements([1, 256, 65_535]) + packets.PING + packets.DISCONNECT
     assert ours == paho.read()
-
-
-def test_a_departure_that_ends_the_session() -> None:
-    ended = b"\xe0\x07\0\x05\x11\0\0\0\0"
-    assert packets.disconnect(Version.V5, ends_session=True) == ended
-    assert packets.disconnect(Version.V3_1_1, ends_session=True) == b"\xe0\0"
 
 
 @both

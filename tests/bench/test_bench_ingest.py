@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ from tests.bench.conftest import MakeDatabase
 from tests.bench.fleet import INTERVAL, MAX_AHEAD, NOON, ROWS_EACH, reports
 from tests.conftest import REPOSITORY
 from tests.faults.mosquitto import Mosquitto
-from tests.integration.published import until, value
+from tests.integration.published import rows, until, value
 
 pytestmark = pytest.mark.bench
 
@@ -87,34 +88,40 @@ def test_batches_against_copy(make_database: MakeDatabase) -> None:
     )
 
 
-@pytest.mark.parametrize("vens", [100, 10_000, 100_000])
-def test_from_the_broker_to_the_commit(vens: int, make_database: MakeDatabase, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("vens", "workers"), [(100, 1), (10_000, 1), (100_000, 1), (10_000, 2)])
+def test_from_the_broker_to_the_commit(
+    vens: int, workers: int, make_database: MakeDatabase, tmp_path: Path
+) -> None:
     """With mosquitto. As many messages, in which ingest meets the VENs, go before the clock starts."""
     database_url = make_database()
     rounds = MQTT_MESSAGES // vens
     with (
         Mosquitto(tmp_path) as broker,
-        ingest(broker.mqtt5_url, database_url, tmp_path / "ready") as worker,
+        ExitStack() as running,
         connect(database_url, "bench") as connection,
     ):
+        started = [
+            running.enter_context(ingest(number, broker.mqtt5_url, database_url, tmp_path))
+            for number in range(workers)
+        ]
         with sender(broker.port, vens, rounds, NOON) as first:
             first.send()
             wait_stored(connection, MQTT_MESSAGES)
         with sender(broker.port, vens, rounds, LATER) as second:
             participants = {
-                "ingest": worker,
-                "PostgreSQL": backend(connection),
-                "broker": psutil.Process(broker.pid),
-                "sender": second.process,
+                "ingest": started,
+                "PostgreSQL": backends(connection),
+                "broker": [psutil.Process(broker.pid)],
+                "sender": [second.process],
             }
-            before_s = {name: cpu_s(process) for name, process in participants.items()}
+            before_s = {name: cpu_s(processes) for name, processes in participants.items()}
             start = time.perf_counter()
             second.send()
             wait_stored(connection, 2 * MQTT_MESSAGES)
             stored_s = time.perf_counter() - start
             used_us = {
-                name: (cpu_s(process) - before_s[name]) / MQTT_MESSAGES * 1e6
-                for name, process in participants.items()
+                name: (cpu_s(processes) - before_s[name]) / MQTT_MESSAGES * 1e6
+                for name, processes in participants.items()
             }
         batches = value(connection, "SELECT count(*) FROM ingest_batches")
     with connect(make_database(), "bench") as twin:
@@ -122,7 +129,8 @@ def test_from_the_broker_to_the_commit(vens: int, make_database: MakeDatabase, t
         copy_all(twin, make_ready(list(reports(vens, rounds, NOON))))
         copy_s = copy_all(twin, make_ready(list(reports(vens, rounds, LATER))))
     print(
-        f"\ningest, end to end, {vens:,} VENs: {MQTT_MESSAGES / stored_s:,.0f} messages/s to the last commit,"
+        f"\ningest, end to end, {vens:,} VENs, {workers} worker(s): {MQTT_MESSAGES / stored_s:,.0f} messages/s"
+        " to the last commit,"
         f" {2 * MQTT_MESSAGES // batches:,} in a batch; ratio to COPY {copy_s / stored_s:.2f};"
         f" CPU a message: {', '.join(f'{name} {used:.0f} us' for name, used in used_us.items())}"
     )
@@ -133,15 +141,14 @@ def wait_stored(connection: psycopg.Connection, messages: int) -> None:
     until(lambda: value(connection, stored) == messages, within_s=240)
 
 
-def backend(connection: psycopg.Connection) -> psutil.Process:
-    """The server process that works for ingest."""
-    pid = value(connection, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'gridgate-ingest%'")
-    return psutil.Process(pid)
+def backends(connection: psycopg.Connection) -> list[psutil.Process]:
+    """The server processes that work for ingest."""
+    ours = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'gridgate-ingest%'"
+    return [psutil.Process(pid) for [pid] in rows(connection, ours)]
 
 
-def cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 class sender:  # noqa: N801 - used as a function
@@ -177,14 +184,16 @@ class sender:  # noqa: N801 - used as a function
 
 
 class ingest:  # noqa: N801 - used as a function
-    """`python -m ingest`, from its subscription on."""
+    """One of several `python -m ingest`, from its subscription on."""
 
-    def __init__(self, mqtt_url: str, database_url: str, ready: Path) -> None:
-        self._ready = ready
+    def __init__(self, number: int, mqtt_url: str, database_url: str, directory: Path) -> None:
+        self._ready = directory / f"ready-{number}"
         self._environment = {
+            "MQTT_CLIENT_ID": f"bench-{number}",
+            "MQTT_SHARE_GROUP": "bench",
             "MQTT_URL": mqtt_url,
             "DATABASE_URL": database_url,
-            "INGEST_READY_FILE": str(ready),
+            "INGEST_READY_FILE": str(self._ready),
         }
 
     def __enter__(self) -> psutil.Process:

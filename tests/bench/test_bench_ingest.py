@@ -129,8 +129,8 @@ def test_from_the_broker_to_the_commit(
         copy_all(twin, make_ready(list(reports(vens, rounds, NOON))))
         copy_s = copy_all(twin, make_ready(list(reports(vens, rounds, LATER))))
     print(
-        f"\ningest, end to end, {vens:,} VENs, {workers} worker(s): {MQTT_MESSAGES / stored_s:,.0f} messages/s"
-        " to the last commit,"
+        f"\ningest, end to end, {vens:,} VENs, {workers} worker(s):"
+        f" {MQTT_MESSAGES / stored_s:,.0f} messages/s to the last commit,"
         f" {2 * MQTT_MESSAGES // batches:,} in a batch; ratio to COPY {copy_s / stored_s:.2f};"
         f" CPU a message: {', '.join(f'{name} {used:.0f} us' for name, used in used_us.items())}"
     )

@@ -7,14 +7,12 @@ from datetime import UTC, datetime
 import falcon
 import structlog
 from falcon import Request, Response
-from granian import Granian
-from granian.constants import Interfaces
-from granian.log import LogLevels
 
 from schemas.database import engine_for
 from schemas.logs import log_options
 from schemas.settings import SettingsError
 from serving.app import create_app
+from serving.server import serve
 from serving.settings import ServingSettings
 
 
@@ -29,17 +27,7 @@ def application() -> falcon.App[Request, Response]:
 def main() -> None:
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
-    Granian(
-        "serving.__main__:application",
-        factory=True,
-        interface=Interfaces.WSGI,
-        address=settings.http_host,
-        port=settings.http_port,
-        workers=settings.http_workers,
-        blocking_threads=settings.http_threads,
-        respawn_failed_workers=True,
-        log_level=LogLevels(settings.log_level),
-    ).serve()
+    serve(application, settings)
 
 
 def _require_free_port(host: str, port: int) -> None:

@@ -28,13 +28,18 @@ pathlib.Path(os.environ["INGEST_READY_FILE"]).touch()
 signal.pause()
 """
 _JOBS = "import signal; signal.pause()"
-_SERVING = """
-import os
-from granian import Granian
-from granian.constants import Interfaces
+_SERVING = f"""
+import sys
+sys.path.insert(0, {str(_REPOSITORY)!r})
+from answer import app
+from serving.server import serve
+from serving.settings import ServingSettings
+
+def make_application():
+    return app
+
 if __name__ == "__main__":
-    port = int(os.environ["HTTP_PORT"])
-    Granian("answer:app", port=port, interface=Interfaces.WSGI, blocking_threads=1).serve()
+    serve(make_application, ServingSettings.from_environment())
 """
 _ANSWER = """
 def app(environ, start_response):
@@ -94,7 +99,7 @@ Start = Callable[..., Running]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The programs' stand-ins; serving is a real granian, for its workers."""
+    """The programs' stand-ins; serving is the real server, for its workers, with another application."""
     root = tmp_path / "root"
     for path, text in {
         "ingest.py": _INGEST,

@@ -1,0 +1,84 @@
+"""granian, made sure to end: when it is told to, and when its main process dies."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.common import AbstractServer
+
+from serving.settings import ServingSettings
+
+WORKERS_STOP_WITHIN_S = 4
+ENDS_WITHIN_S = 8
+"""Sooner than whoever stops us loses patience: `local` after 10 s, systemd and Docker no sooner."""
+
+BEAT_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+Application = Callable[..., Any]
+
+
+def serve(make_application: Callable[[], Application], settings: ServingSettings) -> None:
+    """Serve what `make_application` makes, in each worker process anew, until a signal."""
+    server = Granian(
+        "serving",
+        interface=Interfaces.WSGI,
+        address=settings.http_host,
+        port=settings.http_port,
+        workers=settings.http_workers,
+        blocking_threads=settings.http_threads,
+        respawn_failed_workers=True,
+        workers_kill_timeout=WORKERS_STOP_WITHIN_S,
+        log_level=LogLevels(settings.log_level),
+    )
+    server.on_startup(lambda: _start_heart(server))
+    try:
+        server.serve(target_loader=partial(_load_in_worker, make_application), wrap_loader=False)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an exiting interpreter has no handlers, and would die of it
+
+
+def _start_heart(server: AbstractServer[Any]) -> None:
+    """Wake the main thread each second, and end the process when its own way out takes too long.
+
+    Python's part of a signal handler runs in the main thread, and granian's sleeps in a lock without a
+    limit. When another thread takes the signal from the kernel, or when it arrives just before the sleep,
+    nothing wakes it: SIGTERM was lost. A heartbeat wakes it; and where granian's handler itself waits for a
+    lock that the thread which it interrupts holds, only the heartbeat gets on.
+    """
+    beats_since_asked = 0
+
+    def beat(_number: int, _frame: FrameType | None) -> None:
+        nonlocal beats_since_asked
+        beats_since_asked += server.interrupt_signal
+        if beats_since_asked * BEAT_S >= ENDS_WITHIN_S:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, beat)
+    signal.setitimer(signal.ITIMER_REAL, BEAT_S, BEAT_S)
+
+
+def _load_in_worker(make_application: Callable[[], Application]) -> Application:
+    _die_with_parent()
+    return make_application()
+
+
+def _die_with_parent() -> None:
+    """A worker that outlives the main process keeps its port, and nobody could stop it (Linux only)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():  # it died in between
+        os._exit(1)

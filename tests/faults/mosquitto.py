@@ -12,7 +12,6 @@ from tests.faults.requirement import be_without
 
 _CONFIGURATION = """\
 listener {port} {host}
-allow_anonymous true
 persistence true
 persistence_location {directory}/
 autosave_interval 2
@@ -23,6 +22,7 @@ log_type error
 log_type warning
 log_type notice
 """
+OPEN = "allow_anonymous true\n"
 _AS_ROOT = "user root\n"  # it would become the user mosquitto, who cannot write here
 _BESIDE_PATH = "/usr/sbin"  # where Debian puts it
 
@@ -31,13 +31,14 @@ class Mosquitto(Service):
     """One broker on 127.0.0.1, for MQTT 3.1.1 and 5, with its data under `data_dir`.
 
     `stop` lets it write its data; `kill` costs what it has acknowledged since it wrote them last, which no
-    subscriber can make good.
+    subscriber can make good. `access` says, in its own words, who may connect, and how.
     """
 
     name = "mosquitto"
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, access: str = OPEN) -> None:
         super().__init__()
+        self._access = access
         self._program = _find()
         self._directory = data_dir.resolve() / "mosquitto"
         self._log = data_dir.resolve() / "logs" / "mosquitto.log"
@@ -56,7 +57,7 @@ class Mosquitto(Service):
     def _prepare(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         text = _CONFIGURATION.format(port=self.port, host=HOST, directory=self._directory)
-        self._configuration.write_text(text + (_AS_ROOT if os.geteuid() == 0 else ""))
+        self._configuration.write_text(text + self._access + (_AS_ROOT if os.geteuid() == 0 else ""))
 
     def _command(self) -> Command:
         return Command(

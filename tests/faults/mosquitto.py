@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 from local.child import Command
 from local.environment import inherited_environment
 from local.ports import HOST, answers, free_ports
 from local.service import Service
+from tests.faults.deadline import until
 from tests.faults.requirement import be_without
 
 _CONFIGURATION = """\
@@ -22,6 +24,7 @@ log_type error
 log_type warning
 log_type notice
 """
+SAVED_WITHIN_S = 30.0
 OPEN = "allow_anonymous true\n"
 _AS_ROOT = "user root\n"  # it would become the user mosquitto, who cannot write here
 _BESIDE_PATH = "/usr/sbin"  # where Debian puts it
@@ -49,6 +52,16 @@ class Mosquitto(Service):
         return f"mqtt://{HOST}:{self.port}"
 
     mqtt5_url = mqtt_url
+
+    def save(self) -> None:
+        """Have it write sessions and messages to its disk, and wait until it has."""
+        before = self._saved_at()
+        os.kill(self.pid, signal.SIGUSR1)
+        until(lambda: self._saved_at() != before, SAVED_WITHIN_S, lambda: "mosquitto does not save")
+
+    def _saved_at(self) -> int:
+        file = self._directory / "mosquitto.db"
+        return file.stat().st_mtime_ns if file.exists() else 0
 
     def restart(self) -> None:
         self.stop()

@@ -30,6 +30,9 @@ class Sender(threading.Thread):
 
     The last one leaves when the broker has acknowledged all the others: a subscriber that gets messages in
     order has had everything once it has that one. `limit` holds it back, until somebody raises it.
+
+    An acknowledgement is the broker's word. For a broker that may forget, `repeat` sends again whatever was
+    published since the broker was last known to have `saved`.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Sender(threading.Thread):
         self._per_s = per_s
         self._published = 0
         self._again: deque[tuple[int, Telemetry]] = deque()
+        self._repeats: deque[tuple[str, bytes]] = deque()
+        self._unsaved: list[tuple[str, bytes]] = []
         self._room = threading.Semaphore(IN_FLIGHT)
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
@@ -83,6 +88,19 @@ class Sender(threading.Thread):
         assert not self.is_alive(), f"{self._published} published, {self.acknowledged} acknowledged"
         assert self.unheard == 0, f"the broker had no subscriber for {self.unheard} messages"
 
+    def has_reached_its_limit(self) -> bool:
+        """Whether all that it may send is acknowledged."""
+        return self.sums.messages >= self.limit and not self._repeats and self.acknowledged >= self._published
+
+    def saved(self) -> None:
+        """The broker has everything on its disk. Tell it when nothing is under way."""
+        self._unsaved = []
+
+    def repeat(self) -> None:
+        """Send again what the broker may have forgotten. It has to wait at its limit meanwhile."""
+        unsaved, self._unsaved = self._unsaved, []
+        self._repeats.extend(unsaved)
+
     def stop(self) -> None:
         self._stopping.set()
         self.join(30)
@@ -92,14 +110,15 @@ class Sender(threading.Thread):
             if self._per_s is not None:
                 self._pause(self.started_at + number / self._per_s - time.monotonic())
             while number >= self.limit:
+                self._send_repeats()
                 self._pause(0.01)
             if number == self.count - 1:
                 self._send_again(number + LATER_BY)
                 self._wait_for_acknowledgements()
             self._publish(message.topic, message.payload)
-            self.sums.add(message.ven_id, message.used_kw, message.loads)
             if number < self.count - 1:
                 self._send_more(number, message)
+            self.sums.add(message.ven_id, message.used_kw, message.loads)
         self._wait_for_acknowledgements()
 
     def _send_more(self, number: int, message: Telemetry) -> None:
@@ -119,12 +138,19 @@ class Sender(threading.Thread):
             self._publish(message.topic, message.payload)
             self.duplicates += 1
 
+    def _send_repeats(self) -> None:
+        while self._repeats:
+            self._publish(*self._repeats[0])
+            self._repeats.popleft()
+            self.duplicates += 1
+
     def _publish(self, topic: str, payload: bytes) -> None:
         while not self._room.acquire(timeout=0.2):
             self._heed_stop()
         self._heed_stop()
         self._client.publish(topic, payload, qos=1)  # without a connection it waits in the client
         self._published += 1
+        self._unsaved.append((topic, payload))
 
     def _wait_for_acknowledgements(self) -> None:
         while self.acknowledged < self._published:

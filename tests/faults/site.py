@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Site:
         self.broker = broker
         self.postgres = EmbeddedPostgres(directory, durable=True)
         self.tally = Tally(self.database_url)
+        self.peak_limit_mb = PEAK_LIMIT_MB
         self._workers: list[Ingest] = []
         self._senders: list[Sender] = []
 
@@ -76,14 +78,22 @@ class Site:
             lambda: self.tally.stored() >= count, within_s, lambda: f"{self.tally.stored()} of {count} stored"
         )
 
-    def settle(self, sender: Sender, fault: str) -> None:
-        """Everything is sent and stored, the workers are gone, and the books agree; says what it took."""
+    def settle(self, sender: Sender, fault: str, refused: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Everything is sent and stored, the workers are gone, and the books agree; says what it took.
+
+        `refused` has the reasons and payloads of what others than the sender sent, and nobody can accept.
+        """
         sender.finish(SETTLED_WITHIN_S)
-        self.until_stored(sender.count)
+        self.until_stored(sender.sums.messages)
         seconds = time.monotonic() - sender.started_at
         for worker in self._workers:
             worker.stop()
         self._compare(sender)
+        unreadable = {("not_json", payload) for payload in sender.unreadable}
+        surprises = [
+            (reason, payload[:80]) for reason, payload in self.tally.rejected() ^ unreadable ^ set(refused)
+        ]
+        assert not surprises, surprises
         peak_mb = max(worker.peak_mb for worker in self._workers)
         print(
             f"\n{fault} ({type(self.broker).__name__}):"
@@ -91,12 +101,13 @@ class Site:
             f" {sum(worker.kills for worker in self._workers)} kills of ingest, {seconds:.1f} s,"
             f" peak memory of ingest {peak_mb:.0f} MB"
         )
-        assert peak_mb < PEAK_LIMIT_MB
+        assert peak_mb < self.peak_limit_mb, peak_mb
 
     def _compare(self, sender: Sender) -> None:
         stored = self.tally.sums()
-        assert not list(islice(sender.sums.differences(stored), 20))
-        assert stored.messages == sender.count
+        differences = list(islice(sender.sums.differences(stored), 20))
+        assert not differences, differences
+        assert stored.messages == sender.sums.messages
         assert stored.samples == sender.sums.samples
-        assert not list(self.tally.disagreements())
-        assert self.tally.rejected() == sender.unreadable
+        disagreements = list(self.tally.disagreements())
+        assert not disagreements, disagreements

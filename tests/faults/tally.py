@@ -10,11 +10,11 @@ _DISAGREEMENTS = {
     "batches whose row in the ledger counts other telemetry than they have": """
         SELECT count(*) FROM ingest_batches
         FULL JOIN (SELECT batch_id, count(*) AS n FROM ven_telemetry GROUP BY 1) AS stored USING (batch_id)
-        WHERE telemetry_rows IS DISTINCT FROM n""",
+        WHERE telemetry_rows IS DISTINCT FROM coalesce(n, 0)""",
     "batches whose row in the ledger counts other samples than they have": """
         SELECT count(*) FROM ingest_batches
         FULL JOIN (SELECT batch_id, count(*) AS n FROM ven_load_samples GROUP BY 1) AS stored USING (batch_id)
-        WHERE sample_rows IS DISTINCT FROM n""",
+        WHERE sample_rows IS DISTINCT FROM coalesce(n, 0)""",
     "samples without the telemetry of their batch": """
         SELECT count(*) FROM ven_load_samples
         WHERE NOT EXISTS (SELECT FROM ven_telemetry AS t WHERE t.ven_id = ven_load_samples.ven_id
@@ -25,8 +25,6 @@ _DISAGREEMENTS = {
         WHERE messages IS NULL OR n IS DISTINCT FROM 2""",
     "VENs of telemetry that are not registered": """
         SELECT count(DISTINCT ven_id) FROM ven_telemetry WHERE ven_id NOT IN (SELECT ven_id FROM vens)""",
-    "messages rejected for another reason than not_json": """
-        SELECT count(*) FROM rejected_messages WHERE reason <> 'not_json'""",
 }
 _STORED = "SELECT coalesce(sum(telemetry_rows), 0) FROM ingest_batches"
 _VENS = "SELECT ven_id, count(*), sum(used_power_kw) FROM ven_telemetry GROUP BY 1"
@@ -64,11 +62,12 @@ class Tally:
             loads = {(ven_id, load_id): (n, kw) for ven_id, load_id, n, kw in connection.execute(_LOADS)}
         return Sums(vens, loads)
 
-    def rejected(self) -> set[bytes]:
-        """Payloads among the rejected. One that came twice may stand there twice: it has no key."""
+    def rejected(self) -> set[tuple[str, bytes]]:
+        """Reasons and payloads of the rejected. One that came twice may stand there twice: it has no key."""
         with psycopg.connect(self._url) as connection:
             return {
-                bytes(payload) for (payload,) in connection.execute("SELECT payload FROM rejected_messages")
+                (reason, bytes(payload))
+                for reason, payload in connection.execute("SELECT reason, payload FROM rejected_messages")
             }
 
     def disagreements(self) -> Iterator[str]:

@@ -16,7 +16,13 @@ CUTS: dict[Cut, int] = {"answer": 10, "question": 10, "client": 2}
 
 @pytest.mark.parametrize(
     ("cut", "broker"),
-    [("answer", "mosquitto"), ("answer", "embedded"), ("question", "mosquitto"), ("client", "mosquitto")],
+    [
+        ("answer", "mosquitto"),
+        ("answer", "embedded"),
+        ("question", "mosquitto"),
+        ("question", "embedded"),
+        ("client", "mosquitto"),
+    ],
     indirect=["broker"],
 )
 def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cut) -> None:

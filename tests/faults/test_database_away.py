@@ -25,6 +25,7 @@ def test_stopped_for_twenty_seconds(site: Site, messages: int) -> None:
     site.settle(sender, f"database stopped for {AWAY_S:g} s")
 
 
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_killed_again_and_again(site: Site, messages: int) -> None:
     site.ingest()
     sender = site.sender(messages, per_s=messages / 15)

@@ -28,6 +28,7 @@ def disk(tmp_path: Path, messages: int) -> Iterator[SmallDisk]:
         yield mounted
 
 
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_the_tables_find_no_room(disk: SmallDisk, site: Site, messages: int) -> None:
     """The tables have a disk of their own: PostgreSQL lives, and refuses each batch with 53100."""
     place = disk.directory / "tables"
@@ -47,6 +48,7 @@ def test_the_tables_find_no_room(disk: SmallDisk, site: Site, messages: int) -> 
     site.settle(sender, "disk of the tables full")
 
 
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_the_log_finds_no_room(disk: SmallDisk, site: Site, messages: int) -> None:
     """The WAL has a disk of its own: PostgreSQL panics, fails to recover, and is started again with room."""
     site.postgres.stop()

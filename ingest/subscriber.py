@@ -22,6 +22,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 DEFAULT_PORT = {"mqtt": 1883, "mqtts": 8883}
 REFUSED = 0x80
+TLS_ADVICE = {"fix": "see MQTT_CA_FILE (the broker's authority), MQTT_CERT_FILE and MQTT_KEY_FILE (ours)"}
+"""Before the login: a broker that wants another certificate of us may just hang up."""
 VERSIONS = {"5": Version.V5, "3.1.1": Version.V3_1_1}
 
 
@@ -97,14 +99,16 @@ class Subscriber:
 
     def _connect_once(self) -> None:
         """One connection, from its beginning to its end, whichever way it ends."""
+        before, _ = self._link
         try:
             with Link(*self._address, self._tls) as link:
                 self._converse(link, Connection(link, self._login))
         except LoginRefusedError as error:
             self._log.error("broker_refused", reason=str(error), fix="see MQTT_URL and the broker's log")
         except (OSError, ProtocolError) as error:
+            advice = TLS_ADVICE if self._tls is not None and self._link[0] == before else {}
             protocol = self._login.version.name
-            self._log.warning("broker_disconnected", reason=str(error), mqtt_protocol=protocol)
+            self._log.warning("broker_disconnected", reason=str(error), mqtt_protocol=protocol, **advice)
         finally:
             self._link = self._link[0], None
             self._on_change(False)  # noqa: FBT003 - connected or not is all there is to say

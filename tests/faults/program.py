@@ -2,13 +2,15 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from local.child import Command
+from local.child import Child, Command
 from local.environment import REPOSITORY, inherited_environment
 from local.service import Service
 from tests.faults.deadline import until
 
+RETIRED_WITHIN_S = 60
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -46,6 +48,13 @@ class Ingest(Service):
         self.note_peak()
         super().stop()
         assert self.child.exit_code == 0, self._obituary(f"ended with {self.child.exit_code}")
+
+    def retire(self) -> None:
+        """`python -m ingest retire`, after which nothing waits for it any more."""
+        command = replace(self._what, argv=[*self._what.argv, "retire"])
+        child = Child(command)
+        assert child.wait(RETIRED_WITHIN_S), "\n".join(child.last_lines())
+        assert child.exit_code == 0, "\n".join(child.last_lines())
 
     def wait_listening(self, times: int) -> None:
         """Wait until the broker has granted it its subscriptions so many times."""

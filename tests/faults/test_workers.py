@@ -11,12 +11,12 @@ GROUP = "gridgate"
 
 
 def test_workers_come_and_go(site: Site, messages: int) -> None:
-    """Two workers; a third comes; one is stopped, and comes back at the end; one is killed, and comes back.
+    """Two workers; a third comes; one is stopped, and retired later; one is killed, and comes back.
 
     What an operator must know: the broker deals messages to the sessions of the group, and a session
     outlives its worker. Mosquitto goes on dealing to one whose worker is away. What it was dealt waits for
     that client id and for nobody else, and is lost when the session expires. So a worker that was stopped
-    has to come back within `MQTT_SESSION_EXPIRY_S`, under its own id: to stop it is not to have one less.
+    has to come back within `MQTT_SESSION_EXPIRY_S`, under its own id, or to be retired.
     """
     first, second = _worker(site, 1), _worker(site, 2)
     sender = site.sender(messages, per_s=messages / 15)
@@ -27,10 +27,9 @@ def test_workers_come_and_go(site: Site, messages: int) -> None:
     site.until_stored(messages // 2)
     second.kill()
     second.start()
-    sender.finish(60)
-    waiting = messages - site.tally.stored()
-    first.start()
-    site.settle(sender, f"2 to 3 workers, {waiting} messages left when the last came back")
+    site.until_stored(4 * messages // 6)
+    first.retire()
+    site.settle(sender, "2 to 3 workers, one of them retired")
 
 
 def _worker(site: Site, number: int) -> Ingest:

@@ -22,9 +22,9 @@ KILOBYTES_A_MESSAGE = 8
 
 
 @pytest.fixture
-def disk(place: Path, messages: int) -> Iterator[SmallDisk]:
+def disk(tmp_path: Path, messages: int) -> Iterator[SmallDisk]:
     """Room for all messages, as rows or as WAL, and for what an empty cluster needs."""
-    with SmallDisk(place / "disk", 256 + messages * KILOBYTES_A_MESSAGE // 1024) as mounted:
+    with SmallDisk(tmp_path / "disk", 256 + messages * KILOBYTES_A_MESSAGE // 1024) as mounted:
         yield mounted
 
 

@@ -13,7 +13,12 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-BY_AGE = (("ven_load_samples", "ts"), ("ven_load_descriptions", "ts"), ("load_history", "bucket"))
+BY_AGE = (
+    ("ven_load_samples", "ts"),
+    ("ven_load_descriptions", "ts"),
+    ("ven_statuses", "ts"),
+    ("load_history", "bucket"),
+)
 BRIN: dict[str, Any] = {
     "postgresql_using": "brin",
     "postgresql_with": {"pages_per_range": 32, "autosummarize": True},

@@ -78,6 +78,7 @@ ven_statuses = Table(
     instant("received_at"),
     _batch_id(),
     arrival_index("ven_statuses", "batch_id"),
+    arrival_index("ven_statuses", "ts"),
 )
 
 PARTITIONED = (ven_telemetry, ven_load_samples, ven_load_descriptions)

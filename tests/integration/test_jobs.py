@@ -38,6 +38,7 @@ from tests.integration.published import (
     MAX_AHEAD,
     NOW,
     THREE,
+    assert_same_rows,
     batch_of,
     description,
     received,
@@ -128,14 +129,6 @@ def assert_equals_a_rebuild(connection: psycopg.Connection) -> None:
 
 def assert_energy_equals_a_rebuild(connection: psycopg.Connection) -> None:
     assert_same_rows(rows(connection, "SELECT * FROM network_energy"), rows(connection, ENERGY))
-
-
-def assert_same_rows(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
-    """Floats may have been added up in another order."""
-    assert len(found) == len(expected)
-    for one, other in zip(sorted(found, key=str), sorted(expected, key=str), strict=True):
-        for left, right in zip(one, other, strict=True):
-            assert left == (pytest.approx(right, abs=1e-6) if isinstance(right, float) else right)
 
 
 # Once, twice, together

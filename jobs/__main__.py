@@ -7,13 +7,22 @@ from datetime import UTC, datetime
 
 import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
+from sqlalchemy import Engine
 
-from jobs.runner import DATABASE_ERRORS, Runner
+from jobs.console import followed, instant, show_differences
+from jobs.rebuild import rebuild, verify, whole_range
+from jobs.runner import DATABASE_ERRORS, Runner, is_away
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence, JobsSettings
 from schemas.database import engine_for
+from schemas.instants import parse_iso
 from schemas.logs import log_options
 from schemas.settings import SettingsError
+
+FAILED = DIFFERENT = 1
+WRONG_USAGE = 2
+AWAY = 75
+"""Exit codes: a job failed, or verify found differences; wrong arguments or settings; try again later."""
 
 
 def main(arguments: list[str]) -> None:
@@ -33,6 +42,8 @@ def main(arguments: list[str]) -> None:
 
 def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...]) -> None:
     match options.command:
+        case "verify" | "rebuild":
+            _check(options, runner.engine)
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -49,7 +60,38 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
     commands.add_parser("catch-up", help="run until nothing is left")
+    verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
+    rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
+    for command in (verify, rebuild):
+        command.add_argument("--start", type=_instant, help="ISO 8601; without: the first that is stored")
+        command.add_argument("--end", type=_instant, help="exclusive; both are widened to whole hours")
+        command.add_argument("--ven", action="append", help="only this VEN and its loads; may be repeated")
     return parser
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _check(options: argparse.Namespace, engine: Engine) -> None:
+    with engine.connect() as connection:
+        within = whole_range(connection, options.start, options.end)
+    if within is None:
+        print("There are no raw rows in this range.")
+        return
+    does = {"verify": verify, "rebuild": rebuild}[options.command]
+    found = followed(does(engine, within, options.ven), within, options.command)
+    show_differences(found)
+    count = sum(differences.height for differences in found)
+    if options.command == "rebuild":
+        print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
+        return
+    print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
+    if count:
+        sys.exit(DIFFERENT)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:
@@ -61,7 +103,8 @@ def _named(jobs: tuple[Job, ...], name: str) -> Job:
     for job in jobs:
         if job.name == name:
             return job
-    sys.exit(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.")
+    print(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.", file=sys.stderr)
+    sys.exit(WRONG_USAGE)
 
 
 def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
@@ -88,6 +131,8 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except SettingsError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(WRONG_USAGE)
     except DATABASE_ERRORS as error:
-        sys.exit(f"The database failed: {str(error.__cause__ or error).strip()}")
+        print(f"The database failed: {str(error.__cause__ or error).strip()}", file=sys.stderr)
+        sys.exit(AWAY if is_away(error) else FAILED)

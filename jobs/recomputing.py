@@ -82,15 +82,24 @@ def _consumed(
 
 
 def _network_history(connection: Connection, reports: pl.DataFrame, scope: Scope) -> Iterator[Comparison]:
+    slots = bucket_samples(reports, [], SLOT_S)
     for resolution_s in NETWORK_RESOLUTIONS_S:
         if resolution_s <= SLOT_S:
             within, expected = scope.within, bucket_samples(reports, [], resolution_s)
         else:
             within = widened(scope.within, resolution_s)
-            finer = _buckets(connection, network_table, within, SLOT_S)
-            expected = coarsen(finer, [], resolution_s)
+            expected = coarsen(_slots_around(connection, slots, scope.within, within), [], resolution_s)
         found = _buckets(connection, network_table, within, resolution_s)
         yield Comparison(network_table, found, expected.select(found.columns))
+
+
+def _slots_around(connection: Connection, slots: pl.DataFrame, inner: Range, outer: Range) -> pl.DataFrame:
+    """Slots of a range, and those that the table has around it: a wide bucket may reach beyond a chunk."""
+    around = [
+        _buckets(connection, network_table, beside, SLOT_S).select(slots.columns)
+        for beside in (Range(outer.start, inner.start), Range(inner.end, outer.end))
+    ]
+    return pl.concat([*around, slots])
 
 
 def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:

@@ -7,13 +7,19 @@ from datetime import datetime
 import psycopg
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from jobs import queries
 from jobs.schedule import Job, Step
 
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
 """COPY speaks to psycopg directly, so its errors come unwrapped."""
+
+
+def is_away(error: Exception) -> bool:
+    """It could not be reached, or hung up: the same may work later."""
+    return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
+
 
 Clock = Callable[[], datetime]
 
@@ -22,7 +28,7 @@ class Runner:
     """Runs jobs against a database, whoever asks: a scheduler, cron, or a test."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
-        self._engine = engine
+        self.engine = engine
         self._clock = clock
         self._log = structlog.get_logger()
 
@@ -65,11 +71,11 @@ class Runner:
 
     def _is_anything_pending(self) -> bool:
         """Waits for whoever holds the oldest pending batch."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             return connection.execute(queries.oldest_pending()).first() is not None
 
     def _take(self, step: Step) -> int:
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             return step(connection, self._clock())
 
     def _record(
@@ -85,7 +91,7 @@ class Runner:
             "error": None if error is None else f"{type(error).__name__}: {error}",
         }
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 connection.execute(queries.record_run(**run))
         except DATABASE_ERRORS as unrecorded:
             self._log.error(

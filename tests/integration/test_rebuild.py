@@ -1,5 +1,8 @@
 """Verify finds whatever is wrong with the summary, rebuild mends it; both while everything else runs."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +22,7 @@ from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect, engine_for
+from tests.conftest import REPOSITORY
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,
@@ -274,3 +278,36 @@ def test_rows_to_replace_and_rows_to_delete_in_one_table(
     within = everything(engine)
     assert mend(engine, within)
     assert differences(engine, within) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_the_command_line(database_url: str, connection: psycopg.Connection) -> None:
+    """Verify ends with 1 where something is wrong, rebuild mends it, and verify ends with 0."""
+
+    def command(*arguments: str) -> tuple[int, str]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "jobs", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "DATABASE_URL": database_url},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in ran.stderr
+        return ran.returncode, ran.stdout
+
+    connection.execute(
+        "UPDATE network_history SET samples = 77 WHERE resolution_s = 300"
+        " AND bucket = (SELECT max(bucket) FROM network_history"
+        " WHERE resolution_s = 300 AND bucket < '2024-07-10')"
+    )
+    code, told = command("verify", "--start", "2024-07-09", "--end", "2024-07-10")
+    assert (code, "network_history" in told, "samples" in told, "77" in told) == (1, True, True, True)
+    code, told = command("rebuild", "--start", "2024-07-09", "--end", "2024-07-10")
+    assert (code, told.splitlines()[-1]) == (
+        0,
+        "2024-07-09T00:00Z to 2024-07-10T00:00Z: 1 differences, mended",
+    )
+    assert command("verify")[0] == 0
+    assert command("verify", "--start", "soon")[0] == 2

@@ -9,8 +9,9 @@ import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import Engine
 
-from jobs.console import followed, instant, show_differences
+from jobs.console import followed, instant, show_differences, show_previews
 from jobs.rebuild import rebuild, verify, whole_range
+from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence, JobsSettings
@@ -35,15 +36,17 @@ def main(arguments: list[str]) -> None:
     jobs = schedule(settings)
     engine = engine_for(settings.database_url, "jobs")
     try:
-        _obey(options, Runner(engine, lambda: datetime.now(UTC)), jobs)
+        _obey(options, Runner(engine, lambda: datetime.now(UTC)), jobs, settings.by_resolution())
     finally:
         engine.dispose()
 
 
-def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...]) -> None:
+def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
     match options.command:
         case "verify" | "rebuild":
             _check(options, runner.engine)
+        case "retention":
+            _retention(options, runner, jobs, kept)
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -60,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
     commands.add_parser("catch-up", help="run until nothing is left")
+    retention = commands.add_parser("retention", help="let go of what is too old")
+    retention.add_argument("--dry-run", action="store_true", help="only show what would go")
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
     rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
     for command in (verify, rebuild):
@@ -67,6 +72,17 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--end", type=_instant, help="exclusive; both are widened to whole hours")
         command.add_argument("--ven", action="append", help="only this VEN and its loads; may be repeated")
     return parser
+
+
+def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
+    if options.dry_run:
+        with runner.engine.connect() as connection:
+            show_previews(preview(connection, datetime.now(UTC), kept))
+        return
+    job, total = _named(jobs, "retention"), 0
+    while handled := runner.run(job):
+        total += handled
+    print(f"{total} days and rows are gone")
 
 
 def _instant(text: str) -> datetime:

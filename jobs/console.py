@@ -10,6 +10,7 @@ from rich.table import Table
 
 from jobs.ranges import Range
 from jobs.rebuild import Chunk
+from jobs.retention import Preview
 
 MOST_LINES = 200
 
@@ -41,6 +42,15 @@ def show_differences(found: list[pl.DataFrame]) -> None:
     console.print(shown)
     if lines.height > MOST_LINES:
         console.print(f"... and {lines.height - MOST_LINES} more")
+
+
+def show_previews(previews: Iterable[Preview]) -> None:
+    """What retention would let go of; the rows of a raw day as PostgreSQL last estimated them."""
+    shown = Table("what", "before", "rows", "MB", "note")
+    for line in previews:
+        size = "" if line.bytes is None else f"{line.bytes / 1e6:,.1f}"
+        shown.add_row(line.what, instant(line.before), f"{line.rows:,}", size, line.note)
+    Console(soft_wrap=True).print(shown if shown.row_count else "Nothing would go.")
 
 
 def instant(at: datetime) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Delete,
+    FromClause,
     MetaData,
     Select,
     Table,
     and_,
+    any_,
     case,
     delete,
     func,
@@ -26,6 +28,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
+from sqlalchemy.sql.elements import TextClause
 
 from jobs.ranges import Range
 from jobs.transforms.latest import LOADS, VENS, Latest
@@ -322,6 +325,80 @@ HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")
 def horizon(resolution_s: int) -> Select[Any]:
     """What retention has let go of a resolution is before this; no row if it has not let anything go."""
     return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
+
+
+def advance_horizon(resolution_s: int, since: datetime) -> Insert:
+    """Let go of a resolution before a time; never take it back."""
+    statement = insert(horizons).values(resolution_s=resolution_s, since=since)
+    later = func.greatest(horizons.c.since, statement.excluded.since)
+    return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})
+
+
+PARTITIONS = text(
+    "SELECT relname AS name, greatest(reltuples, 0)::bigint AS rows, pg_total_relation_size(oid) AS bytes,"
+    " pg_relation_size(oid) > 0 AS is_filled"
+    " FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY relname"
+)
+SOON_OR_NOT_AT_ALL = text("SET LOCAL lock_timeout = '2s'")
+RAW_FOR_ONESELF = text(
+    "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions"
+    " IN ACCESS EXCLUSIVE MODE"
+)
+
+
+def drop(names: Sequence[str]) -> TextClause:
+    return text(f"DROP TABLE {', '.join(names)}")
+
+
+def empty(names: Sequence[str]) -> TextClause:
+    return text(f"TRUNCATE {', '.join(names)}")
+
+
+def lanes_behind(within: Range) -> Select[Any]:
+    """Lanes with a pending batch that may have rows in a range."""
+    batch = ingest_batches.c
+    reaches = (batch.first_ts < within.end, batch.last_ts >= within.start)
+    return (
+        select(pending_batches.c.lane)
+        .join(ingest_batches, batch.batch_id == pending_batches.c.batch_id)
+        .where(*reaches)
+        .distinct()
+        .order_by(pending_batches.c.lane)
+    )
+
+
+_CTID: ColumnElement[Any] = literal_column("ctid")
+"""Where a row is, as long as the statement runs."""
+
+
+def outdated(table: Table, resolution_s: int, since: datetime) -> Select[Any]:
+    """The rows of a resolution that begin before a time: where they are."""
+    rows = select(_CTID).select_from(table).where(table.c.bucket < since)
+    return rows if "resolution_s" not in table.c else rows.where(table.c.resolution_s == resolution_s)
+
+
+def done_batches(before: datetime) -> Select[Any]:
+    """Batches whose rows are all older than a time, and in every summary."""
+    is_pending = select(pending_batches.c.batch_id)
+    batch = ingest_batches.c
+    return (
+        select(_CTID)
+        .select_from(ingest_batches)
+        .where(func.greatest(batch.last_ts, batch.received_at) < before, batch.batch_id.not_in(is_pending))
+    )
+
+
+def old_runs(before: datetime) -> Select[Any]:
+    return select(_CTID).select_from(job_runs).where(job_runs.c.started_at < before)
+
+
+def count(rows: FromClause) -> Select[Any]:
+    return select(func.count()).select_from(rows)
+
+
+def forget(table: Table, rows: Select[Any], most: int) -> Delete:
+    """Delete some rows, at most so many."""
+    return delete(table).where(any_(func.array(rows.limit(most).scalar_subquery())) == _CTID)
 
 
 def stored() -> Select[Any]:

@@ -33,7 +33,7 @@ class Runner:
         self._log = structlog.get_logger()
 
     def run(self, job: Job) -> int:
-        """One cycle of a job; answers the rows that its first step handled.
+        """One cycle of a job; answers the rows handled: where there is a backlog, those taken from it.
 
         Raises:
             SQLAlchemyError: a step failed; the steps before it stand, and the run is recorded with its error.
@@ -44,9 +44,10 @@ class Runner:
         except Exception as error:
             self._record(job, started_at, start, 0, error)
             raise
-        if rows[0]:
-            self._record(job, started_at, start, rows[0], None)
-        return rows[0]
+        handled = rows[0] if job.has_backlog else sum(rows)
+        if handled:
+            self._record(job, started_at, start, handled, None)
+        return handled
 
     def attempt(self, job: Job) -> None:
         """One cycle, for a scheduler: a database that is away is logged, and the next cycle tries again."""

@@ -17,7 +17,12 @@ from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
+from serving.queries.history import HOLD_RAW
+from serving.reader import Reader
+from serving.windows import Window as Asked
+from tests.integration.house import EVERYTHING, House, check_history
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
+from tests.oracle.messages import Published, Setting, Window, random_traffic
 
 LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
 DAY = timedelta(days=1)
@@ -215,3 +220,89 @@ def test_as_a_job_over_many_runs(engine: Engine, connection: psycopg.Connection)
         (300, datetime(2024, 7, 8, tzinfo=UTC)),
     ]
     assert value(connection, "SELECT count(*) FROM ven_telemetry") == 0
+
+
+# What is answered
+
+
+@pytest.fixture
+def house(engine: Engine, database_url: str) -> Iterator[House]:
+    built = House(engine, database_url)
+    built.empty()
+    yield built
+    built.close()
+
+
+KEPT = Cadence(RETENTION_RAW_DAYS=1, RETENTION_1S_DAYS=2, RETENTION_5M_DAYS=30, RETENTION_1H_DAYS=30)
+
+
+def retain(engine: Engine, cadence: Cadence = KEPT) -> None:
+    job = next(job for job in schedule(cadence) if job.name == "retention")
+    while Runner(engine, lambda: NOW).run(job):
+        pass
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "energy", "mean"])
+def test_whole_buckets_over_dropped_days_are_exact(house: House, aggregate: str) -> None:
+    """The plain loop has every message; the house has the raw rows of one day."""
+    house.ingest(random_traffic(11, 800, Setting(window=Window(outliers=False))))
+    house.catch_up_lanes()
+    retain(house.engine)
+    for granularity, bounds in (
+        ("5m", EVERYTHING),
+        ("1h", EVERYTHING),
+        ("15m", (NOW - 3 * DAY, NOW)),
+        ("1h", (NOW - 2 * DAY, NOW - timedelta(hours=7, seconds=1.5))),
+    ):
+        check_history(house, bounds, granularity, aggregate)
+    assert "warning" not in house.get("/stats/network/history")
+
+
+def test_splinters_that_are_gone_are_answered_coarser_and_say_so(house: House) -> None:
+    at = NOON - 3 * DAY
+    for seconds in (0, 10, 70, 400):
+        message = telemetry("a", at + timedelta(seconds=seconds), 1.0 + seconds)
+        house.ingest([Published(message.topic, message.payload)])
+    house.catch_up_lanes()
+    asked = {"start": (at + timedelta(seconds=5)).isoformat(), "end": (at + timedelta(hours=1)).isoformat()}
+    exact = house.get("/vens/a/history", granularity="1m", **asked)
+    assert [point["usedPowerKw"] for point in exact["points"]] == [11.0, 71.0, 401.0]
+    retain(house.engine)
+    coarser = house.get("/vens/a/history", granularity="1m", **asked)
+    assert coarser["points"] == [
+        {"timestamp": "2024-07-07T12:05:00Z", "usedPowerKw": 401.0, "shedPowerKw": 0.0}
+    ]
+    assert "300 s" in coarser["warning"]
+    whole = house.get("/vens/a/history", granularity="5m")
+    assert [point["usedPowerKw"] for point in whole["points"]] == [83.0, 401.0]
+    assert "warning" not in whole
+
+
+def test_a_message_for_a_dropped_day_never_shows(house: House) -> None:
+    """Neither while it is pending nor when it has been consumed."""
+    old = telemetry("a", WEEK[5], 1.0)
+    house.ingest([Published(old.topic, old.payload)])
+    house.catch_up_lanes()
+    retain(house.engine)
+    house.store.write(batch_of(telemetry("a", WEEK[5] + timedelta(seconds=1), 50.0)))
+    for aggregate in ("sum", "energy", "mean"):
+        before = house.get("/stats/network/history", aggregate=aggregate)
+        of_ven = house.get("/vens/a/history", aggregate=aggregate)
+        assert [*before["points"][0].values()][1] < 2
+        house.catch_up_lanes()
+        assert house.get("/stats/network/history", aggregate=aggregate) == before
+        assert house.get("/vens/a/history", aggregate=aggregate) == of_ven
+
+
+def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
+    """The reader has seen that they are there; they were dropped before it came to them."""
+    message = telemetry("a", WEEK[5], 1.0)
+    house.ingest([Published(message.topic, message.payload)])
+    house.catch_up_lanes()
+    reader = Reader(house.engine, lambda: NOW)
+    points = reader.ven_history("a", Asked(None, None, 7))
+    with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
+        reading.execute(HOLD_RAW)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            drop(house.engine)
+    assert len(list(points)) == 1

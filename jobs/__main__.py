@@ -1,7 +1,9 @@
 """`python -m jobs`: the scheduler; or one job, or all of them until nothing is left."""
 
 import argparse
+import os
 import signal
+import socket
 import sys
 from datetime import UTC, datetime
 
@@ -10,6 +12,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import Engine
 
 from jobs.console import followed, instant, show_differences, show_previews
+from jobs.metrics import Backlog, Metrics
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
@@ -33,10 +36,15 @@ def main(arguments: list[str]) -> None:
         return
     settings = JobsSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    jobs = schedule(settings)
+    jobs, metrics = schedule(settings), Metrics()
     engine = engine_for(settings.database_url, "jobs")
     try:
-        _obey(options, Runner(engine, lambda: datetime.now(UTC)), jobs, settings.by_resolution())
+        runner = Runner(engine, _now, metrics, f"{socket.gethostname()}:{os.getpid()}")
+        if options.command in {None, "serve"}:
+            _serve_metrics(metrics, Backlog(engine, _now), settings.http_port)
+            _serve(runner, jobs)
+        else:
+            _obey(options, runner, jobs, settings.by_resolution())
     finally:
         engine.dispose()
 
@@ -51,8 +59,6 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], ke
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
             print(f"{runner.catch_up(jobs)} rows; nothing is left")
-        case _:
-            _serve(runner, jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
     if options.dry_run:
         with runner.engine.connect() as connection:
-            show_previews(preview(connection, datetime.now(UTC), kept))
+            show_previews(preview(connection, _now(), kept))
         return
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
@@ -123,8 +129,22 @@ def _named(jobs: tuple[Job, ...], name: str) -> Job:
     sys.exit(WRONG_USAGE)
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _serve_metrics(metrics: Metrics, backlog: Backlog, port: int) -> None:
+    if not port:
+        return
+    metrics.registry.register(backlog)
+    try:
+        metrics.serve(port)
+    except OSError as error:
+        raise SettingsError(f"JOBS_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
+
+
 def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
-    scheduler = BlockingScheduler(timezone=UTC)
+    scheduler, due = BlockingScheduler(timezone=UTC), runner.due(jobs)
     for job in jobs:
         scheduler.add_job(
             runner.attempt,
@@ -132,7 +152,7 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
             args=[job],
             id=job.name,
             seconds=job.every_s,
-            next_run_time=datetime.now(UTC),
+            next_run_time=due[job.name],
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
@@ -141,6 +161,7 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
         signal.signal(stop, lambda *_: scheduler.shutdown(wait=False))
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
+    runner.give_up_leases()
 
 
 if __name__ == "__main__":

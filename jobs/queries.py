@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Select,
     Table,
+    Update,
     and_,
     any_,
     case,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
@@ -35,7 +37,7 @@ from jobs.transforms.latest import LOADS, VENS, Latest
 from schemas.instants import EPOCH
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S, horizons, network_energy, stale_slots, ven_history
-from schemas.tables.ledger import LANES, ingest_batches, job_runs, pending_batches
+from schemas.tables.ledger import LANES, ingest_batches, job_leases, job_runs, pending_batches
 from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import (
@@ -49,18 +51,20 @@ MOST_SPANS = 16
 STATE = ("used_power_kw_sum", "shed_power_kw_sum", "samples", "used_samples", "shed_samples")
 
 
+ROWS_OF_BATCH = (
+    ingest_batches.c.telemetry_rows
+    + ingest_batches.c.sample_rows
+    + ingest_batches.c.description_rows
+    + ingest_batches.c.status_rows
+)
+
+
 def pending(lane: str, most: int) -> Select[Any]:
     """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
-    rows = (
-        ingest_batches.c.telemetry_rows
-        + ingest_batches.c.sample_rows
-        + ingest_batches.c.description_rows
-        + ingest_batches.c.status_rows
-    )
     return (
         select(
             pending_batches.c.batch_id,
-            rows.label("rows"),
+            ROWS_OF_BATCH.label("rows"),
             ingest_batches.c.first_ts,
             ingest_batches.c.last_ts,
         )
@@ -76,6 +80,42 @@ def oldest_pending() -> Select[Any]:
     """The oldest batch that any lane has pending; waits for a worker that holds it."""
     oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)
     return oldest.with_for_update()
+
+
+def backlog() -> Select[Any]:
+    """How much each lane has pending, and since when."""
+    return (
+        select(
+            pending_batches.c.lane,
+            func.count().label("batches"),
+            func.sum(ROWS_OF_BATCH).label("rows"),
+            func.min(ingest_batches.c.received_at).label("oldest"),
+        )
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .group_by(pending_batches.c.lane)
+    )
+
+
+def take_lease(
+    job: str, holder: str, now: datetime, due_at: datetime, expires_at: datetime
+) -> ReturningInsert[str]:
+    """Take a job's lease, or renew it; no row while somebody else holds it."""
+    statement = insert(job_leases).values(job=job, holder=holder, due_at=due_at, expires_at=expires_at)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["job"],
+        set_={"holder": new.holder, "due_at": new.due_at, "expires_at": new.expires_at},
+        where=or_(job_leases.c.holder == new.holder, job_leases.c.expires_at <= now),
+    ).returning(job_leases.c.holder)
+
+
+def give_up_leases(holder: str, now: datetime) -> Update:
+    """Let others take over at once."""
+    return update(job_leases).where(job_leases.c.holder == holder).values(expires_at=now)
+
+
+def due() -> Select[Any]:
+    return select(job_leases.c.job, job_leases.c.due_at)
 
 
 def consume(lane: str, batch_ids: Sequence[int]) -> Delete:

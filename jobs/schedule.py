@@ -27,6 +27,16 @@ class Job(Struct, frozen=True):
     steps: tuple[Step, ...]
     has_backlog: bool = False
 
+    @property
+    def shared_steps(self) -> tuple[Step, ...]:
+        """Those that several schedulers may take at once, and share the work: claiming from a backlog."""
+        return self.steps[:1] if self.has_backlog else ()
+
+
+def name_of(step: Step) -> str:
+    function = step.func if isinstance(step, partial) else step
+    return str(function.__name__)
+
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
     patience = Patience(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))

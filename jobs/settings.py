@@ -97,3 +97,11 @@ class Cadence(Ages):
 
 class JobsSettings(ProgramSettings, Cadence):
     """What the jobs need to know."""
+
+    http_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        validation_alias="JOBS_HTTP_PORT",
+        description="port of `/metrics`, on the loopback interface; 0 for none",
+    )

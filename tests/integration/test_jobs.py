@@ -383,7 +383,7 @@ def test_the_command_line(database_url: str, store: Store, connection: psycopg.C
         )
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [job.name for job in JOBS]
     assert (ran.returncode, ran.stdout) == (0, "2 rows\n")
-    assert refused.returncode != 0
+    assert refused.returncode == 2
     assert all(job.name in refused.stderr for job in JOBS)
     assert "Traceback" not in refused.stderr
     assert rows(connection, "SELECT job FROM job_runs") == [("history",)]
@@ -394,5 +394,8 @@ def test_the_command_line(database_url: str, store: Store, connection: psycopg.C
 
 def test_the_command_line_without_a_database() -> None:
     refused = command("mysql://x", "catch-up")
-    assert refused.returncode != 0
+    assert refused.returncode == 2
     assert refused.stderr.startswith("DATABASE_URL: expected")
+    away = command("postgresql://nobody@/nothing?host=/nonexistent", "run", "history")
+    assert away.returncode == 75
+    assert "Traceback" not in away.stderr

@@ -23,8 +23,10 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 
-LEASE_GRACE = timedelta(seconds=30)
-"""So late a holder may be with its next cycle before another scheduler takes the job over."""
+def grace(job: Job) -> timedelta:
+    """So late a lease's holder may be with its next cycle before another scheduler takes the job over."""
+    return timedelta(seconds=min(max(2 * job.every_s, 5.0), 30.0))
+
 
 Clock = Callable[[], datetime]
 
@@ -89,7 +91,7 @@ class Runner:
     def _take_lease(self, job: Job) -> bool:
         now = self._clock()
         due_at = now + timedelta(seconds=job.every_s)
-        lease = queries.take_lease(job.name, self._holder, now, due_at, due_at + LEASE_GRACE)
+        lease = queries.take_lease(job.name, self._holder, now, due_at, due_at + grace(job))
         with self.engine.begin() as connection:
             return connection.execute(lease).first() is not None
 

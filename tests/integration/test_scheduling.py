@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from ingest.store import Store
 from jobs.metrics import Backlog, Metrics
-from jobs.runner import LEASE_GRACE, Runner
+from jobs.runner import Runner, grace
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
 from local.ports import free_ports
@@ -87,7 +87,7 @@ def test_the_other_takes_over_when_the_first_is_gone(engine: Engine, clock: Cloc
     one, two_ = two(engine, clock)
     job = Job("x", 10, "", (steps.step,))
     one.attempt(job)
-    clock.move(10 + LEASE_GRACE.total_seconds())
+    clock.move(10 + grace(job).total_seconds())
     two_.attempt(job)
     one.attempt(job)
     assert steps.taken == 2

@@ -1,19 +1,32 @@
 """`python -m jobs`: the scheduler; or one job, or all of them until nothing is left."""
 
 import argparse
+import os
 import signal
+import socket
 import sys
 from datetime import UTC, datetime
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Engine
 
-from jobs.runner import DATABASE_ERRORS, Runner
+from jobs.console import followed, instant, show_differences, show_previews
+from jobs.metrics import Backlog, Metrics
+from jobs.rebuild import rebuild, verify, whole_range
+from jobs.retention import Kept, preview
+from jobs.runner import DATABASE_ERRORS, Runner, is_away
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence, JobsSettings
 from schemas.database import engine_for
+from schemas.instants import parse_iso
 from schemas.logs import log_options
 from schemas.settings import SettingsError
+
+FAILED = DIFFERENT = 1
+WRONG_USAGE = 2
+AWAY = 75
+"""Exit codes: a job failed, or verify found differences; wrong arguments or settings; try again later."""
 
 
 def main(arguments: list[str]) -> None:
@@ -23,22 +36,29 @@ def main(arguments: list[str]) -> None:
         return
     settings = JobsSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    jobs = schedule(settings)
+    jobs, metrics = schedule(settings), Metrics()
     engine = engine_for(settings.database_url, "jobs")
     try:
-        _obey(options, Runner(engine, lambda: datetime.now(UTC)), jobs)
+        runner = Runner(engine, _now, metrics, f"{socket.gethostname()}:{os.getpid()}")
+        if options.command in {None, "serve"}:
+            _serve_metrics(metrics, Backlog(engine, _now), settings.http_port)
+            _serve(runner, jobs)
+        else:
+            _obey(options, runner, jobs, settings.by_resolution())
     finally:
         engine.dispose()
 
 
-def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...]) -> None:
+def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
     match options.command:
+        case "verify" | "rebuild":
+            _check(options, runner.engine)
+        case "retention":
+            _retention(options, runner, jobs, kept)
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
             print(f"{runner.catch_up(jobs)} rows; nothing is left")
-        case _:
-            _serve(runner, jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +69,51 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
     commands.add_parser("catch-up", help="run until nothing is left")
+    retention = commands.add_parser("retention", help="let go of what is too old")
+    retention.add_argument("--dry-run", action="store_true", help="only show what would go")
+    verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
+    rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
+    for command in (verify, rebuild):
+        command.add_argument("--start", type=_instant, help="ISO 8601; without: the first that is stored")
+        command.add_argument("--end", type=_instant, help="exclusive; both are widened to whole hours")
+        command.add_argument("--ven", action="append", help="only this VEN and its loads; may be repeated")
     return parser
+
+
+def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
+    if options.dry_run:
+        with runner.engine.connect() as connection:
+            show_previews(preview(connection, _now(), kept))
+        return
+    job, total = _named(jobs, "retention"), 0
+    while handled := runner.run(job):
+        total += handled
+    print(f"{total} days and rows are gone")
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _check(options: argparse.Namespace, engine: Engine) -> None:
+    with engine.connect() as connection:
+        within = whole_range(connection, options.start, options.end)
+    if within is None:
+        print("There are no raw rows in this range.")
+        return
+    does = {"verify": verify, "rebuild": rebuild}[options.command]
+    found = followed(does(engine, within, options.ven), within, options.command)
+    show_differences(found)
+    count = sum(differences.height for differences in found)
+    if options.command == "rebuild":
+        print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
+        return
+    print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
+    if count:
+        sys.exit(DIFFERENT)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:
@@ -61,11 +125,26 @@ def _named(jobs: tuple[Job, ...], name: str) -> Job:
     for job in jobs:
         if job.name == name:
             return job
-    sys.exit(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.")
+    print(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.", file=sys.stderr)
+    sys.exit(WRONG_USAGE)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _serve_metrics(metrics: Metrics, backlog: Backlog, port: int) -> None:
+    if not port:
+        return
+    metrics.registry.register(backlog)
+    try:
+        metrics.serve(port)
+    except OSError as error:
+        raise SettingsError(f"JOBS_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
 
 
 def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
-    scheduler = BackgroundScheduler(timezone=UTC)
+    scheduler, due = BackgroundScheduler(timezone=UTC), runner.due(jobs)
     for job in jobs:
         scheduler.add_job(
             runner.attempt,
@@ -73,7 +152,7 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
             args=[job],
             id=job.name,
             seconds=job.every_s,
-            next_run_time=datetime.now(UTC),
+            next_run_time=due[job.name],
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
@@ -84,13 +163,16 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
     signal.sigwait(stops)
-    scheduler.shutdown(wait=False)
+    scheduler.shutdown()
+    runner.give_up_leases()
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except SettingsError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(WRONG_USAGE)
     except DATABASE_ERRORS as error:
-        sys.exit(f"The database failed: {str(error.__cause__ or error).strip()}")
+        print(f"The database failed: {str(error.__cause__ or error).strip()}", file=sys.stderr)
+        sys.exit(AWAY if is_away(error) else FAILED)

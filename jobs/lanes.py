@@ -29,6 +29,7 @@ from schemas.tables import history, raw, snapshots
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     """New rows to the latest values and to network history; answers the number of rows read."""
+    connection.execute(queries.share("lane snapshot"))
     claimed = claim(connection, "snapshot")
     if claimed is None:
         return 0
@@ -41,7 +42,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
         connection, latest_loads(samples, descriptions), snapshots.load_snapshots, queries.merge_latest_loads
     )
     finest, *coarser = history.NETWORK_RESOLUTIONS_S
-    buckets = bucket_samples(reports, [], finest)
+    buckets = bucket_samples(_countable(connection, reports), [], finest)
     resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
     write(connection, pl.concat(resolutions), history.network_history, queries.merge_sums)
     return claimed.rows
@@ -63,13 +64,14 @@ def refresh_totals(connection: Connection, now: datetime) -> int:
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
     """New samples to the buckets of their VENs and loads; answers the number of rows read."""
+    connection.execute(queries.share("lane history"))
     claimed = claim(connection, "history")
     if claimed is None:
         return 0
     panels = claimed.read(raw.ven_telemetry, VenSampleFrame)
     loads = claimed.read(raw.ven_load_samples, LoadSampleFrame)
-    by_ven = bucket_samples(panels, ["ven_id"], history.SLOT_S)
-    by_load = bucket_samples(loads, ["ven_id", "load_id"], history.SLOT_S)
+    by_ven = bucket_samples(_countable(connection, panels), ["ven_id"], history.SLOT_S)
+    by_load = bucket_samples(_countable(connection, loads), ["ven_id", "load_id"], history.SLOT_S)
     write(connection, by_ven, history.ven_history, queries.merge_sums)
     write(connection, by_load, history.load_history, queries.merge_sums)
     write(connection, by_ven.select("bucket").unique(), history.stale_slots, queries.mark_stale)
@@ -84,4 +86,11 @@ def refresh_energy(connection: Connection, _now: datetime) -> int:
         return 0
     energy = network_energy(fetch(connection, queries.slots(stale), SlotEnergyFrame))
     write(connection, energy, history.network_energy, queries.replace)
+    connection.execute(queries.drop_energy(set(stale) - set(energy.get_column("bucket"))))
     return energy.height
+
+
+def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:
+    """Samples that history may still count: of days that were dropped nobody knows what was counted."""
+    since = connection.execute(queries.horizon(history.RAW_S)).scalar_one_or_none()
+    return samples if since is None else samples.filter(pl.col("ts") >= since)

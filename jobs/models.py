@@ -100,3 +100,10 @@ class RecentReportFrame(Frame):
 
     ven_id: str
     ts: Utc
+
+
+class SlotSizeFrame(Frame):
+    """How many reports there are in a slot."""
+
+    slot: Utc
+    reports: int

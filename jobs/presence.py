@@ -20,6 +20,7 @@ REPORTS_EACH = 5
 def judge_presence(connection: Connection, now: datetime, patience: Patience) -> int:
     """Write a status row for each VEN that has fallen silent or come back; answers their number."""
     connection.execute(queries.lock("presence"))
+    connection.execute(queries.share("lane snapshot"))
     vens = fetch(connection, queries.watched_vens(now - patience.at_least), WatchedVenFrame)
     offline = pl.col("status").eq_missing("offline")
     silent = vens.filter(~offline)
@@ -43,7 +44,7 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
         pl.lit(batch_id, pl.Int64).alias("batch_id"),
     )
     write(connection, rows, ven_statuses, queries.insert_missing)
-    connection.execute(queries.queue_batch(batch_id))
+    connection.execute(queries.queue_batch(batch_id, done="snapshot"))
     latest = rows.select("ven_id", "status", pl.col("ts").alias("status_ts"))
     missing = [
         pl.lit(None, dtype).alias(name)

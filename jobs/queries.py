@@ -1,17 +1,20 @@
 """All of the jobs' SQL, as SQLAlchemy statements over `schemas.tables`."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Delete,
+    FromClause,
     MetaData,
     Select,
     Table,
+    Update,
     and_,
+    any_,
     case,
     delete,
     func,
@@ -19,53 +22,49 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     true,
+    update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
+from sqlalchemy.sql.elements import TextClause
 
-from jobs.transforms.latest import REPORT_FIELDS
+from jobs.ranges import Range
+from jobs.transforms.latest import LOADS, VENS, Latest
+from schemas.instants import EPOCH
 from schemas.tables import Frame
-from schemas.tables.history import SLOT_S, network_energy, stale_slots, ven_history
-from schemas.tables.ledger import LANES, ingest_batches, job_runs, pending_batches
-from schemas.tables.raw import ven_telemetry
+from schemas.tables.history import SLOT_S, horizons, network_energy, stale_slots, ven_history
+from schemas.tables.ledger import LANES, ingest_batches, job_leases, job_runs, pending_batches
+from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import (
-    LOAD_FIELDS,
     load_snapshots,
     load_type_rollups,
     ven_snapshots,
 )
-
-VEN_GROUPS = {
-    "ts": REPORT_FIELDS,
-    "used_power_ts": ("used_power_kw",),
-    "status_ts": ("status",),
-}
-"""Columns of `ven_snapshots` that change together, by the column that says how new they are."""
-
-LOAD_GROUPS = {f"{field}_stamp": (field,) for field in LOAD_FIELDS}
-"""The same for `load_snapshots`, where each field has its own stamp."""
 
 MOST_SPANS = 16
 
 STATE = ("used_power_kw_sum", "shed_power_kw_sum", "samples", "used_samples", "shed_samples")
 
 
+ROWS_OF_BATCH = (
+    ingest_batches.c.telemetry_rows
+    + ingest_batches.c.sample_rows
+    + ingest_batches.c.description_rows
+    + ingest_batches.c.status_rows
+)
+
+
 def pending(lane: str, most: int) -> Select[Any]:
     """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
-    rows = (
-        ingest_batches.c.telemetry_rows
-        + ingest_batches.c.sample_rows
-        + ingest_batches.c.description_rows
-        + ingest_batches.c.status_rows
-    )
     return (
         select(
             pending_batches.c.batch_id,
-            rows.label("rows"),
+            ROWS_OF_BATCH.label("rows"),
             ingest_batches.c.first_ts,
             ingest_batches.c.last_ts,
         )
@@ -81,6 +80,42 @@ def oldest_pending() -> Select[Any]:
     """The oldest batch that any lane has pending; waits for a worker that holds it."""
     oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)
     return oldest.with_for_update()
+
+
+def backlog() -> Select[Any]:
+    """How much each lane has pending, and since when."""
+    return (
+        select(
+            pending_batches.c.lane,
+            func.count().label("batches"),
+            func.sum(ROWS_OF_BATCH).label("rows"),
+            func.min(ingest_batches.c.received_at).label("oldest"),
+        )
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .group_by(pending_batches.c.lane)
+    )
+
+
+def take_lease(
+    job: str, holder: str, now: datetime, due_at: datetime, expires_at: datetime
+) -> ReturningInsert[str]:
+    """Take a job's lease, or renew it; no row while somebody else holds it."""
+    statement = insert(job_leases).values(job=job, holder=holder, due_at=due_at, expires_at=expires_at)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["job"],
+        set_={"holder": new.holder, "due_at": new.due_at, "expires_at": new.expires_at},
+        where=or_(job_leases.c.holder == new.holder, job_leases.c.expires_at <= now),
+    ).returning(job_leases.c.holder)
+
+
+def give_up_leases(holder: str, now: datetime) -> Update:
+    """Let others take over at once."""
+    return update(job_leases).where(job_leases.c.holder == holder).values(expires_at=now)
+
+
+def due() -> Select[Any]:
+    return select(job_leases.c.job, job_leases.c.due_at)
 
 
 def consume(lane: str, batch_ids: Sequence[int]) -> Delete:
@@ -114,22 +149,20 @@ def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int
 
 def merge_latest_vens(target: Table, staged: str) -> Insert:
     """Insert or update the latest of VENs: in each group of columns the newer one wins."""
-    return _merge_latest(target, staged, VEN_GROUPS, greatest=("received_at", "heard_at"))
+    return _merge_latest(target, staged, VENS)
 
 
 def merge_latest_loads(target: Table, staged: str) -> Insert:
     """Insert or update the latest of loads, field by field."""
-    return _merge_latest(target, staged, LOAD_GROUPS, greatest=("ts",))
+    return _merge_latest(target, staged, LOADS)
 
 
-def _merge_latest(
-    target: Table, staged: str, groups: Mapping[str, tuple[str, ...]], greatest: Sequence[str]
-) -> Insert:
+def _merge_latest(target: Table, staged: str, latest: Latest) -> Insert:
     statement, new = _upsert(target, staged)
     changes: dict[str, ColumnElement[Any]] = {
-        name: func.greatest(target.c[name], new[name]) for name in greatest
+        name: func.greatest(target.c[name], new[name]) for name in latest.greatest
     }
-    for order, fields in groups.items():
+    for order, fields in latest.groups.items():
         is_newer = new[order] > func.coalesce(target.c[order], _before_all(target.c[order]))
         for column in (*fields, order):
             changes[column] = case((is_newer, new[column]), else_=target.c[column])
@@ -156,6 +189,12 @@ def replace(target: Table, staged: str) -> Insert:
     statement, new = _upsert(target, staged)
     values = {column.name: new[column.name] for column in target.c if not column.primary_key}
     return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=values)
+
+
+def remove(target: Table, staged: str) -> Delete:
+    """Delete the rows that have the keys of staged ones."""
+    twin = target.to_metadata(MetaData(), name=staged)
+    return delete(target).where(*(column == twin.c[column.name] for column in target.primary_key))
 
 
 def insert_missing(target: Table, staged: str) -> Insert:
@@ -237,6 +276,10 @@ def slots(buckets: Iterable[datetime]) -> Select[Any]:
     )
 
 
+def drop_energy(buckets: Iterable[datetime]) -> Delete:
+    return delete(network_energy).where(network_energy.c.bucket.in_(list(buckets)))
+
+
 def drop_types_except(kept: Sequence[str]) -> Delete:
     return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(kept))
 
@@ -273,6 +316,149 @@ def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Select
     return select(asked.c.ven_id, last.c.ts).join(last, true())
 
 
+def consumed(
+    table: Table, model: type[Frame], lane: str, within: Range, ven_ids: Sequence[str] | None
+) -> Select[Any]:
+    """Raw rows of a range that a lane's summary holds: those of batches that are not pending there."""
+    pending = select(pending_batches.c.batch_id).where(pending_batches.c.lane == lane)
+    query = select(*(table.c[name] for name in model.types()))
+    return _of_vens(
+        query.where(*_within(table.c.ts, within), table.c.batch_id.not_in(pending)), table, ven_ids
+    )
+
+
+def reports_by_slot(within: Range) -> Select[Any]:
+    """How many reports each slot has, to cut a range into even parts."""
+    slot = func.date_bin(literal(timedelta(seconds=SLOT_S)), ven_telemetry.c.ts, literal(EPOCH))
+    in_slots = select(slot.label("slot")).where(*_within(ven_telemetry.c.ts, within)).subquery()
+    counted = select(in_slots.c.slot, func.count().label("reports")).group_by(in_slots.c.slot)
+    return counted.order_by(in_slots.c.slot)
+
+
+def latest(table: Table, ven_ids: Sequence[str] | None) -> Select[Any]:
+    """The rows of a table of latest values."""
+    return _of_vens(select(table), table, ven_ids)
+
+
+def buckets(
+    table: Table, within: Range, ven_ids: Sequence[str] | None = None, resolution_s: int | None = None
+) -> Select[Any]:
+    """Rows of a table of history whose bucket starts in a range."""
+    query = _of_vens(select(table), table, ven_ids).where(*_within(table.c.bucket, within))
+    return query if resolution_s is None else query.where(table.c.resolution_s == resolution_s)
+
+
+def energy_not_stale(within: Range) -> Select[Any]:
+    """The network's energy, but for the slots that are to be computed again anyway."""
+    stale = select(stale_slots.c.bucket)
+    return buckets(network_energy, within).where(network_energy.c.bucket.not_in(stale))
+
+
+def stale(within: Range) -> Select[Any]:
+    return select(stale_slots.c.bucket).where(*_within(stale_slots.c.bucket, within))
+
+
+HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")
+"""To the end of the transaction no partition is dropped: that takes the parent's lock for itself."""
+
+
+def horizon(resolution_s: int) -> Select[Any]:
+    """What retention has let go of a resolution is before this; no row if it has not let anything go."""
+    return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
+
+
+def advance_horizon(resolution_s: int, since: datetime) -> Insert:
+    """Let go of a resolution before a time; never take it back."""
+    statement = insert(horizons).values(resolution_s=resolution_s, since=since)
+    later = func.greatest(horizons.c.since, statement.excluded.since)
+    return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})
+
+
+PARTITIONS = text(
+    "SELECT relname AS name, greatest(reltuples, 0)::bigint AS rows, pg_total_relation_size(oid) AS bytes,"
+    " pg_relation_size(oid) > 0 AS is_filled"
+    " FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY relname"
+)
+SOON_OR_NOT_AT_ALL = text("SET LOCAL lock_timeout = '2s'")
+RAW_FOR_ONESELF = text(
+    "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions"
+    " IN ACCESS EXCLUSIVE MODE"
+)
+
+
+def drop(names: Sequence[str]) -> TextClause:
+    return text(f"DROP TABLE {', '.join(names)}")
+
+
+def empty(names: Sequence[str]) -> TextClause:
+    return text(f"TRUNCATE {', '.join(names)}")
+
+
+def lanes_behind(within: Range) -> Select[Any]:
+    """Lanes with a pending batch that may have rows in a range."""
+    batch = ingest_batches.c
+    reaches = (batch.first_ts < within.end, batch.last_ts >= within.start)
+    return (
+        select(pending_batches.c.lane)
+        .join(ingest_batches, batch.batch_id == pending_batches.c.batch_id)
+        .where(*reaches)
+        .distinct()
+        .order_by(pending_batches.c.lane)
+    )
+
+
+_CTID: ColumnElement[Any] = literal_column("ctid")
+"""Where a row is, as long as the statement runs."""
+
+
+def outdated(table: Table, resolution_s: int, since: datetime) -> Select[Any]:
+    """The rows of a resolution that begin before a time: where they are."""
+    rows = select(_CTID).select_from(table).where(table.c.bucket < since)
+    return rows if "resolution_s" not in table.c else rows.where(table.c.resolution_s == resolution_s)
+
+
+def done_batches(before: datetime) -> Select[Any]:
+    """Batches whose rows are all older than a time, and in every summary."""
+    is_pending = select(pending_batches.c.batch_id)
+    batch = ingest_batches.c
+    return (
+        select(_CTID)
+        .select_from(ingest_batches)
+        .where(func.greatest(batch.last_ts, batch.received_at) < before, batch.batch_id.not_in(is_pending))
+    )
+
+
+def old_runs(before: datetime) -> Select[Any]:
+    return select(_CTID).select_from(job_runs).where(job_runs.c.started_at < before)
+
+
+def count(rows: FromClause) -> Select[Any]:
+    return select(func.count()).select_from(rows)
+
+
+def forget(table: Table, rows: Select[Any], most: int) -> Delete:
+    """Delete some rows, at most so many."""
+    return delete(table).where(any_(func.array(rows.limit(most).scalar_subquery())) == _CTID)
+
+
+def stored() -> Select[Any]:
+    """The first and the last device time that any batch or status brought; null without any."""
+    batches = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts)).subquery()
+    statuses = select(func.min(ven_statuses.c.ts), func.max(ven_statuses.c.ts)).subquery()
+    (first, last), (first_status, last_status) = batches.c, statuses.c
+    return select(func.least(first, first_status), func.greatest(last, last_status)).select_from(
+        batches.join(statuses, true())
+    )
+
+
+def _of_vens(query: Select[Any], table: Table, ven_ids: Sequence[str] | None) -> Select[Any]:
+    return query if ven_ids is None else query.where(table.c.ven_id.in_(ven_ids))
+
+
+def _within(instant: ColumnElement[Any], within: Range) -> tuple[ColumnElement[bool], ...]:
+    return instant >= within.start, instant < within.end
+
+
 def open_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
     """A batch that a job writes: nothing but statuses."""
     counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
@@ -280,13 +466,20 @@ def open_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[
     return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
 
 
-def queue_batch(batch_id: int) -> Insert:
-    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in LANES])
+def queue_batch(batch_id: int, done: str) -> Insert:
+    """Queue a batch for every lane but the one whose work is done already."""
+    lanes = [lane for lane in LANES if lane != done]
+    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])
 
 
 def lock(name: str) -> Select[Any]:
     """Wait for, and hold to the end of the transaction, the lock of this name."""
     return select(func.pg_advisory_xact_lock(func.hashtext(literal(name))))
+
+
+def share(name: str) -> Select[Any]:
+    """Hold, together with others, to the end of the transaction, what `lock` takes alone."""
+    return select(func.pg_advisory_xact_lock_shared(func.hashtext(literal(name))))
 
 
 def record_run(**values: object) -> Insert:

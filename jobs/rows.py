@@ -49,9 +49,10 @@ def write(
 
 
 def _copy_to_twin(cursor: Cursor[Any], rows: pl.DataFrame, table: str, twin: str) -> None:
-    """The twin lives as long as the connection, its rows as long as the transaction."""
+    """The twin lives as long as the connection, its rows until the next write or the transaction's end."""
     create = "CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS"
     cursor.execute(sql.SQL(create).format(sql.Identifier(twin), sql.Identifier(table)))
+    cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(twin)))
     columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(twin), columns)
     with cursor.copy(copy_in) as copy:

@@ -1,19 +1,32 @@
 """Running a job: its steps, each in its own transaction, and one row in `job_runs` that says how it went."""
 
 import time
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 
 import psycopg
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from jobs import queries
-from jobs.schedule import Job, Step
+from jobs.backoff import Backoff
+from jobs.metrics import Metrics
+from jobs.schedule import Job, Step, name_of
 
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
 """COPY speaks to psycopg directly, so its errors come unwrapped."""
+
+
+def is_away(error: Exception) -> bool:
+    """It could not be reached, or hung up: the same may work later."""
+    return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def grace(job: Job) -> timedelta:
+    """So late a lease's holder may be with its next cycle before another scheduler takes the job over."""
+    return timedelta(seconds=min(max(2 * job.every_s, 5.0), 30.0))
+
 
 Clock = Callable[[], datetime]
 
@@ -21,33 +34,82 @@ Clock = Callable[[], datetime]
 class Runner:
     """Runs jobs against a database, whoever asks: a scheduler, cron, or a test."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, clock: Clock, metrics: Metrics | None = None, holder: str = "jobs"
+    ) -> None:
+        self.engine = engine
         self._clock = clock
+        self._metrics = metrics or Metrics()
+        self._holder = holder
+        self._backoffs: dict[str, Backoff] = {}
         self._log = structlog.get_logger()
 
     def run(self, job: Job) -> int:
-        """One cycle of a job; answers the rows that its first step handled.
+        """One cycle of a job; answers the rows handled: where there is a backlog, those taken from it.
 
         Raises:
             SQLAlchemyError: a step failed; the steps before it stand, and the run is recorded with its error.
         """
-        started_at, start = self._clock(), time.monotonic()
-        try:
-            rows = [self._take(step) for step in job.steps]
-        except Exception as error:
-            self._record(job, started_at, start, 0, error)
-            raise
-        if rows[0]:
-            self._record(job, started_at, start, rows[0], None)
-        return rows[0]
+        return self._run(job, job.steps)
 
     def attempt(self, job: Job) -> None:
-        """One cycle, for a scheduler: a database that is away is logged, and the next cycle tries again."""
+        """One cycle, for a scheduler: whatever fails is logged, and tried again when some time has passed.
+
+        Where another scheduler holds the lease, we only help it with its backlog.
+        """
+        backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s))
+        if backoff.is_waiting(self._clock()):
+            return
         try:
-            self.run(job)
-        except DATABASE_ERRORS as error:
-            self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
+            self._run(job, job.steps if self._take_lease(job) else job.shared_steps)
+        except Exception as error:  # noqa: BLE001 - of any kind: it must not stop the other jobs
+            wait_s = backoff.failed(self._clock())
+            reason = str(error.__cause__ or error).strip()
+            self._log.error("job_failed", job=job.name, error=reason, next_in_s=wait_s)
+        else:
+            backoff.succeeded()
+
+    def due(self, jobs: Iterable[Job]) -> dict[str, datetime]:
+        """When each job should run first: at once, unless it ran not long ago, whoever ran it."""
+        now, ran = self._clock(), dict[str, datetime]()
+        try:
+            with self.engine.connect() as connection:
+                ran = {row.job: row.due_at for row in connection.execute(queries.due())}
+        except DATABASE_ERRORS:
+            self._log.warning("database_away", doing="start every job at once")
+        soon = {job.name: now + timedelta(seconds=job.every_s) for job in jobs}
+        return {name: min(max(ran.get(name, now), now), latest) for name, latest in soon.items()}
+
+    def give_up_leases(self) -> None:
+        """At the end: another scheduler need not wait for ours to expire."""
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(queries.give_up_leases(self._holder, self._clock()))
+        except DATABASE_ERRORS:
+            self._log.warning("database_away", doing="leases are left to expire")
+
+    def _take_lease(self, job: Job) -> bool:
+        now = self._clock()
+        due_at = now + timedelta(seconds=job.every_s)
+        lease = queries.take_lease(job.name, self._holder, now, due_at, due_at + grace(job))
+        with self.engine.begin() as connection:
+            return connection.execute(lease).first() is not None
+
+    def _run(self, job: Job, steps: Sequence[Step]) -> int:
+        if not steps:
+            return 0
+        started_at, start = self._clock(), time.monotonic()
+        try:
+            rows = [self._take(job, step) for step in steps]
+        except Exception as error:
+            self._metrics.failed(job.name)
+            self._record(job, started_at, start, 0, error)
+            raise
+        handled = rows[0] if job.has_backlog else sum(rows)
+        self._metrics.ran(job.name, handled, self._clock())
+        if handled:
+            self._record(job, started_at, start, handled, None)
+        return handled
 
     def catch_up(self, jobs: Iterable[Job]) -> int:
         """Run every job, and those with a backlog until none is left, not even with another worker.
@@ -65,12 +127,15 @@ class Runner:
 
     def _is_anything_pending(self) -> bool:
         """Waits for whoever holds the oldest pending batch."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             return connection.execute(queries.oldest_pending()).first() is not None
 
-    def _take(self, step: Step) -> int:
-        with self._engine.begin() as connection:
-            return step(connection, self._clock())
+    def _take(self, job: Job, step: Step) -> int:
+        start = time.monotonic()
+        with self.engine.begin() as connection:
+            rows = step(connection, self._clock())
+        self._metrics.took(job.name, name_of(step), time.monotonic() - start)
+        return rows
 
     def _record(
         self, job: Job, started_at: datetime, start: float, rows: int, error: Exception | None
@@ -85,7 +150,7 @@ class Runner:
             "error": None if error is None else f"{type(error).__name__}: {error}",
         }
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 connection.execute(queries.record_run(**run))
         except DATABASE_ERRORS as unrecorded:
             self._log.error(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
+from jobs.retention import drop_raw_days, forget_buckets, trim_books
 from jobs.settings import Cadence
 from jobs.transforms.presence import Patience
 
@@ -25,6 +26,16 @@ class Job(Struct, frozen=True):
     about: str
     steps: tuple[Step, ...]
     has_backlog: bool = False
+
+    @property
+    def shared_steps(self) -> tuple[Step, ...]:
+        """Those that several schedulers may take at once, and share the work: claiming from a backlog."""
+        return self.steps[:1] if self.has_backlog else ()
+
+
+def name_of(step: Step) -> str:
+    function = step.func if isinstance(step, partial) else step
+    return str(function.__name__)
 
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
@@ -49,6 +60,21 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             cadence.presence_every_s,
             "who has fallen silent, who has come back",
             (partial(judge_presence, patience=patience),),
+        ),
+        Job(
+            "retention",
+            600,
+            "lets go of raw rows and of history that are too old",
+            (
+                partial(drop_raw_days, kept=cadence.by_resolution()),
+                partial(forget_buckets, kept=cadence.by_resolution()),
+            ),
+        ),
+        Job(
+            "trim",
+            3600,
+            "forgets old runs of jobs, and batches whose raw rows are gone",
+            (partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),),
         ),
         Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
     )

@@ -1,11 +1,13 @@
 """Answers as bytes: small ones whole, with an ETag; long ones streamed, so that memory does not grow."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import falcon
 import msgspec
+
+from serving.reader import History
 
 AT_ONCE = 1_000
 """Entries of a list that are encoded together; a list of no more is sent whole."""
@@ -20,18 +22,26 @@ def answer(response: falcon.Response, value: Any) -> None:  # noqa: ANN401 - any
 
 def answer_list(response: falcon.Response, entries: Iterable[Any]) -> None:
     """An array, streamed if it is long."""
-    _send(response, entries, b"[", b"]")
+    _send(response, entries, b"[", lambda: b"]")
 
 
-def answer_points(response: falcon.Response, points: Iterable[Any]) -> None:
-    """A history: `{"points": [...]}`, streamed if it is long."""
-    _send(response, points, b'{"points":[', b"]}")
+def answer_points(response: falcon.Response, points: History) -> None:
+    """A history: `{"points": [...]}`, streamed if it is long; with a `warning` if it is not all exact."""
+    _send(response, points, b'{"points":[', lambda: _end_of(points))
 
 
-def _send(response: falcon.Response, entries: Iterable[Any], opening: bytes, closing: bytes) -> None:
+def _end_of(points: History) -> bytes:
+    warning = b"" if points.warning is None else b',"warning":' + _encoder.encode(points.warning)
+    return b"]" + warning + b"}"
+
+
+def _send(
+    response: falcon.Response, entries: Iterable[Any], opening: bytes, close: Callable[[], bytes]
+) -> None:
     remaining = iter(entries)
     # The first block is read before the status line is sent: what fails, fails as an error.
     first = list(islice(remaining, AT_ONCE))
+    closing = close()
     if len(first) < AT_ONCE:
         response.data = opening + _block(first) + closing
     else:

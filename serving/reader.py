@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select
+from msgspec import structs
+from sqlalchemy import Connection, Engine, Executable, Row, Select
 
 from schemas.http import (
     EnergyPoint,
@@ -19,10 +21,12 @@ from schemas.http import (
     Ven,
     VenSummary,
 )
+from schemas.instants import microseconds
+from schemas.tables.history import SLOT_S
 from serving import shapes
 from serving.queries import fleet, history
 from serving.queries.history import Series
-from serving.windows import Page, Window
+from serving.windows import Page, Window, shortfall
 
 VENS_AT_ONCE = 500
 ROWS_AT_ONCE = 2_000
@@ -45,6 +49,20 @@ class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
     """There is no such VEN or load."""
 
 
+class History(Iterator[Point]):
+    """Points; and, once the first has been asked for, in how far they are not what was asked for."""
+
+    def __init__(self, points: Callable[[Callable[[str | None], None]], Iterator[Point]]) -> None:
+        self.warning: str | None = None
+        self._points = points(self._warn)
+
+    def __next__(self) -> Point:
+        return next(self._points)
+
+    def _warn(self, warning: str | None) -> None:
+        self.warning = warning
+
+
 class Reader:
     """Reads answers. Lists and histories are iterators that hold a connection, one snapshot, to their end."""
 
@@ -60,13 +78,13 @@ class Reader:
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(fleet.load_types())]
 
-    def network_history(self, window: Window) -> Iterator[Point]:
+    def network_history(self, window: Window) -> History:
         return self._history(history.NETWORK, window, {})
 
-    def ven_history(self, ven_id: str, window: Window) -> Iterator[Point]:
+    def ven_history(self, ven_id: str, window: Window) -> History:
         return self._history(history.of_ven(ven_id), window, _ven_exists(ven_id))
 
-    def load_history(self, ven_id: str, load_id: str, window: Window) -> Iterator[Point]:
+    def load_history(self, ven_id: str, load_id: str, window: Window) -> History:
         return self._history(history.of_load(ven_id, load_id), window, _load_exists(ven_id, load_id))
 
     def vens(self, page: Page) -> Iterator[Ven]:
@@ -96,9 +114,20 @@ class Reader:
         age_s = None if network is None else round((self._clock() - network.refreshed_at).total_seconds(), 1)
         return Readiness("ok", revision, age_s)
 
-    def _history(self, series: Series, window: Window, known: Known) -> Iterator[Point]:
+    def _history(self, series: Series, window: Window, known: Known) -> History:
+        return History(partial(self._points, series, window, known))
+
+    def _points(
+        self, series: Series, window: Window, known: Known, warn: Callable[[str | None], None]
+    ) -> Iterator[Point]:
         shape, query = _HISTORIES[window.aggregate]
-        return map(shape, self._rows(query(series, window), known))
+        with self._snapshot(known, history.HOLD_RAW) as connection:
+            since = connection.execute(history.since()).all()
+            asked = structs.replace(window, horizons_us={row[0]: microseconds(row[1]) for row in since})
+            used_s = series.resolutions_s if window.aggregate == "sum" else [SLOT_S]
+            warn(shortfall(asked, used_s))
+            rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query(series, asked))
+            yield from map(shape, rows)
 
     def _vens(self, query: Select[Any], known: Known) -> Iterator[Ven]:
         with self._snapshot(known) as connection:
@@ -113,8 +142,10 @@ class Reader:
             yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
 
     @contextmanager
-    def _snapshot(self, known: Known) -> Iterator[Connection]:
+    def _snapshot(self, known: Known, first: Executable | None = None) -> Iterator[Connection]:
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            if first is not None:
+                connection.execute(first)
             for unless, query in known.items():
                 if connection.execute(query).one_or_none() is None:
                     raise Unknown(unless)

@@ -3,13 +3,21 @@
 Times are whole microseconds since the Unix epoch, ranges half-open, None an open end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Literal
 
 from msgspec import Struct
 
+from schemas.instants import from_microseconds
+
 Aggregate = Literal["sum", "energy", "mean"]
 MICROSECONDS_PER_S = 1_000_000
+
+
+RAW_S = 0
+NO_HORIZONS: Mapping[int, int] = MappingProxyType({})
 
 
 class Window(Struct, frozen=True):
@@ -19,6 +27,8 @@ class Window(Struct, frozen=True):
     end_us: int | None
     granularity_s: int
     aggregate: Aggregate = "sum"
+    horizons_us: Mapping[int, int] = NO_HORIZONS
+    """Since when each resolution (0: raw rows) is kept; one that is missing has always been."""
 
 
 class Page(Struct, frozen=True):
@@ -29,11 +39,23 @@ class Page(Struct, frozen=True):
 
 
 class Piece(Struct, frozen=True):
-    """A part of a window and the resolution that serves it; None means raw rows."""
+    """A part of a window and the resolution that serves it; None means raw rows.
+
+    A closed one lies before the raw rows that are kept: what comes now does not count there any more.
+    """
 
     resolution_s: int | None
     start_us: int | None
     end_us: int | None
+    is_closed: bool = False
+
+
+class Era(Struct, frozen=True):
+    """A part of a window in which the same resolutions are kept, raw rows (0) perhaps among them."""
+
+    start_us: int | None
+    end_us: int | None
+    kept_s: tuple[int, ...]
 
 
 def plan(window: Window, resolutions_s: Sequence[int]) -> list[Piece]:
@@ -44,10 +66,76 @@ def plan(window: Window, resolutions_s: Sequence[int]) -> list[Piece]:
         resolutions_s: what the summary has; those that do not divide the granularity cannot serve it.
 
     Returns:
-        Pieces in the order of time. A rollup piece begins and ends on borders of its own resolution.
+        Pieces in the order of time. A rollup piece begins and ends on borders of its own resolution. Where
+        retention has left nothing fine enough, the finest buckets that remain count whole, where they begin.
     """
-    usable = sorted((r for r in resolutions_s if window.granularity_s % r == 0), reverse=True)
-    return list(_cover(window.start_us, window.end_us, usable))
+    return [piece for era in _eras(window, resolutions_s) for piece in _serve(era, window.granularity_s)]
+
+
+def shortfall(window: Window, resolutions_s: Sequence[int]) -> str | None:
+    """In words, what retention has left unable to answer exactly; None if the answer is exact."""
+    eras = list(_eras(window, resolutions_s))
+    edges = {window.start_us, window.end_us} - {None}
+    coarse_s = 0
+    for era in (each for each in eras if RAW_S not in each.kept_s):
+        width_s = _closed_width_s(era, window.granularity_s)
+        cut = any(
+            edge % (width_s * MICROSECONDS_PER_S) for edge in edges & {era.start_us, era.end_us} if edge
+        )
+        if cut or window.granularity_s % width_s:
+            coarse_s = max(coarse_s, width_s)
+    told = []
+    if coarse_s:
+        told.append(
+            f"Before {_instant(window.horizons_us[RAW_S])} there are no raw rows any more: "
+            f"buckets of up to {coarse_s} s count whole, where they begin."
+        )
+    first_us = eras[0].start_us if eras else window.end_us
+    if window.start_us is not None and first_us is not None and first_us > window.start_us:
+        told.append(f"Of the time before {_instant(first_us)} nothing is kept.")
+    return " ".join(told) or None
+
+
+def _instant(us: int) -> str:
+    return f"{from_microseconds(us):%FT%TZ}"
+
+
+def _eras(window: Window, resolutions_s: Sequence[int]) -> Iterator[Era]:
+    """The window, cut at each horizon; the time of which nothing is kept is left out."""
+    sources_s = (RAW_S, *sorted(resolutions_s))
+    since_us = {source_s: window.horizons_us.get(source_s) for source_s in sources_s}
+    cuts = sorted({us for us in since_us.values() if us is not None and _is_inside(us, window)})
+    for start_us, end_us in pairwise([window.start_us, *cuts, window.end_us]):
+        kept = (s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us))
+        if kept_s := tuple(kept):
+            yield Era(start_us, end_us, kept_s)
+
+
+def _is_inside(us: int, window: Window) -> bool:
+    return (window.start_us is None or us > window.start_us) and (window.end_us is None or us < window.end_us)
+
+
+def _serve(era: Era, granularity_s: int) -> Iterator[Piece]:
+    if RAW_S in era.kept_s:
+        usable = sorted((r for r in era.kept_s if r and granularity_s % r == 0), reverse=True)
+        yield from _cover(era.start_us, era.end_us, usable)
+        return
+    width_us = _closed_width_s(era, granularity_s) * MICROSECONDS_PER_S
+    start_us, end_us = (
+        None if us is None else -(-us // width_us) * width_us for us in (era.start_us, era.end_us)
+    )
+    if start_us is None or end_us is None or start_us < end_us:
+        yield Piece(width_us // MICROSECONDS_PER_S, start_us, end_us, is_closed=True)
+
+
+def _closed_width_s(era: Era, granularity_s: int) -> int:
+    """The finest that is kept, unless a coarser one fits the granularity and both edges as well."""
+    edges = [us for us in (era.start_us, era.end_us) if us is not None]
+    for width_s in sorted(era.kept_s, reverse=True):
+        fits = all(edge % (width_s * MICROSECONDS_PER_S) == 0 for edge in edges)
+        if fits and granularity_s % width_s == 0:
+            return width_s
+    return min(era.kept_s)
 
 
 def _cover(start_us: int | None, end_us: int | None, usable_s: Sequence[int]) -> Iterator[Piece]:

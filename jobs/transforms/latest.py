@@ -1,13 +1,37 @@
 """The latest of everything, by device time: never the last to arrive."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import polars as pl
+from msgspec import Struct
 
+from jobs.ranges import Range
+from schemas.instants import microseconds
 from schemas.tables.snapshots import LOAD_FIELDS
+
+
+class Latest(Struct, frozen=True):
+    """How a table of latest values is kept.
+
+    `groups`: columns that change together, by the column that says how new they are (their order).
+    `greatest`: columns that merely grow.
+    """
+
+    keys: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    greatest: tuple[str, ...]
+
 
 REPORT_FIELDS = ("shed_power_kw", "requested_reduction_kw", "event_id", "battery_soc")
 """What is as the newest report says, also where it says nothing."""
+
+VENS = Latest(
+    ("ven_id",),
+    {"ts": REPORT_FIELDS, "used_power_ts": ("used_power_kw",), "status_ts": ("status",)},
+    ("received_at", "heard_at"),
+)
+LOADS = Latest(("ven_id", "load_id"), {f"{field}_stamp": (field,) for field in LOAD_FIELDS}, ("ts",))
 
 REPLAY_LAG = timedelta(minutes=5)
 """A report that took longer than this is a replay: it does not tell that its VEN is there now."""
@@ -56,6 +80,64 @@ def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFr
         .agg(pl.col("ts").last(), *fields)
         .sort("ven_id", "load_id")
     )
+
+
+def newest(parts: Sequence[pl.DataFrame], kept: Latest) -> pl.DataFrame:
+    """Several frames of latest values made one: in each group of columns the newest wins.
+
+    A key for which no group says anything any more is left out, but for one that `ts` still vouches for.
+    """
+    columns = parts[0].columns
+    groups = [
+        pl.col(*fields, order).sort_by(order, nulls_last=False, maintain_order=True).last()
+        for order, fields in kept.groups.items()
+    ]
+    merged = (
+        pl.concat([part.select(columns) for part in parts])
+        .group_by(kept.keys)
+        .agg(pl.col(kept.greatest).max(), *groups)
+        .sort(kept.keys)
+    )
+    vouched = pl.any_horizontal(pl.col("ts", *kept.groups).is_not_null())
+    return merged.filter(vouched).with_columns(_vouched_ts(kept)).select(columns)
+
+
+def without(latest: pl.DataFrame, kept: Latest, within: Range) -> pl.DataFrame:
+    """Latest values, but for what messages of a range have given."""
+    groups = dict(kept.groups) if "ts" in kept.groups else {**kept.groups, "ts": ()}
+    return latest.with_columns(
+        pl.when(~_is_within(order, within)).then(column).alias(column)
+        for order, fields in groups.items()
+        for column in (*fields, order)
+    )
+
+
+def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, kept: Latest) -> list[str]:
+    """VENs of which something was known, however old, of which `rebuilt` knows nothing."""
+    both = latest.join(rebuilt, on=kept.keys, how="left", suffix="_rebuilt")
+    is_lost = (
+        pl.col(order).is_not_null() & pl.col(f"{order}_rebuilt").is_null() for order in ("ts", *kept.groups)
+    )
+    return both.filter(pl.any_horizontal(is_lost)).get_column("ven_id").unique().sort().to_list()
+
+
+def _vouched_ts(kept: Latest) -> pl.Expr:
+    """When the newest message on a load is gone, its newest field tells how new it is."""
+    if "ts" in kept.groups:
+        return pl.col("ts")
+    newest_field = pl.max_horizontal(*kept.groups) // 2
+    return pl.coalesce("ts", newest_field.cast(pl.Datetime("us", "UTC"))).alias("ts")
+
+
+def _is_within(order: str, within: Range) -> pl.Expr:
+    """Nothing is newer than nothing."""
+    column = pl.col(order)
+    if order.endswith("_stamp"):
+        stamps = column.is_between(
+            2 * microseconds(within.start), 2 * microseconds(within.end), closed="left"
+        )
+        return stamps.fill_null(value=False)
+    return column.is_between(within.start, within.end, closed="left").fill_null(value=False)
 
 
 def _last_heard() -> tuple[pl.Expr, pl.Expr]:

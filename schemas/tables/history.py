@@ -9,10 +9,13 @@ import pandera.polars as pa
 import polars as pl
 from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
 
 SLOT_S = 300
 """The slot of `aggregate=energy` and `aggregate=mean`, and the resolution of VEN and load history."""
+
+RAW_S = 0
+"""What stands for the raw rows where resolutions are named."""
 
 NETWORK_RESOLUTIONS_S = (1, 300, 3600)
 ENTITY_RESOLUTIONS_S = (SLOT_S,)
@@ -58,6 +61,7 @@ load_history = Table(
     _resolution_s(),
     _bucket(),
     *_state(),
+    arrival_index("load_history", "bucket"),
 )
 
 network_energy = Table(
@@ -69,6 +73,8 @@ network_energy = Table(
 )
 
 stale_slots = Table("stale_slots", metadata, _bucket())
+
+horizons = Table("horizons", metadata, _resolution_s(), instant("since"))
 
 
 class NetworkHistoryFrame(Frame):
@@ -101,3 +107,10 @@ class StaleSlotFrame(Frame):
     """Slots whose VEN history has changed since their network energy was computed."""
 
     bucket: Utc
+
+
+class HorizonFrame(Frame):
+    """What retention has let go: of this resolution (0: raw rows) nothing before `since` counts any more."""
+
+    resolution_s: pl.Int32 = pa.Field(ge=0)
+    since: Utc

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata
+from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 LANES = ("snapshot", "history")
 
@@ -43,6 +43,7 @@ pending_batches = Table(
     metadata,
     Column("lane", Text, primary_key=True),
     Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
 )
 
 rejected_messages = Table(
@@ -69,6 +70,15 @@ job_runs = Table(
     Column("rows", BigInteger, nullable=False),
     Column("error", Text),
     Index("ix_job_runs_started_at", "started_at"),
+)
+
+job_leases = Table(
+    "job_leases",
+    metadata,
+    text_key("job"),
+    Column("holder", Text, nullable=False),
+    instant("due_at"),
+    instant("expires_at"),
 )
 
 
@@ -110,3 +120,12 @@ class JobRunFrame(Frame):
     duration_s: float
     rows: int
     error: str = pa.Field(nullable=True)
+
+
+class JobLeaseFrame(Frame):
+    """Who runs a job until when, unless renewed; and when its next cycle is due."""
+
+    job: str
+    holder: str
+    due_at: Utc
+    expires_at: Utc

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import pandera.polars as pa
 import polars as pl
-from sqlalchemy import Column, DateTime, Double, MetaData, Text
+from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text
 
 metadata = MetaData(
     naming_convention={
@@ -29,6 +29,16 @@ class Frame(pa.DataFrameModel):
     def types(cls) -> dict[str, Any]:
         """The Polars type of each column."""
         return {name: column.dtype.type for name, column in cls.to_schema().columns.items()}
+
+
+def arrival_index(table: str, column: str) -> Index:
+    """For what mostly grows with time: a few pages of BRIN find a batch, a second, or an old bucket."""
+    return Index(
+        f"ix_{table}_{column}",
+        column,
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    )
 
 
 def instant(name: str, *, nullable: bool = False) -> Column[object]:

@@ -7,19 +7,9 @@ sample is history, while a description only tells what the load is. Days are UTC
 
 import pandera.polars as pa
 import polars as pl
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, Table, Text
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
-
-
-def _arrival_index(table: str, column: str) -> Index:
-    """Batches, and mostly device times, arrive in order: a few pages of BRIN find a batch or a second."""
-    return Index(
-        f"ix_{table}_{column}",
-        column,
-        postgresql_using="brin",
-        postgresql_with={"pages_per_range": 32, "autosummarize": True},
-    )
+from schemas.tables.metadata import Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
 
 
 def _ts() -> Column[object]:
@@ -46,8 +36,8 @@ ven_telemetry = Table(
     Column("payload", JSON, nullable=False),
     instant("received_at"),
     _batch_id(),
-    _arrival_index("ven_telemetry", "batch_id"),
-    _arrival_index("ven_telemetry", "ts"),
+    arrival_index("ven_telemetry", "batch_id"),
+    arrival_index("ven_telemetry", "ts"),
     postgresql_partition_by="RANGE (ts)",
 )
 
@@ -69,7 +59,8 @@ def _load_entries(name: str) -> Table:
         Column("priority", Integer),
         Column("metadata", JSON),
         _batch_id(),
-        _arrival_index(name, "batch_id"),
+        arrival_index(name, "batch_id"),
+        arrival_index(name, "ts"),
         postgresql_partition_by="RANGE (ts)",
     )
 
@@ -86,7 +77,8 @@ ven_statuses = Table(
     Column("details", JSON),
     instant("received_at"),
     _batch_id(),
-    _arrival_index("ven_statuses", "batch_id"),
+    arrival_index("ven_statuses", "batch_id"),
+    arrival_index("ven_statuses", "ts"),
 )
 
 PARTITIONED = (ven_telemetry, ven_load_samples, ven_load_descriptions)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     union,
     union_all,
 )
@@ -24,6 +25,7 @@ from schemas.tables.history import (
     ENTITY_RESOLUTIONS_S,
     NETWORK_RESOLUTIONS_S,
     SLOT_S,
+    horizons,
     load_history,
     network_energy,
     network_history,
@@ -35,6 +37,15 @@ from schemas.tables.raw import ven_load_samples, ven_telemetry
 from serving.windows import Piece, Window, plan
 
 SLOT_HOURS = SLOT_S / 3600
+
+
+HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples IN ACCESS SHARE MODE")
+"""First of a transaction: what is seen then is there, and is not dropped, until its end."""
+
+
+def since() -> Select[Any]:
+    """Since when which resolution is kept."""
+    return select(horizons.c.resolution_s, horizons.c.since)
 
 
 class Series(Struct, frozen=True):
@@ -104,12 +115,12 @@ def _network_slots(window: Window) -> CompoundSelect[Any]:
                 ).where(*in_piece, network_energy.c.bucket.not_in(_slots_with_news()))
             )
             parts.append(_slot_energies(_states_with_news(piece)))
-    return union_all(*parts)
+    return union_all(*parts or [_slot_energies([_nothing(VENS, SLOT_S)])])
 
 
 def _states_with_news(piece: Piece) -> list[Select[Any]]:
     known = _bucket_states(VENS, piece, SLOT_S).where(ven_history.c.bucket.in_(_slots_with_news()))
-    return [known, _pending_states(VENS, piece, SLOT_S)]
+    return [known] if piece.is_closed else [known, _pending_states(VENS, piece, SLOT_S)]
 
 
 def _slots_with_news() -> Select[Any]:
@@ -143,9 +154,16 @@ def _states(series: Series, pieces: Sequence[Piece], width_s: int) -> CompoundSe
     for piece in pieces:
         if piece.resolution_s is None:
             parts.append(_raw_states(series, piece, width_s))
-        else:
-            parts += [_bucket_states(series, piece, width_s), _pending_states(series, piece, width_s)]
-    return union_all(*parts)
+            continue
+        parts.append(_bucket_states(series, piece, width_s))
+        if not piece.is_closed:
+            parts.append(_pending_states(series, piece, width_s))
+    return union_all(*parts or [_nothing(series, width_s)])
+
+
+def _nothing(series: Series, width_s: int) -> Select[Any]:
+    """No rows: of what is asked for nothing is kept."""
+    return _bucket_states(series, Piece(width_s, 0, 0), width_s)
 
 
 def _raw_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:

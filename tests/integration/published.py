@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 
 from ingest.batch import Batch
 from ingest.messages import Received
@@ -57,3 +58,11 @@ def until(condition: Callable[[], bool], within_s: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s"
         pause.wait(0.02)
+
+
+def assert_same_rows(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    """Floats may have been added up in another order."""
+    assert len(found) == len(expected)
+    for one, other in zip(sorted(found, key=str), sorted(expected, key=str), strict=True):
+        for left, right in zip(one, other, strict=True):
+            assert left == (pytest.approx(right, abs=1e-6) if isinstance(right, float) else right)

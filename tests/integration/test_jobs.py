@@ -31,9 +31,10 @@ from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
 from schemas.database import connect, engine_for
 from schemas.tables import FRAMES, metadata
-from schemas.tables.history import NETWORK_RESOLUTIONS_S, SLOT_S, ven_history
+from schemas.tables.history import ven_history
 from schemas.tables.snapshots import load_type_rollups
 from tests.conftest import REPOSITORY
+from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,
@@ -87,55 +88,6 @@ def ingest(store: Store, seed: int, messages: int, at_once: int) -> None:
 
 def summary(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
     return {table: rows(connection, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in SUMMARY}
-
-
-# The summary, anew from raw rows: by SQL alone
-
-STATE = (
-    "coalesce(sum(used_power_kw), 0), coalesce(sum(shed_power_kw), 0), count(*), count(used_power_kw),"
-    " count(shed_power_kw)"
-)
-
-
-def buckets(raw: str, keys: str, resolution_s: int) -> str:
-    bucket = f"date_bin('{resolution_s} s', ts, 'epoch')"
-    return f"SELECT {keys} {resolution_s}, {bucket}, {STATE} FROM {raw} GROUP BY {keys} {bucket}"
-
-
-REBUILT = {
-    "network_history": " UNION ALL ".join(buckets("ven_telemetry", "", s) for s in NETWORK_RESOLUTIONS_S),
-    "ven_history": buckets("ven_telemetry", "ven_id,", SLOT_S),
-    "load_history": buckets("ven_load_samples", "ven_id, load_id,", SLOT_S),
-}
-ENERGY = (
-    "SELECT bucket, sum(coalesce(used_power_kw_sum / nullif(used_samples, 0), 0) / 12),"
-    " sum(coalesce(shed_power_kw_sum / nullif(shed_samples, 0), 0) / 12) FROM ven_history GROUP BY bucket"
-)
-LATEST = (
-    "SELECT DISTINCT ON (ven_id) ven_id, ts, shed_power_kw, event_id FROM ven_telemetry"
-    " ORDER BY ven_id, ts DESC"
-)
-
-
-def assert_equals_a_rebuild(connection: psycopg.Connection) -> None:
-    for table, rebuilt in REBUILT.items():
-        assert_same_rows(
-            rows(connection, f"SELECT * FROM {table}"), rows(connection, f"SELECT * FROM ({rebuilt}) AS r")
-        )
-    found = "SELECT ven_id, ts, shed_power_kw, event_id FROM ven_snapshots WHERE ts IS NOT NULL"
-    assert sorted(rows(connection, found), key=str) == sorted(rows(connection, LATEST), key=str)
-
-
-def assert_energy_equals_a_rebuild(connection: psycopg.Connection) -> None:
-    assert_same_rows(rows(connection, "SELECT * FROM network_energy"), rows(connection, ENERGY))
-
-
-def assert_same_rows(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
-    """Floats may have been added up in another order."""
-    assert len(found) == len(expected)
-    for one, other in zip(sorted(found, key=str), sorted(expected, key=str), strict=True):
-        for left, right in zip(one, other, strict=True):
-            assert left == (pytest.approx(right, abs=1e-6) if isinstance(right, float) else right)
 
 
 # Once, twice, together
@@ -431,7 +383,7 @@ def test_the_command_line(database_url: str, store: Store, connection: psycopg.C
         )
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [job.name for job in JOBS]
     assert (ran.returncode, ran.stdout) == (0, "2 rows\n")
-    assert refused.returncode != 0
+    assert refused.returncode == 2
     assert all(job.name in refused.stderr for job in JOBS)
     assert "Traceback" not in refused.stderr
     assert rows(connection, "SELECT job FROM job_runs") == [("history",)]
@@ -442,5 +394,8 @@ def test_the_command_line(database_url: str, store: Store, connection: psycopg.C
 
 def test_the_command_line_without_a_database() -> None:
     refused = command("mysql://x", "catch-up")
-    assert refused.returncode != 0
+    assert refused.returncode == 2
     assert refused.stderr.startswith("DATABASE_URL: expected")
+    away = command("postgresql://nobody@/nothing?host=/nonexistent", "run", "history")
+    assert away.returncode == 75
+    assert "Traceback" not in away.stderr

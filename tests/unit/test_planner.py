@@ -4,8 +4,9 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from serving.windows import MICROSECONDS_PER_S, Piece, Window, plan
+from serving.windows import MICROSECONDS_PER_S, Piece, Window, plan, shortfall
 
 HOUR_US = 3600 * MICROSECONDS_PER_S
 GRANULARITIES_S = (1, 7, 60, 300, 780, 900, 3600, 7200, 86_400)
@@ -112,3 +113,84 @@ def _length_us(piece: Piece) -> int:
     assert piece.start_us is not None
     assert piece.end_us is not None
     return piece.end_us - piece.start_us
+
+
+# What retention has left
+
+DAY_US = 24 * HOUR_US
+HORIZONS: tuple[dict[int, int], ...] = (
+    {},
+    {0: DAY_US},
+    {0: 2 * DAY_US, 1: DAY_US},
+    {0: 3 * DAY_US, 1: 2 * DAY_US, 300: DAY_US},
+)
+
+
+@st.composite
+def old_windows(draw: st.DrawFn) -> Window:
+    days = st.integers(0, 4 * 24 * 60).map(lambda minutes: minutes * 60 * MICROSECONDS_PER_S)
+    start, end = sorted((draw(days) + draw(st.sampled_from((0, 0, 1))), draw(days)))
+    return Window(
+        draw(st.sampled_from((start, None))),
+        draw(st.sampled_from((end + 1, end + MICROSECONDS_PER_S, None))),
+        draw(st.sampled_from(GRANULARITIES_S)),
+        horizons_us=draw(st.sampled_from(HORIZONS)),
+    )
+
+
+@given(old_windows())
+def test_each_bucket_that_is_left_and_begins_in_the_window_counts_once(window: Window) -> None:
+    """A loop over seconds: the finest source that is kept there counts it, or a bucket that it begins."""
+    pieces = plan(window, (1, 300, 3600))
+    for before, after in pairwise(pieces):
+        assert before.end_us is not None
+        assert after.start_us is not None
+        assert before.end_us <= after.start_us
+    for piece in pieces:
+        source_s = piece.resolution_s or 0
+        since_us = window.horizons_us.get(source_s, 0)
+        assert (piece.start_us or since_us) >= since_us
+        assert piece.is_closed == ((piece.start_us or 0) < window.horizons_us.get(0, 0))
+        if source_s:
+            width_us = source_s * MICROSECONDS_PER_S
+            assert all(edge is None or edge % width_us == 0 for edge in (piece.start_us, piece.end_us))
+
+
+@given(old_windows(), st.integers(0, 4 * 24 * 60 * 60).map(lambda second: second * MICROSECONDS_PER_S))
+def test_parts_of_a_window_serve_what_the_whole_does(window: Window, cut_us: int) -> None:
+    """A bucket counts where it begins: cutting a request in two counts nothing twice."""
+    if not (window.start_us or 0) < cut_us < (5 * DAY_US if window.end_us is None else window.end_us):
+        return
+    whole = _covered(plan(window, (300,)))
+    first = _covered(plan(structs.replace(window, end_us=cut_us), (300,)))
+    second = _covered(plan(structs.replace(window, start_us=cut_us), (300,)))
+    if cut_us >= window.horizons_us.get(0, 0) or (cut_us % (300 * MICROSECONDS_PER_S)) == 0:
+        assert sum(whole) == sum(first) + sum(second)
+
+
+def _covered(pieces: list[Piece]) -> list[int]:
+    last_us = 5 * DAY_US
+    return [(last_us if p.end_us is None else p.end_us) - (p.start_us or 0) for p in pieces]
+
+
+def test_a_warning_says_what_is_gone() -> None:
+    horizons = {0: 2 * DAY_US, 1: 2 * DAY_US, 300: DAY_US}
+    all_kept = Window(2 * DAY_US + 1, None, 7, horizons_us=horizons)
+    assert shortfall(all_kept, (1, 300, 3600)) is None
+    fits = Window(DAY_US, 2 * DAY_US, 900, horizons_us=horizons)
+    assert shortfall(fits, (300,)) is None
+    assert plan(fits, (300,)) == [Piece(300, DAY_US, 2 * DAY_US, is_closed=True)]
+    ragged = Window(DAY_US + 1, None, 900, horizons_us=horizons)
+    assert shortfall(ragged, (300,)) == (
+        "Before 1970-01-03T00:00:00Z there are no raw rows any more:"
+        " buckets of up to 300 s count whole, where they begin."
+    )
+    too_old = Window(0, DAY_US, 900, horizons_us=horizons)
+    assert shortfall(too_old, (300,)) == "Of the time before 1970-01-02T00:00:00Z nothing is kept."
+    assert plan(too_old, (300,)) == []
+    open_start = Window(None, None, 900, horizons_us=horizons)
+    assert shortfall(open_start, (300,)) is None
+    assert plan(open_start, (300,)) == [
+        Piece(300, DAY_US, 2 * DAY_US, is_closed=True),
+        Piece(300, 2 * DAY_US, None),
+    ]

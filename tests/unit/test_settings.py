@@ -83,6 +83,8 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
     (JobsSettings, "JOBS_SNAPSHOT_EVERY_S", "0"),
     (JobsSettings, "JOBS_PRESENCE_EVERY_S", "1e99"),
     (JobsSettings, "JOBS_HISTORY_EVERY_S", "often"),
+    (JobsSettings, "RETENTION_RAW_DAYS", "0"),
+    (JobsSettings, "RETENTION_1H_DAYS", "30"),
     (ServingSettings, "HTTP_HOST", ""),
     (ServingSettings, "HTTP_HOST", "gateway.example"),
     (ServingSettings, "CORS_ORIGINS", "ui.example"),

@@ -1,0 +1,28 @@
+"""Patience with what fails: after each failure in a row the wait doubles, up to a minute."""
+
+from datetime import datetime, timedelta
+
+LONGEST_S = 60.0
+MOST_DOUBLINGS = 10
+
+
+class Backoff:
+    """Of one job."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._failures = 0
+        self._not_before: datetime | None = None
+
+    def is_waiting(self, now: datetime) -> bool:
+        return self._not_before is not None and now < self._not_before
+
+    def failed(self, now: datetime) -> float:
+        """Answers the seconds to wait: never less than a job waits anyway."""
+        self._failures = min(self._failures + 1, MOST_DOUBLINGS)
+        wait_s = max(self._every_s, min(self._every_s * float(2**self._failures), LONGEST_S))
+        self._not_before = now + timedelta(seconds=wait_s)
+        return wait_s
+
+    def succeeded(self) -> None:
+        self._failures, self._not_before = 0, None

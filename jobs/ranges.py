@@ -1,0 +1,52 @@
+"""Ranges of device time, half-open and UTC, and how to cut them into parts of like size. Pure."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from schemas.instants import EPOCH
+
+DAY_S = 86_400
+
+
+class Range(Struct, frozen=True):
+    """`[start, end)`."""
+
+    start: datetime
+    end: datetime
+
+
+def widened(within: Range, width_s: int) -> Range:
+    """The smallest range on borders of `width_s` that holds this one."""
+    width = timedelta(seconds=width_s)
+    return Range(
+        EPOCH + (within.start - EPOCH) // width * width, EPOCH - (EPOCH - within.end) // width * width
+    )
+
+
+def days(within: Range) -> Iterator[Range]:
+    """The range, cut at each midnight."""
+    start = within.start
+    while start < within.end:
+        midnight = widened(Range(start, start), DAY_S).start + timedelta(seconds=DAY_S)
+        end = min(midnight, within.end)
+        yield Range(start, end)
+        start = end
+
+
+def even_parts(within: Range, sizes: Iterable[tuple[datetime, int]], most: int) -> Iterator[Range]:
+    """Cut a range before each instant at which a part would come to more than `most`.
+
+    Args:
+        within: what the parts cover, once and without a gap.
+        sizes: instants in the range, ascending, and how much begins there.
+        most: what a part should not exceed; a single instant may.
+    """
+    start, size = within.start, 0
+    for at, added in sizes:
+        if size + added > most and at > start:
+            yield Range(start, at)
+            start, size = at, 0
+        size += added
+    yield Range(start, within.end)

@@ -1,0 +1,122 @@
+"""Is the summary what the raw rows say; and if not, make it so. In chunks, while everything else runs."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+
+import polars as pl
+from msgspec import Struct
+from sqlalchemy import Connection, Engine
+
+from jobs import queries
+from jobs.models import SlotSizeFrame
+from jobs.ranges import Range, days, even_parts, widened
+from jobs.recomputing import LANES, Comparison, Scope
+from jobs.rows import fetch, write
+from jobs.transforms.differences import differing, listed
+from schemas.instants import EPOCH, MICROSECOND
+from schemas.tables.history import NETWORK_RESOLUTIONS_S, RAW_S
+
+MOST_REPORTS = 50_000
+"""Telemetry rows in a chunk: with eight loads each, half a million raw rows, or some 100 MB of frames."""
+
+COARSEST_S = max(NETWORK_RESOLUTIONS_S)
+
+
+class Chunk(Struct, frozen=True):
+    """A part of the range that is done, and what was not as it should be there."""
+
+    within: Range
+    differences: pl.DataFrame
+    """`table`, `key`, `column`, `found`, `expected`; as text."""
+
+
+def whole_range(connection: Connection, start: datetime | None, end: datetime | None) -> Range | None:
+    """Whole hours around what is asked for; an open end is the first or the last that is stored.
+
+    Of the days whose raw rows retention has dropped nothing can be said, so it begins after them. None if
+    nothing is left.
+    """
+    first, last = connection.execute(queries.stored()).one()
+    if first is not None:
+        start, end = start or first, end or last + MICROSECOND
+    if start is None or end is None:
+        return None
+    asked = widened(Range(start, end), COARSEST_S)
+    within = Range(max(asked.start, raw_since(connection)), asked.end)
+    return within if within.start < within.end else None
+
+
+def raw_since(connection: Connection) -> datetime:
+    """The oldest day whose raw rows are all there; the epoch if none was ever dropped."""
+    return connection.execute(queries.horizon(RAW_S)).scalar_one_or_none() or EPOCH
+
+
+def verify(engine: Engine, within: Range, ven_ids: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """Compare the summary with the raw rows, each chunk in one snapshot of the database."""
+    for part in _parts(engine, within):
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            scope = _scope(connection, part, ven_ids)
+            lines = [_listed(each, _differences(each)) for each in _comparisons(connection, scope)]
+        yield Chunk(part, pl.concat(lines))
+
+
+def rebuild(engine: Engine, within: Range, ven_ids: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """Put right what differs. A lane stands still while one chunk of its tables is looked at."""
+    for part in _parts(engine, within):
+        yield Chunk(part, pl.concat([_rebuild_lane(engine, lane, part, ven_ids) for lane in LANES]))
+
+
+def _parts(engine: Engine, within: Range) -> Iterator[Range]:
+    return even_parts(within, _reports_by_slot(engine, within), MOST_REPORTS)
+
+
+def _reports_by_slot(engine: Engine, within: Range) -> Iterator[tuple[datetime, int]]:
+    """Day by day, when they are asked for: to count all of a long range first would be a long silence."""
+    for day in days(within):
+        with engine.connect() as connection:
+            sizes = fetch(connection, queries.reports_by_slot(day), SlotSizeFrame)
+        yield from sizes.iter_rows()
+
+
+def _scope(connection: Connection, part: Range, ven_ids: Sequence[str] | None) -> Scope:
+    """From here to the end of the transaction no raw rows are dropped; nor are those that we look at gone.
+
+    A LOCK takes no snapshot: what comes after it sees what was dropped before.
+    """
+    connection.execute(queries.HOLD_RAW)
+    since = raw_since(connection)
+    return Scope(Range(max(part.start, since), max(part.end, since)), since, ven_ids)
+
+
+def _comparisons(connection: Connection, scope: Scope) -> Iterator[Comparison]:
+    return chain.from_iterable(lane(connection, scope) for lane in LANES.values())
+
+
+def _rebuild_lane(engine: Engine, lane: str, part: Range, ven_ids: Sequence[str] | None) -> pl.DataFrame:
+    with engine.begin() as connection:
+        connection.execute(queries.lock(f"lane {lane}"))
+        connection.execute(queries.lock("energy"))
+        scope = _scope(connection, part, ven_ids)
+        return pl.concat([_mended(connection, each) for each in LANES[lane](connection, scope)])
+
+
+def _mended(connection: Connection, compared: Comparison) -> pl.DataFrame:
+    """Replace the rows that differ, and delete those that nothing accounts for."""
+    differences, keys = _differences(compared), compared.keys
+    right = compared.expected.join(differences, on=keys, how="semi")
+    surplus = compared.found.join(differences.filter(~pl.col("is_expected")), on=keys, how="semi")
+    if not right.is_empty():
+        write(connection, right, compared.table, queries.replace)
+    if not surplus.is_empty():
+        write(connection, surplus, compared.table, queries.remove)
+    return _listed(compared, differences)
+
+
+def _differences(compared: Comparison) -> pl.DataFrame:
+    return differing(compared.found, compared.expected, compared.keys)
+
+
+def _listed(compared: Comparison, differences: pl.DataFrame) -> pl.DataFrame:
+    lines = listed(differences, compared.keys)
+    return lines.select(pl.lit(compared.table.name).alias("table"), pl.all())

@@ -1,0 +1,66 @@
+"""What two frames with the same columns differ in, row by row."""
+
+import polars as pl
+
+TOLERANCE = 1e-6
+"""PostgreSQL adds floats up in any order: relative to what they are, and absolute near zero."""
+
+
+def differing(found: pl.DataFrame, expected: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """The rows that are not the same, or not there, in one of two frames.
+
+    Args:
+        found: rows, unique by `keys`.
+        expected: the rows that there should be, with the same columns.
+        keys: columns that are never null.
+
+    Returns:
+        `keys`, `is_found`, `is_expected`, and for each other column what was found, and what was expected
+        as `<column>_expected`; ordered by key.
+    """
+    both = found.with_columns(is_found=True).join(
+        expected.with_columns(is_expected=True), on=keys, how="full", coalesce=True, suffix="_expected"
+    )
+    one_sided = pl.col("is_found").is_null() | pl.col("is_expected").is_null()
+    values = [_differs(name, dtype) for name, dtype in found.schema.items() if name not in keys]
+    differs = pl.any_horizontal(one_sided, *values)
+    flags = pl.col("is_found", "is_expected").fill_null(value=False)
+    return both.filter(differs).with_columns(flags).sort(keys)
+
+
+def listed(differences: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """One row for each value that differs, as text: `key`, `column`, `found`, `expected`.
+
+    A row that is missing, or too many, is one line with an empty column.
+    """
+    key = pl.concat_str([pl.col(name).cast(pl.String) for name in keys], separator=" ").alias("key")
+    whole = differences.filter(~(pl.col("is_found") & pl.col("is_expected"))).select(
+        key, pl.lit("").alias("column"), _presence("is_found"), _presence("is_expected")
+    )
+    names = [name.removesuffix("_expected") for name in differences.columns if name.endswith("_expected")]
+    names = [name for name in names if name != "is"]
+    both = differences.filter(pl.col("is_found") & pl.col("is_expected"))
+    single = [
+        both.filter(_differs(name, both.schema[name])).select(
+            key,
+            pl.lit(name).alias("column"),
+            pl.col(name).cast(pl.String).alias("found"),
+            pl.col(f"{name}_expected").cast(pl.String).alias("expected"),
+        )
+        for name in names
+    ]
+    return pl.concat([whole, *single]).sort("key", "column")
+
+
+def _presence(flag: str) -> pl.Expr:
+    there = pl.when(pl.col(flag)).then(pl.lit("a row")).otherwise(pl.lit("no row"))
+    return there.alias(flag.removeprefix("is_"))
+
+
+def _differs(name: str, dtype: pl.DataType) -> pl.Expr:
+    found, expected = pl.col(name), pl.col(f"{name}_expected")
+    if dtype != pl.Float64:
+        return found.ne_missing(expected)
+    allowed = TOLERANCE * (1 + pl.max_horizontal(found.abs(), expected.abs()))
+    is_far = ((found - expected).abs() > allowed).fill_null(value=False)
+    return is_far | (found.is_null() != expected.is_null())

@@ -1,0 +1,108 @@
+"""The whole house, from message to answer, beside the plain loop; and the comparison of the two."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from falcon import testing
+from sqlalchemy import Engine, text
+
+from ingest.batch import Batch
+from ingest.messages import Received
+from ingest.store import Store
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from schemas.database import connect
+from schemas.tables import metadata
+from serving.app import create_app
+from tests.oracle.compare import assert_same
+from tests.oracle.loop import Oracle
+from tests.oracle.messages import Published
+
+NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
+MAX_AHEAD = timedelta(days=4000)
+EVERYTHING: tuple[None, None] = (None, None)
+EDGES = (
+    (datetime(2024, 7, 10, 15, tzinfo=UTC), datetime(2024, 7, 10, 17, tzinfo=UTC)),
+    (datetime(2024, 7, 8, 3, 2, 1, 500_000, tzinfo=UTC), datetime(2024, 7, 10, 16, 59, 59, 1, tzinfo=UTC)),
+    (datetime(2024, 7, 10, 12, tzinfo=UTC), datetime(2024, 7, 10, 12, tzinfo=UTC)),
+    (None, datetime(2024, 7, 9, 11, 31, 7, tzinfo=UTC)),
+    (datetime(2024, 7, 9, 23, 58, 30, tzinfo=UTC), None),
+)
+GRANULARITIES = {"1s": 1, "7s": 7, "5m": 300, "13m": 780, "15m": 900, "1h": 3600, "36h": 129_600}
+SLOTTED = ("5m", "15m", "1h")
+
+
+class House:
+    """Ingest, jobs and serving over one database, with the oracle beside them."""
+
+    def __init__(self, engine: Engine, database_url: str) -> None:
+        self.engine = engine
+        self._connection = connect(database_url, "tests")
+        self._jobs = schedule(Cadence())
+        self._runner = Runner(engine, lambda: NOW)
+        self.client = testing.TestClient(create_app(engine, lambda: NOW, []))
+        self.oracle = Oracle()
+
+    def empty(self) -> None:
+        tables = ", ".join(table.name for table in metadata.sorted_tables)
+        with self.engine.begin() as connection:
+            connection.execute(text(f"TRUNCATE {tables}"))
+        self.store = Store(self._connection, "tests")
+        self.oracle = Oracle()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def ingest(self, messages: Sequence[Published]) -> None:
+        received = [Received(message.topic, message.payload, NOW) for message in messages]
+        self.store.write(Batch.of(received, MAX_AHEAD))
+        for message in messages:
+            self.oracle.receive(message, NOW)
+
+    def run(self, job: int) -> None:
+        self._runner.run(self._jobs[job])
+
+    def catch_up(self) -> None:
+        self._runner.catch_up(self._jobs)
+
+    def catch_up_lanes(self) -> None:
+        self._runner.catch_up([job for job in self._jobs if job.has_backlog])
+
+    def get(self, path: str, **parameters: str) -> Any:
+        response = self.client.simulate_get(f"/api{path}", params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json
+
+    def histories(self) -> Iterator[tuple[str, Any]]:
+        """Each history route, and the oracle's method for it."""
+        yield "/stats/network/history", self.oracle.network_history
+        for ven_id in sorted(self.oracle.known_vens()):
+            yield f"/vens/{quote(ven_id)}/history", lambda *a, v=ven_id: self.oracle.ven_history(v, *a)
+        for ven_id, load_id in sorted(self.oracle.known_loads()):
+            path = f"/vens/{quote(ven_id)}/loads/{quote(load_id)}/history"
+            yield path, lambda *a, v=ven_id, n=load_id: self.oracle.load_history(v, n, *a)
+
+
+def check_latest(house: House) -> None:
+    assert_same(house.get("/stats/network"), house.oracle.network_stats(NOW))
+    assert_same(house.get("/stats/loads"), house.oracle.load_stats())
+    assert {ven["id"] for ven in house.get("/vens")} == house.oracle.known_vens()
+    for ven_id in house.oracle.known_vens():
+        assert_same(house.get(f"/vens/{quote(ven_id)}/loads"), house.oracle.ven_loads(ven_id))
+    for ven_id, load_id in house.oracle.known_loads():
+        path = f"/vens/{quote(ven_id)}/loads/{quote(load_id)}"
+        assert_same(house.get(path), house.oracle.ven_load(ven_id, load_id))
+
+
+def check_history(
+    house: House, bounds: tuple[datetime | None, datetime | None], granularity: str, aggregate: str
+) -> None:
+    start, end = bounds
+    asked = {"granularity": granularity, "aggregate": aggregate}
+    asked |= {name: at.isoformat() for name, at in (("start", start), ("end", end)) if at is not None}
+    for path, expected in house.histories():
+        answer = house.get(path, **asked)
+        assert_same(answer, expected(start, end, GRANULARITIES[granularity], aggregate))

@@ -1,0 +1,173 @@
+"""Whatever happens in whatever order, the summary is in the end what the raw rows and the plain loop say.
+
+`STATEFUL_EXAMPLES=200 .venv/bin/python -m pytest tests/integration/test_disorder.py` looks longer.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from jobs.ranges import Range
+from jobs.rebuild import rebuild, verify, whole_range
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from schemas.database import connect
+from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
+from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_history, check_latest
+from tests.integration.mortal import Fuse, mortal_engine
+from tests.integration.published import value
+from tests.oracle.messages import DEFAULT, Published, Sent, next_message
+
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "4"))
+STEPS = 15
+LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
+PRIVATE_DAYS = [date(2031, 1, 1) + timedelta(days=number) for number in range(3)]
+
+lanes = st.sampled_from(LANES)
+seeds = st.integers(0, 2**32 - 1)
+
+
+class Disorder(RuleBasedStateMachine):
+    """Traffic of any age, cycles, crashes, rebuilds and partitions that come and go."""
+
+    house: House
+    mortal: Engine
+    fuse: Fuse
+    admin: psycopg.Connection[Any]
+
+    @initialize()
+    def start_empty(self) -> None:
+        self.house.empty()
+        self.sent: list[Sent] = []
+        self.published: list[Published] = []
+
+    @rule(seed=seeds, messages=st.integers(1, 40))
+    def messages_come(self, seed: int, messages: int) -> None:
+        chance = Random(seed)
+        new = [next_message(chance, DEFAULT, self.sent) for _ in range(messages)]
+        self.sent += new
+        self.house.ingest([each.published for each in new])
+        self.published += [each.published for each in new]
+
+    @rule(seed=seeds, messages=st.integers(1, 20))
+    def some_come_again(self, seed: int, messages: int) -> None:
+        if self.published:
+            self.house.ingest(Random(seed).choices(self.published, k=messages))
+
+    @rule(lane=lanes)
+    def a_cycle(self, lane: Any) -> None:
+        Runner(self.house.engine, lambda: NOW).run(lane)
+
+    @rule(first=lanes, second=lanes)
+    def two_workers_at_once(self, first: Any, second: Any) -> None:
+        run = Runner(self.house.engine, lambda: NOW).run
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(run, (first, second)))
+
+    @rule(lane=lanes, statement=st.integers(1, 40))
+    def a_crash(self, lane: Any, statement: int) -> None:
+        """At any statement, of the first step or of the second; with a late one, after all of them."""
+        self._crash(lambda: Runner(self.mortal, lambda: NOW).run(lane), statement)
+
+    @rule(statement=st.integers(1, 60))
+    def a_crash_in_a_rebuild(self, statement: int) -> None:
+        self._crash(lambda: list(rebuild(self.mortal, self._everything())), statement)
+
+    @rule(days=st.sampled_from((1, 3, 40)))
+    def a_rebuild_beside_a_cycle(self, days: int) -> None:
+        within = Range(NOW - timedelta(days=days), NOW)
+        with ThreadPoolExecutor(2) as pool:
+            cycle = pool.submit(Runner(self.house.engine, lambda: NOW).run, LANES[days % 2])
+            chunks = list(rebuild(self.house.engine, within))
+            cycle.result()
+        assert all(chunk.differences.is_empty() for chunk in chunks)
+
+    @rule()
+    def a_summary_that_was_damaged_is_rebuilt(self) -> None:
+        for table in ("ven_history", "network_history", "load_snapshots"):
+            self.admin.execute(f"DELETE FROM {table} WHERE random() < 0.3".encode())
+        list(rebuild(self.house.engine, self._everything()))
+
+    @rule(days=st.lists(st.sampled_from(PRIVATE_DAYS)))
+    def partitions_come(self, days: list[date]) -> None:
+        self.admin.execute("SELECT ensure_raw_partitions(%s::date[])", [days])
+
+    @rule()
+    def empty_partitions_go(self) -> None:
+        """Also days that ingest believes to be there."""
+        for (name,) in self.admin.execute(
+            "SELECT oid::regclass::text FROM pg_class WHERE relispartition AND relname ~ '_p[0-9]{8}$'"
+            " AND relkind = 'r'"
+        ).fetchall():
+            if not value(self.admin, f"SELECT count(*) FROM {name}"):
+                self.admin.execute(f"DROP TABLE {name}".encode())
+
+    @rule()
+    def the_summary_is_verified(self) -> None:
+        """At any time, whatever is pending."""
+        assert [chunk.differences.rows() for chunk in verify(self.house.engine, self._everything())] == [[]]
+
+    def teardown(self) -> None:
+        if not hasattr(self, "sent"):
+            return
+        self.house.catch_up_lanes()
+        check_latest(self.house)
+        check_history(self.house, EVERYTHING, "5m", "sum")
+        check_history(self.house, EDGES[1], "1h", "energy")
+        assert_equals_a_rebuild(self.admin)
+        assert_energy_equals_a_rebuild(self.admin)
+        self.the_summary_is_verified()
+
+    def _everything(self) -> Range:
+        with self.house.engine.connect() as connection:
+            return whole_range(connection, NOW - timedelta(days=60), NOW + timedelta(hours=1)) or Range(
+                NOW, NOW
+            )
+
+    def _crash(self, doing: Callable[[], object], statement: int) -> None:
+        self.fuse.left = statement
+        try:
+            doing()
+        except (DBAPIError, psycopg.Error):
+            assert self.fuse.left <= 0
+        finally:
+            self.fuse.left = 0
+
+
+@pytest.fixture
+def machine(engine: Engine, database_url: str) -> Iterator[type[Disorder]]:
+    house = House(engine, database_url)
+    mortal_one, its_fuse = mortal_engine(database_url)
+    with connect(database_url, "tests") as connection:
+
+        class Here(Disorder):
+            mortal, fuse, admin = mortal_one, its_fuse, connection
+
+        Here.house = house
+        yield Here
+    mortal_one.dispose()
+    house.close()
+
+
+def test_any_order_of_events(machine: type[Disorder]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

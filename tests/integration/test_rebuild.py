@@ -1,0 +1,313 @@
+"""Verify finds whatever is wrong with the summary, rebuild mends it; both while everything else runs."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from ingest.batch import Batch
+from ingest.store import Store
+from jobs.ranges import Range
+from jobs.rebuild import rebuild, verify, whole_range
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from schemas.database import connect, engine_for
+from tests.conftest import REPOSITORY
+from tests.integration.published import (
+    MAX_AHEAD,
+    NOW,
+    THREE,
+    assert_same_rows,
+    batch_of,
+    received,
+    rows,
+    telemetry,
+    value,
+)
+from tests.oracle.messages import random_traffic
+
+LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
+SUMMARY = (
+    "ven_snapshots",
+    "load_snapshots",
+    "network_history",
+    "ven_history",
+    "load_history",
+    "network_energy",
+)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with connect(database_url, "ingest") as connection:
+        yield Store(connection, "tests")
+
+
+@pytest.fixture
+def runner(engine: Engine) -> Runner:
+    return Runner(engine, lambda: NOW)
+
+
+@pytest.fixture
+def full(store: Store, runner: Runner) -> None:
+    ingest(store, seed=3, messages=300)
+    runner.catch_up(LANES)
+
+
+def ingest(store: Store, seed: int, messages: int, at_once: int = 100) -> None:
+    traffic = received(random_traffic(seed, messages, shuffled=True))
+    for position in range(0, messages, at_once):
+        store.write(Batch.of(traffic[position : position + at_once], MAX_AHEAD))
+
+
+def everything(engine: Engine) -> Range:
+    with engine.connect() as connection:
+        within = whole_range(connection, None, None)
+    assert within is not None
+    return within
+
+
+def differences(engine: Engine, within: Range | None = None) -> list[tuple[Any, ...]]:
+    chunks = verify(engine, within or everything(engine))
+    return pl.concat(chunk.differences for chunk in chunks).unique().sort("table", "key", "column").rows()
+
+
+def mend(engine: Engine, within: Range | None = None, ven_ids: Sequence[str] | None = None) -> int:
+    chunks = rebuild(engine, within or everything(engine), ven_ids)
+    return sum(chunk.differences.height for chunk in chunks)
+
+
+def summary(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: rows(connection, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in SUMMARY}
+
+
+@pytest.mark.usefixtures("full")
+def test_a_right_summary_is_found_right_and_left_alone(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    before = summary(connection)
+    versions = [rows(connection, f"SELECT ctid, xmin FROM {table}") for table in SUMMARY]
+    assert differences(engine) == []
+    assert mend(engine) == 0
+    assert summary(connection) == before
+    assert [rows(connection, f"SELECT ctid, xmin FROM {table}") for table in SUMMARY] == versions
+
+
+DAMAGE = {
+    "a sum": "UPDATE ven_history SET used_power_kw_sum = used_power_kw_sum + 1",
+    "a count": "UPDATE load_history SET samples = samples + 1",
+    "a missing bucket": "DELETE FROM network_history WHERE resolution_s = 300",
+    "a missing hour": "DELETE FROM network_history WHERE resolution_s = 3600",
+    "a surplus hour": "INSERT INTO network_history SELECT 3600, bucket - interval '1 hour', 1, 1, 1, 1, 1"
+    " FROM network_history WHERE resolution_s = 3600 ON CONFLICT DO NOTHING",
+    "surplus buckets": "INSERT INTO ven_history SELECT 'nobody', 300, bucket, 1, 1, 1, 1, 1 FROM ven_history"
+    " ON CONFLICT DO NOTHING",
+    "seconds": "UPDATE network_history SET shed_power_kw_sum = 5 WHERE resolution_s = 1",
+    "energy": "UPDATE network_energy SET used_energy_kwh = 0",
+    "missing energy": "DELETE FROM network_energy",
+    "an old value": "UPDATE ven_snapshots SET used_power_kw = 99",
+    "a value from nowhere": "UPDATE load_snapshots SET name = 'x', name_stamp = used_power_kw_stamp",
+    "a value too old": "UPDATE ven_snapshots SET ts = ts - interval '1 s', used_power_ts = used_power_ts"
+    " - interval '2 s', status_ts = status_ts - interval '3 s'",
+    "no latest": "DELETE FROM ven_snapshots",
+    "no latest of loads": "DELETE FROM load_snapshots",
+    "everything": f"TRUNCATE {', '.join(SUMMARY)}",
+    "raw rows too many": "DELETE FROM ven_telemetry WHERE ven_id = 'ven-2';"
+    "DELETE FROM ven_load_samples WHERE ven_id = 'ven-2'; DELETE FROM ven_statuses WHERE ven_id = 'ven-2'",
+    "the newest raw rows": "DELETE FROM ven_telemetry WHERE ts > '2024-07-10';"
+    " DELETE FROM ven_load_samples WHERE ts > '2024-07-10';"
+    " DELETE FROM ven_load_descriptions WHERE ts > '2024-07-10'",
+}
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_whatever_is_wrong_is_found_and_mended(
+    damage: str, engine: Engine, connection: psycopg.Connection, runner: Runner
+) -> None:
+    for statement in DAMAGE[damage].split(";"):
+        connection.execute(statement.encode())
+    within = everything(engine)
+    assert differences(engine, within)
+    assert mend(engine, within)
+    assert differences(engine, within) == []
+    # A second opinion: what the lanes make of the same raw rows, from nothing.
+    mended = summary(connection)
+    connection.execute(f"TRUNCATE {', '.join(SUMMARY)}".encode())
+    connection.execute(
+        "INSERT INTO pending_batches SELECT l, batch_id FROM ingest_batches,"
+        " unnest(array['snapshot', 'history']) l"
+    )
+    runner.catch_up(LANES)
+    assert_same(mended, summary(connection))
+
+
+def assert_same(found: dict[str, list[tuple[Any, ...]]], expected: dict[str, list[tuple[Any, ...]]]) -> None:
+    """But for when something was last received: deleted rows have been heard, all the same."""
+    for table in SUMMARY:
+        heard = slice(8, 10) if table == "ven_snapshots" else slice(0, 0)
+        kept, right = (
+            [line[: heard.start] + line[heard.stop :] for line in each[table]] for each in (found, expected)
+        )
+        assert_same_rows(kept, right)
+
+
+@pytest.mark.usefixtures("full")
+def test_one_ven_at_a_time(engine: Engine, connection: psycopg.Connection) -> None:
+    damaged = "UPDATE ven_history SET used_power_kw_sum = 7"
+    connection.execute(damaged)
+    connection.execute("UPDATE load_history SET used_power_kw_sum = 7")
+    assert mend(engine, ven_ids=["ven-1"])
+    wrong = {key.split()[0] for table, key, *_ in differences(engine) if table == "ven_history"}
+    assert wrong
+    assert "ven-1" not in wrong
+    mend(engine, ven_ids=sorted(wrong))
+    assert differences(engine) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_only_the_range_asked_for(engine: Engine, connection: psycopg.Connection) -> None:
+    connection.execute("UPDATE ven_history SET used_power_kw_sum = 7")
+    day = Range(THREE.replace(hour=0), THREE.replace(hour=12))
+    assert mend(engine, day)
+    assert differences(engine, day) == []
+    left = value(connection, "SELECT max(bucket) FROM ven_history WHERE used_power_kw_sum = 7")
+    assert left < day.start or left >= day.end
+    assert value(connection, "SELECT min(bucket) FROM ven_history WHERE used_power_kw_sum = 7") < day.start
+
+
+def test_what_is_pending_is_not_expected(
+    store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    ingest(store, seed=3, messages=200)
+    for lane in (None, *LANES):
+        if lane:
+            runner.run(lane)
+        store.write(batch_of(telemetry("late", THREE + timedelta(seconds=value(connection, PENDING)))))
+        assert differences(engine) == []
+        assert mend(engine) == 0
+    runner.catch_up(LANES)
+    assert differences(engine) == []
+
+
+PENDING = "SELECT count(*) FROM pending_batches"
+
+
+def test_what_presence_writes_is_in_the_summary_at_once(
+    store: Store, engine: Engine, connection: psycopg.Connection
+) -> None:
+    store.write(batch_of(telemetry("house", NOW - timedelta(seconds=1))))
+    later = Runner(engine, lambda: NOW + timedelta(minutes=2))
+    later.catch_up(LANES)
+    later.run(next(job for job in schedule(Cadence()) if job.name == "presence"))
+    assert rows(connection, "SELECT status FROM ven_snapshots") == [("offline",)]
+    assert differences(engine) == []
+
+
+def test_nothing_stored_is_no_range(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert whole_range(connection, None, None) is None
+        assert whole_range(connection, THREE, NOW) == Range(THREE, NOW)
+        half_past = timedelta(minutes=30)
+        assert whole_range(connection, THREE + half_past, NOW - half_past) == Range(THREE, NOW)
+
+
+def test_while_everything_runs(
+    store: Store, engine: Engine, database_url: str, connection: psycopg.Connection
+) -> None:
+    """Ingest, both lanes twice, rebuilds, all at once: no verification fails meanwhile or afterwards."""
+    written = threading.Event()
+    ingest(store, seed=1, messages=50)
+
+    def work() -> None:
+        own = engine_for(database_url, "jobs")
+        runner = Runner(own, lambda: NOW)
+        while not written.is_set():
+            for lane in LANES:
+                runner.run(lane)
+        runner.catch_up(LANES)
+        own.dispose()
+
+    def look(doing: Callable[[Engine], object], expected: object) -> None:
+        while not written.is_set():
+            assert doing(engine) == expected
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [
+            pool.submit(work),
+            pool.submit(work),
+            pool.submit(look, mend, 0),
+            pool.submit(look, differences, []),
+        ]
+        try:
+            ingest(store, seed=5, messages=500, at_once=15)
+        finally:
+            written.set()
+        for worker in workers:
+            worker.result(60)
+    assert value(connection, PENDING) == 0
+    assert differences(engine) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_rows_to_replace_and_rows_to_delete_in_one_table(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    """Both go through the same temporary table: what had just been replaced was deleted with the rest."""
+    connection.execute("UPDATE network_energy SET used_energy_kwh = -1")
+    connection.execute(
+        "INSERT INTO network_energy SELECT bucket + interval '1 day', 1, 1 FROM network_energy"
+        " ON CONFLICT DO NOTHING"
+    )
+    within = everything(engine)
+    assert mend(engine, within)
+    assert differences(engine, within) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_the_command_line(database_url: str, connection: psycopg.Connection) -> None:
+    """Verify ends with 1 where something is wrong, rebuild mends it, and verify ends with 0."""
+
+    def command(*arguments: str) -> tuple[int, str]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "jobs", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "DATABASE_URL": database_url},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in ran.stderr
+        return ran.returncode, ran.stdout
+
+    connection.execute(
+        "UPDATE network_history SET samples = 77 WHERE resolution_s = 300"
+        " AND bucket = (SELECT max(bucket) FROM network_history"
+        " WHERE resolution_s = 300 AND bucket < '2024-07-10')"
+    )
+    code, told = command("verify", "--start", "2024-07-09", "--end", "2024-07-10")
+    assert (code, "network_history" in told, "samples" in told, "77" in told) == (1, True, True, True)
+    code, told = command("rebuild", "--start", "2024-07-09", "--end", "2024-07-10")
+    assert (code, told.splitlines()[-1]) == (
+        0,
+        "2024-07-09T00:00Z to 2024-07-10T00:00Z: 1 differences, mended",
+    )
+    assert command("verify")[0] == 0
+    assert command("verify", "--start", "soon")[0] == 2

@@ -1,0 +1,308 @@
+"""What is too old goes, when its rows are in the summary, and nobody is told a wrong number for it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from ingest.store import Store
+from jobs.rebuild import rebuild, verify, whole_range
+from jobs.retention import drop_raw_days, forget_buckets, preview, trim_books
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from schemas.database import connect
+from serving.queries.history import HOLD_RAW
+from serving.reader import Reader
+from serving.windows import Window as Asked
+from tests.integration.house import EVERYTHING, House, check_history
+from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
+from tests.oracle.messages import Published, Setting, Window, random_traffic
+
+LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
+DAY = timedelta(days=1)
+NOON = NOW.replace(hour=12)
+WEEK = [NOON - number * DAY for number in range(7)]
+PARTITIONS = "SELECT count(*) FROM pg_class WHERE relname LIKE 'ven_telemetry_p%' AND relkind = 'r'"
+SUMS = "SELECT sum(samples) FROM {} WHERE resolution_s = 300"
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with connect(database_url, "ingest") as connection:
+        yield Store(connection, "tests")
+
+
+@pytest.fixture
+def runner(engine: Engine) -> Runner:
+    return Runner(engine, lambda: NOW)
+
+
+@pytest.fixture
+def week(store: Store, runner: Runner) -> None:
+    for at in WEEK:
+        said = telemetry("a", at, loads=[{"id": "l", "currentPowerKw": 1.0}])
+        store.write(batch_of(said, description("a", at, {"id": "l", "name": "L"})))
+    runner.catch_up(LANES)
+
+
+def drop(engine: Engine, days: int = 3, now: datetime = NOW) -> int:
+    with engine.begin() as connection:
+        return drop_raw_days(connection, now, {0: days * DAY})
+
+
+def horizons(connection: psycopg.Connection) -> list[tuple[int, datetime]]:
+    found = rows(connection, "SELECT * FROM horizons ORDER BY 1")
+    return [(resolution_s, since) for resolution_s, since in found]
+
+
+@pytest.mark.usefixtures("week")
+def test_whole_days_go_and_their_summary_stays(engine: Engine, connection: psycopg.Connection) -> None:
+    assert drop(engine) == 3
+    midnight = datetime(2024, 7, 7, tzinfo=UTC)
+    assert horizons(connection) == [(0, midnight)]
+    assert value(connection, PARTITIONS) == 4
+    for table in ("ven_telemetry", "ven_load_samples", "ven_load_descriptions"):
+        assert value(connection, f"SELECT min(ts) FROM {table}") >= midnight
+        assert value(connection, f"SELECT count(*) FROM {table}") == 4
+    for table in ("network_history", "ven_history", "load_history"):
+        assert value(connection, SUMS.format(table)) == 7
+    assert drop(engine) == 0
+
+
+@pytest.mark.usefixtures("week")
+def test_nothing_is_dropped_unless_told(
+    engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    for job in schedule(Cadence()):
+        runner.run(job)
+    assert horizons(connection) == []
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 7
+    with engine.connect() as reading:
+        assert list(preview(reading, NOW, {})) == []
+
+
+def test_a_day_that_a_lane_has_still_to_read_stays_and_all_after_it(
+    store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    for at in WEEK[4:]:
+        store.write(batch_of(telemetry("a", at)))
+    runner.catch_up(LANES)
+    store.write(batch_of(telemetry("late", WEEK[5])))
+    runner.run(LANES[1])
+    assert drop(engine) == 1
+    assert horizons(connection) == [(0, WEEK[5].replace(hour=0))]
+    with engine.connect() as reading:
+        notes = [line.note for line in preview(reading, NOW, {0: 3 * DAY})]
+    assert notes == ["waits for history", ""]
+    runner.catch_up(LANES)
+    assert drop(engine) == 2
+    assert value(connection, SUMS.format("ven_history")) == 4
+
+
+@pytest.mark.usefixtures("week")
+def test_what_comes_for_a_dropped_day_counts_for_nobody(
+    store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """It could be a redelivery of what was counted; its partition comes and goes."""
+    drop(engine)
+    store.write(batch_of(telemetry("a", WEEK[6]), telemetry("a", WEEK[1] + timedelta(seconds=1))))
+    runner.catch_up(LANES)
+    assert value(connection, PARTITIONS) == 5
+    for table in ("network_history", "ven_history"):
+        assert value(connection, SUMS.format(table)) == 8
+    assert drop(engine) == 1
+    assert value(connection, PARTITIONS) == 4
+
+
+@pytest.mark.usefixtures("week")
+def test_dropping_gives_up_while_a_long_reader_reads(engine: Engine, connection: psycopg.Connection) -> None:
+    with engine.connect() as reader:
+        reader.exec_driver_sql("SELECT * FROM ven_telemetry").all()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            drop(engine)
+    assert horizons(connection) == []
+    assert drop(engine) == 3
+
+
+@pytest.mark.usefixtures("week")
+def test_dropping_waits_for_a_writer_and_finds_what_it_wrote(
+    engine: Engine, database_url: str, connection: psycopg.Connection
+) -> None:
+    """Its batch was not there when we looked first."""
+    with connect(database_url, "ingest") as own, ThreadPoolExecutor(1) as pool:
+        slow = Store(own, "slow")
+        slow.write(batch_of(telemetry("b", NOON)))
+        with own.transaction():
+            slow.write(batch_of(telemetry("b", WEEK[6])))
+            dropped = pool.submit(drop, engine)
+            with pytest.raises(TimeoutError):
+                dropped.result(0.3)
+        assert dropped.result(10) == 0
+    assert value(connection, PARTITIONS) == 7
+
+
+@pytest.mark.usefixtures("week")
+def test_verify_and_rebuild_keep_to_the_days_that_are_left(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    drop(engine)
+    connection.execute("UPDATE ven_history SET samples = samples + 1")
+    with engine.connect() as reading:
+        within = whole_range(reading, WEEK[6], NOW)
+    assert within is not None
+    assert within.start == datetime(2024, 7, 7, tzinfo=UTC)
+    assert sum(chunk.differences.height for chunk in rebuild(engine, within)) == 4
+    assert [chunk.differences.rows() for chunk in verify(engine, within)] == [[]]
+    assert value(connection, SUMS.format("ven_history")) == 7 + 3
+
+
+@pytest.mark.usefixtures("week")
+def test_resolutions_have_their_own_ages(engine: Engine, connection: psycopg.Connection) -> None:
+    with engine.begin() as own:
+        assert forget_buckets(own, NOW, {1: 2 * DAY, 300: 4 * DAY}) == 4 + 2 * 4
+    left = "SELECT resolution_s, count(*) FROM network_history GROUP BY 1 ORDER BY 1"
+    assert rows(connection, left) == [(1, 3), (300, 5), (3600, 7)]
+    assert [
+        value(connection, f"SELECT count(*) FROM {table}")
+        for table in ("ven_history", "load_history", "network_energy")
+    ] == [5, 5, 5]
+    assert [resolution_s for resolution_s, _ in horizons(connection)] == [1, 300]
+
+
+@pytest.mark.usefixtures("week")
+def test_books_are_trimmed(engine: Engine, store: Store, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO job_runs (job, started_at, duration_s, rows) VALUES ('x', '2024-01-01', 1, 1)"
+    )
+    connection.execute("UPDATE ingest_batches SET received_at = first_ts")
+    store.write(batch_of(telemetry("a", WEEK[2], used_kw=2.5)))
+    drop(engine)
+    with engine.begin() as own:
+        assert trim_books(own, NOW, 30 * DAY) == 1 + 3
+    assert rows(connection, "SELECT DISTINCT job FROM job_runs ORDER BY 1") == [("history",), ("snapshot",)]
+    assert value(connection, "SELECT count(*) FROM ingest_batches") == 4
+
+
+def test_the_archive_of_the_years_before_2020(
+    store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    store.write(batch_of(telemetry("a", datetime(2011, 1, 1, tzinfo=UTC)), telemetry("a", NOON)))
+    runner.catch_up(LANES)
+    with engine.connect() as reading:
+        [line] = preview(reading, NOW, {0: DAY})
+    assert line.what == "raw rows before 2020"
+    assert drop(engine) == 1
+    assert rows(connection, "SELECT ts FROM ven_telemetry") == [(NOON,)]
+    assert drop(engine) == 0
+
+
+@pytest.mark.usefixtures("week")
+def test_as_a_job_over_many_runs(engine: Engine, connection: psycopg.Connection) -> None:
+    cadence = Cadence(RETENTION_RAW_DAYS=2, RETENTION_1S_DAYS=2, RETENTION_5M_DAYS=5)
+    job = next(job for job in schedule(cadence) if job.name == "retention")
+    for days in range(4):
+        Runner(engine, partial(NOW.__add__, days * DAY)).run(job)
+    assert horizons(connection) == [
+        (0, datetime(2024, 7, 11, tzinfo=UTC)),
+        (1, datetime(2024, 7, 11, tzinfo=UTC)),
+        (300, datetime(2024, 7, 8, tzinfo=UTC)),
+    ]
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 0
+
+
+# What is answered
+
+
+@pytest.fixture
+def house(engine: Engine, database_url: str) -> Iterator[House]:
+    built = House(engine, database_url)
+    built.empty()
+    yield built
+    built.close()
+
+
+KEPT = Cadence(RETENTION_RAW_DAYS=1, RETENTION_1S_DAYS=2, RETENTION_5M_DAYS=30, RETENTION_1H_DAYS=30)
+
+
+def retain(engine: Engine, cadence: Cadence = KEPT) -> None:
+    job = next(job for job in schedule(cadence) if job.name == "retention")
+    while Runner(engine, lambda: NOW).run(job):
+        pass
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "energy", "mean"])
+def test_whole_buckets_over_dropped_days_are_exact(house: House, aggregate: str) -> None:
+    """The plain loop has every message; the house has the raw rows of one day."""
+    house.ingest(random_traffic(11, 800, Setting(window=Window(outliers=False))))
+    house.catch_up_lanes()
+    retain(house.engine)
+    for granularity, bounds in (
+        ("5m", EVERYTHING),
+        ("1h", EVERYTHING),
+        ("15m", (NOW - 3 * DAY, NOW)),
+        ("1h", (NOW - 2 * DAY, NOW - timedelta(hours=7, seconds=1.5))),
+    ):
+        check_history(house, bounds, granularity, aggregate)
+    assert "warning" not in house.get("/stats/network/history")
+
+
+def test_splinters_that_are_gone_are_answered_coarser_and_say_so(house: House) -> None:
+    at = NOON - 3 * DAY
+    for seconds in (0, 10, 70, 400):
+        message = telemetry("a", at + timedelta(seconds=seconds), 1.0 + seconds)
+        house.ingest([Published(message.topic, message.payload)])
+    house.catch_up_lanes()
+    asked = {"start": (at + timedelta(seconds=5)).isoformat(), "end": (at + timedelta(hours=1)).isoformat()}
+    exact = house.get("/vens/a/history", granularity="1m", **asked)
+    assert [point["usedPowerKw"] for point in exact["points"]] == [11.0, 71.0, 401.0]
+    retain(house.engine)
+    coarser = house.get("/vens/a/history", granularity="1m", **asked)
+    assert coarser["points"] == [
+        {"timestamp": "2024-07-07T12:05:00Z", "usedPowerKw": 401.0, "shedPowerKw": 0.0}
+    ]
+    assert "300 s" in coarser["warning"]
+    whole = house.get("/vens/a/history", granularity="5m")
+    assert [point["usedPowerKw"] for point in whole["points"]] == [83.0, 401.0]
+    assert "warning" not in whole
+
+
+def test_a_message_for_a_dropped_day_never_shows(house: House) -> None:
+    """Neither while it is pending nor when it has been consumed."""
+    old = telemetry("a", WEEK[5], 1.0)
+    house.ingest([Published(old.topic, old.payload)])
+    house.catch_up_lanes()
+    retain(house.engine)
+    house.store.write(batch_of(telemetry("a", WEEK[5] + timedelta(seconds=1), 50.0)))
+    for aggregate in ("sum", "energy", "mean"):
+        before = house.get("/stats/network/history", aggregate=aggregate)
+        of_ven = house.get("/vens/a/history", aggregate=aggregate)
+        assert [*before["points"][0].values()][1] < 2
+        house.catch_up_lanes()
+        assert house.get("/stats/network/history", aggregate=aggregate) == before
+        assert house.get("/vens/a/history", aggregate=aggregate) == of_ven
+
+
+def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
+    """The reader has seen that they are there; they were dropped before it came to them."""
+    message = telemetry("a", WEEK[5], 1.0)
+    house.ingest([Published(message.topic, message.payload)])
+    house.catch_up_lanes()
+    reader = Reader(house.engine, lambda: NOW)
+    points = reader.ven_history("a", Asked(None, None, 7))
+    with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
+        reading.execute(HOLD_RAW)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            drop(house.engine)
+    assert len(list(points)) == 1

@@ -1,0 +1,195 @@
+"""Several schedulers over one database: no job is done twice, none is forgotten, and all of it is told."""
+
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine
+
+from ingest.store import Store
+from jobs.metrics import Backlog, Metrics
+from jobs.runner import Runner, grace
+from jobs.schedule import Job, schedule
+from jobs.settings import Cadence
+from local.ports import free_ports
+from schemas.database import connect, engine_for
+from tests.integration.published import NOW, batch_of, rows, telemetry, value
+
+HISTORY, SNAPSHOT = (job for job in schedule(Cadence()) if job.has_backlog)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Steps:
+    """Counts how often it is taken; fails on demand."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.error: Exception | None = None
+
+    def step(self, _connection: Connection, _now: datetime) -> int:
+        self.taken += 1
+        if self.error is not None:
+            raise self.error
+        return 1
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def steps() -> Steps:
+    return Steps()
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with connect(database_url, "ingest") as connection:
+        yield Store(connection, "tests")
+
+
+def two(engine: Engine, clock: Clock) -> tuple[Runner, Runner]:
+    return Runner(engine, clock, holder="one"), Runner(engine, clock, holder="two")
+
+
+def test_one_of_two_schedulers_runs_a_job(engine: Engine, clock: Clock, steps: Steps) -> None:
+    one, two_ = two(engine, clock)
+    job = Job("x", 10, "", (steps.step,))
+    for _ in range(3):
+        one.attempt(job)
+        two_.attempt(job)
+        clock.move(10)
+    assert steps.taken == 3
+
+
+def test_the_other_takes_over_when_the_first_is_gone(engine: Engine, clock: Clock, steps: Steps) -> None:
+    one, two_ = two(engine, clock)
+    job = Job("x", 10, "", (steps.step,))
+    one.attempt(job)
+    clock.move(10 + grace(job).total_seconds())
+    two_.attempt(job)
+    one.attempt(job)
+    assert steps.taken == 2
+    two_.give_up_leases()
+    one.attempt(job)
+    assert steps.taken == 3
+
+
+def test_the_other_helps_with_the_backlog(
+    engine: Engine, clock: Clock, store: Store, connection: psycopg.Connection
+) -> None:
+    """What does not merge is computed by one of them."""
+    one, two_ = two(engine, clock)
+    one.attempt(SNAPSHOT)
+    clock.move(1)
+    store.write(batch_of(telemetry("a")))
+    two_.attempt(SNAPSHOT)
+    assert value(connection, "SELECT count(*) FROM ven_snapshots") == 1
+    assert value(connection, "SELECT refreshed_at FROM network_snapshot") == NOW
+    one.attempt(SNAPSHOT)
+    assert value(connection, "SELECT ven_count FROM network_snapshot") == 1
+
+
+def test_a_job_that_was_missed_is_due_at_once(engine: Engine, clock: Clock, steps: Steps) -> None:
+    daily, quick = Job("daily", 86_400, "", (steps.step,)), Job("quick", 2, "", (steps.step,))
+    first = Runner(engine, clock, holder="one")
+    assert first.due([daily]) == {"daily": NOW}
+    first.attempt(daily)
+    first.attempt(quick)
+    clock.move(3600)
+    assert first.due([daily, quick]) == {"daily": NOW + timedelta(days=1), "quick": clock.now}
+    clock.move(5 * 86_400)
+    assert first.due([daily]) == {"daily": clock.now}
+
+
+def test_whatever_fails_is_tried_again_later(
+    engine: Engine, clock: Clock, steps: Steps, connection: psycopg.Connection
+) -> None:
+    runner = Runner(engine, clock)
+    job = Job("x", 2, "", (steps.step,))
+    steps.error = ZeroDivisionError("of a kind that nobody thought of")
+    for _ in range(15):
+        runner.attempt(job)
+        clock.move(2)
+    assert steps.taken == 4  # after 0, 4, 12 and 28 s
+    steps.error = None
+    clock.move(60)
+    runner.attempt(job)
+    clock.move(2)
+    runner.attempt(job)
+    assert steps.taken == 6
+    errors = rows(connection, "SELECT error FROM job_runs ORDER BY run_id")
+    assert errors[0] == ("ZeroDivisionError: of a kind that nobody thought of",)
+    assert errors[-1] == (None,)
+
+
+def test_a_database_that_is_away_is_asked_less_and_less(clock: Clock, steps: Steps) -> None:
+    engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "jobs")
+    metrics = Metrics()
+    runner = Runner(engine, clock, metrics)
+    for _ in range(30):
+        runner.attempt(HISTORY)
+        clock.move(HISTORY.every_s)
+    assert steps.taken == 0
+    assert runner.due([HISTORY]) == {"history": clock.now}
+    runner.give_up_leases()
+
+
+# Metrics
+
+
+def scraped(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if line[0] != "#"]
+    return {name.removeprefix("gridgate_jobs_"): float(number) for name, _, number in lines}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_metrics_tell_what_was_done_and_what_is_left(engine: Engine, clock: Clock, store: Store) -> None:
+    metrics = Metrics()
+    metrics.registry.register(Backlog(engine, clock))
+    [port] = free_ports(1)
+    metrics.serve(port)
+    runner = Runner(engine, clock, metrics)
+    store.write(batch_of(telemetry("a", loads=[{"id": "l"}])))
+    store.write(batch_of(telemetry("b")))
+    clock.move(5)
+    before = scraped(port)
+    assert before['pending_batches{lane="history"}'] == 2
+    assert before['pending_rows{lane="snapshot"}'] == 3
+    assert before['lag_seconds{lane="snapshot"}'] == 5
+    runner.attempt(SNAPSHOT)
+    runner.attempt(Job("broken", 1, "", (lambda *_: 1 // 0,)))
+    after = scraped(port)
+    assert after['pending_batches{lane="snapshot"}'] == 0
+    assert after['lag_seconds{lane="snapshot"}'] == 0
+    assert after['cycle_rows_sum{job="snapshot"}'] == 3
+    assert after['step_seconds_count{job="snapshot",step="refresh_totals"}'] == 1
+    assert after['failures_total{job="broken"}'] == 1
+    assert after['last_success_timestamp_seconds{job="snapshot"}'] == clock.now.timestamp()
+
+
+def test_no_backlog_is_told_while_the_database_is_away(clock: Clock) -> None:
+    engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "jobs")
+    assert list(Backlog(engine, clock).collect()) == []

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from jobs import queries
 from jobs.ledger import claim
 from jobs.models import (
-    CurrentLoadFrame,
+    LoadGroupFrame,
     LoadSampleFrame,
     RegisteredVenFrame,
     ReportFrame,
@@ -52,7 +52,7 @@ def refresh_totals(connection: Connection, now: datetime) -> int:
     """The network's totals and those of each load type, from the latest values; answers rows written."""
     connection.execute(queries.lock("totals"))
     vens = fetch(connection, queries.registered_vens(), RegisteredVenFrame)
-    loads = fetch(connection, queries.current_loads(), CurrentLoadFrame)
+    loads = fetch(connection, queries.load_groups(), LoadGroupFrame)
     energy_kwh = connection.execute(queries.energy_since(now.date())).scalar_one()
     network = totals.network_snapshot(vens, loads, energy_kwh, now)
     types = totals.load_type_rollups(loads)

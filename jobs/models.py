@@ -62,18 +62,18 @@ class RegisteredVenFrame(Frame):
     used_power_kw: float = pa.Field(nullable=True)
     shed_power_kw: float = pa.Field(nullable=True)
     status: str = pa.Field(nullable=True)
+    has_loads: bool
 
 
-class CurrentLoadFrame(Frame):
-    """The latest of each load, with what people set in place of what the VEN says."""
+class LoadGroupFrame(Frame):
+    """Loads of one type (null: not said) that may be controlled or not, of VENs that are offline or not."""
 
-    ven_id: str
     load_type: str = pa.Field(nullable=True)
-    used_power_kw: float = pa.Field(nullable=True)
-    shed_power_kw: float = pa.Field(nullable=True)
-    capacity_kw: float = pa.Field(nullable=True)
-    shed_capability_kw: float = pa.Field(nullable=True)
-    enabled: bool = pa.Field(nullable=True)
+    enabled: bool
+    online: bool
+    capacity_kw: float
+    shed_capability_kw: float
+    usage_kw: float = pa.Field(ge=0)
 
 
 class SlotEnergyFrame(Frame):

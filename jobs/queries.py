@@ -219,31 +219,44 @@ def registered_vens() -> Select[Any]:
             ven_snapshots.c.used_power_kw,
             ven_snapshots.c.shed_power_kw,
             ven_snapshots.c.status,
+            select(load_snapshots.c.load_id)
+            .where(load_snapshots.c.ven_id == vens.c.ven_id)
+            .exists()
+            .label("has_loads"),
         )
         .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == vens.c.ven_id)
         .where(vens.c.retired_at.is_(None))
     )
 
 
-def current_loads() -> Select[Any]:
-    """The latest of each load; where people have set a field, theirs."""
+def load_groups() -> Select[Any]:
+    """Sums over the latest of loads that are of one type, and that may or may not be controlled now.
+
+    Where people have set a field, theirs counts. A load's shed capability is the reported one, else what it
+    sheds now, else none; its capacity the reported one, else usage and shed capability together. Generation
+    is not negative usage: a load that exports adds nothing to it.
+    """
     latest, people = load_snapshots.c, loads.c
-
-    def effective(field: str) -> ColumnElement[Any]:
-        return func.coalesce(people[field], latest[field]).label(field)
-
+    used_kw = func.coalesce(latest.used_power_kw, 0.0)
+    shed_kw = func.coalesce(people.shed_capability_kw, latest.shed_capability_kw, latest.shed_power_kw, 0.0)
+    capacity_kw = func.coalesce(people.capacity_kw, latest.capacity_kw, used_kw + shed_kw)
+    groups = (
+        func.coalesce(people.load_type, latest.load_type).label("load_type"),
+        func.coalesce(people.enabled, latest.enabled, true()).label("enabled"),
+        (func.coalesce(ven_snapshots.c.status, "") != "offline").label("online"),
+    )
     return (
         select(
-            latest.ven_id,
-            effective("load_type"),
-            latest.used_power_kw,
-            latest.shed_power_kw,
-            effective("capacity_kw"),
-            effective("shed_capability_kw"),
-            effective("enabled"),
+            *groups,
+            func.sum(capacity_kw).label("capacity_kw"),
+            func.sum(shed_kw).label("shed_capability_kw"),
+            func.sum(func.greatest(used_kw, 0.0)).label("usage_kw"),
         )
+        .select_from(load_snapshots)
         .join(vens, and_(vens.c.ven_id == latest.ven_id, vens.c.retired_at.is_(None)))
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
         .outerjoin(loads, and_(people.ven_id == latest.ven_id, people.load_id == latest.load_id))
+        .group_by(*groups)
     )
 
 

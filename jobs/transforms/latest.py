@@ -153,8 +153,6 @@ def _stamped(entries: pl.DataFrame, rank: int) -> pl.DataFrame:
 
 
 def _last_said(field: str, order: str) -> tuple[pl.Expr, pl.Expr]:
-    said = pl.col(field).is_not_null()
-    return (
-        pl.col(field).filter(said).last(),
-        pl.col(order).filter(said).last().alias(f"{field}_{order}"),
-    )
+    """Of rows in that order; a `filter` in each group would take twice as long."""
+    order_where_said = pl.when(pl.col(field).is_not_null()).then(pl.col(order))
+    return pl.col(field).last(ignore_nulls=True), order_where_said.max().alias(f"{field}_{order}")

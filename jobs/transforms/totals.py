@@ -8,47 +8,39 @@ from schemas.tables.snapshots import NetworkSnapshotFrame
 
 UNKNOWN_TYPE = "unknown"
 
-SHED_CAPABILITY = pl.coalesce("shed_capability_kw", "shed_power_kw", pl.lit(0.0))
-"""A load's shed capability: the reported one, else what it sheds now, else none."""
 
-CAPACITY = pl.coalesce("capacity_kw", pl.col("used_power_kw").fill_null(0.0) + SHED_CAPABILITY)
-"""A load's capacity: the reported one, else usage and shed capability together."""
-
-
-def load_type_rollups(loads: pl.DataFrame) -> pl.DataFrame:
+def load_type_rollups(groups: pl.DataFrame) -> pl.DataFrame:
     """Capacity, shed capability and usage of each load type.
 
-    Generation is not negative usage: a load that exports adds nothing to it.
-
     Args:
-        loads: the latest of each load: `load_type`, `used_power_kw`, `shed_power_kw`, `capacity_kw`,
-            `shed_capability_kw`, each of which may be null.
+        groups: sums over loads: `load_type` (null: not said), `capacity_kw`, `shed_capability_kw`,
+            `usage_kw`; a type may have several rows.
     """
     return (
-        loads.group_by(pl.col("load_type").fill_null(UNKNOWN_TYPE))
+        groups.group_by(pl.col("load_type").fill_null(UNKNOWN_TYPE))
         .agg(
-            CAPACITY.sum().alias("total_capacity_kw"),
-            SHED_CAPABILITY.sum().alias("total_shed_capability_kw"),
-            pl.col("used_power_kw").fill_null(0.0).clip(0.0).sum().alias("current_usage_kw"),
+            pl.col("capacity_kw").sum().alias("total_capacity_kw"),
+            pl.col("shed_capability_kw").sum().alias("total_shed_capability_kw"),
+            pl.col("usage_kw").sum().alias("current_usage_kw"),
         )
         .sort("load_type")
     )
 
 
 def network_snapshot(
-    vens: pl.DataFrame, loads: pl.DataFrame, energy_today_kwh: float | None, now: datetime
+    vens: pl.DataFrame, groups: pl.DataFrame, energy_today_kwh: float | None, now: datetime
 ) -> pl.DataFrame:
     """The network's totals, one row.
 
     Args:
         vens: every registered VEN: `ven_id`, `ts` of its newest report (null without any),
-            `used_power_kw`, `shed_power_kw`, `status` (null while it has none).
-        loads: the latest of each load of these VENs: `ven_id`, `shed_power_kw`, `shed_capability_kw`,
-            `enabled` (null: not said, so it may be controlled).
+            `used_power_kw`, `shed_power_kw`, `status` (null while it has none), `has_loads`.
+        groups: sums over the loads of these VENs: `shed_capability_kw`, `enabled` (it may be controlled),
+            `online` (its VEN is not offline).
         energy_today_kwh: energy since 00:00 UTC, or None while nothing is known.
         now: the time of this look.
     """
-    sheddable = _sheddable(vens, loads)
+    sheddable = _sheddable(vens, groups)
     controllable = sheddable.filter(pl.col("online") & pl.col("enabled"))
     row = {
         "network": 1,
@@ -66,13 +58,13 @@ def network_snapshot(
     return pl.DataFrame([row], schema=NetworkSnapshotFrame.types())
 
 
-def _sheddable(vens: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
-    """What can be shed, load by load; a VEN that reports no loads counts as one, with what it sheds now."""
-    by_load = loads.select(
-        "ven_id", SHED_CAPABILITY.alias("shed_kw"), pl.col("enabled").fill_null(value=True)
+def _sheddable(vens: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """What can be shed; a VEN that reports no loads counts as one, with what it sheds now."""
+    whole_vens = vens.filter(~pl.col("has_loads")).select(
+        pl.col("shed_power_kw").fill_null(0.0).alias("shed_kw"),
+        pl.lit(value=True).alias("enabled"),
+        (pl.col("status").fill_null("") != "offline").alias("online"),
     )
-    whole_vens = vens.join(loads, on="ven_id", how="anti").select(
-        "ven_id", pl.col("shed_power_kw").fill_null(0.0).alias("shed_kw"), pl.lit(value=True).alias("enabled")
+    return pl.concat(
+        [groups.select(pl.col("shed_capability_kw").alias("shed_kw"), "enabled", "online"), whole_vens]
     )
-    online = vens.select("ven_id", (pl.col("status").fill_null("") != "offline").alias("online"))
-    return pl.concat([by_load, whole_vens]).join(online, on="ven_id")

@@ -1,7 +1,9 @@
 """A PostgreSQL that means what it commits, and databases at head on it."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,8 +15,12 @@ MakeDatabase = Callable[[], str]
 
 
 @pytest.fixture(scope="session")
-def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
+def durable() -> Iterator[EmbeddedPostgres]:
+    # Not below pytest's own directory, which another session of pytest closes to other users.
+    with (
+        tempfile.TemporaryDirectory(prefix="gridgate-bench-", ignore_cleanup_errors=True) as directory,
+        EmbeddedPostgres(Path(directory), durable=True) as server,
+    ):
         server.ensure_database(TEMPLATE)
         migrate(server.url(TEMPLATE))
         yield server

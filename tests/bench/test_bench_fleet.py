@@ -87,9 +87,8 @@ def test_both_lanes_keep_up(make_database: MakeDatabase) -> None:
     told = ", ".join(f"{name} {step_ms:.0f} ms" for name, step_ms in each_ms.items())
     print(
         f"\njobs: {VENS:,} VENs x {LOADS} loads, a report every {REPORT_EVERY_S} s: both lanes are busy"
-        f" {busy:.0%} of the time (limit 50%),"
-        f" {median(own_cpu[1:]) / HISTORY_EVERY_S:.0%} of a core in Python;"
-        f" each second: {told}"
+        f" {busy:.0%} of the time (limit 50%), {median(own_cpu[1:]) / HISTORY_EVERY_S:.0%} of a core"
+        f" in Python; each second: {told}"
     )
 
 

@@ -1,20 +1,26 @@
-"""A cycle costs what is new: ten times the history, the same time."""
+"""A cycle costs what is new: ten times the history, the same time.
 
+`BENCH_HISTORY_TIMES=1,10,100 make bench` looks behind a hundred million raw rows (some 30 GB).
+"""
+
+import os
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from statistics import median
 
 import polars as pl
 import pytest
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, Table, select, text
 
 from ingest.batch import Batch
 from ingest.store import Store
 from jobs import queries
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
-from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
+from jobs.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
 from jobs.rows import fetch
 from jobs.transforms.buckets import bucket_samples
-from jobs.transforms.latest import latest_loads
+from jobs.transforms.latest import latest_loads, latest_vens
 from schemas.database import connect, driver_connection, engine_for
 from schemas.tables import FRAMES, Frame
 from schemas.tables.history import SLOT_S
@@ -29,10 +35,14 @@ pytestmark = pytest.mark.bench
 VENS = 250
 ROUNDS = 9
 NEW_ROWS = VENS * ROUNDS * ROWS_EACH
-CYCLES = 5
+CYCLES = 7
+BASE_ROWS = 1_000_000
+TIMES = [int(times) for times in os.environ.get("BENCH_HISTORY_TIMES", "1,10").split(",")]
 
 HISTORY = """
-SELECT ensure_raw_partitions(array[date '2024-07-08', '2024-07-09', '2024-07-10']);
+SELECT ensure_raw_partitions(array(SELECT generate_series(
+    (timestamptz '2024-07-10 11:00Z' - {instants} * interval '60 s')::date, date '2024-07-10', '1 day'
+)::date));
 INSERT INTO vens (ven_id, created_at) SELECT 'ven-' || v, now() FROM generate_series(0, {vens} - 1) v;
 INSERT INTO ingest_batches (worker, received_at, messages, telemetry_rows, sample_rows, description_rows,
     status_rows, first_ts, last_ts)
@@ -73,40 +83,54 @@ def ingest(database_url: str, cycle: int) -> None:
         Store(connection, "bench").write(Batch.of(reports(VENS, ROUNDS, first), MAX_AHEAD))
 
 
-def cycle_s(engine: Engine) -> float:
-    """Both lanes, each step in its transaction, as the runner has them."""
-    start = time.perf_counter()
+def cycle(engine: Engine) -> dict[str, float]:
+    """The seconds of each step of both lanes, each in its transaction, as the runner has them."""
+    took = {}
     for step in (consume_snapshot_batches, refresh_totals, consume_history_batches, refresh_energy):
+        start = time.perf_counter()
         with engine.begin() as connection:
             handled = step(connection, NOW)
             assert handled == NEW_ROWS or step in {refresh_totals, refresh_energy}
-    return time.perf_counter() - start
+        took[step.__name__] = time.perf_counter() - start
+    return took
 
 
-def bare_s(engine: Engine) -> float:
-    """What no cycle can do without: the newest batch's rows into frames, the result's rows out again."""
+def bare(engine: Engine) -> dict[str, float]:
+    """What no lane can do without: the newest batch's rows into frames, the result's rows out again."""
     with engine.connect() as connection:
         newest = connection.execute(
             select(ingest_batches).order_by(ingest_batches.c.batch_id.desc()).limit(1)
         ).one()
 
-        def read(model: type[Frame]) -> pl.DataFrame:
-            table = ven_load_samples if "load_id" in model.types() else ven_telemetry
+        def read(table: Table, model: type[Frame]) -> pl.DataFrame:
             days = newest.first_ts, newest.last_ts
             return fetch(connection, queries.rows_of_batches(table, model, [newest.batch_id], days), model)
 
-        panels, loads, entries = read(VenSampleFrame), read(LoadSampleFrame), read(EntryFrame)
-        results = {
-            "ven_history": bucket_samples(panels, ["ven_id"], SLOT_S),
-            "load_history": bucket_samples(loads, ["ven_id", "load_id"], SLOT_S),
-            "load_snapshots": latest_loads(entries, entries.clear()),
-        }
+        took = {}
         start = time.perf_counter()
-        for model in (ReportFrame, EntryFrame, VenSampleFrame, LoadSampleFrame):
-            read(model)
-        for table, frame in results.items():
-            copy_out(connection, table, frame)
-        return time.perf_counter() - start
+        reports, entries = read(ven_telemetry, ReportFrame), read(ven_load_samples, EntryFrame)
+        took["snapshot"] = time.perf_counter() - start
+        start = time.perf_counter()
+        panels, loads = read(ven_telemetry, VenSampleFrame), read(ven_load_samples, LoadSampleFrame)
+        took["history"] = time.perf_counter() - start
+        statuses = pl.DataFrame(schema=TransitionFrame.types())
+        by_lane = {
+            "snapshot": {
+                "ven_snapshots": latest_vens(reports, statuses),
+                "load_snapshots": latest_loads(entries, entries.clear()),
+                "network_history": bucket_samples(reports, [], 1),
+            },
+            "history": {
+                "ven_history": bucket_samples(panels, ["ven_id"], SLOT_S),
+                "load_history": bucket_samples(loads, ["ven_id", "load_id"], SLOT_S),
+            },
+        }
+        for lane, results in by_lane.items():
+            start = time.perf_counter()
+            for table, frame in results.items():
+                copy_out(connection, table, frame)
+            took[lane] += time.perf_counter() - start
+    return took
 
 
 def copy_out(connection: Connection, table: str, frame: pl.DataFrame) -> None:
@@ -118,29 +142,43 @@ def copy_out(connection: Connection, table: str, frame: pl.DataFrame) -> None:
         copy.write(ordered.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f+00"))
 
 
-def measure(make_database: MakeDatabase, raw_rows: int) -> tuple[float, float]:
+Measured = Mapping[str, float]
+
+
+def measure(make_database: MakeDatabase, raw_rows: int) -> tuple[Measured, Measured]:
+    """The median seconds of each step, and of what each lane could not do without."""
     database_url = make_database()
     engine = with_history(database_url, raw_rows)
-    cycles, bares = [], []
+    steps, limits = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     for number in range(CYCLES + 1):
         ingest(database_url, number)
-        cycles.append(cycle_s(engine))
-        bares.append(bare_s(engine))
+        for times, took in ((steps, cycle(engine)), (limits, bare(engine))):
+            for name, seconds in took.items():
+                times[name].append(seconds)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM pending_batches")).scalar_one() == 0
         assert connection.execute(text("SELECT count(*) FROM load_snapshots")).scalar_one() == VENS * 8
     engine.dispose()
-    # The first cycle opens connections and makes temporary tables.
-    return median(cycles[1:]), median(bares[1:])
+    return _medians(steps), _medians(limits)
 
 
-def test_a_cycle_with_ten_times_the_history(make_database: MakeDatabase) -> None:
-    once_s, bare_once_s = measure(make_database, 200_000)
-    tenfold_s, bare_tenfold_s = measure(make_database, 2_000_000)
-    print(
-        f"\njobs: a cycle of both lanes over {NEW_ROWS:,} new rows:"
-        f" {once_s * 1000:.0f} ms behind 200,000 raw rows,"
-        f" {tenfold_s * 1000:.0f} ms behind 2,000,000: ratio {tenfold_s / once_s:.2f};"
-        f" bare fetch and COPY {bare_once_s * 1000:.0f} and {bare_tenfold_s * 1000:.0f} ms:"
-        f" ratio {once_s / bare_once_s:.2f} and {tenfold_s / bare_tenfold_s:.2f}"
-    )
+def _medians(times: Mapping[str, list[float]]) -> Measured:
+    """Without the first cycle, which opens connections and makes temporary tables."""
+    return {name: median(seconds[1:]) for name, seconds in times.items()}
+
+
+def test_a_cycle_with_more_and_more_history(make_database: MakeDatabase) -> None:
+    first_s = None
+    for times in TIMES:
+        steps, limits = measure(make_database, times * BASE_ROWS)
+        cycle_s = sum(steps.values())
+        first_s = first_s or cycle_s
+        snapshot_s = steps["consume_snapshot_batches"] + steps["refresh_totals"]
+        history_s = steps["consume_history_batches"] + steps["refresh_energy"]
+        told = ", ".join(f"{name} {step_s * 1000:.0f} ms" for name, step_s in steps.items())
+        print(
+            f"\njobs: {NEW_ROWS:,} new rows behind {times * BASE_ROWS:,} raw rows: both lanes"
+            f" {cycle_s * 1000:.0f} ms, ratio to the first {cycle_s / first_s:.2f} ({told});"
+            f" against fetch and COPY: snapshot lane {snapshot_s / limits['snapshot']:.2f} (limit 3),"
+            f" history lane {history_s / limits['history']:.2f}"
+        )

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.models import (
-    CurrentLoadFrame,
+    LoadGroupFrame,
     LoadSampleFrame,
     RegisteredVenFrame,
     ReportFrame,
@@ -262,62 +262,54 @@ registered = rows(
     used_power_kw=maybe_power,
     shed_power_kw=maybe_power,
     status=st.none() | st.sampled_from(("online", "offline", "maintenance")),
+    has_loads=st.booleans(),
 )
-current = rows(
-    ven_id=vens,
+positive_powers = st.integers(0, 80).map(lambda eighths: eighths / 8)
+groups = rows(
     load_type=st.none() | st.sampled_from(("hvac", "solar", "", "unknown")),
-    used_power_kw=maybe_power,
-    shed_power_kw=maybe_power,
-    capacity_kw=maybe_power,
-    shed_capability_kw=maybe_power,
-    enabled=st.none() | st.booleans(),
+    enabled=st.booleans(),
+    online=st.booleans(),
+    capacity_kw=powers,
+    shed_capability_kw=powers,
+    usage_kw=positive_powers,
 )
-
-
-def capability(load: JsonRow) -> float:
-    return float(next(iter(said((load["shed_capability_kw"], load["shed_power_kw"]))), 0.0))
-
-
-def capacity(load: JsonRow) -> float:
-    known = load["capacity_kw"]
-    return float((load["used_power_kw"] or 0.0) + capability(load) if known is None else known)
 
 
 @quickly
-@given(current)
+@given(groups)
 def test_totals_by_load_type(drawn: list[JsonRow]) -> None:
     types: dict[str, list[JsonRow]] = defaultdict(list)
-    for load in drawn:
-        types["unknown" if load["load_type"] is None else load["load_type"]].append(load)
+    for group in drawn:
+        types["unknown" if group["load_type"] is None else group["load_type"]].append(group)
     expected = [
         {
             "load_type": load_type,
-            "total_capacity_kw": sum(map(capacity, types[load_type])),
-            "total_shed_capability_kw": sum(map(capability, types[load_type])),
-            "current_usage_kw": sum(max(load["used_power_kw"] or 0.0, 0.0) for load in types[load_type]),
+            "total_capacity_kw": sum(group["capacity_kw"] for group in types[load_type]),
+            "total_shed_capability_kw": sum(group["shed_capability_kw"] for group in types[load_type]),
+            "current_usage_kw": sum(group["usage_kw"] for group in types[load_type]),
         }
         for load_type in sorted(types)
     ]
-    assert as_rows(load_type_rollups(frame(CurrentLoadFrame, drawn)), "load_type_rollups") == expected
+    assert as_rows(load_type_rollups(frame(LoadGroupFrame, drawn)), "load_type_rollups") == expected
 
 
 @quickly
-@given(registered, current, maybe_power)
+@given(registered, groups, maybe_power)
 def test_totals_of_the_network(
-    drawn_vens: list[JsonRow], drawn_loads: list[JsonRow], energy_kwh: float | None
+    drawn_vens: list[JsonRow], drawn_groups: list[JsonRow], energy_kwh: float | None
 ) -> None:
-    known = {ven["ven_id"] for ven in drawn_vens}
-    of_known = [load for load in drawn_loads if load["ven_id"] in known]
     potential = controllable = 0.0
     for ven in drawn_vens:
-        of_ven = [load for load in of_known if load["ven_id"] == ven["ven_id"]]
-        enabled = [load for load in of_ven if load["enabled"] is not False]
-        unloaded_kw = 0.0 if of_ven else ven["shed_power_kw"] or 0.0
-        potential += sum(map(capability, of_ven)) + unloaded_kw
-        if ven["status"] != "offline":
-            controllable += sum(map(capability, enabled)) + unloaded_kw
+        if not ven["has_loads"]:
+            potential += ven["shed_power_kw"] or 0.0
+            if ven["status"] != "offline":
+                controllable += ven["shed_power_kw"] or 0.0
+    for group in drawn_groups:
+        potential += group["shed_capability_kw"]
+        if group["online"] and group["enabled"]:
+            controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(RegisteredVenFrame, drawn_vens), frame(CurrentLoadFrame, of_known), energy_kwh, NOON
+        frame(RegisteredVenFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, NOON
     )
     assert as_rows(answer, "network_snapshot") == [
         {
@@ -350,7 +342,7 @@ EMPTY: dict[str, Callable[[], pl.DataFrame]] = {
     "network_energy": lambda: network_energy(empty(SlotEnergyFrame)),
     "ven_snapshots": lambda: latest_vens(empty(ReportFrame), empty(TransitionFrame)),
     "load_snapshots": lambda: latest_loads(empty(EntryFrame), empty(EntryFrame)),
-    "load_type_rollups": lambda: load_type_rollups(empty(CurrentLoadFrame)),
+    "load_type_rollups": lambda: load_type_rollups(empty(LoadGroupFrame)),
 }
 
 
@@ -360,6 +352,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(RegisteredVenFrame), empty(CurrentLoadFrame), None, NOON)
+    answer = network_snapshot(empty(RegisteredVenFrame), empty(LoadGroupFrame), None, NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

@@ -15,8 +15,8 @@ class Inbox:
     `MOST_BYTES` is more than what two batches take: after `drop_waiting` there is room again.
     """
 
-    def __init__(self, most_waiting: int) -> None:
-        self._most_waiting = most_waiting
+    def __init__(self, most_messages: int) -> None:
+        self._most_messages = most_messages
         self._waiting: deque[Received] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._is_nudged = False
@@ -26,7 +26,12 @@ class Inbox:
     @property
     def has_room(self) -> bool:
         """Whether to read on: otherwise a flood would only move from the broker's memory to ours."""
-        return len(self._waiting) < self._most_waiting and self._held_bytes < MOST_BYTES
+        return self._held < self._most_messages and self.is_light
+
+    @property
+    def is_light(self) -> bool:
+        """Whether the size of it all, if not the number, allows for more."""
+        return self._held_bytes < MOST_BYTES
 
     @property
     def is_empty(self) -> bool:

@@ -33,7 +33,6 @@ class RetiringSubscriber(Subscriber):
         super().__init__(settings, clock, lambda _: None)
         self._on_drained = on_drained
         self._asked = 0
-        self._is_answered = False
         self._quiet_rounds = 0
 
     @property
@@ -51,7 +50,7 @@ class RetiringSubscriber(Subscriber):
         with Link(*self._address, self._tls) as link:
             Connection(link, login)
             link.send(packets.DISCONNECT)
-            link.exchange(0, reads=False)
+            link.flush()
 
     def _greeting(self) -> bytes:
         self._asked = self._asked % MOST_IDS + 1

@@ -34,8 +34,9 @@ class Subscriber:
     connection that its message came by, and one from before a reconnect is dropped: the broker sends that
     message again, and the database knows it already.
 
-    Besides those that the worker has taken, about `mqtt_receive_maximum` messages are here, whatever the
-    broker sends (mosquitto 2.0.11 goes beyond the receive maximum once acknowledgements flow).
+    Until they are acknowledged, about twice `mqtt_receive_maximum` messages are here, whatever the broker
+    sends (mosquitto 2.0.11 goes beyond the receive maximum once acknowledgements flow). After a reconnect
+    what comes again comes on top of what the worker has, before the answer to our subscription.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Subscriber:
         self._subscription = Subscription(self._login.version, 1, settings.subscriptions)
         self._clock = clock
         self._on_change = on_change
-        self._inbox = Inbox(settings.mqtt_receive_maximum)
+        self._inbox = Inbox(2 * settings.mqtt_receive_maximum)
         self._link: tuple[int, Link | None] = 0, None
         self._session_since = 1
+        self._is_answered = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker")
         self._log = structlog.get_logger()
@@ -66,11 +68,7 @@ class Subscriber:
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
         """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a nudge."""
-        had_room = self._inbox.has_room
-        taken = self._inbox.take(most, most_bytes, timeout_s)
-        if taken and not had_room:
-            self._wake()  # nobody reads meanwhile, and the next acknowledgement may be a commit away
-        return taken
+        return self._inbox.take(most, most_bytes, timeout_s)
 
     def nudge(self) -> None:
         """End the waiting of `take`."""
@@ -122,11 +120,17 @@ class Subscriber:
         else:
             self._session_since = self._link[0] + 1
         self._link = self._link[0] + 1, link
+        self._is_answered = False
         link.send(self._greeting())
         while not self._stopping.is_set():
-            self._receive(connection.receive(reads=self._inbox.has_room))
+            self._receive(connection.receive(reads=self._reads))
         link.send(packets.DISCONNECT)
-        link.exchange(0, reads=False)
+        link.flush()
+
+    @property
+    def _reads(self) -> bool:
+        """Whether there is room; and for the answer to our greeting, nearly always."""
+        return self._inbox.has_room or (not self._is_answered and self._inbox.is_light)
 
     def _comes_again(self, message: Received) -> bool:
         """Not what came with QoS 0, nor what only a session before this one held."""
@@ -160,6 +164,7 @@ class Subscriber:
                 raise ProtocolError(f"a packet that we did not ask for (type {kind})")
 
     def _subscribed(self, packet: Packet) -> None:
+        self._is_answered = True
         _, codes = packets.read_suback(packet, self._login.version)
         filters = self._subscription.filters
         if len(codes) != len(filters):

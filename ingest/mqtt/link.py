@@ -71,12 +71,15 @@ class Link:
         Raises:
             OSError: the connection broke, or the other side closed it.
         """
-        self._gather()
-        self._flush()
+        self.flush()
         self._wait(timeout_s, reads=reads)
-        self._gather()
-        self._flush()
+        self.flush()
         return self._receive() if reads else b""
+
+    def flush(self) -> None:
+        """Send what waits, as far as the network takes it at once."""
+        self._gather()
+        self._send_waiting()
 
     def _wait(self, timeout_s: float, *, reads: bool) -> None:
         self._poll.modify(self._socket, _GONE | reads * self._receiving | self._sending)
@@ -96,7 +99,7 @@ class Link:
         except Empty:
             return
 
-    def _flush(self) -> None:
+    def _send_waiting(self) -> None:
         self._sending = 0
         try:
             while self._outgoing:

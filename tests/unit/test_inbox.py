@@ -36,14 +36,16 @@ def test_a_size_ends_a_take_after_the_message_that_passes_it() -> None:
     assert [len(inbox.take(5, size, 0)) for size in (1, 11, 0, 100)] == [1, 2, 0, 2]
 
 
-def test_room_counts_what_waits() -> None:
+def test_room_counts_what_was_taken_until_it_is_released() -> None:
     inbox = Inbox(3)
     inbox.put(some(2))
     rooms = [inbox.has_room]
     inbox.put(some(1))
     rooms.append(inbox.has_room)
-    inbox.take(1, PLENTY, 0)
-    assert [*rooms, inbox.has_room] == [True, False, True]
+    taken = inbox.take(1, PLENTY, 0)
+    rooms.append(inbox.has_room)
+    inbox.release(taken)
+    assert [*rooms, inbox.has_room] == [True, False, False, True]
 
 
 def test_room_counts_the_bytes_of_what_was_taken_until_it_is_released() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from ingest.store import Store
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect, engine_for
+from schemas.database import engine_for
 from serving.app import create_app
 from tests.integration.published import MAX_AHEAD, NOW, THREE, description, telemetry
 
@@ -48,12 +47,6 @@ def away() -> testing.TestClient:
     """The same application, whose database is not there."""
     engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "tests")
     return testing.TestClient(create_app(engine, lambda: NOW, []))
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with connect(database_url, "ingest") as connection:
-        yield Store(connection, "tests")
 
 
 def ingest(store: Store, *messages: Received) -> None:

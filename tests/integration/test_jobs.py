@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,7 +28,7 @@ from jobs.rows import fetch, write
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
-from schemas.database import connect, engine_for
+from schemas.database import engine_for
 from schemas.tables import FRAMES, metadata
 from schemas.tables.history import ven_history
 from schemas.tables.snapshots import load_type_rollups
@@ -61,23 +60,6 @@ SUMMARY = (
     "load_history",
     "network_energy",
 )
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with connect(database_url, "ingest") as connection:
-        yield Store(connection, "tests")
-
-
-@pytest.fixture
-def runner(engine: Engine) -> Runner:
-    return Runner(engine, lambda: NOW)
 
 
 def ingest(store: Store, seed: int, messages: int, at_once: int) -> None:

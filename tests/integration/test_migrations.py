@@ -29,12 +29,6 @@ PARTITIONS = "SELECT oid::regclass::text FROM pg_class WHERE relispartition AND 
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
-@pytest.fixture
 def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
     name = next(database_names)
     postgres.ensure_database(name)

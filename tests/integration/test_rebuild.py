@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect, engine_for
+from schemas.database import engine_for
 from tests.conftest import REPOSITORY
 from tests.integration.published import (
     MAX_AHEAD,
@@ -45,23 +45,6 @@ SUMMARY = (
     "load_history",
     "network_energy",
 )
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with connect(database_url, "ingest") as connection:
-        yield Store(connection, "tests")
-
-
-@pytest.fixture
-def runner(engine: Engine) -> Runner:
-    return Runner(engine, lambda: NOW)
 
 
 @pytest.fixture

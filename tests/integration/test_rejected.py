@@ -3,26 +3,17 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-import pytest
 
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.rejected import count_by_reason, replay
 from ingest.store import Store
-from schemas.database import connect
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STRICT, LENIENT = timedelta(minutes=5), timedelta(hours=2)
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
 
 
 def report(ahead: timedelta, *loads: object) -> Received:

@@ -33,23 +33,6 @@ SUMS = "SELECT sum(samples) FROM {} WHERE resolution_s = 300"
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with connect(database_url, "ingest") as connection:
-        yield Store(connection, "tests")
-
-
-@pytest.fixture
-def runner(engine: Engine) -> Runner:
-    return Runner(engine, lambda: NOW)
-
-
-@pytest.fixture
 def week(store: Store, runner: Runner) -> None:
     for at in WEEK:
         said = telemetry("a", at, loads=[{"id": "l", "currentPowerKw": 1.0}])

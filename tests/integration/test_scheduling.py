@@ -1,7 +1,6 @@
 """Several schedulers over one database: no job is done twice, none is forgotten, and all of it is told."""
 
 import urllib.request
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import psycopg
@@ -14,7 +13,7 @@ from jobs.runner import Runner, grace
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
 from local.ports import free_ports
-from schemas.database import connect, engine_for
+from schemas.database import engine_for
 from tests.integration.published import NOW, batch_of, rows, telemetry, value
 
 HISTORY, SNAPSHOT = (job for job in schedule(Cadence()) if job.has_backlog)
@@ -55,18 +54,6 @@ def clock() -> Clock:
 @pytest.fixture
 def steps() -> Steps:
     return Steps()
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with connect(database_url, "ingest") as connection:
-        yield Store(connection, "tests")
 
 
 def two(engine: Engine, clock: Clock) -> tuple[Runner, Runner]:

@@ -52,12 +52,6 @@ def store(open_store: OpenStore) -> Store:
     return open_store()
 
 
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
 def counts(connection: psycopg.Connection) -> tuple[int, ...]:
     return tuple(value(connection, f"SELECT count(*) FROM {table}") for table in RAW)
 

@@ -83,12 +83,6 @@ class ImpatientEvent(threading.Event):
         return super().wait(0.01)
 
 
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url, "tests") as connection:
-        yield connection
-
-
 def options() -> dict[str, Any]:
     return {"batch_messages": 1000, "max_ahead": MAX_AHEAD, "metrics": Metrics(lambda: NOW)}
 

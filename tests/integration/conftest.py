@@ -1,0 +1,29 @@
+"""What most tests of one database want."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from ingest.store import Store
+from jobs.runner import Runner
+from schemas.database import connect
+from tests.integration.published import NOW
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with connect(database_url, "ingest") as connection:
+        yield Store(connection, "tests")
+
+
+@pytest.fixture
+def runner(engine: Engine) -> Runner:
+    return Runner(engine, lambda: NOW)

@@ -122,7 +122,7 @@ class Disorder(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "sent"):
             return
-        self.house.catch_up_lanes()
+        self.house.catch_up()
         check_latest(self.house)
         check_history(self.house, EVERYTHING, "5m", "sum")
         check_history(self.house, EDGES[1], "1h", "energy")

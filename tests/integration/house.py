@@ -66,7 +66,7 @@ class House:
         self._runner.run(self._jobs[job])
 
     def catch_up(self) -> None:
-        """Run both lanes. Not presence: of the clock the loop knows nothing, and presence has its own tests."""
+        """Run both lanes. Not presence, which the loop does not know, and which has tests of its own."""
         self._runner.catch_up([job for job in self._jobs if job.has_backlog])
 
     def get(self, path: str, **parameters: str) -> Any:

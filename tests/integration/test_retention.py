@@ -229,7 +229,7 @@ def retain(engine: Engine, cadence: Cadence = KEPT) -> None:
 def test_whole_buckets_over_dropped_days_are_exact(house: House, aggregate: str) -> None:
     """The plain loop has every message; the house has the raw rows of one day."""
     house.ingest(random_traffic(11, 800, Setting(window=Window(outliers=False))))
-    house.catch_up_lanes()
+    house.catch_up()
     retain(house.engine)
     for granularity, bounds in (
         ("5m", EVERYTHING),
@@ -246,7 +246,7 @@ def test_splinters_that_are_gone_are_answered_coarser_and_say_so(house: House) -
     for seconds in (0, 10, 70, 400):
         message = telemetry("a", at + timedelta(seconds=seconds), 1.0 + seconds)
         house.ingest([Published(message.topic, message.payload)])
-    house.catch_up_lanes()
+    house.catch_up()
     asked = {"start": (at + timedelta(seconds=5)).isoformat(), "end": (at + timedelta(hours=1)).isoformat()}
     exact = house.get("/vens/a/history", granularity="1m", **asked)
     assert [point["usedPowerKw"] for point in exact["points"]] == [11.0, 71.0, 401.0]
@@ -265,14 +265,14 @@ def test_a_message_for_a_dropped_day_never_shows(house: House) -> None:
     """Neither while it is pending nor when it has been consumed."""
     old = telemetry("a", WEEK[5], 1.0)
     house.ingest([Published(old.topic, old.payload)])
-    house.catch_up_lanes()
+    house.catch_up()
     retain(house.engine)
     house.store.write(batch_of(telemetry("a", WEEK[5] + timedelta(seconds=1), 50.0)))
     for aggregate in ("sum", "energy", "mean"):
         before = house.get("/stats/network/history", aggregate=aggregate)
         of_ven = house.get("/vens/a/history", aggregate=aggregate)
         assert [*before["points"][0].values()][1] < 2
-        house.catch_up_lanes()
+        house.catch_up()
         assert house.get("/stats/network/history", aggregate=aggregate) == before
         assert house.get("/vens/a/history", aggregate=aggregate) == of_ven
 
@@ -281,7 +281,7 @@ def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
     """The reader has seen that they are there; they were dropped before it came to them."""
     message = telemetry("a", WEEK[5], 1.0)
     house.ingest([Published(message.topic, message.payload)])
-    house.catch_up_lanes()
+    house.catch_up()
     reader = Reader(house.engine, lambda: NOW)
     points = reader.ven_history("a", Asked(None, None, 7))
     with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:

@@ -36,7 +36,7 @@ format: install ## put the code in order
 	$(BIN)/ruff check --fix .
 
 faults: install ## kill, cut and fill what ingest depends on (needs mosquitto; minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults -rP tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults -rfEsP tests/faults
 
 bench: install ## ratios against the machine's limits
 	$(BIN)/python -m pytest -m bench -s tests/bench

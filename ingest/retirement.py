@@ -14,7 +14,7 @@ from ingest.mqtt.connection import Connection
 from ingest.mqtt.link import Link
 from ingest.mqtt.packets import Kind, Packet, Subscription
 from ingest.settings import IngestSettings
-from ingest.subscriber import Subscriber
+from ingest.subscriber import FAREWELL_S, Subscriber
 
 QUIET_ROUNDS = 2
 MOST_IDS = 65_535
@@ -50,7 +50,7 @@ class RetiringSubscriber(Subscriber):
         with Link(*self._address, self._tls) as link:
             Connection(link, login)
             link.send(packets.DISCONNECT)
-            link.flush()
+            link.finish(FAREWELL_S)
 
     def _greeting(self) -> bytes:
         self._asked = self._asked % MOST_IDS + 1

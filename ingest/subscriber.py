@@ -21,6 +21,7 @@ KEEPALIVE_S = 30
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 DEFAULT_PORT = {"mqtt": 1883, "mqtts": 8883}
+FAREWELL_S = 2.0
 REFUSED = 0x80
 TLS_ADVICE = {"fix": "see MQTT_CA_FILE (the broker's authority), MQTT_CERT_FILE and MQTT_KEY_FILE (ours)"}
 """Before the login: a broker that wants another certificate of us may just hang up."""
@@ -125,7 +126,7 @@ class Subscriber:
         while not self._stopping.is_set():
             self._receive(connection.receive(reads=self._reads))
         link.send(packets.DISCONNECT)
-        link.flush()
+        link.finish(FAREWELL_S)
 
     @property
     def _reads(self) -> bool:

@@ -4,6 +4,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
@@ -71,15 +72,20 @@ class Link:
         Raises:
             OSError: the connection broke, or the other side closed it.
         """
-        self.flush()
+        self._flush()
         self._wait(timeout_s, reads=reads)
-        self.flush()
+        self._flush()
         return self._receive() if reads else b""
 
-    def flush(self) -> None:
-        """Send what waits, as far as the network takes it at once."""
-        self._gather()
-        self._send_waiting()
+    def finish(self, within_s: float) -> None:
+        """Send what waits, and read on until the other side closes.
+
+        To close with something unread would take along what was sent: TCP then resets the connection.
+        """
+        deadline = time.monotonic() + within_s
+        with suppress(OSError):
+            while (left_s := deadline - time.monotonic()) > 0:
+                self.exchange(left_s)
 
     def _wait(self, timeout_s: float, *, reads: bool) -> None:
         self._poll.modify(self._socket, _GONE | reads * self._receiving | self._sending)
@@ -91,6 +97,10 @@ class Link:
 
     def _has_decrypted(self) -> bool:
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def _flush(self) -> None:
+        self._gather()
+        self._send_waiting()
 
     def _gather(self) -> None:
         try:

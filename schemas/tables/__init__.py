@@ -6,6 +6,8 @@ from schemas.tables.metadata import Frame, metadata
 FRAMES: dict[str, type[Frame]] = {
     "commands": events.CommandFrame,
     "event_participations": events.EventParticipationFrame,
+    "event_progress": events.EventProgressFrame,
+    "event_settlements": events.EventSettlementFrame,
     "events": events.EventFrame,
     "horizons": history.HorizonFrame,
     "ingest_batches": ledger.IngestBatchFrame,
@@ -24,6 +26,7 @@ FRAMES: dict[str, type[Frame]] = {
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
     "ven_load_samples": raw.LoadEntryFrame,
+    "ven_settlements": events.VenSettlementFrame,
     "ven_snapshots": snapshots.VenSnapshotFrame,
     "ven_statuses": raw.StatusFrame,
     "ven_telemetry": raw.TelemetryFrame,

@@ -1,10 +1,21 @@
-"""Demand response: events, who takes part in them, and the outbox of commands to the VENs."""
+"""Demand response: events, who takes part in them, and the outbox of commands to the VENs.
+
+An event's life is written down in `events` and, for each VEN, in `event_participations`; how it goes while it
+runs in `event_progress`. What it delivered is settled once, and again when later data change it: every
+settlement is a revision that stands beside the ones before it, by each baseline.
+"""
 
 import pandera.polars as pa
 import polars as pl
-from sqlalchemy import JSON, Column, Index, Integer, Table, Text, text
+from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+
+EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
+PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
+COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "failed")
+OPEN_COMMANDS = ("pending", "sent")
+"""Commands that somebody has still to see to."""
 
 events = Table(
     "events",
@@ -16,6 +27,10 @@ events = Table(
     power_kw("requested_reduction_kw", nullable=False),
     power_kw("actual_reduction_kw"),
     Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("ven_ids", JSON),
+    instant("notify_at"),
+    instant("started_at", nullable=True),
+    instant("ended_at", nullable=True),
     instant("created_at"),
     Index("ix_events_start_time", "start_time"),
 )
@@ -26,13 +41,27 @@ event_participations = Table(
     text_key("ven_id"),
     text_key("event_id"),
     Column("status", Text, nullable=False),
+    power_kw("available_kw", nullable=False),
     power_kw("requested_reduction_kw", nullable=False),
+    Column("command_id", Text),
     instant("notified_at", nullable=True),
     instant("acknowledged_at", nullable=True),
     instant("opted_out_at", nullable=True),
     instant("started_at", nullable=True),
     instant("finished_at", nullable=True),
     Index("ix_event_participations_event_id", "event_id"),
+)
+
+event_progress = Table(
+    "event_progress",
+    metadata,
+    text_key("event_id"),
+    power_kw("current_reduction_kw"),
+    Column("delivered_kwh", Double),
+    Column("vens_responding", Integer, nullable=False),
+    Column("avg_response_ms", Double),
+    Column("efficiency_percent", Double),
+    instant("refreshed_at"),
 )
 
 commands = Table(
@@ -47,30 +76,75 @@ commands = Table(
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     instant("created_at"),
+    instant("next_attempt_at"),
+    Column("leased_by", Text),
+    instant("leased_until", nullable=True),
     instant("sent_at", nullable=True),
     instant("acknowledged_at", nullable=True),
+    instant("executed_at", nullable=True),
     instant("expires_at"),
     Column("acknowledgement", JSON),
-    Index("ix_commands_pending", "created_at", postgresql_where=text("status IN ('pending', 'sent')")),
+    Column("error", Text),
+    Index("ix_commands_command_id", "command_id"),
+    Index("ix_commands_created_at", "ven_id", "created_at"),
+    Index("ix_commands_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
+    Index("ix_commands_open", "next_attempt_at", postgresql_where=text("status IN ('pending', 'sent')")),
 )
 
 
+def _measured(name: str, *keys: Column[str]) -> Table:
+    """What one baseline says that an event delivered; `performance_percent` of what was asked for."""
+    return Table(
+        name,
+        metadata,
+        *keys,
+        text_key("event_id"),
+        Column("revision", Integer, primary_key=True, autoincrement=False),
+        text_key("baseline"),
+        power_kw("requested_kw", nullable=False),
+        power_kw("baseline_kw"),
+        power_kw("actual_kw"),
+        power_kw("delivered_kw"),
+        Column("delivered_kwh", Double),
+        Column("performance_percent", Double),
+        Column("coverage_percent", Double, nullable=False),
+        Column("rrmse_percent", Double),
+        Column("days_used", Integer, nullable=False),
+        Column("note", Text),
+        instant("settled_at"),
+    )
+
+
+event_settlements = _measured("event_settlements")
+ven_settlements = _measured("ven_settlements", text_key("ven_id"))
+
+
 class EventFrame(Frame):
+    """`ven_ids`: who is asked, a JSON array; null for everybody who can shed."""
+
     event_id: str
-    status: str = pa.Field(isin=["scheduled", "active", "completed", "cancelled"])
+    status: str = pa.Field(isin=EVENT_STATUSES)
     start_time: Utc
     end_time: Utc
     requested_reduction_kw: float = pa.Field(gt=0)
     actual_reduction_kw: float = pa.Field(nullable=True)
     priority: pl.Int32
+    ven_ids: str = pa.Field(nullable=True)
+    notify_at: Utc
+    started_at: Utc = pa.Field(nullable=True)
+    ended_at: Utc = pa.Field(nullable=True)
     created_at: Utc
 
 
 class EventParticipationFrame(Frame):
+    """`available_kw`: what the VEN could shed when the request was shared out; `command_id`: what told it."""
+
     ven_id: str
     event_id: str
-    status: str
-    requested_reduction_kw: float
+    status: str = pa.Field(isin=PARTICIPATION_STATUSES)
+    available_kw: float = pa.Field(ge=0)
+    requested_reduction_kw: float = pa.Field(ge=0)
+    command_id: str = pa.Field(nullable=True)
     notified_at: Utc = pa.Field(nullable=True)
     acknowledged_at: Utc = pa.Field(nullable=True)
     opted_out_at: Utc = pa.Field(nullable=True)
@@ -78,17 +152,64 @@ class EventParticipationFrame(Frame):
     finished_at: Utc = pa.Field(nullable=True)
 
 
+class EventProgressFrame(Frame):
+    """A running event, or how it stood when it ended, until it is settled."""
+
+    event_id: str
+    current_reduction_kw: float = pa.Field(nullable=True)
+    delivered_kwh: float = pa.Field(nullable=True)
+    vens_responding: pl.Int32 = pa.Field(ge=0)
+    avg_response_ms: float = pa.Field(nullable=True)
+    efficiency_percent: float = pa.Field(nullable=True)
+    refreshed_at: Utc
+
+
 class CommandFrame(Frame):
+    """`command_id` is the correlation id. `acknowledged_at` is the VEN's word, `executed_at` telemetry's.
+
+    A dispatcher that has a command in hand holds it until `leased_until`.
+    """
+
     ven_id: str
     command_id: str
     op: str
     load_id: str = pa.Field(nullable=True)
     event_id: str = pa.Field(nullable=True)
     data: str
-    status: str = pa.Field(isin=["pending", "sent", "acknowledged", "rejected", "expired", "failed"])
+    status: str = pa.Field(isin=COMMAND_STATUSES)
     attempts: pl.Int32 = pa.Field(ge=0)
     created_at: Utc
+    next_attempt_at: Utc
+    leased_by: str = pa.Field(nullable=True)
+    leased_until: Utc = pa.Field(nullable=True)
     sent_at: Utc = pa.Field(nullable=True)
     acknowledged_at: Utc = pa.Field(nullable=True)
+    executed_at: Utc = pa.Field(nullable=True)
     expires_at: Utc
     acknowledgement: str = pa.Field(nullable=True)
+    error: str = pa.Field(nullable=True)
+
+
+class EventSettlementFrame(Frame):
+    """The portfolio's performance in an event; powers are means over the event, never sums over time."""
+
+    event_id: str
+    revision: pl.Int32 = pa.Field(ge=1)
+    baseline: str
+    requested_kw: float
+    baseline_kw: float = pa.Field(nullable=True)
+    actual_kw: float = pa.Field(nullable=True)
+    delivered_kw: float = pa.Field(nullable=True)
+    delivered_kwh: float = pa.Field(nullable=True)
+    performance_percent: float = pa.Field(nullable=True)
+    coverage_percent: float = pa.Field(ge=0, le=100)
+    rrmse_percent: float = pa.Field(nullable=True)
+    days_used: pl.Int32 = pa.Field(ge=0)
+    note: str = pa.Field(nullable=True)
+    settled_at: Utc
+
+
+class VenSettlementFrame(EventSettlementFrame):
+    """The same of one VEN."""
+
+    ven_id: str

@@ -81,10 +81,10 @@ def test_the_database_has_the_tables_of_the_code(engine: Engine) -> None:
 
 def assert_same_table(found: Inspector, table: Table) -> None:
     dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
-    assert [
+    assert {
         (column["name"], column["type"].compile(dialect), column["nullable"])
         for column in found.get_columns(table.name)
-    ] == [(column.name, column.type.compile(dialect), column.nullable) for column in table.c], table
+    } == {(column.name, column.type.compile(dialect), column.nullable) for column in table.c}, table
     assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
     assert {index["name"] for index in found.get_indexes(table.name)} == {i.name for i in table.indexes}
 

@@ -1,0 +1,40 @@
+"""Commands to VENs: the rows of the outbox that serving and jobs write, and what of them goes to the VEN."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+Op = Literal["setLoad", "shedLoad", "shedPanel", "event", "restore", "set", "setConfig", "get", "ping"]
+
+
+def new_command(
+    op: Op,
+    ven_id: str,
+    data: Mapping[str, Any],
+    *,
+    now: datetime,
+    expires_at: datetime,
+) -> dict[str, Any]:
+    """A row of `commands`: due now, worth sending until `expires_at`; its id is the correlation id.
+
+    The load and the event that it is about are those that its data name.
+    """
+    return {
+        "ven_id": ven_id,
+        "command_id": str(uuid.uuid4()),
+        "op": op,
+        "load_id": data.get("loadId"),
+        "event_id": data.get("event_id") or data.get("eventId"),
+        "data": dict(data),
+        "status": "pending",
+        "attempts": 0,
+        "created_at": now,
+        "next_attempt_at": now,
+        "expires_at": expires_at,
+    }
+
+
+def envelope(op: str, ven_id: str, command_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is published on `ven/cmd/{venId}`."""
+    return {"op": op, "correlationId": command_id, "venId": ven_id, "data": data}

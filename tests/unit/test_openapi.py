@@ -55,7 +55,7 @@ def test_every_route_and_method_is_described(app: falcon.App[falcon.Request, fal
         if not method.internal
     }
     assert served == {(method, path) for method, path, _ in operations()}, (
-        "a responder needs an @Operation, and its resource a path in serving/app.py: see CONTRIBUTING.md, A route"
+        "a responder needs an @Operation, its resource a path in serving/app.py: see CONTRIBUTING.md, A route"
     )
 
 

@@ -82,7 +82,7 @@ def _serve() -> None:
 @contextmanager
 def _dispatching(settings: IngestSettings, metrics: Metrics) -> Iterator[None]:
     """Commands go out on a thread of their own, beside the telemetry that comes in."""
-    if not settings.dispatches_commands:
+    if settings.command_dispatcher == "off":
         yield
         return
     holder = f"{settings.mqtt_client_id}/{uuid.uuid4().hex[:8]}"

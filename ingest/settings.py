@@ -113,10 +113,10 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="INGEST_READY_FILE",
         description="file that exists while the broker holds our subscriptions, for whoever waits for it",
     )
-    dispatches_commands: bool = Field(
-        default=True,
+    command_dispatcher: Literal["on", "off"] = Field(
+        "on",
         validation_alias="INGEST_COMMANDS",
-        description="`false` where another worker is to publish the commands to the VENs",
+        description="`on`, or `off` where another worker is to publish the commands to the VENs",
     )
     command_retry_s: float = Field(
         5,

@@ -22,6 +22,7 @@ class Options:
     opt_out: float
     mute: float
     daily_events: bool
+    steady: bool
     truth: Path | None
 
     @property
@@ -71,6 +72,7 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     add("--opt-out", type=share, metavar="P", default=0.1, help="share of homes that opt out (%(default)g)")
     add("--mute", type=share, metavar="P", default=0.02, help="share of VENs that never answer (%(default)g)")
     add("--daily-events", action="store_true", help="the fleet sheds every day at fixed times, too, unasked")
+    add("--steady", action="store_true", help="every day of the fleet is the same, for checks of baselines")
     add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
 
 

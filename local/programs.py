@@ -68,7 +68,8 @@ class Programs:
         numbers = {"--vens": options.fleet, "--interval": options.interval, "--seed": options.seed}
         numbers |= {"--opt-out": options.opt_out, "--mute": options.mute}
         words = [word for option, value in numbers.items() for word in (option, str(value))]
-        words += ["--daily-events"] if options.daily_events else []
+        flags = {"--daily-events": options.daily_events, "--steady": options.steady}
+        words += [flag for flag, is_set in flags.items() if is_set]
         argv = [sys.executable, "-m", "local.fleet", "--mqtt-url", self._urls["mqtt_url"], *words, *more]
         return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
 

@@ -1,8 +1,14 @@
 """What the API answers: the shapes of `docs/backend-api.md`. Powers are kW, energies kWh, times UTC."""
 
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from schemas.wire import LARGEST_KW, Priority
+
+VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f]+\Z")]
+EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f/]+\Z")]
 
 
 class NetworkStats(Struct, rename="camel", frozen=True):
@@ -96,6 +102,68 @@ class VenSummary(Struct, rename="camel", frozen=True):
     address: str | None
     last_seen: datetime | None
     response_time: float | None
+
+
+class EventCreate(Struct, rename="camel", frozen=True):
+    """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
+
+    start_time: str
+    end_time: str
+    requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW)]
+    id: EventId | None = None
+    ven_ids: Annotated[list[VenId], Meta(min_length=1, max_length=100_000)] | None = None
+    priority: Priority = 0
+    lead_time_s: Annotated[float, Meta(ge=0, le=86_400)] | None = None
+
+
+class Event(Struct, rename="camel", frozen=True):
+    """A demand response event; what it delivered is null until it is settled."""
+
+    id: str
+    status: str
+    start_time: datetime
+    end_time: datetime
+    requested_reduction_kw: float
+    actual_reduction_kw: float | None
+
+
+class EventMetrics(Struct, rename="camel", frozen=True):
+    """How an event goes, or how it went."""
+
+    current_reduction_kw: float | None
+    vens_responding: int
+    avg_response_ms: float | None
+    actual_reduction_kw: float | None
+
+
+class EventWithMetrics(Event, rename="camel", frozen=True):
+    """An event, and how it goes."""
+
+    current_reduction_kw: float | None
+    vens_responding: int
+    avg_response_ms: float | None
+
+
+class EventVen(Struct, rename="camel", frozen=True):
+    """One VEN's part in an event."""
+
+    ven_id: str
+    ven_name: str
+    shed_kw: float | None
+    status: str
+
+
+class EventDetail(EventWithMetrics, rename="camel", frozen=True):
+    """An event, how it goes, and who takes part."""
+
+    vens: list[EventVen]
+
+
+class Stopping(Struct, rename="camel", frozen=True):
+    """It will be stopped within a second."""
+
+    event_id: str
+    status: str = "stopping"
 
 
 class Health(Struct, frozen=True):

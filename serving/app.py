@@ -9,14 +9,22 @@ from sqlalchemy import Engine
 
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
+from serving.event_rules import EventRules
+from serving.events import EventReader, EventWriter
 from serving.reader import Reader
+from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
 
+DEFAULT_RULES = EventRules()
+
 
 def create_app(
-    engine: Engine, clock: Callable[[], datetime], allowed_origins: list[str]
+    engine: Engine,
+    clock: Callable[[], datetime],
+    allowed_origins: list[str],
+    event_rules: EventRules = DEFAULT_RULES,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database."""
     app = falcon.App(middleware=[EntityTags()])
@@ -27,6 +35,7 @@ def create_app(
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
     _add_routes(app, Reader(engine, clock))
+    _add_event_routes(app, EventReader(engine), EventWriter(engine, clock, event_rules))
     return app
 
 
@@ -43,3 +52,12 @@ def _add_routes(app: falcon.App[Request, Response], reader: Reader) -> None:
     app.add_route("/api/vens/{ven_id}/loads", Loads(reader))
     app.add_route("/api/vens/{ven_id}/loads/{load_id}", OneLoad(reader))
     app.add_route("/api/vens/{ven_id}/loads/{load_id}/history", LoadHistory(reader))
+
+
+def _add_event_routes(app: falcon.App[Request, Response], reader: EventReader, writer: EventWriter) -> None:
+    app.add_route("/api/events", Events(reader, writer))
+    app.add_route("/api/events/current", CurrentEvent(reader))
+    app.add_route("/api/events/history", PastEvents(reader))
+    app.add_route("/api/events/{event_id}", OneEvent(reader, writer))
+    app.add_route("/api/events/{event_id}/metrics", EventMetrics(reader))
+    app.add_route("/api/events/{event_id}/stop", EventStop(writer))

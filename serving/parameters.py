@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal, cast, overload
 
 import falcon
 
-from schemas.instants import microseconds, parse_iso
+from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.windows import Aggregate, Page, Window
 
@@ -36,6 +37,15 @@ def window(parameters: Mapping[str, str | list[str]]) -> Window:
         granularity_s,
         _aggregate(parameters, granularity_s),
     )
+
+
+def period(parameters: Mapping[str, str | list[str]]) -> tuple[datetime | None, datetime | None]:
+    """`start` and `end`, both inclusive, each perhaps open."""
+    start_us, end_us = _instant_us(parameters, "start"), _instant_us(parameters, "end")
+    if start_us is not None and end_us is not None and start_us > end_us:
+        raise _bad("start", "must not be after end")
+    start, end = (None if us is None else from_microseconds(us) for us in (start_us, end_us))
+    return start, end
 
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:

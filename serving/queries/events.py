@@ -118,7 +118,9 @@ def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
 
 def known_vens(ven_ids: Sequence[str]) -> Select[Any]:
     """Those of some ids that name a VEN."""
-    return select(vens.c.ven_id).where(vens.c.ven_id == any_(literal(list(ven_ids), ARRAY(Text))), vens.c.retired_at.is_(None))
+    return select(vens.c.ven_id).where(
+        vens.c.ven_id == any_(literal(list(ven_ids), ARRAY(Text))), vens.c.retired_at.is_(None)
+    )
 
 
 def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:

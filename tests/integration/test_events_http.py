@@ -122,7 +122,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"startTime": "tomorrow"}, "startTime"),
     ({"startTime": 1_768_478_400}, "startTime"),
     ({"endTime": "9999-12-31T00:00:00Z"}, "endTime"),
-    ({"startTime": "2026-01-15T12:10:00Z\0"}, "startTime"),
+    ({"startTime": "2026-01-15T12:10:00Z\x01"}, "startTime"),
     ({"requestedReductionKw": 0}, "requestedReductionKw"),
     ({"requestedReductionKw": -1}, "requestedReductionKw"),
     ({"requestedReductionKw": 1e300}, "requestedReductionKw"),
@@ -130,14 +130,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"requestedReductionKw": None}, "requestedReductionKw"),
     ({"id": ""}, "id"),
     ({"id": "a/b"}, "id"),
-    ({"id": "a\0"}, "id"),
+    ({"id": "a\x01"}, "id"),
     ({"id": "a\n"}, "id"),
     ({"id": "current"}, "id"),
     ({"id": "history"}, "id"),
     ({"venIds": []}, "venIds"),
     ({"venIds": ["ven-1", "ven-9"]}, "'ven-9'"),
     ({"venIds": "ven-1"}, "venIds"),
-    ({"venIds": ["\0"]}, "venIds"),
+    ({"venIds": ["\x01"]}, "venIds"),
     ({"priority": 1.5}, "priority"),
     ({"priority": 2**31}, "priority"),
     ({"leadTimeS": -1}, "leadTimeS"),
@@ -156,9 +156,11 @@ def test_what_is_missing_is_named(missing: str, client: testing.TestClient) -> N
     assert_refused(client.simulate_post("/api/events", json=said), 400, missing)
 
 
-@pytest.mark.parametrize("raw", ["", "{", "[]", "null", '{"startTime": 1e999}', "\xff"])
+@pytest.mark.parametrize("raw", ["", "{", "[]", "null", "\xff"])
 def test_bodies_that_are_none(raw: str, client: testing.TestClient) -> None:
-    assert_refused(client.simulate_post("/api/events", body=raw.encode("latin1")), 400, "body")
+    headers = {"Content-Type": "application/json"}
+    refused = client.simulate_post("/api/events", body=raw.encode("latin1"), headers=headers)
+    assert_refused(refused, 400, "The body")
 
 
 def test_another_media_type(client: testing.TestClient) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
 from serving.reader import Reader
+from serving.resources.dashboard import CHARTS_PATH, ChartLibrary, Dashboard, DashboardFile
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
@@ -31,6 +32,9 @@ def create_app(
 
 
 def _add_routes(app: falcon.App[Request, Response], reader: Reader) -> None:
+    app.add_route("/", Dashboard())
+    app.add_route("/dashboard/{name}", DashboardFile())
+    app.add_route(CHARTS_PATH, ChartLibrary())
     app.add_route("/health", Liveness())
     app.add_route("/health/db-check", DatabaseCheck(reader))
     app.add_route("/api/stats/network", Network(reader))

@@ -1,4 +1,4 @@
-"""`python -m serving`: summary tables to HTTP, under granian."""
+"""`python -m serving`: summary tables to HTTP, under granian; with `openapi`, the API described, as YAML."""
 
 import socket
 import sys
@@ -11,7 +11,8 @@ from falcon import Request, Response
 from schemas.database import engine_for
 from schemas.logs import log_options
 from schemas.settings import SettingsError
-from serving.app import create_app
+from serving.app import api_document, create_app
+from serving.openapi import as_yaml
 from serving.server import serve
 from serving.settings import ServingSettings
 
@@ -25,6 +26,9 @@ def application() -> falcon.App[Request, Response]:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["openapi"]:
+        sys.stdout.write(as_yaml(api_document()))
+        return
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
     serve(application, settings)

@@ -1,16 +1,19 @@
 """The WSGI application: which noun answers on which path."""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import falcon
 from falcon import Request, Response
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
+from serving.openapi import Document, describe
 from serving.reader import Reader
-from serving.resources.dashboard import CHARTS_PATH, ChartLibrary, Dashboard, DashboardFile
+from serving.resources.assets import Assets
+from serving.resources.dashboard import Dashboard, dashboard_files
+from serving.resources.documentation import DocsPage, OpenApi, docs_files
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
@@ -31,19 +34,37 @@ def create_app(
     return app
 
 
+def api_document() -> Document:
+    """The OpenAPI document; nothing is connected for it."""
+    reader = Reader(create_engine("postgresql+psycopg://"), lambda: datetime.now(UTC))
+    return describe(_resources(reader))
+
+
 def _add_routes(app: falcon.App[Request, Response], reader: Reader) -> None:
-    app.add_route("/", Dashboard())
-    app.add_route("/dashboard/{name}", DashboardFile())
-    app.add_route(CHARTS_PATH, ChartLibrary())
-    app.add_route("/health", Liveness())
-    app.add_route("/health/db-check", DatabaseCheck(reader))
-    app.add_route("/api/stats/network", Network(reader))
-    app.add_route("/api/stats/network/history", NetworkHistory(reader))
-    app.add_route("/api/stats/loads", LoadTypes(reader))
-    app.add_route("/api/vens", Vens(reader))
-    app.add_route("/api/vens/summary", VenSummaries(reader))
-    app.add_route("/api/vens/{ven_id}", OneVen(reader))
-    app.add_route("/api/vens/{ven_id}/history", VenHistory(reader))
-    app.add_route("/api/vens/{ven_id}/loads", Loads(reader))
-    app.add_route("/api/vens/{ven_id}/loads/{load_id}", OneLoad(reader))
-    app.add_route("/api/vens/{ven_id}/loads/{load_id}/history", LoadHistory(reader))
+    for path, resource in _resources(reader).items():
+        app.add_route(path, resource)
+
+
+def _resources(reader: Reader) -> Mapping[str, object]:
+    """Which noun answers on which path. What it takes and answers, each responder tells itself."""
+    assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
+    resources = {
+        "/api/stats/network": Network(reader),
+        "/api/stats/network/history": NetworkHistory(reader),
+        "/api/stats/loads": LoadTypes(reader),
+        "/api/vens": Vens(reader),
+        "/api/vens/summary": VenSummaries(reader),
+        "/api/vens/{ven_id}": OneVen(reader),
+        "/api/vens/{ven_id}/history": VenHistory(reader),
+        "/api/vens/{ven_id}/loads": Loads(reader),
+        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader),
+        "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
+        "/health": Liveness(),
+        "/health/db-check": DatabaseCheck(reader),
+        "/openapi.json": document,
+        "/docs": DocsPage(assets),
+        "/": Dashboard(assets),
+        "/assets/{digest}/{asset}": assets,
+    }
+    document.hold(describe(resources))
+    return resources

@@ -1,57 +1,47 @@
-"""The page of whoever is on duty: files as they are, and the chart library out of its package."""
+"""The page of whoever is on duty: our own files, and the chart library out of its package."""
 
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import PurePosixPath
 from string import Template
 
 import falcon
-import plotly
 from falcon import Request, Response
 
-FILES = files("serving").joinpath("dashboard")
-CHARTS = files("plotly").joinpath("package_data", "plotly.min.js")
-CHARTS_PATH = f"/dashboard/plotly-{plotly.__version__}.js"
-MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
+from serving.description import Answer, Operation
+from serving.resources.assets import Assets
+
+PAGE = "index.html"
+CHARTS = "plotly.min.js"
+
+
+def dashboard_files() -> dict[str, bytes]:
+    """All that the page needs, under the names by which its parts call each other."""
+    ours = {
+        file.name: file.read_bytes()
+        for file in files("serving").joinpath("dashboard").iterdir()
+        if file.name != PAGE and file.is_file()
+    }
+    return ours | {CHARTS: files("plotly").joinpath("package_data", CHARTS).read_bytes()}
 
 
 class Dashboard:
-    """The page itself, which names the present version of the chart library."""
+    def __init__(self, assets: Assets) -> None:
+        text = files("serving").joinpath("dashboard", PAGE).read_text(encoding="utf-8")
+        self._page = Template(text).substitute(assets=assets.url).encode()
 
-    def __init__(self) -> None:
-        text = FILES.joinpath("index.html").read_text(encoding="utf-8")
-        self._page = Template(text).substitute(plotly=CHARTS_PATH).encode()
-
+    @Operation(
+        id="getDashboard",
+        summary="A page for whoever is on duty",
+        tag="description",
+        answers={200: Answer("The page.", str, media=("text/html",))},
+        needs_database=False,
+    )
     def on_get(self, _request: Request, response: Response) -> None:
-        response.content_type = falcon.MEDIA_HTML
         response.data = self._page
+        response.content_type = falcon.MEDIA_HTML
+        response.set_header("Content-Security-Policy", POLICY)
 
 
-class DashboardFile:
-    """Style, scripts and icon."""
-
-    def __init__(self) -> None:
-        found = (each for each in FILES.iterdir() if PurePosixPath(each.name).suffix in MEDIA_TYPES)
-        self._files = {each.name: each for each in found}
-
-    def on_get(self, _request: Request, response: Response, name: str) -> None:
-        if name not in self._files:
-            raise falcon.HTTPNotFound
-        _send(response, self._files[name])
-
-
-class ChartLibrary:
-    """Its path changes with its version, so it may be kept for ever."""
-
-    def on_get(self, _request: Request, response: Response) -> None:
-        _send(response, CHARTS)
-        response.cache_control = ["public", "max-age=31536000", "immutable"]
-
-
-def _send(response: Response, file: Traversable) -> None:
-    response.content_type = MEDIA_TYPES[PurePosixPath(file.name).suffix]
-    response.data = file.read_bytes()
+POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
+)
+"""Nothing from elsewhere. Charts set styles of their own."""

@@ -13,7 +13,9 @@ from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
 from serving.openapi import Document, describe
 from serving.reader import Reader
-from serving.resources.documentation import Assets, DocsPage, OpenApi
+from serving.resources.assets import Assets
+from serving.resources.dashboard import Dashboard, dashboard_files
+from serving.resources.documentation import DocsPage, OpenApi, docs_files
 from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
@@ -50,7 +52,8 @@ def api_document() -> Document:
 
 def _resources(engine: Engine, clock: Clock, event_rules: EventRules) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
-    assets, document, reader = Assets(), OpenApi(), Reader(engine, clock)
+    assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
+    reader = Reader(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader),
@@ -73,7 +76,8 @@ def _resources(engine: Engine, clock: Clock, event_rules: EventRules) -> Mapping
         "/health/db-check": DatabaseCheck(reader),
         "/openapi.json": document,
         "/docs": DocsPage(assets),
-        "/docs/assets/{digest}/{asset}": assets,
+        "/": Dashboard(assets),
+        "/assets/{digest}/{asset}": assets,
     }
     document.hold(describe(resources))
     return resources

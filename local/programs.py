@@ -55,6 +55,11 @@ class Programs:
         """It writes to our terminal: its progress is for people."""
         return self._fleet_command(None, "--backfill", str(self._options.backfill), "--once")
 
+    def fixtures(self) -> Command:
+        words = ["--mqtt-url", self._urls["mqtt_url"], "--http-url", self._urls["http_url"]]
+        argv = [sys.executable, "-m", "local.fixtures", *words]
+        return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY)
+
     def _command(self, name: str, arguments: list[str], **settings: str) -> Command:
         return Command(
             argv=[sys.executable, "-m", *arguments],

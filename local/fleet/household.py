@@ -82,6 +82,7 @@ class Reading:
     soc: float | None
     event: Event | None
     requested_kw: float | None
+    is_recovering: bool
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Household:
             soc=self._soc(when),
             event=event,
             requested_kw=self.owed_kw(event) if event else None,
+            is_recovering=any(each.rebounds_at(ts) for each in orders.events),
         )
 
     def _rest_kw(self, ts: float) -> float:

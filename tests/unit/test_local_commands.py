@@ -91,6 +91,16 @@ def test_a_report_in_an_event_says_what_it_is_asked_and_gives() -> None:
         assert body["baselinePowerKw"] == round(reading.used_kw + reading.shed_kw, 3)
 
 
+def test_after_an_event_a_brief_ven_says_that_its_loads_shed_nothing() -> None:
+    """Silence keeps what was said before: a load that sheds no more must say so."""
+    brief = next(home for home in HOMES if dialect_of(home).is_brief and home.read(EVENING).loads)
+    ven = Ven(brief)
+    ven.tell("event", **event())
+    for after_s, says in ((-1, False), (300, True), (601, True)):
+        entries = json.loads(telemetry(brief, dialect_of(brief), ven.read(after_s)).payload)["loads"]
+        assert all(("shedPowerKw" in entry) == says for entry in entries)
+
+
 def test_restore_brings_loads_back_within_seconds_and_they_make_up_for_it() -> None:
     ven = Ven()
     ven.tell("event", **event(requestedReductionKw=5))

@@ -28,6 +28,11 @@ def test_every_option() -> None:
     assert options.truth == Path("t")
 
 
+def test_fixtures_have_a_directory_of_their_own() -> None:
+    assert parse_options(["--fixtures"]).data_dir != parse_options([]).data_dir
+    assert parse_options(["--fixtures", "--data-dir", "d"]).data_dir == Path("d")
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -1,20 +1,14 @@
 """VENs, their loads, and the history of both."""
 
-from collections.abc import Iterator
-from typing import TypeVar
-
 from falcon import Request, Response
-from falcon.uri import encode_value
 
 from schemas.http import Load, Ven, VenSummary
 from serving.answers import answer
 from serving.description import FORMATS, HISTORY, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
+from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
-from serving.windows import Page
-
-Listed = TypeVar("Listed", Load, Ven, VenSummary)
 
 
 class Vens:
@@ -30,7 +24,7 @@ class Vens:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, asked = negotiate(request, response), page(request.params)
-        vens = _paged(request, response, asked, self._reader.vens(asked))
+        vens = paged(request, response, asked, self._reader.vens(asked))
         answer_entries(response, media_type, Ven, vens)
 
 
@@ -47,7 +41,7 @@ class VenSummaries:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, asked = negotiate(request, response), page(request.params)
-        summaries = _paged(request, response, asked, self._reader.ven_summaries(asked))
+        summaries = paged(request, response, asked, self._reader.ven_summaries(asked))
         answer_entries(response, media_type, VenSummary, summaries)
 
 
@@ -85,7 +79,7 @@ class Loads:
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         media_type, asked = negotiate(request, response), page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_entries(response, media_type, Load, _paged(request, response, asked, loads))
+        answer_entries(response, media_type, Load, paged(request, response, asked, loads))
 
 
 class OneLoad:
@@ -137,19 +131,3 @@ class LoadHistory:
         media_type, asked = negotiate(request, response), window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_history(response, media_type, self._reader.load_history(ven_id, load_id, asked))
-
-
-def _paged(
-    request: Request, response: Response, asked: Page, entries: Iterator[Listed]
-) -> list[Listed] | Iterator[Listed]:
-    """A page, with the way to the next one; or the whole list."""
-    if asked.limit is None:
-        return entries
-    listed = list(entries)
-    if len(listed) == asked.limit:
-        path = "/".join(map(encode_value, request.path.split("/")))
-        following = f"{path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
-        if "format" in request.params:
-            following += f"&format={request.params['format']}"
-        response.append_header("Link", f'<{following}>; rel="next"')
-    return listed

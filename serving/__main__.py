@@ -1,4 +1,4 @@
-"""`python -m serving`: summary tables to HTTP, under granian."""
+"""`python -m serving`: summary tables to HTTP, under granian; with `openapi`, the API described, as YAML."""
 
 import socket
 import sys
@@ -11,7 +11,8 @@ from falcon import Request, Response
 from schemas.database import engine_for
 from schemas.logs import log_options
 from schemas.settings import SettingsError
-from serving.app import create_app
+from serving.app import api_document, create_app
+from serving.openapi import as_yaml
 from serving.server import serve
 from serving.settings import ServingSettings
 
@@ -21,10 +22,13 @@ def application() -> falcon.App[Request, Response]:
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
-    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins)
+    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins, settings.event_rules)
 
 
 def main() -> None:
+    if sys.argv[1:] == ["openapi"]:
+        sys.stdout.write(as_yaml(api_document()))
+        return
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
     serve(application, settings)

@@ -1,42 +1,58 @@
 """VENs, their loads, and the history of both."""
 
-from collections.abc import Iterator
-from typing import TypeVar
-
 from falcon import Request, Response
-from falcon.uri import encode_value
 
 from schemas.http import Load, Ven, VenSummary
 from serving.answers import answer, answer_list, answer_points
-from serving.parameters import identifier, page, window
+from serving.description import HISTORY, Answer, Operation
+from serving.paging import paged
+from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
-from serving.windows import Page
-
-Listed = TypeVar("Listed", Load, Ven, VenSummary)
 
 
 class Vens:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="listVens",
+        summary="All VENs with their loads, by id",
+        tag="vens",
+        parameters=PAGE,
+        answers={200: Answer("All VENs, or a page of them.", list[Ven], headers=("Link",))},
+    )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
-        answer_list(response, _paged(request, response, asked, self._reader.vens(asked)))
+        answer_list(response, paged(request, response, asked, self._reader.vens(asked)))
 
 
 class VenSummaries:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="listVenSummaries",
+        summary="All VENs, one line each, by id",
+        tag="vens",
+        parameters=PAGE,
+        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], headers=("Link",))},
+    )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
-        answer_list(response, _paged(request, response, asked, self._reader.ven_summaries(asked)))
+        answer_list(response, paged(request, response, asked, self._reader.ven_summaries(asked)))
 
 
 class OneVen:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getVen",
+        summary="One VEN with its loads",
+        tag="vens",
+        answers={200: Answer("The VEN.", Ven)},
+        problems=(404,),
+    )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
         answer(response, self._reader.ven(identifier("venId", ven_id)))
 
@@ -45,16 +61,35 @@ class Loads:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="listLoads",
+        summary="The latest of each load of a VEN, by id",
+        tag="vens",
+        parameters=PAGE,
+        answers={
+            200: Answer(
+                "Its loads, or a page of them; none if it has reported none.", list[Load], headers=("Link",)
+            )
+        },
+        problems=(404,),
+    )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         asked = page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_list(response, _paged(request, response, asked, loads))
+        answer_list(response, paged(request, response, asked, loads))
 
 
 class OneLoad:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getLoad",
+        summary="The latest of one load",
+        tag="vens",
+        answers={200: Answer("The load.", Load)},
+        problems=(404,),
+    )
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
         load = self._reader.load(identifier("venId", ven_id), identifier("loadId", load_id))
         answer(response, load)
@@ -64,6 +99,14 @@ class VenHistory:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getVenHistory",
+        summary="History of a VEN",
+        tag="vens",
+        parameters=WINDOW,
+        answers={200: HISTORY},
+        problems=(404,),
+    )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         asked = window(request.params)
         answer_points(response, self._reader.ven_history(identifier("venId", ven_id), asked))
@@ -73,21 +116,15 @@ class LoadHistory:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getLoadHistory",
+        summary="History of a load",
+        tag="vens",
+        parameters=WINDOW,
+        answers={200: HISTORY},
+        problems=(404,),
+    )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         asked = window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_points(response, self._reader.load_history(ven_id, load_id, asked))
-
-
-def _paged(
-    request: Request, response: Response, asked: Page, entries: Iterator[Listed]
-) -> list[Listed] | Iterator[Listed]:
-    """A page, with the way to the next one; or the whole list."""
-    if asked.limit is None:
-        return entries
-    listed = list(entries)
-    if len(listed) == asked.limit:
-        path = "/".join(map(encode_value, request.path.split("/")))
-        following = f"{path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
-        response.append_header("Link", f'<{following}>; rel="next"')
-    return listed

@@ -1,0 +1,108 @@
+"""Bodies of requests: JSON into structs, or an answer that names the field and says what would be right."""
+
+import re
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import falcon
+import msgspec
+from falcon import Request
+from msgspec import structs
+
+MAX_BODY_BYTES = 1_048_576
+"""Unless the settings say otherwise."""
+
+BLOCK_BYTES = 65_536
+MEDIA_TYPE = "application/json"
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
+NAMED = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
+JSON_WORDS = {"int": "whole number", "float": "number", "str": "string", "bool": "boolean"}
+
+Shape = TypeVar("Shape")
+
+
+def read_body(request: Request, shape: type[Shape]) -> Shape:
+    """The body of a request as a struct; its bytes stay in `request.context.body`, for the audit.
+
+    Raises:
+        falcon.HTTPUnsupportedMediaType: it is not JSON, or is compressed.
+        falcon.HTTPContentTooLarge: it is longer than `request.context.max_body_bytes`.
+        falcon.HTTPBadRequest: it is not what the contract says.
+    """
+    _require_json(request)
+    body = _bytes_of(request, getattr(request.context, "max_body_bytes", MAX_BODY_BYTES))
+    request.context.body = body
+    if NUL.search(body):
+        raise _bad("The body must not have the character U+0000.")
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise _bad(_advice(str(error), shape)) from None
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
+        raise _bad(f"The body must be JSON: {error}.") from None
+
+
+def _require_json(request: Request) -> None:
+    sent = (request.content_type or "").partition(";")[0].strip().lower()
+    if sent != MEDIA_TYPE:
+        raise falcon.HTTPUnsupportedMediaType(
+            description=f"Send the body with Content-Type: {MEDIA_TYPE}, not {sent or 'without a type'}."
+        )
+    if request.get_header("Content-Encoding", default="identity").lower() != "identity":
+        raise falcon.HTTPUnsupportedMediaType(description="Send the body as it is, without Content-Encoding.")
+
+
+def _bytes_of(request: Request, max_bytes: int) -> bytes:
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    # A body in chunks has no length; only a server that ends the stream itself lets us read one.
+    is_chunked = request.content_length is None and request.env.get("wsgi.input_terminated", False)
+    stream = request.stream if is_chunked else request.bounded_stream
+    body = bytearray()
+    while block := stream.read(BLOCK_BYTES):
+        body += block
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
+    return falcon.HTTPContentTooLarge(description=f"The body must have at most {max_bytes} bytes.")
+
+
+def _advice(message: str, shape: type[Any]) -> str:
+    """The message of msgspec, by the field and in JSON's words."""
+    match = AT.fullmatch(message)
+    what, where = (match["what"], match["where"] or "") if match else (message, "")
+    if named := NAMED.fullmatch(what):
+        field = f"{where}.{named['name']}".lstrip(".")
+        return f"{field} is missing." if named["how"] == "missing required" else _unknown(field, where, shape)
+    if what.startswith("Invalid enum value") and (choices := _choices(where, shape)):
+        return f"{where} must be one of {', '.join(choices)}."
+    what = re.sub(r"`([^`]*)`", lambda quoted: _in_words(quoted[1]), what)
+    if not match or match["where"] is None:
+        return f"The body is wrong: {what}." if what.startswith("Expected") else f"{what}."
+    return f"{where}: {what[0].lower()}{what[1:]}."
+
+
+def _in_words(kinds: str) -> str:
+    return " or ".join(JSON_WORDS.get(kind, kind) for kind in kinds.split(" | "))
+
+
+def _unknown(field: str, where: str, shape: type[Any]) -> str:
+    if where:
+        return f"{field} is unknown here."
+    return f"{field} is unknown; there are {', '.join(each.encode_name for each in structs.fields(shape))}."
+
+
+def _choices(where: str, shape: type[Any]) -> list[str]:
+    """What a field of the body itself may be, where that is a list of words."""
+    for field in structs.fields(shape):
+        if field.encode_name == where:
+            kinds = (field.type, *get_args(field.type))
+            return [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    return []
+
+
+def _bad(detail: str) -> falcon.HTTPBadRequest:
+    return falcon.HTTPBadRequest(title="Bad request", description=detail)

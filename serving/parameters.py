@@ -97,6 +97,14 @@ AFTER = Parameter(
 )
 PAGE = (LIMIT, AFTER)
 
+FORMATS = ("json", "arrow", "parquet", "csv")
+FORMAT = Parameter(
+    name="format",
+    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    advice=f"must be one of {', '.join(FORMATS)}",
+    choices=FORMATS,
+)
+
 VEN_ID = Parameter(
     name="venId",
     description="The VEN.",

@@ -9,16 +9,22 @@ from sqlalchemy import Engine
 
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
+from serving.live import Live
 from serving.reader import Reader
 from serving.resources.health import DatabaseCheck, Liveness
+from serving.resources.live import Changes
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
 
 
 def create_app(
-    engine: Engine, clock: Callable[[], datetime], allowed_origins: list[str]
+    engine: Engine,
+    clock: Callable[[], datetime],
+    allowed_origins: list[str],
+    live: Live | None = None,
 ) -> falcon.App[Request, Response]:
-    """The whole API over one database."""
+    """The whole API over one database; `live` is what a listener keeps up to date."""
+    reader = Reader(engine, clock)
     app = falcon.App(middleware=[EntityTags()])
     if allowed_origins:
         origins = "*" if "*" in allowed_origins else allowed_origins
@@ -26,7 +32,8 @@ def create_app(
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    _add_routes(app, Reader(engine, clock))
+    _add_routes(app, reader)
+    app.add_route("/api/stream", Changes(live or Live(engine, reader.network)))
     return app
 
 

@@ -15,6 +15,8 @@ UNIT_S = {"s": 1, "m": 60, "h": 3600}
 DEFAULT_GRANULARITY = "5m"
 LONGEST_GRANULARITY_S = 10 * 366 * 86_400
 MOST_PER_PAGE = 10_000
+POSITION = re.compile("[0-9]{1,18}")
+NO_POSITION = -1
 AGGREGATES = ("sum", "energy", "mean")
 PLUS_AS_SPACE = re.compile(r" (?=\d\d:?\d\d$)")
 
@@ -45,6 +47,20 @@ def page(parameters: Mapping[str, str | list[str]]) -> Page:
     if limit is not None and not (re.fullmatch("[0-9]{1,5}", limit) and 1 <= int(limit) <= MOST_PER_PAGE):
         raise _bad("limit", f"must be a whole number from 1 to {MOST_PER_PAGE}")
     return Page(None if limit is None else int(limit), None if after is None else identifier("after", after))
+
+
+def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:
+    """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
+
+    A browser cannot be told that it sends an id which is none of ours, only be sent to the present: that
+    becomes an id that nothing has.
+    """
+    if header is not None:
+        return int(header) if POSITION.fullmatch(header) else NO_POSITION
+    told = _single(parameters, "lastEventId")
+    if told is not None and not POSITION.fullmatch(told):
+        raise _bad("lastEventId", "must be the id of an event of this stream, a whole number")
+    return None if told is None else int(told)
 
 
 def identifier(name: str, value: str) -> str:

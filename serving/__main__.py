@@ -1,4 +1,4 @@
-"""`python -m serving`: summary tables to HTTP, under granian."""
+"""`python -m serving`: summary tables to HTTP, under granian; with `openapi`, the API described, as YAML."""
 
 import socket
 import sys
@@ -13,9 +13,10 @@ from schemas.channels import LIVE, TOTALS
 from schemas.database import connect, engine_for
 from schemas.logs import log_options
 from schemas.settings import SettingsError
-from serving.app import create_app
+from serving.app import api_document, create_app
 from serving.listening import Listener
 from serving.live import Live
+from serving.openapi import as_yaml
 from serving.reader import Reader
 from serving.server import serve
 from serving.settings import ServingSettings
@@ -42,6 +43,9 @@ def _now() -> datetime:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["openapi"]:
+        sys.stdout.write(as_yaml(api_document()))
+        return
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
     serve(application, settings)

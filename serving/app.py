@@ -1,16 +1,18 @@
 """The WSGI application: which noun answers on which path."""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import falcon
 from falcon import Request, Response
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
 from serving.live import Live
+from serving.openapi import Document, describe
 from serving.reader import Reader
+from serving.resources.documentation import Assets, DocsPage, OpenApi
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.live import Changes
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
@@ -32,21 +34,42 @@ def create_app(
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    _add_routes(app, reader)
-    app.add_route("/api/stream", Changes(live or Live(engine, reader.network)))
+    _add_routes(app, reader, live or Live(engine, reader.network))
     return app
 
 
-def _add_routes(app: falcon.App[Request, Response], reader: Reader) -> None:
-    app.add_route("/health", Liveness())
-    app.add_route("/health/db-check", DatabaseCheck(reader))
-    app.add_route("/api/stats/network", Network(reader))
-    app.add_route("/api/stats/network/history", NetworkHistory(reader))
-    app.add_route("/api/stats/loads", LoadTypes(reader))
-    app.add_route("/api/vens", Vens(reader))
-    app.add_route("/api/vens/summary", VenSummaries(reader))
-    app.add_route("/api/vens/{ven_id}", OneVen(reader))
-    app.add_route("/api/vens/{ven_id}/history", VenHistory(reader))
-    app.add_route("/api/vens/{ven_id}/loads", Loads(reader))
-    app.add_route("/api/vens/{ven_id}/loads/{load_id}", OneLoad(reader))
-    app.add_route("/api/vens/{ven_id}/loads/{load_id}/history", LoadHistory(reader))
+def api_document() -> Document:
+    """The OpenAPI document; nothing is connected for it."""
+    engine = create_engine("postgresql+psycopg://")
+    reader = Reader(engine, lambda: datetime.now(UTC))
+    return describe(_resources(reader, Live(engine, reader.network)))
+
+
+def _add_routes(app: falcon.App[Request, Response], reader: Reader, live: Live) -> None:
+    for path, resource in _resources(reader, live).items():
+        app.add_route(path, resource)
+
+
+def _resources(reader: Reader, live: Live) -> Mapping[str, object]:
+    """Which noun answers on which path. What it takes and answers, each responder tells itself."""
+    assets, document = Assets(), OpenApi()
+    resources = {
+        "/api/stats/network": Network(reader),
+        "/api/stats/network/history": NetworkHistory(reader),
+        "/api/stats/loads": LoadTypes(reader),
+        "/api/vens": Vens(reader),
+        "/api/vens/summary": VenSummaries(reader),
+        "/api/vens/{ven_id}": OneVen(reader),
+        "/api/vens/{ven_id}/history": VenHistory(reader),
+        "/api/vens/{ven_id}/loads": Loads(reader),
+        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader),
+        "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
+        "/api/stream": Changes(live),
+        "/health": Liveness(),
+        "/health/db-check": DatabaseCheck(reader),
+        "/openapi.json": document,
+        "/docs": DocsPage(assets),
+        "/docs/assets/{digest}/{asset}": assets,
+    }
+    document.hold(describe(resources))
+    return resources

@@ -35,7 +35,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     at_stop.callback(live.close)
     refreshes = {TOTALS: [live.refresh_network], LIVE: [live.refresh_changes]}
     Listener(lambda: connect(settings.database_url, "listener"), refreshes, POLL_EVERY_S).start()
-    return create_app(engine, _now, settings.allowed_origins, live)
+    return create_app(engine, _now, settings.allowed_origins, settings.event_rules, live)
 
 
 def _now() -> datetime:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.http import NetworkStats
+from schemas.http import EventWithMetrics, NetworkStats
 from schemas.live import FIRST_POSITION, number, number_alone
 from serving.queries import live as queries
 from serving.shapes import rounded
@@ -61,20 +61,6 @@ class StatusChange(Struct, rename="camel", frozen=True):
     ven_id: str
     status: str
     ts: datetime
-
-
-class EventChange(Struct, rename="camel", frozen=True):
-    """An event has changed, or how it goes."""
-
-    id: str
-    status: str
-    start_time: datetime
-    end_time: datetime
-    requested_reduction_kw: float
-    actual_reduction_kw: float | None
-    current_reduction_kw: float | None
-    vens_responding: int
-    avg_response_ms: float | None
 
 
 class Changes:
@@ -271,10 +257,10 @@ def _status_change(data: dict[str, Any]) -> StatusChange:
     return StatusChange(data["ven_id"], data["status"], _utc(data["ts"]))
 
 
-def _event_change(data: dict[str, Any]) -> EventChange:
+def _event_change(data: dict[str, Any]) -> EventWithMetrics:
     times = {name: _utc(data[name]) for name in ("start_time", "end_time")}
     powers = {name: rounded(data[name]) for name in data if name.endswith(("_kw", "_ms"))}
-    return EventChange(**(data | times | powers))
+    return EventWithMetrics(**(data | times | powers))
 
 
 def _utc(text: str) -> datetime:

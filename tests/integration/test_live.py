@@ -329,7 +329,7 @@ def test_a_bound_on_clients(engine: Engine) -> None:
     streams = [live.open(None), live.open(None)]
     with pytest.raises(TooManyStreams):
         live.open(None)
-    client = testing.TestClient(create_app(engine, lambda: NOW, [], live))
+    client = testing.TestClient(create_app(engine, lambda: NOW, [], live=live))
     refused = client.simulate_get("/api/stream")
     assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
     streams[0].close()
@@ -342,7 +342,7 @@ def test_a_bound_on_clients(engine: Engine) -> None:
 def test_a_client_that_could_not_be_served_takes_no_place() -> None:
     away = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "tests")
     live = make(away)
-    client = testing.TestClient(create_app(away, lambda: NOW, [], live))
+    client = testing.TestClient(create_app(away, lambda: NOW, [], live=live))
     assert client.simulate_get("/api/stream").status_code == 503
     assert live.clients == 0
 

@@ -36,7 +36,8 @@ def _serialize(request: Request, response: Response, error: falcon.HTTPError) ->
     problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
-    response.append_header("Vary", "Accept")
+    if "Accept" not in (response.get_header("Vary") or ""):
+        response.append_header("Vary", "Accept")
 
 
 def _advice(request: Request, status: int) -> str | None:

@@ -108,6 +108,13 @@ LAST_EVENT_ID = Parameter(
 LAST_EVENT_ID_HEADER = Parameter(
     name="Last-Event-ID", description="What browsers send when they connect again.", where="header"
 )
+FORMATS = ("json", "arrow", "parquet", "csv")
+FORMAT = Parameter(
+    name="format",
+    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    advice=f"must be one of {', '.join(FORMATS)}",
+    choices=FORMATS,
+)
 
 VEN_ID = Parameter(
     name="venId",

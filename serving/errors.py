@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.http import Problem
 from serving.reader import Unknown
+from serving.writer import AlreadyThere
 
 RETRY_AFTER_S = 2
 PROBLEM_JSON = "application/problem+json"
@@ -20,6 +21,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(Unknown, _unknown)
+    app.add_error_handler(AlreadyThere, _already_there)
     app.add_error_handler(DBAPIError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
 
@@ -44,6 +46,10 @@ def _advice(request: Request, status: int) -> str | None:
 
 def _unknown(_request: Request, _response: Response, error: Unknown, _parameters: object) -> None:
     raise falcon.HTTPNotFound(description=str(error))
+
+
+def _already_there(_request: Request, _response: Response, error: AlreadyThere, _parameters: object) -> None:
+    raise falcon.HTTPConflict(description=str(error))
 
 
 def _database_away(

@@ -1,24 +1,23 @@
 """VENs, their loads, and the history of both."""
 
-from collections.abc import Iterator
-from typing import TypeVar
-
+import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import Load, Ven, VenSummary
+from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
 from serving.answers import answer, answer_list, answer_points
+from serving.bodies import read_body
 from serving.description import HISTORY, Answer, Operation
+from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
-from serving.windows import Page
-
-Listed = TypeVar("Listed", Load, Ven, VenSummary)
+from serving.writer import Writer
 
 
 class Vens:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="listVens",
@@ -29,7 +28,20 @@ class Vens:
     )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
-        answer_list(response, _paged(request, response, asked, self._reader.vens(asked)))
+        answer_list(response, paged(request, response, asked, self._reader.vens(asked)))
+
+    @Operation(
+        id="createVen",
+        summary="Register a VEN, or bring a retired one back",
+        tag="vens",
+        takes=VenCreate,
+        answers={201: Answer("The VEN.", Ven, headers=("Location",))},
+        problems=(409,),
+    )
+    def on_post(self, request: Request, response: Response) -> None:
+        ven_id = self._writer.add_ven(read_body(request, VenCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/vens/{encode_value(ven_id)}"
+        answer(response, self._reader.ven(ven_id))
 
 
 class VenSummaries:
@@ -45,12 +57,13 @@ class VenSummaries:
     )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
-        answer_list(response, _paged(request, response, asked, self._reader.ven_summaries(asked)))
+        answer_list(response, paged(request, response, asked, self._reader.ven_summaries(asked)))
 
 
 class OneVen:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="getVen",
@@ -61,6 +74,29 @@ class OneVen:
     )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
         answer(response, self._reader.ven(identifier("venId", ven_id)))
+
+    @Operation(
+        id="updateVen",
+        summary="Change what is registered of a VEN",
+        tag="vens",
+        takes=VenUpdate,
+        answers={200: Answer("The VEN as it is now.", Ven)},
+        problems=(404,),
+    )
+    def on_patch(self, request: Request, response: Response, ven_id: str) -> None:
+        self._writer.change_ven(identifier("venId", ven_id), read_body(request, VenUpdate))
+        answer(response, self._reader.ven(ven_id))
+
+    @Operation(
+        id="retireVen",
+        summary="Take a VEN out of lists and totals; its history stays",
+        tag="vens",
+        answers={204: Answer("It is retired.")},
+        problems=(404,),
+    )
+    def on_delete(self, _request: Request, response: Response, ven_id: str) -> None:
+        self._writer.retire_ven(identifier("venId", ven_id))
+        response.status = falcon.HTTP_204
 
 
 class Loads:
@@ -82,12 +118,13 @@ class Loads:
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         asked = page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_list(response, _paged(request, response, asked, loads))
+        answer_list(response, paged(request, response, asked, loads))
 
 
 class OneLoad:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="getLoad",
@@ -99,6 +136,19 @@ class OneLoad:
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
         load = self._reader.load(identifier("venId", ven_id), identifier("loadId", load_id))
         answer(response, load)
+
+    @Operation(
+        id="updateLoad",
+        summary="Set what people say of a load, and tell its VEN",
+        tag="vens",
+        takes=LoadUpdate,
+        answers={200: Answer("The load as it is now.", Load)},
+        problems=(404,),
+    )
+    def on_patch(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
+        ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
+        self._writer.change_load(ven_id, load_id, read_body(request, LoadUpdate))
+        answer(response, self._reader.load(ven_id, load_id))
 
 
 class VenHistory:
@@ -134,17 +184,3 @@ class LoadHistory:
         asked = window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_points(response, self._reader.load_history(ven_id, load_id, asked))
-
-
-def _paged(
-    request: Request, response: Response, asked: Page, entries: Iterator[Listed]
-) -> list[Listed] | Iterator[Listed]:
-    """A page, with the way to the next one; or the whole list."""
-    if asked.limit is None:
-        return entries
-    listed = list(entries)
-    if len(listed) == asked.limit:
-        path = "/".join(map(encode_value, request.path.split("/")))
-        following = f"{path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
-        response.append_header("Link", f'<{following}>; rel="next"')
-    return listed

@@ -4,7 +4,7 @@ What is told here of a field is told in OpenAPI too; what each number means stan
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -146,13 +146,13 @@ class VenSummary(Shape, frozen=True):
     ]
 
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
 NewId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=255,
-        pattern=r"^[^\x00-\x1f\x7f/+#]+$",
+        pattern=r"^[^\x00-\x1f\x7f/+#]+(?!\n)$",
         description="One level of a topic: without `/`, `+` and `#`.",
         examples=["ven-0001"],
     ),
@@ -214,7 +214,7 @@ class ShedAccepted(Shape, frozen=True):
     load_id: str
     amount_kw: float
     command_id: str
-    status: str = "accepted"
+    status: Literal["accepted"] = "accepted"
 
 
 class Command(Shape, frozen=True):
@@ -226,9 +226,7 @@ class Command(Shape, frozen=True):
     load_id: str | None
     event_id: str | None
     data: Annotated[Any, Meta(description="An object, as the contract of the VENs has it for this `op`.")]
-    status: Annotated[
-        str, Meta(examples=["pending", "sent", "acknowledged", "rejected", "expired", "failed"])
-    ]
+    status: Literal["pending", "sent", "acknowledged", "rejected", "expired", "failed"]
     attempts: Count
     created_at: Instant
     sent_at: Annotated[Instant | None, Meta(description="When the broker first took it.")]
@@ -237,6 +235,93 @@ class Command(Shape, frozen=True):
     expires_at: Annotated[Instant, Meta(description="Until when it is worth sending.")]
     acknowledgement: Annotated[Any, Meta(description="The VEN's answer as it came; null without one.")]
     error: Annotated[str | None, Meta(description="Why it came to nothing.")]
+
+
+VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]
+VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
+EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+(?!\n)$")]
+LeadTimeS = Annotated[float, Meta(ge=0, le=86_400)]
+EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
+ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
+CurrentReductionKw = Annotated[
+    float | None, Meta(description="What it delivers now, or delivered at its end; null before its start.")
+]
+VensResponding = Annotated[Count, Meta(description="VENs that shed for it.")]
+AvgResponseMs = Annotated[
+    float | None, Meta(description="From a command to its acknowledgement; null without any.")
+]
+
+
+class EventCreate(Shape, frozen=True):
+    """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
+
+    start_time: Annotated[
+        str, Meta(description="One that has just passed means at once.", examples=["2026-01-15T17:00:00Z"])
+    ]
+    end_time: Annotated[
+        str, Meta(description="After the start, and still ahead.", examples=["2026-01-15T18:30:00Z"])
+    ]
+    requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
+    id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None
+    ven_ids: Annotated[VenIds | None, Meta(description="Whom to ask; without it, everybody.")] = None
+    priority: Annotated[
+        Priority, Meta(description="Of two events that want a VEN at the same time, the higher one gets it.")
+    ] = 0
+    lead_time_s: Annotated[LeadTimeS | None, Meta(description="How long before the start VENs are told.")] = (
+        None
+    )
+
+
+class Event(Shape, frozen=True):
+    """A demand response event; what it delivered is null until it is settled."""
+
+    id: str
+    status: EventStatus
+    start_time: Instant
+    end_time: Instant
+    requested_reduction_kw: float
+    actual_reduction_kw: Annotated[
+        float | None, Meta(description="What it delivered on average; null until it is settled.")
+    ]
+
+
+class EventMetrics(Shape, frozen=True):
+    """How an event goes, or how it went."""
+
+    current_reduction_kw: CurrentReductionKw
+    vens_responding: VensResponding
+    avg_response_ms: AvgResponseMs
+    actual_reduction_kw: float | None
+
+
+class EventWithMetrics(Event, frozen=True):
+    """An event, and how it goes."""
+
+    current_reduction_kw: CurrentReductionKw
+    vens_responding: VensResponding
+    avg_response_ms: AvgResponseMs
+
+
+class EventVen(Shape, frozen=True):
+    """One VEN's part in an event."""
+
+    ven_id: str
+    ven_name: str
+    shed_kw: Annotated[float | None, Meta(description="For this event, now; null when it is over.")]
+    status: ParticipationStatus
+
+
+class EventDetail(EventWithMetrics, frozen=True):
+    """An event, how it goes, and who takes part."""
+
+    vens: list[EventVen]
+
+
+class Stopping(Shape, frozen=True):
+    """It will be stopped within a second."""
+
+    event_id: str
+    status: Literal["stopping"] = "stopping"
 
 
 class Health(Shape, frozen=True):

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Select
 
 from schemas.commands import Op, new_command
 from schemas.http import LoadUpdate, Place, ShedAccepted, ShedRequest, VenCreate, VenUpdate
+from serving.event_rules import Conflict
 from serving.queries import commands, fleet, registry
 from serving.reader import Unknown, no_load, no_ven
 
@@ -18,10 +19,6 @@ TOLD_TO_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "p
 
 WORTH_SETTING = timedelta(days=1)
 A_MOMENT = timedelta(microseconds=1)
-
-
-class AlreadyThere(Exception):  # noqa: N818 - a plain answer to a plain wish
-    """Somebody has it already."""
 
 
 class Writer:
@@ -35,7 +32,7 @@ class Writer:
         """Register a VEN, or bring back one that was retired, with its history; answers its id.
 
         Raises:
-            AlreadyThere: it is registered.
+            Conflict: it is registered.
         """
         now, ven_id = self._clock(), wish.id or str(uuid.uuid4())
         values = {"ven_id": ven_id, "name": wish.name, "registration_id": wish.registration_id}
@@ -44,7 +41,7 @@ class Writer:
                 registry.add_ven({**values, **_place(wish.location), "created_at": now})
             )
             if added.first() is None:
-                raise AlreadyThere(f"There is a VEN {ven_id!r} already: change it with PATCH.")
+                raise Conflict(f"There is a VEN {ven_id!r} already: change it with PATCH.")
             if wish.status is not None:
                 _set_status(connection, ven_id, wish.status, now)
             connection.execute(registry.TELL_OF_TOTALS)

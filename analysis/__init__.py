@@ -5,8 +5,9 @@
     grid = connect(zone="Europe/Berlin")
     grid.history("1d", aggregate="energy")
 
-`connect` finds the database of `DATABASE_URL`, or that of a running `python -m local`, or asks a service over HTTP. The
-answers are those of the API, by the same planner; instants are UTC inside and in the zone asked for at the rim.
+`connect` finds the database of `DATABASE_URL`, or that of a running `python -m local`, or asks a service over
+HTTP. The answers are those of the API, by the same planner; instants are UTC inside and in the zone asked for
+at the rim.
 """
 
 from analysis.connecting import connect

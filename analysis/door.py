@@ -1,13 +1,17 @@
 """What can be asked, whoever answers."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from analysis.frames import gather, in_zone
 from analysis.ranges import Aggregate, Granularity, Instant, Span, granularity, span
+
+
+class CoarserThanAsked(UserWarning):
+    """Retention has let go of what an exact answer would need."""
 
 
 class Door(ABC):
@@ -29,25 +33,29 @@ class Door(ABC):
         """The history of the network; with `ven_id` of a VEN; with `load_id`, too, of a load.
 
         Args:
-            every: `30s`, `15m`, `1h`: buckets aligned to the Unix epoch, as the API has them; or `1d`, `1w`, `1mo`
-                by the calendar of the zone.
+            every: `30s`, `15m`, `1h`: buckets aligned to the Unix epoch, as the API has them; or `1d`, `1w`,
+                `1mo` by the calendar of the zone.
             start: the first instant, or date; without: all that is stored.
             end: the first instant that is not in the range any more.
             aggregate: `sum` of the samples; `mean` power or `energy` by slots of five minutes.
             of: `ven_id`, `load_id`.
 
         Returns:
-            `timestamp` (start of the bucket, in the zone), `used_power_kw` and `shed_power_kw`, or for `energy`
-            `used_energy_kwh` and `shed_energy_kwh`. Buckets without samples are missing.
+            `timestamp` (start of the bucket, in the zone), `used_power_kw` and `shed_power_kw`, or for
+            `energy` `used_energy_kwh` and `shed_energy_kwh`. Buckets without samples are missing.
 
         Raises:
             ValueError: a range, granularity or entity that cannot be meant.
             LookupError: there is no such VEN or load.
         """
         if not of.keys() <= {"ven_id", "load_id"} or of.keys() == {"load_id"}:
-            raise ValueError(f"a history is of the network, of a ven_id, or of a ven_id and load_id: not {of}")
+            raise ValueError(
+                f"a history is of the network, of a ven_id, or of a ven_id and load_id: not {of}"
+            )
         asked, within = granularity(every, aggregate), span(start, end, self._zone)
-        return self._gathered(self._points(of, asked.width_s, within, _asked(aggregate, asked)), asked, aggregate)
+        return self._gathered(
+            self._points(of, asked.width_s, within, _asked(aggregate, asked)), asked, aggregate
+        )
 
     def vens_history(
         self, every: str = "5m", *, start: Instant = None, end: Instant = None, aggregate: Aggregate = "sum"
@@ -82,7 +90,9 @@ class Door(ABC):
         return gather(points, asked.calendar, self.zone, aggregate)
 
     @abstractmethod
-    def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame: ...
+    def _points(
+        self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate
+    ) -> pl.DataFrame: ...
     @abstractmethod
     def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame: ...
     @abstractmethod
@@ -91,10 +101,10 @@ class Door(ABC):
     def close(self) -> None:
         """Let go of connections."""
 
-    def __enter__(self) -> "Door":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

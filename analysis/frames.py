@@ -15,7 +15,9 @@ def pythonic(frame: pl.DataFrame) -> pl.DataFrame:
     """`usedPowerKw` becomes `used_power_kw`, also within structs."""
     renamed = frame.rename(snake_case)
     nested = (name for name, kind in renamed.schema.items() if isinstance(kind, pl.Struct))
-    return renamed.with_columns(pl.col(name).struct.rename_fields(_fields(renamed.schema[name])) for name in nested)
+    return renamed.with_columns(
+        pl.col(name).struct.rename_fields(_fields(renamed.schema[name])) for name in nested
+    )
 
 
 def _fields(kind: pl.DataType) -> list[str]:
@@ -35,11 +37,11 @@ def gather(slots: pl.DataFrame, every: str, zone: str, aggregate: Aggregate) -> 
     """Slots of five minutes gathered to days, weeks or months of a zone, as the API's definitions have it.
 
     Args:
-        slots: key columns, if any; `timestamp` in UTC; and the two values: sums of samples, kW, for `sum`; energy in
-            the slot, kWh, for the others. A slot without samples is missing.
+        slots: key columns, if any; `timestamp` in UTC; and the two values: sums of samples, kW, for `sum`;
+            energy in the slot, kWh, for the others. A slot without samples is missing.
         every: a calendar length such as `1d`.
         zone: whose calendar; its days may have 23 or 25 hours.
-        aggregate: `sum` and `energy` add up; `mean` is the energy over the hours of the slots that are there, kW.
+        aggregate: `sum` and `energy` add up; `mean` is the energy over the hours of the slots, kW.
 
     Returns:
         The same columns, `timestamp` in the zone, the values of `mean` renamed to powers; sorted.

@@ -25,9 +25,13 @@ class Span(Struct, frozen=True):
     start_us: int | None
     end_us: int | None
 
+    @property
+    def is_empty(self) -> bool:
+        return self.end_us is not None and self.end_us <= (self.start_us or 0)
+
 
 class Granularity(Struct, frozen=True):
-    """Buckets of `width_s`, aligned to the Unix epoch; and what of the calendar they are gathered to, if any."""
+    """Buckets of `width_s`, aligned to the Unix epoch; and to what of the calendar they are gathered."""
 
     width_s: int
     calendar: str | None = None

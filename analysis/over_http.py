@@ -69,7 +69,7 @@ class OverHttp(Door):
             return pythonic(pl.read_json(io.BytesIO(self._get(ROUTES[what], "application/json"))))
         if what == "loads":
             vens = self._arrow("/api/vens").select(pl.col("id").alias("ven_id"), "loads")
-            return vens.explode("loads").drop_nulls("loads").unnest("loads")
+            return pythonic(vens.explode("loads").drop_nulls("loads").unnest("loads"))
         return self._arrow(ROUTES[what])
 
     def _arrow(self, path: str) -> pl.DataFrame:

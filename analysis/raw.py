@@ -108,4 +108,6 @@ class Raw:
 def _columns(table: Table, names: list[str]) -> Select[Any]:
     """Documents come as text: as JSON, Polars would not know what they are."""
     columns = (table.c[name] for name in names)
-    return select(*(cast(each, Text).label(each.name) if isinstance(each.type, JSON) else each for each in columns))
+    return select(
+        *(cast(each, Text).label(each.name) if isinstance(each.type, JSON) else each for each in columns)
+    )

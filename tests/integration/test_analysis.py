@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from analysis import Database, Door, OverHttp, connect
+from analysis.ranges import Aggregate
 from local.ports import HOST
 from schemas.database import engine_for
 from serving.app import create_app
@@ -22,7 +23,13 @@ from tests.oracle.compare import assert_same
 from tests.oracle.messages import Published, random_traffic
 
 BERLIN = "Europe/Berlin"
-ASKED = [("sum", every) for every in GRANULARITIES] + [(a, e) for a in ("mean", "energy") for e in SLOTTED]
+Bounds = tuple[datetime | None, datetime | None]
+ASKED: list[tuple[Aggregate, str]] = [
+    *(("sum", every) for every in GRANULARITIES),
+    *(("mean", every) for every in SLOTTED),
+    *(("energy", every) for every in SLOTTED),
+]
+BOTH: list[tuple[Aggregate, str]] = [("sum", "13m"), ("mean", "15m"), ("energy", "1h"), ("mean", "1d")]
 
 
 @pytest.fixture(scope="module")
@@ -75,44 +82,37 @@ def as_points(frame: pl.DataFrame, aggregate: str) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.parametrize(("aggregate", "every"), ASKED)
 @pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
-def test_histories_are_those_of_the_plain_loop(
-    house: House,
-    database: Database,
-    bounds: tuple[datetime | None, datetime | None],
-    every: str,
-    aggregate: str,
-) -> None:
+def test_histories_are_those_of_the_plain_loop(house: House, database: Database, bounds: Bounds) -> None:
     start, end = bounds
     last = None if end is None else end - timedelta(microseconds=1)
-    if start is not None and start == end:
-        assert database.history(every, start=start, end=end, aggregate=aggregate).is_empty()  # type: ignore[arg-type]
-        return
-    found = database.history(every, start=start, end=end, aggregate=aggregate)  # type: ignore[arg-type]
-    expected = house.oracle.network_history(start, last, GRANULARITIES[every], aggregate)  # type: ignore[arg-type]
-    assert_same({"points": as_points(found, aggregate)}, expected)
+    for aggregate, every in ASKED:
+        found = database.history(every, start=start, end=end, aggregate=aggregate)
+        if start is not None and start == end:
+            assert found.is_empty()
+        else:
+            expected = house.oracle.network_history(start, last, GRANULARITIES[every], aggregate)
+            assert_same({"points": as_points(found, aggregate)}, expected)
 
 
-@pytest.mark.parametrize(
-    ("aggregate", "every"), [("sum", "13m"), ("mean", "15m"), ("energy", "1h"), ("mean", "1d")]
-)
 @pytest.mark.parametrize("bounds", [EVERYTHING, EDGES[1], EDGES[2]])
 def test_both_entrances_lead_to_the_same(
-    house: House,
-    database: Database,
-    over_http: OverHttp,
-    bounds: tuple[datetime | None, datetime | None],
-    every: str,
-    aggregate: str,
+    house: House, database: Database, over_http: OverHttp, bounds: Bounds
 ) -> None:
     ven_id, load_id = min(house.oracle.known_loads())
-    for of in ({}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}):
-        asked = {"start": bounds[0], "end": bounds[1], "aggregate": aggregate, **of}
-        assert_close(over_http.history(every, **asked), database.history(every, **asked))  # type: ignore[arg-type]
-    asked = {"start": bounds[0], "end": bounds[1], "aggregate": aggregate}
-    by_ven = database.vens_history(every, **asked)  # type: ignore[arg-type]
-    assert_close(over_http.vens_history(every, **asked), by_ven)  # type: ignore[arg-type]
+    start, end = bounds
+    for aggregate, every in BOTH:
+        for of in ({}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}):
+            one, other = (
+                door.history(every, start=start, end=end, aggregate=aggregate, **of)
+                for door in (over_http, database)
+            )
+            assert_close(one, other)
+        one, other = (
+            door.vens_history(every, start=start, end=end, aggregate=aggregate)
+            for door in (over_http, database)
+        )
+        assert_close(one, other)
 
 
 def assert_close(one: pl.DataFrame, other: pl.DataFrame) -> None:

@@ -14,10 +14,10 @@ from jobs.ledger import claim
 from jobs.models import (
     LoadGroupFrame,
     LoadSampleFrame,
-    RegisteredVenFrame,
     ReportFrame,
     SlotEnergyFrame,
     TransitionFrame,
+    VenGroupFrame,
     VenSampleFrame,
 )
 from jobs.rows import fetch, write
@@ -51,7 +51,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
 def refresh_totals(connection: Connection, now: datetime) -> int:
     """The network's totals and those of each load type, from the latest values; answers rows written."""
     connection.execute(queries.lock("totals"))
-    vens = fetch(connection, queries.registered_vens(), RegisteredVenFrame)
+    vens = fetch(connection, queries.ven_groups(), VenGroupFrame)
     loads = fetch(connection, queries.load_groups(), LoadGroupFrame)
     energy_kwh = connection.execute(queries.energy_since(now.date())).scalar_one()
     network = totals.network_snapshot(vens, loads, energy_kwh, now)

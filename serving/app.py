@@ -9,16 +9,27 @@ from sqlalchemy import Engine, create_engine
 
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
+from serving.event_rules import EventRules
+from serving.events import EventReader, EventWriter
 from serving.openapi import Document, describe
 from serving.reader import Reader
-from serving.resources.documentation import Assets, DocsPage, OpenApi
+from serving.resources.assets import Assets
+from serving.resources.dashboard import Dashboard, dashboard_files
+from serving.resources.documentation import DocsPage, OpenApi, docs_files
+from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
 
+Clock = Callable[[], datetime]
+DEFAULT_RULES = EventRules()
+
 
 def create_app(
-    engine: Engine, clock: Callable[[], datetime], allowed_origins: list[str]
+    engine: Engine,
+    clock: Clock,
+    allowed_origins: list[str],
+    event_rules: EventRules = DEFAULT_RULES,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database."""
     app = falcon.App(middleware=[EntityTags()])
@@ -28,24 +39,22 @@ def create_app(
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    _add_routes(app, Reader(engine, clock))
+    for path, resource in _resources(engine, clock, event_rules).items():
+        app.add_route(path, resource)
     return app
 
 
 def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
-    reader = Reader(create_engine("postgresql+psycopg://"), lambda: datetime.now(UTC))
-    return describe(_resources(reader))
+    engine = create_engine("postgresql+psycopg://")
+    return describe(_resources(engine, lambda: datetime.now(UTC), DEFAULT_RULES))
 
 
-def _add_routes(app: falcon.App[Request, Response], reader: Reader) -> None:
-    for path, resource in _resources(reader).items():
-        app.add_route(path, resource)
-
-
-def _resources(reader: Reader) -> Mapping[str, object]:
+def _resources(engine: Engine, clock: Clock, event_rules: EventRules) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
-    assets, document = Assets(), OpenApi()
+    assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
+    reader = Reader(engine, clock)
+    events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader),
         "/api/stats/network/history": NetworkHistory(reader),
@@ -57,11 +66,18 @@ def _resources(reader: Reader) -> Mapping[str, object]:
         "/api/vens/{ven_id}/loads": Loads(reader),
         "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
+        "/api/events": Events(events, event_writer),
+        "/api/events/current": CurrentEvent(events),
+        "/api/events/history": PastEvents(events),
+        "/api/events/{event_id}": OneEvent(events, event_writer),
+        "/api/events/{event_id}/metrics": EventMetrics(events),
+        "/api/events/{event_id}/stop": EventStop(event_writer),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(reader),
         "/openapi.json": document,
         "/docs": DocsPage(assets),
-        "/docs/assets/{digest}/{asset}": assets,
+        "/": Dashboard(assets),
+        "/assets/{digest}/{asset}": assets,
     }
     document.hold(describe(resources))
     return resources

@@ -29,6 +29,7 @@ SERVERS = [
 TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
+    "events": "Demand response.",
     "health": "The service itself.",
     "description": "This API, described.",
 }

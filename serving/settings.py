@@ -1,12 +1,14 @@
 """Settings of serving."""
 
 import re
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from schemas.settings import ProgramSettings
+from serving.event_rules import EventRules
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
 
@@ -45,6 +47,27 @@ class ServingSettings(ProgramSettings):
         validation_alias="CORS_ORIGINS",
         description="origins whose pages may call: `https://ui.example`, ..., or `*`",
     )
+
+    event_lead_time_s: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_LEAD_TIME_S",
+        description="seconds before an event's start at which VENs are told, unless it says otherwise",
+    )
+    event_start_grace_s: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_START_GRACE_S",
+        description="an event whose start passed no longer ago than this starts at once; others are refused",
+    )
+
+    @property
+    def event_rules(self) -> EventRules:
+        return EventRules(
+            timedelta(seconds=self.event_start_grace_s), timedelta(seconds=self.event_lead_time_s)
+        )
 
     @property
     def allowed_origins(self) -> list[str]:

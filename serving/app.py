@@ -11,6 +11,7 @@ from serving.caching import EntityTags
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
+from serving.live import Live
 from serving.openapi import Document, describe
 from serving.reader import Reader
 from serving.resources.assets import Assets
@@ -18,6 +19,7 @@ from serving.resources.dashboard import Dashboard, dashboard_files
 from serving.resources.documentation import DocsPage, OpenApi, docs_files
 from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
 from serving.resources.health import DatabaseCheck, Liveness
+from serving.resources.live import Changes
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
 
@@ -30,8 +32,9 @@ def create_app(
     clock: Clock,
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
+    live: Live | None = None,
 ) -> falcon.App[Request, Response]:
-    """The whole API over one database."""
+    """The whole API over one database; `live` is what a listener keeps up to date."""
     app = falcon.App(middleware=[EntityTags()])
     if allowed_origins:
         origins = "*" if "*" in allowed_origins else allowed_origins
@@ -39,7 +42,7 @@ def create_app(
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules).items():
+    for path, resource in _resources(engine, clock, event_rules, live).items():
         app.add_route(path, resource)
     return app
 
@@ -50,7 +53,9 @@ def api_document() -> Document:
     return describe(_resources(engine, lambda: datetime.now(UTC), DEFAULT_RULES))
 
 
-def _resources(engine: Engine, clock: Clock, event_rules: EventRules) -> Mapping[str, object]:
+def _resources(
+    engine: Engine, clock: Clock, event_rules: EventRules, live: Live | None = None
+) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
     reader = Reader(engine, clock)
@@ -72,6 +77,7 @@ def _resources(engine: Engine, clock: Clock, event_rules: EventRules) -> Mapping
         "/api/events/{event_id}": OneEvent(events, event_writer),
         "/api/events/{event_id}/metrics": EventMetrics(events),
         "/api/events/{event_id}/stop": EventStop(event_writer),
+        "/api/stream": Changes(live or Live(engine, reader.network)),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(reader),
         "/openapi.json": document,

@@ -53,8 +53,8 @@ class Conduct:
 
 
 def paced(home: Household, event: Event) -> Event:
-    """The event as this home lives it: it takes a moment to begin, and appliances go off in turn; a single load
-    goes off at once.
+    """The event as this home lives it: it begins after a moment, and appliances go off in turn; a single
+    load goes off at once.
     """
     key = (home.seed, home.ven_id, event.event_id or "")
     if event.load_id is not None:

@@ -7,6 +7,7 @@ import falcon
 from falcon import Request, Response
 from sqlalchemy import Engine, create_engine
 
+from serving.budget import MAX_POINTS
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
@@ -23,6 +24,7 @@ from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHisto
 
 Clock = Callable[[], datetime]
 DEFAULT_RULES = EventRules()
+EXPOSED_HEADERS = ["ETag", "History-Warning", "Link", "Location"]
 
 
 def create_app(
@@ -30,16 +32,17 @@ def create_app(
     clock: Clock,
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
+    max_points: int = MAX_POINTS,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database."""
     app = falcon.App(middleware=[EntityTags()])
     if allowed_origins:
         origins = "*" if "*" in allowed_origins else allowed_origins
-        app.add_middleware(falcon.CORSMiddleware(allow_origins=origins, expose_headers=["ETag", "Link"]))
+        app.add_middleware(falcon.CORSMiddleware(allow_origins=origins, expose_headers=EXPOSED_HEADERS))
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules).items():
+    for path, resource in _resources(engine, clock, event_rules, max_points).items():
         app.add_route(path, resource)
     return app
 
@@ -50,10 +53,12 @@ def api_document() -> Document:
     return describe(_resources(engine, lambda: datetime.now(UTC), DEFAULT_RULES))
 
 
-def _resources(engine: Engine, clock: Clock, event_rules: EventRules) -> Mapping[str, object]:
+def _resources(
+    engine: Engine, clock: Clock, event_rules: EventRules, max_points: int = MAX_POINTS
+) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    reader = Reader(engine, clock)
+    reader = Reader(engine, clock, max_points)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader),

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from schemas.settings import ProgramSettings
+from serving.budget import MAX_POINTS
 from serving.event_rules import EventRules
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
@@ -41,6 +42,12 @@ class ServingSettings(ProgramSettings):
     http_workers: int = Field(1, ge=1, validation_alias="HTTP_WORKERS", description="worker processes")
     http_threads: int = Field(
         8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
+    )
+    http_max_points: int = Field(
+        MAX_POINTS,
+        ge=1,
+        validation_alias="HTTP_MAX_POINTS",
+        description="points that one history may have; more is a 400 that names a granularity",
     )
     cors_origins: Origins = Field(
         "",

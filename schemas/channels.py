@@ -8,3 +8,6 @@ EVENTS = "gridgate_events"
 
 COMMANDS = "gridgate_commands"
 """There is something in the outbox, or a command's status has changed; no payload."""
+
+KEYS = "gridgate_keys"
+"""An API key was made or revoked; no payload."""

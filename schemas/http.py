@@ -1,6 +1,7 @@
 """What the API answers: the shapes of `docs/backend-api.md`. Powers are kW, energies kWh, times UTC."""
 
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -96,6 +97,29 @@ class VenSummary(Struct, rename="camel", frozen=True):
     address: str | None
     last_seen: datetime | None
     response_time: float | None
+
+
+class Session(Struct, rename="camel", frozen=True):
+    """Who we take the caller for, and how long."""
+
+    name: str
+    role: str
+    expires_at: datetime | None
+
+
+class AuditEntry(Struct, rename="camel", frozen=True):
+    """A request that may have changed something; `status` is null if nobody saw how it ended."""
+
+    id: int
+    at: datetime
+    who: str
+    role: str
+    method: str
+    path: str
+    status: int | None
+    request_id: str
+    client_address: str | None
+    body: Any
 
 
 class Health(Struct, frozen=True):

@@ -1,9 +1,12 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import events, history, ledger, raw, registry, snapshots
+from schemas.tables import access, events, history, ledger, raw, registry, snapshots
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "api_keys": access.ApiKeyFrame,
+    "api_sessions": access.ApiSessionFrame,
+    "audit_log": access.AuditFrame,
     "commands": events.CommandFrame,
     "event_participations": events.EventParticipationFrame,
     "event_progress": events.EventProgressFrame,
@@ -34,4 +37,4 @@ FRAMES: dict[str, type[Frame]] = {
 }
 """The model of each table's frames, by the table's name."""
 
-__all__ = ["FRAMES", "Frame", "events", "history", "ledger", "metadata", "raw", "registry", "snapshots"]
+__all__ = ["FRAMES", "Frame", "access", "events", "history", "ledger", "metadata", "raw", "registry", "snapshots"]

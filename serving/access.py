@@ -1,0 +1,164 @@
+"""Who may do what: every path needs a key but for a few that are named here; changes need an operator's."""
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import falcon
+from falcon import Request, Response
+
+from serving.keys import ANONYMOUS, Caller, Keyring
+from serving.rates import Grant, TokenBuckets
+
+OPEN = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
+OPEN_BELOW = ("/docs/", "/static/")
+"""What tells nothing of the fleet: is it up, how is it called, and pages that must load to ask for a key."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SESSION_PATH = "/api/session"
+COOKIE = "gridgate_session"
+REALM = 'Bearer realm="gridgate"'
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = getattr(request.context, "caller", ANONYMOUS)
+    return caller
+
+
+def require_operator(request: Request) -> None:
+    """For what not even a viewer may read.
+
+    Raises:
+        falcon.HTTPForbidden: the caller is a viewer.
+    """
+    caller = caller_of(request)
+    if caller.role != "operator":
+        raise falcon.HTTPForbidden(
+            description=f"{request.method} {request.path} needs a key with the role operator; "
+            f"{caller.name!r} has the role {caller.role}."
+        )
+
+
+class Access:
+    """Falcon middleware: asks for a key, bounds its rate, and holds it to its role."""
+
+    def __init__(self, keyring: Keyring, clock: Callable[[], datetime], buckets: TokenBuckets | None) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._buckets = buckets
+
+    def process_request(self, request: Request, response: Response) -> None:
+        # A browser asks by OPTIONS what it may send, before it sends a key.
+        if request.method == "OPTIONS" or is_open(request.path):
+            return
+        caller = self._identify(request)
+        request.context.caller = caller
+        if self._buckets is not None:
+            self._bound_rate(self._buckets, caller, response)
+        _hold_to_role(request, caller)
+
+    def process_response(
+        self,
+        request: Request,
+        response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        """A stream lasts no longer than the key that opened it."""
+        caller = caller_of(request)
+        if response.stream is not None and caller.key_id is not None:
+            response.stream = _WhileValid(response.stream, caller, self._keyring)
+
+    def _identify(self, request: Request) -> Caller:
+        shown = _shown(request)
+        if shown is None:
+            raise _unauthorized(
+                "Send an API key as Authorization: Bearer KEY, or as X-API-Key; "
+                "`python -m serving keys create` makes one.",
+                REALM,
+            )
+        caller = self._keyring.caller(shown)
+        if caller is None:
+            detail = "This key is not known here, or it was revoked, or has expired: ask for a new one."
+            raise _unauthorized(detail, f'{REALM}, error="invalid_token"')
+        return caller
+
+    def _bound_rate(self, buckets: TokenBuckets, caller: Caller, response: Response) -> None:
+        grant = buckets.take(str(caller.key_id), self._clock().timestamp())
+        response.set_header("RateLimit-Policy", buckets.policy)
+        response.set_header("RateLimit", _rate_limit(grant))
+        if not grant.is_granted:
+            raise falcon.HTTPTooManyRequests(
+                description=f"The key {caller.name!r} calls more often than it may ({buckets.policy}).",
+                retry_after=math.ceil(grant.next_in_s),
+            )
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def _rate_limit(grant: Grant) -> str:
+    return f'"key";r={grant.remaining};t={math.ceil(grant.full_in_s)}'
+
+
+def _shown(request: Request) -> str | None:
+    """The key of a header; else the cookie of a browser, whose EventSource cannot send headers."""
+    scheme, _, key = (request.auth or "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return key.strip()
+    if key := request.get_header("X-API-Key", default=""):
+        return key
+    cookies = request.get_cookie_values(COOKIE)
+    return cookies[0] if cookies else None
+
+
+def _hold_to_role(request: Request, caller: Caller) -> None:
+    if request.method in SAFE or request.path == SESSION_PATH:
+        return
+    if caller.is_session:
+        # A browser sends its cookie whoever's page makes it call; a header it sends only for our own.
+        raise falcon.HTTPForbidden(
+            description="A session only reads. For a change, send the key itself as Authorization: Bearer KEY."
+        )
+    require_operator(request)
+
+
+def _unauthorized(detail: str, challenge: str) -> falcon.HTTPUnauthorized:
+    return falcon.HTTPUnauthorized(description=detail, challenges=[challenge])
+
+
+class _WhileValid:
+    """A response's stream that ends early when its caller's key does."""
+
+    def __init__(self, stream: Iterator[bytes], caller: Caller, keyring: Keyring) -> None:
+        self._stream = stream
+        self._caller = caller
+        self._keyring = keyring
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._stream:
+            if not self._keyring.is_valid(self._caller):
+                return
+            yield block
+
+    def close(self) -> None:
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+
+
+class OwnPages:
+    """Falcon middleware where no keys are asked for: no foreign page may make a browser change something."""
+
+    def __init__(self, allowed_origins: list[str]) -> None:
+        self._allowed_origins = allowed_origins
+
+    def process_request(self, request: Request, _response: Response) -> None:
+        origin = request.get_header("Origin")
+        if request.method in SAFE or origin is None or origin in self._allowed_origins:
+            return
+        if origin.partition("://")[2] != request.netloc:
+            raise falcon.HTTPForbidden(
+                description=f"Pages of {origin} may change nothing here: name it in CORS_ORIGINS if they may."
+            )

@@ -1,0 +1,37 @@
+"""What browsers are told about our answers: what they are, who may frame them, and to come by https."""
+
+from falcon import Request, Response
+
+from serving.policy import Policy
+
+A_YEAR_S = 31_536_000
+HTML = "text/html"
+
+
+class SecurityHeaders:
+    """Falcon middleware. Data needs little; pages get the policy for pages."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._always = {"X-Content-Type-Options": "nosniff"}
+        if policy.is_https:
+            self._always["Strict-Transport-Security"] = f"max-age={A_YEAR_S}"
+        self._page = {
+            "Content-Security-Policy": policy.page_policy,
+            "Referrer-Policy": "no-referrer",
+            "X-Frame-Options": "DENY",
+        }
+
+    def process_response(
+        self,
+        request: Request,
+        response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        response.set_headers(self._always)
+        if request.get_header("Origin") is not None:
+            response.append_header("Vary", "Origin")
+        if (response.content_type or "").startswith(HTML):
+            for name, value in self._page.items():
+                if response.get_header(name) is None:
+                    response.set_header(name, value)

@@ -48,3 +48,6 @@ lock: install ## resolve the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	    --extra dev --no-header --no-annotate \
 	    pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	    --constraint requirements.lock --no-header --no-annotate \
+	    pyproject.toml -o requirements-run.lock

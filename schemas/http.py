@@ -1,69 +1,112 @@
-"""What the API answers: the shapes of `docs/backend-api.md`. Powers are kW, energies kWh, times UTC."""
+"""What the API takes and answers. Powers are kW, energies kWh, times UTC.
+
+What is told here of a field is told in OpenAPI too; what each number means stands in `docs/backend-api.md`.
+"""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Instant = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0)]
 
 
-class NetworkStats(Struct, rename="camel", frozen=True):
+class Shape(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """What travels as JSON: with camelCase keys, and no other keys."""
+
+
+class NetworkStats(Shape, frozen=True):
     """The network now. A number that cannot be known is null."""
 
-    ven_count: int
-    controllable_power_kw: float
-    potential_load_reduction_kw: float
-    household_usage_kw: float
-    online_vens: int
-    current_load_reduction_kw: float
-    average_house_power: float | None
-    total_house_power_today: float | None
-    network_efficiency: float | None
+    ven_count: Annotated[Count, Meta(description="Registered VENs.")]
+    controllable_power_kw: Annotated[float, Meta(description="What could be shed now.")]
+    potential_load_reduction_kw: Annotated[
+        float, Meta(description="What could be shed, were all online and enabled.")
+    ]
+    household_usage_kw: Annotated[
+        float, Meta(description="The latest usage of all VENs; exports count negative.")
+    ]
+    online_vens: Annotated[Count, Meta(description="VENs whose latest status is `online`.")]
+    current_load_reduction_kw: Annotated[float, Meta(description="What all VENs shed now.")]
+    average_house_power: Annotated[float | None, Meta(description="kW, over the VENs that have reported.")]
+    total_house_power_today: Annotated[float | None, Meta(description="kWh since 00:00 UTC.")]
+    network_efficiency: Annotated[
+        float | None, Meta(description="Percent of the requested reduction that is delivered.")
+    ]
 
 
-class LoadTypeStats(Struct, rename="camel", frozen=True):
+class LoadTypeStats(Shape, frozen=True):
     """Totals over the latest values of all loads of a type."""
 
-    type: str
+    type: Annotated[str, Meta(description="`unknown` for loads that have none.", examples=["hvac"])]
     total_capacity_kw: float
     total_shed_capability_kw: float
-    current_usage_kw: float
+    current_usage_kw: Annotated[float, Meta(ge=0, description="What loads draw; generation adds nothing.")]
 
 
-class PowerPoint(Struct, rename="camel", frozen=True):
+BucketStart = Annotated[
+    Instant,
+    Meta(
+        description="Start of the bucket: a multiple of the granularity since the Unix epoch.",
+        examples=["2026-01-15T12:00:00Z"],
+    ),
+]
+HistoryWarning = Annotated[
+    str,
+    Meta(description="Present where retention has left nothing fine enough; says since when all is exact."),
+]
+
+
+class PowerPoint(Shape, frozen=True):
     """One bucket of history: sums of samples, or their mean power."""
 
-    timestamp: datetime
+    timestamp: BucketStart
     used_power_kw: float
     shed_power_kw: float
 
 
-class EnergyPoint(Struct, rename="camel", frozen=True):
+class PowerHistory(Shape, frozen=True):
+    """A history with `aggregate=sum` or `mean`, oldest first."""
+
+    points: list[PowerPoint]
+    warning: HistoryWarning | UnsetType = UNSET
+
+
+class EnergyPoint(Shape, frozen=True):
     """One bucket of history as energy."""
 
-    timestamp: datetime
+    timestamp: BucketStart
     used_energy_kwh: float
     shed_energy_kwh: float
 
 
-class Load(Struct, rename="camel", frozen=True):
+class EnergyHistory(Shape, frozen=True):
+    """A history with `aggregate=energy`, oldest first."""
+
+    points: list[EnergyPoint]
+    warning: HistoryWarning | UnsetType = UNSET
+
+
+class Load(Shape, frozen=True):
     """The latest of one load."""
 
     id: str
     type: str | None
-    capacity_kw: float
-    shed_capability_kw: float
-    current_power_kw: float | None
+    capacity_kw: Annotated[float, Meta(description="As reported, else usage plus shed capability.")]
+    shed_capability_kw: Annotated[float, Meta(description="As reported, else what it sheds now, else 0.")]
+    current_power_kw: Annotated[float | None, Meta(description="Negative while it generates.")]
     name: str | None
 
 
-class Location(Struct, frozen=True):
+class Location(Shape, frozen=True):
     """Degrees; null where nobody has said."""
 
-    lat: float | None
-    lon: float | None
+    lat: Annotated[float, Meta(ge=-90, le=90)] | None
+    lon: Annotated[float, Meta(ge=-180, le=180)] | None
 
 
-class VenMetrics(Struct, rename="camel", frozen=True):
+class VenMetrics(Shape, frozen=True):
     """What a VEN does, and could do, now."""
 
     current_power_kw: float | None
@@ -72,74 +115,79 @@ class VenMetrics(Struct, rename="camel", frozen=True):
     shed_load_ids: list[str]
 
 
-class Ven(Struct, rename="camel", frozen=True):
+class Ven(Shape, frozen=True):
     """One VEN, with the latest of its loads."""
 
     id: str
     name: str
-    status: str
+    status: Annotated[str, Meta(examples=["online", "offline", "maintenance", "unknown"])]
     location: Location
     loads: list[Load]
     metrics: VenMetrics
-    created_at: datetime
-    last_seen: datetime | None
+    created_at: Instant
+    last_seen: Annotated[Instant | None, Meta(description="When its last telemetry arrived.")]
 
 
-class VenSummary(Struct, rename="camel", frozen=True):
+class VenSummary(Shape, frozen=True):
     """One line of the list of VENs. Powers in kW, the response time in ms."""
 
     id: str
     name: str
-    location: str | None
-    status: str
+    location: Annotated[str | None, Meta(examples=["52.5200, 13.4050"])]
+    status: Annotated[str, Meta(examples=["online", "offline", "maintenance", "unknown"])]
     controllable_power: float
     current_power: float | None
     address: str | None
-    last_seen: datetime | None
+    last_seen: Instant | None
     response_time: float | None
 
 
-class Session(Struct, rename="camel", frozen=True):
-    """Who we take the caller for, and how long."""
-
-    name: str
-    role: str
-    expires_at: datetime | None
+Role = Literal["viewer", "operator"]
 
 
-class AuditEntry(Struct, rename="camel", frozen=True):
-    """A request that may have changed something; `status` is null if nobody saw how it ended."""
+class Session(Shape, frozen=True):
+    """Who we take the caller for."""
 
-    id: int
-    at: datetime
-    who: str
-    role: str
-    method: str
-    path: str
-    status: int | None
+    name: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    role: Role
+    expires_at: Annotated[Instant | None, Meta(description="When this ends by itself.")]
+
+
+class AuditEntry(Shape, frozen=True):
+    """A request that was allowed to change something."""
+
+    id: str
+    at: Instant
+    who: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    role: Role
+    method: Annotated[str, Meta(examples=["POST"])]
+    path: Annotated[str, Meta(description="With its query.", examples=["/api/events"])]
+    status: Annotated[int | None, Meta(description="Of the answer; null if nobody saw how it ended.")]
     request_id: str
     client_address: str | None
-    body: Any
+    body: Annotated[
+        Any, Meta(description="As it came; of what is no JSON, or long, `bytes` and its `start`.")
+    ]
 
 
-class Health(Struct, frozen=True):
+class Health(Shape, frozen=True):
     """We are alive."""
 
     status: str = "ok"
 
 
-class Readiness(Struct, rename="camel", frozen=True):
+class Readiness(Shape, frozen=True):
     """We can answer: the database is there and at the revision that we need."""
 
     status: str
-    revision: str
-    last_rollup_age_s: float | None
+    revision: Annotated[str, Meta(examples=["0002"])]
+    last_rollup_age_s: Annotated[float | None, Meta(description="Seconds since the totals were refreshed.")]
 
 
-class Problem(Struct, frozen=True):
+class Problem(Shape, frozen=True):
     """An error, as RFC 9457 has it."""
 
     type: str
     title: str
-    status: int
-    detail: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="What would be right.")]

@@ -1,5 +1,6 @@
-"""`python -m serving`: summary tables to HTTP, under granian."""
+"""`python -m serving`: summary tables to HTTP, under granian; who may call; and the API described."""
 
+import argparse
 import socket
 import sys
 from datetime import UTC, datetime
@@ -7,11 +8,14 @@ from datetime import UTC, datetime
 import falcon
 import structlog
 from falcon import Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.database import engine_for
 from schemas.logs import log_options
-from schemas.settings import SettingsError
-from serving.app import create_app
+from schemas.settings import ProgramSettings, SettingsError
+from serving.administration import add_commands, administrate
+from serving.app import api_document, create_app
+from serving.openapi import as_yaml
 from serving.server import serve
 from serving.settings import ServingSettings
 
@@ -21,10 +25,31 @@ def application() -> falcon.App[Request, Response]:
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
-    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins)
+    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins, settings.policy)
 
 
 def main() -> None:
+    options = _parser().parse_args()
+    match options.command:
+        case "openapi":
+            sys.stdout.write(as_yaml(api_document()))
+        case "keys" | "audit":
+            database_url = ProgramSettings.from_environment().database_url
+            administrate(options, engine_for(database_url, "administration"), datetime.now(UTC))
+        case _:
+            _serve()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="answer over HTTP (the default)")
+    commands.add_parser("openapi", help="the API described, as YAML")
+    add_commands(commands)
+    return parser
+
+
+def _serve() -> None:
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
     serve(application, settings)
@@ -48,3 +73,5 @@ if __name__ == "__main__":
         main()
     except SettingsError as error:
         sys.exit(str(error))
+    except SQLAlchemyError as error:
+        sys.exit(f"The database failed: {str(error).strip()}")

@@ -7,7 +7,8 @@ from datetime import datetime
 import falcon
 from falcon import Request, Response
 
-from serving.keys import ANONYMOUS, Caller, Keyring
+from serving.keys import ANONYMOUS, Caller, Keyring, KeyStore
+from serving.policy import Policy
 from serving.rates import Grant, TokenBuckets
 
 OPEN = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
@@ -18,6 +19,31 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_PATH = "/api/session"
 COOKIE = "gridgate_session"
 REALM = 'Bearer realm="gridgate"'
+
+
+EXPOSED = ["ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"]
+
+
+def gate(
+    store: KeyStore, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy
+) -> "Access | OwnPages":
+    """The middleware that lets callers in, or not."""
+    if not policy.needs_keys:
+        return OwnPages(allowed_origins)
+    buckets = TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
+    return Access(Keyring(store, clock), clock, buckets)
+
+
+def allow_origins(app: falcon.App[Request, Response], allowed_origins: list[str]) -> None:
+    """Pages of these origins may call. Those that are named may also send the cookie; `*` names nobody."""
+    if "*" in allowed_origins:
+        app.add_middleware(falcon.CORSMiddleware(allow_origins="*", expose_headers=EXPOSED))
+    elif allowed_origins:
+        app.add_middleware(
+            falcon.CORSMiddleware(
+                allow_origins=allowed_origins, allow_credentials=allowed_origins, expose_headers=EXPOSED
+            )
+        )
 
 
 def caller_of(request: Request) -> Caller:
@@ -66,7 +92,7 @@ class Access:
     ) -> None:
         """A stream lasts no longer than the key that opened it."""
         caller = caller_of(request)
-        if response.stream is not None and caller.key_id is not None:
+        if caller.key_id is not None and isinstance(response.stream, Iterator):
             response.stream = _WhileValid(response.stream, caller, self._keyring)
 
     def _identify(self, request: Request) -> Caller:
@@ -98,6 +124,11 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
+def is_safe(method: str) -> bool:
+    """Whether it only reads."""
+    return method.upper() in SAFE
+
+
 def _rate_limit(grant: Grant) -> str:
     return f'"key";r={grant.remaining};t={math.ceil(grant.full_in_s)}'
 
@@ -114,12 +145,12 @@ def _shown(request: Request) -> str | None:
 
 
 def _hold_to_role(request: Request, caller: Caller) -> None:
-    if request.method in SAFE or request.path == SESSION_PATH:
+    if is_safe(request.method) or request.path == SESSION_PATH:
         return
     if caller.is_session:
         # A browser sends its cookie whoever's page makes it call; a header it sends only for our own.
         raise falcon.HTTPForbidden(
-            description="A session only reads. For a change, send the key itself as Authorization: Bearer KEY."
+            description="A session only reads. For a change, send the key itself: Authorization: Bearer KEY."
         )
     require_operator(request)
 
@@ -156,7 +187,7 @@ class OwnPages:
 
     def process_request(self, request: Request, _response: Response) -> None:
         origin = request.get_header("Origin")
-        if request.method in SAFE or origin is None or origin in self._allowed_origins:
+        if is_safe(request.method) or origin is None or origin in self._allowed_origins:
             return
         if origin.partition("://")[2] != request.netloc:
             raise falcon.HTTPForbidden(

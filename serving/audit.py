@@ -1,13 +1,13 @@
 """The audit log: no change without its row.
 
 The row is committed before the responder runs, with everything but the outcome; without it the request is
-refused. The outcome follows when the answer is ready. So a change cannot lack its row, whatever it writes and in
-however many transactions; a row without a status tells of an attempt whose end nobody saw.
+refused. The outcome follows when the answer is ready. So a change cannot lack its row, whatever it writes and
+in however many transactions; a row without a status tells of an attempt whose end nobody saw.
 """
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +18,18 @@ from sqlalchemy import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.http import AuditEntry
-from serving.access import SAFE, caller_of
+from serving.access import caller_of, is_safe
 from serving.bodies import take_body
 from serving.policy import Policy
 from serving.queries import access
 from serving.secrets import without_secrets
+from serving.windows import Page
 
 KEPT_BYTES = 8_192
 """Of a body; of a longer one its beginning."""
 
 KEPT_OF_PATH = 2_048
+ENTRIES_AT_ONCE = 1_000
 REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 
@@ -52,10 +54,11 @@ class AuditLog:
                 "audit_unfinished", audit_id=audit_id, status=status, error=str(error).strip()
             )
 
-    def entries(self, limit: int, after: int | None) -> list[AuditEntry]:
-        """The newest first."""
+    def entries(self, page: Page) -> Iterator[AuditEntry]:
+        """The newest first; holds a connection to its end."""
         with self._engine.connect() as connection:
-            return [_entry(row) for row in connection.execute(access.audited(limit, after))]
+            in_blocks = connection.execution_options(yield_per=ENTRIES_AT_ONCE)
+            yield from map(_entry, in_blocks.execute(access.audited(page)))
 
 
 class Audit:
@@ -68,7 +71,7 @@ class Audit:
     def process_resource(
         self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
     ) -> None:
-        if request.method in SAFE or not hasattr(resource, f"on_{request.method.lower()}"):
+        if is_safe(request.method) or not hasattr(resource, f"on_{request.method.lower()}"):
             return
         request_id = request_id_of(request)
         response.set_header("X-Request-Id", request_id)
@@ -106,7 +109,7 @@ def request_id_of(request: Request) -> str:
 
 
 def client_address(request: Request, *, is_behind_proxy: bool) -> str:
-    """Of X-Forwarded-For only the last entry is our proxy's word; what stands before it, anybody may write."""
+    """Of X-Forwarded-For only the last entry is our proxy's word; anybody may write the rest."""
     forwarded = request.get_header("X-Forwarded-For") if is_behind_proxy else None
     return (forwarded or request.remote_addr).rpartition(",")[2].strip()[:100]
 
@@ -126,7 +129,7 @@ def kept_of(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 def _entry(row: Row[Any]) -> AuditEntry:
     return AuditEntry(
-        id=row.audit_id,
+        id=str(row.audit_id),
         at=row.at,
         who=row.who,
         role=row.role,

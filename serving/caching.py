@@ -21,7 +21,8 @@ class EntityTags:
     ) -> None:
         if request.method != "GET":
             return
-        response.cache_control = [REVALIDATE]
+        if response.get_header("Cache-Control") is None:
+            response.cache_control = [REVALIDATE]
         if not succeeded or response.data is None:
             return
         etag = hashlib.blake2b(response.data, digest_size=12).hexdigest()

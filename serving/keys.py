@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
+from schemas.http import Role
 from serving.queries import access
-from serving.secrets import KEY, SESSION, is_same, make_secret, read_secret
+from serving.secrets import KEY, SESSION, Secret, is_same, make_secret, read_secret
 
 FRESH_FOR = timedelta(seconds=2)
 """How long a process trusts what it knows: a revoked key works no longer than this."""
@@ -21,7 +22,7 @@ LOOKED_LATELY = timedelta(seconds=0.2)
 SESSION_LASTS = timedelta(hours=12)
 
 
-class NameTaken(ValueError):
+class NameTaken(ValueError):  # noqa: N818 - the same
     """There is a key of that name already."""
 
 
@@ -34,7 +35,7 @@ class Caller:
     """Who calls, and what he may do; `is_session` if a cookie says so, and not the key itself."""
 
     name: str
-    role: str
+    role: Role
     key_id: str | None = None
     expires_at: datetime | None = None
     is_session: bool = False
@@ -69,7 +70,8 @@ class KeyStore:
                 connection.execute(access.add_key(row))
                 connection.execute(access.tell_of_keys())
         except IntegrityError:
-            raise NameTaken(f"There is a key {name!r} already: revoke it first, or take another name.") from None
+            detail = f"There is a key {name!r} already: revoke it first, or take another name."
+            raise NameTaken(detail) from None
         return text
 
     def revoke(self, name: str, now: datetime) -> None:
@@ -83,7 +85,8 @@ class KeyStore:
                 raise UnknownKey(f"There is no key {name!r} that could be revoked.")
             connection.execute(access.tell_of_keys())
 
-    def all(self) -> list[Row[Any]]:
+    def everyone(self) -> list[Row[Any]]:
+        """All keys that there ever were, the oldest first."""
         with self._engine.connect() as connection:
             return list(connection.execute(access.all_keys()))
 
@@ -97,9 +100,9 @@ class KeyStore:
             connection.execute(access.add_session(session))
         return text, expires_at
 
-    def end_session(self, session_id: str) -> None:
+    def end_session(self, shown: Secret) -> None:
         with self._engine.begin() as connection:
-            connection.execute(access.end_session(session_id))
+            connection.execute(access.end_session(shown.public_id, shown.digest))
             connection.execute(access.tell_of_keys())
 
     def known(self, now: datetime) -> dict[tuple[str, str], _Known]:
@@ -146,7 +149,7 @@ class Keyring:
         place = (secret.kind, secret.public_id)
         self._look(FRESH_FOR if place in self._known else LOOKED_LATELY)
         known = self._known.get(place)
-        if not is_same(known and known.digest, secret) or known is None:
+        if not is_same(known.digest if known else None, secret) or known is None:
             return None
         return known.caller if self._is_in_time(known.caller) else None
 

@@ -2,21 +2,119 @@
 
 import re
 from collections.abc import Mapping
-from typing import Literal, cast, overload
+from typing import Literal, cast
 
 import falcon
+from msgspec import Struct
 
 from schemas.instants import microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.windows import Aggregate, Page, Window
 
-GRANULARITY = re.compile(r"([0-9]{1,9})([smh])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
-DEFAULT_GRANULARITY = "5m"
-LONGEST_GRANULARITY_S = 10 * 366 * 86_400
-MOST_PER_PAGE = 10_000
 AGGREGATES = ("sum", "energy", "mean")
+ID = r"[^\x00-\x1f]+"
 PLUS_AS_SPACE = re.compile(r" (?=\d\d:?\d\d$)")
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """One parameter: what it means, and what it must be. What is checked here is what OpenAPI says."""
+
+    name: str
+    description: str
+    advice: str = ""
+    """What it must be, in words, for whoever got it wrong."""
+    pattern: str | None = None
+    """Of the whole text, in the dialect that Python and ECMA 262 share."""
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    """With a maximum: it is a whole number."""
+    maximum: int | None = None
+    default: str | None = None
+    examples: tuple[str, ...] = ()
+    where: Literal["query", "path", "header"] = "query"
+
+    def check(self, text: str) -> str:
+        """The text, if it is what it must be.
+
+        Raises:
+            falcon.HTTPBadRequest: it is not.
+        """
+        if self.pattern is not None and not re.fullmatch(self.pattern, text):
+            raise bad(self.name, self.advice)
+        if self.choices and text not in self.choices:
+            raise bad(self.name, self.advice)
+        if self.maximum is not None and not (re.fullmatch("[0-9]{1,9}", text) and self._is_within(int(text))):
+            raise bad(self.name, self.advice)
+        return text
+
+    def _is_within(self, number: int) -> bool:
+        return (self.minimum or 0) <= number <= (self.maximum or 0)
+
+
+GRANULARITY = Parameter(
+    name="granularity",
+    description="Width of a bucket: a positive whole number and `s`, `m` or `h`.",
+    advice="must be a positive whole number and s, m or h, such as 30s, 5m or 1h",
+    pattern="0{0,9}[1-9][0-9]{0,8}[smh]",
+    default="5m",
+    examples=("30s", "15m", "1h"),
+)
+START = Parameter(
+    name="start",
+    description="First instant, ISO 8601; without a zone UTC. Without it, from the first sample on.",
+    examples=("2026-01-15T12:00:00Z",),
+)
+END = Parameter(
+    name="end",
+    description="Last instant, itself included. Without it, up to the last sample.",
+    examples=("2026-01-15T13:00:00Z",),
+)
+AGGREGATE = Parameter(
+    name="aggregate",
+    description="`sum` of the samples; or `energy` in kWh, or `mean` power, both from 5-minute slots and "
+    "only for a granularity that is a multiple of `5m`.",
+    advice=f"must be one of {', '.join(AGGREGATES)}",
+    choices=AGGREGATES,
+    default="sum",
+)
+WINDOW = (GRANULARITY, START, END, AGGREGATE)
+
+LIMIT = Parameter(
+    name="limit",
+    description="At most so many entries. Without it, the whole list.",
+    advice="must be a whole number from 1 to 10000",
+    minimum=1,
+    maximum=10_000,
+)
+AFTER = Parameter(
+    name="after",
+    description="Only entries that come after the one with this id.",
+    advice="must not have control characters",
+    pattern=r"[^\x00-\x1f]*",
+)
+PAGE = (LIMIT, AFTER)
+
+VEN_ID = Parameter(
+    name="venId",
+    description="The VEN.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("ven-0001",),
+    where="path",
+)
+LOAD_ID = Parameter(
+    name="loadId",
+    description="The load, unique within its VEN.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("hvac1",),
+    where="path",
+)
+DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
+ASSET = Parameter(name="asset", description="The file's name.", where="path")
+PATH = {"digest": DIGEST, "asset": ASSET, "ven_id": VEN_ID, "load_id": LOAD_ID}
+"""What the names in the paths of `serving/app.py` stand for."""
 
 
 def window(parameters: Mapping[str, str | list[str]]) -> Window:
@@ -25,10 +123,10 @@ def window(parameters: Mapping[str, str | list[str]]) -> Window:
     Raises:
         falcon.HTTPBadRequest: one of them is not what the contract says.
     """
-    granularity_s = _granularity_s(_single(parameters, "granularity", DEFAULT_GRANULARITY))
-    start_us, end_us = _instant_us(parameters, "start"), _instant_us(parameters, "end")
+    granularity_s = _granularity_s(parameters)
+    start_us, end_us = _instant_us(parameters, START), _instant_us(parameters, END)
     if start_us is not None and end_us is not None and start_us > end_us:
-        raise _bad("start", "must not be after end")
+        raise bad("start", "must not be after end")
     # Nothing is older than the epoch. `end` is inclusive, a window half-open: it ends a microsecond later.
     return Window(
         None if start_us is None else max(start_us, 0),
@@ -40,60 +138,57 @@ def window(parameters: Mapping[str, str | list[str]]) -> Window:
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:
     """The part of a list that is asked for; all of it without `limit`."""
-    limit = _single(parameters, "limit")
-    after = _single(parameters, "after")
-    if limit is not None and not (re.fullmatch("[0-9]{1,5}", limit) and 1 <= int(limit) <= MOST_PER_PAGE):
-        raise _bad("limit", f"must be a whole number from 1 to {MOST_PER_PAGE}")
-    return Page(None if limit is None else int(limit), None if after is None else identifier("after", after))
+    limit = asked(parameters, LIMIT)
+    return Page(None if limit is None else int(limit), asked(parameters, AFTER))
+
+
+def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
+    """The same of a list whose entries have numbers."""
+    part = page(parameters)
+    if part.after is not None and not re.fullmatch("[0-9]{1,18}", part.after):
+        raise bad("after", "must be the id of an entry")
+    return part
 
 
 def identifier(name: str, value: str) -> str:
     """An id that the database can be asked for."""
-    if any(character < " " for character in value):
-        raise _bad(name, "must not have control characters")
+    if not re.fullmatch(ID, value):
+        raise bad(name, "must not have control characters")
     return value
 
 
-@overload
-def _single(parameters: Mapping[str, str | list[str]], name: str, default: str) -> str: ...
-@overload
-def _single(parameters: Mapping[str, str | list[str]], name: str) -> str | None: ...
-def _single(parameters: Mapping[str, str | list[str]], name: str, default: str | None = None) -> str | None:
-    value = parameters.get(name, default)
+def asked(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> str | None:
+    """What a request says for a parameter, checked; else its default."""
+    value = parameters.get(parameter.name)
     if isinstance(value, list):
-        raise _bad(name, "must be given once")
-    return value
+        raise bad(parameter.name, "must be given once")
+    return parameter.default if value is None else parameter.check(value)
 
 
-def _granularity_s(text: str) -> int:
-    match = GRANULARITY.fullmatch(text)
-    seconds = int(match[1]) * UNIT_S[match[2]] if match else 0
-    if not 1 <= seconds <= LONGEST_GRANULARITY_S:
-        raise _bad("granularity", "must be a positive whole number and s, m or h, such as 30s, 5m or 1h")
-    return seconds
+def _granularity_s(parameters: Mapping[str, str | list[str]]) -> int:
+    text = asked(parameters, GRANULARITY) or ""
+    return int(text[:-1]) * UNIT_S[text[-1]]
 
 
-def _instant_us(parameters: Mapping[str, str | list[str]], name: str) -> int | None:
-    text = _single(parameters, name)
+def _instant_us(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> int | None:
+    text = asked(parameters, parameter)
     if text is None:
         return None
     try:
         # A `+` of a zone that was not percent-encoded arrives as a space.
         return microseconds(parse_iso(PLUS_AS_SPACE.sub("+", text)))
     except ValueError as error:
-        raise _bad(name, f"is {text[:40]!r}: {error}") from None
+        raise bad(parameter.name, f"is {text[:40]!r}: {error}") from None
 
 
 def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:
-    aggregate = _single(parameters, "aggregate", "sum")
-    if aggregate not in AGGREGATES:
-        raise _bad("aggregate", f"must be one of {', '.join(AGGREGATES)}")
+    aggregate = asked(parameters, AGGREGATE)
     if aggregate != "sum" and granularity_s % SLOT_S:
-        raise _bad(
+        raise bad(
             "granularity", f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h"
         )
     return cast(Literal["sum", "energy", "mean"], aggregate)
 
 
-def _bad(name: str, advice: str) -> falcon.HTTPBadRequest:
+def bad(name: str, advice: str) -> falcon.HTTPBadRequest:
     return falcon.HTTPBadRequest(title="Bad request", description=f"{name} {advice}")

@@ -1,4 +1,4 @@
-"""What this service demands of its callers, and what it tells browsers: from the settings, for `create_app`."""
+"""What this service demands of its callers, and what it tells browsers; the settings say it."""
 
 from dataclasses import dataclass
 
@@ -24,4 +24,4 @@ class Policy:
     page_policy: str = PAGE_POLICY
 
 
-NO_KEYS = Policy()
+AT_HOME = Policy()

@@ -37,4 +37,15 @@ FRAMES: dict[str, type[Frame]] = {
 }
 """The model of each table's frames, by the table's name."""
 
-__all__ = ["FRAMES", "Frame", "access", "events", "history", "ledger", "metadata", "raw", "registry", "snapshots"]
+__all__ = [
+    "FRAMES",
+    "Frame",
+    "access",
+    "events",
+    "history",
+    "ledger",
+    "metadata",
+    "raw",
+    "registry",
+    "snapshots",
+]

@@ -8,6 +8,7 @@ from sqlalchemy import Delete, Insert, Select, Update, delete, func, insert, or_
 
 from schemas.channels import KEYS
 from schemas.tables.access import api_keys, api_sessions, audit_log
+from serving.windows import Page
 
 SESSIONS_PER_KEY = 20
 """Browsers that one key lends itself to at once; the oldest makes room."""
@@ -58,8 +59,10 @@ def make_room(key_id: str, now: datetime) -> Delete:
     )
 
 
-def end_session(session_id: str) -> Delete:
-    return delete(api_sessions).where(api_sessions.c.session_id == session_id)
+def end_session(session_id: str, digest: bytes) -> Delete:
+    return delete(api_sessions).where(
+        api_sessions.c.session_id == session_id, api_sessions.c.digest == digest
+    )
 
 
 def begin_audit(entry: Mapping[str, Any]) -> Insert:
@@ -67,12 +70,10 @@ def begin_audit(entry: Mapping[str, Any]) -> Insert:
 
 
 def finish_audit(audit_id: int, status: int, now: datetime) -> Update:
-    return (
-        update(audit_log).where(audit_log.c.audit_id == audit_id).values(status=status, answered_at=now)
-    )
+    return update(audit_log).where(audit_log.c.audit_id == audit_id).values(status=status, answered_at=now)
 
 
-def audited(limit: int, after: int | None) -> Select[Any]:
+def audited(page: Page) -> Select[Any]:
     """The newest first; after an entry come those that are older."""
-    query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(limit)
-    return query if after is None else query.where(audit_log.c.audit_id < after)
+    query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(page.limit)
+    return query if page.after is None else query.where(audit_log.c.audit_id < int(page.after))

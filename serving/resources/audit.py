@@ -2,10 +2,13 @@
 
 from falcon import Request, Response
 
+from schemas.http import AuditEntry
 from serving.access import require_operator
-from serving.answers import answer
+from serving.answers import answer_list
 from serving.audit import AuditLog
-from serving.parameters import audit_page
+from serving.description import Answer, Operation
+from serving.paging import paged
+from serving.parameters import PAGE, numbered_page
 
 
 class AuditTrail:
@@ -14,11 +17,15 @@ class AuditTrail:
     def __init__(self, log: AuditLog) -> None:
         self._log = log
 
+    @Operation(
+        id="listAudit",
+        summary="What was changed, and by whom; the newest first",
+        tag="access",
+        parameters=PAGE,
+        answers={200: Answer("All of it, or a page.", list[AuditEntry], headers=("Link",))},
+        problems=(403,),
+    )
     def on_get(self, request: Request, response: Response) -> None:
         require_operator(request)
-        limit, after = audit_page(request.params)
-        entries = self._log.entries(limit, after)
-        if len(entries) == limit:
-            following = f"/api/audit?limit={limit}&after={entries[-1].id}"
-            response.append_header("Link", f'<{following}>; rel="next"')
-        answer(response, entries)
+        part = numbered_page(request.params)
+        answer_list(response, paged(request, response, part, self._log.entries(part)))

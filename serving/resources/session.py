@@ -7,8 +7,9 @@ from http import HTTPStatus
 from falcon import Request, Response
 
 from schemas.http import Session
-from serving.access import COOKIE, SESSION_PATH, caller_of
+from serving.access import COOKIE, caller_of
 from serving.answers import answer
+from serving.description import Answer, Operation
 from serving.keys import Caller, KeyStore
 from serving.secrets import read_secret
 
@@ -23,20 +24,40 @@ class CurrentSession:
         self._clock = clock
         self._is_https = is_https
 
+    @Operation(
+        id="getSession",
+        summary="Who we take the caller for",
+        tag="access",
+        answers={200: Answer("The caller.", Session)},
+    )
     def on_get(self, request: Request, response: Response) -> None:
         answer(response, _session(caller_of(request)))
 
+    @Operation(
+        id="createSession",
+        summary="Lend the key to this browser, for reading",
+        tag="access",
+        answers={
+            200: Answer("The caller; and a cookie that reads until then.", Session, headers=("Set-Cookie",))
+        },
+    )
     def on_post(self, request: Request, response: Response) -> None:
         caller = caller_of(request)
         if caller.key_id is not None and not caller.is_session:
             caller = self._lend(caller, response)
         answer(response, _session(caller))
 
+    @Operation(
+        id="endSession",
+        summary="Take the key back from this browser",
+        tag="access",
+        answers={204: Answer("The cookie reads no more.", headers=("Set-Cookie",))},
+    )
     def on_delete(self, request: Request, response: Response) -> None:
         for cookie in request.get_cookie_values(COOKIE) or []:
             secret = read_secret(cookie)
             if secret is not None:
-                self._store.end_session(secret.public_id)
+                self._store.end_session(secret)
         response.unset_cookie(COOKIE, path=COOKIE_PATH, same_site="Strict")
         response.status = HTTPStatus.NO_CONTENT
 

@@ -2,8 +2,10 @@
 
 from falcon import Request, Response
 
+from schemas.http import LoadTypeStats, NetworkStats
 from serving.answers import answer, answer_points
-from serving.parameters import window
+from serving.description import HISTORY, Answer, Operation
+from serving.parameters import WINDOW, window
 from serving.reader import Reader
 
 
@@ -11,6 +13,12 @@ class Network:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getNetworkStats",
+        summary="The whole network now",
+        tag="statistics",
+        answers={200: Answer("Totals over the latest values of all VENs.", NetworkStats)},
+    )
     def on_get(self, _request: Request, response: Response) -> None:
         answer(response, self._reader.network())
 
@@ -19,6 +27,12 @@ class LoadTypes:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getLoadTypeStats",
+        summary="Totals by type of load",
+        tag="statistics",
+        answers={200: Answer("One entry for each type, sorted by type.", list[LoadTypeStats])},
+    )
     def on_get(self, _request: Request, response: Response) -> None:
         answer(response, self._reader.load_types())
 
@@ -27,5 +41,12 @@ class NetworkHistory:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getNetworkHistory",
+        summary="History of the network",
+        tag="statistics",
+        parameters=WINDOW,
+        answers={200: HISTORY},
+    )
     def on_get(self, request: Request, response: Response) -> None:
         answer_points(response, self._reader.network_history(window(request.params)))

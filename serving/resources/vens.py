@@ -8,7 +8,8 @@ from falcon.uri import encode_value
 
 from schemas.http import Load, Ven, VenSummary
 from serving.answers import answer, answer_list, answer_points
-from serving.parameters import identifier, page, window
+from serving.description import HISTORY, Answer, Operation
+from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
 from serving.windows import Page
 
@@ -19,6 +20,13 @@ class Vens:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="listVens",
+        summary="All VENs with their loads, by id",
+        tag="vens",
+        parameters=PAGE,
+        answers={200: Answer("All VENs, or a page of them.", list[Ven], headers=("Link",))},
+    )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
         answer_list(response, _paged(request, response, asked, self._reader.vens(asked)))
@@ -28,6 +36,13 @@ class VenSummaries:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="listVenSummaries",
+        summary="All VENs, one line each, by id",
+        tag="vens",
+        parameters=PAGE,
+        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], headers=("Link",))},
+    )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
         answer_list(response, _paged(request, response, asked, self._reader.ven_summaries(asked)))
@@ -37,6 +52,13 @@ class OneVen:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getVen",
+        summary="One VEN with its loads",
+        tag="vens",
+        answers={200: Answer("The VEN.", Ven)},
+        problems=(404,),
+    )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
         answer(response, self._reader.ven(identifier("venId", ven_id)))
 
@@ -45,6 +67,18 @@ class Loads:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="listLoads",
+        summary="The latest of each load of a VEN, by id",
+        tag="vens",
+        parameters=PAGE,
+        answers={
+            200: Answer(
+                "Its loads, or a page of them; none if it has reported none.", list[Load], headers=("Link",)
+            )
+        },
+        problems=(404,),
+    )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         asked = page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
@@ -55,6 +89,13 @@ class OneLoad:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getLoad",
+        summary="The latest of one load",
+        tag="vens",
+        answers={200: Answer("The load.", Load)},
+        problems=(404,),
+    )
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
         load = self._reader.load(identifier("venId", ven_id), identifier("loadId", load_id))
         answer(response, load)
@@ -64,6 +105,14 @@ class VenHistory:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getVenHistory",
+        summary="History of a VEN",
+        tag="vens",
+        parameters=WINDOW,
+        answers={200: HISTORY},
+        problems=(404,),
+    )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         asked = window(request.params)
         answer_points(response, self._reader.ven_history(identifier("venId", ven_id), asked))
@@ -73,6 +122,14 @@ class LoadHistory:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    @Operation(
+        id="getLoadHistory",
+        summary="History of a load",
+        tag="vens",
+        parameters=WINDOW,
+        answers={200: HISTORY},
+        problems=(404,),
+    )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         asked = window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)

@@ -37,7 +37,7 @@ def test_nothing_asked_is_everything_in_five_minutes() -> None:
         ("007m", 420),
         ("1h", 3600),
         ("36h", 129_600),
-        ("87840h", 316_224_000),
+        ("999999999h", 3_599_999_996_400),
     ],
 )
 def test_granularity(text: str, seconds: int) -> None:
@@ -58,8 +58,8 @@ def test_granularity(text: str, seconds: int) -> None:
         "5m5m",
         "+5m",
         "\u0665m",
-        "999999999h",
-        "87841h",
+        "1000000000s",
+        "0000000000s",
         "1e3s",
         "5m\n",
     ],

@@ -1,0 +1,266 @@
+"""The OpenAPI 3.1 document, made of what resources say of themselves and of the types of `schemas.http`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from schemas.http import Problem
+from serving.access import COOKIE, SESSION_PATH, is_open, is_safe
+from serving.description import JSON, Answer, Method, Operation, operations
+from serving.errors import PROBLEM_JSON
+from serving.parameters import PATH, Parameter
+
+Document = dict[str, Any]
+Schemas = dict[str, Any]
+
+INFO = {
+    "title": "Gridgate",
+    "version": version("gridgate"),
+    "summary": "Telemetry of fleets of homes, as it is now and as it was.",
+    "description": "What each number means, with worked examples, is in `docs/backend-api.md`. Powers are "
+    "kW, energies kWh, rounded to three decimals; times are UTC.",
+    "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+}
+SERVERS = [
+    {"url": "/", "description": "Where this document comes from."},
+    {"url": "http://127.0.0.1:8000", "description": "Where `make demo` listens."},
+]
+TAGS = {
+    "statistics": "The whole network.",
+    "vens": "VENs and their loads.",
+    "access": "Who may call, and what was done.",
+    "health": "The service itself.",
+    "description": "This API, described.",
+}
+HEADERS: dict[str, Document] = {
+    "ETag": {
+        "description": "Changes with the answer. A streamed answer has none.",
+        "schema": {"type": "string", "examples": ['"10faee936d98dbdc6a8dc98f"']},
+    },
+    "Link": {
+        "description": "Where the next page is, with `rel=next`, if this one is full.",
+        "schema": {"type": "string", "examples": ['</api/vens?limit=2&after=ven-0002>; rel="next"']},
+    },
+    "Location": {"description": "Where what was made is.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Set-Cookie": {"description": "The cookie `gridgate_session`.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
+}
+PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
+    400: ("BadRequest", "A parameter, an id or a body that cannot be meant.", ()),
+    401: ("Unauthorized", "There is no key, or none that works.", ("WWW-Authenticate",)),
+    403: ("Forbidden", "The key's role does not allow it; `detail` names the role that would.", ()),
+    404: ("NotFound", "There is no such thing.", ()),
+    409: ("Conflict", "It cannot be done as things are now.", ()),
+    413: ("TooLarge", "The body is too large.", ()),
+    415: ("UnsupportedMediaType", "The body is not JSON.", ()),
+    429: ("TooManyRequests", "The key calls more often than it may.", ("Retry-After",)),
+    503: ("Unavailable", "The database is away, or lacks a migration.", ("Retry-After",)),
+}
+"""Errors by status: the name of the component, what it means, its headers."""
+
+SECURITY_SCHEMES: dict[str, Document] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "A browser's session, of `POST /api/session`. It reads only.",
+    },
+}
+
+IF_NONE_MATCH = Parameter(
+    name="If-None-Match", description="The ETag of the answer that the client has.", where="header"
+)
+NOT_MODIFIED = Answer("The client has the answer already.", headers=("ETag",))
+
+
+def describe(resources: Mapping[str, object]) -> Document:
+    """The document of the resources, by path as Falcon has it."""
+    told = {path: operations(resource) for path, resource in resources.items()}
+    every = [operation for methods in told.values() for operation in methods.values()]
+    references, schemas = _schemas(every)
+    return {
+        "openapi": "3.1.0",
+        "info": INFO,
+        "servers": SERVERS,
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "paths": {
+            public_path(path): _path_item(path, methods, references)
+            for path, methods in told.items()
+            if methods
+        },
+        "components": {
+            "parameters": _parameters(every),
+            "headers": HEADERS,
+            "responses": {name: _problem(status) for status, (name, _, _) in PROBLEMS.items()},
+            "schemas": schemas,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+def public_path(path: str) -> str:
+    """`/api/vens/{ven_id}` as clients are told of it: `/api/vens/{venId}`."""
+    for name, parameter in PATH.items():
+        path = path.replace(f"{{{name}}}", f"{{{parameter.name}}}")
+    return path
+
+
+def _path_item(
+    path: str, methods: Mapping[Method, Operation], references: Mapping[Any, Document]
+) -> Document:
+    ids = [parameter for name, parameter in PATH.items() if f"{{{name}}}" in path]
+    shared = {"parameters": [_reference(parameter) for parameter in ids]} if ids else {}
+    return shared | {
+        method: _operation(
+            method, _guarded(path, method, operation), has_ids=bool(ids), references=references
+        )
+        | {"security": _security(path, method)}
+        for method, operation in methods.items()
+    }
+
+
+def _guarded(path: str, method: Method, operation: Operation) -> Operation:
+    """With the errors of who may call what, and of the body that is read for the audit log."""
+    if is_open(path):
+        return operation
+    problems = {*operation.problems, 401, 429}
+    if not is_safe(method):
+        problems |= {413} if path == SESSION_PATH else {403, 413}
+    return msgspec.structs.replace(operation, problems=tuple(problems))
+
+
+def _security(path: str, method: Method) -> list[Document]:
+    """A cookie reads; but it may also end itself."""
+    if is_open(path):
+        return []
+    takes_cookie = is_safe(method) or path == SESSION_PATH
+    return [{name: []} for name in SECURITY_SCHEMES if name != "session" or takes_cookie]
+
+
+def _operation(
+    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[Any, Document]
+) -> Document:
+    document: Document = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if parameters := [*operation.parameters, *([IF_NONE_MATCH] if _is_tagged(method, operation) else [])]:
+        document["parameters"] = [_reference(parameter) for parameter in parameters]
+    if operation.takes is not None:
+        content = {JSON: {"schema": references[operation.takes]}}
+        document["requestBody"] = {"required": True, "content": content}
+    document["responses"] = _responses(method, operation, has_ids=has_ids, references=references)
+    return document
+
+
+def _responses(
+    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[Any, Document]
+) -> Document:
+    answers = dict(operation.answers)
+    if _is_tagged(method, operation):
+        answers = {
+            status: msgspec.structs.replace(answer, headers=("ETag", *answer.headers))
+            for status, answer in answers.items()
+        } | {304: NOT_MODIFIED}
+    problems = set(operation.problems)
+    problems |= {400} if has_ids or operation.parameters or operation.takes is not None else set()
+    problems |= {413, 415} if operation.takes is not None else set()
+    problems |= {503} if operation.needs_database else set()
+    documents = {status: _answer(answer, references) for status, answer in answers.items()}
+    documents |= {status: {"$ref": f"#/components/responses/{PROBLEMS[status][0]}"} for status in problems}
+    return {str(status): documents[status] for status in sorted(documents)}
+
+
+def _is_tagged(method: Method, operation: Operation) -> bool:
+    return method == "get" and operation.is_tagged
+
+
+def _answer(answer: Answer, references: Mapping[Any, Document]) -> Document:
+    document: Document = {"description": answer.description} | _headers(answer.headers)
+    if answer.shape is None:
+        return document
+    shown = {name: {"value": value} for name, value in answer.examples.items()}
+    document["content"] = {
+        media: {"schema": _schema_of(answer.shape, references)} | ({"examples": shown} if shown else {})
+        for media in answer.media
+    }
+    return document
+
+
+def _headers(names: Sequence[str]) -> Document:
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}} if names else {}
+
+
+def _schema_of(shape: Any, references: Mapping[Any, Document]) -> Document:  # noqa: ANN401 - any type at all
+    shapes = _alternatives(shape)
+    return references[shapes[0]] if len(shapes) == 1 else {"anyOf": [references[each] for each in shapes]}
+
+
+def _alternatives(shape: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any type at all
+    return shape if isinstance(shape, tuple) else (shape,)
+
+
+def _problem(status: int) -> Document:
+    _name, description, headers = PROBLEMS[status]
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {"description": description} | _headers(headers) | {"content": {PROBLEM_JSON: schema}}
+
+
+def _schemas(every: Iterable[Operation]) -> tuple[dict[Any, Document], Schemas]:
+    """How to refer to each type that is used, and what they are."""
+    types: dict[Any, None] = {Problem: None}
+    for operation in every:
+        for answer in operation.answers.values():
+            types |= dict.fromkeys(each for each in _alternatives(answer.shape) if each is not None)
+        types |= {} if operation.takes is None else {operation.takes: None}
+    references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return dict(zip(types, references, strict=True)), {name: schemas[name] for name in sorted(schemas)}
+
+
+def _parameters(every: Iterable[Operation]) -> Document:
+    used = {parameter for operation in every for parameter in (*operation.parameters, IF_NONE_MATCH)}
+    used |= set(PATH.values())
+    by_key = {_key(parameter): parameter for parameter in sorted(used, key=_key)}
+    if len(by_key) < len(used):
+        raise ValueError("two parameters share a name, and differ: let them share one definition")
+    return {key: _parameter(parameter) for key, parameter in by_key.items()}
+
+
+def _key(parameter: Parameter) -> str:
+    name = parameter.name.replace("-", "")
+    return name[0].upper() + name[1:]
+
+
+def _reference(parameter: Parameter) -> Document:
+    return {"$ref": f"#/components/parameters/{_key(parameter)}"}
+
+
+def _parameter(parameter: Parameter) -> Document:
+    document: Document = {"name": parameter.name, "in": parameter.where}
+    if parameter.where == "path":
+        document["required"] = True
+    return document | {"description": parameter.description, "schema": _parameter_schema(parameter)}
+
+
+def _parameter_schema(parameter: Parameter) -> Document:
+    is_number = parameter.maximum is not None
+    said = {
+        "type": "integer" if is_number else "string",
+        "pattern": None if parameter.pattern is None else f"^{parameter.pattern}$",
+        "enum": list(parameter.choices) or None,
+        "minimum": parameter.minimum,
+        "maximum": parameter.maximum,
+        "default": parameter.default,
+        "examples": list(parameter.examples) or None,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def as_yaml(document: Document) -> str:
+    return msgspec.yaml.encode(document).decode()

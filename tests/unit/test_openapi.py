@@ -1,0 +1,154 @@
+"""The service, the OpenAPI document and the guide have the same routes, and name the same things."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import falcon
+import pytest
+from falcon import inspect, testing
+
+from schemas.database import engine_for
+from serving.app import api_document, create_app
+from serving.openapi import TAGS, as_yaml, public_path
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+GUIDE = (DOCS / "backend-api.md").read_text()
+DOCUMENT = api_document()
+REGENERATE = (
+    "docs/backend-api.yaml is not what the code says: run\n"
+    "    .venv/bin/python -m serving openapi > docs/backend-api.yaml"
+)
+UNTOLD = {("GET", "/docs/assets/{digest}/{asset}")}
+"""What no person ever calls."""
+
+
+@pytest.fixture(scope="module")
+def app() -> falcon.App[falcon.Request, falcon.Response]:
+    return create_app(engine_for("postgresql://nobody@/nothing", "tests"), lambda: datetime.now(UTC), [])
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield method.upper(), path, operation
+
+
+def test_the_file_is_what_the_code_says() -> None:
+    assert (DOCS / "backend-api.yaml").read_text() == as_yaml(DOCUMENT), REGENERATE
+
+
+def test_what_is_served_is_the_same(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    response = testing.TestClient(app).simulate_get("/openapi.json")
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert response.json == DOCUMENT
+
+
+def test_every_route_and_method_is_described(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    served = {
+        (method.method, public_path(route.path))
+        for route in inspect.inspect_routes(app)
+        for method in route.methods
+        if not method.internal
+    }
+    assert served == {(method, path) for method, path, _ in operations()}, (
+        "a responder needs an @Operation, its resource a path in serving/app.py: see CONTRIBUTING.md, A route"
+    )
+
+
+def test_the_guide_lists_exactly_the_routes() -> None:
+    table = GUIDE.partition("\n## ")[0]
+    listed = re.findall(r"^\| \[`([A-Z]+) (/\S*)`\]\(", table, re.MULTILINE)
+    assert sorted(listed) == sorted({(method, path) for method, path, _ in operations()} - UNTOLD)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({each["name"] for each in DOCUMENT["components"]["parameters"].values()})
+)
+def test_the_guide_names_every_parameter(name: str) -> None:
+    if name not in {"digest", "asset"}:
+        assert name in GUIDE
+
+
+@pytest.mark.parametrize("shape", sorted(DOCUMENT["components"]["schemas"]))
+def test_the_guide_names_every_field(shape: str) -> None:
+    fields = DOCUMENT["components"]["schemas"][shape].get("properties", {})
+    assert [field for field in fields if not re.search(rf'[`"._]{field}[`"]', GUIDE)] == []
+
+
+def test_operations_have_names_of_their_own_and_known_tags() -> None:
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(ids) == len(set(ids))
+    assert {tag for _, _, operation in operations() for tag in operation["tags"]} <= TAGS.keys()
+
+
+def test_every_id_in_a_path_is_a_parameter() -> None:
+    for path, item in DOCUMENT["paths"].items():
+        told = [_resolved(each)["name"] for each in item.get("parameters", [])]
+        assert sorted(told) == sorted(re.findall(r"{(\w+)}", path)), (
+            f"{path}: see PATH in serving/parameters.py"
+        )
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in _references(DOCUMENT):
+        assert _resolved({"$ref": reference})
+
+
+def test_everything_that_can_be_referred_to_is() -> None:
+    used = set(_references(DOCUMENT))
+    defined = {
+        f"#/components/{kind}/{name}"
+        for kind, each in DOCUMENT["components"].items()
+        if kind != "securitySchemes"  # which operations name, and do not refer to
+        for name in each
+    }
+    assert defined - used <= {
+        f"#/components/responses/{name}" for name in ("Conflict", "TooLarge", "UnsupportedMediaType")
+    } | {"#/components/headers/Location"}
+
+
+def test_shapes_have_no_room_for_more() -> None:
+    """So that a field which is not described is noticed."""
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        if schema.get("type") == "object":
+            assert schema["additionalProperties"] is False, f"{name}: derive it from schemas.http.Shape"
+
+
+def test_the_page_fetches_nothing_from_elsewhere(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    client = testing.TestClient(app)
+    page = client.simulate_get("/docs")
+    assert (page.status_code, page.headers["content-type"]) == (200, falcon.MEDIA_HTML)
+    linked = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(linked) == 4
+    for url in linked:
+        asset = client.simulate_get(url)
+        assert asset.status_code == 200
+        assert "immutable" in asset.headers["cache-control"]
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/docs/assets/0123456789abcdef/start.js", "/docs/assets/x/../start.js"])
+def test_other_files_are_not_served(path: str, app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    assert testing.TestClient(app).simulate_get(path).status_code == 404
+
+
+def _references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for each in value.values():
+            yield from _references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _references(each)
+
+
+def _resolved(value: dict[str, Any]) -> dict[str, Any]:
+    found: Any = DOCUMENT
+    for key in value["$ref"].removeprefix("#/").split("/"):
+        found = found[key]
+    return dict(found)

@@ -5,6 +5,9 @@ import gc
 import signal
 import sys
 import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,6 +15,8 @@ from pathlib import Path
 import psycopg
 import structlog
 
+from ingest.commands.dispatcher import Dispatcher
+from ingest.commands.outbox import Outbox
 from ingest.metrics import Metrics, serve_metrics
 from ingest.rejected import count_by_reason, replay
 from ingest.retirement import RetiringSubscriber
@@ -70,7 +75,25 @@ def _serve() -> None:
     stopping = threading.Event()
     metrics = Metrics(_now)
     subscriber = Subscriber(settings, _now, partial(_mark, metrics, settings.ready_file))
-    _work(settings, subscriber, metrics, stopping)
+    with _dispatching(settings, metrics):
+        _work(settings, subscriber, metrics, stopping)
+
+
+@contextmanager
+def _dispatching(settings: IngestSettings, metrics: Metrics) -> Iterator[None]:
+    """Commands go out on a thread of their own, beside the telemetry that comes in."""
+    if settings.command_dispatcher == "off":
+        yield
+        return
+    holder = f"{settings.mqtt_client_id}/{uuid.uuid4().hex[:8]}"
+    dispatcher = Dispatcher(
+        settings, lambda: Outbox(connect(settings.database_url, "commands"), holder), _now, metrics
+    )
+    dispatcher.start()
+    try:
+        yield
+    finally:
+        dispatcher.stop()
 
 
 def _retire() -> None:

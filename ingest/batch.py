@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from ingest.decoding import decode
-from ingest.messages import Description, Received, Refused, Rejection, Report, Source, Status
+from ingest.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
 from ingest.rows import Row
 
 C = TypeVar("C", Report, Status)
@@ -19,8 +19,8 @@ class Batch:
     """Decoded messages by natural key. The first with a key stands; another with other content is refused.
 
     `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
-    number of reports and statuses, duplicates and conflicts among them. `late_samples` belong to reports
-    that were stored without them. `size_bytes` is the size of all payloads.
+    number of reports, statuses and answers, duplicates and conflicts among them. `late_samples` belong to
+    reports that were stored without them. `size_bytes` is the size of all payloads.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class Batch:
         self.statuses: dict[Key, Status] = {}
         self.described: dict[LoadKey, tuple[Source, Row]] = {}
         self.late_samples: dict[LoadKey, tuple[Source, Row]] = {}
+        self.answers: dict[tuple[str, str], Answer] = {}
         self.rejections: list[Rejection] = []
         self.keyed = 0
         self.size_bytes = 0
@@ -60,6 +61,11 @@ class Batch:
         refusal = Refused(reason, f"{what} at {source.ts} is stored already with other content")
         self.rejections.append(source.rejection(source.message.payload, refusal))
 
+    def refuse_answer(self, answer: Answer) -> None:
+        """An acknowledgement of a command that this VEN was never sent."""
+        detail = f"{answer.ven_id} was never sent a command {answer.command_id!r:.100}"
+        self.refuse(answer.message, Refused("unknown_command", detail))
+
     def days(self) -> set[date]:
         """UTC days of the rows that go to partitioned tables."""
         return {ts.date() for _, ts, *_ in self._partitioned_keys()}
@@ -79,6 +85,9 @@ class Batch:
         except Refused as refusal:
             self.refuse(message, refusal)
             return
+        if isinstance(decoded, Answer):
+            self._keep_first(decoded)
+            return
         self.vens.setdefault(decoded.source.ven_id, message.received_at)
         match decoded:
             case Report() as report:
@@ -93,6 +102,11 @@ class Batch:
         first = kept.setdefault((new.source.ven_id, new.source.ts), new)
         if first is not new and not same_content(first.content, new.content):
             self.refuse_conflict(new.source)
+
+    def _keep_first(self, answer: Answer) -> None:
+        """A VEN may answer more than once: a redelivered command, too. Its first word counts."""
+        self.keyed += 1
+        self.answers.setdefault((answer.ven_id, answer.command_id), answer)
 
     def _describe(self, description: Description) -> None:
         source = description.source

@@ -10,10 +10,10 @@ from msgspec.json import Decoder
 
 from ingest import rows
 from ingest.loads import any_rows, plain_rows
-from ingest.messages import Decoded, Description, Received, Refused, Report, Source, Status
+from ingest.messages import Answer, Decoded, Description, Received, Refused, Report, Source, Status
 from ingest.rows import Row
 from schemas.instants import from_unix, parse_iso
-from schemas.wire import LoadSnapshot, PlainTelemetry, StatusMessage, StatusWord, Telemetry
+from schemas.wire import Acknowledgement, LoadSnapshot, PlainTelemetry, StatusMessage, StatusWord, Telemetry
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No VEN reported before; a clock that was never set says 1970."""
@@ -32,6 +32,7 @@ _any_telemetry = Decoder(Telemetry)
 _load_snapshot = Decoder(LoadSnapshot)
 _status = Decoder(StatusMessage)
 _status_word = Decoder(StatusWord)
+_acknowledgement = Decoder(Acknowledgement)
 
 
 def decode(message: Received, max_ahead: timedelta) -> Decoded:
@@ -106,10 +107,21 @@ def _status_transition(message: Received, topic_ven: str | None, latest: datetim
     return Status(source, row, content)
 
 
+def _answer(message: Received, topic_ven: str | None, _latest: datetime) -> Answer:
+    wire = _read(_acknowledgement, message.payload)
+    ven_id = _identifier(_ven_id(topic_ven, wire.ven_id))
+    if wire.is_accepted is None:
+        raise Refused("wrong_type", "neither `ok` nor `status` says what came of the command")
+    if "\0" in wire.correlation_id:
+        raise Refused("bad_text", "correlationId has a NUL character")
+    return Answer(message, ven_id, wire.correlation_id, wire.is_accepted, rows.document(message.payload))
+
+
 _BY_TOPIC: dict[str, Kind] = {
     "oadr/meter": _telemetry,
     "ven/loads": _load_descriptions,
     "ven/status": _status_transition,
+    "ven/ack": _answer,
 }
 
 

@@ -83,4 +83,18 @@ class Status(Struct, frozen=True, gc=False):
     content: str
 
 
-Decoded = Report | Description | Status
+class Answer(Struct, frozen=True, gc=False):
+    """One acknowledgement of a command; `content` is the whole of it, as JSON on one line."""
+
+    message: Received
+    ven_id: str
+    command_id: str
+    is_accepted: bool
+    content: str
+
+    @property
+    def received_at(self) -> datetime:
+        return self.message.received_at
+
+
+Decoded = Report | Description | Status | Answer

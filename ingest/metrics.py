@@ -1,7 +1,7 @@
 """What ingest tells of itself: Prometheus metrics, and whether it is well."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -11,6 +11,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
 from ingest.batch import Batch
+from ingest.commands.states import Due
 from ingest.store import Stored
 
 BATCH_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
@@ -41,6 +42,15 @@ class Metrics:
             "gridgate_ingest_subscribed", "1 while the broker holds our subscriptions", registry=self.registry
         )
         connected.set_function(lambda: self._is_subscribed)
+        self._commands = self._counter("commands", "Commands settled, by what became of them", ["status"])
+        self._dispatch_failures = self._counter(
+            "dispatch_failures", "Times that the dispatcher of commands lost the broker or the database"
+        )
+        dispatching = Gauge(
+            "gridgate_ingest_dispatching", "1 while commands can be published", registry=self.registry
+        )
+        dispatching.set_function(lambda: self._is_dispatching)
+        self._is_dispatching = False
         self._is_subscribed = False
         self._failed_in_a_row = 0
 
@@ -57,7 +67,7 @@ class Metrics:
         self._batch.observe(stored.messages)
         self._commit.observe(duration_s)
         self._duplicates.inc(stored.duplicates)
-        for kind in ("telemetry", "sample", "description", "status"):
+        for kind in ("telemetry", "sample", "description", "status", "acknowledgement"):
             self._rows.labels(kind).inc(getattr(stored, f"{kind}_rows"))
         for reason, count in stored.rejected.items():
             self._rejected.labels(reason).inc(count)
@@ -68,6 +78,17 @@ class Metrics:
     def commit_failed(self) -> None:
         self._failed_in_a_row += 1
         self._failures.inc()
+
+    def settled(self, commands: Sequence[Due]) -> None:
+        """Commands after an attempt, or at the end of all attempts."""
+        for command in commands:
+            self._commands.labels(command.status).inc()
+
+    def dispatch_failed(self) -> None:
+        self._dispatch_failures.inc()
+
+    def dispatching(self, *, is_on: bool) -> None:
+        self._is_dispatching = is_on
 
     def subscribed(self, *, is_on: bool) -> None:
         self._is_subscribed = is_on

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ingest.rows import COPY_OPTIONS
+from schemas.channels import COMMANDS, EVENTS
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,46 @@ REJECTED = (
     " AND (%(reason)s::text IS NULL OR reason = %(reason)s) ORDER BY rejected_id LIMIT %(most)s"
 )
 FORGET_REJECTED = "DELETE FROM rejected_messages WHERE rejected_id = ANY(%s)"
+
+_OPEN = "status IN ('pending', 'sent')"
+TAKE_COMMANDS = (
+    "WITH due AS MATERIALIZED (SELECT ven_id, command_id FROM commands"
+    f" WHERE {_OPEN} AND next_attempt_at <= %(now)s AND (leased_until IS NULL OR leased_until <= %(now)s)"
+    " AND (%(over_at)s::timestamptz IS NULL OR expires_at <= %(over_at)s)"
+    " ORDER BY next_attempt_at, created_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)"
+    " UPDATE commands SET leased_by = %(holder)s, leased_until = %(leased_until)s FROM due"
+    " WHERE commands.ven_id = due.ven_id AND commands.command_id = due.command_id"
+    " RETURNING commands.ven_id, commands.command_id, op, data::text, status, attempts, created_at,"
+    " next_attempt_at, expires_at, sent_at, error"
+)
+SETTLE_COMMANDS = (
+    "WITH told AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[], %(status)s::text[],"
+    " %(attempts)s::int[], %(sent_at)s::timestamptz[], %(next_attempt_at)s::timestamptz[], %(error)s::text[])"
+    " AS told (ven_id, command_id, status, attempts, sent_at, next_attempt_at, error)),"
+    " ours AS MATERIALIZED (SELECT told.* FROM commands JOIN told USING (ven_id, command_id)"
+    " WHERE leased_by = %(holder)s ORDER BY ven_id, command_id FOR UPDATE OF commands)"
+    " UPDATE commands SET attempts = ours.attempts, sent_at = ours.sent_at,"
+    " next_attempt_at = ours.next_attempt_at, leased_by = NULL, leased_until = NULL,"
+    f" status = CASE WHEN commands.{_OPEN} THEN ours.status ELSE commands.status END,"
+    f" error = CASE WHEN commands.{_OPEN} THEN ours.error ELSE commands.error END"
+    " FROM ours WHERE commands.ven_id = ours.ven_id AND commands.command_id = ours.command_id"
+)
+"""In the order of the key, like `ANSWER_COMMANDS`, so that the two cannot lock each other out."""
+
+TELL_OF_COMMANDS = f"NOTIFY {COMMANDS}"
+ANSWER_COMMANDS = (
+    "WITH answer AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[],"
+    " %(is_accepted)s::bool[], %(received_at)s::timestamptz[], %(content)s::text[])"
+    " AS answer (ven_id, command_id, is_accepted, received_at, content)),"
+    " asked AS MATERIALIZED (SELECT answer.* FROM commands JOIN answer USING (ven_id, command_id)"
+    " WHERE acknowledged_at IS NULL ORDER BY ven_id, command_id FOR UPDATE OF commands)"
+    " UPDATE commands SET acknowledged_at = asked.received_at, acknowledgement = asked.content::json,"
+    f" status = CASE WHEN NOT {_OPEN} THEN status WHEN is_accepted THEN 'acknowledged' ELSE 'rejected' END"
+    " FROM asked WHERE commands.ven_id = asked.ven_id AND commands.command_id = asked.command_id"
+    " RETURNING commands.ven_id, commands.command_id, event_id"
+)
+KNOWN_COMMANDS = (
+    "SELECT ven_id, command_id FROM commands JOIN unnest(%(ven_id)s::text[], %(command_id)s::text[])"
+    " AS answer (ven_id, command_id) USING (ven_id, command_id)"
+)
+TELL_OF_EVENTS = f"SELECT pg_notify('{EVENTS}', event_id) FROM unnest(%s::text[]) AS event_id"

@@ -13,7 +13,7 @@ from ingest.loads import any_rows
 from ingest.messages import Received, Refused, Source
 from ingest.store import Store
 
-FINAL = ("conflict", "load_conflict", "load_twice")
+FINAL = ("conflict", "load_conflict", "load_twice", "unknown_command")
 """Reasons that no fix of ours changes: another message stands in the place."""
 
 AT_ONCE = 500

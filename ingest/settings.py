@@ -1,15 +1,19 @@
 """Settings of ingest."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FilePath
 
+from ingest.commands.states import Patience
 from schemas.settings import BrokerUrl, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
 """A wildcard stands for a whole level, `#` for the last ones."""
+
+LONGEST_RETRY = timedelta(hours=1)
 
 
 def _topic_filters(text: str) -> str:
@@ -74,7 +78,7 @@ class IngestSettings(ProgramSettings, Tolerance):
         description="stable name of this worker's session at the broker; each worker needs its own",
     )
     mqtt_topics: TopicFilters = Field(
-        "oadr/meter/+,volttron/metering,ven/loads/+,ven/status/+",
+        "oadr/meter/+,volttron/metering,ven/loads/+,ven/status/+,ven/ack/+",
         validation_alias="MQTT_TOPICS",
         description="topic filters to subscribe, separated by commas",
     )
@@ -109,7 +113,25 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="INGEST_READY_FILE",
         description="file that exists while the broker holds our subscriptions, for whoever waits for it",
     )
-
+    command_dispatcher: Literal["on", "off"] = Field(
+        "on",
+        validation_alias="INGEST_COMMANDS",
+        description="`on`, or `off` where another worker is to publish the commands to the VENs",
+    )
+    command_retry_s: float = Field(
+        5,
+        gt=0,
+        le=3_600,
+        validation_alias="COMMAND_RETRY_S",
+        description="seconds until a command without an answer is sent again; then twice as long each time",
+    )
+    command_attempts: int = Field(
+        10,
+        ge=1,
+        le=1_000,
+        validation_alias="COMMAND_ATTEMPTS",
+        description="attempts after which a command without an answer has failed",
+    )
     http_port: int = Field(
         0,
         ge=0,
@@ -117,6 +139,11 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="INGEST_HTTP_PORT",
         description="port of `/metrics` and `/health`, on the loopback interface; 0 for none",
     )
+
+    @property
+    def patience(self) -> Patience:
+        """With commands that nobody acknowledges."""
+        return Patience(timedelta(seconds=self.command_retry_s), LONGEST_RETRY, self.command_attempts)
 
     @property
     def subscriptions(self) -> list[str]:

@@ -16,6 +16,9 @@ from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.rows import Row, copy_data
 from schemas.tables.ledger import LANES
 
+KEYED_REFUSALS = ("conflict", "unknown_command")
+"""Reasons to refuse what else would be a duplicate."""
+
 
 class Stored(Struct, frozen=True):
     """What one transaction did."""
@@ -25,6 +28,7 @@ class Stored(Struct, frozen=True):
     sample_rows: int
     description_rows: int
     status_rows: int
+    acknowledgement_rows: int
     duplicates: int
     rejected: dict[str, int]
 
@@ -93,6 +97,7 @@ class Store:
         late = self._insert(SAMPLES, [row for _, row in batch.late_samples.values()], batch_id, batch)
         described = self._insert(DESCRIPTIONS, [row for _, row in batch.described.values()], batch_id, batch)
         statuses = self._insert(STATUSES, [status.row for status in batch.statuses.values()], batch_id, batch)
+        answered = self._answer_commands(batch)
         rejected = Counter(rejection.reason for rejection in batch.rejections)
         stored = Stored(
             messages=len(batch.received),
@@ -100,13 +105,35 @@ class Store:
             sample_rows=len(samples) + len(late),
             description_rows=len(described),
             status_rows=len(statuses),
-            duplicates=batch.keyed - len(reports) - len(statuses) - rejected["conflict"],
+            acknowledgement_rows=answered,
+            duplicates=batch.keyed
+            - len(reports)
+            - len(statuses)
+            - answered
+            - sum(rejected[reason] for reason in KEYED_REFUSALS),
             rejected=rejected,
         )
         if reports or late or described or statuses:
             times = [key[1] for key in (*reports, *late, *described)]
             self._close(batch_id, batch, stored, times)
         return stored
+
+    def _answer_commands(self, batch: Batch) -> int:
+        """Bring the VENs' answers to their commands; answers how many were the first to theirs."""
+        if not batch.answers:
+            return 0
+        answers = list(batch.answers.values())
+        names = ("ven_id", "command_id", "is_accepted", "received_at", "content")
+        values = {name: [getattr(answer, name) for answer in answers] for name in names}
+        answered = self._connection.execute(queries.ANSWER_COMMANDS, values).fetchall()
+        if answered:
+            self._connection.execute(queries.TELL_OF_COMMANDS)
+            self._connection.execute(queries.TELL_OF_EVENTS, [sorted({e for *_, e in answered if e})])
+        if len(answered) < len(answers):
+            known = set(self._connection.execute(queries.KNOWN_COMMANDS, values))
+            for key in batch.answers.keys() - known:
+                batch.refuse_answer(batch.answers[key])
+        return len(answered)
 
     def _insert(self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch) -> list[tuple[Any, ...]]:
         """Insert rows in the order of their key; answer the keys that were new."""

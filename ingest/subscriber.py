@@ -43,10 +43,9 @@ class Subscriber:
     def __init__(
         self, settings: IngestSettings, clock: Callable[[], datetime], on_change: Callable[[bool], None]
     ) -> None:
-        url = urlsplit(settings.mqtt_url)
-        self._address = url.hostname or "", url.port or DEFAULT_PORT[url.scheme]
-        self._tls = _tls(settings) if url.scheme == "mqtts" else None
-        self._login = _login(settings)
+        self._address = address_of(settings)
+        self._tls = tls_for(settings)
+        self._login = login_for(settings)
         self._subscription = Subscription(self._login.version, 1, settings.subscriptions)
         self._clock = clock
         self._on_change = on_change
@@ -180,7 +179,12 @@ class Subscriber:
             self._on_change(True)  # noqa: FBT003
 
 
-def _login(settings: IngestSettings) -> Connect:
+def address_of(settings: IngestSettings) -> tuple[str, int]:
+    url = urlsplit(settings.mqtt_url)
+    return url.hostname or "", url.port or DEFAULT_PORT[url.scheme]
+
+
+def login_for(settings: IngestSettings) -> Connect:
     url = urlsplit(settings.mqtt_url)
     return Connect(
         VERSIONS[settings.mqtt_protocol],
@@ -193,12 +197,14 @@ def _login(settings: IngestSettings) -> Connect:
     )
 
 
-def _tls(settings: IngestSettings) -> ssl.SSLContext:
-    """What we trust, and who we are.
+def tls_for(settings: IngestSettings) -> ssl.SSLContext | None:
+    """What we trust, and who we are; None where there is no TLS.
 
     Raises:
         SettingsError: a file holds no certificate, or another key's.
     """
+    if urlsplit(settings.mqtt_url).scheme != "mqtts":
+        return None
     try:
         context = ssl.create_default_context(cafile=settings.mqtt_ca_file)
     except ssl.SSLError as error:

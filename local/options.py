@@ -19,6 +19,10 @@ class Options:
     seed: int
     backfill: float
     ready_file: Path | None
+    opt_out: float
+    mute: float
+    daily_events: bool
+    truth: Path | None
 
     @property
     def ports(self) -> dict[str, int]:
@@ -57,7 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, metavar="K", default=1, help="another seed, another fleet (%(default)s)")
     add("--backfill", type=hours, metavar="HOURS", default=0.0, help="past hours to send first (%(default)g)")
     add("--ready-file", type=Path, metavar="F", help="JSON with URLs and process ids, written when ready")
+    _add_conduct(parser)
     return parser
+
+
+def _add_conduct(parser: argparse.ArgumentParser) -> None:
+    """How the fleet takes events."""
+    add = parser.add_argument_group("events").add_argument
+    add("--opt-out", type=share, metavar="P", default=0.1, help="share of homes that opt out (%(default)g)")
+    add("--mute", type=share, metavar="P", default=0.02, help="share of VENs that never answer (%(default)g)")
+    add("--daily-events", action="store_true", help="the fleet sheds every day at fixed times, too, unasked")
+    add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
 
 
 def port(text: str) -> int:
@@ -69,11 +83,15 @@ def count(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    return _number(text, 0.1, 86_400, "seconds")
+    return _number(text, 0.1, 86_400, "a number of seconds")
 
 
 def hours(text: str) -> float:
-    return _number(text, 0, 24 * 400, "hours")
+    return _number(text, 0, 24 * 400, "a number of hours")
+
+
+def share(text: str) -> float:
+    return _number(text, 0, 1, "a share")
 
 
 def _whole(text: str, least: int, most: int, what: str) -> int:
@@ -82,11 +100,11 @@ def _whole(text: str, least: int, most: int, what: str) -> int:
     return int(text)
 
 
-def _number(text: str, least: float, most: float, unit: str) -> float:
+def _number(text: str, least: float, most: float, what: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} between {least:g} and {most:g}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} between {least:g} and {most:g}")
     return value

@@ -48,7 +48,9 @@ class Programs:
         return Program("serving", command, partial(is_healthy, port))
 
     def fleet(self) -> Program:
-        return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log"), _at_once)
+        truth = self._options.truth
+        more = [] if truth is None else ["--truth", str(truth.resolve())]
+        return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log", *more), _at_once)
 
     def backfill(self) -> Command:
         """It writes to our terminal: its progress is for people."""
@@ -65,7 +67,9 @@ class Programs:
     def _fleet_command(self, log: Path | None, *more: str) -> Command:
         options = self._options
         numbers = {"--vens": options.fleet, "--interval": options.interval, "--seed": options.seed}
+        numbers |= {"--opt-out": options.opt_out, "--mute": options.mute}
         words = [word for option, value in numbers.items() for word in (option, str(value))]
+        words += ["--daily-events"] if options.daily_events else []
         argv = [sys.executable, "-m", "local.fleet", "--mqtt-url", self._urls["mqtt_url"], *words, *more]
         return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
 

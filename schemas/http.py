@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from schemas.wire import LARGEST_KW, Priority
+
 Instant = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -168,6 +170,93 @@ class AuditEntry(Shape, frozen=True):
     body: Annotated[
         Any, Meta(description="As it came; of what is no JSON, or long, `bytes` and its `start`.")
     ]
+
+
+VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]
+VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
+EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+(?!\n)$")]
+LeadTimeS = Annotated[float, Meta(ge=0, le=86_400)]
+EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
+ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
+CurrentReductionKw = Annotated[
+    float | None, Meta(description="What it delivers now, or delivered at its end; null before its start.")
+]
+VensResponding = Annotated[Count, Meta(description="VENs that shed for it.")]
+AvgResponseMs = Annotated[
+    float | None, Meta(description="From a command to its acknowledgement; null without any.")
+]
+
+
+class EventCreate(Shape, frozen=True):
+    """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
+
+    start_time: Annotated[
+        str, Meta(description="One that has just passed means at once.", examples=["2026-01-15T17:00:00Z"])
+    ]
+    end_time: Annotated[
+        str, Meta(description="After the start, and still ahead.", examples=["2026-01-15T18:30:00Z"])
+    ]
+    requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
+    id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None
+    ven_ids: Annotated[VenIds | None, Meta(description="Whom to ask; without it, everybody.")] = None
+    priority: Annotated[
+        Priority, Meta(description="Of two events that want a VEN at the same time, the higher one gets it.")
+    ] = 0
+    lead_time_s: Annotated[LeadTimeS | None, Meta(description="How long before the start VENs are told.")] = (
+        None
+    )
+
+
+class Event(Shape, frozen=True):
+    """A demand response event; what it delivered is null until it is settled."""
+
+    id: str
+    status: EventStatus
+    start_time: Instant
+    end_time: Instant
+    requested_reduction_kw: float
+    actual_reduction_kw: Annotated[
+        float | None, Meta(description="What it delivered on average; null until it is settled.")
+    ]
+
+
+class EventMetrics(Shape, frozen=True):
+    """How an event goes, or how it went."""
+
+    current_reduction_kw: CurrentReductionKw
+    vens_responding: VensResponding
+    avg_response_ms: AvgResponseMs
+    actual_reduction_kw: float | None
+
+
+class EventWithMetrics(Event, frozen=True):
+    """An event, and how it goes."""
+
+    current_reduction_kw: CurrentReductionKw
+    vens_responding: VensResponding
+    avg_response_ms: AvgResponseMs
+
+
+class EventVen(Shape, frozen=True):
+    """One VEN's part in an event."""
+
+    ven_id: str
+    ven_name: str
+    shed_kw: Annotated[float | None, Meta(description="For this event, now; null when it is over.")]
+    status: ParticipationStatus
+
+
+class EventDetail(EventWithMetrics, frozen=True):
+    """An event, how it goes, and who takes part."""
+
+    vens: list[EventVen]
+
+
+class Stopping(Shape, frozen=True):
+    """It will be stopped within a second."""
+
+    event_id: str
+    status: Literal["stopping"] = "stopping"
 
 
 class Health(Shape, frozen=True):

@@ -4,7 +4,7 @@ Powers are kW. A number that no site can have (beyond `LARGEST_KW`) is refused h
 would overflow every sum they enter.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -83,3 +83,17 @@ class StatusMessage(Struct, rename="camel", gc=False):
     ven_id: Id | None = None
     timestamp: int | float | str | None = None
     details: Raw = Raw()
+
+
+class Acknowledgement(Struct, rename="camel", gc=False):
+    """A VEN's answer to a command: `ok` in the older form, `status` in the newer one."""
+
+    correlation_id: Id
+    ven_id: Id | None = None
+    ok: bool | None = None
+    status: Literal["accepted", "success", "rejected", "error"] | None = None
+
+    @property
+    def is_accepted(self) -> bool | None:
+        """The VEN's word; None where it says neither."""
+        return self.ok if self.status is None else self.status in {"accepted", "success"}

@@ -25,7 +25,13 @@ def application() -> falcon.App[Request, Response]:
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
-    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins, settings.policy)
+    return create_app(
+        engine,
+        lambda: datetime.now(UTC),
+        settings.allowed_origins,
+        event_rules=settings.event_rules,
+        policy=settings.policy,
+    )
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from serving.policy import Policy
 from serving.rates import Grant, TokenBuckets
 
 OPEN = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
-OPEN_BELOW = ("/docs/", "/static/")
+OPEN_BELOW = ("/assets/",)
 """What tells nothing of the fleet: is it up, how is it called, and pages that must load to ask for a key."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -28,10 +28,11 @@ def gate(
     store: KeyStore, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy
 ) -> "Access | OwnPages":
     """The middleware that lets callers in, or not."""
+    own_pages = OwnPages(allowed_origins)
     if not policy.needs_keys:
-        return OwnPages(allowed_origins)
+        return own_pages
     buckets = TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
-    return Access(Keyring(store, clock), clock, buckets)
+    return Access(Keyring(store, clock), clock, buckets, own_pages)
 
 
 def allow_origins(app: falcon.App[Request, Response], allowed_origins: list[str]) -> None:
@@ -68,10 +69,17 @@ def require_operator(request: Request) -> None:
 class Access:
     """Falcon middleware: asks for a key, bounds its rate, and holds it to its role."""
 
-    def __init__(self, keyring: Keyring, clock: Callable[[], datetime], buckets: TokenBuckets | None) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        clock: Callable[[], datetime],
+        buckets: TokenBuckets | None,
+        own_pages: "OwnPages",
+    ) -> None:
         self._keyring = keyring
         self._clock = clock
         self._buckets = buckets
+        self._own_pages = own_pages
 
     def process_request(self, request: Request, response: Response) -> None:
         # A browser asks by OPTIONS what it may send, before it sends a key.
@@ -81,7 +89,10 @@ class Access:
         request.context.caller = caller
         if self._buckets is not None:
             self._bound_rate(self._buckets, caller, response)
-        _hold_to_role(request, caller)
+        if caller.is_session:
+            # A browser sends its cookie whoever's page makes it call; a header, it sends only for ours.
+            self._own_pages.require(request)
+        _hold_to_role(request)
 
     def process_response(
         self,
@@ -144,15 +155,9 @@ def _shown(request: Request) -> str | None:
     return cookies[0] if cookies else None
 
 
-def _hold_to_role(request: Request, caller: Caller) -> None:
-    if is_safe(request.method) or request.path == SESSION_PATH:
-        return
-    if caller.is_session:
-        # A browser sends its cookie whoever's page makes it call; a header it sends only for our own.
-        raise falcon.HTTPForbidden(
-            description="A session only reads. For a change, send the key itself: Authorization: Bearer KEY."
-        )
-    require_operator(request)
+def _hold_to_role(request: Request) -> None:
+    if not is_safe(request.method) and request.path != SESSION_PATH:
+        require_operator(request)
 
 
 def _unauthorized(detail: str, challenge: str) -> falcon.HTTPUnauthorized:
@@ -180,16 +185,30 @@ class _WhileValid:
 
 
 class OwnPages:
-    """Falcon middleware where no keys are asked for: no foreign page may make a browser change something."""
+    """Falcon middleware where no keys are asked for: no foreign page may make a browser change something.
+
+    A browser says with each change which page makes it. Other programs say nothing, and have no user whom
+    a page could trick.
+    """
 
     def __init__(self, allowed_origins: list[str]) -> None:
         self._allowed_origins = allowed_origins
 
     def process_request(self, request: Request, _response: Response) -> None:
-        origin = request.get_header("Origin")
-        if is_safe(request.method) or origin is None or origin in self._allowed_origins:
+        if request.get_header("Origin") is not None:
+            self.require(request)
+
+    def require(self, request: Request) -> None:
+        """Refuse a change that is not of one of our pages.
+
+        Raises:
+            falcon.HTTPForbidden: it is not.
+        """
+        origin = request.get_header("Origin", default="")
+        if is_safe(request.method) or origin in self._allowed_origins:
             return
         if origin.partition("://")[2] != request.netloc:
             raise falcon.HTTPForbidden(
-                description=f"Pages of {origin} may change nothing here: name it in CORS_ORIGINS if they may."
+                description=f"Pages of {origin or 'nobody'} may change nothing at {request.netloc}: name the "
+                "page's origin in CORS_ORIGINS if they may, or send a key as Authorization: Bearer KEY."
             )

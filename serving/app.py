@@ -11,21 +11,33 @@ from serving.access import SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
+from serving.event_rules import EventRules
+from serving.events import EventReader, EventWriter
 from serving.headers import SecurityHeaders
 from serving.keys import KeyStore
 from serving.openapi import Document, describe
 from serving.policy import AT_HOME, Policy
 from serving.reader import Reader
+from serving.resources.assets import Assets
 from serving.resources.audit import AuditTrail
-from serving.resources.documentation import Assets, DocsPage, OpenApi
+from serving.resources.dashboard import Dashboard, dashboard_files
+from serving.resources.documentation import DocsPage, OpenApi, docs_files
+from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.session import CurrentSession
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
 
+Clock = Callable[[], datetime]
+DEFAULT_RULES = EventRules()
+
 
 def create_app(
-    engine: Engine, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy = AT_HOME
+    engine: Engine,
+    clock: Clock,
+    allowed_origins: list[str],
+    event_rules: EventRules = DEFAULT_RULES,
+    policy: Policy = AT_HOME,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database; it asks for keys if the policy says so."""
     app = falcon.App(middleware=[EntityTags()])
@@ -36,24 +48,22 @@ def create_app(
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    _add_routes(app, _resources(engine, clock, policy))
+    for path, resource in _resources(engine, clock, event_rules, policy).items():
+        app.add_route(path, resource)
     return app
 
 
 def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
     engine = create_engine("postgresql+psycopg://")
-    return describe(_resources(engine, lambda: datetime.now(UTC), AT_HOME))
+    return describe(_resources(engine, lambda: datetime.now(UTC), DEFAULT_RULES, AT_HOME))
 
 
-def _add_routes(app: falcon.App[Request, Response], resources: Mapping[str, object]) -> None:
-    for path, resource in resources.items():
-        app.add_route(path, resource)
-
-
-def _resources(engine: Engine, clock: Callable[[], datetime], policy: Policy) -> Mapping[str, object]:
+def _resources(engine: Engine, clock: Clock, event_rules: EventRules, policy: Policy) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
-    reader, assets, document = Reader(engine, clock), Assets(), OpenApi()
+    assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
+    reader = Reader(engine, clock)
+    events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader),
         "/api/stats/network/history": NetworkHistory(reader),
@@ -65,13 +75,20 @@ def _resources(engine: Engine, clock: Callable[[], datetime], policy: Policy) ->
         "/api/vens/{ven_id}/loads": Loads(reader),
         "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
+        "/api/events": Events(events, event_writer),
+        "/api/events/current": CurrentEvent(events),
+        "/api/events/history": PastEvents(events),
+        "/api/events/{event_id}": OneEvent(events, event_writer),
+        "/api/events/{event_id}/metrics": EventMetrics(events),
+        "/api/events/{event_id}/stop": EventStop(event_writer),
         SESSION_PATH: CurrentSession(KeyStore(engine), clock, is_https=policy.is_https),
         "/api/audit": AuditTrail(AuditLog(engine, clock)),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(reader),
         "/openapi.json": document,
         "/docs": DocsPage(assets),
-        "/docs/assets/{digest}/{asset}": assets,
+        "/": Dashboard(assets),
+        "/assets/{digest}/{asset}": assets,
     }
     document.hold(describe(resources))
     return resources

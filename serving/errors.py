@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.http import Problem
+from serving.event_rules import Conflict, Unfit
 from serving.reader import Unknown
 
 RETRY_AFTER_S = 2
@@ -20,6 +21,8 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(Unknown, _unknown)
+    app.add_error_handler(Unfit, _unfit)
+    app.add_error_handler(Conflict, _conflict)
     app.add_error_handler(DBAPIError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
 
@@ -44,6 +47,14 @@ def _advice(request: Request, status: int) -> str | None:
 
 def _unknown(_request: Request, _response: Response, error: Unknown, _parameters: object) -> None:
     raise falcon.HTTPNotFound(description=str(error))
+
+
+def _unfit(_request: Request, _response: Response, error: Unfit, _parameters: object) -> None:
+    raise falcon.HTTPBadRequest(title="Bad request", description=str(error))
+
+
+def _conflict(_request: Request, _response: Response, error: Conflict, _parameters: object) -> None:
+    raise falcon.HTTPConflict(title="Conflict", description=str(error))
 
 
 def _database_away(

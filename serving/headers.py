@@ -2,7 +2,7 @@
 
 from falcon import Request, Response
 
-from serving.policy import Policy
+from serving.policy import PAGE_POLICY, Policy
 
 A_YEAR_S = 31_536_000
 HTML = "text/html"
@@ -16,10 +16,11 @@ class SecurityHeaders:
         if policy.is_https:
             self._always["Strict-Transport-Security"] = f"max-age={A_YEAR_S}"
         self._page = {
-            "Content-Security-Policy": policy.page_policy,
+            "Content-Security-Policy": policy.page_policy or PAGE_POLICY,
             "Referrer-Policy": "no-referrer",
             "X-Frame-Options": "DENY",
         }
+        self._overrides = policy.page_policy is not None
 
     def process_response(
         self,
@@ -32,6 +33,9 @@ class SecurityHeaders:
         if request.get_header("Origin") is not None:
             response.append_header("Vary", "Origin")
         if (response.content_type or "").startswith(HTML):
-            for name, value in self._page.items():
-                if response.get_header(name) is None:
-                    response.set_header(name, value)
+            self._tell_of_page(response)
+
+    def _tell_of_page(self, response: Response) -> None:
+        for name, value in self._page.items():
+            if self._overrides or response.get_header(name) is None:
+                response.set_header(name, value)

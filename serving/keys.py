@@ -11,13 +11,15 @@ from sqlalchemy.exc import IntegrityError
 
 from schemas.http import Role
 from serving.queries import access
+from serving.rates import TokenBuckets
 from serving.secrets import KEY, SESSION, Secret, is_same, make_secret, read_secret
 
 FRESH_FOR = timedelta(seconds=2)
 """How long a process trusts what it knows: a revoked key works no longer than this."""
 
-LOOKED_LATELY = timedelta(seconds=0.2)
-"""A key that we do not know may be new. We look again, but not for each guess of an attacker."""
+LOOKS_PER_S = 5.0
+LOOKS_AT_ONCE = 20
+"""A key that we do not know may be new. We look again at once, but not for each guess of an attacker."""
 
 SESSION_LASTS = timedelta(hours=12)
 
@@ -140,14 +142,17 @@ class Keyring:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
         self._looked_at: datetime | None = None
+        self._looks = TokenBuckets(LOOKS_PER_S, LOOKS_AT_ONCE)
 
     def caller(self, shown: str) -> Caller | None:
         """Whose secret this is; None if nobody's, or no longer."""
         secret = read_secret(shown)
         if secret is None:
             return None
+        self._look()
         place = (secret.kind, secret.public_id)
-        self._look(FRESH_FOR if place in self._known else LOOKED_LATELY)
+        if place not in self._known and self._looks.take("", self._clock().timestamp()).is_granted:
+            self.refresh()
         known = self._known.get(place)
         if not is_same(known.digest if known else None, secret) or known is None:
             return None
@@ -155,7 +160,7 @@ class Keyring:
 
     def is_valid(self, caller: Caller) -> bool:
         """Whether a caller whom we once let in may stay."""
-        self._look(FRESH_FOR)
+        self._look()
         return self._is_in_time(caller) and (KEY, caller.key_id) in self._known
 
     def refresh(self) -> None:
@@ -163,16 +168,16 @@ class Keyring:
         self._known = self._store.known(now)
         self._looked_at = now
 
-    def _look(self, at_most_ago: timedelta) -> None:
-        if self._is_fresh(at_most_ago):
+    def _look(self) -> None:
+        if self._is_fresh():
             return
         with self._lock:
-            if not self._is_fresh(at_most_ago):
+            if not self._is_fresh():
                 self.refresh()
 
-    def _is_fresh(self, at_most_ago: timedelta) -> bool:
+    def _is_fresh(self) -> bool:
         looked_at = self._looked_at
-        return looked_at is not None and timedelta(0) <= self._clock() - looked_at < at_most_ago
+        return looked_at is not None and timedelta(0) <= self._clock() - looked_at < FRESH_FOR
 
     def _is_in_time(self, caller: Caller) -> bool:
         return caller.expires_at is None or caller.expires_at > self._clock()

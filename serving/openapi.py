@@ -31,6 +31,7 @@ TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
     "access": "Who may call, and what was done.",
+    "events": "Demand response.",
     "health": "The service itself.",
     "description": "This API, described.",
 }
@@ -68,7 +69,7 @@ SECURITY_SCHEMES: dict[str, Document] = {
         "type": "apiKey",
         "in": "cookie",
         "name": COOKIE,
-        "description": "A browser's session, of `POST /api/session`. It reads only.",
+        "description": "A browser's session, of `POST /api/session`; changes need an `Origin` of ours.",
     },
 }
 
@@ -119,7 +120,7 @@ def _path_item(
         method: _operation(
             method, _guarded(path, method, operation), has_ids=bool(ids), references=references
         )
-        | {"security": _security(path, method)}
+        | {"security": _security(path)}
         for method, operation in methods.items()
     }
 
@@ -134,12 +135,8 @@ def _guarded(path: str, method: Method, operation: Operation) -> Operation:
     return msgspec.structs.replace(operation, problems=tuple(problems))
 
 
-def _security(path: str, method: Method) -> list[Document]:
-    """A cookie reads; but it may also end itself."""
-    if is_open(path):
-        return []
-    takes_cookie = is_safe(method) or path == SESSION_PATH
-    return [{name: []} for name in SECURITY_SCHEMES if name != "session" or takes_cookie]
+def _security(path: str) -> list[Document]:
+    return [] if is_open(path) else [{name: []} for name in SECURITY_SCHEMES]
 
 
 def _operation(

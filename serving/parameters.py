@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal, cast
 
 import falcon
 from msgspec import Struct
 
-from schemas.instants import microseconds, parse_iso
+from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.windows import Aggregate, Page, Window
 
@@ -62,12 +63,12 @@ GRANULARITY = Parameter(
 )
 START = Parameter(
     name="start",
-    description="First instant, ISO 8601; without a zone UTC. Without it, from the first sample on.",
+    description="First instant, ISO 8601; without a zone UTC. Without it, from the beginning.",
     examples=("2026-01-15T12:00:00Z",),
 )
 END = Parameter(
     name="end",
-    description="Last instant, itself included. Without it, up to the last sample.",
+    description="Last instant, itself included. Without it, to the end.",
     examples=("2026-01-15T13:00:00Z",),
 )
 AGGREGATE = Parameter(
@@ -78,6 +79,7 @@ AGGREGATE = Parameter(
     choices=AGGREGATES,
     default="sum",
 )
+PERIOD = (START, END)
 WINDOW = (GRANULARITY, START, END, AGGREGATE)
 
 LIMIT = Parameter(
@@ -113,7 +115,15 @@ LOAD_ID = Parameter(
 )
 DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
-PATH = {"digest": DIGEST, "asset": ASSET, "ven_id": VEN_ID, "load_id": LOAD_ID}
+EVENT_ID = Parameter(
+    name="eventId",
+    description="The event.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("evt-1",),
+    where="path",
+)
+PATH = {"digest": DIGEST, "asset": ASSET, "ven_id": VEN_ID, "load_id": LOAD_ID, "event_id": EVENT_ID}
 """What the names in the paths of `serving/app.py` stand for."""
 
 
@@ -124,9 +134,7 @@ def window(parameters: Mapping[str, str | list[str]]) -> Window:
         falcon.HTTPBadRequest: one of them is not what the contract says.
     """
     granularity_s = _granularity_s(parameters)
-    start_us, end_us = _instant_us(parameters, START), _instant_us(parameters, END)
-    if start_us is not None and end_us is not None and start_us > end_us:
-        raise bad("start", "must not be after end")
+    start_us, end_us = _period_us(parameters)
     # Nothing is older than the epoch. `end` is inclusive, a window half-open: it ends a microsecond later.
     return Window(
         None if start_us is None else max(start_us, 0),
@@ -134,6 +142,19 @@ def window(parameters: Mapping[str, str | list[str]]) -> Window:
         granularity_s,
         _aggregate(parameters, granularity_s),
     )
+
+
+def period(parameters: Mapping[str, str | list[str]]) -> tuple[datetime | None, datetime | None]:
+    """`start` and `end`, both inclusive, each perhaps open."""
+    start, end = (None if us is None else from_microseconds(us) for us in _period_us(parameters))
+    return start, end
+
+
+def _period_us(parameters: Mapping[str, str | list[str]]) -> tuple[int | None, int | None]:
+    start_us, end_us = _instant_us(parameters, START), _instant_us(parameters, END)
+    if start_us is not None and end_us is not None and start_us > end_us:
+        raise bad("start", "must not be after end")
+    return start_us, end_us
 
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:

@@ -21,7 +21,8 @@ class Policy:
     rate_burst: int = 1
     is_behind_proxy: bool = False
     is_https: bool = False
-    page_policy: str = PAGE_POLICY
+    page_policy: str | None = None
+    """Instead of what a page, or `PAGE_POLICY`, says."""
 
 
 AT_HOME = Policy()

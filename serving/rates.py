@@ -1,7 +1,7 @@
 """How often a key may call: a bucket of tokens each, that fills at a steady rate.
 
-Each worker process has buckets of its own: with several, a key that is dealt out among them gets as many times
-the rate.
+Each worker process has buckets of its own: with several, a key whose calls are dealt out among them gets as
+many times the rate.
 """
 
 import math

@@ -1,6 +1,7 @@
 """Settings of serving."""
 
 import re
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
@@ -8,7 +9,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.settings import ProgramSettings
 from serving.bodies import MAX_BODY_BYTES
-from serving.policy import PAGE_POLICY, Policy
+from serving.event_rules import EventRules
+from serving.policy import Policy
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
 
@@ -90,6 +92,21 @@ class ServingSettings(ProgramSettings):
         description="`Content-Security-Policy` of pages; empty: nothing but what we serve ourselves",
     )
 
+    event_lead_time_s: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_LEAD_TIME_S",
+        description="seconds before an event's start at which VENs are told, unless it says otherwise",
+    )
+    event_start_grace_s: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_START_GRACE_S",
+        description="an event whose start passed no longer ago than this starts at once; others are refused",
+    )
+
     @field_validator("http_auth")
     @classmethod
     def _off_only_at_home(cls, auth: str, info: ValidationInfo) -> str:
@@ -117,7 +134,13 @@ class ServingSettings(ProgramSettings):
             rate_burst=self.http_rate_burst,
             is_behind_proxy=self.http_behind_proxy == "yes",
             is_https=self.http_https == "yes",
-            page_policy=self.http_page_policy or PAGE_POLICY,
+            page_policy=self.http_page_policy or None,
+        )
+
+    @property
+    def event_rules(self) -> EventRules:
+        return EventRules(
+            timedelta(seconds=self.event_start_grace_s), timedelta(seconds=self.event_lead_time_s)
         )
 
     @property

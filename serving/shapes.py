@@ -8,6 +8,11 @@ from sqlalchemy import Row
 
 from schemas.http import (
     EnergyPoint,
+    Event,
+    EventDetail,
+    EventMetrics,
+    EventVen,
+    EventWithMetrics,
     Load,
     LoadTypeStats,
     Location,
@@ -124,6 +129,42 @@ def ven_summary(row: Row[Any]) -> VenSummary:
         last_seen=row.received_at,
         response_time=None,
     )
+
+
+def event(row: Row[Any]) -> Event:
+    return Event(**_event(row))
+
+
+def event_with_metrics(row: Row[Any]) -> EventWithMetrics:
+    return EventWithMetrics(**_event(row), **_progress(row))
+
+
+def event_detail(row: Row[Any], vens: Sequence[Row[Any]]) -> EventDetail:
+    parts = [EventVen(each.ven_id, each.ven_name, rounded(each.shed_kw), each.status) for each in vens]
+    return EventDetail(**_event(row), **_progress(row), vens=parts)
+
+
+def event_metrics(row: Row[Any]) -> EventMetrics:
+    return EventMetrics(**_progress(row), actual_reduction_kw=rounded(row.actual_reduction_kw))
+
+
+def _event(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.event_id,
+        "status": row.status,
+        "start_time": row.start_time,
+        "end_time": row.end_time,
+        "requested_reduction_kw": rounded(row.requested_reduction_kw),
+        "actual_reduction_kw": rounded(row.actual_reduction_kw),
+    }
+
+
+def _progress(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "current_reduction_kw": rounded(row.current_reduction_kw),
+        "vens_responding": row.vens_responding,
+        "avg_response_ms": rounded(row.avg_response_ms),
+    }
 
 
 def _place(latitude_deg: float | None, longitude_deg: float | None) -> str | None:

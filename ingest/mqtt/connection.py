@@ -1,5 +1,6 @@
 """One connection to the broker: the login, and packets from then on."""
 
+import math
 import time
 
 from ingest.mqtt import packets
@@ -15,6 +16,7 @@ class Connection:
     """A login and what follows; it belongs to the thread that made it.
 
     `has_session` tells whether the broker remembered us: then it sends again whatever we did not acknowledge.
+    `receive_maximum` is how many messages of ours it takes without having confirmed the first.
     """
 
     def __init__(self, link: Link, login: Connect) -> None:
@@ -34,13 +36,14 @@ class Connection:
         if accepted.refusal is not None:
             raise LoginRefusedError(accepted.refusal)
         self.has_session = accepted.has_session
+        self.receive_maximum = accepted.receive_maximum
         self._ping_every_s = min(accepted.keepalive_s or login.keepalive_s, login.keepalive_s) / 2
         self._ping_at = time.monotonic() + self._ping_every_s
 
-    def receive(self, *, reads: bool = True) -> list[Packet]:
+    def receive(self, *, reads: bool = True, within_s: float = math.inf) -> list[Packet]:
         """Wait until packets arrive or somebody wakes the link, and keep the connection alive meanwhile.
 
-        Without `reads` whatever arrives stays with the network.
+        Without `reads` whatever arrives stays with the network. `within_s` bounds the waiting.
 
         Raises:
             OSError: the connection broke, or the broker has gone silent.
@@ -49,7 +52,7 @@ class Connection:
         if self._early:
             early, self._early = self._early, []
             return early
-        data = self._link.exchange(self._wait_s(), reads=reads)
+        data = self._link.exchange(min(self._wait_s(), within_s), reads=reads)
         now = time.monotonic()
         if data or not reads:
             self._heard_at = now

@@ -1,4 +1,4 @@
-"""Packets of MQTT 3.1.1 and 5: what a subscriber sends, and what it is sent. Pure functions over bytes.
+"""Packets of MQTT 3.1.1 and 5: what we send, and what we are sent. Pure functions over bytes.
 
 The layouts are those of the OASIS standards MQTT 3.1.1 (2014) and 5.0 (2019); sections are those of 5.0.
 """
@@ -85,6 +85,7 @@ class Accepted(Struct, frozen=True, gc=False):
     refusal: str | None
     has_session: bool
     keepalive_s: int | None
+    receive_maximum: int = 65_535
 
 
 class Subscription(Struct, frozen=True, gc=False):
@@ -113,6 +114,12 @@ PING = bytes([Kind.PINGREQ << 4, 0])
 def acknowledgements(packet_ids: Iterable[int]) -> bytes:
     """A PUBACK for each: in both versions this form says that all went well (3.4.2.1)."""
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
+
+
+def publish(version: Version, packet_id: int, topic: str, payload: bytes) -> bytes:
+    """A message with QoS 1, not retained (3.3)."""
+    properties = b"\0" if version is Version.V5 else b""
+    return _packet(Kind.PUBLISH << 4 | QOS_1 << 1, _text(topic), packet_id.to_bytes(2), properties, payload)
 
 
 DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
@@ -202,7 +209,8 @@ def read_connack(packet: Packet, version: Version) -> Accepted:
     flags, code = packet.body[:2]
     properties = _properties(packet.body, 2) if version is Version.V5 else {}
     refusal = _explain(code, properties, _REFUSALS[version]) if code else None
-    return Accepted(refusal, bool(flags & 1), properties.get(_SERVER_KEEPALIVE))
+    receive_maximum = properties.get(_RECEIVE_MAXIMUM, 65_535)
+    return Accepted(refusal, bool(flags & 1), properties.get(_SERVER_KEEPALIVE), receive_maximum)
 
 
 def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
@@ -218,6 +226,18 @@ def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
     if start > len(body):
         raise ProtocolError("an answer to SUBSCRIBE that is cut short")
     return int.from_bytes(body[:2]), list(body[start:])
+
+
+def read_puback(packet: Packet) -> tuple[int, int]:
+    """Packet id and reason code of a PUBACK (3.4): 128 and up refuse the message; a short one says 0.
+
+    Raises:
+        ProtocolError: it is cut short.
+    """
+    body = packet.body
+    if len(body) < 2:  # noqa: PLR2004 - the packet id
+        raise ProtocolError("a confirmation that is cut short")
+    return int.from_bytes(body[:2]), body[2] if len(body) > 2 else 0  # noqa: PLR2004
 
 
 def read_disconnect(packet: Packet) -> str:
@@ -276,6 +296,7 @@ _DEPARTURES = _REFUSALS[Version.V5] | {
 
 _SERVER_KEEPALIVE = 0x13
 _REASON = 0x1F
+_RECEIVE_MAXIMUM = 0x21
 
 
 def _properties(body: bytes, position: int) -> dict[int, Any]:

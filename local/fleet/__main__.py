@@ -1,19 +1,24 @@
 """`python -m local.fleet`: a fleet that reports to a broker, now or for the past hours."""
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 
 from local.fleet.backfill import backfill, backfill_length
 from local.fleet.commands import Commands
-from local.fleet.live import LiveFleet
+from local.fleet.conduct import Conduct
+from local.fleet.live import LiveFleet, Witness
 from local.fleet.progress import with_progress
 from local.fleet.publisher import BrokerError, Publisher
-from local.fleet.reports import fleet
-from local.options import count, hours, seconds
+from local.fleet.reports import Habits, fleet
+from local.fleet.truth import TruthFile
+from local.options import count, hours, seconds, share
 
 
 def main() -> None:
@@ -32,19 +37,28 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.fleet", description="A simulated fleet of VENs.")
-    parser.add_argument("--mqtt-url", required=True, help="a broker that speaks MQTT 3.1.1: mqtt://host:port")
-    parser.add_argument("--vens", type=count, required=True, help="how many")
-    parser.add_argument("--interval", type=seconds, default=5.0, help="seconds between reports")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, another fleet")
-    parser.add_argument("--backfill", type=hours, default=0.0, help="past hours to send first")
-    parser.add_argument("--once", action="store_true", help="end after the backfill")
+    add = parser.add_argument
+    add("--mqtt-url", required=True, help="a broker that speaks MQTT 3.1.1: mqtt://host:port")
+    add("--vens", type=count, required=True, help="how many")
+    add("--interval", type=seconds, default=5.0, help="seconds between reports")
+    add("--seed", type=int, default=1, help="another seed, another fleet")
+    add("--backfill", type=hours, default=0.0, help="past hours to send first")
+    add("--once", action="store_true", help="end after the backfill")
+    add("--opt-out", type=share, default=Conduct.opt_out, help="share of the homes that opt out of an event")
+    add("--mute", type=share, default=Conduct.mute, help="share of the VENs that never answer a command")
+    add("--daily-events", action="store_true", help="shed every day at fixed times, too, unasked")
+    add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
     return parser.parse_args()
 
 
+def _habits(options: argparse.Namespace) -> Habits:
+    conduct = Conduct(opt_out=options.opt_out, mute=options.mute)
+    return Habits(options.interval, conduct, options.daily_events)
+
+
 def _send_past(options: argparse.Namespace) -> None:
-    span = (options.seed, options.vens, options.backfill, options.interval)
-    messages = backfill(*span, now=time.time())
-    total = backfill_length(*span[1:])
+    messages = backfill(options.seed, options.vens, options.backfill, _habits(options), now=time.time())
+    total = backfill_length(options.vens, options.backfill, options.interval)
     with Publisher(options.mqtt_url, f"fleet-backfill-{options.seed}") as publisher:
         for message in with_progress(messages, total, Console(highlight=False)):
             publisher.publish(message)
@@ -52,14 +66,25 @@ def _send_past(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    reporters = fleet(options.seed, options.vens, options.interval)
-    commands = Commands([reporter.home for reporter in reporters], time.time)
+    habits = _habits(options)
+    reporters = fleet(options.seed, options.vens, habits)
+    commands = Commands(reporters, habits.conduct, time.time)
     publisher = Publisher(options.mqtt_url, f"fleet-{options.seed}")
+    with _witness(options.truth) as witness:
+        live = LiveFleet(reporters, publisher, commands, witness, time.time)
+        publisher.listen(live.hear)
+        with publisher:
+            live.run()
 
-    live = LiveFleet(reporters, publisher, commands, time.time)
-    publisher.listen(live.obey)
-    with publisher:
-        live.run()
+
+@contextlib.contextmanager
+def _witness(path: Path | None) -> Iterator[Witness]:
+    """Who writes the truth down, if anybody."""
+    if path is None:
+        yield lambda *_: None
+        return
+    with TruthFile(path) as file:
+        yield file.write
 
 
 if __name__ == "__main__":

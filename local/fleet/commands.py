@@ -1,13 +1,20 @@
-"""What VENs do when the gateway tells them something."""
+"""What a fleet hears on `ven/cmd/{venId}`, and the orders that have come of it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from local.fleet.events import Event
+from local.fleet.answers import Result, acknowledgement
+from local.fleet.conduct import Conduct
 from local.fleet.household import Household
-from local.fleet.messages import Message, acknowledgement
+from local.fleet.messages import Arrival
+from local.fleet.obedience import Telling, obey
+from local.fleet.orders import NO_ORDERS, Orders
+from local.fleet.reports import Reporter
+
+_REMEMBERED = 100_000
 
 
 class Envelope(msgspec.Struct, rename="camel"):
@@ -19,74 +26,65 @@ class Envelope(msgspec.Struct, rename="camel"):
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Told:
+    """What came of a command. `answers`: its acknowledgement as it arrives: not at all, once, or twice."""
+
+    ven_id: str
+    answers: Sequence[Arrival]
+    has_other_interval: bool
+
+
 class Commands:
-    """The events that VENs were told of. The one thing about the fleet that no seed foretells."""
+    """The orders of every VEN. No seed foretells them; they end with the process."""
 
-    def __init__(self, homes: Sequence[Household], clock: Callable[[], float]) -> None:
-        self._homes = {home.ven_id: home for home in homes}
+    def __init__(self, reporters: Sequence[Reporter], conduct: Conduct, clock: Callable[[], float]) -> None:
+        self._reporters = {reporter.home.ven_id: reporter for reporter in reporters}
+        self._conduct = conduct
         self._clock = clock
-        self._told: dict[str, tuple[Event, ...]] = {}
+        self._orders: dict[str, Orders] = {}
+        self._answered: dict[tuple[str, str], Told] = {}
 
-    def told(self, ven_id: str) -> tuple[Event, ...]:
-        return self._told.get(ven_id, ())
+    def orders(self, ven_id: str) -> Orders:
+        return self._orders.get(ven_id, NO_ORDERS)
 
-    def handle(self, payload: bytes) -> Message | None:
-        """Do what a command says; the acknowledgement, or None where nobody of ours is meant."""
+    def handle(self, payload: bytes) -> Told | None:
+        """Do what a command says; None where nobody of ours hears it.
+
+        A command that comes again changes nothing, and is answered with the same words.
+        """
         try:
             command = msgspec.json.decode(payload, type=Envelope)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        home = self._homes.get(command.ven_id)
-        if home is None:
+        reporter = self._reporters.get(command.ven_id)
+        if reporter is None or self._conduct.is_deaf(reporter.home):
             return None
-        try:
-            answer = self._obey(home, command)
-        except (KeyError, TypeError, ValueError) as error:
-            answer = {"status": "error", "message": f"cannot read data: {error!r}"}
-        body = {
-            "op": command.op,
-            "correlationId": command.correlation_id,
-            "venId": home.ven_id,
-            "ts": self._clock(),
-        }
-        return acknowledgement(home.ven_id, body | answer)
+        key = (command.ven_id, command.correlation_id or "")
+        if command.correlation_id is not None and key in self._answered:
+            return replace(self._answered[key], has_other_interval=False)
+        return self._remember(key, self._obey(reporter, command))
 
-    def _obey(self, home: Household, command: Envelope) -> dict[str, Any]:
-        match command.op:
-            case "event":
-                return self._join(home, command.data)
-            case "restore":
-                return self._restore(home, command.data.get("event_id"))
-            case "ping":
-                return {"status": "success", "data": {"pong": True, "ts": self._clock()}}
-        return {"status": "rejected", "message": f"this simulated VEN does not know {command.op}"}
+    def _obey(self, reporter: Reporter, command: Envelope) -> Told:
+        home, now = reporter.home, self._clock()
+        before = self.orders(home.ven_id)
+        telling = Telling(home, before, command.data, now, self._conduct, reporter.interval_s(before))
+        after, result = obey(command.op, telling)
+        self._orders[home.ven_id] = after
+        has_other_interval = reporter.interval_s(after) != reporter.interval_s(before)
+        return Told(home.ven_id, self._answers(home, command, result, now), has_other_interval)
 
-    def _join(self, home: Household, data: dict[str, Any]) -> dict[str, Any]:
-        """Follow an event from now on, and say what it gives at its start."""
-        event = _event(data, self._clock())
-        others = tuple(known for known in self.told(home.ven_id) if known.event_id != event.event_id)
-        self._told[home.ven_id] = (event, *others)
-        reading = home.read(max(event.begin, self._clock()), (event,))
-        shedding = [load for load in reading.loads if load.shed_kw]
-        return {
-            "status": "accepted",
-            "event_id": event.event_id,
-            "requested_shed_kw": event.requested_kw,
-            "actual_shed_kw": reading.shed_kw,
-            "circuits_curtailed": [{"id": load.load.load_id, "shed_kw": load.shed_kw} for load in shedding],
-            "data": {"event_id": event.event_id},
-        }
+    def _answers(self, home: Household, command: Envelope, result: Result, now: float) -> Sequence[Arrival]:
+        times = [
+            now + delay_s for delay_s in self._conduct.answer_delays_s(home, command.correlation_id or "")
+        ]
+        if not times:
+            return ()
+        answer = acknowledgement(home, command.op, command.correlation_id, result, times[0])
+        return [Arrival(at, answer) for at in times]
 
-    def _restore(self, home: Household, event_id: str | None) -> dict[str, Any]:
-        """Forget one event, or all."""
-        kept = (
-            event for event in self.told(home.ven_id) if event_id is not None and event.event_id != event_id
-        )
-        self._told[home.ven_id] = tuple(kept)
-        return {"status": "success", "event_id": event_id}
-
-
-def _event(data: dict[str, Any], now: float) -> Event:
-    begin = float(data.get("start_ts") or now)
-    end = float(data["end_ts"]) if data.get("end_ts") is not None else begin + float(data["duration_s"])
-    return Event(str(data["event_id"]), begin, end, float(data["requestedReductionKw"]))
+    def _remember(self, key: tuple[str, str], told: Told) -> Told:
+        self._answered[key] = told
+        if len(self._answered) > _REMEMBERED:
+            del self._answered[next(iter(self._answered))]
+        return told

@@ -1,6 +1,7 @@
-"""Demand response: when the fleet is asked to shed without anybody asking, and what it owes."""
+"""Demand response as a home lives it: how deep it sheds during an event, and what comes back afterwards."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -10,27 +11,62 @@ from local.fleet.weather import DAY_S
 _EVENING = (17 * 3_600, 18 * 3_600 + 1_800)
 _EVERY_S = 7_200
 _SHORT_S = 600
-REBOUND_S = 1_800
-"""How long loads draw more, after an event, than they would have."""
+_REBOUND = (60.0, 3_600.0)
+_REBOUND_PER_EVENT = 1.5
 
 
 @dataclass(frozen=True)
 class Event:
-    """Begin and end in Unix seconds, half-open. Without a reduction of its own, each VEN owes its share."""
+    """Something to shed from `begin` to `end`, Unix seconds, half-open.
 
-    event_id: str
+    `event_id` is missing where a command names none. Without a `requested_kw`, each home owes its share.
+    With a `load_id` that load alone is meant. A home needs `lag_s` to begin, and `ramp_s` to get down.
+    """
+
+    event_id: str | None
     begin: float
     end: float
     requested_kw: float | None = None
+    load_id: str | None = None
+    lag_s: float = 0.0
+    ramp_s: float = 0.0
 
     def runs_at(self, ts: float) -> bool:
         return self.begin <= ts < self.end
 
+    def depth(self, ts: float) -> float:
+        """How much of what is owed is shed at `ts`, 0 to 1."""
+        if not self.runs_at(ts):
+            return 0.0
+        since_s = ts - self.begin - self.lag_s
+        return min(1.0, max(0.0, since_s / self.ramp_s)) if self.ramp_s else float(since_s >= 0)
 
-def scheduled_event(ts: float) -> Event | None:
-    """The event that runs at `ts` every day: 17:00 to 18:30 UTC, and ten minutes of every second hour."""
-    candidates = (_evening(math.floor(ts / DAY_S)), _short(math.floor(ts / _EVERY_S)))
-    return next((event for event in candidates if event.runs_at(ts)), None)
+    @property
+    def rebound_s(self) -> float:
+        """How long loads make up for it: somewhat longer than it took."""
+        shortest, longest = _REBOUND
+        return min(longest, max(shortest, _REBOUND_PER_EVENT * (self.end - self.begin)))
+
+    def rebounds_at(self, ts: float) -> bool:
+        return self.begin < self.end <= ts < self.end + self.rebound_s
+
+    def rebound_kw(self, ts: float, energy_kwh: float) -> float:
+        """The power that brings `energy_kwh` back: most right after the event, fading to nothing."""
+        if not self.rebounds_at(ts):
+            return 0.0
+        fading = 1 - (ts - self.end) / self.rebound_s
+        return 2 * fading * energy_kwh * 3_600 / self.rebound_s
+
+
+def daily_events(ts: float) -> Iterator[Event]:
+    """The daily events that are felt at `ts`: 17:00 to 18:30 UTC, and ten minutes of every second hour.
+
+    No gateway ordered them: the contract allows VENs to speak of events that it has never heard of.
+    """
+    evening, short = _evening(math.floor(ts / DAY_S)), _short(math.floor(ts / _EVERY_S))
+    for event in (evening,) if evening.runs_at(short.begin) else (evening, short):
+        if event.runs_at(ts) or event.rebounds_at(ts):
+            yield event
 
 
 @lru_cache(maxsize=64)
@@ -45,19 +81,6 @@ def _evening(day: int) -> Event:
 def _short(number: int) -> Event:
     begin = number * _EVERY_S
     return Event(f"evt-{_stamp(begin, '%Y-%m-%dT%H%M')}", begin, begin + _SHORT_S)
-
-
-def last_ended(ts: float) -> Event | None:
-    """The scheduled event whose rebound is felt at `ts`; None while another one runs."""
-    midnight = math.floor(ts / DAY_S) * DAY_S
-    ends = (midnight + _EVENING[1], math.floor(ts / _EVERY_S) * _EVERY_S + _SHORT_S)
-    latest = max((end for end in ends if ts - REBOUND_S < end <= ts), default=None)
-    return None if latest is None or scheduled_event(ts) else scheduled_event(latest - 1)
-
-
-def rebound(ended: Event, ts: float) -> float:
-    """How far loads make up for an event that has ended: 1 right after it, fading to 0."""
-    return max(0.0, 1 - (ts - ended.end) / REBOUND_S)
 
 
 def _stamp(ts: float, form: str) -> str:

@@ -1,45 +1,53 @@
 """One home: its loads, and what it reads at a moment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from local.fleet.chance import between, draw, trait
-from local.fleet.events import Event, last_ended, rebound, scheduled_event
+from local.fleet.events import Event
+from local.fleet.orders import NO_ORDERS, Orders
 from local.fleet.profiles import PROFILES, Key, battery_soc, living
 from local.fleet.weather import Weather, weather_at
 
 _CATALOGUE = (
-    # type, name, how often, capacity from and to in kW, share that it can shed, priority (lower sheds first)
-    ("ev", "Car charger", 0.45, 3.7, 11.0, 1.0, 1),
-    ("pool_heater", "Pool heater", 0.12, 2.0, 4.0, 1.0, 2),
-    ("water_heater", "Water heater", 0.55, 1.5, 3.0, 1.0, 3),
-    ("hvac", "Heat pump", 0.85, 2.0, 5.0, 0.7, 4),
-    ("lighting", "Lighting", 0.5, 0.4, 1.2, 0.2, 5),
-    ("solar", "Roof", 0.45, 3.0, 9.0, 0.0, 9),
-    ("battery", "Battery", 0.3, 3.0, 5.0, 0.0, 9),
+    # type, name, how often, capacity from and to in kW, share of its power that it can shed, share of the
+    # energy shed that comes back afterwards, priority (lower sheds first)
+    ("ev", "Car charger", 0.45, 3.7, 11.0, 1.0, 0.8, 1),
+    ("pool_heater", "Pool heater", 0.12, 2.0, 4.0, 1.0, 0.5, 2),
+    ("water_heater", "Water heater", 0.55, 1.5, 3.0, 1.0, 0.8, 3),
+    ("hvac", "Heat pump", 0.85, 2.0, 5.0, 0.7, 0.6, 4),
+    ("lighting", "Lighting", 0.5, 0.4, 1.2, 0.2, 0.0, 5),
+    ("solar", "Roof", 0.45, 3.0, 9.0, 0.0, 0.0, 9),
+    ("battery", "Battery", 0.3, 3.0, 5.0, 0.0, 0.0, 9),
 )
 _MOST_LOADS = 6
-_TAKES_PART = 0.9
 _OWED_SHARE = 0.35
+_ENERGY_STEPS = 12  # an event's energy is added up from so many readings
 
 
 @dataclass(frozen=True)
 class Load:
-    """Capacity in kW; `sheddable` is the share of its power that it can give up."""
+    """`sheddable` is the share of its power that it can give up, `returning` of that energy what comes back.
+
+    What it was built for is `rated_kw`; what people set, and it never exceeds, is `capacity_kw`.
+    """
 
     load_id: str
     kind: str
     name: str
+    rated_kw: float
     capacity_kw: float
     sheddable: float
+    returning: float
     priority: int
     key: Key
+    enabled: bool = True
 
-    def natural_kw(self, ts: float, weather: Weather, surge: float) -> float:
-        """What it draws when nobody asks it to shed; after an event, `surge` (0 to 1) makes up for it."""
-        share = PROFILES[self.kind](self.key, ts, weather)
-        return self.capacity_kw * min(1.0, share * (1 + 0.25 * surge * self.sheddable))
+    def natural_kw(self, ts: float, weather: Weather) -> float:
+        """What it draws when nobody asks it to shed."""
+        power_kw = self.rated_kw * PROFILES[self.kind](self.key, ts, weather)
+        return max(-self.capacity_kw, min(self.capacity_kw, power_kw))
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,15 @@ class LoadReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """A home at one moment, kW at the panel: loads and the unmetered rest, net of generation."""
+    """A home at one moment, kW at the panel: loads and the unmetered rest, net of generation.
+
+    `natural_kw` is what it would have drawn if no event had ever been: only a simulation knows.
+    """
 
     ts: float
     used_kw: float
     shed_kw: float
+    natural_kw: float
     rest_kw: float
     loads: tuple[LoadReading, ...]
     soc: float | None
@@ -85,37 +97,32 @@ class Household:
     def loads(self) -> tuple[Load, ...]:
         return _furnish(self.seed, self.ven_id)
 
+    def loads_under(self, orders: Orders) -> tuple[Load, ...]:
+        """The loads as they were set by commands."""
+        if not orders.load_settings:
+            return self.loads
+        return tuple(replace(load, **orders.of_load(load.load_id)) for load in self.loads)
+
     def owed_kw(self, event: Event) -> float:
         """What an event asks of this home."""
         if event.requested_kw is not None:
             return event.requested_kw
         return round(_OWED_SHARE * sum(load.capacity_kw * load.sheddable for load in self.loads), 1)
 
-    def event_at(self, ts: float, commanded: Sequence[Event] = ()) -> Event | None:
-        """The event that this home follows: one that it was told of, or the daily one if it takes part."""
-        told = next((event for event in commanded if event.runs_at(ts)), None)
-        daily = scheduled_event(ts)
-        if told or daily is None:
-            return told
-        return daily if self._takes_part(daily) else None
-
-    def read(self, ts: float, commanded: Sequence[Event] = ()) -> Reading:
+    def read(self, ts: float, orders: Orders = NO_ORDERS) -> Reading:
         """The home at `ts`, Unix seconds."""
         weather = weather_at(self.seed, ts)
-        event = self.event_at(ts, commanded)
-        surge = self._surge(ts, event)
-        loads = _share_out(
-            [(load, load.natural_kw(ts, weather, surge)) for load in self.loads],
-            self.owed_kw(event) if event else 0.0,
-        )
-        rest = round(
-            trait(0.2, 0.9, self.seed, self.ven_id, "rest") * living((self.seed, self.ven_id, "rest"), ts),
-            3,
-        )
+        rest = self._rest_kw(ts)
+        natural = [(load, round(load.natural_kw(ts, weather), 3)) for load in self.loads_under(orders)]
+        wanted = self._rebounding(natural, ts, orders)
+        running = [event for event in orders.events if event.runs_at(ts)]
+        loads = _share_out(wanted, *self._owed(running, ts, rest + _total(wanted), orders))
+        event = next((each for each in running if each.load_id is None), running[0] if running else None)
         return Reading(
             ts=ts,
             used_kw=round(rest + sum(reading.power_kw for reading in loads), 3),
             shed_kw=round(sum(reading.shed_kw for reading in loads), 3),
+            natural_kw=round(rest + _total(natural), 3),
             rest_kw=rest,
             loads=loads,
             soc=self._soc(ts),
@@ -123,27 +130,83 @@ class Household:
             requested_kw=self.owed_kw(event) if event else None,
         )
 
-    def _takes_part(self, event: Event) -> bool:
-        return trait(0, 1, self.seed, self.ven_id, event.event_id) < _TAKES_PART
+    def _rest_kw(self, ts: float) -> float:
+        """What no load's meter sees."""
+        key = (self.seed, self.ven_id, "rest")
+        return round(trait(0.2, 0.9, *key) * living(key, ts), 3)
 
-    def _surge(self, ts: float, event: Event | None) -> float:
-        """How far the loads make up for the last event, 0 to 1."""
-        ended = None if event else last_ended(ts)
-        return rebound(ended, ts) if ended and self._takes_part(ended) else 0.0
+    def _rebounding(
+        self, natural: list[tuple[Load, float]], ts: float, orders: Orders
+    ) -> list[tuple[Load, float]]:
+        """What loads draw when nobody stops them: they make up for ended events, as far as they can."""
+        ended = [
+            (event, _shed_kwh(self, orders.only(event))) for event in orders.events if event.rebounds_at(ts)
+        ]
+        if not ended:
+            return natural
+        return [
+            (load, _topped_up(load, power_kw, sum(e.rebound_kw(ts, kwh[load.load_id]) for e, kwh in ended)))
+            for load, power_kw in natural
+        ]
+
+    def _owed(
+        self, running: Sequence[Event], ts: float, wanted_kw: float, orders: Orders
+    ) -> tuple[float, dict[str, float]]:
+        """What the panel owes at `ts`, and what single loads do."""
+        above_target = 0.0 if orders.target_power_kw is None else wanted_kw - orders.target_power_kw
+        panel = next((event for event in running if event.load_id is None), None)
+        owed = self.owed_kw(panel) * panel.depth(ts) if panel else 0.0
+        of_loads = {
+            event.load_id: self.owed_kw(event) * event.depth(ts)
+            for event in reversed(running)  # the latest word on a load counts
+            if event.load_id is not None
+        }
+        return max(owed, above_target), of_loads
 
     def _soc(self, ts: float) -> float | None:
         battery = next((load for load in self.loads if load.kind == "battery"), None)
         return round(battery_soc(battery.key, ts), 3) if battery else None
 
 
-def _share_out(natural: list[tuple[Load, float]], owed_kw: float) -> tuple[LoadReading, ...]:
-    """Take what is owed from the loads that can give, in the order of their priority."""
+def _total(powers: list[tuple[Load, float]]) -> float:
+    return sum(power_kw for _, power_kw in powers)
+
+
+def _topped_up(load: Load, power_kw: float, more_kw: float) -> float:
+    """A load cannot make up for anything beyond its capacity."""
+    return max(power_kw, min(load.capacity_kw, power_kw + load.returning * more_kw))
+
+
+@lru_cache(maxsize=20_000)
+def _shed_kwh(home: Household, orders: Orders) -> dict[str, float]:
+    """What each load gave up in the one event of `orders`."""
+    [event] = orders.events
+    step_s = (event.end - event.begin) / _ENERGY_STEPS
+    readings = [home.read(event.begin + step_s * (n + 0.5), orders) for n in range(_ENERGY_STEPS)]
+    energy = dict.fromkeys((load.load_id for load in home.loads), 0.0)
+    for reading in readings:
+        for load in reading.loads:
+            energy[load.load.load_id] += load.shed_kw * step_s / 3_600
+    return energy
+
+
+def _share_out(
+    wanted: list[tuple[Load, float]], owed_kw: float, owed_by_load: Mapping[str, float]
+) -> tuple[LoadReading, ...]:
+    """Take what is owed: of single loads what they owe themselves, then of all by priority."""
+    own = {load.load_id: min(owed_by_load.get(load.load_id, 0.0), _can_shed(load, kw)) for load, kw in wanted}
+    left_kw = owed_kw - sum(own.values())
     readings = []
-    for load, power_kw in sorted(natural, key=lambda pair: (pair[0].priority, pair[0].load_id)):
-        shed_kw = round(min(owed_kw, max(0.0, power_kw) * load.sheddable), 3)
-        owed_kw -= shed_kw
+    for load, power_kw in sorted(wanted, key=lambda pair: (pair[0].priority, pair[0].load_id)):
+        more_kw = max(0.0, min(left_kw, _can_shed(load, power_kw) - own[load.load_id]))
+        left_kw -= more_kw
+        shed_kw = round(own[load.load_id] + more_kw, 3)
         readings.append(LoadReading(load, round(power_kw - shed_kw, 3) + 0.0, shed_kw))
     return tuple(readings)
+
+
+def _can_shed(load: Load, power_kw: float) -> float:
+    return max(0.0, power_kw) * load.sheddable if load.enabled else 0.0
 
 
 @lru_cache(maxsize=100_000)
@@ -155,7 +218,8 @@ def _furnish(seed: int, ven_id: str) -> tuple[Load, ...]:
     return tuple(_load((seed, ven_id, row[0]), row) for row in chosen)
 
 
-def _load(key: Key, row: tuple[str, str, float, float, float, float, int]) -> Load:
-    kind, name, _, smallest, largest, sheddable, priority = row
+def _load(key: Key, row: tuple[str, str, float, float, float, float, float, int]) -> Load:
+    kind, name, _, smallest, largest, sheddable, returning, priority = row
     capacity = round(between(smallest, largest, *key, "capacity"), 1)
-    return Load(f"{kind.split('_')[0]}1", kind, name, capacity, sheddable, priority, key)
+    load_id = f"{kind.split('_')[0]}1"
+    return Load(load_id, kind, name, capacity, capacity, sheddable, returning, priority, key)

@@ -1,70 +1,100 @@
-"""The present: every VEN reports when its time comes."""
+"""The present: every VEN reports when its time comes, and does what it is told."""
 
 import heapq
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from local.fleet.commands import Commands
-from local.fleet.messages import Message, status
+from local.fleet.household import Household, Reading
+from local.fleet.messages import Arrival, Message, status
 from local.fleet.publisher import Publisher
 from local.fleet.reports import Reporter
 
 _LONGEST_GAP_S = 900.0
 """A fleet that could not report for longer than this (the lid was closed) does not make up for it."""
 
+Witness = Callable[[Household, Reading], None]
+"""Told of every reading that is reported."""
+
 
 class LiveFleet:
     """Publishes reports at their device times, and late ones late, until it is interrupted."""
 
     def __init__(
-        self, reporters: list[Reporter], publisher: Publisher, commands: Commands, clock: Callable[[], float]
+        self,
+        reporters: Sequence[Reporter],
+        publisher: Publisher,
+        commands: Commands,
+        witness: Witness,
+        clock: Callable[[], float],
     ) -> None:
-        self._reporters = reporters
+        self._reporters = {reporter.home.ven_id: reporter for reporter in reporters}
         self._publisher = publisher
         self._commands = commands
+        self._witness = witness
         self._clock = clock
-        self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._queue: list[tuple[float, int, Reporter | Message]] = []
         self._count = 0
+        self._next: dict[str, float] = {}
+        self._described: dict[str, object] = {}
 
     def run(self) -> None:
         """Go online, report, and go offline when interrupted."""
         now = self._clock()
-        for reporter in self._reporters:
+        for reporter in self._reporters.values():
             self._publisher.publish(status(reporter.home, "online", now))
-            self._push(reporter.next_after(now), reporter)
-        first = {reporter.home.ven_id for reporter in self._reporters}
+            self._schedule(reporter, now)
         try:
             while True:
-                self._step(first)
+                self._step()
         finally:
             self._go_offline()
 
-    def obey(self, command: bytes) -> None:
-        """Take a command, from any thread; its acknowledgement goes out from ours."""
-        answer = self._commands.handle(command)
-        if answer is not None:
-            self._answers.put(answer)
+    def hear(self, command: bytes) -> None:
+        """Take a command, from any thread; it is obeyed, and its acknowledgement goes out, on ours."""
+        self._heard.put(command)
 
-    def _step(self, first: set[str]) -> None:
-        """Answer a command, or wait for what is due next and do it."""
+    def _step(self) -> None:
+        """Obey a command, or wait for what is due next and do it."""
         due = self._queue[0][0]
         try:
-            self._publisher.publish(self._answers.get(timeout=max(0.0, due - self._clock())))
+            self._obey(self._heard.get(timeout=max(0.0, due - self._clock())))
         except queue.Empty:
             item = heapq.heappop(self._queue)[2]
             if isinstance(item, Message):
                 self._publisher.publish(item)
-            else:
-                self._report(item, due, first)
+            elif self._next[item.home.ven_id] == due:  # else it was told another interval since
+                self._report(item, due)
 
-    def _report(self, reporter: Reporter, ts: float, first: set[str]) -> None:
-        """Line up what a VEN says at `ts`. Who is in `first` describes its loads at once."""
+    def _obey(self, command: bytes) -> None:
+        told = self._commands.handle(command)
+        if told is None:
+            return
+        reporter = self._reporters[told.ven_id]
+        self._line_up(told.answers)
+        if told.has_other_interval:
+            self._schedule(reporter, self._clock())
+
+    def _report(self, reporter: Reporter, ts: float) -> None:
+        """Line up what a VEN says at `ts`. It describes its loads at first, and when they were set."""
         ven_id = reporter.home.ven_id
-        for arrival in reporter.arrivals(ts, self._commands.told(ven_id), describe=ven_id in first):
+        orders = self._commands.orders(ven_id)
+        reading = reporter.read(ts, orders)
+        describe = self._described.get(ven_id) != orders.load_settings
+        self._described[ven_id] = orders.load_settings
+        self._line_up(reporter.arrivals(reading, orders, describe=describe))
+        self._witness(reporter.home, reading)
+        self._schedule(reporter, max(ts, self._clock() - _LONGEST_GAP_S))
+
+    def _schedule(self, reporter: Reporter, after: float) -> None:
+        ven_id = reporter.home.ven_id
+        self._next[ven_id] = reporter.next_after(after, self._commands.orders(ven_id))
+        self._push(self._next[ven_id], reporter)
+
+    def _line_up(self, arrivals: Iterable[Arrival]) -> None:
+        for arrival in arrivals:
             self._push(arrival.at, arrival.message)
-        first.discard(ven_id)
-        self._push(reporter.next_after(max(ts, self._clock() - _LONGEST_GAP_S)), reporter)
 
     def _push(self, due: float, item: Reporter | Message) -> None:
         self._count += 1  # breaks ties, so that items need no order
@@ -72,6 +102,6 @@ class LiveFleet:
 
     def _go_offline(self) -> None:
         now = self._clock()
-        for reporter in self._reporters:
+        for reporter in self._reporters.values():
             self._publisher.publish(status(reporter.home, "offline", now))
         self._publisher.wait_acknowledged(timeout_s=3)

@@ -1,7 +1,6 @@
 """A reading in the words of the contract. VENs speak two generations of it, each with its own habits."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +17,14 @@ _VOLTAGE_V = 230.0
 class Message:
     topic: str
     payload: bytes
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message, and when the broker gets it, Unix seconds."""
+
+    at: float
+    message: Message
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def dialect_of(home: Household) -> Dialect:
 
 def telemetry(home: Household, dialect: Dialect, reading: Reading) -> Message:
     """The regular report."""
-    entry = _brief_entry if dialect.is_brief else _full_entry
+    entry = _brief_entry if dialect.is_brief else load_entry
     body: dict[str, Any] = {"venId": home.ven_id} if dialect.names_itself else {}
     body["timestamp"] = dialect.writes_time(reading.ts)
     body |= _panel_of_old(reading) if dialect.is_shared else _panel(reading)
@@ -60,7 +67,7 @@ def description(home: Household, dialect: Dialect, reading: Reading) -> Message:
         "schemaVersion": "1.0",
         "venId": home.ven_id,
         "timestamp": dialect.writes_time(reading.ts),
-        "loads": [_full_entry(load) for load in reading.loads],
+        "loads": [load_entry(load) for load in reading.loads],
     }
     return Message(f"ven/loads/{home.ven_id}", msgspec.json.encode(body))
 
@@ -70,19 +77,11 @@ def status(home: Household, word: str, ts: float) -> Message:
     return Message(f"ven/status/{home.ven_id}", msgspec.json.encode(body))
 
 
-def acknowledgement(ven_id: str, body: Mapping[str, Any]) -> Message:
-    return Message(f"ven/ack/{ven_id}", json.dumps(body).encode())
-
-
 def _panel(reading: Reading) -> dict[str, Any]:
     body: dict[str, Any] = {"schemaVersion": "1.0", "usedPowerKw": reading.used_kw}
-    if reading.event is not None:
-        body |= {
-            "shedPowerKw": reading.shed_kw,
-            "requestedReductionKw": reading.requested_kw,
-            "eventId": reading.event.event_id,
-            "baselinePowerKw": round(reading.used_kw + reading.shed_kw, 3),
-        }
+    if reading.event is not None or reading.shed_kw:
+        body["shedPowerKw"] = reading.shed_kw
+    body |= _event(reading)
     if reading.soc is not None:
         body["batterySoc"] = reading.soc
     return body
@@ -97,11 +96,19 @@ def _panel_of_old(reading: Reading) -> dict[str, Any]:
         "current_a": round(abs(reading.used_kw) * 1000 / _VOLTAGE_V, 2),
         "circuits": [{"id": f"c{n}", "kw": load.power_kw} for n, load in enumerate(reading.loads, 1)],
     }
-    if reading.event is not None:
-        body |= {"eventId": reading.event.event_id, "requestedReductionKw": reading.requested_kw}
+    body |= _event(reading)
     if reading.soc is not None:
         body["battery_soc"] = reading.soc
     return body
+
+
+def _event(reading: Reading) -> dict[str, Any]:
+    """What only a home that takes part in an event says."""
+    if reading.event is None:
+        return {}
+    named = {"eventId": reading.event.event_id} if reading.event.event_id is not None else {}
+    baseline_kw = round(reading.used_kw + reading.shed_kw, 3)
+    return named | {"requestedReductionKw": reading.requested_kw, "baselinePowerKw": baseline_kw}
 
 
 def _brief_entry(reading: LoadReading) -> dict[str, Any]:
@@ -111,7 +118,8 @@ def _brief_entry(reading: LoadReading) -> dict[str, Any]:
     return entry
 
 
-def _full_entry(reading: LoadReading) -> dict[str, Any]:
+def load_entry(reading: LoadReading) -> dict[str, Any]:
+    """All that there is to say of a load."""
     load = reading.load
     return {
         "id": load.load_id,
@@ -121,7 +129,7 @@ def _full_entry(reading: LoadReading) -> dict[str, Any]:
         "shedPowerKw": reading.shed_kw,
         "capacityKw": load.capacity_kw,
         "shedCapabilityKw": reading.capability_kw,
-        "enabled": True,
+        "enabled": load.enabled,
         "priority": load.priority,
     }
 

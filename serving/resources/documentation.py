@@ -1,6 +1,5 @@
 """The API described: for machines, and as a page on which it can be read and tried."""
 
-import hashlib
 from importlib.metadata import distribution
 from pathlib import Path
 from string import Template
@@ -12,6 +11,7 @@ from falcon import Request, Response
 
 from serving.description import Answer, Operation
 from serving.openapi import Document
+from serving.resources.assets import Assets
 
 SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
 """Swagger UI comes in a package for Flask, of which nothing is imported."""
@@ -29,64 +29,28 @@ PAGE = Template("""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Gridgate API</title>
-<link rel="icon" type="image/png" href="$favicon_32x32_png">
-<link rel="stylesheet" href="$swagger_ui_css">
+<link rel="icon" type="image/png" href="$assets/favicon-32x32.png">
+<link rel="stylesheet" href="$assets/swagger-ui.css">
 </head>
 <body>
 <div id="api"></div>
-<script src="$swagger_ui_bundle_js"></script>
-<script src="$start_js"></script>
+<script src="$assets/swagger-ui-bundle.js"></script>
+<script src="$assets/start.js"></script>
 </body>
 </html>
 """)
-CONTENT_TYPES = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".png": "image/png",
-}
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 """Nothing from elsewhere. Swagger UI sets styles of its own."""
 
-FOR_EVER = "public, max-age=31536000, immutable"
 
-
-class Assets:
-    """The files of the page, read once, each under the digest of its content."""
-
-    def __init__(self) -> None:
-        files = {name: (SWAGGER_UI / name).read_bytes() for name in FROM_SWAGGER_UI} | {"start.js": START_JS}
-        self._files = {(_digest(content), name): content for name, content in files.items()}
-
-    def urls(self) -> dict[str, str]:
-        """Where each file is, by its name as an identifier."""
-        return {_as_identifier(name): f"/docs/assets/{digest}/{name}" for digest, name in self._files}
-
-    @Operation(
-        id="getAsset",
-        summary="A file of the page",
-        tag="description",
-        answers={
-            200: Answer(
-                "The file, for ever the same.", str, media=("text/javascript", "text/css", "image/png")
-            )
-        },
-        problems=(404,),
-        needs_database=False,
-    )
-    def on_get(self, _request: Request, response: Response, digest: str, asset: str) -> None:
-        content = self._files.get((digest, asset))
-        if content is None:
-            raise falcon.HTTPNotFound(
-                description=f"There is no {asset!r} of that digest; /docs has the present ones."
-            )
-        response.data = content
-        response.content_type = CONTENT_TYPES[Path(asset).suffix]
-        response.set_header("Cache-Control", FOR_EVER)
+def docs_files() -> dict[str, bytes]:
+    """What the page needs, by name."""
+    return {name: (SWAGGER_UI / name).read_bytes() for name in FROM_SWAGGER_UI} | {"start.js": START_JS}
 
 
 class DocsPage:
     def __init__(self, assets: Assets) -> None:
-        self._page = PAGE.substitute(assets.urls()).encode()
+        self._page = PAGE.substitute(assets=assets.url).encode()
 
     @Operation(
         id="getDocs",
@@ -119,11 +83,3 @@ class OpenApi:
     )
     def on_get(self, _request: Request, response: Response) -> None:
         response.data = self._document
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def _as_identifier(name: str) -> str:
-    return name.replace("-", "_").replace(".", "_")

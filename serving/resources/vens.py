@@ -1,19 +1,13 @@
 """VENs, their loads, and the history of both."""
 
-from collections.abc import Iterator
-from typing import TypeVar
-
 from falcon import Request, Response
-from falcon.uri import encode_value
 
 from schemas.http import Load, Ven, VenSummary
 from serving.answers import answer, answer_list, answer_points
 from serving.description import HISTORY, Answer, Operation
+from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
-from serving.windows import Page
-
-Listed = TypeVar("Listed", Load, Ven, VenSummary)
 
 
 class Vens:
@@ -29,7 +23,7 @@ class Vens:
     )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
-        answer_list(response, _paged(request, response, asked, self._reader.vens(asked)))
+        answer_list(response, paged(request, response, asked, self._reader.vens(asked)))
 
 
 class VenSummaries:
@@ -45,7 +39,7 @@ class VenSummaries:
     )
     def on_get(self, request: Request, response: Response) -> None:
         asked = page(request.params)
-        answer_list(response, _paged(request, response, asked, self._reader.ven_summaries(asked)))
+        answer_list(response, paged(request, response, asked, self._reader.ven_summaries(asked)))
 
 
 class OneVen:
@@ -82,7 +76,7 @@ class Loads:
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         asked = page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_list(response, _paged(request, response, asked, loads))
+        answer_list(response, paged(request, response, asked, loads))
 
 
 class OneLoad:
@@ -134,17 +128,3 @@ class LoadHistory:
         asked = window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_points(response, self._reader.load_history(ven_id, load_id, asked))
-
-
-def _paged(
-    request: Request, response: Response, asked: Page, entries: Iterator[Listed]
-) -> list[Listed] | Iterator[Listed]:
-    """A page, with the way to the next one; or the whole list."""
-    if asked.limit is None:
-        return entries
-    listed = list(entries)
-    if len(listed) == asked.limit:
-        path = "/".join(map(encode_value, request.path.split("/")))
-        following = f"{path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
-        response.append_header("Link", f'<{following}>; rel="next"')
-    return listed

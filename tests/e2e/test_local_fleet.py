@@ -110,9 +110,31 @@ def test_a_ven_obeys_and_acknowledges(live: subprocess.Popen[bytes], gateway: Ga
     command = {"op": "event", "correlationId": "c-1", "venId": "ven-0002", "data": data}
     gateway.client.publish("ven/cmd/ven-0002", json.dumps(command), qos=1)
     heard = gateway.wait_for(lambda heard: heard[0] == "ven/ack/ven-0002")
-    assert _body(heard) | {"status": "accepted", "correlationId": "c-1"} == _body(heard)
+    assert _body(heard) | {"ok": True, "correlationId": "c-1"} == _body(heard)  # it is one of the older ones
     gateway.wait_for(lambda heard: b'"evt-told"' in heard[1] and b"equestedReductionKw" in heard[1])
     assert live.poll() is None
+
+
+def test_a_ven_reports_more_often_at_once_when_told(broker: EmbeddedBroker, gateway: Gateway) -> None:
+    with _fleet(broker, "--vens", "5", "--interval", "3600") as process:
+        gateway.wait_for(lambda heard: heard[0] == "ven/status/ven-0005")
+        data = {"report_interval_seconds": 0.5}
+        command = {"op": "setConfig", "correlationId": "c-1", "venId": "ven-0003", "data": data}
+        gateway.client.publish("ven/cmd/ven-0003", json.dumps(command), qos=1)
+        for _ in range(3):
+            gateway.wait_for(lambda heard: heard[0] == "oadr/meter/ven-0003")
+        process.kill()
+
+
+def test_a_fleet_writes_down_the_truth(broker: EmbeddedBroker, gateway: Gateway, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with _fleet(broker, "--vens", "5", "--interval", "0.5", "--truth", str(truth)) as process:
+        for _ in range(3):
+            gateway.wait_for(lambda heard: heard[0] == "oadr/meter/ven-0003")
+        process.kill()
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert {line["venId"] for line in lines} == {f"ven-000{number}" for number in range(1, 6)}
+    assert all(line["counterfactualKw"] == line["actualKw"] for line in lines)
 
 
 def test_a_fleet_comes_back_with_its_broker(

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-from schemas.database import engine_for
+from schemas.database import connect, engine_for
 
 
 class Fuse:
@@ -22,10 +22,26 @@ class Fuse:
                 other.execute("SELECT pg_terminate_backend(%s, 10000)", [connection.info.backend_pid])
 
 
+def mortal_connection(database_url: str, fuse: Fuse) -> psycopg.Connection:
+    """A connection that burns a fuse."""
+    connection = connect(database_url, "tests")
+    connection.cursor_factory = mortal_cursor(fuse)
+    return connection
+
+
 def mortal_engine(database_url: str) -> tuple[Engine, Fuse]:
     """An engine, and the fuse of its connections; until its `left` is set, they live."""
     fuse = Fuse(database_url)
+    engine = engine_for(database_url, "tests")
 
+    @event.listens_for(engine, "connect")
+    def made(connection: Any, _record: object) -> None:
+        connection.cursor_factory = mortal_cursor(fuse)
+
+    return engine, fuse
+
+
+def mortal_cursor(fuse: Fuse) -> type[psycopg.Cursor[Any]]:
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, *arguments: Any, **options: Any) -> Any:
             fuse.burn(self.connection)
@@ -35,10 +51,4 @@ def mortal_engine(database_url: str) -> tuple[Engine, Fuse]:
             fuse.burn(self.connection)
             return super().copy(*arguments, **options)
 
-    engine = engine_for(database_url, "tests")
-
-    @event.listens_for(engine, "connect")
-    def made(connection: Any, _record: object) -> None:
-        connection.cursor_factory = Cursor
-
-    return engine, fuse
+    return Cursor

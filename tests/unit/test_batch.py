@@ -119,9 +119,9 @@ def test_days_are_those_of_partitioned_rows() -> None:
 
 
 def test_refusals_keep_the_message_to_the_byte() -> None:
-    batch = batch_of(Received("ven/ack/ven-7", b"\xff\x00", NOW))
+    batch = batch_of(Received("ven/cmd/ven-7", b"\xff\x00", NOW))
     [rejection] = batch.rejections
-    assert (rejection.topic, rejection.payload, rejection.received_at) == ("ven/ack/ven-7", b"\xff\x00", NOW)
+    assert (rejection.topic, rejection.payload, rejection.received_at) == ("ven/cmd/ven-7", b"\xff\x00", NOW)
     assert (rejection.reason, rejection.ven_id) == ("unknown_topic", None)
 
 

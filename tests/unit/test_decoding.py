@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest import decoding, loads, rows
 from ingest.decoding import EARLIEST, LARGEST_PAYLOAD_BYTES, decode
-from ingest.messages import Decoded, Description, Received, Refused, Report, Status
+from ingest.messages import Answer, Decoded, Description, Received, Refused, Report, Status
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
@@ -20,6 +20,7 @@ MAX_AHEAD = timedelta(minutes=5)
 AT = 1_720_623_600
 ISO_AT = "2024-07-10 15:00:00+00:00"
 METER, SHARED, LOADS, STATUS = "oadr/meter/ven-7", "volttron/metering", "ven/loads/ven-7", "ven/status/ven-7"
+ACK = "ven/ack/ven-7"
 
 EXAMPLE = b"""\
 {"schemaVersion": "1.0", "venId": "ven-7", "timestamp": 1720623600, "usedPowerKw": 4.1, "shedPowerKw": 0.6,
@@ -304,7 +305,7 @@ def nested(depth: int) -> bytes:
 
 REFUSALS: list[tuple[str, str, bytes]] = [
     ("unknown_topic", "", telemetry()),
-    ("unknown_topic", "ven/ack/ven-7", telemetry()),
+    ("unknown_topic", "ven/cmd/ven-7", telemetry()),
     ("unknown_topic", "oadr/meter", telemetry()),
     ("unknown_topic", "oadr/meter/", telemetry()),
     ("unknown_topic", "oadr/meter/a/b", telemetry()),
@@ -501,6 +502,52 @@ def test_a_retained_status_without_a_time_is_older_than_all_that_came_by_itself(
     """Last week's last will came back at a reconnect and set VENs offline that were there."""
     for payload in (b"offline", b'{"status": "offline"}'):
         kept = Received("ven/status/house", payload, NOW, is_retained=True)
-        assert decode(kept, MAX_AHEAD).source.ts == EARLIEST
-        fresh = Received("ven/status/house", payload, NOW)
-        assert decode(fresh, MAX_AHEAD).source.ts == NOW
+        assert status_at(kept) == EARLIEST
+        assert status_at(Received("ven/status/house", payload, NOW)) == NOW
+
+
+def status_at(message: Received) -> datetime:
+    decoded = decode(message, MAX_AHEAD)
+    assert isinstance(decoded, Status)
+    return decoded.source.ts
+
+
+# Acknowledgements
+
+
+@pytest.mark.parametrize(
+    ("said", "is_accepted"),
+    [
+        ({"ok": True}, True),
+        ({"ok": False}, False),
+        ({"status": "accepted"}, True),
+        ({"status": "success", "event_id": "e", "circuits_curtailed": [{"id": "a"}]}, True),
+        ({"status": "rejected"}, False),
+        ({"status": "error", "ok": True}, False),
+    ],
+)
+def test_both_forms_of_an_acknowledgement(said: dict[str, Any], is_accepted: bool) -> None:  # noqa: FBT001
+    payload = json.dumps({"op": "ping", "correlationId": "c-1", "ts": AT, **said}, indent=1).encode()
+    decoded = decode_bytes(ACK, payload)
+    assert isinstance(decoded, Answer)
+    assert (decoded.ven_id, decoded.command_id, decoded.is_accepted) == ("ven-7", "c-1", is_accepted)
+    assert "\n" not in decoded.content
+    assert json.loads(decoded.content) == json.loads(payload)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"correlationId": "c"}, "wrong_type"),
+        ({"correlationId": "c", "ok": "yes"}, "wrong_type"),
+        ({"correlationId": "c", "status": "perhaps"}, "wrong_type"),
+        ({"ok": True}, "wrong_type"),
+        ({"correlationId": None, "ok": True}, "wrong_type"),
+        ({"correlationId": "c\0", "ok": True}, "bad_text"),
+        ({"correlationId": "c", "ok": True, "venId": "ven-8"}, "ven_mismatch"),
+    ],
+)
+def test_acknowledgements_that_are_refused(said: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        decode_bytes(ACK, json.dumps(said).encode())
+    assert refused.value.reason == reason

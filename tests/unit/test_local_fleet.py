@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -9,21 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.fleet.backfill import backfill, backfill_length
-from local.fleet.commands import Commands
-from local.fleet.events import REBOUND_S, last_ended, rebound, scheduled_event
+from local.fleet.events import Event, daily_events
 from local.fleet.household import Household
-from local.fleet.messages import Message
+from local.fleet.messages import Arrival, Message
 from local.fleet.mishaps import BROKEN, break_message, is_broken
-from local.fleet.reports import Reporter, fleet
+from local.fleet.orders import Orders
+from local.fleet.reports import Habits, Reporter, fleet
 
 SEED = 7
 DAY = 1_720_569_600  # 2024-07-10T00:00:00Z
 NOON = DAY + 12 * 3_600
 FLEET = [Household(SEED, index) for index in range(1, 201)]
+DAILY = Habits(5, has_daily_events=True)
 
 
 def _messages(seed: int = SEED) -> list[Message]:
-    return list(backfill(seed, 20, 3, 5, NOON))
+    return list(backfill(seed, 20, 3, DAILY, NOON))
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
@@ -33,8 +35,8 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 def test_a_backfill_an_hour_later_repeats_the_hours_in_common() -> None:
     """A restart with a backfill must add doubles, which are harmless, and no conflicts, which are not."""
-    earlier = {message.payload for message in backfill(SEED, 20, 3, 5, NOON)}
-    later = {message.payload for message in backfill(SEED, 20, 3, 5, NOON + 3_600)}
+    earlier = {message.payload for message in backfill(SEED, 20, 3, DAILY, NOON)}
+    later = {message.payload for message in backfill(SEED, 20, 3, DAILY, NOON + 3_600)}
     assert len(earlier & later) > 0.6 * len(earlier)
     times: dict[tuple[str, float | str], bytes] = {}
     for payload in earlier | later:
@@ -88,7 +90,7 @@ def test_heat_pumps_cycle_and_cars_charge_in_the_evening_and_at_night() -> None:
 
 @given(index=st.integers(1, 5_000), ts=st.floats(DAY, DAY + 400 * 86_400))
 def test_the_panel_is_the_sum_of_its_loads_and_the_rest(index: int, ts: float) -> None:
-    reading = Household(SEED, index).read(ts)
+    reading = Reporter(Household(SEED, index), DAILY).read(ts)
     assert reading.used_kw == pytest.approx(reading.rest_kw + sum(load.power_kw for load in reading.loads))
     assert reading.shed_kw == pytest.approx(sum(load.shed_kw for load in reading.loads))
     assert reading.shed_kw <= (reading.requested_kw or 0) + 0.002
@@ -110,32 +112,69 @@ def test_the_battery_holds_what_went_in() -> None:
 
 
 def test_the_daily_events() -> None:
-    evening = scheduled_event(DAY + 17 * 3_600)
-    assert evening is not None
+    [evening] = daily_events(DAY + 17 * 3_600)
     assert evening.event_id == "evt-2024-07-10-evening"
-    assert scheduled_event(DAY + 18 * 3_600 + 300) == evening
-    assert scheduled_event(DAY + 18 * 3_600 + 1_800) is None
-    short = scheduled_event(DAY + 599)
-    assert short is not None
+    assert [*daily_events(DAY + 18 * 3_600 + 300)] == [
+        evening
+    ]  # it leaves no room for the short one at 18:00
+    [short] = daily_events(DAY + 599)
     assert short.event_id == "evt-2024-07-10T0000"
-    assert scheduled_event(DAY + 600) is None
-    assert last_ended(short.end) == short
-    assert last_ended(short.end + REBOUND_S) is None
-    assert last_ended(evening.end + 60) == evening
-    assert last_ended(evening.begin + 60) is None
-    assert rebound(short, short.end) == 1
-    assert rebound(short, short.end + REBOUND_S) == 0
+    assert not short.runs_at(DAY + 600)
+    assert [*daily_events(DAY + 600)] == [short]  # loads still make up for it
+    assert [*daily_events(short.end + short.rebound_s)] == []
 
 
-def test_the_fleet_sheds_while_an_event_runs_and_not_otherwise() -> None:
-    during = [home.read(DAY + 17.5 * 3_600) for home in FLEET]
+def test_nobody_sheds_unasked_unless_daily_events_are_wanted() -> None:
+    evening, later = DAY + 17.5 * 3_600, DAY + 19.8 * 3_600
+    assert not any(Reporter(home, Habits()).read(evening).event for home in FLEET)
+    during = [Reporter(home, DAILY).read(evening) for home in FLEET]
     assert sum(reading.shed_kw for reading in during) > 50
     assert 0.8 < sum(reading.event is not None for reading in during) / len(FLEET) < 1
-    assert not any(home.read(DAY + 19 * 3_600).shed_kw for home in FLEET)
+    assert not any(Reporter(home, DAILY).read(later).shed_kw for home in FLEET)
+
+
+def test_an_event_is_a_curve() -> None:
+    """Down within a tenth of its time, as deep as asked or possible, then more than usual for a while."""
+    event = Event("evt-1", NOON, NOON + 600, 1.0, lag_s=10, ramp_s=20)
+    assert [event.depth(NOON + s) for s in (-1, 0, 10, 20, 30, 599, 600)] == [0, 0, 0, 0.5, 1, 1, 0]
+    orders = Orders((event,))
+    power = {
+        ts: _network(ts, orders) for ts in (NOON + 5, NOON + 300, NOON + 610, NOON + 1_499, NOON + 1_501)
+    }
+    natural = {ts: _network(ts, Orders()) for ts in power}
+    more = {ts - NOON: power[ts] - natural[ts] for ts in power}
+    assert more[5] == 0
+    assert more[300] < -20
+    assert more[610] > more[1_499] > 0
+    assert more[1_501] == 0
+
+
+def _network(ts: float, orders: Orders) -> float:
+    return sum(home.read(ts, orders).used_kw for home in FLEET)
+
+
+def test_a_part_of_the_energy_shed_comes_back() -> None:
+    event = Event("evt-1", NOON, NOON + 1_200, 1.5)
+    orders = Orders((event,))
+    times = range(NOON, NOON + 3_600, 60)
+    more = {ts: _network(ts, orders) - _network(ts, Orders()) for ts in times}
+    shed = -sum(kw for ts, kw in more.items() if event.runs_at(ts))
+    returned = sum(kw for ts, kw in more.items() if not event.runs_at(ts))
+    assert 0.2 * shed < returned < 0.8 * shed
+
+
+def test_the_truth_is_what_a_home_would_have_drawn_without_any_event() -> None:
+    orders = Orders((Event("evt-1", NOON, NOON + 600, 1.0),))
+    for home in FLEET:
+        for ts in (NOON + 300, NOON + 700):
+            reading = home.read(ts, orders)
+            assert reading.natural_kw == home.read(ts).used_kw
+            if ts < NOON + 600:
+                assert reading.natural_kw == pytest.approx(reading.used_kw + reading.shed_kw, abs=0.002)
 
 
 def test_reports_come_once_an_interval_at_a_phase_of_their_own() -> None:
-    reporters = fleet(SEED, 50, 5)
+    reporters = fleet(SEED, 50, Habits(5))
     times = [reporter.next_after(NOON) for reporter in reporters]
     assert len(set(times)) == 5
     for reporter, ts in zip(reporters, times, strict=True):
@@ -145,18 +184,18 @@ def test_reports_come_once_an_interval_at_a_phase_of_their_own() -> None:
 
 @given(interval=st.floats(0.1, 86_400), ts=st.floats(DAY, DAY + 1e7))
 def test_the_next_report_is_later_and_not_by_more_than_an_interval(interval: float, ts: float) -> None:
-    following = Reporter(FLEET[0], interval).next_after(ts)
+    following = Reporter(FLEET[0], Habits(interval)).next_after(ts)
     assert ts < following <= ts + interval + 0.002
 
 
 def test_what_a_fleet_of_both_generations_says_fits_the_contract() -> None:
     """Broken messages apart, everything names its VEN, its time, and its power."""
     topics = set()
-    for reporter in fleet(SEED, 200, 60):
+    for reporter in fleet(SEED, 200, Habits(60, has_daily_events=True)):
         ts = reporter.next_after(DAY + 17 * 3_600)
         if is_broken(reporter.home, ts):
             continue
-        for arrival in reporter.arrivals(ts, describe=True):
+        for arrival in reporter.arrivals(reporter.read(ts), describe=True):
             body = json.loads(arrival.message.payload)
             topic = arrival.message.topic
             topics.add(topic.replace(reporter.home.ven_id, "+"))
@@ -173,8 +212,8 @@ def test_what_a_fleet_of_both_generations_says_fits_the_contract() -> None:
 
 
 def test_now_and_then_a_message_is_late_doubled_or_broken() -> None:
-    reporters = fleet(SEED, 100, 5)
-    reports = [list(reporter.arrivals(ts)) for reporter in reporters for ts in range(NOON, NOON + 500, 5)]
+    reporters = fleet(SEED, 100, Habits(5))
+    reports = [list(_arrivals(reporter, ts)) for reporter in reporters for ts in range(NOON, NOON + 500, 5)]
     arrivals = [arrival for report in reports for arrival in report]
     broken = sum(
         not _has_power(arrival.message) for arrival in arrivals if "loads" not in arrival.message.topic
@@ -183,6 +222,10 @@ def test_now_and_then_a_message_is_late_doubled_or_broken() -> None:
     doubled = sum(report[-1].message == report[-2].message for report in reports if len(report) > 1)
     assert 0 < doubled < 0.01 * len(reports)
     assert max(report[-1].at - NOON for report in reports) > 500
+
+
+def _arrivals(reporter: Reporter, ts: float) -> Iterator[Arrival]:
+    return reporter.arrivals(reporter.read(ts))
 
 
 def _has_power(message: Message) -> bool:
@@ -194,61 +237,15 @@ def _has_power(message: Message) -> bool:
 
 
 def test_a_broken_message_is_never_readable() -> None:
-    for reporter in fleet(SEED, 60, 5):
-        *_, arrival = reporter.arrivals(NOON + reporter.home.index)
+    for reporter in fleet(SEED, 60, Habits(5)):
+        *_, arrival = _arrivals(reporter, NOON + reporter.home.index)
         if not is_broken(reporter.home, NOON + reporter.home.index):
             assert _has_power(arrival.message)
             assert not _has_power(break_message(reporter.home, NOON, arrival.message))
 
 
 def test_a_backfill_is_about_as_long_as_foretold_and_describes_every_load_first() -> None:
-    messages = list(backfill(SEED, 50, 6, 5, NOON))
+    messages = list(backfill(SEED, 50, 6, Habits(5), NOON))
     assert len(messages) == pytest.approx(backfill_length(50, 6, 5), rel=0.05)
     described = {message.topic for message in messages[:150] if message.topic.startswith("ven/loads/")}
     assert len(described) > 20
-
-
-def _command(op: str, ven_id: str = "ven-0001", **data: object) -> bytes:
-    return json.dumps({"op": op, "correlationId": "c-1", "venId": ven_id, "data": data}).encode()
-
-
-def test_a_ven_sheds_while_an_event_that_it_was_told_of_runs() -> None:
-    ts = DAY + 19.75 * 3_600
-    home = next(home for home in FLEET if sum(load.capability_kw for load in home.read(ts).loads) > 2)
-    commands = Commands([home], lambda: ts)
-    answer = commands.handle(
-        _command(
-            "event", home.ven_id, event_id="evt-9", start_ts=ts, duration_s=600, requestedReductionKw=1.5
-        )
-    )
-    assert answer is not None
-    assert answer.topic == f"ven/ack/{home.ven_id}"
-    body = json.loads(answer.payload)
-    assert (body["status"], body["event_id"], body["correlationId"]) == ("accepted", "evt-9", "c-1")
-    assert (body["requested_shed_kw"], body["actual_shed_kw"]) == (1.5, 1.5)
-    assert body["circuits_curtailed"]
-    told = commands.told(home.ven_id)
-    assert home.read(ts + 1, told).shed_kw == pytest.approx(1.5, abs=0.01)
-    assert home.read(ts + 600, told).shed_kw == 0
-    commands.handle(_command("restore", home.ven_id, event_id="evt-9"))
-    assert home.read(ts + 1, commands.told(home.ven_id)).shed_kw == 0
-
-
-@pytest.mark.parametrize(
-    ("payload", "status"),
-    [
-        (_command("ping"), "success"),
-        (_command("setLoad", loadId="ev1"), "rejected"),
-        (_command("event", event_id="evt-9"), "error"),
-        (_command("event", event_id="e", start_ts="soon", duration_s=1, requestedReductionKw=1), "error"),
-    ],
-)
-def test_other_commands_are_answered_too(payload: bytes, status: str) -> None:
-    answer = Commands(FLEET[:1], lambda: NOON).handle(payload)
-    assert answer is not None
-    assert json.loads(answer.payload)["status"] == status
-
-
-@pytest.mark.parametrize("payload", [b"", b"[]", b"\xff", _command("ping", "ven-9999")])
-def test_what_is_not_for_us_is_left_alone(payload: bytes) -> None:
-    assert Commands(FLEET[:1], lambda: NOON).handle(payload) is None

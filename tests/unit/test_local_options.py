@@ -18,11 +18,14 @@ def test_the_defaults() -> None:
 
 def test_every_option() -> None:
     words = "--data-dir d --http-port 1 --mqtt-port 2 --mqtt5-port 3 --fleet 4 --interval 0.5 --seed -6"
-    options = parse_options([*words.split(), "--backfill", "1.5", "--ready-file", "f"])
+    events = "--opt-out 0.2 --mute 0 --daily-events --truth t"
+    options = parse_options([*words.split(), *events.split(), "--backfill", "1.5", "--ready-file", "f"])
     assert options.data_dir == Path("d")
     assert options.ports == {"--http-port": 1, "--mqtt-port": 2, "--mqtt5-port": 3}
     assert (options.fleet, options.interval, options.seed, options.backfill) == (4, 0.5, -6, 1.5)
     assert options.ready_file == Path("f")
+    assert (options.opt_out, options.mute, options.daily_events) == (0.2, 0, True)
+    assert options.truth == Path("t")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,8 @@ def test_every_option() -> None:
         "--interval inf",
         "--backfill -1",
         "--backfill 3",
+        "--opt-out 1.1",
+        "--mute none",
         "--http-port 0",
         "--http-port 70000",
         "--http-port web",

@@ -21,7 +21,7 @@ REGENERATE = (
     "docs/backend-api.yaml is not what the code says: run\n"
     "    .venv/bin/python -m serving openapi > docs/backend-api.yaml"
 )
-UNTOLD = {("GET", "/docs/assets/{digest}/{asset}")}
+UNTOLD = {("GET", "/assets/{digest}/{asset}")}
 """What no person ever calls."""
 
 
@@ -118,12 +118,16 @@ def test_shapes_have_no_room_for_more() -> None:
             assert schema["additionalProperties"] is False, f"{name}: derive it from schemas.http.Shape"
 
 
-def test_the_page_fetches_nothing_from_elsewhere(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+@pytest.mark.parametrize(("path", "links"), [("/docs", 4), ("/", 4)])
+def test_pages_fetch_nothing_from_elsewhere(
+    path: str, links: int, app: falcon.App[falcon.Request, falcon.Response]
+) -> None:
     client = testing.TestClient(app)
-    page = client.simulate_get("/docs")
+    page = client.simulate_get(path)
     assert (page.status_code, page.headers["content-type"]) == (200, falcon.MEDIA_HTML)
-    linked = re.findall(r'(?:src|href)="([^"]*)"', page.text)
-    assert len(linked) == 4
+    linked = re.findall(r'(?:src|href)="(/assets/[^"]*)"', page.text)
+    assert len(linked) == links
+    assert "//" not in re.sub(r"<(pre|code)>.*?</\1>", "", page.text)
     for url in linked:
         asset = client.simulate_get(url)
         assert asset.status_code == 200
@@ -131,7 +135,7 @@ def test_the_page_fetches_nothing_from_elsewhere(app: falcon.App[falcon.Request,
     assert "default-src 'self'" in page.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["/docs/assets/0123456789abcdef/start.js", "/docs/assets/x/../start.js"])
+@pytest.mark.parametrize("path", ["/assets/0123456789abcdef/start.js", "/assets/x/../start.js"])
 def test_other_files_are_not_served(path: str, app: falcon.App[falcon.Request, falcon.Response]) -> None:
     assert testing.TestClient(app).simulate_get(path).status_code == 404
 

@@ -1,0 +1,1 @@
+"""Commands out: from the outbox in the database to the VENs."""

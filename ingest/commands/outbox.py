@@ -1,0 +1,69 @@
+"""The table of commands as a dispatcher sees it: it takes some in hand, and says what became of them."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+from ingest import queries
+from ingest.commands.states import Due
+from schemas.channels import COMMANDS
+
+LEASE = timedelta(seconds=60)
+"""So long others leave a command alone that a dispatcher has in hand; after its death they take over."""
+
+AT_ONCE = 1_000
+
+
+class Outbox:
+    """Commands in hand belong to `holder` until they are settled, or the lease is over."""
+
+    def __init__(self, connection: psycopg.Connection, holder: str) -> None:
+        self._connection = connection
+        self._holder = holder
+        self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(COMMANDS)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def take(self, now: datetime, *, only_over: bool = False) -> list[Due]:
+        """Take due commands in hand, oldest first; or only those whose time is over."""
+        asked = {
+            "now": now,
+            "over_at": now if only_over else None,
+            "holder": self._holder,
+            "leased_until": now + LEASE,
+            "most": AT_ONCE,
+        }
+        with self._connection.transaction():
+            taken = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, asked)]
+        return sorted(taken, key=lambda command: (command.next_attempt_at, command.created_at))
+
+    def settle(self, commands: Sequence[Due]) -> None:
+        """Write down what became of commands in hand, and let go of them.
+
+        One that has been answered meanwhile stays answered. To settle twice changes nothing.
+        """
+        if not commands:
+            return
+        with self._connection.transaction():
+            self._connection.execute(queries.SETTLE_COMMANDS, self._columns(commands))
+            self._connection.execute(queries.TELL_OF_COMMANDS)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until somebody tells of the outbox, or the time is up."""
+        for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
+            pass
+
+    def _columns(self, commands: Sequence[Due]) -> dict[str, object]:
+        names = ("ven_id", "command_id", "status", "attempts", "sent_at", "next_attempt_at", "error")
+        columns = {name: [getattr(command, name) for command in commands] for name in names}
+        return {**columns, "holder": self._holder}

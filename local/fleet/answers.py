@@ -1,0 +1,33 @@
+"""Acknowledgements, in the words of both generations."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from local.fleet.household import Household
+from local.fleet.messages import Message, dialect_of
+
+Word = Literal["accepted", "success", "rejected", "error"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a command. `more` is what only the newer generation says, beside `data`."""
+
+    word: Word
+    data: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        return self.word in {"accepted", "success"}
+
+
+def acknowledgement(
+    home: Household, op: str, correlation_id: str | None, result: Result, ts: float
+) -> Message:
+    """Older VENs say `ok`, newer ones `status`."""
+    is_old = dialect_of(home).is_shared
+    verdict = {"ok": result.is_good} if is_old else {"status": result.word} | result.more
+    body = {"op": op, "correlationId": correlation_id, "venId": home.ven_id, "ts": round(ts, 3)}
+    return Message(f"ven/ack/{home.ven_id}", json.dumps(body | verdict | {"data": result.data}).encode())

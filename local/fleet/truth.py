@@ -1,0 +1,35 @@
+"""What only a simulation knows: what each VEN would have drawn without events. For checks of estimates."""
+
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from local.fleet.household import Household, Reading
+
+
+class TruthFile:
+    """JSON lines, one for each report, readable at any moment up to the last whole line."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, home: Household, reading: Reading) -> None:
+        self._file.write(msgspec.json.encode(truth(home, reading)) + b"\n")
+
+
+def truth(home: Household, reading: Reading) -> dict[str, object]:
+    """One line: powers at the panel, kW; `timestamp` in Unix seconds, as in the report."""
+    return {
+        "venId": home.ven_id,
+        "timestamp": reading.ts,
+        "eventId": reading.event and reading.event.event_id,
+        "counterfactualKw": reading.natural_kw,
+        "actualKw": reading.used_kw,
+    }

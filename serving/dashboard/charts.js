@@ -1,0 +1,74 @@
+// Plotly, in our colours.
+
+import { wallTime } from "./page.js";
+import { colour } from "./theme.js";
+
+const CONFIG = { displayModeBar: false, responsive: true };
+
+function layout(more) {
+  const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), automargin: true };
+  return {
+    margin: { l: 55, r: 15, t: 10, b: 35 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: colour("ink"), family: "system-ui, sans-serif", size: 13 },
+    legend: { orientation: "h", y: 1.12 },
+    hovermode: "x unified",
+    hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
+    dragmode: "zoom",
+    ...more,
+    xaxis: { ...axis, ...more.xaxis },
+    yaxis: { ...axis, ...more.yaxis },
+  };
+}
+
+/** Lines over time, kW. A gap in the buckets is a gap in the line. */
+export function drawLines(place, points, granularityS, range) {
+  const { times, used, shed } = withGaps(points, granularityS);
+  const line = (name, values, colourName) => ({
+    x: times, y: values, name, type: "scatter", mode: points.length === 1 ? "markers" : "lines",
+    line: { color: colour(colourName), width: 2 }, hovertemplate: "%{y:.2f} kW",
+  });
+  const shape = layout({
+    xaxis: { type: "date", range: range.map(wallTime) },
+    yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true },
+  });
+  return Plotly.react(place, [line("used", used, "used"), line("shed", shed, "shed")], shape, CONFIG);
+}
+
+function withGaps(points, granularityS) {
+  const times = [], used = [], shed = [];
+  let before = null;
+  for (const point of points) {
+    const at = Date.parse(point.timestamp);
+    if (before !== null && at - before > granularityS * 1000) {
+      times.push(wallTime(before + 1));
+      used.push(null);
+      shed.push(null);
+    }
+    times.push(wallTime(at));
+    used.push(point.usedPowerKw);
+    shed.push(point.shedPowerKw);
+    before = at;
+  }
+  return { times, used, shed };
+}
+
+/** Bars by load type, kW. */
+export function drawTypes(place, types) {
+  const bar = (name, key, colourName) => ({
+    x: types.map((each) => each[key]), y: types.map((each) => each.type), name, type: "bar",
+    orientation: "h", marker: { color: colour(colourName) }, hovertemplate: "%{x:.2f} kW",
+  });
+  const bars = [
+    bar("used now", "currentUsageKw", "used"),
+    bar("could be shed", "totalShedCapabilityKw", "could"),
+  ];
+  const shape = layout({
+    hovermode: "y unified",
+    dragmode: false,
+    xaxis: { title: { text: "kW" }, fixedrange: true },
+    yaxis: { autorange: "reversed", fixedrange: true, type: "category" },
+  });
+  return Plotly.react(place, bars, shape, CONFIG);
+}

@@ -1,0 +1,132 @@
+"""Demand response events."""
+
+import falcon
+from falcon import Request, Response
+from falcon.uri import encode_value
+
+from schemas.http import Event, EventCreate, EventDetail, EventWithMetrics, Stopping
+from schemas.http import EventMetrics as Metrics
+from serving.answers import answer, answer_list
+from serving.bodies import read_body
+from serving.description import Answer, Operation
+from serving.events import EventReader, EventWriter
+from serving.paging import paged
+from serving.parameters import PAGE, PERIOD, identifier, page, period
+
+
+class Events:
+    def __init__(self, reader: EventReader, writer: EventWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @Operation(
+        id="listEvents",
+        summary="All events, by start",
+        tag="events",
+        parameters=PAGE,
+        answers={200: Answer("All events, or a page of them.", list[Event], headers=("Link",))},
+    )
+    def on_get(self, request: Request, response: Response) -> None:
+        asked = page(request.params)
+        answer_list(response, paged(request, response, asked, self._reader.all(asked)))
+
+    @Operation(
+        id="createEvent",
+        summary="Make an event",
+        tag="events",
+        takes=EventCreate,
+        answers={201: Answer("It is made.", Event, headers=("Location",))},
+        problems=(409,),
+    )
+    def on_post(self, request: Request, response: Response) -> None:
+        made = self._writer.create(read_body(request, EventCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/events/{encode_value(made.id)}"
+        answer(response, made)
+
+
+class OneEvent:
+    def __init__(self, reader: EventReader, writer: EventWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @Operation(
+        id="getEvent",
+        summary="One event, how it goes, and who takes part",
+        tag="events",
+        answers={200: Answer("The event.", EventDetail)},
+        problems=(404,),
+    )
+    def on_get(self, _request: Request, response: Response, event_id: str) -> None:
+        answer(response, self._reader.detail(identifier("eventId", event_id)))
+
+    @Operation(
+        id="cancelEvent",
+        summary="Call an event off",
+        tag="events",
+        answers={204: Answer("It is cancelled.")},
+        problems=(404, 409),
+    )
+    def on_delete(self, _request: Request, response: Response, event_id: str) -> None:
+        self._writer.cancel(identifier("eventId", event_id))
+        response.status = falcon.HTTP_204
+
+
+class EventStop:
+    def __init__(self, writer: EventWriter) -> None:
+        self._writer = writer
+
+    @Operation(
+        id="stopEvent",
+        summary="End an event that runs before its time",
+        tag="events",
+        answers={202: Answer("It will be completed within a second.", Stopping)},
+        problems=(404, 409),
+    )
+    def on_post(self, _request: Request, response: Response, event_id: str) -> None:
+        self._writer.stop(identifier("eventId", event_id))
+        response.status = falcon.HTTP_202
+        answer(response, Stopping(event_id))
+
+
+class EventMetrics:
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="getEventMetrics",
+        summary="How an event goes",
+        tag="events",
+        answers={200: Answer("How it goes, or how it went.", Metrics)},
+        problems=(404,),
+    )
+    def on_get(self, _request: Request, response: Response, event_id: str) -> None:
+        answer(response, self._reader.metrics(identifier("eventId", event_id)))
+
+
+class CurrentEvent:
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="getCurrentEvent",
+        summary="The event that runs, else the next one",
+        tag="events",
+        answers={200: Answer("The event, or null.", EventWithMetrics | None)},
+    )
+    def on_get(self, _request: Request, response: Response) -> None:
+        answer(response, self._reader.current())
+
+
+class PastEvents:
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="listPastEvents",
+        summary="Events that are over, by start",
+        tag="events",
+        parameters=PERIOD,
+        answers={200: Answer("Those completed or cancelled.", list[Event])},
+    )
+    def on_get(self, request: Request, response: Response) -> None:
+        answer_list(response, self._reader.past(*period(request.params)))

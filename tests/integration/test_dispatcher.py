@@ -1,0 +1,413 @@
+"""Commands leave the outbox once, whoever dispatches, whatever dies; and each of them comes to an end."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+import psycopg
+import pytest
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from sqlalchemy import Engine
+
+from ingest.commands import dispatcher as dispatchers
+from ingest.commands.dispatcher import Dispatcher
+from ingest.commands.outbox import LEASE, Outbox
+from ingest.metrics import Metrics
+from ingest.mqtt.packets import Kind, Version
+from ingest.settings import IngestSettings
+from local.broker import EmbeddedBroker
+from local.ports import free_ports
+from schemas.database import connect
+from tests.faults.mosquitto import Mosquitto
+from tests.integration.mortal import Fuse, mortal_connection
+from tests.integration.outboxes import HOUR, of, put, statuses
+from tests.integration.published import NOW, until, value
+from tests.integration.scripted_broker import Peer, ScriptedBroker, framed
+
+PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}
+PATIENCE_S = 20.0
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, by: timedelta) -> None:
+        self.now += by
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatchers, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(dispatchers, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(dispatchers, "POLL_S", 0.05)
+
+
+class Vens:
+    """All VENs: what they were told, by correlation id."""
+
+    def __init__(self, mqtt_url: str) -> None:
+        url = urlsplit(mqtt_url)
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
+        self._client.on_message = lambda _c, _u, message: self.heard.append(
+            (message.topic, json.loads(message.payload))
+        )
+        self._subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.connect(url.hostname or "", url.port or 0)
+        self._client.subscribe("ven/cmd/+", qos=1)
+        self._client.loop_start()
+        assert self._subscribed.wait(PATIENCE_S)
+
+    @property
+    def told(self) -> Counter[str]:
+        return Counter(envelope["correlationId"] for _, envelope in self.heard)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def embedded(directory: Any) -> EmbeddedBroker:
+    mqtt_port, mqtt5_port = free_ports(2)
+    return EmbeddedBroker(directory, mqtt_port=mqtt_port, mqtt5_port=mqtt5_port)
+
+
+@pytest.fixture(scope="module", params=[embedded, Mosquitto], ids=["rumqttd", "mosquitto"])
+def real(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedBroker | Mosquitto]:
+    with request.param(tmp_path_factory.mktemp("broker")) as service:
+        yield service
+
+
+@pytest.fixture(params=list(Version), ids=str)
+def version(request: pytest.FixtureRequest) -> Version:
+    return Version(request.param)
+
+
+Make = Callable[..., Dispatcher]
+
+
+@pytest.fixture
+def make(database_url: str, clock: Clock) -> Iterator[Make]:
+    """A dispatcher; those that were started are stopped in the end."""
+    with ExitStack() as stack:
+
+        def make(
+            mqtt_url: str, version: Version = Version.V5, *, fuse: Fuse | None = None, **settings: Any
+        ) -> Dispatcher:
+            name = f"tests-{time.monotonic_ns()}"
+            options = {"DATABASE_URL": database_url, "MQTT_CLIENT_ID": name, **settings}
+
+            def open_outbox() -> Outbox:
+                if fuse is None:
+                    return Outbox(connect(database_url, "commands"), name)
+                return Outbox(mortal_connection(database_url, fuse), name)
+
+            made = Dispatcher(
+                IngestSettings(MQTT_URL=mqtt_url, MQTT_PROTOCOL=PROTOCOLS[version], **options),
+                open_outbox,
+                clock,
+                Metrics(clock),
+            )
+            made.start()
+            stack.callback(made.stop)
+            return made
+
+        yield make
+
+
+def all_are(connection: psycopg.Connection, status: str, count: int) -> Callable[[], bool]:
+    return lambda: statuses(connection) == {status: count}
+
+
+# Real brokers
+
+
+def url_of(service: EmbeddedBroker | Mosquitto, version: Version) -> str:
+    return service.mqtt5_url if version is Version.V5 else service.mqtt_url
+
+
+def test_a_command_reaches_its_ven(
+    real: EmbeddedBroker | Mosquitto,
+    version: Version,
+    make: Make,
+    engine: Engine,
+    connection: psycopg.Connection,
+) -> None:
+    with Vens(real.mqtt_url) as vens:
+        make(url_of(real, version), version)
+        [command_id] = put(engine, "house-ü", now=NOW, op="shedLoad", loadId="l", reduceKw=0.5, durationS=60)
+        connection.execute("NOTIFY gridgate_commands")
+        until(all_are(connection, "sent", 1))
+        until(lambda: len(vens.heard) == 1)
+    assert vens.heard == [
+        (
+            "ven/cmd/house-ü",
+            {
+                "op": "shedLoad",
+                "correlationId": command_id,
+                "venId": "house-ü",
+                "data": {"loadId": "l", "reduceKw": 0.5, "durationS": 60},
+            },
+        )
+    ]
+    found = of(connection, command_id, "attempts", "sent_at", "next_attempt_at", "leased_by", "leased_until")
+    assert found == (1, NOW, NOW + timedelta(seconds=5), None, None)
+
+
+def test_two_dispatchers_share_many_commands_and_send_each_once(
+    real: EmbeddedBroker | Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    ids = put(engine, *(f"ven-{number}" for number in range(5_000)), now=NOW)
+    with Vens(real.mqtt_url) as vens:
+        for _ in range(2):
+            make(real.mqtt5_url)
+        until(all_are(connection, "sent", 5_000), 60)
+        until(lambda: len(vens.told) == 5_000, 60)
+        assert vens.told == Counter(ids)
+    assert value(connection, "SELECT max(attempts) FROM commands") == 1
+
+
+def test_an_unanswered_command_is_sent_again_by_the_same_id_and_expires(
+    real: EmbeddedBroker | Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    [command_id] = put(engine, "a", now=NOW)
+    with Vens(real.mqtt_url) as vens:
+        make(real.mqtt5_url)
+        for attempt, wait_s in enumerate((5, 10, 20), 1):
+            until(lambda n=attempt: vens.told == {command_id: n})  # type: ignore[misc]
+            until(lambda n=attempt: of(connection, command_id, "attempts") == (n,))  # type: ignore[misc]
+            clock.move(timedelta(seconds=wait_s))
+        until(lambda: of(connection, command_id, "attempts") == (4,))
+        clock.move(HOUR)
+        until(all_are(connection, "expired", 1))
+        assert vens.told == {command_id: 4}
+    status, error, sent_at = of(connection, command_id, "status", "error", "sent_at")
+    assert (status, sent_at) == ("expired", NOW)
+    assert "no acknowledgement after" in error
+
+
+# Deaths
+
+
+def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_what_it_could_not_know(
+    real: EmbeddedBroker | Mosquitto,
+    make: Make,
+    engine: Engine,
+    connection: psycopg.Connection,
+    clock: Clock,
+    database_url: str,
+) -> None:
+    """What became of a command is settled over the death of the connection; what was not published, is after
+    the lease.
+    """
+    with Vens(real.mqtt_url) as vens:
+        for statement in range(1, 16):
+            fuse = Fuse(database_url)
+            fuse.left = statement
+            ids = put(engine, *(f"ven-{number}" for number in range(20)), now=clock.now)
+            made = make(real.mqtt5_url, fuse=fuse)
+            moved = False
+            deadline = time.monotonic() + PATIENCE_S
+            while value(connection, "SELECT count(*) FROM commands WHERE status = 'pending'"):
+                assert time.monotonic() < deadline
+                if fuse.left <= 0 and not moved and time.monotonic() > deadline - PATIENCE_S + 1:
+                    clock.move(LEASE)
+                    moved = True
+            until(lambda ids=ids: all(vens.told[each] for each in ids))  # type: ignore[misc]
+            made.stop()
+            assert max(vens.told[each] for each in ids) == 1, f"killed at statement {statement}"
+            connection.execute("DELETE FROM commands")
+
+
+# A broker that does what a test says
+
+
+@pytest.fixture
+def broker(version: Version) -> Iterator[ScriptedBroker]:
+    with ScriptedBroker(version) as broker:
+        yield broker
+
+
+def let_in(broker: ScriptedBroker, receive_maximum: int | None = None) -> Peer:
+    peer = broker.accept()
+    peer.expect(Kind.CONNECT)
+    if receive_maximum is None or broker.version is Version.V3_1_1:
+        peer.say(peer.welcome())
+    else:
+        peer.say(framed(0x20, b"\0\0\x03\x21" + receive_maximum.to_bytes(2)))
+    return peer
+
+
+def packet_id(body: bytes) -> bytes:
+    return body[2 + int.from_bytes(body[:2]) :][:2]
+
+
+def confirm(peer: Peer, body: bytes, code: int = 0) -> None:
+    peer.say(framed(0x40, packet_id(body) + (bytes([code]) if code else b"")))
+
+
+def test_a_broker_that_refuses_for_good(
+    make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    ids = put(engine, "a", "b", now=NOW)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with let_in(broker) as peer:
+            one, other = peer.expect(Kind.PUBLISH, Kind.PUBLISH)
+            confirm(peer, other.body, 0x97)
+            confirm(peer, one.body, 0x87)
+            until(lambda: statuses(connection) == {"failed": 1, "pending": 1})
+            clock.move(timedelta(seconds=5))
+            [again] = peer.expect(Kind.PUBLISH)
+            confirm(peer, again.body, 0x10)
+            until(lambda: statuses(connection) == {"failed": 1, "sent": 1})
+    found = sorted(of(connection, each, "status", "attempts", "error") for each in ids)
+    assert [row[:2] for row in found] == [("failed", 1), ("sent", 2)]
+    assert "ACL" in found[0][2]
+    assert found[1][2] is None
+
+
+def test_no_more_is_under_way_than_the_broker_takes(
+    make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    put(engine, *(f"ven-{number}" for number in range(10)), now=NOW)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with let_in(broker, receive_maximum=3) as peer:
+            waiting = peer.expect(*[Kind.PUBLISH] * 3)
+            for _ in range(7):
+                confirm(peer, waiting.pop(0).body)
+                waiting += peer.expect(Kind.PUBLISH)
+            for each in waiting:
+                confirm(peer, each.body)
+            until(all_are(connection, "sent", 10))
+
+
+def test_a_connection_that_breaks_with_commands_under_way(
+    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    ids = put(engine, "a", "b", "c", now=NOW)
+    make(broker.mqtt_url, broker.version)
+    with let_in(broker) as peer:
+        first, *_ = peer.expect(*[Kind.PUBLISH] * 3)
+        confirm(peer, first.body)
+    with let_in(broker) as peer:
+        until(lambda: statuses(connection) == {"sent": 1, "pending": 2})
+        attempts = [of(connection, each, "attempts", "leased_by") for each in ids]
+        assert attempts == [(1, None)] * 3
+        clock.move(timedelta(seconds=5))
+        for each in peer.expect(*[Kind.PUBLISH] * 3):
+            confirm(peer, each.body)
+        until(all_are(connection, "sent", 3))
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x40\x02\x00\x63", b"\x40\x01\x00", b"\x30\x03\x00\x01t", b"HTTP/1.1 400 " + b"\r" * 80]
+)
+def test_a_broker_that_talks_nonsense_costs_a_connection(
+    garbage: bytes, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    put(engine, "a", now=NOW)
+    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+        make(broker.mqtt_url)
+        with let_in(broker) as peer:
+            peer.expect(Kind.PUBLISH)
+            peer.say(garbage)
+            peer.expect_close()
+        clock.move(timedelta(seconds=5))
+        with let_in(broker) as peer:
+            [again] = peer.expect(Kind.PUBLISH)
+            confirm(peer, again.body)
+            until(all_are(connection, "sent", 1))
+    assert any(each["event"] == "broker_disconnected" and each["log_level"] == "error" for each in events)
+
+
+def test_time_goes_by_without_a_broker(
+    make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    [port] = free_ports(1)
+    [command_id] = put(engine, "a", now=NOW)
+    make(f"mqtt://127.0.0.1:{port}")
+    clock.move(HOUR)
+    until(all_are(connection, "expired", 1))
+    assert of(connection, command_id, "error", "attempts") == ("the broker could not be reached in time", 0)
+
+
+def test_an_answer_that_is_faster_than_the_books(
+    make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """The VEN answers before the attempt is written down: its word stands, and the attempt is counted."""
+    [command_id] = put(engine, "a", now=NOW)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with let_in(broker) as peer:
+            [message] = peer.expect(Kind.PUBLISH)
+            connection.execute("UPDATE commands SET status = 'acknowledged', acknowledged_at = now()")
+            confirm(peer, message.body)
+            until(lambda: of(connection, command_id, "attempts") == (1,))
+    assert of(connection, command_id, "status", "sent_at", "leased_by") == ("acknowledged", NOW, None)
+
+
+def test_two_outboxes_never_have_the_same_command_in_hand(engine: Engine, database_url: str) -> None:
+    ids = put(engine, *(f"ven-{number}" for number in range(3_000)), now=NOW)
+    taken: dict[str, list[str]] = {"one": [], "two": []}
+
+    def take(name: str) -> None:
+        with Outbox(connect(database_url, "commands"), name) as outbox:
+            while block := outbox.take(NOW):
+                taken[name] += (command.command_id for command in block)
+
+    threads = [threading.Thread(target=take, args=[name]) for name in taken]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(PATIENCE_S)
+    assert sorted(taken["one"] + taken["two"]) == sorted(ids)
+    with Outbox(connect(database_url, "commands"), "three") as outbox:
+        assert outbox.take(NOW + LEASE - timedelta(microseconds=1)) == []
+        assert len(outbox.take(NOW + LEASE)) == 1_000
+
+
+def test_who_has_lost_a_command_says_nothing_of_it(
+    engine: Engine, database_url: str, connection: psycopg.Connection
+) -> None:
+    [command_id] = put(engine, "a", now=NOW)
+    with (
+        Outbox(connect(database_url, "commands"), "slow") as slow,
+        Outbox(connect(database_url, "commands"), "quick") as quick,
+    ):
+        lost, kept = slow.take(NOW), quick.take(NOW + LEASE)
+        slow.settle(lost)
+        assert of(connection, command_id, "leased_by") == ("quick",)
+        quick.settle(kept)
+        assert of(connection, command_id, "leased_by") == (None,)
+
+
+def test_the_time_of_the_tests_is_not_ours() -> None:
+    """Were it, leases and waits would pass by themselves."""
+    assert datetime.now(UTC) - NOW > timedelta(days=1)

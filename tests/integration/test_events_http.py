@@ -1,0 +1,404 @@
+"""Events as people meet them: made, listed, cancelled, stopped; and refused in words."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
+
+import psycopg
+import pytest
+from falcon import testing
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from schemas.channels import EVENTS
+from schemas.database import connect
+from serving.app import create_app
+from tests.integration.published import rows, value
+
+NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
+Make = Callable[..., testing.Result]
+
+
+@pytest.fixture
+def client(engine: Engine) -> testing.TestClient:
+    return testing.TestClient(create_app(engine, lambda: NOW, []))
+
+
+def iso(minutes: float) -> str:
+    return (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def wish(start: float = 10, end: float = 70, **said: Any) -> dict[str, Any]:
+    return {"startTime": iso(start), "endTime": iso(end), "requestedReductionKw": 100, **said}
+
+
+@pytest.fixture
+def make(client: testing.TestClient) -> Make:
+    def post(*times: float, **said: Any) -> testing.Result:
+        return client.simulate_post("/api/events", json=wish(*times, **said))
+
+    return post
+
+
+@pytest.fixture
+def vens(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO vens SELECT 'ven-' || n FROM generate_series(1, 3) n".replace(
+            "INTO vens SELECT", "INTO vens (ven_id, name, created_at) SELECT"
+        )
+        .replace("|| n FROM", "|| n, 'House ' || n, now() FROM")
+        .encode()
+    )
+
+
+def set_status(connection: psycopg.Connection, event_id: str, status: str) -> None:
+    connection.execute("UPDATE events SET status = %s WHERE event_id = %s", [status, event_id])
+
+
+def assert_refused(response: testing.Result, status: int, *words: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    for word in words:
+        assert word in response.json["detail"]
+
+
+# Making
+
+
+def test_an_event_is_made_and_found(client: testing.TestClient, make: Make) -> None:
+    made = make(id="evt-1")
+    event = {
+        "id": "evt-1",
+        "status": "scheduled",
+        "startTime": "2026-01-15T12:10:00Z",
+        "endTime": "2026-01-15T13:10:00Z",
+        "requestedReductionKw": 100.0,
+        "actualReductionKw": None,
+    }
+    assert (made.status_code, made.json) == (201, event)
+    assert made.headers["location"] == "/api/events/evt-1"
+    metrics = {"currentReductionKw": None, "vensResponding": 0, "avgResponseMs": None}
+    assert client.simulate_get("/api/events").json == [event]
+    assert client.simulate_get(made.headers["location"]).json == event | metrics | {"vens": []}
+    assert client.simulate_get("/api/events/current").json == event | metrics
+    assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": None}
+    assert client.simulate_get("/api/events/history").json == []
+
+
+def test_an_id_is_given_to_who_has_none(client: testing.TestClient, make: Make) -> None:
+    one, other = make(10, 20), make(30, 40)
+    assert one.json["id"] != other.json["id"]
+    assert client.simulate_get(one.headers["location"]).status_code == 200
+
+
+def test_a_start_that_has_just_passed_means_at_once(make: Make, connection: psycopg.Connection) -> None:
+    """A UI sends its own "now", and its clock is not ours."""
+    made = make(-5, 30)
+    assert (made.status_code, made.json["startTime"]) == (201, iso(0))
+    assert value(connection, "SELECT notify_at FROM events") == NOW
+    assert_refused(make(-5.1, 30), 400, "startTime")
+
+
+def test_a_time_without_a_zone_is_utc(client: testing.TestClient) -> None:
+    said = wish() | {"startTime": "2026-01-15T12:10:00", "endTime": "2026-01-15T14:10:00+01:00"}
+    made = client.simulate_post("/api/events", json=said)
+    assert (made.json["startTime"], made.json["endTime"]) == (iso(10), iso(70))
+
+
+@pytest.mark.parametrize(("lead_s", "notify"), [(0, 10), (60, 9), (None, 5), (86_400, 0)])
+def test_lead_times(lead_s: float | None, notify: float, make: Make, connection: psycopg.Connection) -> None:
+    assert make(leadTimeS=lead_s).status_code == 201
+    assert value(connection, "SELECT notify_at FROM events") == NOW + timedelta(minutes=notify)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"endTime": iso(10)}, "endTime"),
+    ({"endTime": iso(9)}, "endTime"),
+    ({"startTime": iso(-3), "endTime": iso(-1)}, "endTime"),
+    ({"startTime": iso(-3), "endTime": iso(0)}, "endTime"),
+    ({"startTime": "tomorrow"}, "startTime"),
+    ({"startTime": 1_768_478_400}, "startTime"),
+    ({"endTime": "9999-12-31T00:00:00Z"}, "endTime"),
+    ({"startTime": "2026-01-15T12:10:00Z\x01"}, "startTime"),
+    ({"requestedReductionKw": 0}, "requestedReductionKw"),
+    ({"requestedReductionKw": -1}, "requestedReductionKw"),
+    ({"requestedReductionKw": 1e300}, "requestedReductionKw"),
+    ({"requestedReductionKw": "100"}, "requestedReductionKw"),
+    ({"requestedReductionKw": None}, "requestedReductionKw"),
+    ({"id": ""}, "id"),
+    ({"id": "a/b"}, "id"),
+    ({"id": "a\x01"}, "id"),
+    ({"id": "a\n"}, "id"),
+    ({"id": "current"}, "id"),
+    ({"id": "history"}, "id"),
+    ({"venIds": []}, "venIds"),
+    ({"venIds": ["ven-1", "ven-9"]}, "'ven-9'"),
+    ({"venIds": "ven-1"}, "venIds"),
+    ({"venIds": ["\x01"]}, "venIds"),
+    ({"priority": 1.5}, "priority"),
+    ({"priority": 2**31}, "priority"),
+    ({"leadTimeS": -1}, "leadTimeS"),
+]
+
+
+@pytest.mark.usefixtures("vens")
+@pytest.mark.parametrize(("said", "word"), WRONG, ids=str)
+def test_what_cannot_be_meant_is_named(said: dict[str, Any], word: str, make: Make) -> None:
+    assert_refused(make(**said), 400, word)
+
+
+@pytest.mark.parametrize("missing", ["startTime", "endTime", "requestedReductionKw"])
+def test_what_is_missing_is_named(missing: str, client: testing.TestClient) -> None:
+    said = {key: kept for key, kept in wish().items() if key != missing}
+    assert_refused(client.simulate_post("/api/events", json=said), 400, missing)
+
+
+@pytest.mark.parametrize("raw", ["", "{", "[]", "null", "\xff"])
+def test_bodies_that_are_none(raw: str, client: testing.TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    refused = client.simulate_post("/api/events", body=raw.encode("latin1"), headers=headers)
+    assert_refused(refused, 400, "The body")
+
+
+def test_another_media_type(client: testing.TestClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert_refused(client.simulate_post("/api/events", body="a=b", headers=form), 415, "json")
+
+
+# Events at the same time
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stands"),
+    [(0, 10, True), (70, 80, True), (0, 10.1, False), (69, 80, False), (20, 30, False), (5, 90, False)],
+)
+def test_overlaps_are_refused(start: float, end: float, stands: bool, make: Make) -> None:  # noqa: FBT001
+    make(10, 70, id="first")
+    second = make(start, end)
+    assert second.status_code == (201 if stands else 409)
+    if not stands:
+        assert_refused(second, 409, "'first'")
+
+
+@pytest.mark.usefixtures("vens")
+def test_other_vens_may_be_asked_at_the_same_time(make: Make) -> None:
+    assert make(id="one", venIds=["ven-1", "ven-2"]).status_code == 201
+    assert make(id="other", venIds=["ven-3"]).status_code == 201
+    assert_refused(make(id="both", venIds=["ven-2", "ven-3"]), 409, "'one'")
+    assert_refused(make(id="all"), 409, "'one'")
+
+
+def test_a_higher_priority_decides(make: Make) -> None:
+    make(id="low", priority=1)
+    assert_refused(make(id="same", priority=1), 409, "'low'", "priority 1")
+    assert_refused(make(id="lower", priority=0), 409, "'low'")
+    assert make(id="high", priority=2).status_code == 201
+    assert_refused(make(id="between", priority=2), 409, "'high'")
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled"])
+def test_what_is_over_is_in_nobodys_way(status: str, make: Make, connection: psycopg.Connection) -> None:
+    make(id="first")
+    set_status(connection, "first", status)
+    assert make().status_code == 201
+
+
+def test_an_id_is_taken_once(make: Make) -> None:
+    make(id="evt-1")
+    assert_refused(make(80, 90, id="evt-1"), 409, "'evt-1'")
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_two_at_once_one_is_made(
+    attempt: int, client: testing.TestClient, connection: psycopg.Connection
+) -> None:
+    together = Barrier(4)
+
+    def post(number: int) -> int:
+        together.wait(20)
+        said = wish(10 + number, 40 + number, id=f"evt-{attempt}-{number}")
+        return client.simulate_post("/api/events", json=said).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(post, range(4))) == [201, 409, 409, 409]
+    assert value(connection, "SELECT count(*) FROM events") == 1
+
+
+def test_the_database_tells_who_listens(
+    make: Make, client: testing.TestClient, connection: psycopg.Connection, database_url: str
+) -> None:
+    with connect(database_url, "listener") as listener:
+        listener.execute(f"LISTEN {EVENTS}")
+        make(id="evt-1")
+        make(id="refused")
+        set_status(connection, "evt-1", "active")
+        client.simulate_post("/api/events/evt-1/stop")
+        client.simulate_delete("/api/events/evt-1")
+        told = [notice.payload for notice in listener.notifies(timeout=20, stop_after=3)]
+    assert told == ["evt-1"] * 3
+
+
+# Cancelling and stopping
+
+
+@pytest.mark.parametrize("status", ["scheduled", "active"])
+def test_cancelling(
+    status: str, client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    make(id="evt-1")
+    set_status(connection, "evt-1", status)
+    for _ in range(2):
+        response = client.simulate_delete("/api/events/evt-1")
+        assert (response.status_code, response.content) == (204, b"")
+    assert client.simulate_get("/api/events/evt-1").json["status"] == "cancelled"
+    assert client.simulate_get("/api/events/current").json is None
+    assert value(connection, "SELECT ended_at FROM events") == NOW
+
+
+def test_what_is_over_cannot_be_cancelled(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    make(id="evt-1")
+    set_status(connection, "evt-1", "completed")
+    assert_refused(client.simulate_delete("/api/events/evt-1"), 409, "'evt-1'", "over")
+
+
+def test_stopping(client: testing.TestClient, make: Make, connection: psycopg.Connection) -> None:
+    make(id="evt-1")
+    set_status(connection, "evt-1", "active")
+    for _ in range(2):
+        response = client.simulate_post("/api/events/evt-1/stop")
+        assert (response.status_code, response.json) == (202, {"status": "stopping", "eventId": "evt-1"})
+    assert rows(connection, "SELECT status, ended_at FROM events") == [("active", NOW)]
+    assert make(id="next").status_code == 201
+
+
+@pytest.mark.parametrize("status", ["scheduled", "completed", "cancelled"])
+def test_only_what_runs_is_stopped(
+    status: str, client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    make(id="evt-1")
+    set_status(connection, "evt-1", status)
+    assert_refused(client.simulate_post("/api/events/evt-1/stop"), 409, "'evt-1'", status)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("DELETE", ""), ("GET", "/metrics"), ("POST", "/stop")],
+)
+def test_unknown_events_are_named(method: str, path: str, client: testing.TestClient) -> None:
+    assert_refused(client.simulate_request(method, f"/api/events/evt-9{path}"), 404, "'evt-9'")
+    assert_refused(client.simulate_request(method, f"/api/events/a%00b{path}"), 400, "eventId")
+
+
+# Reading
+
+
+def test_current_is_what_runs_else_what_comes(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    def current() -> Any:
+        event = client.simulate_get("/api/events/current").json
+        return event and event["id"]
+
+    assert current() is None
+    make(50, 60, id="later")
+    make(30, 40, id="soon")
+    make(20, 90, id="urgent", priority=2)
+    assert current() == "urgent"
+    set_status(connection, "later", "active")
+    assert current() == "later"
+    set_status(connection, "urgent", "active")
+    assert current() == "urgent"
+
+
+def test_history_is_what_is_over(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    for number in range(3):
+        make(10 * number, 10 * number + 9, id=f"evt-{number}")
+    make(100, 110, id="to come")
+    connection.execute("UPDATE events SET status = 'completed', ended_at = end_time WHERE event_id < 'f'")
+
+    def found(**bounds: float) -> list[str]:
+        asked = {name: iso(minutes) for name, minutes in bounds.items()}
+        return [event["id"] for event in client.simulate_get("/api/events/history", params=asked).json]
+
+    assert found() == ["evt-0", "evt-1", "evt-2"]
+    assert found(start=9) == ["evt-0", "evt-1", "evt-2"]
+    assert found(start=9.5, end=19.5) == ["evt-1"]
+    assert found(end=10) == ["evt-0", "evt-1"]
+    assert_refused(client.simulate_get("/api/events/history?start=x"), 400, "start")
+    assert_refused(client.simulate_get("/api/events/history?start=2026-01-02&end=2026-01-01"), 400, "start")
+
+
+def test_pages_of_events(client: testing.TestClient, make: Make) -> None:
+    """By start, not by id."""
+    for number in range(5):
+        make(10 * number, 10 * number + 9, id=f"evt-{9 - number}")
+    whole = [event["id"] for event in client.simulate_get("/api/events").json]
+    assert whole == ["evt-9", "evt-8", "evt-7", "evt-6", "evt-5"]
+    first = client.simulate_get("/api/events?limit=2")
+    assert [event["id"] for event in first.json] == whole[:2]
+    assert first.headers["link"] == '</api/events?limit=2&after=evt-8>; rel="next"'
+    assert [event["id"] for event in client.simulate_get("/api/events?after=evt-8").json] == whole[2:]
+    assert client.simulate_get("/api/events?after=evt-5").json == []
+
+
+@pytest.mark.usefixtures("vens")
+def test_who_takes_part(client: testing.TestClient, make: Make, connection: psycopg.Connection) -> None:
+    make(id="evt-1")
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw)"
+        " SELECT 'ven-' || n, 'evt-1', (ARRAY['notified', 'started', 'finished', 'started'])[n], 5, 4"
+        " FROM generate_series(1, 4) n"
+    )
+    connection.execute(
+        "INSERT INTO ven_snapshots (ven_id, shed_power_kw) VALUES ('ven-1', 9), ('ven-2', 1.23456)"
+    )
+    connection.execute("INSERT INTO event_progress VALUES ('evt-1', 1.23456, 0.5, 2, 812.5, 1.2, now())")
+    event = client.simulate_get("/api/events/evt-1").json
+    assert event["vens"] == [
+        {"venId": "ven-1", "venName": "House 1", "shedKw": 0.0, "status": "notified"},
+        {"venId": "ven-2", "venName": "House 2", "shedKw": 1.235, "status": "started"},
+        {"venId": "ven-3", "venName": "House 3", "shedKw": None, "status": "finished"},
+        {"venId": "ven-4", "venName": "ven-4", "shedKw": 0.0, "status": "started"},
+    ]
+    metrics = {"currentReductionKw": 1.235, "vensResponding": 2, "avgResponseMs": 812.5}
+    assert metrics.items() <= event.items()
+    assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": None}
+
+
+ROUTES = (
+    "/api/events",
+    "/api/events/current",
+    "/api/events/history",
+    "/api/events/evt-1",
+    "/api/events/evt-1/metrics",
+)
+
+
+def test_what_is_known_is_not_sent_again(client: testing.TestClient, make: Make) -> None:
+    make(id="evt-1")
+    for path in ROUTES:
+        first = client.simulate_get(path)
+        again = client.simulate_get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+KEYS = ("id", "venIds", "priority", "leadTimeS", "startTime", "endTime", "requestedReductionKw", "x")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(KEYS), anything, max_size=4))
+def test_nothing_is_our_fault(client: testing.TestClient, said: dict[str, Any]) -> None:
+    response = client.simulate_post("/api/events", json=wish() | said)
+    assert response.status_code in {201, 400, 409}, response.text

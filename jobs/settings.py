@@ -37,6 +37,13 @@ class Ages(Settings):
     runs_days: Days = Field(
         30, validation_alias="RETENTION_RUNS_DAYS", description="days that the table `job_runs` remembers"
     )
+    live_hours: int = Field(
+        24,
+        ge=1,
+        le=876_000,
+        validation_alias="RETENTION_LIVE_HOURS",
+        description="hours that live streams can be taken up again where a client left them",
+    )
 
     @field_validator("seconds_days", "slots_days", "hours_days")
     @classmethod

@@ -7,7 +7,7 @@ from datetime import datetime
 import falcon
 from falcon import Request, Response
 
-from serving.keys import ANONYMOUS, Caller, Keyring, KeyStore
+from serving.keys import ANONYMOUS, Caller, Keyring
 from serving.policy import Policy
 from serving.rates import Grant, TokenBuckets
 
@@ -25,14 +25,14 @@ EXPOSED = ["ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Re
 
 
 def gate(
-    store: KeyStore, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy
+    keyring: Keyring, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy
 ) -> "Access | OwnPages":
     """The middleware that lets callers in, or not."""
     own_pages = OwnPages(allowed_origins)
     if not policy.needs_keys:
         return own_pages
     buckets = TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
-    return Access(Keyring(store, clock), clock, buckets, own_pages)
+    return Access(keyring, clock, buckets, own_pages)
 
 
 def allow_origins(app: falcon.App[Request, Response], allowed_origins: list[str]) -> None:

@@ -43,6 +43,7 @@ _HISTORIES: dict[str, tuple[Callable[[Row[Any]], Point], Callable[[Series, Windo
     "energy": (shapes.energy_point, history.energies),
     "mean": (shapes.mean_point, history.energies),
 }
+_SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
 
 
 class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
@@ -50,9 +51,12 @@ class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
 
 
 class History(Iterator[Point]):
-    """Points; and, once the first has been asked for, in how far they are not what was asked for."""
+    """Points of a shape; and, once one has been asked for, in how far they are not what was asked for."""
 
-    def __init__(self, points: Callable[[Callable[[str | None], None]], Iterator[Point]]) -> None:
+    def __init__(
+        self, shape: type[Point], points: Callable[[Callable[[str | None], None]], Iterator[Point]]
+    ) -> None:
+        self.shape = shape
         self.warning: str | None = None
         self._points = points(self._warn)
 
@@ -115,7 +119,7 @@ class Reader:
         return Readiness("ok", revision, age_s)
 
     def _history(self, series: Series, window: Window, known: Known) -> History:
-        return History(partial(self._points, series, window, known))
+        return History(_SHAPES[window.aggregate], partial(self._points, series, window, known))
 
     def _points(
         self, series: Series, window: Window, known: Known, warn: Callable[[str | None], None]

@@ -44,6 +44,20 @@ class ServingSettings(ProgramSettings):
     http_threads: int = Field(
         8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
     )
+    stream_clients: int = Field(
+        64,
+        ge=0,
+        le=10_000,
+        validation_alias="HTTP_STREAM_CLIENTS",
+        description="live streams that one worker holds open, beside its requests; more are answered 503",
+    )
+    stream_heartbeat_s: float = Field(
+        15,
+        gt=0,
+        le=3_600,
+        validation_alias="HTTP_STREAM_HEARTBEAT_S",
+        description="seconds of silence after which a live stream says that it is still there",
+    )
     cors_origins: Origins = Field(
         "",
         validation_alias="CORS_ORIGINS",

@@ -1,6 +1,6 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import access, events, history, ledger, raw, registry, snapshots
+from schemas.tables import access, events, history, ledger, live, raw, registry, snapshots
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
@@ -16,6 +16,7 @@ FRAMES: dict[str, type[Frame]] = {
     "ingest_batches": ledger.IngestBatchFrame,
     "job_leases": ledger.JobLeaseFrame,
     "job_runs": ledger.JobRunFrame,
+    "live_changes": live.LiveChangeFrame,
     "load_history": history.LoadHistoryFrame,
     "load_snapshots": snapshots.LoadSnapshotFrame,
     "load_type_rollups": snapshots.LoadTypeRollupFrame,
@@ -44,6 +45,7 @@ __all__ = [
     "events",
     "history",
     "ledger",
+    "live",
     "metadata",
     "raw",
     "registry",

@@ -3,8 +3,9 @@
 from falcon import Request, Response
 
 from schemas.http import Load, Ven, VenSummary
-from serving.answers import answer, answer_list, answer_points
-from serving.description import HISTORY, Answer, Operation
+from serving.answers import answer
+from serving.description import FORMATS, HISTORY, Answer, Operation
+from serving.formats import answer_entries, answer_history, negotiate
 from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
@@ -19,11 +20,12 @@ class Vens:
         summary="All VENs with their loads, by id",
         tag="vens",
         parameters=PAGE,
-        answers={200: Answer("All VENs, or a page of them.", list[Ven], headers=("Link",))},
+        answers={200: Answer("All VENs, or a page of them.", list[Ven], FORMATS, ("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        asked = page(request.params)
-        answer_list(response, paged(request, response, asked, self._reader.vens(asked)))
+        media_type, asked = negotiate(request, response), page(request.params)
+        vens = paged(request, response, asked, self._reader.vens(asked))
+        answer_entries(response, media_type, Ven, vens)
 
 
 class VenSummaries:
@@ -35,11 +37,12 @@ class VenSummaries:
         summary="All VENs, one line each, by id",
         tag="vens",
         parameters=PAGE,
-        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], headers=("Link",))},
+        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], FORMATS, ("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        asked = page(request.params)
-        answer_list(response, paged(request, response, asked, self._reader.ven_summaries(asked)))
+        media_type, asked = negotiate(request, response), page(request.params)
+        summaries = paged(request, response, asked, self._reader.ven_summaries(asked))
+        answer_entries(response, media_type, VenSummary, summaries)
 
 
 class OneVen:
@@ -74,9 +77,9 @@ class Loads:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        asked = page(request.params)
+        media_type, asked = negotiate(request, response), page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_list(response, paged(request, response, asked, loads))
+        answer_entries(response, media_type, Load, paged(request, response, asked, loads))
 
 
 class OneLoad:
@@ -108,8 +111,8 @@ class VenHistory:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        asked = window(request.params)
-        answer_points(response, self._reader.ven_history(identifier("venId", ven_id), asked))
+        media_type, asked = negotiate(request, response), window(request.params)
+        answer_history(response, media_type, self._reader.ven_history(identifier("venId", ven_id), asked))
 
 
 class LoadHistory:
@@ -125,6 +128,6 @@ class LoadHistory:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
-        asked = window(request.params)
+        media_type, asked = negotiate(request, response), window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
-        answer_points(response, self._reader.load_history(ven_id, load_id, asked))
+        answer_history(response, media_type, self._reader.load_history(ven_id, load_id, asked))

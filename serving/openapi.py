@@ -31,6 +31,7 @@ TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
     "access": "Who may call, and what was done.",
+    "commands": "What VENs are told, and what becomes of it.",
     "events": "Demand response.",
     "health": "The service itself.",
     "description": "This API, described.",

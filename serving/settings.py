@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import ProgramSettings
+from schemas.settings import BaselineSettings, ProgramSettings
 from serving.bodies import MAX_BODY_BYTES
 from serving.event_rules import EventRules
 from serving.policy import Policy
@@ -33,7 +33,7 @@ Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
 
 
-class ServingSettings(ProgramSettings):
+class ServingSettings(ProgramSettings, BaselineSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )

@@ -11,8 +11,10 @@ from jobs.execution import see_executions
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
+from jobs.progress import Progress
 from jobs.retention import drop_raw_days, forget_buckets, trim_books, trim_live_changes
 from jobs.settings import Cadence
+from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
 
 Step = Callable[[Connection, datetime], int]
@@ -67,6 +69,16 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             cadence.commands_every_s,
             "what VENs do of what they were told, as telemetry shows it",
             (see_executions,),
+        ),
+        Job(
+            "settlement",
+            cadence.settlement_every_s,
+            "how running events go; what ended ones delivered",
+            (
+                Progress(cadence.rules()).follow_events,
+                partial(settle_ended, rules=cadence.rules()),
+                partial(revise_settled, rules=cadence.rules()),
+            ),
         ),
         Job(
             "retention",

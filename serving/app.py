@@ -13,12 +13,21 @@ from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
 from serving.live import Live
 from serving.openapi import Document, describe
+from serving.performance import PerformanceReader
 from serving.reader import Reader
 from serving.resources.assets import Assets
 from serving.resources.commands import OneCommand, ShedCommands, VenCommands
 from serving.resources.dashboard import Dashboard, dashboard_files
 from serving.resources.documentation import DocsPage, OpenApi, docs_files
-from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
+from serving.resources.events import (
+    CurrentEvent,
+    EventMetrics,
+    EventPerformance,
+    Events,
+    EventStop,
+    OneEvent,
+    PastEvents,
+)
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.live import Changes
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
@@ -81,6 +90,9 @@ def _resources(
         "/api/events/history": PastEvents(events),
         "/api/events/{event_id}": OneEvent(events, event_writer),
         "/api/events/{event_id}/metrics": EventMetrics(events),
+        "/api/events/{event_id}/performance": EventPerformance(
+            PerformanceReader(engine, event_rules.baseline)
+        ),
         "/api/events/{event_id}/stop": EventStop(event_writer),
         "/api/stream": Changes(live or Live(engine, reader.network)),
         "/health": Liveness(),

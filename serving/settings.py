@@ -80,7 +80,9 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     @property
     def event_rules(self) -> EventRules:
         return EventRules(
-            timedelta(seconds=self.event_start_grace_s), timedelta(seconds=self.event_lead_time_s)
+            timedelta(seconds=self.event_start_grace_s),
+            timedelta(seconds=self.event_lead_time_s),
+            self.primary_baseline,
         )
 
     @property

@@ -333,7 +333,7 @@ class Revision(Shape, frozen=True):
 
 
 class Delivery(Shape, frozen=True):
-    """What was delivered. Powers are means over the event, energy and coverage are of the time with samples."""
+    """What was delivered. Powers are means over the event, energy is that of the time with samples."""
 
     requested_kw: float
     baseline_kw: float | None

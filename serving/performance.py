@@ -27,7 +27,7 @@ class PerformanceReader:
 
         Raises:
             Unknown: there is no such event, or it has no such revision.
-            Conflict: it has not begun, or never did; or only a provisional figure is there, by another baseline.
+            Conflict: nothing is measured yet; or it is not settled, and the baseline is not the first one.
         """
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             found = connection.execute(events.event(event_id)).one_or_none()
@@ -61,9 +61,9 @@ class PerformanceReader:
 
 
 def _chosen(event_id: str, made: Sequence[Row[Any]], revision: int | None) -> Row[Any]:
-    for row in reversed(made):
-        if revision in {None, row.revision}:
-            return row
+    wanted = [row for row in made if revision in {None, row.revision}]
+    if wanted:
+        return wanted[-1]
     has = f"it has 1 to {made[-1].revision}" if made else "it is not settled yet"
     raise Unknown(f"Event {event_id!r} has no revision {revision}: {has}.")
 

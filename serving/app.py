@@ -9,6 +9,7 @@ from sqlalchemy import Engine, create_engine
 
 from serving.access import SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
+from serving.budget import MAX_POINTS
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
@@ -51,6 +52,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
     live: Live | None = None,
+    max_points: int = MAX_POINTS,
     *,
     policy: Policy = AT_HOME,
     keyring: Keyring | None = None,
@@ -67,7 +69,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules, live, policy).items():
+    for path, resource in _resources(engine, clock, event_rules, live, max_points, policy).items():
         app.add_route(path, resource)
     return app
 
@@ -83,11 +85,12 @@ def _resources(
     clock: Clock,
     event_rules: EventRules = DEFAULT_RULES,
     live: Live | None = None,
+    max_points: int = MAX_POINTS,
     policy: Policy = AT_HOME,
 ) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    reader, writer = Reader(engine, clock), Writer(engine, clock)
+    reader, writer = Reader(engine, clock, max_points), Writer(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader),

@@ -87,7 +87,7 @@ class Audit:
                 "key_id": caller.key_id,
                 "role": caller.role,
                 "method": request.method,
-                "path": without_secrets(request.relative_uri)[:KEPT_OF_PATH],
+                "path": _storable(without_secrets(request.relative_uri))[:KEPT_OF_PATH],
                 "request_id": request_id,
                 "client_address": client_address(request, is_behind_proxy=self._policy.is_behind_proxy),
                 "body": kept_of(body),
@@ -137,8 +137,13 @@ def kept_of(body: bytes) -> Any:  # noqa: ANN401 - any JSON
             return msgspec.json.decode(without_secrets(body.decode()).replace(r"\u0000", "�"))
         except (ValueError, RecursionError):
             pass
-    start = without_secrets(body[:KEPT_BYTES].decode(errors="replace")).replace("\0", "�")
+    start = _storable(without_secrets(body[:KEPT_BYTES].decode(errors="replace")))
     return {"bytes": len(body), "start": start}
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL has no U+0000 in texts."""
+    return text.replace("\0", "�")
 
 
 def _entry(row: Row[Any]) -> AuditEntry:

@@ -7,12 +7,12 @@ import falcon
 from falcon import Request, Response
 from sqlalchemy import Engine, create_engine
 
-from serving.caching import EntityTags
+from serving.caching import Representations
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
-from serving.live import Live
 from serving.openapi import Document, describe
+from serving.present import Present
 from serving.reader import Reader
 from serving.resources.assets import Assets
 from serving.resources.dashboard import Dashboard, dashboard_files
@@ -32,17 +32,18 @@ def create_app(
     clock: Clock,
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
-    live: Live | None = None,
+    present: Present | None = None,
 ) -> falcon.App[Request, Response]:
-    """The whole API over one database; `live` is what a listener keeps up to date."""
-    app = falcon.App(middleware=[EntityTags()])
+    """The whole API over one database; `present` is what a listener keeps up to date."""
+    present = present or Present(engine, Reader(engine, clock))
+    app = falcon.App(middleware=[Representations(present.hot)])
     if allowed_origins:
         origins = "*" if "*" in allowed_origins else allowed_origins
         app.add_middleware(falcon.CORSMiddleware(allow_origins=origins, expose_headers=["ETag", "Link"]))
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules, live).items():
+    for path, resource in _resources(engine, clock, event_rules, present).items():
         app.add_route(path, resource)
     return app
 
@@ -50,22 +51,27 @@ def create_app(
 def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
     engine = create_engine("postgresql+psycopg://")
-    return describe(_resources(engine, lambda: datetime.now(UTC), DEFAULT_RULES))
+    present = Present(engine, Reader(engine, _never))
+    return describe(_resources(engine, _never, DEFAULT_RULES, present))
+
+
+def _never() -> datetime:
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def _resources(
-    engine: Engine, clock: Clock, event_rules: EventRules, live: Live | None = None
+    engine: Engine, clock: Clock, event_rules: EventRules, present: Present
 ) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
     reader = Reader(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
-        "/api/stats/network": Network(reader),
+        "/api/stats/network": Network(reader, present.hot),
         "/api/stats/network/history": NetworkHistory(reader),
-        "/api/stats/loads": LoadTypes(reader),
+        "/api/stats/loads": LoadTypes(reader, present.hot),
         "/api/vens": Vens(reader),
-        "/api/vens/summary": VenSummaries(reader),
+        "/api/vens/summary": VenSummaries(reader, present.hot),
         "/api/vens/{ven_id}": OneVen(reader),
         "/api/vens/{ven_id}/history": VenHistory(reader),
         "/api/vens/{ven_id}/loads": Loads(reader),
@@ -77,7 +83,7 @@ def _resources(
         "/api/events/{event_id}": OneEvent(events, event_writer),
         "/api/events/{event_id}/metrics": EventMetrics(events),
         "/api/events/{event_id}/stop": EventStop(event_writer),
-        "/api/stream": Changes(live or Live(engine, reader.network)),
+        "/api/stream": Changes(present.live),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(reader),
         "/openapi.json": document,

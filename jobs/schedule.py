@@ -10,8 +10,10 @@ from sqlalchemy import Connection
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
+from jobs.progress import Progress
 from jobs.retention import drop_raw_days, forget_buckets, trim_books, trim_live_changes
 from jobs.settings import Cadence
+from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
 
 Step = Callable[[Connection, datetime], int]
@@ -60,6 +62,16 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             cadence.presence_every_s,
             "who has fallen silent, who has come back",
             (partial(judge_presence, patience=patience),),
+        ),
+        Job(
+            "settlement",
+            cadence.settlement_every_s,
+            "how running events go; what ended ones delivered",
+            (
+                Progress(cadence.rules()).follow_events,
+                partial(settle_ended, rules=cadence.rules()),
+                partial(revise_settled, rules=cadence.rules()),
+            ),
         ),
         Job(
             "retention",

@@ -15,6 +15,7 @@ from serving.openapi import Document, describe
 from serving.present import Present
 from serving.reader import Reader
 from serving.resources.assets import Assets
+from serving.resources.commands import OneCommand, ShedCommands, VenCommands
 from serving.resources.dashboard import Dashboard, dashboard_files
 from serving.resources.documentation import DocsPage, OpenApi, docs_files
 from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
@@ -22,6 +23,7 @@ from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.live import Changes
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
+from serving.writer import Writer
 
 Clock = Callable[[], datetime]
 DEFAULT_RULES = EventRules()
@@ -64,19 +66,22 @@ def _resources(
 ) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    reader = Reader(engine, clock)
+    reader, writer = Reader(engine, clock), Writer(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader, present.hot),
         "/api/stats/network/history": NetworkHistory(reader),
         "/api/stats/loads": LoadTypes(reader, present.hot),
-        "/api/vens": Vens(reader),
+        "/api/vens": Vens(reader, writer),
         "/api/vens/summary": VenSummaries(reader, present.hot),
-        "/api/vens/{ven_id}": OneVen(reader),
+        "/api/vens/{ven_id}": OneVen(reader, writer),
         "/api/vens/{ven_id}/history": VenHistory(reader),
         "/api/vens/{ven_id}/loads": Loads(reader),
-        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader),
+        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
+        "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommands(writer),
+        "/api/vens/{ven_id}/commands": VenCommands(reader),
+        "/api/commands/{command_id}": OneCommand(reader),
         "/api/events": Events(events, event_writer),
         "/api/events/current": CurrentEvent(events),
         "/api/events/history": PastEvents(events),

@@ -29,6 +29,7 @@ SERVERS = [
 TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
+    "commands": "What VENs are told, and what becomes of it.",
     "events": "Demand response.",
     "health": "The service itself.",
     "description": "This API, described.",

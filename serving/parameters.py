@@ -132,6 +132,13 @@ LOAD_ID = Parameter(
     examples=("hvac1",),
     where="path",
 )
+COMMAND_ID = Parameter(
+    name="commandId",
+    description="The command, by its correlation id.",
+    advice="must not have control characters",
+    pattern=ID,
+    where="path",
+)
 DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
@@ -142,7 +149,14 @@ EVENT_ID = Parameter(
     examples=("evt-1",),
     where="path",
 )
-PATH = {"digest": DIGEST, "asset": ASSET, "ven_id": VEN_ID, "load_id": LOAD_ID, "event_id": EVENT_ID}
+PATH = {
+    "digest": DIGEST,
+    "asset": ASSET,
+    "ven_id": VEN_ID,
+    "load_id": LOAD_ID,
+    "command_id": COMMAND_ID,
+    "event_id": EVENT_ID,
+}
 """What the names in the paths of `serving/app.py` stand for."""
 
 

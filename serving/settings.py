@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from schemas.settings import ProgramSettings
+from schemas.settings import BaselineSettings, ProgramSettings
 from serving.event_rules import EventRules
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
@@ -31,7 +31,7 @@ Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
 
 
-class ServingSettings(ProgramSettings):
+class ServingSettings(ProgramSettings, BaselineSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )

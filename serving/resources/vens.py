@@ -1,9 +1,12 @@
 """VENs, their loads, and the history of both."""
 
+import falcon
 from falcon import Request, Response
+from falcon.uri import encode_value
 
-from schemas.http import Load, Ven, VenSummary
+from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
 from serving.answers import answer, answer_whole
+from serving.bodies import read_body
 from serving.description import FORMATS, HISTORY, JSON, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
 from serving.hot import Hot
@@ -11,13 +14,15 @@ from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
 from serving.windows import Page
+from serving.writer import Writer
 
 EVERYTHING = Page()
 
 
 class Vens:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="listVens",
@@ -30,6 +35,19 @@ class Vens:
         media_type, asked = negotiate(request, response), page(request.params)
         vens = paged(request, response, asked, self._reader.vens(asked))
         answer_entries(response, media_type, Ven, vens)
+
+    @Operation(
+        id="createVen",
+        summary="Register a VEN, or bring a retired one back",
+        tag="vens",
+        takes=VenCreate,
+        answers={201: Answer("The VEN.", Ven, headers=("Location",))},
+        problems=(409,),
+    )
+    def on_post(self, request: Request, response: Response) -> None:
+        ven_id = self._writer.add_ven(read_body(request, VenCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/vens/{encode_value(ven_id)}"
+        answer(response, self._reader.ven(ven_id))
 
 
 class VenSummaries:
@@ -54,8 +72,9 @@ class VenSummaries:
 
 
 class OneVen:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="getVen",
@@ -66,6 +85,29 @@ class OneVen:
     )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
         answer(response, self._reader.ven(identifier("venId", ven_id)))
+
+    @Operation(
+        id="updateVen",
+        summary="Change what is registered of a VEN",
+        tag="vens",
+        takes=VenUpdate,
+        answers={200: Answer("The VEN as it is now.", Ven)},
+        problems=(404,),
+    )
+    def on_patch(self, request: Request, response: Response, ven_id: str) -> None:
+        self._writer.change_ven(identifier("venId", ven_id), read_body(request, VenUpdate))
+        answer(response, self._reader.ven(ven_id))
+
+    @Operation(
+        id="retireVen",
+        summary="Take a VEN out of lists and totals; its history stays",
+        tag="vens",
+        answers={204: Answer("It is retired.")},
+        problems=(404,),
+    )
+    def on_delete(self, _request: Request, response: Response, ven_id: str) -> None:
+        self._writer.retire_ven(identifier("venId", ven_id))
+        response.status = falcon.HTTP_204
 
 
 class Loads:
@@ -91,8 +133,9 @@ class Loads:
 
 
 class OneLoad:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="getLoad",
@@ -104,6 +147,19 @@ class OneLoad:
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
         load = self._reader.load(identifier("venId", ven_id), identifier("loadId", load_id))
         answer(response, load)
+
+    @Operation(
+        id="updateLoad",
+        summary="Set what people say of a load, and tell its VEN",
+        tag="vens",
+        takes=LoadUpdate,
+        answers={200: Answer("The load as it is now.", Load)},
+        problems=(404,),
+    )
+    def on_patch(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
+        ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
+        self._writer.change_load(ven_id, load_id, read_body(request, LoadUpdate))
+        answer(response, self._reader.load(ven_id, load_id))
 
 
 class VenHistory:

@@ -90,9 +90,11 @@ def test_what_everybody_polls_against_a_server_that_does_nothing(make_database: 
         for path in HOT:
             ours, limit = compare(database_url, port, path)
             ratio = ours.requests_per_s / limit.requests_per_s
+            size = len(get(port, path))
             print(
-                f"\nserving: GET {path}, {len(get(port, path)):,} bytes: {ours.requests_per_s:,.0f} a second,"
-                f" a no-op {limit.requests_per_s:,.0f}; ratio {ratio:.2f} (limit 0.60); p99 {ours.p99_ms:.1f} and {limit.p99_ms:.1f} ms"
+                f"\nserving: GET {path}, {size:,} bytes: {ours.requests_per_s:,.0f} requests/s,"
+                f" a no-op {limit.requests_per_s:,.0f}; ratio {ratio:.2f} (limit 0.60);"
+                f" p99 {ours.p99_ms:.1f} and {limit.p99_ms:.1f} ms"
             )
 
 

@@ -69,21 +69,21 @@ class Hot:
     def refresh(self) -> None:
         """Something has changed: make anew what is asked for, forget the rest."""
         heard_at = self._clock()
+        self._version = self._read_version()
         self._generation = object()
+        wanted = [slot for slot in self._slots.values() if slot.is_wanted]
         for slot in self._slots.values():
-            if slot.is_wanted:
-                slot.is_wanted = False
-                self._renew(slot)
-            else:
+            if slot not in wanted:
                 slot.whole = None
+        for slot in wanted:
+            slot.is_wanted = False
+            self._renew(slot)
         self._trusted_until = heard_at + TRUSTED_FOR_S
 
     def check(self) -> None:
         """Nobody has said that something has changed: look."""
-        version = self._read_version()
-        if version != self._version:
+        if self._read_version() != self._version:
             self.refresh()
-            self._version = version
         self._trusted_until = self._clock() + TRUSTED_FOR_S
 
     def forget(self) -> None:

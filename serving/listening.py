@@ -62,8 +62,6 @@ class Listener:
     def _listen(self, connection: psycopg.Connection) -> None:
         for channel in self._notified:
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        for channel in self._notified:
-            _call(self._notified[channel])
         while not self._stopping.is_set():
             _call(self._looking)
             self._pause_s = FIRST_PAUSE_S

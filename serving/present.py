@@ -1,6 +1,7 @@
 """What a worker process keeps of the present: answers that are ready, and what its live streams tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import psycopg
 from sqlalchemy import Engine
@@ -8,7 +9,7 @@ from sqlalchemy import Engine
 from schemas.channels import LIVE, TOTALS
 from serving.answers import encode
 from serving.hot import Hot
-from serving.listening import Listener
+from serving.listening import Listener, Refresh
 from serving.live import Live
 from serving.reader import Reader
 from serving.windows import Page
@@ -18,6 +19,8 @@ LOOK_EVERY_S = 2.0
 
 MOST_READY_VENS = 20_000
 """Lists of more VENs, some four megabytes, are streamed to each client, so that memory does not grow."""
+
+NOTHING_ELSE: Mapping[str, Refresh] = MappingProxyType({})
 
 
 class Present:
@@ -34,10 +37,20 @@ class Present:
         }
         self.hot = Hot(makes, reader.version)
 
-    def listener(self, connect: Callable[[], psycopg.Connection], every_s: float = LOOK_EVERY_S) -> Listener:
+    def listener(
+        self,
+        connect: Callable[[], psycopg.Connection],
+        also: Mapping[str, Refresh] = NOTHING_ELSE,
+        every_s: float = LOOK_EVERY_S,
+    ) -> Listener:
+        """Keeps this up to date, and what else is to be refreshed by its channel."""
         live, hot = self.live, self.hot
-        notified = {TOTALS: (hot.refresh, live.refresh_network), LIVE: (live.refresh_changes,)}
-        looking = (hot.check, live.refresh_network, live.refresh_changes)
+        notified: dict[str, tuple[Refresh, ...]] = {
+            TOTALS: (hot.refresh, live.refresh_network),
+            LIVE: (live.refresh_changes,),
+        }
+        notified |= {channel: (refresh,) for channel, refresh in also.items()}
+        looking = (hot.check, live.refresh_network, live.refresh_changes, *also.values())
         return Listener(connect, notified, looking, hot.distrust, every_s)
 
 

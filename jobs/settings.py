@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from jobs.event_queries import Rest
 from schemas.settings import ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
@@ -79,6 +80,27 @@ class Cadence(Ages):
         validation_alias="JOBS_PRESENCE_EVERY_S",
         description="seconds between looks at who has fallen silent",
     )
+    events_every_s: float = Field(
+        0.5,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_EVENTS_EVERY_S",
+        description="seconds between looks at the events: so late, at most, they start and end",
+    )
+    rest_s: float = Field(
+        900,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_REST_S",
+        description="seconds that a VEN is left alone after an event that it took part in",
+    )
+    events_per_day: int = Field(
+        6,
+        ge=1,
+        le=1_000,
+        validation_alias="EVENTS_MOST_PER_DAY",
+        description="events that a VEN is asked to in 24 hours",
+    )
     silent_intervals: float = Field(
         3,
         ge=1,
@@ -93,6 +115,9 @@ class Cadence(Ages):
         validation_alias="PRESENCE_AT_LEAST_S",
         description="seconds that any VEN may be silent",
     )
+
+    def rest(self) -> Rest:
+        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
 
 
 class JobsSettings(ProgramSettings, Cadence):

@@ -14,16 +14,17 @@ from jobs.ledger import claim
 from jobs.models import (
     LoadGroupFrame,
     LoadSampleFrame,
-    RegisteredVenFrame,
     ReportFrame,
     SlotEnergyFrame,
     TransitionFrame,
+    VenGroupFrame,
     VenSampleFrame,
 )
 from jobs.rows import fetch, write
 from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
+from schemas import channels
 from schemas.tables import history, raw, snapshots
 
 
@@ -51,7 +52,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
 def refresh_totals(connection: Connection, now: datetime) -> int:
     """The network's totals and those of each load type, from the latest values; answers rows written."""
     connection.execute(queries.lock("totals"))
-    vens = fetch(connection, queries.registered_vens(), RegisteredVenFrame)
+    vens = fetch(connection, queries.ven_groups(), VenGroupFrame)
     loads = fetch(connection, queries.load_groups(), LoadGroupFrame)
     energy_kwh = connection.execute(queries.energy_since(now.date())).scalar_one()
     network = totals.network_snapshot(vens, loads, energy_kwh, now)
@@ -59,6 +60,7 @@ def refresh_totals(connection: Connection, now: datetime) -> int:
     write(connection, network, snapshots.network_snapshot, queries.replace)
     write(connection, types, snapshots.load_type_rollups, queries.replace)
     connection.execute(queries.drop_types_except(types.get_column("load_type").to_list()))
+    connection.execute(queries.notify(channels.TOTALS))
     return network.height + types.height
 
 

@@ -55,15 +55,18 @@ class LoadSampleFrame(Frame):
     shed_power_kw: float = pa.Field(nullable=True)
 
 
-class RegisteredVenFrame(Frame):
-    """Every VEN in the registry with the latest of it, as far as there is any."""
+class VenGroupFrame(Frame):
+    """Registered VENs whose last status is the same (null: none yet).
 
-    ven_id: str
-    ts: Utc = pa.Field(nullable=True)
-    used_power_kw: float = pa.Field(nullable=True)
-    shed_power_kw: float = pa.Field(nullable=True)
+    `whole_shed_power_kw` is what those of them shed now that report no loads, and so count as one.
+    """
+
     status: str = pa.Field(nullable=True)
-    has_loads: bool
+    vens: int
+    reporting_vens: int
+    used_power_kw: float
+    shed_power_kw: float
+    whole_shed_power_kw: float
 
 
 class LoadGroupFrame(Frame):

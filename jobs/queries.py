@@ -17,6 +17,7 @@ from sqlalchemy import (
     any_,
     case,
     delete,
+    exists,
     func,
     literal,
     literal_column,
@@ -38,6 +39,7 @@ from schemas.instants import EPOCH
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S, horizons, network_energy, stale_slots, ven_history
 from schemas.tables.ledger import LANES, ingest_batches, job_leases, job_runs, pending_batches
+from schemas.tables.live import live_changes
 from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import (
@@ -210,22 +212,25 @@ def _upsert(target: Table, staged: str) -> tuple[Insert, ReadOnlyColumnCollectio
     return statement, statement.excluded
 
 
-def registered_vens() -> Select[Any]:
-    """Every VEN that is not retired; what its last status says, else what people set."""
+def ven_groups() -> Select[Any]:
+    """Counts of, and sums over, VENs that are not retired and whose last status is the same."""
+    latest = ven_snapshots.c
+    # One VEN at a time, and only where it matters: to know it of all takes as long as reading their loads.
+    a_load = select(load_snapshots.c.load_id).where(load_snapshots.c.ven_id == vens.c.ven_id).limit(1)
+    is_whole = and_(latest.shed_power_kw != 0, a_load.scalar_subquery().is_(None))
+    shed_kw = func.sum(latest.shed_power_kw)
     return (
         select(
-            vens.c.ven_id,
-            ven_snapshots.c.ts,
-            ven_snapshots.c.used_power_kw,
-            ven_snapshots.c.shed_power_kw,
-            ven_snapshots.c.status,
-            select(load_snapshots.c.load_id)
-            .where(load_snapshots.c.ven_id == vens.c.ven_id)
-            .exists()
-            .label("has_loads"),
+            latest.status,
+            func.count().label("vens"),
+            func.count(latest.ts).label("reporting_vens"),
+            func.coalesce(func.sum(latest.used_power_kw), 0.0).label("used_power_kw"),
+            func.coalesce(shed_kw, 0.0).label("shed_power_kw"),
+            func.coalesce(shed_kw.filter(is_whole), 0.0).label("whole_shed_power_kw"),
         )
-        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == vens.c.ven_id)
+        .select_from(vens.outerjoin(ven_snapshots, latest.ven_id == vens.c.ven_id))
         .where(vens.c.retired_at.is_(None))
+        .group_by(latest.status)
     )
 
 
@@ -240,10 +245,13 @@ def load_groups() -> Select[Any]:
     used_kw = func.coalesce(latest.used_power_kw, 0.0)
     shed_kw = func.coalesce(people.shed_capability_kw, latest.shed_capability_kw, latest.shed_power_kw, 0.0)
     capacity_kw = func.coalesce(people.capacity_kw, latest.capacity_kw, used_kw + shed_kw)
+    # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
+    offline = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.status == "offline").subquery()
+    is_retired = exists().where(vens.c.ven_id == latest.ven_id, vens.c.retired_at.is_not(None))
     groups = (
         func.coalesce(people.load_type, latest.load_type).label("load_type"),
         func.coalesce(people.enabled, latest.enabled, true()).label("enabled"),
-        (func.coalesce(ven_snapshots.c.status, "") != "offline").label("online"),
+        offline.c.ven_id.is_(None).label("online"),
     )
     return (
         select(
@@ -253,9 +261,9 @@ def load_groups() -> Select[Any]:
             func.sum(func.greatest(used_kw, 0.0)).label("usage_kw"),
         )
         .select_from(load_snapshots)
-        .join(vens, and_(vens.c.ven_id == latest.ven_id, vens.c.retired_at.is_(None)))
-        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
+        .outerjoin(offline, offline.c.ven_id == latest.ven_id)
         .outerjoin(loads, and_(people.ven_id == latest.ven_id, people.load_id == latest.load_id))
+        .where(~is_retired)
         .group_by(*groups)
     )
 
@@ -443,6 +451,21 @@ def done_batches(before: datetime) -> Select[Any]:
 
 def old_runs(before: datetime) -> Select[Any]:
     return select(_CTID).select_from(job_runs).where(job_runs.c.started_at < before)
+
+
+def old_live_changes(before: datetime) -> Select[Any]:
+    """All but the newest that were written before a time."""
+    newest = select(func.max(live_changes.c.position)).scalar_subquery()
+    return (
+        select(_CTID)
+        .select_from(live_changes)
+        .where(live_changes.c.written_at < before, live_changes.c.position < newest)
+    )
+
+
+def notify(channel: str) -> Select[Any]:
+    """Wake who listens, when the transaction commits."""
+    return select(func.pg_notify(channel, ""))
 
 
 def count(rows: FromClause) -> Select[Any]:

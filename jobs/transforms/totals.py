@@ -33,8 +33,9 @@ def network_snapshot(
     """The network's totals, one row.
 
     Args:
-        vens: every registered VEN: `ven_id`, `ts` of its newest report (null without any),
-            `used_power_kw`, `shed_power_kw`, `status` (null while it has none), `has_loads`.
+        vens: counts and sums of registered VENs by `status` (null while they have none): `vens`,
+            `reporting_vens` (with telemetry), `used_power_kw`, `shed_power_kw`, and `whole_shed_power_kw`,
+            of those that report no loads.
         groups: sums over the loads of these VENs: `shed_capability_kw`, `enabled` (it may be controlled),
             `online` (its VEN is not offline).
         energy_today_kwh: energy since 00:00 UTC, or None while nothing is known.
@@ -44,9 +45,9 @@ def network_snapshot(
     controllable = sheddable.filter(pl.col("online") & pl.col("enabled"))
     row = {
         "network": 1,
-        "ven_count": vens.height,
-        "online_vens": (vens.get_column("status") == "online").sum(),
-        "reporting_vens": vens.get_column("ts").count(),
+        "ven_count": vens.get_column("vens").sum(),
+        "online_vens": vens.filter(pl.col("status") == "online").get_column("vens").sum(),
+        "reporting_vens": vens.get_column("reporting_vens").sum(),
         "controllable_power_kw": controllable.get_column("shed_kw").sum(),
         "potential_load_reduction_kw": sheddable.get_column("shed_kw").sum(),
         "household_usage_kw": vens.get_column("used_power_kw").sum(),
@@ -60,11 +61,10 @@ def network_snapshot(
 
 def _sheddable(vens: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     """What can be shed; a VEN that reports no loads counts as one, with what it sheds now."""
-    whole_vens = vens.filter(~pl.col("has_loads")).select(
-        pl.col("shed_power_kw").fill_null(0.0).alias("shed_kw"),
+    whole_vens = vens.select(
+        pl.col("whole_shed_power_kw").alias("shed_kw"),
         pl.lit(value=True).alias("enabled"),
-        (pl.col("status").fill_null("") != "offline").alias("online"),
+        pl.col("status").ne_missing("offline").alias("online"),
     )
-    return pl.concat(
-        [groups.select(pl.col("shed_capability_kw").alias("shed_kw"), "enabled", "online"), whole_vens]
-    )
+    loads = groups.select(pl.col("shed_capability_kw").alias("shed_kw"), "enabled", "online")
+    return pl.concat([loads, whole_vens])

@@ -9,7 +9,7 @@ import pandera.polars as pa
 import polars as pl
 from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
-from schemas.tables.metadata import Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import HOT, Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
 
 SLOT_S = 300
 """The slot of `aggregate=energy` and `aggregate=mean`, and the resolution of VEN and load history."""
@@ -51,6 +51,7 @@ ven_history = Table(
     _bucket(),
     *_state(),
     Index("ix_ven_history_bucket", "bucket"),
+    postgresql_with=HOT,
 )
 
 load_history = Table(
@@ -62,6 +63,7 @@ load_history = Table(
     _bucket(),
     *_state(),
     arrival_index("load_history", "bucket"),
+    postgresql_with=HOT,
 )
 
 network_energy = Table(

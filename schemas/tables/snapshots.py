@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import HOT, Frame, Utc, instant, metadata, power_kw, text_key
 from schemas.tables.raw import EntryFrame
 
 LOAD_FIELDS = (
@@ -34,9 +34,6 @@ LOAD_FIELDS = (
     "priority",
 )
 """What a load entry may say or leave out."""
-
-HOT = {"fillfactor": 50}
-"""Room in each page for the next version of a row that changes every few seconds."""
 
 
 def _stamp(field: str) -> Column[int]:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from jobs.models import (
     LoadGroupFrame,
     LoadSampleFrame,
-    RegisteredVenFrame,
     ReportFrame,
     SlotEnergyFrame,
     TransitionFrame,
+    VenGroupFrame,
 )
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import REPLAY_LAG, latest_loads, latest_vens
@@ -255,14 +255,14 @@ def test_a_sample_outranks_a_description_of_the_same_instant() -> None:
 
 # Totals
 
-registered = rows(
-    unique=("ven_id",),
-    ven_id=vens,
-    ts=st.none() | instants,
-    used_power_kw=maybe_power,
-    shed_power_kw=maybe_power,
+ven_groups = rows(
+    unique=("status",),
     status=st.none() | st.sampled_from(("online", "offline", "maintenance")),
-    has_loads=st.booleans(),
+    vens=st.integers(1, 9),
+    reporting_vens=st.integers(0, 9),
+    used_power_kw=powers,
+    shed_power_kw=powers,
+    whole_shed_power_kw=powers,
 )
 positive_powers = st.integers(0, 80).map(lambda eighths: eighths / 8)
 groups = rows(
@@ -294,33 +294,32 @@ def test_totals_by_load_type(drawn: list[JsonRow]) -> None:
 
 
 @quickly
-@given(registered, groups, maybe_power)
+@given(ven_groups, groups, maybe_power)
 def test_totals_of_the_network(
     drawn_vens: list[JsonRow], drawn_groups: list[JsonRow], energy_kwh: float | None
 ) -> None:
     potential = controllable = 0.0
     for ven in drawn_vens:
-        if not ven["has_loads"]:
-            potential += ven["shed_power_kw"] or 0.0
-            if ven["status"] != "offline":
-                controllable += ven["shed_power_kw"] or 0.0
+        potential += ven["whole_shed_power_kw"]
+        if ven["status"] != "offline":
+            controllable += ven["whole_shed_power_kw"]
     for group in drawn_groups:
         potential += group["shed_capability_kw"]
         if group["online"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(RegisteredVenFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, NOON
+        frame(VenGroupFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, NOON
     )
     assert as_rows(answer, "network_snapshot") == [
         {
             "network": 1,
-            "ven_count": len(drawn_vens),
-            "online_vens": sum(ven["status"] == "online" for ven in drawn_vens),
-            "reporting_vens": sum(ven["ts"] is not None for ven in drawn_vens),
+            "ven_count": sum(ven["vens"] for ven in drawn_vens),
+            "online_vens": sum(ven["vens"] for ven in drawn_vens if ven["status"] == "online"),
+            "reporting_vens": sum(ven["reporting_vens"] for ven in drawn_vens),
             "controllable_power_kw": controllable,
             "potential_load_reduction_kw": potential,
-            "household_usage_kw": sum(said(ven["used_power_kw"] for ven in drawn_vens)),
-            "current_load_reduction_kw": sum(said(ven["shed_power_kw"] for ven in drawn_vens)),
+            "household_usage_kw": sum(ven["used_power_kw"] for ven in drawn_vens),
+            "current_load_reduction_kw": sum(ven["shed_power_kw"] for ven in drawn_vens),
             "energy_day": NOON.date(),
             "energy_today_kwh": energy_kwh,
             "refreshed_at": NOON,
@@ -352,6 +351,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(RegisteredVenFrame), empty(LoadGroupFrame), None, NOON)
+    answer = network_snapshot(empty(VenGroupFrame), empty(LoadGroupFrame), None, NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

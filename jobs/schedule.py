@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from jobs.backoff import LONGEST_S
 from jobs.events import follow_participations, move_events_on, share_out
+from jobs.execution import see_executions
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
@@ -81,6 +82,12 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             cadence.presence_every_s,
             "who has fallen silent, who has come back",
             (partial(judge_presence, patience=patience),),
+        ),
+        Job(
+            "commands",
+            cadence.commands_every_s,
+            "what VENs do of what they were told, as telemetry shows it",
+            (see_executions,),
         ),
         Job(
             "settlement",

@@ -177,6 +177,13 @@ class Cadence(Ages, Measuring):
         validation_alias="EVENTS_MOST_PER_DAY",
         description="events that a VEN is asked to in 24 hours",
     )
+    commands_every_s: float = Field(
+        5,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_COMMANDS_EVERY_S",
+        description="seconds between looks at which acknowledged commands telemetry shows to be obeyed",
+    )
     silent_intervals: float = Field(
         3,
         ge=1,

@@ -47,7 +47,8 @@ class Programs:
 
     def serving(self) -> Program:
         port = self._options.http_port
-        command = self._command("serving", ["serving"], HTTP_HOST=HOST, HTTP_PORT=str(port))
+        settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off"}
+        command = self._command("serving", ["serving"], **settings)
         return Program("serving", command, partial(is_healthy, port))
 
     def fleet(self) -> Program:

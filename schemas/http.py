@@ -237,6 +237,34 @@ class Command(Shape, frozen=True):
     error: Annotated[str | None, Meta(description="Why it came to nothing.")]
 
 
+Role = Literal["viewer", "operator"]
+
+
+class Session(Shape, frozen=True):
+    """Who we take the caller for."""
+
+    name: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    role: Role
+    expires_at: Annotated[Instant | None, Meta(description="When this ends by itself.")]
+
+
+class AuditEntry(Shape, frozen=True):
+    """A request that was allowed to change something."""
+
+    id: str
+    at: Instant
+    who: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    role: Role
+    method: Annotated[str, Meta(examples=["POST"])]
+    path: Annotated[str, Meta(description="With its query.", examples=["/api/events"])]
+    status: Annotated[int | None, Meta(description="Of the answer; null if nobody saw how it ended.")]
+    request_id: str
+    client_address: str | None
+    body: Annotated[
+        Any, Meta(description="As it came; of what is no JSON, or long, `bytes` and its `start`.")
+    ]
+
+
 VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]
 VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
 EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+(?!\n)$")]

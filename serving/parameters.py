@@ -92,7 +92,7 @@ LIMIT = Parameter(
 )
 AFTER = Parameter(
     name="after",
-    description="Only entries whose id comes after this one, by code point.",
+    description="Only entries that come after the one with this id.",
     advice="must not have control characters",
     pattern=r"[^\x00-\x1f]*",
 )
@@ -194,6 +194,14 @@ def page(parameters: Mapping[str, str | list[str]]) -> Page:
     """The part of a list that is asked for; all of it without `limit`."""
     limit = asked(parameters, LIMIT)
     return Page(None if limit is None else int(limit), asked(parameters, AFTER))
+
+
+def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
+    """The same of a list whose entries have numbers."""
+    part = page(parameters)
+    if part.after is not None and not re.fullmatch("[0-9]{1,18}", part.after):
+        raise bad("after", "must be the id of an entry")
+    return part
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:

@@ -94,6 +94,11 @@ commands = Table(
     Index("ix_commands_command_id", "command_id"),
     Index("ix_commands_created_at", "ven_id", "created_at"),
     Index("ix_commands_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
+    Index(
+        "ix_commands_watched",
+        "acknowledged_at",
+        postgresql_where=text("status = 'acknowledged' AND executed_at IS NULL"),
+    ),
     Index("ix_commands_open", "next_attempt_at", postgresql_where=text("status IN ('pending', 'sent')")),
 )
 

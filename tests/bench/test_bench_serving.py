@@ -34,7 +34,7 @@ def server(module: str, **environment: str) -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, "-m", module],
         cwd=REPOSITORY,
-        env={**os.environ, **environment, "HTTP_PORT": str(port), "LOG_LEVEL": "warning"},
+        env={**os.environ, **environment, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "LOG_LEVEL": "warning"},
     )
     try:
         until(lambda: answers(port), within_s=30)

@@ -48,6 +48,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         settings.allowed_origins,
         event_rules=settings.event_rules,
         live=live,
+        max_points=settings.http_max_points,
         policy=settings.policy,
         keyring=keyring,
     )

@@ -21,7 +21,7 @@ COOKIE = "gridgate_session"
 REALM = 'Bearer realm="gridgate"'
 
 
-EXPOSED = ["ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"]
+EXPOSED = ["ETag", "History-Warning", "Link", "Location", "Retry-After"]
 
 
 def gate(

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, create_engine
 
 from serving.access import SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
+from serving.budget import MAX_POINTS
 from serving.caching import EntityTags
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
@@ -17,6 +18,7 @@ from serving.headers import SecurityHeaders
 from serving.keys import Keyring, KeyStore
 from serving.live import Live
 from serving.openapi import Document, describe
+from serving.performance import PerformanceReader
 from serving.policy import AT_HOME, Policy
 from serving.reader import Reader
 from serving.resources.assets import Assets
@@ -24,7 +26,15 @@ from serving.resources.audit import AuditTrail
 from serving.resources.commands import OneCommand, ShedCommands, VenCommands
 from serving.resources.dashboard import Dashboard, dashboard_files
 from serving.resources.documentation import DocsPage, OpenApi, docs_files
-from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
+from serving.resources.events import (
+    CurrentEvent,
+    EventMetrics,
+    EventPerformance,
+    Events,
+    EventStop,
+    OneEvent,
+    PastEvents,
+)
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.live import Changes
 from serving.resources.session import CurrentSession
@@ -42,6 +52,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
     live: Live | None = None,
+    max_points: int = MAX_POINTS,
     *,
     policy: Policy = AT_HOME,
     keyring: Keyring | None = None,
@@ -58,7 +69,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules, live, policy).items():
+    for path, resource in _resources(engine, clock, event_rules, live, max_points, policy).items():
         app.add_route(path, resource)
     return app
 
@@ -74,11 +85,12 @@ def _resources(
     clock: Clock,
     event_rules: EventRules = DEFAULT_RULES,
     live: Live | None = None,
+    max_points: int = MAX_POINTS,
     policy: Policy = AT_HOME,
 ) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    reader, writer = Reader(engine, clock), Writer(engine, clock)
+    reader, writer = Reader(engine, clock, max_points), Writer(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader),
@@ -99,6 +111,9 @@ def _resources(
         "/api/events/history": PastEvents(events),
         "/api/events/{event_id}": OneEvent(events, event_writer),
         "/api/events/{event_id}/metrics": EventMetrics(events),
+        "/api/events/{event_id}/performance": EventPerformance(
+            PerformanceReader(engine, event_rules.baseline)
+        ),
         "/api/events/{event_id}/stop": EventStop(event_writer),
         "/api/stream": Changes(live or Live(engine, reader.network)),
         SESSION_PATH: CurrentSession(KeyStore(engine), clock, is_https=policy.is_https),

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.settings import BaselineSettings, ProgramSettings
 from serving.bodies import MAX_BODY_BYTES
+from serving.budget import MAX_POINTS
 from serving.event_rules import EventRules
 from serving.policy import Policy
 
@@ -43,6 +44,12 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     http_workers: int = Field(1, ge=1, validation_alias="HTTP_WORKERS", description="worker processes")
     http_threads: int = Field(
         8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
+    )
+    http_max_points: int = Field(
+        MAX_POINTS,
+        ge=1,
+        validation_alias="HTTP_MAX_POINTS",
+        description="points that one history may have; more is a 400 that names a granularity",
     )
     stream_clients: int = Field(
         64,
@@ -154,7 +161,9 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     @property
     def event_rules(self) -> EventRules:
         return EventRules(
-            timedelta(seconds=self.event_start_grace_s), timedelta(seconds=self.event_lead_time_s)
+            timedelta(seconds=self.event_start_grace_s),
+            timedelta(seconds=self.event_lead_time_s),
+            self.primary_baseline,
         )
 
     @property

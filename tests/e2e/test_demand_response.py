@@ -1,8 +1,8 @@
 """An event from the request to the settlement: homes that obey, and know what they did.
 
 The homes are steady: at a time of day they draw the same on every day, in steps of five minutes, so every
-baseline of similar days is what they would have drawn, up to rounding. What is left between measured and true
-are the samples: a few may be late or broken, and a window is cut by the second.
+baseline of similar days is what they would have drawn. What is left between measured and true is a sample
+that comes too late, broken, or at the edge of the window, as some do: so much is tolerated, and no more.
 """
 
 import json
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -31,11 +31,8 @@ pytestmark = pytest.mark.xdist_group("local")
 VENS, SEED, OPT_OUT = 10, 4, 0.3
 READY_WITHIN_S, ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 90, 180, 20, 60
 AHEAD, LENGTH = timedelta(seconds=4), timedelta(seconds=20)
-ON_TIME_S = 1.0
-TOLERANCE_KW = 0.06
-"""In a VEN's mean power over 20 s, reported each second: one sample of a VEN of 1 kW that is late, broken, or
-falls on the other side of the window's edge.
-"""
+ON_TIME_S, ASKED_WITHIN_S = 1.0, 1.0
+ROUNDING_KW = 0.002
 
 
 def past_days(today: datetime) -> int:
@@ -83,6 +80,12 @@ class Site:
         )
         assert made["status"] == "scheduled", made
         return made | times
+
+    def settled(self, event_id: str) -> dict[str, Any]:
+        """What it delivered, when that is not provisional any more."""
+        path, is_final = f"/events/{event_id}/performance", lambda answer: answer.get("provisional") is False
+        performance: dict[str, Any] = self.until(path, is_final, SETTLES_WITHIN_S)
+        return performance
 
     def truths(self, begin: float, end: float) -> dict[str, list[dict[str, Any]]]:
         """What each VEN knows of a time: a line for each of its reports."""
@@ -155,85 +158,101 @@ def test_an_event_from_the_request_to_the_settlement(site: Site) -> None:
     begin, end = _seconds(made["startTime"]), _seconds(made["endTime"])
 
     told = site.until(f"/events/{event_id}", lambda event: event["vens"], MOVES_WITHIN_S)
-    takes_part = set(_statuses(told))
-    refused = refusing & takes_part
+    refused = refusing & _statuses(told).keys()
     site.until(f"/events/{event_id}", lambda event: event["status"] == "active", MOVES_WITHIN_S)
-    assert time.time() < begin + ON_TIME_S + 1
+    assert time.time() < begin + ON_TIME_S + ASKED_WITHIN_S
     site.until(
         f"/events/{event_id}",
         lambda event: {ven for ven, status in _statuses(event).items() if status == "opted_out"} >= refused,
         MOVES_WITHIN_S,
     )
     current = site.until(
-        "/events/current", lambda event: (event["currentReductionKw"] or 0) > requested_kw / 2, MOVES_WITHIN_S
+        "/events/current", lambda event: (event["currentReductionKw"] or 0) > requested_kw / 4, MOVES_WITHIN_S
     )
     assert current["id"] == event_id
     assert current["vensResponding"] >= 1
     assert 100 < current["avgResponseMs"] < 15_000
-    network = site.ask("/stats/network")
-    assert network["networkEfficiency"] > 0
+    site.until("/stats/network", lambda network: (network["networkEfficiency"] or 0) > 25, MOVES_WITHIN_S)
 
-    site.until(
+    over = site.until(
         f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S + LENGTH.seconds
     )
-    assert time.time() < end + ON_TIME_S + 1
-    performance = site.until(
-        f"/events/{event_id}/performance", lambda answer: answer.get("provisional") is False, SETTLES_WITHIN_S
-    )
-    _compare(site, performance, begin, end, refused)
-    settled = site.ask(f"/events/{event_id}")
-    assert settled["actualReductionKw"] == performance["portfolio"]["deliveredKw"]
-    assert set(_statuses(settled).values()) <= {"finished", "opted_out"}
+    assert time.time() < end + ON_TIME_S + ASKED_WITHIN_S
+    assert set(_statuses(over).values()) <= {"finished", "opted_out"}
+    for ven_id in _statuses(over):
+        [*_, first] = site.ask(f"/vens/{ven_id}/commands")
+        assert (first["op"], first["eventId"]) == ("event", event_id)
+        assert first["status"] == ("rejected" if ven_id in refused else "acknowledged")
+    performance = site.settled(event_id)
+    _compare(site, over, performance, refused)
+    assert site.ask(f"/events/{event_id}")["actualReductionKw"] == performance["portfolio"]["deliveredKw"]
 
 
-def _compare(site: Site, performance: dict[str, Any], begin: float, end: float, refused: set[str]) -> None:
+@dataclass
+class Truth:
+    """What a home knows that it delivered, mean kW; and how much one lost sample changes of that."""
+
+    delivered_kw: float
+    tolerance_kw: float
+    took_part: bool
+
+    @classmethod
+    def of(cls, lines: list[dict[str, Any]]) -> Self:
+        saved = [line["counterfactualKw"] - line["actualKw"] for line in lines]
+        tolerance_kw = (max(saved) - min(saved)) / (len(saved) - 1) + ROUNDING_KW
+        return cls(fmean(saved), tolerance_kw, any(line["eventId"] for line in lines))
+
+
+def _compare(site: Site, event: dict[str, Any], performance: dict[str, Any], refused: set[str]) -> None:
     """What was measured is what the homes know that they did: by VEN, and in all."""
-    delivered = {}
-    for ven_id, lines in site.truths(begin, end).items():
-        delivered[ven_id] = fmean(line["counterfactualKw"] - line["actualKw"] for line in lines)
+    begin, end = _seconds(event["startTime"]), _seconds(event["endTime"])
+    truths = {ven_id: Truth.of(lines) for ven_id, lines in site.truths(begin, end).items()}
     vens = {ven["venId"]: ven for ven in performance["vens"]}
     for ven_id, ven in vens.items():
-        assert ven["deliveredKw"] == pytest.approx(delivered[ven_id], abs=TOLERANCE_KW), ven
-        assert ven["rrmsePercent"] < 5, ven
-        assert ven["coveragePercent"] == 100, ven
-    counted = vens.keys() - refused
-    assert sum(delivered[ven_id] for ven_id in counted) > 1
+        truth = truths[ven_id]
+        assert ven["deliveredKw"] == pytest.approx(truth.delivered_kw, abs=truth.tolerance_kw), ven
+        assert ven["rrmsePercent"] < 1, ven
+        assert ven["daysUsed"] >= 4, ven
+    assert not any(truths[ven_id].took_part for ven_id in refused)
+    counted = [truths[ven_id] for ven_id in vens.keys() - refused]
+    true_kw = sum(truth.delivered_kw for truth in counted)
+    assert true_kw > 0.1
     portfolio = performance["portfolio"]
-    true_kw = sum(delivered[ven_id] for ven_id in counted)
-    assert portfolio["deliveredKw"] == pytest.approx(true_kw, abs=TOLERANCE_KW * len(counted))
-    assert portfolio["deliveredKwh"] == pytest.approx(true_kw * (end - begin) / 3_600, rel=0.1)
-    assert all(abs(delivered[ven_id]) < TOLERANCE_KW for ven_id in refused)
+    tolerance_kw = sum(truth.tolerance_kw for truth in counted)
+    assert portfolio["deliveredKw"] == pytest.approx(true_kw, abs=tolerance_kw)
+    hours = (end - begin) / 3_600
+    assert portfolio["deliveredKwh"] == pytest.approx(true_kw * hours, abs=tolerance_kw * hours + ROUNDING_KW)
+    assert portfolio["performancePercent"] == pytest.approx(
+        100 * true_kw / event["requestedReductionKw"], abs=100 * tolerance_kw / event["requestedReductionKw"]
+    )
 
 
 def test_an_event_that_is_stopped_lets_everybody_go(site: Site) -> None:
-    event_id, _ = _event_that_some_refuse(2_000)
-    site.make_event(event_id, round(0.5 * site.ask("/stats/network")["controllablePowerKw"], 3))
-    running = site.until(
-        f"/events/{event_id}",
-        lambda event: "started" in _statuses(event).values(),
+    event_id, refusing = _event_that_some_refuse(2_000)
+    site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
+    requested_kw = round(0.5 * site.ask("/stats/network")["controllablePowerKw"], 3)
+    site.make_event(event_id, requested_kw)
+    site.until(
+        "/stats/network",
+        lambda network: network["currentLoadReductionKw"] > requested_kw / 4,
         MOVES_WITHIN_S + AHEAD.seconds,
     )
-    assert running["status"] == "active"
+    stopped_at = datetime.now(UTC)
     assert site.ask(f"/events/{event_id}/stop", {}) == {"eventId": event_id, "status": "stopping"}
-    stopped = site.until(f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S)
-    told = {ven for ven, status in _statuses(stopped).items() if status == "finished"}
-    assert told
-    for ven_id in told:
-        [restore] = site.until(
+    over = site.until(f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S)
+    released = {ven_id for ven_id, status in _statuses(over).items() if status == "finished"}
+    assert released
+    for ven_id in released:
+        site.until(
             f"/vens/{ven_id}/commands",
-            lambda sent: [
-                each
-                for each in sent
-                if (each["op"], each["eventId"], each["status"]) == ("restore", event_id, "acknowledged")
-            ],
+            lambda sent: (
+                ("restore", event_id, "acknowledged")
+                in [(each["op"], each["eventId"], each["status"]) for each in sent]
+            ),
             MOVES_WITHIN_S,
-        )[:1]
-        assert restore["eventId"] == event_id
+        )
     site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, MOVES_WITHIN_S)
-    for ven_id in told:
+    for ven_id in released:
         assert site.ask(f"/vens/{ven_id}")["metrics"]["activeEventId"] is None
-    over = site.ask(f"/events/{event_id}")
-    performance = site.until(
-        f"/events/{event_id}/performance", lambda answer: answer.get("provisional") is False, SETTLES_WITHIN_S
-    )
-    assert performance["portfolio"]["requestedKw"] == over["requestedReductionKw"]
+    performance = site.settled(event_id)
+    _compare(site, over | {"endTime": stopped_at.isoformat()}, performance, refusing & _statuses(over).keys())

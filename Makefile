@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check faults bench migrate lock format
+.PHONY: help install demo fixtures test check faults bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: install ## the whole system on this machine, with a simulated fleet of 50 VENs
 	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6
+
+fixtures: install ## the whole system, with a small world that is always the same: docs/fixtures.md
+	$(BIN)/python -m local --fixtures
 
 test: install ## every test, against a real PostgreSQL and a real broker
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not faults"

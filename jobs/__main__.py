@@ -12,12 +12,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from jobs.console import followed, instant, show_differences, show_previews
+from jobs.measuring import Rules
 from jobs.metrics import Backlog, Metrics
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence, JobsSettings
+from jobs.settlement import settle
 from schemas.database import engine_for
 from schemas.instants import parse_iso
 from schemas.logs import log_options
@@ -44,17 +46,19 @@ def main(arguments: list[str]) -> None:
             _serve_metrics(metrics, Backlog(engine, _now), settings.http_port)
             _serve(runner, jobs)
         else:
-            _obey(options, runner, jobs, settings.by_resolution())
+            _obey(options, runner, jobs, settings)
     finally:
         engine.dispose()
 
 
-def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
+def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings) -> None:
     match options.command:
         case "verify" | "rebuild":
             _check(options, runner.engine)
         case "retention":
-            _retention(options, runner, jobs, kept)
+            _retention(options, runner, jobs, settings.by_resolution())
+        case "settle":
+            _settle(options.event_id, runner.engine, settings.rules())
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -71,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("catch-up", help="run until nothing is left")
     retention = commands.add_parser("retention", help="let go of what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
+    settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
+    settles.add_argument("event_id", metavar="EVENT_ID")
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
     rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
     for command in (verify, rebuild):
@@ -89,6 +95,17 @@ def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...
     while handled := runner.run(job):
         total += handled
     print(f"{total} days and rows are gone")
+
+
+def _settle(event_id: str, engine: Engine, rules: Rules) -> None:
+    with engine.begin() as connection:
+        settled = settle(connection, _now(), rules, event_id)
+    if settled is None:
+        print(f"There is no event {event_id!r} that has run and is over.", file=sys.stderr)
+        sys.exit(WRONG_USAGE)
+    delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
+    news = "made" if settled.is_new else "still holds"
+    print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
 
 
 def _instant(text: str) -> datetime:

@@ -24,6 +24,7 @@ from jobs.rows import fetch, write
 from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
+from schemas import channels
 from schemas.tables import history, raw, snapshots
 
 
@@ -59,6 +60,7 @@ def refresh_totals(connection: Connection, now: datetime) -> int:
     write(connection, network, snapshots.network_snapshot, queries.replace)
     write(connection, types, snapshots.load_type_rollups, queries.replace)
     connection.execute(queries.drop_types_except(types.get_column("load_type").to_list()))
+    connection.execute(queries.notify(channels.TOTALS))
     return network.height + types.height
 
 

@@ -10,6 +10,7 @@ from jobs import queries
 from jobs.models import RecentReportFrame, WatchedVenFrame
 from jobs.rows import fetch, write
 from jobs.transforms.presence import Patience, come_back, fallen_silent
+from schemas import channels
 from schemas.tables.raw import ven_statuses
 from schemas.tables.snapshots import VenSnapshotFrame, ven_snapshots
 
@@ -52,6 +53,7 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
         if name not in latest.columns
     ]
     write(connection, latest.with_columns(missing), ven_snapshots, queries.merge_latest_vens)
+    connection.execute(queries.notify(channels.TOTALS))
 
 
 def _details(transition: dict[str, object]) -> str:

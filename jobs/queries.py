@@ -39,6 +39,7 @@ from schemas.instants import EPOCH
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S, horizons, network_energy, stale_slots, ven_history
 from schemas.tables.ledger import LANES, ingest_batches, job_leases, job_runs, pending_batches
+from schemas.tables.live import live_changes
 from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import (
@@ -450,6 +451,21 @@ def done_batches(before: datetime) -> Select[Any]:
 
 def old_runs(before: datetime) -> Select[Any]:
     return select(_CTID).select_from(job_runs).where(job_runs.c.started_at < before)
+
+
+def old_live_changes(before: datetime) -> Select[Any]:
+    """All but the newest that were written before a time."""
+    newest = select(func.max(live_changes.c.position)).scalar_subquery()
+    return (
+        select(_CTID)
+        .select_from(live_changes)
+        .where(live_changes.c.written_at < before, live_changes.c.position < newest)
+    )
+
+
+def notify(channel: str) -> Select[Any]:
+    """Wake who listens, when the transaction commits."""
+    return select(func.pg_notify(channel, ""))
 
 
 def count(rows: FromClause) -> Select[Any]:

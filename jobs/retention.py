@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Table
 from jobs import queries
 from jobs.ranges import DAY_S, Range, widened
 from schemas.instants import EPOCH
+from schemas.live import number, number_alone
 from schemas.tables.history import (
     RAW_S,
     SLOT_S,
@@ -23,6 +24,7 @@ from schemas.tables.history import (
     ven_history,
 )
 from schemas.tables.ledger import ingest_batches, job_runs
+from schemas.tables.live import live_changes
 
 MOST_DAYS = 10
 """Days of raw rows that one run drops: each takes some twenty locks."""
@@ -145,6 +147,17 @@ def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> i
         done = queries.forget(ingest_batches, queries.done_batches(since), MOST_ROWS)
         trimmed += connection.execute(done).rowcount
     return trimmed
+
+
+def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Forget what live streams told long ago, but for the newest: its position is where numbering goes on.
+
+    Who missed something that was never numbered could not be told so: everything is numbered first.
+    """
+    connection.execute(number_alone())
+    connection.execute(number())
+    told = queries.forget(live_changes, queries.old_live_changes(now - kept), MOST_ROWS)
+    return connection.execute(told).rowcount
 
 
 class Preview(Struct, frozen=True):

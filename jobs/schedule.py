@@ -10,8 +10,10 @@ from sqlalchemy import Connection
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
-from jobs.retention import drop_raw_days, forget_buckets, trim_books
+from jobs.progress import Progress
+from jobs.retention import drop_raw_days, forget_buckets, trim_books, trim_live_changes
 from jobs.settings import Cadence
+from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
 
 Step = Callable[[Connection, datetime], int]
@@ -62,6 +64,16 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             (partial(judge_presence, patience=patience),),
         ),
         Job(
+            "settlement",
+            cadence.settlement_every_s,
+            "how running events go; what ended ones delivered",
+            (
+                Progress(cadence.rules()).follow_events,
+                partial(settle_ended, rules=cadence.rules()),
+                partial(revise_settled, rules=cadence.rules()),
+            ),
+        ),
+        Job(
             "retention",
             600,
             "lets go of raw rows and of history that are too old",
@@ -73,8 +85,11 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, and batches whose raw rows are gone",
-            (partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),),
+            "forgets old runs of jobs, batches whose raw rows are gone, and what live streams told long ago",
+            (
+                partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
+                partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
+            ),
         ),
         Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
     )

@@ -2,11 +2,21 @@
 
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import available_timezones
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import ProgramSettings, Settings
+from jobs.calendars import check_holidays
+from jobs.measuring import Rules
+from schemas.settings import BaselineSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
+
+
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("expected a time zone such as UTC or Europe/Berlin")
+    return name
+
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
@@ -37,6 +47,13 @@ class Ages(Settings):
     runs_days: Days = Field(
         30, validation_alias="RETENTION_RUNS_DAYS", description="days that the table `job_runs` remembers"
     )
+    live_hours: int = Field(
+        24,
+        ge=1,
+        le=876_000,
+        validation_alias="RETENTION_LIVE_HOURS",
+        description="hours that live streams can be taken up again where a client left them",
+    )
 
     @field_validator("seconds_days", "slots_days", "hours_days")
     @classmethod
@@ -55,7 +72,66 @@ class Ages(Settings):
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
 
 
-class Cadence(Ages):
+class Measuring(BaselineSettings):
+    """By what events are measured, and when."""
+
+    settlement_every_s: float = Field(
+        5,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_SETTLEMENT_EVERY_S",
+        description="seconds between looks at how running events go, and at which can be settled",
+    )
+    settlement_grace_s: float = Field(
+        120,
+        ge=0,
+        le=864_000,
+        validation_alias="SETTLEMENT_GRACE_S",
+        description="seconds after an event's end before it is settled, for reports that are on their way",
+    )
+    settlement_revise_days: Days = Field(
+        7,
+        validation_alias="SETTLEMENT_REVISE_DAYS",
+        description="days after its end that an event is settled anew when late data change its figures",
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC",
+        validation_alias="TIME_ZONE",
+        description="where the VENs are, as in `Europe/Berlin`: baselines compare local hours of local days",
+    )
+    holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
+        "",
+        validation_alias="HOLIDAYS",
+        description="no baseline days: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., separated by commas",
+    )
+    look_back_days: int = Field(
+        45,
+        ge=1,
+        le=366,
+        validation_alias="BASELINE_LOOK_BACK_DAYS",
+        description="days before an event among which baselines look for similar ones",
+    )
+    adjustment_cap_percent: float = Field(
+        20,
+        ge=0,
+        lt=100,
+        validation_alias="BASELINE_CAP_PERCENT",
+        description="how far an adjustment to the day of the event may go, up or down",
+    )
+
+    def rules(self) -> Rules:
+        return Rules(
+            time_zone=self.time_zone,
+            holidays=self.holidays,
+            look_back_days=self.look_back_days,
+            cap=self.adjustment_cap_percent / 100,
+            primary=self.primary_baseline,
+            grace=timedelta(seconds=self.settlement_grace_s),
+            revise_for=timedelta(days=self.settlement_revise_days),
+        )
+
+
+class Cadence(Ages, Measuring):
     """How often each job runs, and how long what is kept."""
 
     snapshot_every_s: float = Field(

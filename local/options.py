@@ -19,9 +19,11 @@ class Options:
     seed: int
     backfill: float
     ready_file: Path | None
+    fixtures: bool
     opt_out: float
     mute: float
     daily_events: bool
+    steady: bool
     truth: Path | None
 
     @property
@@ -30,15 +32,21 @@ class Options:
         return {"--http-port": self.http_port, "--mqtt-port": self.mqtt_port, "--mqtt5-port": self.mqtt5_port}
 
 
-def default_data_dir() -> Path:
-    """Not below the home directory: as root, PostgreSQL runs as another user, who must reach it."""
-    return Path("/var/tmp") / f"gridgate-{os.geteuid()}"  # noqa: S108 - its own directory, kept across reboots
+def default_data_dir(*, has_fixtures: bool = False) -> Path:
+    """Not below the home directory: as root, PostgreSQL runs as another user, who must reach it.
+
+    Fixtures have their own, else the numbers would be those of the demo's fleet, too.
+    """
+    name = f"gridgate-fixtures-{os.geteuid()}" if has_fixtures else f"gridgate-{os.geteuid()}"
+    return Path("/var/tmp") / name  # noqa: S108 - its own directory, kept across reboots
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
     """Read the command line; exit with a message that says what to do when it cannot work."""
     parser = _parser()
-    options = Options(**vars(parser.parse_args(arguments)))
+    words = vars(parser.parse_args(arguments))
+    data_dir = words.pop("data_dir") or default_data_dir(has_fixtures=words["fixtures"])
+    options = Options(data_dir=data_dir, **words)
     if len(set(options.ports.values())) < len(options.ports):
         parser.error(f"{', '.join(options.ports)} must differ from one another")
     if options.backfill and not options.fleet:
@@ -52,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Gridgate on this machine: PostgreSQL, a broker, the three programs, a simulated fleet.",
     )
     add = parser.add_argument
-    add("--data-dir", type=Path, metavar="D", default=default_data_dir(), help="data and logs (%(default)s)")
+    where = f"data and logs ({default_data_dir()}; with --fixtures {default_data_dir(has_fixtures=True)})"
+    add("--data-dir", type=Path, metavar="D", help=where)
     add("--http-port", type=port, metavar="PORT", default=8000, help="the API (%(default)s)")
     add("--mqtt-port", type=port, metavar="PORT", default=1883, help="MQTT 3.1.1 (%(default)s)")
     add("--mqtt5-port", type=port, metavar="PORT", default=1884, help="MQTT 5 (%(default)s)")
@@ -60,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--interval", type=seconds, metavar="S", default=5.0, help="seconds between reports (%(default)g)")
     add("--seed", type=int, metavar="K", default=1, help="another seed, another fleet (%(default)s)")
     add("--backfill", type=hours, metavar="HOURS", default=0.0, help="past hours to send first (%(default)g)")
+    add(
+        "--fixtures", action="store_true", help="load a small world that is always the same: docs/fixtures.md"
+    )
     add("--ready-file", type=Path, metavar="F", help="JSON with URLs and process ids, written when ready")
     _add_conduct(parser)
     return parser
@@ -71,6 +83,7 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     add("--opt-out", type=share, metavar="P", default=0.1, help="share of homes that opt out (%(default)g)")
     add("--mute", type=share, metavar="P", default=0.02, help="share of VENs that never answer (%(default)g)")
     add("--daily-events", action="store_true", help="the fleet sheds every day at fixed times, too, unasked")
+    add("--steady", action="store_true", help="every day of the fleet is the same, for checks of baselines")
     add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
 
 

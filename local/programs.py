@@ -55,6 +55,11 @@ class Programs:
         """It writes to our terminal: its progress is for people."""
         return self._fleet_command(None, "--backfill", str(self._options.backfill), "--once")
 
+    def fixtures(self) -> Command:
+        words = ["--mqtt-url", self._urls["mqtt_url"], "--http-url", self._urls["http_url"]]
+        argv = [sys.executable, "-m", "local.fixtures", *words]
+        return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY)
+
     def _command(self, name: str, arguments: list[str], **settings: str) -> Command:
         return Command(
             argv=[sys.executable, "-m", *arguments],
@@ -68,7 +73,8 @@ class Programs:
         numbers = {"--vens": options.fleet, "--interval": options.interval, "--seed": options.seed}
         numbers |= {"--opt-out": options.opt_out, "--mute": options.mute}
         words = [word for option, value in numbers.items() for word in (option, str(value))]
-        words += ["--daily-events"] if options.daily_events else []
+        flags = {"--daily-events": options.daily_events, "--steady": options.steady}
+        words += [flag for flag, is_set in flags.items() if is_set]
         argv = [sys.executable, "-m", "local.fleet", "--mqtt-url", self._urls["mqtt_url"], *words, *more]
         return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
 

@@ -1,6 +1,7 @@
 """The order of things: what needs what, and what we tell whoever waits."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from local.service import StartError
 from local.supervisor import Supervisor
 
 DATABASE = "gridgate"
+_EVENT_MINUTES = 10
+_EVENT_KW_EACH = 0.5
 
 
 class Stack:
@@ -68,6 +71,9 @@ class Stack:
         self._say("the broker runs; starting ingest, jobs and serving")
         for program in (self._programs.ingest(), self._programs.jobs(), self._programs.serving()):
             supervisor.start(program)
+        if self._options.fixtures:
+            self._say("loading the fixtures")
+            supervisor.run(self._programs.fixtures(), "loading the fixtures")
         self._start_fleet(supervisor)
         self._is_ready = True
         self._announce(supervisor.pids())
@@ -106,8 +112,23 @@ class Stack:
         self._say("[bold green]ready[/]; Ctrl-C stops everything")
         self._say(f"  curl {api}/api/stats/network")
         self._say(f"  curl '{api}/api/stats/network/history?granularity=5m'")
+        if self._options.fixtures:
+            self._say(f"  curl {api}/api/vens/summary   # and docs/fixtures.md")
         if self._options.fleet:
             self._say(f"  curl {api}/api/vens/ven-0001/loads")
+            self._say(f"an event, now and for {_EVENT_MINUTES} minutes:")
+            self._say(escape(f"  {event_command(api, self._options.fleet)}"))
+            self._say("and how it goes:")
+            self._say(f"  curl {api}/api/events/current")
         self._say(f"  database  {self._urls['database_url']}")
         self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
         self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")
+
+
+def event_command(api: str, vens: int, platform: str = sys.platform) -> str:
+    """What a person can paste to make an event. `date` knows two ways to say in ten minutes."""
+    later = f"-v+{_EVENT_MINUTES}M" if platform == "darwin" else f"-d +{_EVENT_MINUTES}min"
+    now, end = "$(date -u +%FT%TZ)", f"$(date -u {later} +%FT%TZ)"
+    times = f'"startTime": "\'{now}\'", "endTime": "\'{end}\'"'
+    body = f'{{{times}, "requestedReductionKw": {_EVENT_KW_EACH * vens:g}}}'
+    return f"curl {api}/api/events -H 'Content-Type: application/json' -d '{body}'"

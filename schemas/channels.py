@@ -8,3 +8,6 @@ EVENTS = "gridgate_events"
 
 COMMANDS = "gridgate_commands"
 """There is something in the outbox, or a command's status has changed; no payload."""
+
+LIVE = "gridgate_live"
+"""Live streams have something to tell: a VEN's status or an event has changed; no payload."""

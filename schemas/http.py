@@ -4,7 +4,7 @@ What is told here of a field is told in OpenAPI too; what each number means stan
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -141,7 +141,100 @@ class VenSummary(Shape, frozen=True):
     current_power: float | None
     address: str | None
     last_seen: Instant | None
-    response_time: float | None
+    response_time: Annotated[
+        float | None, Meta(description="ms from sending a command to its acknowledgement.")
+    ]
+
+
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+NewId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\x00-\x1f\x7f/+#]+(?!\n)$",
+        description="One level of a topic: without `/`, `+` and `#`.",
+        examples=["ven-0001"],
+    ),
+]
+PositiveKw = Annotated[float, Meta(gt=0, le=LARGEST_KW)]
+RatedKw = Annotated[float, Meta(ge=0, le=LARGEST_KW)]
+
+
+class Place(Shape, frozen=True):
+    """Degrees."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+class VenCreate(Shape, frozen=True):
+    """A VEN to register; or one that was retired, to bring back."""
+
+    name: Name
+    location: Place
+    id: Annotated[NewId | None, Meta(description="Without it, one is made up.")] = None
+    status: Name | None = None
+    registration_id: Name | None = None
+
+
+class VenUpdate(Shape, frozen=True):
+    """What is to change of a VEN; what is not mentioned stays, and null forgets."""
+
+    name: Name | UnsetType | None = UNSET
+    status: Annotated[
+        Name | UnsetType, Meta(description="Counts as if the VEN had said it now; its next word counts then.")
+    ] = UNSET
+    location: Place | UnsetType | None = UNSET
+    registration_id: Name | UnsetType | None = UNSET
+
+
+class LoadUpdate(Shape, frozen=True):
+    """What people say of a load; it wins over what the VEN reports. Null gives the word back to the VEN."""
+
+    name: Name | UnsetType | None = UNSET
+    type: Name | UnsetType | None = UNSET
+    capacity_kw: RatedKw | UnsetType | None = UNSET
+    shed_capability_kw: RatedKw | UnsetType | None = UNSET
+    enabled: bool | UnsetType | None = UNSET
+    priority: Priority | UnsetType | None = UNSET
+
+
+class ShedRequest(Shape, frozen=True):
+    """What a load is to shed, and for how long."""
+
+    amount_kw: PositiveKw
+    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 900
+
+
+class ShedAccepted(Shape, frozen=True):
+    """A command is stored, and will be sent; `/api/commands/{commandId}` tells what becomes of it."""
+
+    ven_id: str
+    load_id: str
+    amount_kw: float
+    command_id: str
+    status: Literal["accepted"] = "accepted"
+
+
+class Command(Shape, frozen=True):
+    """A command to a VEN. `acknowledgedAt` is the VEN's word, `executedAt` what its telemetry shows."""
+
+    id: Annotated[str, Meta(description="The correlation id.")]
+    ven_id: str
+    op: Annotated[str, Meta(examples=["setLoad", "shedLoad", "event", "restore"])]
+    load_id: str | None
+    event_id: str | None
+    data: Annotated[Any, Meta(description="An object, as the contract of the VENs has it for this `op`.")]
+    status: Literal["pending", "sent", "acknowledged", "rejected", "expired", "failed"]
+    attempts: Count
+    created_at: Instant
+    sent_at: Annotated[Instant | None, Meta(description="When the broker first took it.")]
+    acknowledged_at: Annotated[Instant | None, Meta(description="When the VEN's answer arrived.")]
+    executed_at: Annotated[Instant | None, Meta(description="Since when telemetry shows that it is obeyed.")]
+    expires_at: Annotated[Instant, Meta(description="Until when it is worth sending.")]
+    acknowledgement: Annotated[Any, Meta(description="The VEN's answer as it came; null without one.")]
+    error: Annotated[str | None, Meta(description="Why it came to nothing.")]
 
 
 VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]

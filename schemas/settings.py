@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.baselines import BaselineName
+
 
 class SettingsError(Exception):
     """Settings that cannot work. The message has a line for each, which names the variable and the fix."""
@@ -68,6 +70,16 @@ class ProgramSettings(Settings):
     )
     log_format: Literal["text", "json"] = Field(
         "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
+
+
+class BaselineSettings(Settings):
+    """What jobs that measure and answers that show must have in common."""
+
+    primary_baseline: BaselineName = Field(
+        "high-5-of-10-adjusted",
+        validation_alias="EVENT_BASELINE",
+        description="the baseline that events are measured by first; all of them are computed",
     )
 
 

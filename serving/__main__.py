@@ -2,27 +2,44 @@
 
 import socket
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import falcon
 import structlog
 from falcon import Request, Response
 
-from schemas.database import engine_for
+from schemas.channels import LIVE, TOTALS
+from schemas.database import connect, engine_for
 from schemas.logs import log_options
 from schemas.settings import SettingsError
 from serving.app import api_document, create_app
+from serving.listening import Listener
+from serving.live import Live
 from serving.openapi import as_yaml
+from serving.reader import Reader
 from serving.server import serve
 from serving.settings import ServingSettings
 
+POLL_EVERY_S = 5.0
+"""Behind NOTIFY, for what is missed."""
 
-def application() -> falcon.App[Request, Response]:
-    """What each worker process serves."""
+
+def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
+    """What each worker process serves, and what it does first when it is asked to stop."""
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
-    return create_app(engine, lambda: datetime.now(UTC), settings.allowed_origins, settings.event_rules)
+    network = Reader(engine, _now).network
+    live = Live(engine, network, settings.stream_clients, settings.stream_heartbeat_s)
+    at_stop.callback(live.close)
+    refreshes = {TOTALS: [live.refresh_network], LIVE: [live.refresh_changes]}
+    Listener(lambda: connect(settings.database_url, "listener"), refreshes, POLL_EVERY_S).start()
+    return create_app(engine, _now, settings.allowed_origins, settings.event_rules, live)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def main() -> None:

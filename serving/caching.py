@@ -30,3 +30,4 @@ class EntityTags:
         if any(known in {"*", etag} for known in request.if_none_match or []):
             response.status = falcon.HTTP_304
             response.data = None
+            response.delete_header("Content-Type")

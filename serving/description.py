@@ -10,6 +10,12 @@ from schemas.http import EnergyHistory, PowerHistory
 from serving.parameters import Parameter
 
 JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
+FORMATS = (JSON, ARROW, PARQUET, CSV)
+"""In which lists and histories come. What comes in these takes the parameter `format`, and may answer 406."""
+
 Responder = TypeVar("Responder", bound=Callable[..., None])
 
 
@@ -28,6 +34,8 @@ class Answer(Struct, frozen=True):
 HISTORY = Answer(
     "Buckets with samples, oldest first.",
     (PowerHistory, EnergyHistory),
+    FORMATS,
+    ("History-Warning",),
     examples={
         "sum": {"points": [{"timestamp": "2026-01-15T12:00:00Z", "usedPowerKw": 12.0, "shedPowerKw": 3.0}]},
         "energy": {
@@ -58,6 +66,14 @@ class Operation(Struct, frozen=True, kw_only=True):
     needs_database: bool = True
     is_tagged: bool = True
     """Whether a GET has an ETag; not so for streams that never end."""
+
+    @property
+    def has_formats(self) -> bool:
+        return any(answer.media == FORMATS for answer in self.answers.values())
+
+    @property
+    def is_told_anything(self) -> bool:
+        return self.has_formats or bool(self.parameters) or self.takes is not None
 
     def __call__(self, responder: Responder) -> Responder:
         responder.operation = self  # type: ignore[attr-defined]

@@ -11,9 +11,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.http import Problem
 from serving.event_rules import Conflict, Unfit
+from serving.live import TooManyStreams
 from serving.reader import Unknown
 
 RETRY_AFTER_S = 2
+STREAM_RETRY_AFTER_S = 15
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -21,6 +23,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(Unknown, _unknown)
+    app.add_error_handler(TooManyStreams, _no_room)
     app.add_error_handler(Unfit, _unfit)
     app.add_error_handler(Conflict, _conflict)
     app.add_error_handler(DBAPIError, _database_away)
@@ -33,7 +36,8 @@ def _serialize(request: Request, response: Response, error: falcon.HTTPError) ->
     problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
-    response.append_header("Vary", "Accept")
+    if "Accept" not in (response.get_header("Vary") or ""):
+        response.append_header("Vary", "Accept")
 
 
 def _advice(request: Request, status: int) -> str | None:
@@ -47,6 +51,10 @@ def _advice(request: Request, status: int) -> str | None:
 
 def _unknown(_request: Request, _response: Response, error: Unknown, _parameters: object) -> None:
     raise falcon.HTTPNotFound(description=str(error))
+
+
+def _no_room(_request: Request, _response: Response, error: TooManyStreams, _parameters: object) -> None:
+    raise falcon.HTTPServiceUnavailable(description=str(error), retry_after=STREAM_RETRY_AFTER_S)
 
 
 def _unfit(_request: Request, _response: Response, error: Unfit, _parameters: object) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from schemas.http import Problem
-from serving.description import JSON, Answer, Method, Operation, operations
+from serving.description import ARROW, JSON, PARQUET, Answer, Method, Operation, operations
 from serving.errors import PROBLEM_JSON
-from serving.parameters import PATH, Parameter
+from serving.parameters import FORMAT, PATH, Parameter
 
 Document = dict[str, Any]
 Schemas = dict[str, Any]
@@ -29,6 +29,7 @@ SERVERS = [
 TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
+    "commands": "What VENs are told, and what becomes of it.",
     "events": "Demand response.",
     "health": "The service itself.",
     "description": "This API, described.",
@@ -42,12 +43,17 @@ HEADERS: dict[str, Document] = {
         "description": "Where the next page is, with `rel=next`, if this one is full.",
         "schema": {"type": "string", "examples": ['</api/vens?limit=2&after=ven-0002>; rel="next"']},
     },
+    "History-Warning": {
+        "description": "The `warning` of a history, where it comes as columns, which have no place for it.",
+        "schema": {"type": "string"},
+    },
     "Location": {"description": "Where what was made is.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
 }
 PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     400: ("BadRequest", "A parameter, an id or a body that cannot be meant.", ()),
     404: ("NotFound", "There is no such thing.", ()),
+    406: ("NotAcceptable", "`Accept` names no media type in which this comes.", ()),
     409: ("Conflict", "It cannot be done as things are now.", ()),
     413: ("TooLarge", "The body is too large.", ()),
     415: ("UnsupportedMediaType", "The body is not JSON.", ()),
@@ -111,13 +117,19 @@ def _operation(
         "tags": [operation.tag],
         "summary": operation.summary,
     }
-    if parameters := [*operation.parameters, *([IF_NONE_MATCH] if _is_tagged(method, operation) else [])]:
+    if parameters := _parameters_of(method, operation):
         document["parameters"] = [_reference(parameter) for parameter in parameters]
     if operation.takes is not None:
         content = {JSON: {"schema": references[operation.takes]}}
         document["requestBody"] = {"required": True, "content": content}
     document["responses"] = _responses(method, operation, has_ids=has_ids, references=references)
     return document
+
+
+def _parameters_of(method: Method, operation: Operation) -> list[Parameter]:
+    """What it says, and what goes without saying."""
+    implied = [FORMAT] if operation.has_formats else []
+    return [*operation.parameters, *implied, *([IF_NONE_MATCH] if _is_tagged(method, operation) else [])]
 
 
 def _responses(
@@ -130,7 +142,8 @@ def _responses(
             for status, answer in answers.items()
         } | {304: NOT_MODIFIED}
     problems = set(operation.problems)
-    problems |= {400} if has_ids or operation.parameters or operation.takes is not None else set()
+    problems |= {400} if has_ids or operation.is_told_anything else set()
+    problems |= {406} if operation.has_formats else set()
     problems |= {413, 415} if operation.takes is not None else set()
     problems |= {503} if operation.needs_database else set()
     documents = {status: _answer(answer, references) for status, answer in answers.items()}
@@ -147,11 +160,14 @@ def _answer(answer: Answer, references: Mapping[Any, Document]) -> Document:
     if answer.shape is None:
         return document
     shown = {name: {"value": value} for name, value in answer.examples.items()}
-    document["content"] = {
-        media: {"schema": _schema_of(answer.shape, references)} | ({"examples": shown} if shown else {})
-        for media in answer.media
-    }
+    as_json = {"schema": _schema_of(answer.shape, references)} | ({"examples": shown} if shown else {})
+    document["content"] = {media: as_json if media == JSON else _other(media) for media in answer.media}
     return document
+
+
+def _other(media: str) -> Document:
+    """Bytes have no schema; what is no JSON is text."""
+    return {} if media in {ARROW, PARQUET} else {"schema": {"type": "string"}}
 
 
 def _headers(names: Sequence[str]) -> Document:
@@ -185,8 +201,8 @@ def _schemas(every: Iterable[Operation]) -> tuple[dict[Any, Document], Schemas]:
 
 
 def _parameters(every: Iterable[Operation]) -> Document:
-    used = {parameter for operation in every for parameter in (*operation.parameters, IF_NONE_MATCH)}
-    used |= set(PATH.values())
+    used = {parameter for operation in every for parameter in operation.parameters}
+    used |= {FORMAT, IF_NONE_MATCH, *PATH.values()}
     by_key = {_key(parameter): parameter for parameter in sorted(used, key=_key)}
     if len(by_key) < len(used):
         raise ValueError("two parameters share a name, and differ: let them share one definition")

@@ -29,5 +29,7 @@ def paged(
     if len(listed) == asked.limit:
         path = "/".join(map(encode_value, request.path.split("/")))
         following = f"{path}?limit={asked.limit}&after={encode_value(listed[-1].id)}"
+        if "format" in request.params:
+            following += f"&format={request.params['format']}"
         response.append_header("Link", f'<{following}>; rel="next"')
     return listed

@@ -13,6 +13,7 @@ from schemas.tables.history import SLOT_S
 from serving.windows import Aggregate, Page, Window
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
+NO_POSITION = -1
 AGGREGATES = ("sum", "energy", "mean")
 ID = r"[^\x00-\x1f]+"
 PLUS_AS_SPACE = re.compile(r" (?=\d\d:?\d\d$)")
@@ -97,6 +98,24 @@ AFTER = Parameter(
 )
 PAGE = (LIMIT, AFTER)
 
+LAST_EVENT_ID = Parameter(
+    name="lastEventId",
+    description="Go on after this event of the stream; 0 for all that is kept. `Last-Event-ID` counts more.",
+    advice="must be the id of an event of this stream, a whole number",
+    pattern="[0-9]{1,18}",
+    examples=("5321",),
+)
+LAST_EVENT_ID_HEADER = Parameter(
+    name="Last-Event-ID", description="What browsers send when they connect again.", where="header"
+)
+FORMATS = ("json", "arrow", "parquet", "csv")
+FORMAT = Parameter(
+    name="format",
+    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    advice=f"must be one of {', '.join(FORMATS)}",
+    choices=FORMATS,
+)
+
 VEN_ID = Parameter(
     name="venId",
     description="The VEN.",
@@ -113,6 +132,13 @@ LOAD_ID = Parameter(
     examples=("hvac1",),
     where="path",
 )
+COMMAND_ID = Parameter(
+    name="commandId",
+    description="The command, by its correlation id.",
+    advice="must not have control characters",
+    pattern=ID,
+    where="path",
+)
 DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
@@ -123,7 +149,14 @@ EVENT_ID = Parameter(
     examples=("evt-1",),
     where="path",
 )
-PATH = {"digest": DIGEST, "asset": ASSET, "ven_id": VEN_ID, "load_id": LOAD_ID, "event_id": EVENT_ID}
+PATH = {
+    "digest": DIGEST,
+    "asset": ASSET,
+    "ven_id": VEN_ID,
+    "load_id": LOAD_ID,
+    "command_id": COMMAND_ID,
+    "event_id": EVENT_ID,
+}
 """What the names in the paths of `serving/app.py` stand for."""
 
 
@@ -161,6 +194,18 @@ def page(parameters: Mapping[str, str | list[str]]) -> Page:
     """The part of a list that is asked for; all of it without `limit`."""
     limit = asked(parameters, LIMIT)
     return Page(None if limit is None else int(limit), asked(parameters, AFTER))
+
+
+def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:
+    """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
+
+    A browser cannot be told that it sends an id which is none of ours, only be sent to the present: that
+    becomes an id that nothing has.
+    """
+    if header is not None:
+        return int(header) if re.fullmatch("[0-9]{1,18}", header) else NO_POSITION
+    told = asked(parameters, LAST_EVENT_ID)
+    return None if told is None else int(told)
 
 
 def identifier(name: str, value: str) -> str:

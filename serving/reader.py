@@ -12,6 +12,7 @@ from msgspec import structs
 from sqlalchemy import Connection, Engine, Executable, Row, Select
 
 from schemas.http import (
+    Command,
     EnergyPoint,
     Load,
     LoadTypeStats,
@@ -24,7 +25,7 @@ from schemas.http import (
 from schemas.instants import microseconds
 from schemas.tables.history import SLOT_S
 from serving import shapes
-from serving.queries import fleet, history
+from serving.queries import commands, fleet, history
 from serving.queries.history import Series
 from serving.windows import Page, Window, shortfall
 
@@ -43,6 +44,7 @@ _HISTORIES: dict[str, tuple[Callable[[Row[Any]], Point], Callable[[Series, Windo
     "energy": (shapes.energy_point, history.energies),
     "mean": (shapes.mean_point, history.energies),
 }
+_SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
 
 
 class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
@@ -50,9 +52,12 @@ class Unknown(LookupError):  # noqa: N818 - a plain answer to a plain question
 
 
 class History(Iterator[Point]):
-    """Points; and, once the first has been asked for, in how far they are not what was asked for."""
+    """Points of a shape; and, once one has been asked for, in how far they are not what was asked for."""
 
-    def __init__(self, points: Callable[[Callable[[str | None], None]], Iterator[Point]]) -> None:
+    def __init__(
+        self, shape: type[Point], points: Callable[[Callable[[str | None], None]], Iterator[Point]]
+    ) -> None:
+        self.shape = shape
         self.warning: str | None = None
         self._points = points(self._warn)
 
@@ -104,8 +109,18 @@ class Reader:
     def load(self, ven_id: str, load_id: str) -> Load:
         rows = list(self._rows(fleet.load(ven_id, load_id), _ven_exists(ven_id)))
         if not rows:
-            raise Unknown(_no_load(ven_id, load_id))
+            raise Unknown(no_load(ven_id, load_id))
         return shapes.load(rows[0])
+
+    def command(self, command_id: str) -> Command:
+        rows = list(self._rows(commands.command(command_id)))
+        if not rows:
+            raise Unknown(f"There is no command {command_id!r}.")
+        return shapes.command(rows[0])
+
+    def commands(self, ven_id: str, page: Page) -> Iterator[Command]:
+        """Those to one VEN, newest first."""
+        return map(shapes.command, self._rows(commands.commands_of_ven(ven_id, page), _ven_exists(ven_id)))
 
     def readiness(self) -> Readiness:
         with self._engine.connect() as connection:
@@ -115,7 +130,7 @@ class Reader:
         return Readiness("ok", revision, age_s)
 
     def _history(self, series: Series, window: Window, known: Known) -> History:
-        return History(partial(self._points, series, window, known))
+        return History(_SHAPES[window.aggregate], partial(self._points, series, window, known))
 
     def _points(
         self, series: Series, window: Window, known: Known, warn: Callable[[str | None], None]
@@ -153,12 +168,16 @@ class Reader:
 
 
 def _ven_exists(ven_id: str) -> Known:
-    return {f"There is no VEN {ven_id!r}.": fleet.known_ven(ven_id)}
+    return {no_ven(ven_id): fleet.known_ven(ven_id)}
 
 
 def _load_exists(ven_id: str, load_id: str) -> Known:
-    return {**_ven_exists(ven_id), _no_load(ven_id, load_id): fleet.known_load(ven_id, load_id)}
+    return {**_ven_exists(ven_id), no_load(ven_id, load_id): fleet.known_load(ven_id, load_id)}
 
 
-def _no_load(ven_id: str, load_id: str) -> str:
+def no_ven(ven_id: str) -> str:
+    return f"There is no VEN {ven_id!r}."
+
+
+def no_load(ven_id: str, load_id: str) -> str:
     return f"VEN {ven_id!r} has no load {load_id!r}."

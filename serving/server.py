@@ -4,8 +4,11 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -27,7 +30,11 @@ _PR_SET_PDEATHSIG = 1
 Application = Callable[..., Any]
 
 
-def serve(make_application: Callable[[], Application], settings: ServingSettings) -> None:
+MakeApplication = Callable[[ExitStack], Application]
+"""Makes what a worker serves; what it puts on the stack is done when the worker is asked to stop."""
+
+
+def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
     """Serve what `make_application` makes, in each worker process anew, until a signal."""
     server = Granian(
         "serving",
@@ -35,7 +42,8 @@ def serve(make_application: Callable[[], Application], settings: ServingSettings
         address=settings.http_host,
         port=settings.http_port,
         workers=settings.http_workers,
-        blocking_threads=settings.http_threads,
+        # A live stream holds a thread, which waits; requests have theirs all the same.
+        blocking_threads=settings.http_threads + settings.stream_clients,
         respawn_failed_workers=True,
         workers_kill_timeout=WORKERS_STOP_WITHIN_S,
         log_level=LogLevels(settings.log_level),
@@ -69,9 +77,29 @@ def _start_heart(server: AbstractServer[Any]) -> None:
     signal.setitimer(signal.ITIMER_REAL, BEAT_S, BEAT_S)
 
 
-def _load_in_worker(make_application: Callable[[], Application]) -> Application:
+def _load_in_worker(make_application: MakeApplication) -> Application:
     _die_with_parent()
-    return make_application()
+    at_stop = ExitStack()
+    application = make_application(at_stop)
+    _call_on_signal(at_stop.close)
+    return application
+
+
+def _call_on_signal(stop: Callable[[], None]) -> None:
+    """Call `stop` from a thread at the first signal, whatever granian's handler does with it.
+
+    The kernel's signal writes a byte to the wake-up socket even while the main thread sleeps in granian.
+    """
+    ours, pythons = socket.socketpair()
+    pythons.settimeout(0)
+    signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+
+    def wait() -> None:
+        with pythons:
+            ours.recv(1)
+            stop()
+
+    threading.Thread(target=wait, name="at-stop", daemon=True).start()
 
 
 def _die_with_parent() -> None:

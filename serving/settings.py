@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from schemas.settings import ProgramSettings
+from schemas.settings import BaselineSettings, ProgramSettings
 from serving.event_rules import EventRules
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
@@ -31,7 +31,7 @@ Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
 
 
-class ServingSettings(ProgramSettings):
+class ServingSettings(ProgramSettings, BaselineSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -41,6 +41,20 @@ class ServingSettings(ProgramSettings):
     http_workers: int = Field(1, ge=1, validation_alias="HTTP_WORKERS", description="worker processes")
     http_threads: int = Field(
         8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
+    )
+    stream_clients: int = Field(
+        64,
+        ge=0,
+        le=10_000,
+        validation_alias="HTTP_STREAM_CLIENTS",
+        description="live streams that one worker holds open, beside its requests; more are answered 503",
+    )
+    stream_heartbeat_s: float = Field(
+        15,
+        gt=0,
+        le=3_600,
+        validation_alias="HTTP_STREAM_HEARTBEAT_S",
+        description="seconds of silence after which a live stream says that it is still there",
     )
     cors_origins: Origins = Field(
         "",

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, overload
 
+from msgspec import Raw
 from sqlalchemy import Row
 
 from schemas.http import (
+    Command,
     EnergyPoint,
     Event,
     EventDetail,
@@ -127,7 +129,27 @@ def ven_summary(row: Row[Any]) -> VenSummary:
         current_power=rounded(row.used_power_kw),
         address=row.address,
         last_seen=row.received_at,
-        response_time=None,
+        response_time=rounded(None if row.response_ms is None else float(row.response_ms)),
+    )
+
+
+def command(row: Row[Any]) -> Command:
+    return Command(
+        id=row.command_id,
+        ven_id=row.ven_id,
+        op=row.op,
+        load_id=row.load_id,
+        event_id=row.event_id,
+        data=Raw(row.data.encode()),
+        status=row.status,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        sent_at=row.sent_at,
+        acknowledged_at=row.acknowledged_at,
+        executed_at=row.executed_at,
+        expires_at=row.expires_at,
+        acknowledgement=None if row.acknowledgement is None else Raw(row.acknowledgement.encode()),
+        error=row.error,
     )
 
 

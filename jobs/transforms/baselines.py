@@ -13,7 +13,7 @@ is in PJM's manual 11, the hour before the event was its default for emergencies
 business practice standards for measurement and verification of wholesale demand response.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ import polars as pl
 from msgspec import Struct
 
 from jobs.ranges import Range, widened
+from schemas.baselines import BASELINES
 from schemas.tables.history import SLOT_S
 
 SLOT = timedelta(seconds=SLOT_S)
@@ -36,10 +37,6 @@ TARGETS = 10
 """So many days without events are predicted from the others, to see how good a baseline is."""
 
 EVENT, ADJUSTMENT, AROUND, BEFORE = "event", "adjustment", "around", "before"
-LAST_SAMPLES = "last-samples"
-STANDS_IN = "the hour before the event stands in"
-FALL_BACK = "the hour before the event, which is no more than a fall-back"
-
 _KEYS = ["ven_id", "target"]
 
 
@@ -71,19 +68,20 @@ class Calendar(Struct, frozen=True):
 
 
 class DayRule(Struct, frozen=True):
-    """The mean of the `highest` of the `last` similar days; adjusted to the day of the event, or not."""
+    """The mean of the `highest` of the `last` similar days."""
 
     highest: int
     last: int
-    is_adjusted: bool
 
 
-DAY_RULES = {
-    "high-5-of-10-adjusted": DayRule(5, 10, is_adjusted=True),
-    "high-5-of-10": DayRule(5, 10, is_adjusted=False),
-    "10-of-10-adjusted": DayRule(10, 10, is_adjusted=True),
-    "10-of-10": DayRule(10, 10, is_adjusted=False),
-}
+DAY_RULES = {"high-5-of-10": DayRule(5, 10), "10-of-10": DayRule(10, 10)}
+ADJUSTED = "-adjusted"
+"""Each of them comes as it is, and adjusted to the day of the event."""
+
+SAME_DAY = "same-day-3+2"
+LAST_SAMPLES = "last-samples"
+STANDS_IN = "the hour before the event stands in"
+FALL_BACK = "the hour before the event, which is no more than a fall-back"
 
 
 class Prediction(Struct, frozen=True):
@@ -159,7 +157,7 @@ def _start(window: Range) -> datetime:
     return window.start
 
 
-def _joined(ranges: Iterable[Range]) -> Iterable[Range]:
+def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
     current: Range | None = None
     for window in ranges:
         if current is None or window.start > current.end:
@@ -178,6 +176,8 @@ def predict(
     occasion: Occasion,
     calendar: Calendar,
     cap: float,
+    *,
+    with_errors: bool = True,
 ) -> Prediction:
     """What each baseline says, with the mean of the last samples where another has too little to go by.
 
@@ -188,21 +188,19 @@ def predict(
         occasion: the event.
         calendar: days and holidays.
         cap: the adjustment is between 1 - `cap` and 1 + `cap`.
+        with_errors: whether to predict days without an event as well, which takes ten times as long.
     """
     seen = observed(_without_events(history, taken), occasion, calendar)
     pool = eligible_days(seen, _busy(taken, occasion, calendar), occasion)
-    targets = _targets(seen, pool)
+    targets = _targets(seen, pool if with_errors else pool.clear())
     fewest = FEWEST_WEEKEND_DAYS if calendar.is_weekend(calendar.day_of(occasion.start)) else FEWEST_WEEKDAYS
     slots = slots_of(occasion.window)
-    parts = [
-        by_days(seen, chosen_days(pool, targets, rule, fewest), rule, cap, occasion).with_columns(
-            baseline=pl.lit(name)
-        )
-        for name, rule in DAY_RULES.items()
-    ]
     around = flat(seen, AROUND, _slot_count(occasion, AROUND) * ENOUGH)
-    before = flat(seen, BEFORE, 1)
-    parts += [_over(slots, around, "same-day-3+2"), _over(slots, before, LAST_SAMPLES)]
+    parts = [
+        *_by_rules(seen, pool, targets, fewest, cap, occasion),
+        _over(slots, around, SAME_DAY, None),
+        _over(slots, flat(seen, BEFORE, 1), LAST_SAMPLES, FALL_BACK),
+    ]
     own = pl.concat([part.select(_COLUMNS) for part in parts]).join(targets, on=_KEYS, how="semi")
     return Prediction(*_with_fall_back(own, pool, fewest), hourly_errors(own, seen, occasion))
 
@@ -276,30 +274,46 @@ def chosen_days(pool: pl.DataFrame, targets: pl.DataFrame, rule: DayRule, fewest
     return highest.filter(pl.int_range(pl.len()).over(_KEYS) < rule.highest).select(*_KEYS, "back")
 
 
-def by_days(
-    seen: pl.DataFrame, chosen: pl.DataFrame, rule: DayRule, cap: float, occasion: Occasion
-) -> pl.DataFrame:
+def _by_rules(
+    seen: pl.DataFrame,
+    pool: pl.DataFrame,
+    targets: pl.DataFrame,
+    fewest: int,
+    cap: float,
+    occasion: Occasion,
+) -> Iterator[pl.DataFrame]:
+    for name, rule in DAY_RULES.items():
+        means = by_days(seen, chosen_days(pool, targets, rule, fewest))
+        event = means.filter(pl.col("part") == EVENT)
+        factors = adjustments(means.filter(pl.col("part") == ADJUSTMENT), seen, cap, occasion)
+        yield event.with_columns(baseline=pl.lit(name), note=pl.lit(None, pl.String))
+        yield adjusted(event, factors).with_columns(baseline=pl.lit(name + ADJUSTED))
+
+
+def by_days(seen: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFrame:
     """The mean of the chosen days in each slot, of those that have samples there.
 
     Returns:
-        `ven_id`, `target`, `slot`, `baseline_kw`, `days_used`, `note`.
+        `ven_id`, `target`, `part` (the event, or what the adjustment looks at), `slot`, `hours`,
+        `baseline_kw`, `days_used`.
     """
     days = chosen.group_by(_KEYS).agg(pl.len().cast(pl.Int32).alias("days_used"))
-    parts = seen.filter(pl.col("part").is_in([EVENT, ADJUSTMENT]))
-    means = (
-        parts.join(chosen, on=["ven_id", "back"])
+    return (
+        seen.filter(pl.col("part").is_in([EVENT, ADJUSTMENT]))
+        .join(chosen, on=["ven_id", "back"])
         .group_by(*_KEYS, "part", "slot")
         .agg(pl.col("used_kw").mean().alias("baseline_kw"), pl.col("hours").first())
         .join(days, on=_KEYS)
-        .with_columns(note=pl.lit(None, pl.String))
     )
-    event = means.filter(pl.col("part") == EVENT)
-    if not rule.is_adjusted:
-        return event
-    factors = adjustments(means.filter(pl.col("part") == ADJUSTMENT), seen, cap, occasion)
-    factor = pl.col("factor").fill_null(1.0)
-    note = pl.when(pl.col("factor").is_null()).then(pl.lit("not adjusted: too little to compare with"))
-    return event.join(factors, on=_KEYS, how="left").with_columns(pl.col("baseline_kw") * factor, note=note)
+
+
+def adjusted(event: pl.DataFrame, factors: pl.DataFrame) -> pl.DataFrame:
+    """A baseline times its factor, or as it is where there is none, with a `note` that says so."""
+    unknown = pl.col("factor").is_null()
+    return event.join(factors, on=_KEYS, how="left").with_columns(
+        pl.col("baseline_kw") * pl.col("factor").fill_null(1.0),
+        note=pl.when(unknown).then(pl.lit("not adjusted: too little to compare with")),
+    )
 
 
 def adjustments(expected: pl.DataFrame, seen: pl.DataFrame, cap: float, occasion: Occasion) -> pl.DataFrame:
@@ -363,11 +377,9 @@ def _targets(seen: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([event, recent.select("ven_id", target="back")])
 
 
-def _over(slots: pl.DataFrame, flat_kw: pl.DataFrame, name: str) -> pl.DataFrame:
+def _over(slots: pl.DataFrame, flat_kw: pl.DataFrame, name: str, note: str | None) -> pl.DataFrame:
     return flat_kw.join(slots, how="cross").with_columns(
-        baseline=pl.lit(name),
-        days_used=pl.lit(0, pl.Int32),
-        note=pl.lit(FALL_BACK if name == LAST_SAMPLES else None, pl.String),
+        baseline=pl.lit(name), days_used=pl.lit(0, pl.Int32), note=pl.lit(note, pl.String)
     )
 
 
@@ -375,8 +387,7 @@ def _with_fall_back(own: pl.DataFrame, pool: pl.DataFrame, fewest: int) -> tuple
     """The event's predictions and their methods, with the last samples for those who have no other."""
     event = own.filter(pl.col("target") == 0)
     last = event.filter(pl.col("baseline") == LAST_SAMPLES)
-    names = pl.DataFrame({"baseline": [*DAY_RULES, "same-day-3+2", LAST_SAMPLES]})
-    every = last.drop("baseline").join(names, how="cross")
+    every = last.drop("baseline").join(pl.DataFrame({"baseline": list(BASELINES)}), how="cross")
     missing = every.join(event, on=["ven_id", "baseline"], how="anti").join(
         pool.group_by("ven_id").agg(days=pl.len()), on="ven_id", how="left"
     )
@@ -384,7 +395,7 @@ def _with_fall_back(own: pl.DataFrame, pool: pl.DataFrame, fewest: int) -> tuple
     short = pl.format("{} similar days, fewer than {}: {}", days, pl.lit(fewest), pl.lit(STANDS_IN))
     around = pl.lit(f"too few samples in the hours around the event: {STANDS_IN}")
     stand_in = missing.with_columns(
-        note=pl.when(pl.col("baseline") == "same-day-3+2").then(around).otherwise(short)
+        note=pl.when(pl.col("baseline") == SAME_DAY).then(around).otherwise(short)
     )
     complete = pl.concat([event.select(_COLUMNS), stand_in.select(_COLUMNS)])
     method = complete.group_by("ven_id", "baseline").agg(pl.col("days_used", "note").first())

@@ -47,13 +47,14 @@ def _options() -> argparse.Namespace:
     add("--opt-out", type=share, default=Conduct.opt_out, help="share of the homes that opt out of an event")
     add("--mute", type=share, default=Conduct.mute, help="share of the VENs that never answer a command")
     add("--daily-events", action="store_true", help="shed every day at fixed times, too, unasked")
+    add("--steady", action="store_true", help="every day is the same, in steps of five minutes")
     add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
     return parser.parse_args()
 
 
 def _habits(options: argparse.Namespace) -> Habits:
     conduct = Conduct(opt_out=options.opt_out, mute=options.mute)
-    return Habits(options.interval, conduct, options.daily_events)
+    return Habits(options.interval, conduct, options.daily_events, options.steady)
 
 
 def _send_past(options: argparse.Namespace) -> None:

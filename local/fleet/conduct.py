@@ -9,6 +9,7 @@ from local.fleet.household import Household
 DOUBLED = 0.03
 """Share of the acknowledgements that arrive twice."""
 _SLOW = 0.05
+_LEAVES = (0.3, 0.7)
 _MOST_OF_AN_EVENT = 0.1  # that a home takes to begin, and again to get down
 
 
@@ -16,14 +17,20 @@ _MOST_OF_AN_EVENT = 0.1  # that a home takes to begin, and again to get down
 class Conduct:
     """Shares, 0 to 1: of the homes that opt out of an event, and of the VENs that never answer a command.
 
-    Half of those that never answer do not hear it either; the other half obey in silence.
+    Half of those that opt out say so at once, the other half leave in the middle. Half of those that never
+    answer do not hear it either; the other half obey in silence.
     """
 
     opt_out: float = 0.1
     mute: float = 0.02
 
     def opts_out(self, home: Household, event_id: str | None) -> bool:
-        return draw(home.seed, home.ven_id, "opt-out", event_id or "") < self.opt_out
+        return draw(home.seed, home.ven_id, "opt-out", event_id or "") < self.opt_out / 2
+
+    def stay(self, home: Household, event: Event) -> float:
+        """The part of an event that a home stays in it, 0 to 1."""
+        key = (home.seed, home.ven_id, "opt-out", event.event_id or "")
+        return between(*_LEAVES, *key, "after") if draw(*key) < self.opt_out else 1.0
 
     def is_mute(self, home: Household) -> bool:
         return draw(home.seed, home.ven_id, "mute") < self.mute

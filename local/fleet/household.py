@@ -8,7 +8,7 @@ from local.fleet.chance import between, draw, trait
 from local.fleet.events import Event
 from local.fleet.orders import NO_ORDERS, Orders
 from local.fleet.profiles import PROFILES, Key, battery_soc, living
-from local.fleet.weather import Weather, weather_at
+from local.fleet.weather import DAY_S, Weather, weather_at
 
 _CATALOGUE = (
     # type, name, how often, capacity from and to in kW, share of its power that it can shed, share of the
@@ -23,6 +23,8 @@ _CATALOGUE = (
 )
 _MOST_LOADS = 6
 _OWED_SHARE = 0.35
+_ALWAYS = 1_767_571_200  # 2026-01-05, the day that is every day for a steady home
+_STEP_S = 300
 _ENERGY_STEPS = 12  # an event's energy is added up from so many readings
 
 
@@ -80,14 +82,20 @@ class Reading:
     soc: float | None
     event: Event | None
     requested_kw: float | None
+    is_recovering: bool
 
 
 @dataclass(frozen=True)
 class Household:
-    """The home behind one VEN. `index` counts from 1."""
+    """The home behind one VEN. `index` counts from 1.
+
+    A steady one draws the same at the same time of every day, in steps of five minutes: what it will draw is
+    known, so what is measured of it can be checked.
+    """
 
     seed: int
     index: int
+    is_steady: bool = False
 
     @property
     def ven_id(self) -> str:
@@ -111,9 +119,10 @@ class Household:
 
     def read(self, ts: float, orders: Orders = NO_ORDERS) -> Reading:
         """The home at `ts`, Unix seconds."""
-        weather = weather_at(self.seed, ts)
-        rest = self._rest_kw(ts)
-        natural = [(load, round(load.natural_kw(ts, weather), 3)) for load in self.loads_under(orders)]
+        when = _ALWAYS + ts % DAY_S // _STEP_S * _STEP_S if self.is_steady else ts
+        weather = weather_at(self.seed, when)
+        rest = self._rest_kw(when)
+        natural = [(load, round(load.natural_kw(when, weather), 3)) for load in self.loads_under(orders)]
         wanted = self._rebounding(natural, ts, orders)
         running = [event for event in orders.events if event.runs_at(ts)]
         loads = _share_out(wanted, *self._owed(running, ts, rest + _total(wanted), orders))
@@ -125,9 +134,10 @@ class Household:
             natural_kw=round(rest + _total(natural), 3),
             rest_kw=rest,
             loads=loads,
-            soc=self._soc(ts),
+            soc=self._soc(when),
             event=event,
             requested_kw=self.owed_kw(event) if event else None,
+            is_recovering=any(each.rebounds_at(ts) for each in orders.events),
         )
 
     def _rest_kw(self, ts: float) -> float:

@@ -53,6 +53,8 @@ def dialect_of(home: Household) -> Dialect:
 def telemetry(home: Household, dialect: Dialect, reading: Reading) -> Message:
     """The regular report."""
     entry = _brief_entry if dialect.is_brief else load_entry
+    if dialect.is_brief and (reading.event or reading.shed_kw or reading.is_recovering):
+        entry = _shed_entry  # silence would leave what was shed before
     body: dict[str, Any] = {"venId": home.ven_id} if dialect.names_itself else {}
     body["timestamp"] = dialect.writes_time(reading.ts)
     body |= _panel_of_old(reading) if dialect.is_shared else _panel(reading)
@@ -112,10 +114,11 @@ def _event(reading: Reading) -> dict[str, Any]:
 
 
 def _brief_entry(reading: LoadReading) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": reading.load.load_id, "currentPowerKw": reading.power_kw}
-    if reading.shed_kw:
-        entry["shedPowerKw"] = reading.shed_kw
-    return entry
+    return {"id": reading.load.load_id, "currentPowerKw": reading.power_kw}
+
+
+def _shed_entry(reading: LoadReading) -> dict[str, Any]:
+    return _brief_entry(reading) | {"shedPowerKw": reading.shed_kw}
 
 
 def load_entry(reading: LoadReading) -> dict[str, Any]:

@@ -126,12 +126,12 @@ def _shed_panel(telling: Telling) -> Obeyed:
 
 def _join(telling: Telling) -> Obeyed:
     """Follow an event from its start, or from now on, and say what it gives."""
-    wanted = _read(telling, _Join)
-    event = _event(wanted, telling.now)
-    if telling.conduct.opts_out(telling.home, event.event_id):
+    event = _event(_read(telling, _Join), telling.now)
+    stays_until = event.begin + telling.conduct.stay(telling.home, event) * (event.end - event.begin)
+    if telling.conduct.opts_out(telling.home, event.event_id) or stays_until <= telling.now:
         refusal = {"event_id": event.event_id, "error": "opted out"}
         return telling.orders, Result("rejected", refusal, {"event_id": event.event_id})
-    orders = _follow(telling, event)
+    orders = _follow(telling, replace(event, begin=max(event.begin, telling.now), end=stays_until))
     shed_kw, circuits = _foreseen(telling, orders)
     more = {
         "event_id": event.event_id,
@@ -201,14 +201,14 @@ def _no_such_load(telling: Telling, load_id: str) -> Obeyed:
 
 
 def _event(wanted: _Join, now: float) -> Event:
-    begin = now if wanted.start_ts is None else max(now, wanted.start_ts)
+    begin = now if wanted.start_ts is None else wanted.start_ts
     if wanted.end_ts is not None:
         end = wanted.end_ts
     elif wanted.duration_s is not None:
-        end = (wanted.start_ts or now) + wanted.duration_s
+        end = begin + wanted.duration_s
     else:
         raise msgspec.ValidationError("end_ts or duration_s is missing")
-    if end <= begin:
+    if end <= max(begin, now):
         raise msgspec.ValidationError("it is over")
     return Event(wanted.event_id, begin, end, wanted.requested_kw)
 

@@ -19,13 +19,14 @@ _USUAL = Conduct()
 
 @dataclass(frozen=True)
 class Habits:
-    """What all VENs of a fleet share: seconds between reports, how they take commands, and whether they
-    follow the daily events that nobody ordered.
+    """What all VENs of a fleet share: seconds between reports, how they take commands, whether they follow
+    the daily events that nobody ordered, and whether their homes are steady.
     """
 
     interval_s: float = 5.0
     conduct: Conduct = _USUAL
     has_daily_events: bool = False
+    is_steady: bool = False
 
 
 class Reporter:
@@ -89,4 +90,4 @@ class Reporter:
 
 def fleet(seed: int, vens: int, habits: Habits) -> list[Reporter]:
     """The first `vens` VENs of a seed."""
-    return [Reporter(Household(seed, index), habits) for index in range(1, vens + 1)]
+    return [Reporter(Household(seed, index, habits.is_steady), habits) for index in range(1, vens + 1)]

@@ -1,6 +1,6 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import events, history, ledger, raw, registry, snapshots
+from schemas.tables import events, history, ledger, live, raw, registry, snapshots
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
@@ -13,6 +13,7 @@ FRAMES: dict[str, type[Frame]] = {
     "ingest_batches": ledger.IngestBatchFrame,
     "job_leases": ledger.JobLeaseFrame,
     "job_runs": ledger.JobRunFrame,
+    "live_changes": live.LiveChangeFrame,
     "load_history": history.LoadHistoryFrame,
     "load_snapshots": snapshots.LoadSnapshotFrame,
     "load_type_rollups": snapshots.LoadTypeRollupFrame,
@@ -34,4 +35,15 @@ FRAMES: dict[str, type[Frame]] = {
 }
 """The model of each table's frames, by the table's name."""
 
-__all__ = ["FRAMES", "Frame", "events", "history", "ledger", "metadata", "raw", "registry", "snapshots"]
+__all__ = [
+    "FRAMES",
+    "Frame",
+    "events",
+    "history",
+    "ledger",
+    "live",
+    "metadata",
+    "raw",
+    "registry",
+    "snapshots",
+]

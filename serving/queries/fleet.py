@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tex
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
+from serving.queries.commands import response_ms
 from serving.windows import Page
 
 REVISION = text("SELECT version_num FROM alembic_version")
@@ -121,7 +122,11 @@ def ven_summaries(page: Page) -> Select[Any]:
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
     )
     return (
-        select(ven, controllable_kw.label("controllable_power_kw"))
+        select(
+            ven,
+            controllable_kw.label("controllable_power_kw"),
+            response_ms(ven.c.ven_id).label("response_ms"),
+        )
         .outerjoin(sheddable, sheddable.c.ven_id == ven.c.ven_id)
         .order_by(ven.c.ven_id)
     )

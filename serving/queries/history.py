@@ -78,24 +78,37 @@ def of_load(ven_id: str, load_id: str) -> Series:
 
 
 def sums(series: Series, window: Window) -> Select[Any]:
-    """`bucket`, and the sums of the samples in it, kW; oldest first."""
+    """`bucket`, the sums of the samples in it, kW, and the keys that tell entities apart; oldest first."""
     states = _states(series, plan(window, series.resolutions_s), window.granularity_s).subquery()
+    keys = [states.c[column] for column in series.by]
     return (
-        select(states.c.bucket, func.sum(states.c.used_sum), func.sum(states.c.shed_sum))
-        .group_by(states.c.bucket)
-        .order_by(states.c.bucket)
+        select(
+            states.c.bucket,
+            func.sum(states.c.used_sum).label("used_power_kw"),
+            func.sum(states.c.shed_sum).label("shed_power_kw"),
+            *keys,
+        )
+        .group_by(states.c.bucket, *keys)
+        .order_by(states.c.bucket, *keys)
     )
 
 
 def energies(series: Series, window: Window) -> Select[Any]:
-    """`bucket`, used and shed energy in it, kWh, and the hours of its slots with samples; oldest first."""
+    """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
     slots = (_network_slots(window) if series is NETWORK else _entity_slots(series, window)).subquery()
     bucket = _floor(slots.c.slot, window.granularity_s).label("bucket")
     hours = func.count(slots.c.slot.distinct()) * SLOT_HOURS
+    keys = [slots.c[column] for column in series.by]
     return (
-        select(bucket, func.sum(slots.c.used_kwh), func.sum(slots.c.shed_kwh), hours)
-        .group_by(bucket)
-        .order_by(bucket)
+        select(
+            bucket,
+            func.sum(slots.c.used_kwh).label("used_energy_kwh"),
+            func.sum(slots.c.shed_kwh).label("shed_energy_kwh"),
+            hours.label("hours"),
+            *keys,
+        )
+        .group_by(bucket, *keys)
+        .order_by(bucket, *keys)
     )
 
 
@@ -131,21 +144,27 @@ def _slots_with_news() -> Select[Any]:
 
 
 def _entity_slots(series: Series, window: Window) -> Select[Any]:
-    states = _states(series, plan(window, [SLOT_S]), SLOT_S)
-    return _slot_energies([states])
+    return _slot_energies([_states(series, plan(window, [SLOT_S]), SLOT_S)], series.by)
 
 
-def _slot_energies(states: Sequence[Select[Any] | CompoundSelect[Any]]) -> Select[Any]:
-    """Each entity's mean power in the slot times 1/12 h. No value in the slot adds nothing."""
+def _slot_energies(
+    states: Sequence[Select[Any] | CompoundSelect[Any]], told: Sequence[str] = ()
+) -> Select[Any]:
+    """Each entity's mean power in the slot times 1/12 h, and what is to be told of the entity.
+
+    No value in the slot adds nothing.
+    """
     merged = union_all(*states).subquery()
-    keys = [merged.c.bucket, *([merged.c.ven_id] if "ven_id" in merged.c else [])]
+    keys = [merged.c.ven_id] if "ven_id" in merged.c else []
 
     def energy(quantity: str) -> ColumnElement[Any]:
         total, count = func.sum(merged.c[f"{quantity}_sum"]), func.sum(merged.c[f"{quantity}_samples"])
         mean = total / cast(func.nullif(count, 0), Float)
         return func.coalesce(mean * SLOT_HOURS, 0.0).label(f"{quantity}_kwh")
 
-    return select(merged.c.bucket.label("slot"), energy("used"), energy("shed")).group_by(*keys)
+    slot = merged.c.bucket.label("slot")
+    names = [merged.c[name] for name in told]
+    return select(slot, energy("used"), energy("shed"), *names).group_by(slot, *keys)
 
 
 def _states(series: Series, pieces: Sequence[Piece], width_s: int) -> CompoundSelect[Any]:

@@ -3,8 +3,9 @@
 from falcon import Request, Response
 
 from schemas.http import LoadTypeStats, NetworkStats
-from serving.answers import answer, answer_points
-from serving.description import HISTORY, Answer, Operation
+from serving.answers import answer
+from serving.description import FORMATS, HISTORY, Answer, Operation
+from serving.formats import answer_entries, answer_history, negotiate
 from serving.parameters import WINDOW, window
 from serving.reader import Reader
 
@@ -31,10 +32,11 @@ class LoadTypes:
         id="getLoadTypeStats",
         summary="Totals by type of load",
         tag="statistics",
-        answers={200: Answer("One entry for each type, sorted by type.", list[LoadTypeStats])},
+        answers={200: Answer("One entry for each type, sorted by type.", list[LoadTypeStats], FORMATS)},
     )
-    def on_get(self, _request: Request, response: Response) -> None:
-        answer(response, self._reader.load_types())
+    def on_get(self, request: Request, response: Response) -> None:
+        media_type = negotiate(request, response)
+        answer_entries(response, media_type, LoadTypeStats, self._reader.load_types())
 
 
 class NetworkHistory:
@@ -49,4 +51,5 @@ class NetworkHistory:
         answers={200: HISTORY},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        answer_points(response, self._reader.network_history(window(request.params)))
+        media_type, asked = negotiate(request, response), window(request.params)
+        answer_history(response, media_type, self._reader.network_history(asked))

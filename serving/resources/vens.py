@@ -1,29 +1,49 @@
 """VENs, their loads, and the history of both."""
 
+import falcon
 from falcon import Request, Response
+from falcon.uri import encode_value
 
-from schemas.http import Load, Ven, VenSummary
-from serving.answers import answer, answer_list, answer_points
-from serving.description import HISTORY, Answer, Operation
+from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
+from serving.answers import answer
+from serving.bodies import read_body
+from serving.description import FORMATS, HISTORY, Answer, Operation
+from serving.formats import answer_entries, answer_history, negotiate
 from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
+from serving.writer import Writer
 
 
 class Vens:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="listVens",
         summary="All VENs with their loads, by id",
         tag="vens",
         parameters=PAGE,
-        answers={200: Answer("All VENs, or a page of them.", list[Ven], headers=("Link",))},
+        answers={200: Answer("All VENs, or a page of them.", list[Ven], FORMATS, ("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        asked = page(request.params)
-        answer_list(response, paged(request, response, asked, self._reader.vens(asked)))
+        media_type, asked = negotiate(request, response), page(request.params)
+        vens = paged(request, response, asked, self._reader.vens(asked))
+        answer_entries(response, media_type, Ven, vens)
+
+    @Operation(
+        id="createVen",
+        summary="Register a VEN, or bring a retired one back",
+        tag="vens",
+        takes=VenCreate,
+        answers={201: Answer("The VEN.", Ven, headers=("Location",))},
+        problems=(409,),
+    )
+    def on_post(self, request: Request, response: Response) -> None:
+        ven_id = self._writer.add_ven(read_body(request, VenCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/vens/{encode_value(ven_id)}"
+        answer(response, self._reader.ven(ven_id))
 
 
 class VenSummaries:
@@ -35,16 +55,18 @@ class VenSummaries:
         summary="All VENs, one line each, by id",
         tag="vens",
         parameters=PAGE,
-        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], headers=("Link",))},
+        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], FORMATS, ("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        asked = page(request.params)
-        answer_list(response, paged(request, response, asked, self._reader.ven_summaries(asked)))
+        media_type, asked = negotiate(request, response), page(request.params)
+        summaries = paged(request, response, asked, self._reader.ven_summaries(asked))
+        answer_entries(response, media_type, VenSummary, summaries)
 
 
 class OneVen:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="getVen",
@@ -55,6 +77,29 @@ class OneVen:
     )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
         answer(response, self._reader.ven(identifier("venId", ven_id)))
+
+    @Operation(
+        id="updateVen",
+        summary="Change what is registered of a VEN",
+        tag="vens",
+        takes=VenUpdate,
+        answers={200: Answer("The VEN as it is now.", Ven)},
+        problems=(404,),
+    )
+    def on_patch(self, request: Request, response: Response, ven_id: str) -> None:
+        self._writer.change_ven(identifier("venId", ven_id), read_body(request, VenUpdate))
+        answer(response, self._reader.ven(ven_id))
+
+    @Operation(
+        id="retireVen",
+        summary="Take a VEN out of lists and totals; its history stays",
+        tag="vens",
+        answers={204: Answer("It is retired.")},
+        problems=(404,),
+    )
+    def on_delete(self, _request: Request, response: Response, ven_id: str) -> None:
+        self._writer.retire_ven(identifier("venId", ven_id))
+        response.status = falcon.HTTP_204
 
 
 class Loads:
@@ -74,14 +119,15 @@ class Loads:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        asked = page(request.params)
+        media_type, asked = negotiate(request, response), page(request.params)
         loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_list(response, paged(request, response, asked, loads))
+        answer_entries(response, media_type, Load, paged(request, response, asked, loads))
 
 
 class OneLoad:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
+        self._writer = writer
 
     @Operation(
         id="getLoad",
@@ -93,6 +139,19 @@ class OneLoad:
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
         load = self._reader.load(identifier("venId", ven_id), identifier("loadId", load_id))
         answer(response, load)
+
+    @Operation(
+        id="updateLoad",
+        summary="Set what people say of a load, and tell its VEN",
+        tag="vens",
+        takes=LoadUpdate,
+        answers={200: Answer("The load as it is now.", Load)},
+        problems=(404,),
+    )
+    def on_patch(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
+        ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
+        self._writer.change_load(ven_id, load_id, read_body(request, LoadUpdate))
+        answer(response, self._reader.load(ven_id, load_id))
 
 
 class VenHistory:
@@ -108,8 +167,8 @@ class VenHistory:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        asked = window(request.params)
-        answer_points(response, self._reader.ven_history(identifier("venId", ven_id), asked))
+        media_type, asked = negotiate(request, response), window(request.params)
+        answer_history(response, media_type, self._reader.ven_history(identifier("venId", ven_id), asked))
 
 
 class LoadHistory:
@@ -125,6 +184,6 @@ class LoadHistory:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
-        asked = window(request.params)
+        media_type, asked = negotiate(request, response), window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
-        answer_points(response, self._reader.load_history(ven_id, load_id, asked))
+        answer_history(response, media_type, self._reader.load_history(ven_id, load_id, asked))

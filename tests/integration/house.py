@@ -40,6 +40,7 @@ class House:
 
     def __init__(self, engine: Engine, database_url: str) -> None:
         self.engine = engine
+        self.database_url = database_url
         self._connection = connect(database_url, "tests")
         self._jobs = schedule(Cadence())
         self._runner = Runner(engine, lambda: NOW)

@@ -112,7 +112,7 @@ def test_bad_input_names_the_parameter(path: str, parameter: str, away: testing.
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/nothing", "/api/vens/ven-1/nothing", "/nothing%00", "/api/stats/network/x"]
+    "path", ["/api", "/api/nothing", "/api/vens/ven-1/nothing", "/nothing%00", "/api/stats/network/x"]
 )
 def test_unknown_routes(path: str, away: testing.TestClient) -> None:
     assert_problem(away.simulate_get(path), 404)

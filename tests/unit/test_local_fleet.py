@@ -173,6 +173,16 @@ def test_the_truth_is_what_a_home_would_have_drawn_without_any_event() -> None:
                 assert reading.natural_kw == pytest.approx(reading.used_kw + reading.shed_kw, abs=0.002)
 
 
+def test_a_steady_home_draws_the_same_at_the_same_time_of_every_day() -> None:
+    steady = [Household(SEED, home.index, is_steady=True) for home in FLEET]
+    for home in steady:
+        first, later = home.read(NOON), home.read(NOON + 9 * 86_400 + 299)
+        assert (first.used_kw, first.loads) == (later.used_kw, later.loads)
+    assert sum(home.read(NOON).used_kw for home in steady) != sum(
+        home.read(NOON + 300).used_kw for home in steady
+    )
+
+
 def test_reports_come_once_an_interval_at_a_phase_of_their_own() -> None:
     reporters = fleet(SEED, 50, Habits(5))
     times = [reporter.next_after(NOON) for reporter in reporters]

@@ -18,14 +18,19 @@ def test_the_defaults() -> None:
 
 def test_every_option() -> None:
     words = "--data-dir d --http-port 1 --mqtt-port 2 --mqtt5-port 3 --fleet 4 --interval 0.5 --seed -6"
-    events = "--opt-out 0.2 --mute 0 --daily-events --truth t"
+    events = "--opt-out 0.2 --mute 0 --daily-events --steady --truth t"
     options = parse_options([*words.split(), *events.split(), "--backfill", "1.5", "--ready-file", "f"])
     assert options.data_dir == Path("d")
     assert options.ports == {"--http-port": 1, "--mqtt-port": 2, "--mqtt5-port": 3}
     assert (options.fleet, options.interval, options.seed, options.backfill) == (4, 0.5, -6, 1.5)
     assert options.ready_file == Path("f")
-    assert (options.opt_out, options.mute, options.daily_events) == (0.2, 0, True)
+    assert (options.opt_out, options.mute, options.daily_events, options.steady) == (0.2, 0, True, True)
     assert options.truth == Path("t")
+
+
+def test_fixtures_have_a_directory_of_their_own() -> None:
+    assert parse_options(["--fixtures"]).data_dir != parse_options([]).data_dir
+    assert parse_options(["--fixtures", "--data-dir", "d"]).data_dir == Path("d")
 
 
 @pytest.mark.parametrize(

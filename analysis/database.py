@@ -1,0 +1,120 @@
+"""The door to the database: the planner and the queries of serving, straight into frames; and raw rows."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import polars as pl
+from sqlalchemy import Connection, Engine
+
+from analysis.door import CoarserThanAsked, Door
+from analysis.frames import pythonic
+from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
+from analysis.ranges import Aggregate, Span
+from analysis.raw import Raw
+from jobs.rows import fetch
+from schemas.instants import microseconds
+from schemas.tables import Frame
+from schemas.tables.history import SLOT_S
+from serving.columns import batch, nested, schema_of
+from serving.queries import history
+from serving.queries.history import VENS, Series
+from serving.reader import Reader
+from serving.windows import Page, Window, shortfall
+
+MODELS: dict[tuple[bool, bool], type[Frame]] = {
+    (True, False): SumsFrame,
+    (True, True): VenSumsFrame,
+    (False, False): EnergiesFrame,
+    (False, True): VenEnergiesFrame,
+}
+"""By whether sums are asked for, and whether for each VEN."""
+
+
+class Database(Door):
+    """Reads the tables; `raw` gives the raw rows as lazy frames."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: str = "UTC") -> None:
+        super().__init__(zone)
+        self._engine = engine
+        self._reader = Reader(engine, clock)
+        self.raw = Raw(engine.url, zone)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+        return self._read(self._series(of), width_s, within, aggregate)
+
+    def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+        return self._read(VENS, width_s, within, aggregate)
+
+    def _series(self, of: dict[str, str]) -> Series:
+        """Raises: serving.reader.Unknown, a LookupError: there is no such VEN or load."""
+        match of:
+            case {"ven_id": ven_id, "load_id": load_id}:
+                self._reader.load(ven_id, load_id)
+                return history.of_load(ven_id, load_id)
+            case {"ven_id": ven_id}:
+                self._reader.ven(ven_id)
+                return history.of_ven(ven_id)
+        return history.NETWORK
+
+    def _read(self, series: Series, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+        window = Window(within.start_us, within.end_us, width_s, aggregate)
+        query = history.sums if aggregate == "sum" else history.energies
+        with self._snapshot() as (connection, horizons_us):
+            asked = msgspec.structs.replace(window, horizons_us=horizons_us)
+            told = shortfall(asked, series.resolutions_s if aggregate == "sum" else [SLOT_S])
+            model = MODELS[aggregate == "sum", bool(series.by)]
+            points = fetch(connection, query(series, asked), model)
+        if told:
+            warnings.warn(told, CoarserThanAsked, stacklevel=5)
+        return _values(points, aggregate)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[tuple[Connection, dict[int, int]]]:
+        """One view of the database, as serving takes it, and since when it keeps what."""
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            connection.execute(history.HOLD_RAW)
+            since = connection.execute(history.since()).all()
+            yield connection, {resolution_s: microseconds(first) for resolution_s, first in since}
+
+    def _now(self, what: str) -> pl.DataFrame:
+        match what:
+            case "network":
+                return _frame([self._reader.network()])
+            case "load_types":
+                return _frame(self._reader.load_types())
+            case "vens":
+                return _frame(list(self._reader.ven_summaries(Page())))
+        return _loads(self._reader.vens(Page()))
+
+
+def _values(points: pl.DataFrame, aggregate: Aggregate) -> pl.DataFrame:
+    keys = ["ven_id"] if "ven_id" in points.columns else []
+    named = points.rename({"bucket": "timestamp"})
+    if aggregate == "mean":
+        powers = (
+            (pl.col(f"{quantity}_energy_kwh") / pl.col("hours")).alias(f"{quantity}_power_kw")
+            for quantity in ("used", "shed")
+        )
+        named = named.select(*keys, "timestamp", *powers)
+    return named.select(*keys, "timestamp", pl.col("^(used|shed)_.*$")).sort(*keys, "timestamp")
+
+
+def _frame(entries: Sequence[Any]) -> pl.DataFrame:
+    """Entries of one shape of the API; none make a frame without columns, for nobody says of which shape."""
+    if not entries:
+        return pl.DataFrame()
+    columns = nested(type(entries[0]))
+    return pythonic(pl.DataFrame(pl.from_arrow(batch(columns, schema_of(columns), entries))))
+
+
+def _loads(vens: Iterator[Any]) -> pl.DataFrame:
+    rows = [(ven.id, load) for ven in vens for load in ven.loads]
+    frame = _frame([load for _, load in rows])
+    return frame.insert_column(0, pl.Series("ven_id", [ven_id for ven_id, _ in rows], dtype=pl.String))

@@ -1,0 +1,113 @@
+"""What can be asked, whoever answers."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from analysis.frames import gather, in_zone
+from analysis.ranges import Aggregate, Granularity, Instant, Span, granularity, span
+
+
+class CoarserThanAsked(UserWarning):
+    """Retention has let go of what an exact answer would need."""
+
+
+class Door(ABC):
+    """Asks and answers in one zone. Powers are kW, energies kWh; ranges end before their `end`."""
+
+    def __init__(self, zone: str) -> None:
+        self.zone = zone
+        self._zone = ZoneInfo(zone)
+
+    def history(
+        self,
+        every: str = "5m",
+        *,
+        start: Instant = None,
+        end: Instant = None,
+        aggregate: Aggregate = "sum",
+        **of: str,
+    ) -> pl.DataFrame:
+        """The history of the network; with `ven_id` of a VEN; with `load_id`, too, of a load.
+
+        Args:
+            every: `30s`, `15m`, `1h`: buckets aligned to the Unix epoch, as the API has them; or `1d`, `1w`,
+                `1mo` by the calendar of the zone.
+            start: the first instant, or date; without: all that is stored.
+            end: the first instant that is not in the range any more.
+            aggregate: `sum` of the samples; `mean` power or `energy` by slots of five minutes.
+            of: `ven_id`, `load_id`.
+
+        Returns:
+            `timestamp` (start of the bucket, in the zone), `used_power_kw` and `shed_power_kw`, or for
+            `energy` `used_energy_kwh` and `shed_energy_kwh`. Buckets without samples are missing.
+
+        Raises:
+            ValueError: a range, granularity or entity that cannot be meant.
+            LookupError: there is no such VEN or load.
+        """
+        if not of.keys() <= {"ven_id", "load_id"} or of.keys() == {"load_id"}:
+            raise ValueError(
+                f"a history is of the network, of a ven_id, or of a ven_id and load_id: not {of}"
+            )
+        asked, within = granularity(every, aggregate), span(start, end, self._zone)
+        return self._gathered(
+            self._points(of, asked.width_s, within, _asked(aggregate, asked)), asked, aggregate
+        )
+
+    def vens_history(
+        self, every: str = "5m", *, start: Instant = None, end: Instant = None, aggregate: Aggregate = "sum"
+    ) -> pl.DataFrame:
+        """The same for each VEN, told apart by the column `ven_id`."""
+        asked, within = granularity(every, aggregate), span(start, end, self._zone)
+        points = self._points_by_ven(asked.width_s, within, _asked(aggregate, asked))
+        return self._gathered(points, asked, aggregate)
+
+    def network(self) -> pl.DataFrame:
+        """One row: what the network uses and could shed, now."""
+        return self._latest("network")
+
+    def load_types(self) -> pl.DataFrame:
+        """A row for each type of load."""
+        return self._latest("load_types")
+
+    def vens(self) -> pl.DataFrame:
+        """A row for each VEN: `id`, `name`, `status`, powers, `last_seen`."""
+        return self._latest("vens")
+
+    def loads(self) -> pl.DataFrame:
+        """The latest of every load of every VEN, with its `ven_id`."""
+        return self._latest("loads")
+
+    def _latest(self, what: str) -> pl.DataFrame:
+        return in_zone(self._now(what), self.zone)
+
+    def _gathered(self, points: pl.DataFrame, asked: Granularity, aggregate: Aggregate) -> pl.DataFrame:
+        if asked.calendar is None:
+            return in_zone(points, self.zone)
+        return gather(points, asked.calendar, self.zone, aggregate)
+
+    @abstractmethod
+    def _points(
+        self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate
+    ) -> pl.DataFrame: ...
+    @abstractmethod
+    def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame: ...
+    @abstractmethod
+    def _now(self, what: str) -> pl.DataFrame: ...
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _asked(aggregate: Aggregate, asked: Granularity) -> Aggregate:
+    """Means do not add up to the mean of a day; energies do."""
+    return "energy" if asked.calendar and aggregate == "mean" else aggregate

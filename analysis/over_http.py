@@ -1,0 +1,110 @@
+"""The door over HTTP: the same answers, as Arrow."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+import polars as pl
+
+from analysis.door import CoarserThanAsked, Door
+from analysis.frames import pythonic
+from analysis.ranges import Aggregate, Span
+from schemas.instants import from_microseconds
+
+ARROW = "application/vnd.apache.arrow.stream"
+AT_ONCE = 8
+TIMEOUT_S = 60.0
+NOT_FOUND = 404
+
+ROUTES = {
+    "network": "/api/stats/network",
+    "load_types": "/api/stats/loads",
+    "vens": "/api/vens/summary",
+}
+
+
+class OverHttp(Door):
+    """Asks a running service; has no raw rows, which the API does not give."""
+
+    def __init__(self, url: str, key: str | None = None, zone: str = "UTC") -> None:
+        super().__init__(zone)
+        if urlsplit(url).scheme not in {"http", "https"}:
+            raise ValueError(f"{url!r} is no http:// or https:// URL")
+        self._url = url.rstrip("/")
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+        match of:
+            case {"ven_id": ven_id, "load_id": load_id}:
+                path = f"/api/vens/{_escaped(ven_id)}/loads/{_escaped(load_id)}/history"
+            case {"ven_id": ven_id}:
+                path = f"/api/vens/{_escaped(ven_id)}/history"
+            case _:
+                path = "/api/stats/network/history"
+        points = self._arrow(f"{path}?{urlencode(list(_window(width_s, within, aggregate)))}")
+        return points.clear() if within.is_empty else points
+
+    def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+        ids = self._now("vens").get_column("id").to_list()
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = list(
+                threads.map(lambda ven_id: self._points({"ven_id": ven_id}, width_s, within, aggregate), ids)
+            )
+        named = (
+            points.select(pl.lit(ven_id).alias("ven_id"), pl.all())
+            for ven_id, points in zip(ids, found, strict=True)
+        )
+        return pl.concat(named)
+
+    def _now(self, what: str) -> pl.DataFrame:
+        if what == "network":
+            return pythonic(pl.read_json(io.BytesIO(self._get(ROUTES[what], "application/json"))))
+        if what == "loads":
+            vens = self._arrow("/api/vens").select(pl.col("id").alias("ven_id"), "loads")
+            return pythonic(vens.explode("loads").drop_nulls("loads").unnest("loads"))
+        return self._arrow(ROUTES[what])
+
+    def _arrow(self, path: str) -> pl.DataFrame:
+        return pythonic(pl.read_ipc_stream(io.BytesIO(self._get(path, ARROW))))
+
+    def _get(self, path: str, media_type: str) -> bytes:
+        request = Request(self._url + path, headers={"Accept": media_type, **self._headers})  # noqa: S310 - checked above
+        try:
+            with urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+                if told := response.headers.get("History-Warning"):
+                    warnings.warn(told, CoarserThanAsked, stacklevel=6)
+                return bytes(response.read())
+        except HTTPError as error:
+            raise _translated(error) from None
+
+
+def _window(width_s: int, within: Span, aggregate: Aggregate) -> Iterator[tuple[str, str]]:
+    """The API's `end` belongs to the range, so that it cannot be asked for nothing."""
+    yield "granularity", f"{width_s}s"
+    yield "aggregate", aggregate
+    if within.start_us is not None:
+        yield "start", from_microseconds(within.start_us).isoformat()
+    if within.end_us is not None:
+        last_us = within.end_us if within.is_empty else within.end_us - 1
+        yield "end", from_microseconds(last_us).isoformat()
+
+
+def _translated(error: HTTPError) -> Exception:
+    """The service's own words, as the error that the database's door would raise."""
+    try:
+        detail = str(msgspec.json.decode(error.read())["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        detail = f"the service answered {error.code}"
+    return LookupError(detail) if error.code == NOT_FOUND else ValueError(detail)
+
+
+def _escaped(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,75 @@
+"""What an analyst asks for: ranges and granularities, by a clock on a wall. Pure."""
+
+import re
+from datetime import UTC, date, datetime, time
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from schemas.instants import microseconds
+from schemas.tables.history import SLOT_S
+
+Aggregate = Literal["sum", "mean", "energy"]
+Instant = datetime | date | str | None
+"""A time with its zone, or by the door's; a date is its first moment; None is an open end."""
+
+FIXED = re.compile(r"([1-9][0-9]{0,8})([smh])")
+CALENDAR = re.compile(r"[1-9][0-9]{0,2}(d|w|mo|q|y)")
+UNIT_S = {"s": 1, "m": 60, "h": 3600}
+
+
+class Span(Struct, frozen=True):
+    """Whole microseconds since the Unix epoch, half-open; None is an open end."""
+
+    start_us: int | None
+    end_us: int | None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.end_us is not None and self.end_us <= (self.start_us or 0)
+
+
+class Granularity(Struct, frozen=True):
+    """Buckets of `width_s`, aligned to the Unix epoch; and to what of the calendar they are gathered."""
+
+    width_s: int
+    calendar: str | None = None
+
+
+def span(start: Instant, end: Instant, zone: ZoneInfo) -> Span:
+    """A range from `start` to before `end`.
+
+    Raises:
+        ValueError: one of them is no time, or they are in the wrong order.
+    """
+    first, last = (None if end_ is None else microseconds(_instant(end_, zone)) for end_ in (start, end))
+    if first is not None and last is not None and first > last:
+        raise ValueError(f"start ({start}) must not be after end ({end})")
+    # Nothing is older than the epoch.
+    return Span(None if first is None else max(first, 0), None if last is None else max(last, 0))
+
+
+def granularity(text: str, aggregate: Aggregate) -> Granularity:
+    """`30s`, `15m`, `1h` as in the API; `1d`, `1w`, `1mo`, `1q`, `1y` by the calendar of the door's zone.
+
+    Raises:
+        ValueError: it is neither, or too fine for the aggregate.
+    """
+    if CALENDAR.fullmatch(text):
+        return Granularity(SLOT_S, text)
+    match = FIXED.fullmatch(text)
+    if match is None:
+        raise ValueError(f"granularity is {text!r}: expected such as 30s, 15m, 1h, or 1d, 1w, 1mo")
+    width_s = int(match[1]) * UNIT_S[match[2]]
+    if aggregate != "sum" and width_s % SLOT_S:
+        raise ValueError(f"granularity is {text!r}: {aggregate} needs a multiple of 5m")
+    return Granularity(width_s)
+
+
+def _instant(value: datetime | date | str, zone: ZoneInfo) -> datetime:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    return (value.replace(tzinfo=zone) if value.tzinfo is None else value).astimezone(UTC)

@@ -1,0 +1,113 @@
+"""Raw rows as lazy frames: only the columns that are used are fetched, a day at a time, by ADBC."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from polars.io.plugins import register_io_source
+from sqlalchemy import JSON, URL, Select, Table, Text, cast, func, select
+from sqlalchemy.dialects import postgresql
+
+from analysis.frames import in_zone
+from analysis.ranges import Instant, Span, span
+from schemas.instants import MICROSECOND, from_microseconds
+from schemas.tables import FRAMES
+from schemas.tables.events import commands
+from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
+from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
+
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+DAY = timedelta(days=1)
+
+
+class Raw:
+    """What VENs sent and what became of it, table by table, with every column; in the zone of the door.
+
+    Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
+    """
+
+    def __init__(self, url: URL, zone: str) -> None:
+        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._zone = zone
+
+    def telemetry(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
+        """Panel reports, with the payload as it came."""
+        return self._by_day(ven_telemetry, start, end)
+
+    def load_samples(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
+        return self._by_day(ven_load_samples, start, end)
+
+    def load_descriptions(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
+        return self._by_day(ven_load_descriptions, start, end)
+
+    def statuses(self) -> pl.DataFrame:
+        return self._whole(ven_statuses)
+
+    def rejected(self) -> pl.DataFrame:
+        """Messages that were refused, with the reason and the bytes."""
+        return self._whole(rejected_messages)
+
+    def batches(self) -> pl.DataFrame:
+        """What each transaction of ingest brought."""
+        return self._whole(ingest_batches)
+
+    def job_runs(self) -> pl.DataFrame:
+        return self._whole(job_runs)
+
+    def commands(self) -> pl.DataFrame:
+        """The outbox: what VENs were told, and what they answered."""
+        return self._whole(commands)
+
+    def _whole(self, table: Table) -> pl.DataFrame:
+        rows = _columns(table, list(FRAMES[table.name].types())).order_by(*table.primary_key)
+        return in_zone(self._fetch(table, rows), self._zone)
+
+    def _by_day(self, table: Table, start: Instant, end: Instant) -> pl.LazyFrame:
+        days = partial(self._days, span(start, end, ZoneInfo(self._zone)))
+        types = FRAMES[table.name].types()
+
+        def source(
+            columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _at_once: int | None
+        ) -> Iterator[pl.DataFrame]:
+            query = _columns(table, columns or list(types))
+            for first, last in days():
+                frame = self._fetch(table, query.where(table.c.ts >= first, table.c.ts < last).limit(rows))
+                rows = None if rows is None else rows - frame.height
+                yield frame if predicate is None else frame.filter(predicate)
+
+        instants = [name for name, kind in types.items() if isinstance(kind, pl.Datetime)]
+        frame = register_io_source(source, schema=dict(types))
+        return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
+
+    def _days(self, within: Span) -> Iterator[tuple[datetime, datetime]]:
+        """The range, cut at 00:00 UTC, as the partitions are; open ends end with what is stored."""
+        ends = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts))
+        oldest, newest = self._fetch(ingest_batches, ends).row(0)
+        if oldest is None:
+            return
+        first, end = oldest, newest + MICROSECOND
+        if within.start_us is not None:
+            first = max(first, from_microseconds(within.start_us))
+        if within.end_us is not None:
+            end = min(end, from_microseconds(within.end_us))
+        while first < end:
+            midnight = datetime(first.year, first.month, first.day, tzinfo=UTC) + DAY
+            yield first, min(midnight, end)
+            first = midnight
+
+    def _fetch(self, table: Table, query: Select[Any]) -> pl.DataFrame:
+        text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+        frame = pl.read_database_uri(text, self._url, engine="adbc")
+        types = FRAMES[table.name].types()
+        return frame.with_columns(pl.col(name).cast(types[name]) for name in frame.columns if name in types)
+
+
+def _columns(table: Table, names: list[str]) -> Select[Any]:
+    """Documents come as text: as JSON, Polars would not know what they are."""
+    columns = (table.c[name] for name in names)
+    return select(
+        *(cast(each, Text).label(each.name) if isinstance(each.type, JSON) else each for each in columns)
+    )

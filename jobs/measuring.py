@@ -1,0 +1,176 @@
+"""Measuring an event with what the database holds: the same for one that runs and one that is over."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import pandera.polars as pa
+import polars as pl
+from msgspec import Struct
+from sqlalchemy import Connection, Row
+
+from jobs import queries, settlement_queries
+from jobs.calendars import calendar_for
+from jobs.ranges import Range, widened
+from jobs.rows import fetch
+from jobs.transforms.baselines import Calendar, Occasion, Prediction, needed, predict
+from jobs.transforms.performance import (
+    cuts,
+    portfolio_errors,
+    settle_portfolio,
+    settle_vens,
+    usage,
+)
+from schemas.baselines import BaselineName
+from schemas.tables.history import RAW_S, SLOT_S
+from schemas.tables.metadata import Frame, Utc
+
+VENS_AT_ONCE = 250
+"""Their slots of a month and a half are some million rows."""
+
+
+class ParticipantFrame(Frame):
+    """Who was asked for how much."""
+
+    ven_id: str
+    requested_kw: float
+    has_opted_out: bool
+
+
+class TakenFrame(Frame):
+    """Events in which a VEN took part."""
+
+    ven_id: str
+    start: Utc
+    end: Utc
+
+
+class SlotMeanFrame(Frame):
+    """The mean power of a VEN in a slot."""
+
+    ven_id: str
+    slot: Utc
+    used_kw: float
+
+
+class SampleFrame(Frame):
+    """Raw samples, to cut slots by."""
+
+    ven_id: str
+    ts: Utc
+    used_kw: float = pa.Field(nullable=True)
+
+
+class UsageFrame(Frame):
+    """What a VEN uses now."""
+
+    ven_id: str
+    used_kw: float
+
+
+class Rules(Struct, frozen=True):
+    """By what events are measured, and when."""
+
+    time_zone: str
+    holidays: str
+    look_back_days: int
+    cap: float
+    primary: BaselineName
+    grace: timedelta
+    revise_for: timedelta
+
+    def calendar(self, around: datetime) -> Calendar:
+        return calendar_for(self.time_zone, self.holidays, self.look_back_days, around)
+
+
+class MeasuredEvent(Struct, frozen=True):
+    """An event from its start to its end, or to when it was stopped."""
+
+    event_id: str
+    window: Range
+    notified_at: datetime
+    requested_kw: float
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        window = Range(row.start_time, row.end_time)
+        return cls(row.event_id, window, row.notify_at, row.requested_reduction_kw)
+
+    @property
+    def occasion(self) -> Occasion:
+        return Occasion(self.window.start, self.window.end, self.notified_at)
+
+
+class Measurement(Struct, frozen=True):
+    """What an event delivered, by each baseline: rows of VENs, and of the portfolio."""
+
+    vens: pl.DataFrame
+    portfolio: pl.DataFrame
+
+
+def measure(connection: Connection, event: MeasuredEvent, rules: Rules) -> Measurement:
+    """Measure an event that is over, some VENs at a time."""
+    people = participants(connection, event)
+    parts = [_measured(connection, event, some, rules) for some in _some_at_a_time(people)]
+    vens = pl.concat([vens for vens, _ in parts])
+    errors = pl.concat([errors for _, errors in parts])
+    summed = errors.group_by("baseline", "target", "hour").agg(pl.col("used_kw", "predicted_kw").sum())
+    return Measurement(vens, settle_portfolio(vens, summed, event.requested_kw))
+
+
+def _measured(
+    connection: Connection, event: MeasuredEvent, people: pl.DataFrame, rules: Rules
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    ven_ids = people.get_column("ven_id").to_list()
+    sampled = sampled_cuts(connection, event.window)
+    raw = read_samples(connection, ven_ids, sampled)
+    history, prediction = predicted(connection, event, ven_ids, rules)
+    used = usage(history, raw, event.window, sampled)
+    vens = settle_vens(used, prediction, people, event.window)
+    counted = people.filter(~pl.col("has_opted_out"))
+    return vens, portfolio_errors(prediction.errors.join(counted, on="ven_id", how="semi"))
+
+
+def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
+    return fetch(connection, settlement_queries.participants(event.event_id), ParticipantFrame)
+
+
+def predicted(
+    connection: Connection,
+    event: MeasuredEvent,
+    ven_ids: Sequence[str],
+    rules: Rules,
+    *,
+    with_errors: bool = True,
+) -> tuple[pl.DataFrame, Prediction]:
+    """The history that matters to an event, and what the baselines make of it."""
+    calendar = rules.calendar(event.window.start)
+    ranges = needed(event.occasion, calendar)
+    within = Range(ranges[0].start, ranges[-1].end)
+    history = fetch(connection, settlement_queries.slot_means(ven_ids, ranges), SlotMeanFrame)
+    taken = fetch(connection, settlement_queries.taken(ven_ids, event.event_id, within), TakenFrame)
+    made = predict(history, taken, event.occasion, calendar, rules.cap, with_errors=with_errors)
+    return history, made
+
+
+def read_usage(connection: Connection, ven_ids: Sequence[str], window: Range) -> pl.DataFrame:
+    """The means of the slots of a window."""
+    slots = settlement_queries.slot_means(ven_ids, [widened(window, SLOT_S)])
+    return fetch(connection, slots, SlotMeanFrame)
+
+
+def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Range]) -> pl.DataFrame:
+    if not within:
+        return pl.DataFrame(schema=SampleFrame.types())
+    return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
+
+
+def sampled_cuts(connection: Connection, window: Range) -> list[Range]:
+    """The parts that the window cuts out of slots, as far as raw rows are kept."""
+    since = connection.execute(queries.horizon(RAW_S)).scalar_one_or_none()
+    return [cut for cut in cuts(window) if since is None or cut.start >= since]
+
+
+def _some_at_a_time(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """At least once: an event in which nobody took part is settled as well."""
+    yield from people.iter_slices(VENS_AT_ONCE) if people.height else [people]

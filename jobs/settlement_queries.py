@@ -1,0 +1,275 @@
+"""The SQL of measuring events: who takes part, what they used, and what was settled."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    Update,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
+from sqlalchemy.sql.selectable import Subquery
+
+from jobs.ranges import Range
+from schemas.channels import EVENTS
+from schemas.tables.events import (
+    commands,
+    event_participations,
+    event_progress,
+    event_settlements,
+    events,
+    ven_settlements,
+)
+from schemas.tables.history import SLOT_S, ven_history
+from schemas.tables.ledger import ingest_batches, pending_batches
+from schemas.tables.raw import ven_telemetry
+from schemas.tables.snapshots import ven_snapshots
+
+LANE = "history"
+ended_at = func.least(events.c.end_time, events.c.ended_at)
+"""When it was to end, or was stopped."""
+
+OPTED_OUT_BEFORE = and_(
+    event_participations.c.status == "opted_out",
+    func.coalesce(event_participations.c.opted_out_at <= events.c.start_time, true()),
+)
+OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
+
+
+def _measured_events() -> Select[Any]:
+    return select(
+        events.c.event_id,
+        events.c.start_time,
+        ended_at.label("end_time"),
+        events.c.notify_at,
+        events.c.requested_reduction_kw,
+    )
+
+
+def running_events(now: datetime) -> Select[Any]:
+    return (
+        _measured_events()
+        .where(events.c.status == "active", events.c.start_time < now, ended_at > events.c.start_time)
+        .order_by(events.c.event_id)
+    )
+
+
+def ended_event(event_id: str) -> Select[Any]:
+    """An event that is over, unless it never began."""
+    return _measured_events().where(OVER, ended_at > events.c.start_time, events.c.event_id == event_id)
+
+
+def unsettled_events(ended_before: datetime) -> Select[Any]:
+    """Events that are over and have not been settled, the first to end first."""
+    settled = exists().where(event_settlements.c.event_id == events.c.event_id)
+    return (
+        _measured_events()
+        .where(OVER, ended_at > events.c.start_time, ended_at <= ended_before, ~settled)
+        .order_by(ended_at, events.c.event_id)
+    )
+
+
+def is_behind(received_until: datetime) -> Select[Any]:
+    """Whether the history lane has still to consume anything that was received by then."""
+    pending = (
+        select(pending_batches.c.batch_id)
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .where(pending_batches.c.lane == LANE, ingest_batches.c.received_at <= received_until)
+    )
+    return select(pending.exists())
+
+
+def participants(event_id: str) -> Select[Any]:
+    """Who was asked, for how much; and who had opted out before the start."""
+    part = event_participations.c
+    return (
+        select(
+            part.ven_id,
+            part.requested_reduction_kw.label("requested_kw"),
+            OPTED_OUT_BEFORE.label("has_opted_out"),
+        )
+        .join(events, events.c.event_id == part.event_id)
+        .where(part.event_id == event_id)
+        .order_by(part.ven_id)
+    )
+
+
+def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
+    """Other events in which some VENs took part."""
+    part = event_participations.c
+    return (
+        select(part.ven_id, events.c.start_time.label("start"), ended_at.label("end"))
+        .join(events, events.c.event_id == part.event_id)
+        .where(
+            part.ven_id.in_(ven_ids),
+            part.event_id != but,
+            events.c.started_at.is_not(None),
+            ~OPTED_OUT_BEFORE,
+            ended_at > events.c.start_time,
+            events.c.start_time < within.end,
+            ended_at > within.start,
+        )
+    )
+
+
+def slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
+    """The mean power of some VENs in each slot in which they said one."""
+    ven, part = _ids(ven_ids), _ranges(within)
+    history = ven_history.c
+    return (
+        select(
+            history.ven_id,
+            history.bucket.label("slot"),
+            (history.used_power_kw_sum / history.used_samples).label("used_kw"),
+        )
+        .select_from(ven)
+        .join(part, true())
+        .join(
+            ven_history,
+            and_(
+                history.ven_id == ven.c.ven_id,
+                history.resolution_s == SLOT_S,
+                history.bucket >= part.c.start,
+                history.bucket < part.c.end,
+            ),
+        )
+        .where(history.used_samples > 0)
+    )
+
+
+def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
+    """The raw samples of some VENs."""
+    raw = ven_telemetry.c
+    inside = [and_(raw.ts >= part.start, raw.ts < part.end) for part in within]
+    return select(raw.ven_id, raw.ts, raw.used_power_kw.label("used_kw")).where(
+        raw.ven_id.in_(ven_ids), or_(*inside)
+    )
+
+
+def latest_usage(event_id: str, since: datetime) -> Select[Any]:
+    """What participants use now, as far as they have said anything since a time."""
+    part, latest = event_participations.c, ven_snapshots.c
+    return (
+        select(part.ven_id, latest.used_power_kw.label("used_kw"))
+        .join(ven_snapshots, latest.ven_id == part.ven_id)
+        .where(part.event_id == event_id, latest.used_power_ts >= since)
+    )
+
+
+def responses(event_id: str) -> Select[Any]:
+    """How many VENs have acknowledged the event and not opted out; how long that took, ms."""
+    command, part = commands.c, event_participations.c
+    took = func.extract("epoch", command.acknowledged_at - command.sent_at) * 1000
+    in_it = and_(part.ven_id == command.ven_id, part.event_id == command.event_id)
+    stays = func.coalesce(part.status, "") != "opted_out"
+    return (
+        select(
+            func.count(command.ven_id.distinct()).filter(stays).label("vens"),
+            func.avg(took).label("mean_ms"),
+        )
+        .select_from(commands)
+        .outerjoin(event_participations, in_it)
+        .where(command.event_id == event_id, command.op == "event", command.status == "acknowledged")
+    )
+
+
+def put_progress(progress: dict[str, object]) -> Insert:
+    statement = insert(event_progress).values(progress)
+    values = {name: statement.excluded[name] for name in progress if name != "event_id"}
+    return statement.on_conflict_do_update(index_elements=["event_id"], set_=values)
+
+
+def looked(event_id: str, now: datetime) -> Insert:
+    """Note that somebody has looked whether an event's figures still hold."""
+    statement = insert(event_progress).values(event_id=event_id, vens_responding=0, refreshed_at=now)
+    return statement.on_conflict_do_update(index_elements=["event_id"], set_={"refreshed_at": now})
+
+
+def latest_revision(event_id: str) -> Select[Any]:
+    return select(func.max(event_settlements.c.revision)).where(event_settlements.c.event_id == event_id)
+
+
+def portfolio_of(event_id: str, revision: int) -> Select[Any]:
+    settled = event_settlements.c
+    return select(event_settlements).where(settled.event_id == event_id, settled.revision == revision)
+
+
+def vens_of(event_id: str, revision: int) -> Select[Any]:
+    """By way of the participations, which can be found by the event."""
+    part, settled = event_participations.c, ven_settlements.c
+    same = and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id)
+    return (
+        select(ven_settlements)
+        .select_from(event_participations)
+        .join(ven_settlements, same)
+        .where(part.event_id == event_id, settled.revision == revision)
+    )
+
+
+def settled_events(ended_after: datetime) -> Select[Any]:
+    """Settled events that ended after a time; when each was settled first, and last looked at."""
+    first = (
+        select(event_settlements.c.event_id, func.min(event_settlements.c.settled_at).label("settled_at"))
+        .group_by(event_settlements.c.event_id)
+        .subquery()
+    )
+    looked_at = func.greatest(first.c.settled_at, event_progress.c.refreshed_at)
+    return (
+        _measured_events()
+        .add_columns(looked_at.label("looked_at"))
+        .join(first, first.c.event_id == events.c.event_id)
+        .outerjoin(event_progress, event_progress.c.event_id == events.c.event_id)
+        .where(ended_at > ended_after)
+        .order_by(looked_at, events.c.event_id)
+    )
+
+
+def newest_batches(before: int | None, most: int) -> Select[Any]:
+    """Batches that brought samples, newest first: when, and of which device times."""
+    batch = ingest_batches.c
+    query = (
+        select(batch.batch_id, batch.received_at, batch.first_ts, batch.last_ts)
+        .order_by(batch.batch_id.desc())
+        .limit(most)
+    )
+    return query if before is None else query.where(batch.batch_id < before)
+
+
+def set_actual(event_id: str, delivered_kw: float | None) -> Update:
+    return update(events).where(events.c.event_id == event_id).values(actual_reduction_kw=delivered_kw)
+
+
+def tell(event_id: str) -> Select[Any]:
+    """Whoever listens hears of it when this transaction commits."""
+    return select(func.pg_notify(EVENTS, event_id))
+
+
+def try_lock(name: str) -> Select[Any]:
+    """Hold the lock of this name to the end of the transaction, or learn that somebody else does."""
+    return select(func.pg_try_advisory_xact_lock(func.hashtext(literal(name))))
+
+
+def _ids(ven_ids: Sequence[str]) -> Subquery:
+    return select(func.unnest(_array(ven_ids, Text())).label("ven_id")).subquery()
+
+
+def _ranges(within: Sequence[Range]) -> Subquery:
+    kind = TIMESTAMP(timezone=True)
+    starts = _array([part.start for part in within], kind)
+    ends = _array([part.end for part in within], kind)
+    return select(func.unnest(starts).label("start"), func.unnest(ends).label("end")).subquery()
+
+
+def _array(values: Sequence[object], kind: Any) -> ColumnElement[Any]:  # noqa: ANN401
+    return func.cast(literal(list(values), ARRAY(kind)), ARRAY(kind))

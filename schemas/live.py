@@ -1,0 +1,28 @@
+"""Numbering what live streams tell: by serving when it reads, by the jobs before they trim."""
+
+from sqlalchemy import Select, Update, func, literal, select, update
+
+from schemas.tables.live import live_changes
+
+FIRST_POSITION = 1
+
+
+def number_alone() -> Select[tuple[object]]:
+    """Wait for, and hold to the end of the transaction, the right to number; `number` comes after it."""
+    return select(func.pg_advisory_xact_lock(func.hashtext(literal("live changes"))))
+
+
+def number() -> Update:
+    """Give all that has none a position behind the last one, in the order of writing."""
+    last = select(func.coalesce(func.max(live_changes.c.position), FIRST_POSITION - 1)).scalar_subquery()
+    order = func.row_number().over(order_by=live_changes.c.change_id)
+    numbered = (
+        select(live_changes.c.change_id, (last + order).label("position"))
+        .where(live_changes.c.position.is_(None))
+        .subquery()
+    )
+    return (
+        update(live_changes)
+        .where(live_changes.c.change_id == numbered.c.change_id)
+        .values(position=numbered.c.position)
+    )

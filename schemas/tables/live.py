@@ -1,0 +1,38 @@
+"""What live streams tell, so that a client that was away can be told what it missed.
+
+Triggers write a row in the transaction that changes a VEN's latest status, an event or its progress. Such
+transactions commit in any order, and a number that they drew themselves would let a reader step over the
+one that commits last. So a row gets its `position` afterwards, from whoever reads first, under a lock: what
+has a position is committed, and nothing ever appears before it.
+"""
+
+import pandera.polars as pa
+import polars as pl
+from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Table, Text
+
+from schemas.tables.metadata import Frame, Utc, instant, metadata
+
+KINDS = ("status", "event")
+
+live_changes = Table(
+    "live_changes",
+    metadata,
+    Column("change_id", BigInteger, Identity(), primary_key=True),
+    Column("position", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    instant("written_at"),
+    Index("ix_live_changes_position", "position", unique=True),
+    Index("ix_live_changes_written_at", "written_at"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
+)
+
+
+class LiveChangeFrame(Frame):
+    """`data`: the VEN's new status, or the event and its progress; null in `position`: to be numbered."""
+
+    change_id: int
+    position: pl.Int64 = pa.Field(nullable=True, ge=1)
+    kind: str = pa.Field(isin=KINDS)
+    data: str
+    written_at: Utc

@@ -1,0 +1,69 @@
+"""Commands to VENs, and what has become of them."""
+
+import falcon
+from falcon import Request, Response
+from falcon.uri import encode_value
+
+from schemas.http import Command, ShedAccepted, ShedRequest
+from serving.answers import answer, answer_list
+from serving.bodies import read_body
+from serving.description import Answer, Operation
+from serving.paging import paged
+from serving.parameters import PAGE, identifier, page
+from serving.reader import Reader
+from serving.writer import Writer
+
+
+class OneCommand:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="getCommand",
+        summary="One command, and what has become of it",
+        tag="commands",
+        answers={200: Answer("The command.", Command)},
+        problems=(404,),
+    )
+    def on_get(self, _request: Request, response: Response, command_id: str) -> None:
+        answer(response, self._reader.command(identifier("commandId", command_id)))
+
+
+class VenCommands:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="listCommands",
+        summary="The commands to a VEN, newest first",
+        tag="commands",
+        parameters=PAGE,
+        answers={200: Answer("Its commands, or a page of them.", list[Command], headers=("Link",))},
+        problems=(404,),
+    )
+    def on_get(self, request: Request, response: Response, ven_id: str) -> None:
+        asked = page(request.params)
+        commands = self._reader.commands(identifier("venId", ven_id), asked)
+        answer_list(response, paged(request, response, asked, commands))
+
+
+class ShedCommands:
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    @Operation(
+        id="shedLoad",
+        summary="Have a load shed for a while",
+        tag="commands",
+        takes=ShedRequest,
+        answers={
+            202: Answer("The command is stored, and will be sent.", ShedAccepted, headers=("Location",))
+        },
+        problems=(404,),
+    )
+    def on_post(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
+        ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
+        accepted = self._writer.shed(ven_id, load_id, read_body(request, ShedRequest))
+        response.status = falcon.HTTP_202
+        response.location = f"/api/commands/{encode_value(accepted.command_id)}"
+        answer(response, accepted)

@@ -1,0 +1,221 @@
+"""The door for notebooks says what the API says, through either entrance, and knows the days of a zone."""
+
+import json
+import threading
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from sqlalchemy import Engine
+
+from analysis import Database, Door, OverHttp, connect
+from analysis.ranges import Aggregate
+from local.ports import HOST
+from schemas.database import engine_for
+from serving.app import create_app
+from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
+from tests.oracle.compare import assert_same
+from tests.oracle.messages import Published, random_traffic
+
+BERLIN = "Europe/Berlin"
+Bounds = tuple[datetime | None, datetime | None]
+ASKED: list[tuple[Aggregate, str]] = [
+    *(("sum", every) for every in GRANULARITIES),
+    *(("mean", every) for every in SLOTTED),
+    *(("energy", every) for every in SLOTTED),
+]
+BOTH: list[tuple[Aggregate, str]] = [("sum", "13m"), ("mean", "15m"), ("energy", "1h"), ("mean", "1d")]
+
+
+@pytest.fixture(scope="module")
+def traffic() -> list[Published]:
+    return random_traffic(11, 600)
+
+
+@pytest.fixture
+def house(engine: Engine, database_url: str, traffic: list[Published]) -> Iterator[House]:
+    built = House(engine, database_url)
+    built.empty()
+    built.ingest(traffic[:500])
+    built.catch_up()
+    built.ingest(traffic[500:])  # what is pending counts, too
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def database(house: House) -> Iterator[Database]:
+    with Database(engine_for(house.database_url, "tests"), lambda: NOW) as door:
+        yield door
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Tests have enough to say."""
+
+
+@pytest.fixture
+def over_http(house: House) -> Iterator[OverHttp]:
+    with make_server(HOST, 0, create_app(house.engine, lambda: NOW, []), handler_class=_Quiet) as server:
+        serving = threading.Thread(target=server.serve_forever, args=[0.01])
+        serving.start()
+        yield OverHttp(f"http://{HOST}:{server.server_port}")
+        server.shutdown()
+        serving.join()
+
+
+def as_points(frame: pl.DataFrame, aggregate: str) -> list[dict[str, object]]:
+    """As the oracle answers."""
+    unit = "EnergyKwh" if aggregate == "energy" else "PowerKw"
+    return [
+        {
+            "timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+            f"used{unit}": round(used, 3),
+            f"shed{unit}": round(shed, 3),
+        }
+        for at, used, shed in frame.iter_rows()
+    ]
+
+
+@pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
+def test_histories_are_those_of_the_plain_loop(house: House, database: Database, bounds: Bounds) -> None:
+    start, end = bounds
+    last = None if end is None else end - timedelta(microseconds=1)
+    for aggregate, every in ASKED:
+        found = database.history(every, start=start, end=end, aggregate=aggregate)
+        if start is not None and start == end:
+            assert found.is_empty()
+        else:
+            expected = house.oracle.network_history(start, last, GRANULARITIES[every], aggregate)
+            assert_same({"points": as_points(found, aggregate)}, expected)
+
+
+@pytest.mark.parametrize("bounds", [EVERYTHING, EDGES[1], EDGES[2]])
+def test_both_entrances_lead_to_the_same(
+    house: House, database: Database, over_http: OverHttp, bounds: Bounds
+) -> None:
+    ven_id, load_id = min(house.oracle.known_loads())
+    start, end = bounds
+    for aggregate, every in BOTH:
+        for of in ({}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}):
+            one, other = (
+                door.history(every, start=start, end=end, aggregate=aggregate, **of)
+                for door in (over_http, database)
+            )
+            assert_close(one, other)
+        one, other = (
+            door.vens_history(every, start=start, end=end, aggregate=aggregate)
+            for door in (over_http, database)
+        )
+        assert_close(one, other)
+
+
+def assert_close(one: pl.DataFrame, other: pl.DataFrame) -> None:
+    """But for the three decimals of an answer; a day may add up 288 of them."""
+    assert one.schema == other.schema
+    numbers = [name for name, kind in one.schema.items() if kind.is_float()]
+    assert one.drop(numbers).equals(other.drop(numbers))
+    for name in numbers:
+        assert ((one[name] - other[name]).abs() <= 0.2).all()
+
+
+def test_the_present_is_the_same_through_both_entrances(
+    house: House, database: Database, over_http: OverHttp
+) -> None:
+    house.catch_up()
+    for ask in (Door.network, Door.load_types, Door.vens, Door.loads):
+        from_database, from_http = ask(database), ask(over_http)
+        assert from_database.columns == from_http.columns
+        assert from_database.rows() == from_http.rows()
+        assert from_database.height > 0
+
+
+def test_what_is_not_there_and_what_cannot_be_meant(database: Database, over_http: OverHttp) -> None:
+    for door in (database, over_http):
+        with pytest.raises(LookupError, match="There is no VEN 'nobody'"):
+            door.history("5m", ven_id="nobody")
+        for wrong in ("5", "0m", "1 h", "1.5h"):
+            with pytest.raises(ValueError, match="granularity"):
+                door.history(wrong)
+        with pytest.raises(ValueError, match="multiple of 5m"):
+            door.history("7s", aggregate="mean")
+        with pytest.raises(ValueError, match="must not be after end"):
+            door.history("5m", start="2024-07-11", end="2024-07-10")
+        with pytest.raises(ValueError, match="of a ven_id"):
+            door.history("5m", load_id="hvac1")
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-07-10", 24)])
+def test_days_of_a_zone(engine: Engine, database_url: str, day: str, hours: int) -> None:
+    """A kilowatt all day long, and the days around it, reported every ten minutes: 23, 24 or 25 kWh."""
+    built = House(engine, database_url)
+    built.empty()
+    begin = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(BERLIN)).astimezone(UTC) - timedelta(hours=30)
+    reports = [begin + timedelta(minutes=5 * count) for count in range(12 * 24 * 3)]
+    built.ingest([reported(at, 1.0) for at in reports])
+    built.catch_up()
+    expected = defaultdict[object, int](int)
+    for at in reports:
+        expected[at.astimezone(ZoneInfo(BERLIN)).date()] += 1
+    with Database(engine_for(database_url, "tests"), lambda: NOW, zone=BERLIN) as door:
+        energy = door.history("1d", aggregate="energy")
+        assert {at.date(): kwh for at, kwh, _ in energy.iter_rows()} == pytest.approx(
+            {date: count / 12 for date, count in expected.items()}
+        )
+        one = door.history(
+            "1d", start=day, end=datetime.fromisoformat(day) + timedelta(days=1), aggregate="energy"
+        )
+        assert one["used_energy_kwh"].to_list() == pytest.approx([hours])
+        mean = door.history("1d", start=day, aggregate="mean")
+        assert mean["used_power_kw"].to_list() == pytest.approx([1.0] * mean.height)
+        assert mean["timestamp"][0] == datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(BERLIN))
+    built.close()
+
+
+def reported(at: datetime, kw: float) -> Published:
+    payload = {"venId": "ven-1", "timestamp": at.timestamp(), "usedPowerKw": kw}
+    return Published("oadr/meter/ven-1", json.dumps(payload).encode())
+
+
+def test_raw_rows_are_lazy_and_complete(house: House, database: Database) -> None:
+    samples = database.raw.load_samples()
+    assert samples.select(pl.len()).collect().item() == house.oracle.row_counts()["ven_load_samples"]
+    columns = samples.select("ven_id", "used_power_kw").filter(pl.col("used_power_kw") > 1).collect()
+    whole = samples.collect()
+    assert columns.height == whole.filter(pl.col("used_power_kw") > 1).height
+    assert samples.limit(5).collect().height == 5
+    start, end = EDGES[1]
+    within = database.raw.telemetry(start, end).collect()
+    assert (
+        within.height
+        == database.raw.telemetry().filter(pl.col("ts") >= start, pl.col("ts") < end).collect().height
+    )
+    assert json.loads(within["payload"][0])
+    assert database.raw.batches()["messages"].sum() > 0
+
+
+def test_an_empty_database_has_frames_without_rows(engine: Engine) -> None:
+    with Database(engine, lambda: NOW, zone=BERLIN) as door, warnings.catch_warnings(action="error"):
+        for every in ("5m", "1d"):
+            assert door.history(every, aggregate="mean").schema == {
+                "timestamp": pl.Datetime("us", BERLIN),
+                "used_power_kw": pl.Float64,
+                "shed_power_kw": pl.Float64,
+            }
+        assert door.raw.telemetry().collect().is_empty()
+        assert door.vens().is_empty()
+
+
+def test_connecting(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    with connect(zone=BERLIN) as door:
+        assert isinstance(door, Database)
+        assert door.history().is_empty()
+    assert isinstance(connect("http://127.0.0.1:8000"), OverHttp)
+    with pytest.raises(ValueError, match="no http"):
+        OverHttp("ftp://example")

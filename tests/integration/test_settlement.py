@@ -1,0 +1,461 @@
+"""Measuring events: settled once, again when late data change a figure, and followed while they run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, insert
+
+from ingest.messages import Received
+from ingest.store import Store
+from jobs.runner import Runner
+from jobs.schedule import Job, schedule
+from jobs.settings import Cadence
+from schemas.baselines import BASELINES
+from schemas.channels import EVENTS
+from schemas.database import engine_for
+from schemas.tables.events import commands, event_participations, events
+from tests.conftest import REPOSITORY
+from tests.integration.published import batch_of, rows, value
+
+HOUR, SLOT, DAY = timedelta(hours=1), timedelta(minutes=5), timedelta(days=1)
+START = datetime(2024, 7, 10, 16, tzinfo=UTC)
+"""A Wednesday."""
+END = START + HOUR
+SETTLED_AT = END + timedelta(minutes=5)
+
+At = Callable[[datetime], Runner]
+
+
+@pytest.fixture
+def at(engine: Engine) -> At:
+    """A runner whose clock stands still."""
+    return lambda now: Runner(engine, lambda: now)
+
+
+def jobs(**changed: Any) -> tuple[Job, ...]:
+    return schedule(Cadence().model_copy(update=changed))
+
+
+JOBS = jobs()
+LANES = tuple(job for job in JOBS if job.has_backlog)
+[SETTLEMENT] = (job for job in JOBS if job.name == "settlement")
+
+
+def report(ven_id: str, ts: datetime, used_kw: float, received_at: datetime) -> Received:
+    said = {"venId": ven_id, "timestamp": ts.timestamp(), "usedPowerKw": used_kw}
+    return Received("volttron/metering", json.dumps(said).encode(), received_at)
+
+
+def steady(ven_id: str, used_kw: float, start: datetime, end: datetime) -> Iterator[Received]:
+    """A report in each slot, received when it was made."""
+    while start < end:
+        yield report(ven_id, start, used_kw, start)
+        start += SLOT
+
+
+def publish(store: Store, messages: Iterator[Received] | list[Received]) -> None:
+    store.write(batch_of(*messages))
+
+
+def sixteen_days(store: Store, ven_id: str, used_kw: float, shed_kw: float, days: int = 16) -> None:
+    """The same usage from noon to five on the days before, and less in the event's hour."""
+    for back in range(days, 0, -1):
+        publish(store, steady(ven_id, used_kw, START - back * DAY - 4 * HOUR, START - back * DAY + HOUR))
+    publish(store, steady(ven_id, used_kw, START - 4 * HOUR, START))
+    publish(store, steady(ven_id, used_kw - shed_kw, START, END))
+
+
+def make_event(engine: Engine, status: str = "completed", event_id: str = "e", **changed: Any) -> None:
+    over = status in {"completed", "cancelled"}
+    row = {
+        "event_id": event_id,
+        "status": status,
+        "start_time": START,
+        "end_time": END,
+        "requested_reduction_kw": 4.0,
+        "notify_at": START - timedelta(minutes=10),
+        "started_at": START,
+        "ended_at": END if over else None,
+        "created_at": START - HOUR,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(events).values(row | changed))
+
+
+def take_part(engine: Engine, *ven_ids: str, event_id: str = "e", **changed: Any) -> None:
+    row = {"event_id": event_id, "status": "finished", "available_kw": 2.0, "requested_reduction_kw": 2.0}
+    with engine.begin() as connection:
+        for ven_id in ven_ids:
+            connection.execute(insert(event_participations).values(row | {"ven_id": ven_id} | changed))
+
+
+def revisions(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Of the portfolio by the first baseline."""
+    return rows(
+        connection,
+        "SELECT revision, round(delivered_kw::numeric, 3)::float8 FROM event_settlements"
+        " WHERE baseline = 'high-5-of-10-adjusted' ORDER BY 1",
+    )
+
+
+# Settled once
+
+
+def test_an_event_is_settled_by_every_baseline(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    sixteen_days(store, "b", used_kw=5.0, shed_kw=1.0)
+    publish(store, steady("new", 1.0, START + HOUR / 2, END))
+    make_event(engine)
+    take_part(engine, "a", "b", "new")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    found = rows(
+        connection,
+        "SELECT baseline, requested_kw, baseline_kw, actual_kw, delivered_kw, delivered_kwh,"
+        " performance_percent, rrmse_percent, days_used FROM event_settlements WHERE revision = 1",
+    )
+    assert {row[0] for row in found} == set(BASELINES)
+    by_name = {row[0]: row[1:] for row in found}
+    assert by_name["high-5-of-10-adjusted"] == pytest.approx((4.0, 8.0, 5.0, 3.0, 3.0, 75.0, 0.0, 5))
+    assert by_name["10-of-10"] == pytest.approx((4.0, 8.0, 5.0, 3.0, 3.0, 75.0, 0.0, 10))
+    [[delivered_kwh, coverage, note]] = rows(
+        connection,
+        "SELECT delivered_kwh, coverage_percent, note FROM ven_settlements"
+        " WHERE ven_id = 'new' AND baseline = '10-of-10'",
+    )
+    assert (delivered_kwh, coverage, note) == (None, 50.0, "no samples to make a baseline of")
+    assert value(connection, "SELECT count(*) FROM ven_settlements") == 3 * len(BASELINES)
+    assert value(connection, "SELECT actual_reduction_kw FROM events") == pytest.approx(3.0)
+
+
+def test_whoever_opted_out_before_the_start_is_not_counted(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    for ven_id in ("early", "late"):
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "early", status="opted_out", opted_out_at=START - timedelta(minutes=1))
+    take_part(engine, "late", status="opted_out", opted_out_at=START + timedelta(minutes=30))
+    at(SETTLED_AT).catch_up(LANES)
+    at(SETTLED_AT).run(SETTLEMENT)
+    assert revisions(connection) == [(1, 2.0)]
+    noted = "SELECT ven_id FROM ven_settlements WHERE note LIKE 'opted out%' GROUP BY 1"
+    assert rows(connection, noted) == [("early",)]
+
+
+def test_it_waits_for_the_grace_and_for_the_history_lane(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    assert at(SETTLED_AT).run(SETTLEMENT) == 0  # nothing is consumed yet
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(END + timedelta(minutes=1)).run(SETTLEMENT) == 0
+    assert revisions(connection) == []
+    # What comes after the grace need not be waited for.
+    publish(store, [report("a", SETTLED_AT, 3.0, SETTLED_AT)])
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    assert revisions(connection) == [(1, 2.0)]
+
+
+def test_events_that_never_began_or_are_not_over_are_left_alone(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    publish(store, steady("a", 1.0, START, END))
+    make_event(engine, "cancelled", "never", started_at=None, ended_at=START - HOUR)
+    make_event(engine, "scheduled", "waits", started_at=None)
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 0
+    assert value(connection, "SELECT count(*) FROM event_settlements") == 0
+
+
+def test_a_stopped_event_is_measured_to_its_stop(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, "cancelled", ended_at=START + HOUR / 2)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    [[kw, kwh]] = rows(
+        connection, "SELECT delivered_kw, delivered_kwh FROM ven_settlements WHERE baseline = '10-of-10'"
+    )
+    assert (kw, kwh) == pytest.approx((2.0, 1.0))
+
+
+def test_an_event_that_began_amid_a_slot_counts_only_its_samples(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """From 16:04 on 1 kW, 3 kW before; the slot's mean, 2.6, is not the event's."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=0.0)
+    start = END + timedelta(minutes=4)
+    minutes = [END + timedelta(minutes=n) for n in range(10)]
+    publish(store, [report("a", at_, 3.0 if at_ < start else 1.0, at_) for at_ in minutes])
+    make_event(engine, start_time=start, started_at=start, end_time=END + 2 * SLOT, ended_at=END + 2 * SLOT)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT + HOUR).run(SETTLEMENT) == 1
+    [[actual_kw, kwh]] = rows(
+        connection, "SELECT actual_kw, delivered_kwh FROM ven_settlements WHERE baseline = 'last-samples'"
+    )
+    assert actual_kw == pytest.approx(1.0)
+    assert kwh == pytest.approx(2.0 * 6 / 60)
+
+
+def test_two_schedulers_settle_once(
+    store: Store, engine: Engine, database_url: str, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+
+    def work(_worker: int) -> int:
+        own = engine_for(database_url, "jobs")
+        try:
+            return sum(Runner(own, lambda: SETTLED_AT).run(jobs()[3]) for _ in range(5))
+        finally:
+            own.dispose()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(work, range(3))) == 1
+    assert revisions(connection) == [(1, 2.0)]
+    assert at(SETTLED_AT + 5 * DAY).run(SETTLEMENT) == 0
+
+
+# And again
+
+
+def settled(store: Store, engine: Engine, at: At) -> None:
+    """One VEN that sheds 2 kW, settled; the hours after the event have come in, and have been looked at."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+
+
+LATER = END + 12 * HOUR
+
+
+def late(store: Store, at: At, *messages: Received) -> None:
+    publish(store, list(messages))
+    at(LATER).catch_up(LANES)
+
+
+def test_late_telemetry_of_the_event_makes_a_revision_beside_the_first(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    settled(store, engine, at)
+    first = rows(connection, "SELECT * FROM event_settlements ORDER BY baseline")
+    at(LATER).run(SETTLEMENT)
+    late(store, at, *(report("a", START + n * SLOT + SLOT / 2, 2.0, LATER + HOUR) for n in range(12)))
+    assert at(LATER + timedelta(minutes=9)).run(SETTLEMENT) == 0
+    assert at(LATER + 2 * HOUR).run(SETTLEMENT) == 1
+    assert revisions(connection) == [(1, 2.0), (2, 1.5)]
+    assert rows(connection, "SELECT * FROM event_settlements WHERE revision = 1 ORDER BY baseline") == first
+    assert value(connection, "SELECT actual_reduction_kw FROM events") == pytest.approx(1.5)
+    assert at(LATER + 3 * HOUR).run(SETTLEMENT) == 0
+
+
+def test_late_telemetry_of_a_similar_day_makes_a_revision(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    settled(store, engine, at)
+    at(LATER).run(SETTLEMENT)
+    day = START - DAY
+    late(store, at, *(report("a", day + n * SLOT + SLOT / 2, 7.0, LATER + HOUR) for n in range(12)))
+    assert at(LATER + 2 * HOUR).run(SETTLEMENT) == 1
+    assert revisions(connection) == [(1, 2.0), (2, 2.4)]  # one of five days has 5 kW now
+
+
+def test_what_changes_no_figure_makes_no_revision(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The same again, another VEN's, another hour's, and a weekend's."""
+    settled(store, engine, at)
+    at(LATER).run(SETTLEMENT)
+    late(
+        store,
+        at,
+        report("a", START + SLOT / 2, 1.0, LATER + HOUR),
+        report("stranger", START, 50.0, LATER + HOUR),
+        report("a", START - 9 * HOUR, 50.0, LATER + HOUR),
+        report("a", START - 3 * DAY + SLOT / 2, 50.0, LATER + HOUR),
+    )
+    assert at(LATER + 2 * HOUR).run(SETTLEMENT) == 0
+    assert revisions(connection) == [(1, 2.0)]
+
+
+def test_the_hours_after_the_event_complete_the_same_day_baseline(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    settled(store, engine, at)
+    same_day = "SELECT revision, baseline_kw, note IS NULL FROM event_settlements"
+    same_day += " WHERE baseline = 'same-day-3+2' ORDER BY 1"
+    assert rows(connection, same_day) == [(1, pytest.approx(3.0), False)]
+    publish(store, steady("a", 8.0, END, END + 4 * HOUR))
+    at(LATER).catch_up(LANES)
+    assert at(END + 3 * HOUR).run(SETTLEMENT) == 0  # the grace is for these hours as well
+    assert at(END + 3 * HOUR + timedelta(minutes=10)).run(SETTLEMENT) == 1
+    assert rows(connection, same_day)[1] == (2, pytest.approx((3 * 3 + 2 * 8) / 5), True)
+
+
+def test_after_some_days_nothing_is_looked_at(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    settled(store, engine, at)
+    late(store, at, report("a", START + SLOT / 2, 9.0, END + 8 * DAY))
+    assert at(END + 8 * DAY).run(SETTLEMENT) == 0
+    assert revisions(connection) == [(1, 2.0)]
+
+
+def test_what_retention_lets_go_changes_no_settlement(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    settled(store, engine, at)
+    connection.execute("DELETE FROM ven_history WHERE bucket < '2024-07-09'")
+    connection.execute("INSERT INTO horizons VALUES (300, '2024-07-09')")
+    assert at(LATER).run(SETTLEMENT) == 0
+    assert revisions(connection) == [(1, 2.0)]
+
+
+def test_other_events_are_no_baseline_days(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The day before, in another event, it used much; who opted out of that one keeps the day."""
+    for ven_id in ("a", "b"):
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
+        publish(store, [report(ven_id, START - DAY + n * SLOT + SLOT / 2, 11.0, END) for n in range(12)])
+    first, last = START - DAY, END - DAY
+    make_event(engine, event_id="other", start_time=first, started_at=first, end_time=last, ended_at=last)
+    make_event(engine)
+    take_part(engine, "a", "b")
+    take_part(engine, "a", event_id="other")
+    take_part(engine, "b", event_id="other", status="opted_out", opted_out_at=START - 2 * DAY)
+    at(SETTLED_AT).catch_up(LANES)
+    runner = at(SETTLED_AT)
+    assert [runner.run(SETTLEMENT), runner.run(SETTLEMENT), runner.run(SETTLEMENT)] == [1, 1, 0]
+    kw = "SELECT ven_id, baseline_kw FROM ven_settlements WHERE event_id = 'e' AND baseline = 'high-5-of-10'"
+    assert rows(connection, f"{kw} ORDER BY 1") == [
+        ("a", pytest.approx(3.0)),
+        ("b", pytest.approx((4 * 3 + 7) / 5)),
+    ]
+
+
+# By hand
+
+
+def run_jobs(database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_settling_by_hand(
+    store: Store, engine: Engine, database_url: str, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    told = "by high-5-of-10-adjusted, delivered: 2.000 kW\n"
+    assert run_jobs(database_url, "settle", "e").stdout.endswith(f"revision 1 made; {told}")
+    assert run_jobs(database_url, "settle", "e").stdout == f"revision 1 still holds; {told}"
+    unknown = run_jobs(database_url, "settle", "x")
+    assert (unknown.returncode, unknown.stderr) == (2, "There is no event 'x' that has run and is over.\n")
+    assert revisions(connection) == [(1, 2.0)]
+
+
+# While it runs
+
+
+def command(engine: Engine, ven_id: str, took_ms: int, status: str = "acknowledged") -> None:
+    row = {
+        "ven_id": ven_id,
+        "command_id": f"c-{ven_id}",
+        "op": "event",
+        "event_id": "e",
+        "data": {},
+        "status": status,
+        "attempts": 1,
+        "created_at": START,
+        "next_attempt_at": START,
+        "sent_at": START,
+        "acknowledged_at": START + timedelta(milliseconds=took_ms),
+        "expires_at": END,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(commands).values(row))
+
+
+def test_a_running_event_is_followed(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Half an hour into it; one VEN has said nothing since the start, one joined late, one has opted out."""
+    half = START + HOUR / 2
+    for ven_id, shed_kw in (("a", 2.0), ("b", 1.0), ("out", 2.0)):
+        for back in range(16, 0, -1):
+            publish(store, steady(ven_id, 3.0, START - back * DAY - 4 * HOUR, START - back * DAY + HOUR))
+        publish(store, steady(ven_id, 3.0, START - 4 * HOUR, START))
+        publish(store, steady(ven_id, 3.0 - shed_kw, START, half))
+    publish(store, steady("silent", 3.0, START - 4 * HOUR, START))
+    make_event(engine, "active")
+    take_part(engine, "a", "silent", status="started")
+    take_part(engine, "out", status="opted_out", opted_out_at=START - timedelta(minutes=1))
+    command(engine, "a", took_ms=400)
+    command(engine, "out", took_ms=200)
+    command(engine, "silent", took_ms=9000, status="sent")
+    at(half).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "settlement")
+    connection.execute(f"LISTEN {EVENTS}".encode())
+    assert at(half).run(job) == 1
+    progress = (
+        "SELECT current_reduction_kw, delivered_kwh, vens_responding, avg_response_ms, efficiency_percent,"
+        " refreshed_at FROM event_progress"
+    )
+    assert rows(connection, progress) == [
+        (pytest.approx(2.0), pytest.approx(1.0), 1, pytest.approx(300), pytest.approx(50), half)
+    ]
+    told = next(connection.notifies(timeout=10))
+    assert (told.channel, told.payload) == (EVENTS, "e")
+    take_part(engine, "b", status="started")
+    publish(store, [*steady("a", 1.0, half, half + SLOT), *steady("b", 1.0, half, half + SLOT)])
+    at(half).catch_up(LANES)
+    assert at(half + SLOT).run(job) == 1
+    [[now_kw, kwh, *_]] = rows(connection, progress)
+    assert now_kw == pytest.approx(2.0 + 2.0)
+    assert kwh == pytest.approx(2.0 * 35 / 60 + 1.0 * 30 / 60 + 2.0 * 5 / 60)
+    assert value(connection, "SELECT count(*) FROM event_settlements") == 0
+
+
+def test_following_reads_old_slots_once_and_what_it_says_stays_true(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, "active")
+    take_part(engine, "a", status="started")
+    at(END).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "settlement")
+    for minutes in range(1, 60, 7):
+        now = START + timedelta(minutes=minutes)
+        assert at(now).run(job) == 1
+        kwh = value(connection, "SELECT delivered_kwh FROM event_progress")
+        assert kwh == pytest.approx(2.0 * minutes / 60)

@@ -9,8 +9,9 @@ MOST_DOUBLINGS = 10
 class Backoff:
     """Of one job."""
 
-    def __init__(self, every_s: float) -> None:
+    def __init__(self, every_s: float, longest_s: float = LONGEST_S) -> None:
         self._every_s = every_s
+        self._longest_s = longest_s
         self._failures = 0
         self._not_before: datetime | None = None
 
@@ -20,7 +21,7 @@ class Backoff:
     def failed(self, now: datetime) -> float:
         """Answers the seconds to wait: never less than a job waits anyway."""
         self._failures = min(self._failures + 1, MOST_DOUBLINGS)
-        wait_s = max(self._every_s, min(self._every_s * float(2**self._failures), LONGEST_S))
+        wait_s = max(self._every_s, min(self._every_s * float(2**self._failures), self._longest_s))
         self._not_before = now + timedelta(seconds=wait_s)
         return wait_s
 

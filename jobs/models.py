@@ -2,6 +2,7 @@
 
 import pandera.polars as pa
 
+from schemas.tables.events import EventParticipationFrame
 from schemas.tables.metadata import Frame, Utc
 
 
@@ -110,3 +111,32 @@ class SlotSizeFrame(Frame):
 
     slot: Utc
     reports: int
+
+
+class NewcomerFrame(Frame):
+    """VENs that could shed something for an event, kW, and have not been told of it."""
+
+    ven_id: str = pa.Field(unique=True)
+    available_kw: float = pa.Field(gt=0)
+
+
+class ShareFrame(Frame):
+    """What the VENs that take part in an event could give, and have been asked for, kW."""
+
+    ven_id: str = pa.Field(unique=True)
+    available_kw: float = pa.Field(ge=0)
+    requested_reduction_kw: float = pa.Field(ge=0)
+
+
+class FollowedPartFrame(EventParticipationFrame):
+    """Participations that are not over, with the VEN's answer and its newest report."""
+
+    command_status: str = pa.Field(nullable=True)
+    answered_at: Utc = pa.Field(nullable=True)
+    reported_at: Utc = pa.Field(nullable=True)
+    reported_event_id: str = pa.Field(nullable=True)
+    shed_power_kw: float = pa.Field(nullable=True)
+    is_away: bool
+    event_status: str
+    start_time: Utc
+    end_time: Utc

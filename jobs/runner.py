@@ -57,7 +57,7 @@ class Runner:
 
         Where another scheduler holds the lease, we only help it with its backlog.
         """
-        backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s))
+        backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s, job.longest_wait_s))
         if backoff.is_waiting(self._clock()):
             return
         try:

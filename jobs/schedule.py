@@ -7,6 +7,9 @@ from functools import partial
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from jobs.backoff import LONGEST_S
+from jobs.events import follow_participations, move_events_on, share_out
+from jobs.execution import see_executions
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
@@ -15,6 +18,9 @@ from jobs.retention import drop_raw_days, forget_buckets, trim_books, trim_live_
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+
+EVENTS_WAIT_S = 2.0
+"""So long after the database is back, at most, events are on time again."""
 
 Step = Callable[[Connection, datetime], int]
 """One transaction: does its work as of a time, answers the rows that it handled."""
@@ -28,11 +34,17 @@ class Job(Struct, frozen=True):
     about: str
     steps: tuple[Step, ...]
     has_backlog: bool = False
+    is_for_all: bool = False
+    """Every scheduler takes the steps: what must be on time does not wait for another's lease to expire. The
+    steps keep out of each other's way, and who comes second finds nothing to do."""
+
+    longest_wait_s: float = LONGEST_S
+    """After failures."""
 
     @property
     def shared_steps(self) -> tuple[Step, ...]:
-        """Those that several schedulers may take at once, and share the work: claiming from a backlog."""
-        return self.steps[:1] if self.has_backlog else ()
+        """Those that several schedulers may take at once: claiming from a backlog, and what is for all."""
+        return self.steps if self.is_for_all else self.steps[: int(self.has_backlog)]
 
 
 def name_of(step: Step) -> str:
@@ -58,10 +70,24 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             has_backlog=True,
         ),
         Job(
+            "events",
+            cadence.events_every_s,
+            "starts and ends events, shares them out among VENs, follows who takes part",
+            (move_events_on, follow_participations, partial(share_out, rest=cadence.rest())),
+            is_for_all=True,
+            longest_wait_s=EVENTS_WAIT_S,
+        ),
+        Job(
             "presence",
             cadence.presence_every_s,
             "who has fallen silent, who has come back",
             (partial(judge_presence, patience=patience),),
+        ),
+        Job(
+            "commands",
+            cadence.commands_every_s,
+            "what VENs do of what they were told, as telemetry shows it",
+            (see_executions,),
         ),
         Job(
             "settlement",

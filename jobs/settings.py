@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from jobs.calendars import check_holidays
+from jobs.event_queries import Rest
 from jobs.measuring import Rules
 from schemas.settings import BaselineSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
@@ -155,6 +156,34 @@ class Cadence(Ages, Measuring):
         validation_alias="JOBS_PRESENCE_EVERY_S",
         description="seconds between looks at who has fallen silent",
     )
+    events_every_s: float = Field(
+        0.5,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_EVENTS_EVERY_S",
+        description="seconds between looks at the events: so late, at most, they start and end",
+    )
+    rest_s: float = Field(
+        900,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_REST_S",
+        description="seconds that a VEN is left alone after an event that it took part in",
+    )
+    events_per_day: int = Field(
+        6,
+        ge=1,
+        le=1_000,
+        validation_alias="EVENTS_MOST_PER_DAY",
+        description="events that a VEN is asked to in 24 hours",
+    )
+    commands_every_s: float = Field(
+        5,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_COMMANDS_EVERY_S",
+        description="seconds between looks at which acknowledged commands telemetry shows to be obeyed",
+    )
     silent_intervals: float = Field(
         3,
         ge=1,
@@ -169,6 +198,9 @@ class Cadence(Ages, Measuring):
         validation_alias="PRESENCE_AT_LEAST_S",
         description="seconds that any VEN may be silent",
     )
+
+    def rest(self) -> Rest:
+        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
 
 
 class JobsSettings(ProgramSettings, Cadence):

@@ -39,11 +39,16 @@ class Programs:
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> Program:
-        return Program("jobs", self._command("jobs", ["jobs"], JOBS_HISTORY_EVERY_S="2"), _at_once)
+        # Whoever tries events out wants one after the other.
+        tireless = {"EVENTS_REST_S": "0", "EVENTS_MOST_PER_DAY": "1000"}
+        return Program(
+            "jobs", self._command("jobs", ["jobs"], JOBS_HISTORY_EVERY_S="2", **tireless), _at_once
+        )
 
     def serving(self) -> Program:
         port = self._options.http_port
-        command = self._command("serving", ["serving"], HTTP_HOST=HOST, HTTP_PORT=str(port))
+        settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off"}
+        command = self._command("serving", ["serving"], **settings)
         return Program("serving", command, partial(is_healthy, port))
 
     def fleet(self) -> Program:

@@ -12,6 +12,9 @@ BaselineName = Literal[
     "last-samples",
 ]
 
+PRIMARY: BaselineName = "high-5-of-10-adjusted"
+"""What events are measured by first, unless a setting says otherwise."""
+
 _ADJUSTED = ", scaled to what the VEN used on the day of the event before it knew of it, within a cap"
 
 BASELINES = MappingProxyType[BaselineName, str](

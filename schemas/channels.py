@@ -11,3 +11,6 @@ COMMANDS = "gridgate_commands"
 
 LIVE = "gridgate_live"
 """Live streams have something to tell: a VEN's status or an event has changed; no payload."""
+
+KEYS = "gridgate_keys"
+"""An API key was made or revoked; no payload."""

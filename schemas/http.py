@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from schemas.baselines import BaselineName
 from schemas.wire import LARGEST_KW, Priority
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -237,6 +238,34 @@ class Command(Shape, frozen=True):
     error: Annotated[str | None, Meta(description="Why it came to nothing.")]
 
 
+Role = Literal["viewer", "operator"]
+
+
+class Session(Shape, frozen=True):
+    """Who we take the caller for."""
+
+    name: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    role: Role
+    expires_at: Annotated[Instant | None, Meta(description="When this ends by itself.")]
+
+
+class AuditEntry(Shape, frozen=True):
+    """A request that was allowed to change something."""
+
+    id: str
+    at: Instant
+    who: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    role: Role
+    method: Annotated[str, Meta(examples=["POST"])]
+    path: Annotated[str, Meta(description="With its query.", examples=["/api/events"])]
+    status: Annotated[int | None, Meta(description="Of the answer; null if nobody saw how it ended.")]
+    request_id: str
+    client_address: str | None
+    body: Annotated[
+        Any, Meta(description="As it came; of what is no JSON, or long, `bytes` and its `start`.")
+    ]
+
+
 VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]
 VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
 EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+(?!\n)$")]
@@ -246,7 +275,7 @@ ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out"
 CurrentReductionKw = Annotated[
     float | None, Meta(description="What it delivers now, or delivered at its end; null before its start.")
 ]
-VensResponding = Annotated[Count, Meta(description="VENs that shed for it.")]
+VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
 AvgResponseMs = Annotated[
     float | None, Meta(description="From a command to its acknowledgement; null without any.")
 ]
@@ -315,6 +344,67 @@ class EventDetail(EventWithMetrics, frozen=True):
     """An event, how it goes, and who takes part."""
 
     vens: list[EventVen]
+
+
+class BaselineChosen(Shape, frozen=True):
+    """By what it is measured: what would have been used without the event."""
+
+    name: BaselineName
+    meaning: str
+
+
+class Revision(Shape, frozen=True):
+    """One settlement; it is never altered. What comes later stands in the next one."""
+
+    revision: Annotated[int, Meta(ge=1)]
+    settled_at: Instant
+
+
+class Delivery(Shape, frozen=True):
+    """What was delivered. Powers are means over the event, energy is that of the time with samples."""
+
+    requested_kw: float
+    baseline_kw: float | None
+    actual_kw: Annotated[float | None, Meta(description="What was used.")]
+    delivered_kw: Annotated[
+        float | None, Meta(description="Baseline less usage; negative where more was used. Null: unknown.")
+    ]
+    delivered_kwh: float | None
+    performance_percent: Annotated[
+        float | None, Meta(description="Of what was requested; null where nothing was.")
+    ]
+    coverage_percent: Annotated[
+        float | None, Meta(description="Slots of five minutes with samples, of those of the event.")
+    ]
+    rrmse_percent: Annotated[
+        float | None,
+        Meta(
+            description="How far off the baseline is on days without events: its relative root mean square "
+            "error, by the hour."
+        ),
+    ]
+    days_used: Annotated[Count, Meta(description="Similar days that the baseline is made of.")]
+    note: Annotated[str | None, Meta(description="What to know about these figures.")]
+
+
+class VenDelivery(Delivery, frozen=True, kw_only=True):
+    """What one VEN delivered."""
+
+    ven_id: str
+
+
+class EventPerformance(Shape, frozen=True):
+    """What an event delivered; provisional while it is not settled, and then without VENs and revisions."""
+
+    event_id: str
+    provisional: bool
+    baseline: BaselineChosen
+    revision: int | None
+    settled_at: Instant | None
+    revisions: list[Revision]
+    baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
+    portfolio: Delivery
+    vens: list[VenDelivery]
 
 
 class Stopping(Shape, frozen=True):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.baselines import BaselineName
+from schemas.baselines import PRIMARY, BaselineName
 
 
 class SettingsError(Exception):
@@ -77,7 +77,7 @@ class BaselineSettings(Settings):
     """What jobs that measure and answers that show must have in common."""
 
     primary_baseline: BaselineName = Field(
-        "high-5-of-10-adjusted",
+        PRIMARY,
         validation_alias="EVENT_BASELINE",
         description="the baseline that events are measured by first; all of them are computed",
     )

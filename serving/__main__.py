@@ -1,5 +1,6 @@
-"""`python -m serving`: summary tables to HTTP, under granian; with `openapi`, the API described, as YAML."""
+"""`python -m serving`: summary tables to HTTP, under granian; who may call; and the API described."""
 
+import argparse
 import socket
 import sys
 from contextlib import ExitStack
@@ -8,21 +9,20 @@ from datetime import UTC, datetime
 import falcon
 import structlog
 from falcon import Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.channels import LIVE, TOTALS
+from schemas.channels import KEYS
 from schemas.database import connect, engine_for
 from schemas.logs import log_options
-from schemas.settings import SettingsError
+from schemas.settings import ProgramSettings, SettingsError
+from serving.administration import add_commands, administrate
 from serving.app import api_document, create_app
-from serving.listening import Listener
-from serving.live import Live
+from serving.keys import Keyring, KeyStore
 from serving.openapi import as_yaml
+from serving.present import Present
 from serving.reader import Reader
 from serving.server import serve
 from serving.settings import ServingSettings
-
-POLL_EVERY_S = 5.0
-"""Behind NOTIFY, for what is missed."""
 
 
 def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
@@ -30,12 +30,21 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
-    network = Reader(engine, _now).network
-    live = Live(engine, network, settings.stream_clients, settings.stream_heartbeat_s)
-    at_stop.callback(live.close)
-    refreshes = {TOTALS: [live.refresh_network], LIVE: [live.refresh_changes]}
-    Listener(lambda: connect(settings.database_url, "listener"), refreshes, POLL_EVERY_S).start()
-    return create_app(engine, _now, settings.allowed_origins, settings.event_rules, live)
+    present = Present(engine, Reader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s)
+    keyring = Keyring(KeyStore(engine), _now)
+    at_stop.callback(present.live.close)
+    also = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
+    present.listener(lambda: connect(settings.database_url, "listener"), also).start()
+    return create_app(
+        engine,
+        _now,
+        settings.allowed_origins,
+        event_rules=settings.event_rules,
+        present=present,
+        max_points=settings.http_max_points,
+        policy=settings.policy,
+        keyring=keyring,
+    )
 
 
 def _now() -> datetime:
@@ -43,9 +52,27 @@ def _now() -> datetime:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["openapi"]:
-        sys.stdout.write(as_yaml(api_document()))
-        return
+    options = _parser().parse_args()
+    match options.command:
+        case "openapi":
+            sys.stdout.write(as_yaml(api_document()))
+        case "keys" | "audit":
+            database_url = ProgramSettings.from_environment().database_url
+            administrate(options, engine_for(database_url, "administration"), datetime.now(UTC))
+        case _:
+            _serve()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="answer over HTTP (the default)")
+    commands.add_parser("openapi", help="the API described, as YAML")
+    add_commands(commands)
+    return parser
+
+
+def _serve() -> None:
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
     serve(application, settings)
@@ -69,3 +96,5 @@ if __name__ == "__main__":
         main()
     except SettingsError as error:
         sys.exit(str(error))
+    except SQLAlchemyError as error:
+        sys.exit(f"The database failed: {str(error).strip()}")

@@ -7,20 +7,37 @@ import falcon
 from falcon import Request, Response
 from sqlalchemy import Engine, create_engine
 
-from serving.caching import EntityTags
+from serving.access import SESSION_PATH, allow_origins, gate
+from serving.audit import Audit, AuditLog
+from serving.budget import MAX_POINTS
+from serving.caching import Representations
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
-from serving.live import Live
+from serving.headers import SecurityHeaders
+from serving.keys import Keyring, KeyStore
 from serving.openapi import Document, describe
+from serving.performance import PerformanceReader
+from serving.policy import AT_HOME, Policy
+from serving.present import Present
 from serving.reader import Reader
 from serving.resources.assets import Assets
+from serving.resources.audit import AuditTrail
 from serving.resources.commands import OneCommand, ShedCommands, VenCommands
 from serving.resources.dashboard import Dashboard, dashboard_files
 from serving.resources.documentation import DocsPage, OpenApi, docs_files
-from serving.resources.events import CurrentEvent, EventMetrics, Events, EventStop, OneEvent, PastEvents
+from serving.resources.events import (
+    CurrentEvent,
+    EventMetrics,
+    EventPerformance,
+    Events,
+    EventStop,
+    OneEvent,
+    PastEvents,
+)
 from serving.resources.health import DatabaseCheck, Liveness
 from serving.resources.live import Changes
+from serving.resources.session import CurrentSession
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
 from serving.writer import Writer
@@ -29,22 +46,31 @@ Clock = Callable[[], datetime]
 DEFAULT_RULES = EventRules()
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - here everything comes together
     engine: Engine,
     clock: Clock,
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
-    live: Live | None = None,
+    present: Present | None = None,
+    max_points: int = MAX_POINTS,
+    *,
+    policy: Policy = AT_HOME,
+    keyring: Keyring | None = None,
 ) -> falcon.App[Request, Response]:
-    """The whole API over one database; `live` is what a listener keeps up to date."""
-    app = falcon.App(middleware=[EntityTags()])
-    if allowed_origins:
-        origins = "*" if "*" in allowed_origins else allowed_origins
-        app.add_middleware(falcon.CORSMiddleware(allow_origins=origins, expose_headers=["ETag", "Link"]))
+    """The whole API over one database, which asks for keys if the policy says so.
+
+    `present` and `keyring` are what a listener keeps up to date.
+    """
+    present = present or Present(engine, Reader(engine, clock))
+    app = falcon.App(middleware=[Representations(present.hot)])
+    app.add_middleware(SecurityHeaders(policy))
+    allow_origins(app, allowed_origins)
+    app.add_middleware(gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy))
+    app.add_middleware(Audit(AuditLog(engine, clock), policy))
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules, live).items():
+    for path, resource in _resources(engine, clock, present, event_rules, max_points, policy).items():
         app.add_route(path, resource)
     return app
 
@@ -52,22 +78,32 @@ def create_app(
 def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
     engine = create_engine("postgresql+psycopg://")
-    return describe(_resources(engine, lambda: datetime.now(UTC), DEFAULT_RULES))
+    present = Present(engine, Reader(engine, _never))
+    return describe(_resources(engine, _never, present))
+
+
+def _never() -> datetime:
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def _resources(
-    engine: Engine, clock: Clock, event_rules: EventRules, live: Live | None = None
+    engine: Engine,
+    clock: Clock,
+    present: Present,
+    event_rules: EventRules = DEFAULT_RULES,
+    max_points: int = MAX_POINTS,
+    policy: Policy = AT_HOME,
 ) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    reader, writer = Reader(engine, clock), Writer(engine, clock)
+    reader, writer = Reader(engine, clock, max_points), Writer(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
-        "/api/stats/network": Network(reader),
+        "/api/stats/network": Network(reader, present.hot),
         "/api/stats/network/history": NetworkHistory(reader),
-        "/api/stats/loads": LoadTypes(reader),
+        "/api/stats/loads": LoadTypes(reader, present.hot),
         "/api/vens": Vens(reader, writer),
-        "/api/vens/summary": VenSummaries(reader),
+        "/api/vens/summary": VenSummaries(reader, present.hot),
         "/api/vens/{ven_id}": OneVen(reader, writer),
         "/api/vens/{ven_id}/history": VenHistory(reader),
         "/api/vens/{ven_id}/loads": Loads(reader),
@@ -81,8 +117,13 @@ def _resources(
         "/api/events/history": PastEvents(events),
         "/api/events/{event_id}": OneEvent(events, event_writer),
         "/api/events/{event_id}/metrics": EventMetrics(events),
+        "/api/events/{event_id}/performance": EventPerformance(
+            PerformanceReader(engine, event_rules.baseline)
+        ),
         "/api/events/{event_id}/stop": EventStop(event_writer),
-        "/api/stream": Changes(live or Live(engine, reader.network)),
+        "/api/stream": Changes(present.live),
+        SESSION_PATH: CurrentSession(KeyStore(engine), clock, is_https=policy.is_https),
+        "/api/audit": AuditTrail(AuditLog(engine, clock)),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(reader),
         "/openapi.json": document,

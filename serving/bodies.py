@@ -22,16 +22,15 @@ Shape = TypeVar("Shape")
 
 
 def read_body(request: Request, shape: type[Shape]) -> Shape:
-    """The body of a request as a struct; its bytes stay in `request.context.body`, for the audit.
+    """The body of a request as a struct.
 
     Raises:
         falcon.HTTPUnsupportedMediaType: it is not JSON, or is compressed.
-        falcon.HTTPContentTooLarge: it is longer than `request.context.max_body_bytes`.
+        falcon.HTTPContentTooLarge: it is longer than the settings allow.
         falcon.HTTPBadRequest: it is not what the contract says.
     """
     _require_json(request)
-    body = _bytes_of(request, getattr(request.context, "max_body_bytes", MAX_BODY_BYTES))
-    request.context.body = body
+    body = take_body(request, MAX_BODY_BYTES)
     if NUL.search(body):
         raise _bad("The body must not have the character U+0000.")
     try:
@@ -40,6 +39,18 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
         raise _bad(_advice(str(error), shape)) from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
         raise _bad(f"The body must be JSON: {error}.") from None
+
+
+def take_body(request: Request, max_bytes: int) -> bytes:
+    """The bytes of a body; whoever comes second, after the audit log, gets what the first has read.
+
+    Raises:
+        falcon.HTTPContentTooLarge: it is longer than `max_bytes`.
+    """
+    if not hasattr(request.context, "body"):
+        request.context.body = _bytes_of(request, max_bytes)
+    body: bytes = request.context.body
+    return body
 
 
 def _require_json(request: Request) -> None:
@@ -63,6 +74,8 @@ def _bytes_of(request: Request, max_bytes: int) -> bytes:
         body += block
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
+    if len(body) < (request.content_length or 0):
+        raise _bad("The body ended before its Content-Length.")
     return bytes(body)
 
 

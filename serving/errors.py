@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.http import Problem
+from serving.budget import TooManyPoints
 from serving.event_rules import Conflict, Unfit
 from serving.live import TooManyStreams
 from serving.reader import Unknown
@@ -25,6 +26,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.add_error_handler(Unknown, _unknown)
     app.add_error_handler(TooManyStreams, _no_room)
     app.add_error_handler(Unfit, _unfit)
+    app.add_error_handler(TooManyPoints, _unfit)
     app.add_error_handler(Conflict, _conflict)
     app.add_error_handler(DBAPIError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
@@ -57,7 +59,7 @@ def _no_room(_request: Request, _response: Response, error: TooManyStreams, _par
     raise falcon.HTTPServiceUnavailable(description=str(error), retry_after=STREAM_RETRY_AFTER_S)
 
 
-def _unfit(_request: Request, _response: Response, error: Unfit, _parameters: object) -> None:
+def _unfit(_request: Request, _response: Response, error: Unfit | TooManyPoints, _parameters: object) -> None:
     raise falcon.HTTPBadRequest(title="Bad request", description=str(error))
 
 

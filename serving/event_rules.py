@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Row
 
+from schemas.baselines import PRIMARY, BaselineName
 from schemas.http import EventCreate
 from schemas.instants import parse_iso
 
@@ -24,10 +25,13 @@ class Conflict(Exception):  # noqa: N818
 
 
 class EventRules(Struct, frozen=True):
-    """How late a start may come in and still mean "now"; how long ahead VENs are told, unless it says."""
+    """How late a start may come in and still mean "now"; how long ahead VENs are told, unless it says; and
+    by which baseline events are measured first.
+    """
 
     start_grace: timedelta = timedelta(minutes=5)
     lead_time: timedelta = timedelta(minutes=5)
+    baseline: BaselineName = PRIMARY
 
 
 class PlannedEvent(Struct, frozen=True):

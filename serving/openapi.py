@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from schemas.http import Problem
+from serving.access import COOKIE, SESSION_PATH, is_open, is_safe
 from serving.description import ARROW, JSON, PARQUET, Answer, Method, Operation, operations
 from serving.errors import PROBLEM_JSON
 from serving.parameters import FORMAT, PATH, Parameter
@@ -29,6 +30,7 @@ SERVERS = [
 TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
+    "access": "Who may call, and what was done.",
     "commands": "What VENs are told, and what becomes of it.",
     "events": "Demand response.",
     "health": "The service itself.",
@@ -49,17 +51,33 @@ HEADERS: dict[str, Document] = {
     },
     "Location": {"description": "Where what was made is.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Set-Cookie": {"description": "The cookie `gridgate_session`.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
 }
 PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     400: ("BadRequest", "A parameter, an id or a body that cannot be meant.", ()),
+    401: ("Unauthorized", "There is no key, or none that works.", ("WWW-Authenticate",)),
+    403: ("Forbidden", "The key's role does not allow it; `detail` names the role that would.", ()),
     404: ("NotFound", "There is no such thing.", ()),
     406: ("NotAcceptable", "`Accept` names no media type in which this comes.", ()),
     409: ("Conflict", "It cannot be done as things are now.", ()),
     413: ("TooLarge", "The body is too large.", ()),
     415: ("UnsupportedMediaType", "The body is not JSON.", ()),
+    429: ("TooManyRequests", "The key calls more often than it may.", ("Retry-After",)),
     503: ("Unavailable", "The database is away, or lacks a migration.", ("Retry-After",)),
 }
 """Errors by status: the name of the component, what it means, its headers."""
+
+SECURITY_SCHEMES: dict[str, Document] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "A browser's session, of `POST /api/session`; changes need an `Origin` of ours.",
+    },
+}
 
 IF_NONE_MATCH = Parameter(
     name="If-None-Match", description="The ETag of the answer that the client has.", where="header"
@@ -87,6 +105,7 @@ def describe(resources: Mapping[str, object]) -> Document:
             "headers": HEADERS,
             "responses": {name: _problem(status) for status, (name, _, _) in PROBLEMS.items()},
             "schemas": schemas,
+            "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
@@ -104,9 +123,26 @@ def _path_item(
     ids = [parameter for name, parameter in PATH.items() if f"{{{name}}}" in path]
     shared = {"parameters": [_reference(parameter) for parameter in ids]} if ids else {}
     return shared | {
-        method: _operation(method, operation, has_ids=bool(ids), references=references)
+        method: _operation(
+            method, _guarded(path, method, operation), has_ids=bool(ids), references=references
+        )
+        | {"security": _security(path)}
         for method, operation in methods.items()
     }
+
+
+def _guarded(path: str, method: Method, operation: Operation) -> Operation:
+    """With the errors of who may call what, and of the body that is read for the audit log."""
+    if is_open(path):
+        return operation
+    problems = {*operation.problems, 401, 429}
+    if not is_safe(method):
+        problems |= {413} if path == SESSION_PATH else {403, 413}
+    return msgspec.structs.replace(operation, problems=tuple(problems))
+
+
+def _security(path: str) -> list[Document]:
+    return [] if is_open(path) else [{name: []} for name in SECURITY_SCHEMES]
 
 
 def _operation(

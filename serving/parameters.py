@@ -8,6 +8,7 @@ from typing import Literal, cast
 import falcon
 from msgspec import Struct
 
+from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.windows import Aggregate, Page, Window
@@ -92,7 +93,7 @@ LIMIT = Parameter(
 )
 AFTER = Parameter(
     name="after",
-    description="Only entries whose id comes after this one, by code point.",
+    description="Only entries that come after the one with this id.",
     advice="must not have control characters",
     pattern=r"[^\x00-\x1f]*",
 )
@@ -115,6 +116,22 @@ FORMAT = Parameter(
     advice=f"must be one of {', '.join(FORMATS)}",
     choices=FORMATS,
 )
+
+BASELINE = Parameter(
+    name="baseline",
+    description="What the event is measured by. Without it, what `EVENT_BASELINE` says.",
+    advice=f"must be one of {', '.join(BASELINES)}",
+    choices=tuple(BASELINES),
+    examples=("10-of-10",),
+)
+REVISION = Parameter(
+    name="revision",
+    description="Which settlement of the event. Without it, the newest.",
+    advice="must be a whole number from 1 on",
+    minimum=1,
+    maximum=999_999_999,
+)
+PERFORMANCE = (BASELINE, REVISION)
 
 VEN_ID = Parameter(
     name="venId",
@@ -196,6 +213,14 @@ def page(parameters: Mapping[str, str | list[str]]) -> Page:
     return Page(None if limit is None else int(limit), asked(parameters, AFTER))
 
 
+def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
+    """The same of a list whose entries have numbers."""
+    part = page(parameters)
+    if part.after is not None and not re.fullmatch("[0-9]{1,18}", part.after):
+        raise bad("after", "must be the id of an entry")
+    return part
+
+
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:
     """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
 
@@ -206,6 +231,15 @@ def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]])
         return int(header) if re.fullmatch("[0-9]{1,18}", header) else NO_POSITION
     told = asked(parameters, LAST_EVENT_ID)
     return None if told is None else int(told)
+
+
+def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName | None, int | None]:
+    """The baseline and the revision; a `+` that was not percent-encoded arrives as a space."""
+    named = {
+        name: text.replace(" ", "+") if isinstance(text, str) else text for name, text in parameters.items()
+    }
+    baseline, revision = asked(named, BASELINE), asked(parameters, REVISION)
+    return cast(BaselineName | None, baseline), None if revision is None else int(revision)
 
 
 def identifier(name: str, value: str) -> str:

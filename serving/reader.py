@@ -1,6 +1,6 @@
 """Answers, read from the summary tables. Knows nothing of HTTP."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from schemas.http import (
 )
 from schemas.instants import microseconds
 from schemas.tables.history import SLOT_S
-from serving import shapes
+from serving import budget, shapes
 from serving.queries import commands, fleet, history
 from serving.queries.history import Series
 from serving.windows import Page, Window, shortfall
@@ -71,14 +71,23 @@ class History(Iterator[Point]):
 class Reader:
     """Reads answers. Lists and histories are iterators that hold a connection, one snapshot, to their end."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: Engine, clock: Callable[[], datetime], max_points: int = budget.MAX_POINTS
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._max_points = max_points
 
     def network(self) -> NetworkStats:
         with self._engine.connect() as connection:
             row = connection.execute(fleet.network()).one_or_none()
         return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
+
+    def version(self) -> Hashable:
+        """Another one after each refresh of the totals, and each day."""
+        with self._engine.connect() as connection:
+            refreshed_at = connection.execute(fleet.refreshed_at()).scalar_one_or_none()
+        return refreshed_at, self._clock().date()
 
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(fleet.load_types())]
@@ -137,12 +146,25 @@ class Reader:
     ) -> Iterator[Point]:
         shape, query = _HISTORIES[window.aggregate]
         with self._snapshot(known, history.HOLD_RAW) as connection:
+            self._require_few_points(connection, series, window)
             since = connection.execute(history.since()).all()
             asked = structs.replace(window, horizons_us={row[0]: microseconds(row[1]) for row in since})
             used_s = series.resolutions_s if window.aggregate == "sum" else [SLOT_S]
             warn(shortfall(asked, used_s))
             rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query(series, asked))
             yield from map(shape, rows)
+
+    def _require_few_points(self, connection: Connection, series: Series, window: Window) -> None:
+        """Asks for what is stored only where the range is not short enough in itself."""
+        if budget.is_short(window, self._max_points):
+            return
+        stored = connection.execute(history.extent(series)).one()
+        extent = budget.extent(window, [None if at is None else microseconds(at) for at in stored])
+        if extent is None or budget.buckets(*extent, window.granularity_s) <= self._max_points:
+            return
+        points = connection.execute(history.points_at_most(series, window)).scalar_one()
+        if points > self._max_points:
+            raise budget.too_many_points(window, *extent, int(points), self._max_points)
 
     def _vens(self, query: Select[Any], known: Known) -> Iterator[Ven]:
         with self._snapshot(known) as connection:

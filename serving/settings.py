@@ -3,12 +3,15 @@
 import re
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.settings import BaselineSettings, ProgramSettings
+from serving.bodies import MAX_BODY_BYTES
+from serving.budget import MAX_POINTS
 from serving.event_rules import EventRules
+from serving.policy import Policy
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
 
@@ -42,6 +45,12 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     http_threads: int = Field(
         8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
     )
+    http_max_points: int = Field(
+        MAX_POINTS,
+        ge=1,
+        validation_alias="HTTP_MAX_POINTS",
+        description="points that one history may have; more is a 400 that names a granularity",
+    )
     stream_clients: int = Field(
         64,
         ge=0,
@@ -62,6 +71,55 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         description="origins whose pages may call: `https://ui.example`, ..., or `*`",
     )
 
+    http_auth: Literal["keys", "off"] = Field(
+        "keys",
+        validation_alias="HTTP_AUTH",
+        description="`keys`: callers need an API key; `off`, on a loopback address only: they need none",
+    )
+    http_max_body_bytes: int = Field(
+        MAX_BODY_BYTES,
+        ge=1_024,
+        le=1_073_741_824,
+        validation_alias="HTTP_MAX_BODY_BYTES",
+        description="longest body of a request that is read",
+    )
+    http_rate_per_s: float = Field(
+        100.0,
+        ge=0,
+        le=1_000_000,
+        validation_alias="HTTP_RATE_PER_S",
+        description="requests per second that one key has in each worker process; 0 for no bound",
+    )
+    http_rate_burst: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        validation_alias="HTTP_RATE_BURST",
+        description="requests that a key which has been quiet may send at once",
+    )
+    http_slow_client_s: float = Field(
+        60.0,
+        ge=1,
+        le=3_600,
+        validation_alias="HTTP_SLOW_CLIENT_S",
+        description="a client that gives or takes next to nothing for so many seconds is cut (on Linux)",
+    )
+    http_behind_proxy: Literal["yes", "no"] = Field(
+        "no",
+        validation_alias="HTTP_BEHIND_PROXY",
+        description="`yes` if a proxy of ours is before us, whose `X-Forwarded-For` names the client",
+    )
+    http_https: Literal["yes", "no"] = Field(
+        "no",
+        validation_alias="HTTP_HTTPS",
+        description="`yes` if browsers reach us by https only: cookies are `Secure`, and HSTS is sent",
+    )
+    http_page_policy: str = Field(
+        "",
+        validation_alias="HTTP_PAGE_POLICY",
+        description="`Content-Security-Policy` of pages; empty: nothing but what we serve ourselves",
+    )
+
     event_lead_time_s: float = Field(
         300,
         ge=0,
@@ -77,10 +135,48 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         description="an event whose start passed no longer ago than this starts at once; others are refused",
     )
 
+    @field_validator("http_auth")
+    @classmethod
+    def _off_only_at_home(cls, auth: str, info: ValidationInfo) -> str:
+        host = info.data.get("http_host")
+        if auth == "off" and host is not None and not ip_address(host).is_loopback:
+            raise ValueError(
+                f"`off` would open the API to whoever reaches {host}: set HTTP_AUTH=keys, and make keys with "
+                "`python -m serving keys create`; or set HTTP_HOST=127.0.0.1"
+            )
+        return auth
+
+    @field_validator("http_page_policy")
+    @classmethod
+    def _one_line(cls, policy: str) -> str:
+        if not (policy.isprintable() and policy.isascii()):
+            raise ValueError("must be one line of plain characters")
+        return policy
+
+    @property
+    def slow_client_window_s(self) -> float:
+        """A live stream, which is silent between heartbeats, is not slow."""
+        return max(self.http_slow_client_s, 3 * self.stream_heartbeat_s)
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            needs_keys=self.http_auth == "keys",
+            max_body_bytes=self.http_max_body_bytes,
+            bodies_at_once=self.http_threads,
+            rate_per_s=self.http_rate_per_s,
+            rate_burst=self.http_rate_burst,
+            is_behind_proxy=self.http_behind_proxy == "yes",
+            is_https=self.http_https == "yes",
+            page_policy=self.http_page_policy or None,
+        )
+
     @property
     def event_rules(self) -> EventRules:
         return EventRules(
-            timedelta(seconds=self.event_start_grace_s), timedelta(seconds=self.event_lead_time_s)
+            timedelta(seconds=self.event_start_grace_s),
+            timedelta(seconds=self.event_lead_time_s),
+            self.primary_baseline,
         )
 
     @property

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from schemas.http import (
     Command,
+    Delivery,
     EnergyPoint,
     Event,
     EventDetail,
@@ -21,6 +22,7 @@ from schemas.http import (
     NetworkStats,
     PowerPoint,
     Ven,
+    VenDelivery,
     VenMetrics,
     VenSummary,
 )
@@ -54,7 +56,7 @@ def network_stats(row: Row[Any], now: datetime) -> NetworkStats:
         current_load_reduction_kw=rounded(row.current_load_reduction_kw),
         average_house_power=rounded(average_kw),
         total_house_power_today=rounded(row.energy_today_kwh) if is_today else None,
-        network_efficiency=None,
+        network_efficiency=rounded(row.efficiency_percent),
     )
 
 
@@ -187,6 +189,46 @@ def _progress(row: Row[Any]) -> dict[str, Any]:
         "vens_responding": row.vens_responding,
         "avg_response_ms": rounded(row.avg_response_ms),
     }
+
+
+def delivery(row: Row[Any]) -> Delivery:
+    return Delivery(**_delivery(row))
+
+
+def ven_delivery(row: Row[Any]) -> VenDelivery:
+    return VenDelivery(**_delivery(row), ven_id=row.ven_id)
+
+
+def _delivery(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "requested_kw": rounded(row.requested_kw),
+        "baseline_kw": rounded(row.baseline_kw),
+        "actual_kw": rounded(row.actual_kw),
+        "delivered_kw": rounded(row.delivered_kw),
+        "delivered_kwh": rounded(row.delivered_kwh),
+        "performance_percent": rounded(row.performance_percent),
+        "coverage_percent": rounded(row.coverage_percent),
+        "rrmse_percent": rounded(row.rrmse_percent),
+        "days_used": row.days_used,
+        "note": row.note,
+    }
+
+
+def provisional_delivery(row: Row[Any]) -> Delivery:
+    """Of an event that is not settled: the energy so far, and its mean over the time that has passed."""
+    kw = row.delivered_kwh / float(row.hours) if row.delivered_kwh is not None and row.hours > 0 else None
+    return Delivery(
+        requested_kw=rounded(row.requested_reduction_kw),
+        baseline_kw=None,
+        actual_kw=None,
+        delivered_kw=rounded(kw),
+        delivered_kwh=rounded(row.delivered_kwh),
+        performance_percent=None if kw is None else rounded(100 * kw / row.requested_reduction_kw),
+        coverage_percent=None,
+        rrmse_percent=None,
+        days_used=0,
+        note="so far; it is not settled yet",
+    )
 
 
 def _place(latitude_deg: float | None, longitude_deg: float | None) -> str | None:

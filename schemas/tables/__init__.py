@@ -1,9 +1,12 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import events, history, ledger, live, raw, registry, snapshots
+from schemas.tables import access, events, history, ledger, live, raw, registry, snapshots
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "api_keys": access.ApiKeyFrame,
+    "api_sessions": access.ApiSessionFrame,
+    "audit_log": access.AuditFrame,
     "commands": events.CommandFrame,
     "event_participations": events.EventParticipationFrame,
     "event_progress": events.EventProgressFrame,
@@ -38,6 +41,7 @@ FRAMES: dict[str, type[Frame]] = {
 __all__ = [
     "FRAMES",
     "Frame",
+    "access",
     "events",
     "history",
     "ledger",

@@ -13,6 +13,10 @@ from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, tex
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
+LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
+"""Of VENs that have a part in an event that is not over for them."""
+
+_IS_LIVE = "status IN ('planned', 'notified', 'acknowledged', 'started')"
 COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "failed")
 OPEN_COMMANDS = ("pending", "sent")
 """Commands that somebody has still to see to."""
@@ -48,8 +52,10 @@ event_participations = Table(
     instant("acknowledged_at", nullable=True),
     instant("opted_out_at", nullable=True),
     instant("started_at", nullable=True),
+    instant("named_at", nullable=True),
     instant("finished_at", nullable=True),
     Index("ix_event_participations_event_id", "event_id"),
+    Index("ix_event_participations_live", "event_id", postgresql_where=text(_IS_LIVE)),
 )
 
 event_progress = Table(
@@ -88,6 +94,11 @@ commands = Table(
     Index("ix_commands_command_id", "command_id"),
     Index("ix_commands_created_at", "ven_id", "created_at"),
     Index("ix_commands_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
+    Index(
+        "ix_commands_watched",
+        "acknowledged_at",
+        postgresql_where=text("status = 'acknowledged' AND executed_at IS NULL"),
+    ),
     Index("ix_commands_open", "next_attempt_at", postgresql_where=text("status IN ('pending', 'sent')")),
 )
 
@@ -137,7 +148,10 @@ class EventFrame(Frame):
 
 
 class EventParticipationFrame(Frame):
-    """`available_kw`: what the VEN could shed when the request was shared out; `command_id`: what told it."""
+    """`available_kw`: what the VEN could shed when the request was shared out; `command_id`: what told it.
+
+    `named_at`: the device time of the report that first named the event.
+    """
 
     ven_id: str
     event_id: str
@@ -149,6 +163,7 @@ class EventParticipationFrame(Frame):
     acknowledged_at: Utc = pa.Field(nullable=True)
     opted_out_at: Utc = pa.Field(nullable=True)
     started_at: Utc = pa.Field(nullable=True)
+    named_at: Utc = pa.Field(nullable=True)
     finished_at: Utc = pa.Field(nullable=True)
 
 

@@ -23,7 +23,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from schemas.channels import EVENTS
-from schemas.tables.events import event_participations, event_progress, events
+from schemas.tables.events import (
+    event_participations,
+    event_progress,
+    event_settlements,
+    events,
+    ven_settlements,
+)
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 from serving.event_rules import PlannedEvent
@@ -97,6 +103,53 @@ def vens_of_event(event_id: str) -> Select[Any]:
         .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == part.ven_id)
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
+    )
+
+
+# What they delivered
+
+
+def progress_of(event_id: str) -> Select[Any]:
+    """How an event that has begun goes, with the hours of it that have passed."""
+    progress = event_progress.c
+    until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
+    return (
+        select(
+            events.c.requested_reduction_kw,
+            progress.delivered_kwh,
+            (func.extract("epoch", until - events.c.start_time) / 3600).label("hours"),
+        )
+        .join(event_progress, progress.event_id == events.c.event_id)
+        .where(events.c.event_id == event_id)
+    )
+
+
+def revisions(event_id: str) -> Select[Any]:
+    settled = event_settlements.c
+    return (
+        select(settled.revision, func.min(settled.settled_at).label("settled_at"))
+        .where(settled.event_id == event_id)
+        .group_by(settled.revision)
+        .order_by(settled.revision)
+    )
+
+
+def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
+    settled = event_settlements.c
+    return select(event_settlements).where(
+        settled.event_id == event_id, settled.revision == revision, settled.baseline == baseline
+    )
+
+
+def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
+    """Of each VEN, by id; found by way of the participations, which an index finds by the event."""
+    settled, part = ven_settlements.c, event_participations.c
+    return (
+        select(ven_settlements)
+        .select_from(event_participations)
+        .join(ven_settlements, and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id))
+        .where(part.event_id == event_id, settled.revision == revision, settled.baseline == baseline)
+        .order_by(settled.ven_id)
     )
 
 

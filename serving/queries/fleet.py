@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
 
+from schemas.tables.events import event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
@@ -16,8 +17,24 @@ UNKNOWN_STATUS = "unknown"
 
 
 def network() -> Select[Any]:
-    """The network's totals; no row before the jobs have run for the first time."""
-    return select(network_snapshot)
+    """The network's totals; no row before the jobs have run for the first time.
+
+    With what running events deliver now, in percent of what they ask for.
+    """
+    progress = event_progress.c
+    delivered = 100 * func.sum(progress.current_reduction_kw) / func.sum(events.c.requested_reduction_kw)
+    efficiency = (
+        select(delivered)
+        .select_from(events)
+        .join(event_progress, progress.event_id == events.c.event_id)
+        .where(events.c.status == "active", progress.current_reduction_kw.is_not(None))
+        .scalar_subquery()
+    )
+    return select(network_snapshot, efficiency.label("efficiency_percent"))
+
+
+def refreshed_at() -> Select[Any]:
+    return select(network_snapshot.c.refreshed_at)
 
 
 def load_types() -> Select[Any]:

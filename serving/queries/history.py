@@ -20,7 +20,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from schemas.instants import EPOCH, from_microseconds
+from schemas.instants import EPOCH, MICROSECOND, from_microseconds
 from schemas.tables.history import (
     ENTITY_RESOLUTIONS_S,
     NETWORK_RESOLUTIONS_S,
@@ -34,7 +34,8 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
-from serving.windows import Piece, Window, plan
+from serving.budget import points_per_bucket
+from serving.windows import MICROSECONDS_PER_S, Piece, Window, plan
 
 SLOT_HOURS = SLOT_S / 3600
 
@@ -75,6 +76,47 @@ def of_ven(ven_id: str) -> Series:
 def of_load(ven_id: str, load_id: str) -> Series:
     key = {"ven_id": ven_id, "load_id": load_id}
     return Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", key)
+
+
+def extent(series: Series) -> Select[Any]:
+    """The first and the last instant at which something may be stored: of buckets, and of what is pending."""
+    parts = [_extent_of_buckets(series, resolution_s) for resolution_s in series.resolutions_s]
+    raw = series.raw
+    parts.append(
+        select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
+            *_of(series, raw), *_is_pending(raw, series.lane)
+        )
+    )
+    every = union_all(*parts).subquery()
+    return select(func.min(every.c.first), func.max(every.c.last))
+
+
+def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
+    """Only in the finest buckets can samples lie anywhere; coarser ones count where they begin, if at all."""
+    table = series.buckets
+    last: ColumnElement[Any] = func.max(table.c.bucket)
+    if resolution_s == min(series.resolutions_s):
+        last += literal(timedelta(seconds=resolution_s) - MICROSECOND)
+    in_buckets = [table.c.resolution_s == resolution_s, *_of(series, table)]
+    return select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
+
+
+def points_at_most(series: Series, window: Window) -> Select[Any]:
+    """How many points a history has at most: of sparse samples there are fewer than of buckets in the range.
+
+    A bucket of the summary has no more points than it has samples, or than fit into it.
+    """
+    table, width_s = series.buckets, max(series.resolutions_s)
+    known = select(func.sum(func.least(table.c.samples, points_per_bucket(width_s, window.granularity_s))))
+    piece = Piece(width_s, _down(window.start_us, width_s), window.end_us)
+    known = known.where(table.c.resolution_s == width_s, *_of(series, table), *_within(table.c.bucket, piece))
+    pending = _pending_states(series, piece, window.granularity_s).subquery()
+    new = select(func.count(pending.c.bucket.distinct()))
+    return select(func.coalesce(known.scalar_subquery(), 0) + new.scalar_subquery())
+
+
+def _down(us: int | None, width_s: int) -> int | None:
+    return None if us is None else us - us % (width_s * MICROSECONDS_PER_S)
 
 
 def sums(series: Series, window: Window) -> Select[Any]:

@@ -6,12 +6,14 @@ from falcon.uri import encode_value
 
 from schemas.http import Event, EventCreate, EventDetail, EventWithMetrics, Stopping
 from schemas.http import EventMetrics as Metrics
+from schemas.http import EventPerformance as Performance
 from serving.answers import answer, answer_list
 from serving.bodies import read_body
 from serving.description import Answer, Operation
 from serving.events import EventReader, EventWriter
 from serving.paging import paged
-from serving.parameters import PAGE, PERIOD, identifier, page, period
+from serving.parameters import PAGE, PERFORMANCE, PERIOD, identifier, page, period, settlement
+from serving.performance import PerformanceReader
 
 
 class Events:
@@ -101,6 +103,23 @@ class EventMetrics:
     )
     def on_get(self, _request: Request, response: Response, event_id: str) -> None:
         answer(response, self._reader.metrics(identifier("eventId", event_id)))
+
+
+class EventPerformance:
+    def __init__(self, reader: PerformanceReader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="getEventPerformance",
+        summary="What an event delivered",
+        tag="events",
+        parameters=PERFORMANCE,
+        answers={200: Answer("As settled; or so far, and provisional.", Performance)},
+        problems=(404, 409),
+    )
+    def on_get(self, request: Request, response: Response, event_id: str) -> None:
+        baseline, revision = settlement(request.params)
+        answer(response, self._reader.performance(identifier("eventId", event_id), baseline, revision))
 
 
 class CurrentEvent:

@@ -166,6 +166,20 @@ def test_the_history_of_the_network_with_pending_batches(asked: str, connection:
     assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)))
 
 
+@pytest.mark.parametrize(
+    "series",
+    [history.NETWORK, history.of_ven("ven-7"), history.of_load("ven-7", "hvac1")],
+    ids=["network", "ven", "load"],
+)
+def test_how_far_a_history_reaches(series: history.Series, connection: Connection) -> None:
+    for query in (history.extent(series), history.points_at_most(series, window(*RANGES["a day"], 7))):
+        assert_no_scan_of_raw_rows(connection, query)
+        scanned = {
+            node["Relation Name"] for node in nodes(connection, query) if node["Node Type"] == "Seq Scan"
+        }
+        assert not scanned & {"network_history", "ven_history"}
+
+
 @pytest.mark.parametrize("granularity_s", [1, 900])
 def test_a_second_of_raw_rows_of_the_network(granularity_s: int, connection: Connection) -> None:
     """The splinter before the first whole second of a range."""

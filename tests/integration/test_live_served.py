@@ -25,6 +25,7 @@ def serving(database_url: str) -> Iterator[tuple[int, psutil.Process]]:
     environment = inherited_environment(
         DATABASE_URL=database_url,
         HTTP_PORT=str(port),
+        HTTP_AUTH="off",
         HTTP_THREADS="2",
         HTTP_STREAM_CLIENTS=str(CLIENTS),
         HTTP_STREAM_HEARTBEAT_S="0.2",

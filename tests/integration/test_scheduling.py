@@ -98,6 +98,20 @@ def test_the_other_helps_with_the_backlog(
     assert value(connection, "SELECT ven_count FROM network_snapshot") == 1
 
 
+def test_what_must_be_on_time_waits_for_no_lease(engine: Engine, clock: Clock, steps: Steps) -> None:
+    """The holder of the lease may have died just before an event starts."""
+    one, two_ = two(engine, clock)
+    job = Job("x", 10, "", (steps.step,), is_for_all=True, longest_wait_s=15)
+    one.attempt(job)
+    two_.attempt(job)
+    assert steps.taken == 2
+    steps.error = ZeroDivisionError()
+    for _ in range(10):
+        two_.attempt(job)
+        clock.move(15)
+    assert steps.taken == 12
+
+
 def test_a_job_that_was_missed_is_due_at_once(engine: Engine, clock: Clock, steps: Steps) -> None:
     daily, quick = Job("daily", 86_400, "", (steps.step,)), Job("quick", 2, "", (steps.step,))
     first = Runner(engine, clock, holder="one")

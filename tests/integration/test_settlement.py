@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
+from falcon import testing
 from sqlalchemy import Engine, insert
 
 from ingest.messages import Received
@@ -21,7 +23,9 @@ from jobs.settings import Cadence
 from schemas.baselines import BASELINES
 from schemas.channels import EVENTS
 from schemas.database import engine_for
+from schemas.http import EventPerformance
 from schemas.tables.events import commands, event_participations, events
+from serving.app import create_app
 from tests.conftest import REPOSITORY
 from tests.integration.published import batch_of, rows, value
 
@@ -221,10 +225,12 @@ def test_two_schedulers_settle_once(
     take_part(engine, "a")
     at(SETTLED_AT).catch_up(LANES)
 
+    [settlement] = [job for job in jobs() if job.name == "settlement"]
+
     def work(_worker: int) -> int:
         own = engine_for(database_url, "jobs")
         try:
-            return sum(Runner(own, lambda: SETTLED_AT).run(jobs()[3]) for _ in range(5))
+            return sum(Runner(own, lambda: SETTLED_AT).run(settlement) for _ in range(5))
         finally:
             own.dispose()
 
@@ -459,3 +465,94 @@ def test_following_reads_old_slots_once_and_what_it_says_stays_true(
         assert at(now).run(job) == 1
         kwh = value(connection, "SELECT delivered_kwh FROM event_progress")
         assert kwh == pytest.approx(2.0 * minutes / 60)
+
+
+# Over HTTP
+
+
+@pytest.fixture
+def client(engine: Engine) -> testing.TestClient:
+    return testing.TestClient(create_app(engine, lambda: SETTLED_AT, []))
+
+
+def performance(client: testing.TestClient, query: str = "") -> Any:
+    answer = client.simulate_get(f"/api/events/e/performance{query}")
+    assert answer.status_code == 200, answer.text
+    msgspec.json.decode(answer.content, type=EventPerformance)
+    return answer.json
+
+
+def test_performance_is_what_was_settled(
+    store: Store, engine: Engine, at: At, client: testing.TestClient
+) -> None:
+    settled(store, engine, at)
+    at(LATER).run(SETTLEMENT)
+    late(store, at, *(report("a", START + n * SLOT + SLOT / 2, 2.0, LATER + HOUR) for n in range(12)))
+    assert at(LATER + 2 * HOUR).run(SETTLEMENT) == 1
+    newest = performance(client)
+    figures = {
+        "requestedKw": 2.0,
+        "baselineKw": 3.0,
+        "actualKw": 1.5,
+        "deliveredKw": 1.5,
+        "deliveredKwh": 1.5,
+        "performancePercent": 75.0,
+        "coveragePercent": 100.0,
+        "rrmsePercent": 0.0,
+        "daysUsed": 5,
+        "note": None,
+    }
+    assert newest["vens"] == [figures | {"venId": "a"}]
+    assert newest["portfolio"] == figures | {"requestedKw": 4.0, "performancePercent": 37.5}
+    assert newest["baseline"]["name"] == "high-5-of-10-adjusted"
+    assert (newest["revision"], newest["provisional"]) == (2, False)
+    assert newest["revisions"] == [
+        {"revision": 1, "settledAt": "2024-07-10T17:05:00Z"},
+        {"revision": 2, "settledAt": "2024-07-11T07:00:00Z"},
+    ]
+    first = performance(client, "?revision=1&baseline=same-day-3+2")
+    assert (first["revision"], first["settledAt"]) == (1, "2024-07-10T17:05:00Z")
+    assert first["baseline"]["name"] == "same-day-3+2"
+    assert first["portfolio"]["deliveredKw"] == 2.0
+    assert first["portfolio"]["note"] == "for 1 of 1 VENs the hour before the event stands in"
+    detail = client.simulate_get("/api/events/e").json
+    assert detail["actualReductionKw"] == 1.5
+
+
+def test_performance_is_provisional_until_it_is_settled(
+    store: Store, engine: Engine, at: At, client: testing.TestClient
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, "active")
+    take_part(engine, "a", status="started")
+    half = START + HOUR / 2
+    at(half).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "settlement")
+    at(half).run(job)
+    provisional = performance(client)
+    assert (provisional["provisional"], provisional["revision"], provisional["vens"]) == (True, None, [])
+    assert provisional["portfolio"]["deliveredKwh"] == 1.0
+    assert provisional["portfolio"]["deliveredKw"] == 2.0
+    assert provisional["portfolio"]["performancePercent"] == 50.0
+    assert client.simulate_get("/api/stats/network").json["networkEfficiency"] == 50.0
+    other = client.simulate_get("/api/events/e/performance?baseline=10-of-10")
+    assert (other.status_code, "not settled yet" in other.json["detail"]) == (409, True)
+    assert client.simulate_get("/api/events/e/performance?revision=1").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("x/performance", 404, "There is no event 'x'."),
+        ("e/performance", 409, "Event 'e' is scheduled, and nothing of it is measured yet."),
+        ("e/performance?revision=2", 404, "Event 'e' has no revision 2: it is not settled yet."),
+        ("e/performance?revision=0", 400, "revision must be a whole number from 1 on"),
+        ("e/performance?baseline=11-of-10", 400, f"baseline must be one of {', '.join(BASELINES)}"),
+    ],
+)
+def test_what_there_is_nothing_to_say_of(
+    path: str, status: int, detail: str, engine: Engine, client: testing.TestClient
+) -> None:
+    make_event(engine, "scheduled", started_at=None)
+    answer = client.simulate_get(f"/api/events/{path}")
+    assert (answer.status_code, answer.json["detail"]) == (status, detail)

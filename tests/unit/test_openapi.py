@@ -101,7 +101,10 @@ def test_every_reference_leads_somewhere() -> None:
 def test_everything_that_can_be_referred_to_is() -> None:
     used = set(_references(DOCUMENT))
     defined = {
-        f"#/components/{kind}/{name}" for kind, each in DOCUMENT["components"].items() for name in each
+        f"#/components/{kind}/{name}"
+        for kind, each in DOCUMENT["components"].items()
+        if kind != "securitySchemes"  # which operations name, and do not refer to
+        for name in each
     }
     assert defined - used <= {
         f"#/components/responses/{name}" for name in ("Conflict", "TooLarge", "UnsupportedMediaType")

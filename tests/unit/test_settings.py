@@ -101,6 +101,11 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
     (ServingSettings, "HTTP_PORT", "65536"),
     (ServingSettings, "HTTP_WORKERS", "1.5"),
     (ServingSettings, "HTTP_THREADS", "0"),
+    (ServingSettings, "HTTP_AUTH", "none"),
+    (ServingSettings, "HTTP_MAX_BODY_BYTES", "0"),
+    (ServingSettings, "HTTP_RATE_PER_S", "inf"),
+    (ServingSettings, "HTTP_BEHIND_PROXY", "maybe"),
+    (ServingSettings, "HTTP_PAGE_POLICY", "default-src 'self'\nSet-Cookie: a=b"),
 ]
 
 
@@ -156,6 +161,24 @@ def test_origins(environment: pytest.MonkeyPatch) -> None:
     assert ServingSettings.from_environment().allowed_origins == []
     environment.setenv("CORS_ORIGINS", "http://a, http://b")
     assert ServingSettings.from_environment().allowed_origins == ["http://a", "http://b"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])  # noqa: S104 - what is refused
+def test_keys_are_asked_for_beyond_loopback(host: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTP_HOST", host)
+    assert ServingSettings.from_environment().policy.needs_keys
+    environment.setenv("HTTP_AUTH", "off")
+    told = complaint(ServingSettings)
+    for word in ("HTTP_AUTH", host, "HTTP_AUTH=keys", "keys create", "HTTP_HOST=127.0.0.1"):
+        assert word in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.7"])
+def test_keys_may_be_left_out_at_home_if_told_so(host: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTP_HOST", host)
+    assert ServingSettings.from_environment().policy.needs_keys
+    environment.setenv("HTTP_AUTH", "off")
+    assert not ServingSettings.from_environment().policy.needs_keys
 
 
 @pytest.mark.parametrize("variable", fields())

@@ -1,0 +1,180 @@
+"""Events on time: started, ended, shared out among VENs, and followed.
+
+Each step looks at how things are and does what is due, in one transaction and under one lock. So it does
+not matter who takes it, how often, or what was missed before: what is done is not done again.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import polars as pl
+from sqlalchemy import Connection, Row
+
+from jobs import event_queries, queries
+from jobs.event_queries import Rest
+from jobs.models import FollowedPartFrame, NewcomerFrame, ShareFrame
+from jobs.rows import fetch, write
+from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
+from jobs.transforms.participation import followed
+from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
+from schemas.commands import new_command
+from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
+
+AFTERWARDS = timedelta(milliseconds=1)
+"""So much later than a `restore` the command that replaces it is due."""
+
+RESTORE_AT_LEAST = timedelta(minutes=5)
+"""So long a `restore` is worth sending, also when the event would have been over sooner."""
+
+Command = dict[str, Any]
+
+
+def move_events_on(connection: Connection, now: datetime) -> int:
+    """Start, complete and call off what is due; answers the number of events."""
+    connection.execute(queries.lock("events"))
+    due = connection.execute(event_queries.due_events(now)).all()
+    for row in due:
+        _move(connection, row, now)
+    cancelled = connection.execute(event_queries.cancelled_events()).all()
+    for row in cancelled:
+        _release(connection, row, now)
+    return len(due) + len(cancelled)
+
+
+def follow_participations(connection: Connection, now: datetime) -> int:
+    """Write down what VENs make of their events; answers the number of participations that have moved on."""
+    connection.execute(queries.lock("events"))
+    parts = followed(fetch(connection, event_queries.followed_parts(), FollowedPartFrame), now)
+    if parts.is_empty():
+        return 0
+    write(connection, parts, event_participations, queries.replace)
+    for event_id in parts.get_column("event_id").unique().sort():
+        connection.execute(event_queries.tell_of_event(event_id))
+    return parts.height
+
+
+def share_out(connection: Connection, now: datetime, rest: Rest) -> int:
+    """Tell VENs of the events whose time has come; answers the number of VENs told."""
+    connection.execute(queries.lock("events"))
+    rows = connection.execute(event_queries.events_to_tell(now)).all()
+    return sum(_share(connection, row, now, rest) for row in rows if may_tell(_course(row), now))
+
+
+def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
+    event = advanced(_course(row), now)
+    connection.execute(event_queries.move(row.event_id, event.status, event.started_at, event.ended_at))
+    if event.status not in OVER:
+        connection.execute(event_queries.tell_of_event(row.event_id))
+    elif row.ended_at is not None:
+        _release(connection, row, now)
+    else:
+        _close(connection, row.event_id, event.ended_at or now)
+
+
+def _release(connection: Connection, row: Row[Any], now: datetime) -> None:
+    """It ends before its time: whoever was told of it returns to normal."""
+    ven_ids = connection.execute(event_queries.told_vens(row.event_id)).scalars().all()
+    _send(connection, _restores(row, ven_ids, now))
+    _close(connection, row.event_id, row.ended_at)
+
+
+def _close(connection: Connection, event_id: str, at: datetime) -> None:
+    connection.execute(event_queries.finish(event_id, at))
+    connection.execute(event_queries.call_back(event_id))
+    connection.execute(event_queries.tell_of_event(event_id))
+
+
+def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> int:
+    newcomers = fetch(connection, event_queries.newcomers(row.event_id, now, rest), NewcomerFrame)
+    if newcomers.is_empty() and _is_balanced(connection, row):
+        return 0
+    parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
+    chosen = told(parts, newcomers, row.requested_reduction_kw)
+    if chosen.is_empty() or connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+        return 0
+    ven_ids = chosen.get_column("ven_id").to_list()
+    connection.execute(event_queries.call_back(row.event_id, ven_ids))
+    asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
+    _write_parts(connection, row.event_id, chosen, asked, now)
+    _send(connection, [*_taken_over(connection, row.event_id, now), *asked])
+    connection.execute(event_queries.tell_of_event(row.event_id))
+    return chosen.height
+
+
+def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
+    """Whether nobody need be told anything new; read at a glance, for it is so nearly always."""
+    balance = connection.execute(event_queries.balance(row.event_id)).one()
+    requested_kw = row.requested_reduction_kw
+    wanted_kw = min(requested_kw, balance.available_kw)
+    is_enough = balance.given_kw >= wanted_kw - NEGLIGIBLE * requested_kw
+    return bool(is_enough and balance.given_kw <= requested_kw * (1 + MOST_EXCESS))
+
+
+def _write_parts(
+    connection: Connection, event_id: str, chosen: pl.DataFrame, asked: Sequence[Command], now: datetime
+) -> None:
+    at = pl.lit(now).cast(pl.Datetime("us", "UTC"))
+    parts = chosen.with_columns(
+        event_id=pl.lit(event_id),
+        status=pl.lit("notified"),
+        command_id=pl.Series([command["command_id"] for command in asked], dtype=pl.String),
+        notified_at=at,
+    )
+    write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
+
+
+def _taken_over(connection: Connection, event_id: str, now: datetime) -> list[Command]:
+    """VENs that this event has taken from others are released there: a `restore` for each."""
+    restores: list[Command] = []
+    rows = connection.execute(event_queries.lost_to(event_id)).all()
+    for loser_id, lost in groupby(rows, lambda row: row.event_id):
+        taken = list(lost)
+        ven_ids = [row.ven_id for row in taken]
+        connection.execute(event_queries.finish(loser_id, now, ven_ids))
+        connection.execute(event_queries.call_back(loser_id, ven_ids))
+        connection.execute(event_queries.tell_of_event(loser_id))
+        restores += _restores(taken[0], ven_ids, now)
+    return restores
+
+
+def _event_command(row: Row[Any], ven_id: str, requested_kw: float, *, now: datetime) -> Command:
+    data = {
+        "event_id": row.event_id,
+        "start_ts": row.start_time.timestamp(),
+        "end_ts": row.end_time.timestamp(),
+        "requestedReductionKw": requested_kw,
+    }
+    return new_command("event", ven_id, data, now=now + AFTERWARDS, expires_at=row.end_time)
+
+
+def _restores(row: Row[Any], ven_ids: Iterable[str], now: datetime) -> list[Command]:
+    expires_at = max(row.end_time, now + RESTORE_AT_LEAST)
+    data = {"event_id": row.event_id}
+    return [new_command("restore", ven_id, data, now=now, expires_at=expires_at) for ven_id in ven_ids]
+
+
+def _send(connection: Connection, rows: Sequence[Command]) -> None:
+    """Into the outbox; whoever dispatches is woken."""
+    if not rows:
+        return
+    encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in rows]
+    frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
+    write(connection, _whole(frame, CommandFrame), commands, queries.insert_missing)
+    connection.execute(event_queries.TELL_OF_COMMANDS)
+
+
+def _types(model: Any, row: Command) -> dict[str, Any]:  # noqa: ANN401
+    return {name: dtype for name, dtype in model.types().items() if name in row}
+
+
+def _whole(frame: pl.DataFrame, model: Any) -> pl.DataFrame:  # noqa: ANN401 - a class of frames
+    """With all columns of the model; null where nothing is said."""
+    missing = {name: dtype for name, dtype in model.types().items() if name not in frame.columns}
+    return frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items())
+
+
+def _course(row: Row[Any]) -> Course:
+    return Course(row.status, row.start_time, row.end_time, row.started_at, row.ended_at)

@@ -1,0 +1,45 @@
+"""An event's life, as a state machine: where it stands at a time, whatever was missed before it."""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+SCHEDULED, ACTIVE, COMPLETED, CANCELLED = "scheduled", "active", "completed", "cancelled"
+OVER = (COMPLETED, CANCELLED)
+
+LAST_CHANGE = timedelta(minutes=1)
+"""So long before its end nobody is told anew of an event, or, of a short one, its last tenth."""
+
+
+class Course(Struct, frozen=True):
+    """Where an event stands. An active one with `ended_at` has been stopped, and is yet to be completed."""
+
+    status: str
+    start_time: datetime
+    end_time: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+def advanced(event: Course, now: datetime) -> Course:
+    """Where the event stands now.
+
+    One whose start passed unnoticed starts at once. One whose end passed unnoticed is completed as of its
+    end, for VENs were told the end and did not wait for us.
+    """
+    if event.status in OVER:
+        return event
+    if event.ended_at is not None:
+        return replace(event, status=COMPLETED)
+    if now >= event.end_time:
+        return replace(event, status=COMPLETED, ended_at=event.end_time)
+    if event.status == SCHEDULED and now >= event.start_time:
+        return replace(event, status=ACTIVE, started_at=now)
+    return event
+
+
+def may_tell(event: Course, now: datetime) -> bool:
+    """Whether it is still worth it to tell VENs of the event."""
+    margin = min(LAST_CHANGE, (event.end_time - event.start_time) / 10)
+    return event.status not in OVER and event.ended_at is None and now < event.end_time - margin

@@ -1,0 +1,70 @@
+"""Sharing out what an event asks for among the VENs that can give. Powers in kW.
+
+Each gives the same part of what it can: that is fair, and when one drops out, little is missing. Who is told
+once is told again as seldom as possible, for every change is a message to a house.
+"""
+
+import polars as pl
+
+MOST_EXCESS = 0.05
+"""By so much of the request the shares may exceed it, before all are cut back."""
+
+NEGLIGIBLE = 1e-6
+
+
+def told(parts: pl.DataFrame, newcomers: pl.DataFrame, requested_kw: float) -> pl.DataFrame:
+    """Whom to tell what, so that the shares make up the request, or all that there is.
+
+    A newcomer is given its fair part. What is missing then, because somebody has dropped out, goes to
+    those with the most left to give, so that few are told anew. Only when there is too much by `MOST_EXCESS`,
+    all are cut back.
+
+    Args:
+        parts: who has been told: `ven_id`, `available_kw`, and the share, `requested_reduction_kw`.
+        newcomers: who has not: `ven_id`, `available_kw`, above zero.
+        requested_kw: what the event asks for, above zero.
+
+    Returns:
+        `ven_id`, `available_kw`, `requested_reduction_kw` of all newcomers and of those whose share changes.
+        No share is above what is available.
+    """
+    known = parts.select("ven_id", "available_kw", "requested_reduction_kw", is_new=pl.lit(value=False))
+    available_kw = _total(known, "available_kw") + _total(newcomers, "available_kw")
+    fair = pl.col("available_kw") * min(1.0, requested_kw / available_kw if available_kw else 0.0)
+    new = newcomers.select("ven_id", "available_kw", requested_reduction_kw=fair, is_new=pl.lit(value=True))
+    before = pl.concat([known, new])
+    given_kw = _total(before, "requested_reduction_kw")
+    after = before
+    if given_kw > requested_kw * (1 + MOST_EXCESS):
+        after = before.with_columns(requested_reduction_kw=fair)
+    elif (missing_kw := min(requested_kw, available_kw) - given_kw) > requested_kw * NEGLIGIBLE:
+        after = _filled(before, missing_kw)
+    return _changed(before, after)
+
+
+def _total(frame: pl.DataFrame, column: str) -> float:
+    return float(frame.get_column(column).sum())
+
+
+def _filled(shares: pl.DataFrame, missing_kw: float) -> pl.DataFrame:
+    """What is missing is added to the shares of those with the most left, as few as will do."""
+    left_kw = pl.col("available_kw") - pl.col("requested_reduction_kw")
+    in_turn = shares.with_columns(left_kw=left_kw).sort("left_kw", "ven_id", descending=[True, False])
+    already_kw = pl.col("left_kw").cum_sum() - pl.col("left_kw")
+    more_kw = pl.min_horizontal(pl.max_horizontal(missing_kw - already_kw, 0.0), "left_kw")
+    whole = pl.when(more_kw >= pl.col("left_kw")).then("available_kw")
+    return in_turn.with_columns(
+        requested_reduction_kw=whole.otherwise(pl.col("requested_reduction_kw") + more_kw)
+    ).drop("left_kw")
+
+
+def _changed(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    was = before.select("ven_id", was_kw="requested_reduction_kw")
+    share_kw = pl.col("requested_reduction_kw")
+    has_changed = pl.col("is_new") | ((share_kw - pl.col("was_kw")).abs() > NEGLIGIBLE)
+    return (
+        after.join(was, on="ven_id", how="inner")
+        .filter(has_changed)
+        .select("ven_id", "available_kw", "requested_reduction_kw")
+        .sort("ven_id")
+    )

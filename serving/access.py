@@ -1,0 +1,214 @@
+"""Who may do what: every path needs a key but for a few that are named here; changes need an operator's."""
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import falcon
+from falcon import Request, Response
+
+from serving.keys import ANONYMOUS, Caller, Keyring
+from serving.policy import Policy
+from serving.rates import Grant, TokenBuckets
+
+OPEN = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
+OPEN_BELOW = ("/assets/",)
+"""What tells nothing of the fleet: is it up, how is it called, and pages that must load to ask for a key."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SESSION_PATH = "/api/session"
+COOKIE = "gridgate_session"
+REALM = 'Bearer realm="gridgate"'
+
+
+EXPOSED = ["ETag", "History-Warning", "Link", "Location", "Retry-After"]
+
+
+def gate(
+    keyring: Keyring, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy
+) -> "Access | OwnPages":
+    """The middleware that lets callers in, or not."""
+    own_pages = OwnPages(allowed_origins)
+    if not policy.needs_keys:
+        return own_pages
+    buckets = TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
+    return Access(keyring, clock, buckets, own_pages)
+
+
+def allow_origins(app: falcon.App[Request, Response], allowed_origins: list[str]) -> None:
+    """Pages of these origins may call. Those that are named may also send the cookie; `*` names nobody."""
+    if "*" in allowed_origins:
+        app.add_middleware(falcon.CORSMiddleware(allow_origins="*", expose_headers=EXPOSED))
+    elif allowed_origins:
+        app.add_middleware(
+            falcon.CORSMiddleware(
+                allow_origins=allowed_origins, allow_credentials=allowed_origins, expose_headers=EXPOSED
+            )
+        )
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = getattr(request.context, "caller", ANONYMOUS)
+    return caller
+
+
+def require_operator(request: Request) -> None:
+    """For what not even a viewer may read.
+
+    Raises:
+        falcon.HTTPForbidden: the caller is a viewer.
+    """
+    caller = caller_of(request)
+    if caller.role != "operator":
+        raise falcon.HTTPForbidden(
+            description=f"{request.method} {request.path} needs a key with the role operator; "
+            f"{caller.name!r} has the role {caller.role}."
+        )
+
+
+class Access:
+    """Falcon middleware: asks for a key, bounds its rate, and holds it to its role."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        clock: Callable[[], datetime],
+        buckets: TokenBuckets | None,
+        own_pages: "OwnPages",
+    ) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._buckets = buckets
+        self._own_pages = own_pages
+
+    def process_request(self, request: Request, response: Response) -> None:
+        # A browser asks by OPTIONS what it may send, before it sends a key.
+        if request.method == "OPTIONS" or is_open(request.path):
+            return
+        caller = self._identify(request)
+        request.context.caller = caller
+        if self._buckets is not None:
+            self._bound_rate(self._buckets, caller, response)
+        if caller.is_session:
+            # A browser sends its cookie whoever's page makes it call; a header, it sends only for ours.
+            self._own_pages.require(request)
+        _hold_to_role(request)
+
+    def process_response(
+        self,
+        request: Request,
+        response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        """A stream lasts no longer than the key that opened it."""
+        caller = caller_of(request)
+        if caller.key_id is not None and isinstance(response.stream, Iterator):
+            response.stream = _WhileValid(response.stream, caller, self._keyring)
+
+    def _identify(self, request: Request) -> Caller:
+        shown = _shown(request)
+        if shown is None:
+            raise _unauthorized(
+                "Send an API key as Authorization: Bearer KEY, or as X-API-Key; "
+                "`python -m serving keys create` makes one.",
+                REALM,
+            )
+        caller = self._keyring.caller(shown)
+        if caller is None:
+            detail = "This key is not known here, or it was revoked, or has expired: ask for a new one."
+            raise _unauthorized(detail, f'{REALM}, error="invalid_token"')
+        return caller
+
+    def _bound_rate(self, buckets: TokenBuckets, caller: Caller, response: Response) -> None:
+        grant = buckets.take(str(caller.key_id), self._clock().timestamp())
+        response.set_header("RateLimit-Policy", buckets.policy)
+        response.set_header("RateLimit", _rate_limit(grant))
+        if not grant.is_granted:
+            raise falcon.HTTPTooManyRequests(
+                description=f"The key {caller.name!r} calls more often than it may ({buckets.policy}).",
+                retry_after=math.ceil(grant.next_in_s),
+            )
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def is_safe(method: str) -> bool:
+    """Whether it only reads."""
+    return method.upper() in SAFE
+
+
+def _rate_limit(grant: Grant) -> str:
+    return f'"key";r={grant.remaining};t={math.ceil(grant.full_in_s)}'
+
+
+def _shown(request: Request) -> str | None:
+    """The key of a header; else the cookie of a browser, whose EventSource cannot send headers."""
+    scheme, _, key = (request.auth or "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return key.strip()
+    if key := request.get_header("X-API-Key", default=""):
+        return key
+    cookies = request.get_cookie_values(COOKIE)
+    return cookies[0] if cookies else None
+
+
+def _hold_to_role(request: Request) -> None:
+    if not is_safe(request.method) and request.path != SESSION_PATH:
+        require_operator(request)
+
+
+def _unauthorized(detail: str, challenge: str) -> falcon.HTTPUnauthorized:
+    return falcon.HTTPUnauthorized(description=detail, challenges=[challenge])
+
+
+class _WhileValid:
+    """A response's stream that ends early when its caller's key does."""
+
+    def __init__(self, stream: Iterator[bytes], caller: Caller, keyring: Keyring) -> None:
+        self._stream = stream
+        self._caller = caller
+        self._keyring = keyring
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._stream:
+            if not self._keyring.is_valid(self._caller):
+                return
+            yield block
+
+    def close(self) -> None:
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+
+
+class OwnPages:
+    """Falcon middleware where no keys are asked for: no foreign page may make a browser change something.
+
+    A browser says with each change which page makes it. Other programs say nothing, and have no user whom
+    a page could trick.
+    """
+
+    def __init__(self, allowed_origins: list[str]) -> None:
+        self._allowed_origins = allowed_origins
+
+    def process_request(self, request: Request, _response: Response) -> None:
+        if request.get_header("Origin") is not None:
+            self.require(request)
+
+    def require(self, request: Request) -> None:
+        """Refuse a change that is not of one of our pages.
+
+        Raises:
+            falcon.HTTPForbidden: it is not.
+        """
+        origin = request.get_header("Origin", default="")
+        if is_safe(request.method) or origin in self._allowed_origins:
+            return
+        if origin.partition("://")[2] != request.netloc:
+            raise falcon.HTTPForbidden(
+                description=f"Pages of {origin or 'nobody'} may change nothing at {request.netloc}: name the "
+                "page's origin in CORS_ORIGINS if they may, or send a key as Authorization: Bearer KEY."
+            )

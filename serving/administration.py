@@ -1,0 +1,127 @@
+"""`python -m serving keys ...` and `audit`: who may call, and what was done, at a terminal."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from schemas.http import AuditEntry
+from schemas.instants import parse_iso
+from schemas.tables.access import ROLES
+from serving.audit import AuditLog
+from serving.keys import KeyStore, NameTaken, UnknownKey
+from serving.windows import Page
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+LASTING = re.compile(r"([1-9][0-9]{0,4})([dh])")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+SHOWN = 50
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key, and print it once")
+    create.add_argument("name", type=_name, help="whose it is")
+    create.add_argument(
+        "--role", choices=ROLES, required=True, help="a viewer reads, an operator does everything"
+    )
+    create.add_argument(
+        "--expires", metavar="WHEN", help="90d or 12h from now, or a time in ISO 8601 (never)"
+    )
+    actions.add_parser("list", help="all keys that there ever were")
+    actions.add_parser("revoke", help="let a key work no more").add_argument("name")
+    audit = commands.add_parser("audit", help="what was changed, and by whom; the newest first")
+    audit.add_argument("--limit", type=int, default=SHOWN, help="at most so many (%(default)s)")
+    audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
+
+
+def administrate(options: argparse.Namespace, engine: Engine, now: datetime) -> None:
+    """Do what the command line says; exits with 1 and a reason if that cannot be done."""
+    if options.command == "audit":
+        _print_audit(AuditLog(engine, lambda: now), options)
+        return
+    actions: dict[str, Callable[[KeyStore], None]] = {
+        "create": lambda store: _create(store, options, now),
+        "list": lambda store: _print_keys(store.everyone(), now),
+        "revoke": lambda store: _revoke(store, options.name, now),
+    }
+    try:
+        actions[options.action](KeyStore(engine))
+    except (NameTaken, UnknownKey) as error:
+        sys.exit(str(error))
+
+
+def _create(store: KeyStore, options: argparse.Namespace, now: datetime) -> None:
+    expires_at = None if options.expires is None else _expiry(options.expires, now)
+    secret = store.create(options.name, options.role, expires_at, now)
+    _say(f"The {options.role} key of {options.name!r}, which is shown this once only:", to=sys.stderr)
+    _say(secret)
+
+
+def _revoke(store: KeyStore, name: str, now: datetime) -> None:
+    store.revoke(name, now)
+    _say(f"{name!r} is revoked; every worker refuses it within seconds.")
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            "a name has up to 64 letters, digits and . _ @ -, such as ui or ops@example"
+        )
+    return text
+
+
+def _expiry(text: str, now: datetime) -> datetime:
+    lasting = LASTING.fullmatch(text)
+    try:
+        expires_at = now + _timedelta(*lasting.groups()) if lasting else parse_iso(text)
+    except ValueError as error:
+        sys.exit(f"--expires: neither like 90d or 12h, nor a time: {error}")
+    if expires_at <= now:
+        sys.exit(f"--expires: {text} is past")
+    return expires_at
+
+
+def _timedelta(number: str, unit: str) -> timedelta:
+    return timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number))
+
+
+def _print_keys(keys: list[Row[Any]], now: datetime) -> None:
+    if not keys:
+        _say(
+            "There are no keys: `python -m serving keys create NAME --role operator` makes one.",
+            to=sys.stderr,
+        )
+    for key in keys:
+        _say(f"{key.key_id}  {key.name:<24}  {key.role:<8}  made {key.created_at:{TIME}}  {_state(key, now)}")
+
+
+def _state(key: Row[Any], now: datetime) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:{TIME}}"
+    if key.expires_at is None:
+        return "works"
+    return f"{'expired' if key.expires_at <= now else 'works until'} {key.expires_at:{TIME}}"
+
+
+def _print_audit(log: AuditLog, options: argparse.Namespace) -> None:
+    after = None if options.after is None else str(options.after)
+    for entry in log.entries(Page(options.limit, after)):
+        _say(_line(entry))
+
+
+def _line(entry: AuditEntry) -> str:
+    status = "----" if entry.status is None else f" {entry.status}"
+    who = f"{entry.who} ({entry.role}) from {entry.client_address}"
+    body = "" if entry.body is None else f"  {json.dumps(entry.body)}"
+    return f"{entry.id:>8}  {entry.at:{TIME}}  {status}  {entry.method:<6} {entry.path}  by {who}{body}"
+
+
+def _say(line: str, to: Any = None) -> None:  # noqa: ANN401 - any text stream
+    print(line, file=to or sys.stdout)

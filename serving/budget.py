@@ -1,0 +1,80 @@
+"""How many points a history may have, and which granularity would do where it would have more. Pure."""
+
+from collections.abc import Sequence
+
+from schemas.instants import from_microseconds
+from schemas.tables.history import SLOT_S
+from serving.windows import MICROSECONDS_PER_S, Window
+
+MAX_POINTS = 1_000_000
+ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
+"""Granularities that people ask for."""
+
+UNITS = ((3_600, "h"), (60, "m"), (1, "s"))
+
+
+class TooManyPoints(ValueError):  # noqa: N818 - it reads as what it says
+    """A history would have more points than one answer may."""
+
+
+def too_many_points(
+    window: Window, first_us: int, last_us: int, points: int, max_points: int
+) -> TooManyPoints:
+    """The refusal of a history that reaches from `first_us` to `last_us`; it names what would do."""
+    fitting_s = fitting_granularity_s(first_us, last_us, max_points, window.aggregate)
+    return TooManyPoints(
+        f"granularity must be {as_text(fitting_s)} or coarser, or the range shorter: "
+        f"{as_text(window.granularity_s)} gives up to {points} points from {_instant(first_us)} to "
+        f"{_instant(last_us)}, and an answer has at most {max_points}"
+    )
+
+
+def is_short(window: Window, max_points: int) -> bool:
+    """Whether a range is too short for too many points, whatever is stored."""
+    if window.start_us is None or window.end_us is None:
+        return False
+    return buckets(window.start_us, window.end_us - 1, window.granularity_s) <= max_points
+
+
+def buckets(first_us: int, last_us: int, granularity_s: int) -> int:
+    """How many buckets a range touches."""
+    width_us = granularity_s * MICROSECONDS_PER_S
+    return max(0, last_us // width_us - first_us // width_us + 1)
+
+
+def points_per_bucket(width_s: int, granularity_s: int) -> int:
+    """How many points, at most, the samples in one bucket of the summary make."""
+    if granularity_s % width_s == 0:
+        return 1
+    return width_s // granularity_s + (0 if width_s % granularity_s == 0 else 2)
+
+
+def fitting_granularity_s(first_us: int, last_us: int, max_points: int, aggregate: str = "sum") -> int:
+    """The finest round granularity with which a range has few enough buckets, and the aggregate a meaning."""
+    for granularity_s in (each for each in ROUND_S if aggregate == "sum" or each % SLOT_S == 0):
+        if buckets(first_us, last_us, granularity_s) <= max_points:
+            return granularity_s
+    days = 2
+    while buckets(first_us, last_us, days * ROUND_S[-1]) > max_points:
+        days *= 2
+    return days * ROUND_S[-1]
+
+
+def as_text(granularity_s: int) -> str:
+    """A granularity as one asks for it."""
+    unit_s, unit = next((size, unit) for size, unit in UNITS if granularity_s % size == 0)
+    return f"{granularity_s // unit_s}{unit}"
+
+
+def extent(window: Window, stored: Sequence[int | None]) -> tuple[int, int] | None:
+    """The first and last instant that a history can have; None if of its range nothing is stored."""
+    first_us, last_us = stored
+    if first_us is None or last_us is None:
+        return None
+    first_us = first_us if window.start_us is None else max(first_us, window.start_us)
+    last_us = last_us if window.end_us is None else min(last_us, window.end_us - 1)
+    return (first_us, last_us) if first_us <= last_us else None
+
+
+def _instant(us: int) -> str:
+    return f"{from_microseconds(us):%FT%TZ}"

@@ -1,0 +1,523 @@
+"""Events from their making to their end, over a real database: who is asked, told, released, and when."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+from falcon import testing
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.event_queries import Rest
+from jobs.events import follow_participations, move_events_on, share_out
+from jobs.runner import Runner
+from jobs.schedule import Job, Step
+from serving.app import create_app
+from tests.integration.mortal import Fuse, mortal_engine
+
+START = datetime(2026, 1, 15, 17, tzinfo=UTC)
+REST = Rest(timedelta(minutes=15), 6)
+NO_REST = Rest(timedelta(0), 1_000)
+EVENTS = Job("events", 0.5, "", (move_events_on, follow_participations, partial(share_out, rest=NO_REST)))
+RESTED = Job("events", 0.5, "", (move_events_on, follow_participations, partial(share_out, rest=REST)))
+
+
+class Grid:
+    """Some VENs, the jobs and the API over one database, at a time that the test sets."""
+
+    def __init__(self, engine: Engine, connection: psycopg.Connection) -> None:
+        self.now = START - timedelta(minutes=1)
+        self.engine = engine
+        self.db = connection
+        self.client = testing.TestClient(create_app(engine, lambda: self.now, []))
+
+    def at(self, minutes: float, job: Job = EVENTS) -> None:
+        """Look at the events, so many minutes after their start."""
+        self.now = START + timedelta(minutes=minutes)
+        self.look(job)
+
+    def look(self, job: Job = EVENTS) -> None:
+        Runner(self.engine, lambda: self.now).run(job)
+
+    def ven(self, ven_id: str, *loads_kw: float, **said: Any) -> None:
+        self.db.execute("INSERT INTO vens (ven_id, created_at) VALUES (%s, now())", [ven_id])
+        self.db.execute(
+            "INSERT INTO ven_snapshots (ven_id, status, shed_power_kw) VALUES (%s, %s, %s)",
+            [ven_id, said.get("status", "online"), said.get("shed_kw")],
+        )
+        for number, kw in enumerate(loads_kw):
+            self.db.execute(
+                "INSERT INTO load_snapshots (ven_id, load_id, ts, shed_capability_kw, enabled)"
+                " VALUES (%s, %s, now(), %s, %s)",
+                [ven_id, f"l{number}", kw, said.get("enabled")],
+            )
+
+    def event(
+        self, event_id: str = "e", start: float = 0, end: float = 60, kw: float = 6, **said: Any
+    ) -> None:
+        wish = {
+            "id": event_id,
+            "startTime": (START + timedelta(minutes=start)).isoformat(),
+            "endTime": (START + timedelta(minutes=end)).isoformat(),
+            "requestedReductionKw": kw,
+            **said,
+        }
+        response = self.client.simulate_post("/api/events", json=wish)
+        assert response.status_code == 201, response.text
+
+    def report(self, ven_id: str, minutes: float, event_id: str | None = None, shed_kw: float = 0) -> None:
+        self.db.execute(
+            "UPDATE ven_snapshots SET ts = %s, event_id = %s, shed_power_kw = %s WHERE ven_id = %s",
+            [START + timedelta(minutes=minutes), event_id, shed_kw, ven_id],
+        )
+
+    def presence(self, ven_id: str, status: str) -> None:
+        self.db.execute("UPDATE ven_snapshots SET status = %s WHERE ven_id = %s", [status, ven_id])
+
+    def answer(self, ven_id: str, status: str, event_id: str = "e") -> None:
+        """To every command that is open."""
+        self.db.execute(
+            "UPDATE commands SET status = %s, acknowledged_at = %s"
+            " WHERE ven_id = %s AND event_id = %s AND status IN ('pending', 'sent')",
+            [status, self.now, ven_id, event_id],
+        )
+
+    def status(self, event_id: str = "e") -> str:
+        return str(self.client.simulate_get(f"/api/events/{event_id}").json["status"])
+
+    def parts(self, event_id: str = "e") -> dict[str, tuple[str, float]]:
+        """Of each VEN: status and share."""
+        found = self.db.execute(
+            "SELECT ven_id, status, requested_reduction_kw FROM event_participations"
+            " WHERE event_id = %s ORDER BY ven_id",
+            [event_id],
+        )
+        return {ven_id: (status, round(kw, 6)) for ven_id, status, kw in found}
+
+    def times(self, ven_id: str, event_id: str = "e") -> dict[str, float | None]:
+        """Minutes after the start of what has happened to a VEN."""
+        names = ("notified_at", "acknowledged_at", "opted_out_at", "started_at", "finished_at")
+        columns = ", ".join(names)
+        query = f"SELECT {columns} FROM event_participations WHERE ven_id = %s AND event_id = %s"
+        [row] = self.db.execute(query.encode(), [ven_id, event_id])
+        return {
+            name[:-3]: (at - START).total_seconds() / 60 for name, at in zip(names, row, strict=True) if at
+        }
+
+    def sent(self, ven_id: str) -> list[tuple[str, str, float | None, str]]:
+        """Commands: op, event, what it asks for, status."""
+        found = self.db.execute(
+            "SELECT op, event_id, data->>'requestedReductionKw', status FROM commands WHERE ven_id = %s"
+            " ORDER BY created_at",
+            [ven_id],
+        )
+        return [(op, event_id, kw and round(float(kw), 6), status) for op, event_id, kw, status in found]
+
+    def everything(self) -> list[list[tuple[Any, ...]]]:
+        """All that the jobs write, but for random ids and the moments of looking."""
+        queries = {
+            "events": "event_id, status, started_at, ended_at",
+            "event_participations": "event_id, ven_id, status, available_kw, requested_reduction_kw,"
+            "notified_at, finished_at",
+            "commands": "event_id, ven_id, created_at, op, data::text, status, expires_at",
+        }
+        return [
+            self.db.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2, 3, 4".encode()).fetchall()
+            for table, columns in queries.items()
+        ]
+
+
+@pytest.fixture
+def grid(engine: Engine, connection: psycopg.Connection) -> Grid:
+    return Grid(engine, connection)
+
+
+@pytest.fixture
+def three(grid: Grid) -> Grid:
+    """Three VENs that could shed 12 kW."""
+    grid.ven("a", 1, 1)
+    grid.ven("b", 4)
+    grid.ven("c", 6)
+    return grid
+
+
+# On time
+
+
+def test_an_event_runs_its_course(three: Grid) -> None:
+    three.event(leadTimeS=30)
+    three.at(-0.6)
+    assert (three.status(), three.parts()) == ("scheduled", {})
+    three.at(-0.5)
+    assert three.parts() == {"a": ("notified", 1), "b": ("notified", 2), "c": ("notified", 3)}
+    assert three.sent("b") == [("event", "e", 2, "pending")]
+    assert three.status() == "scheduled"
+    three.at(0)
+    assert three.status() == "active"
+    three.answer("a", "acknowledged")
+    three.report("a", 0.5, "e", 1)
+    three.report("b", 0.5, None, 2)
+    three.at(0.6)
+    assert three.parts() == {"a": ("started", 1), "b": ("started", 2), "c": ("notified", 3)}
+    three.answer("c", "acknowledged")
+    three.at(1)
+    assert three.parts()["c"] == ("acknowledged", 3)
+    three.at(59.99)
+    assert three.status() == "active"
+    three.at(60)
+    assert three.status() == "completed"
+    assert {status for status, _ in three.parts().values()} == {"finished"}
+    assert three.times("a") == {"notified": -0.5, "acknowledged": 0, "started": 0.5, "finished": 60}
+    assert three.times("c") == {"notified": -0.5, "acknowledged": 0.6, "finished": 60}
+    assert [len(three.sent(ven_id)) for ven_id in "abc"] == [1, 1, 1]
+
+
+def test_what_a_ven_is_told(three: Grid) -> None:
+    three.event(kw=3, venIds=["b"])
+    three.look()
+    [(data, created_at, expires_at)] = three.db.execute(
+        "SELECT data, created_at, expires_at FROM commands"
+    ).fetchall()
+    assert data == {
+        "event_id": "e",
+        "start_ts": START.timestamp(),
+        "end_ts": START.timestamp() + 3600,
+        "requestedReductionKw": 3,
+    }
+    assert (created_at - three.now, expires_at) == (timedelta(milliseconds=1), START + timedelta(hours=1))
+
+
+def test_an_event_that_begins_at_once_is_told_and_started_in_one_look(three: Grid) -> None:
+    three.event(start=-2)
+    three.look()
+    assert (three.status(), len(three.parts())) == ("active", 3)
+
+
+def test_a_start_that_was_missed_is_made_up_for(three: Grid) -> None:
+    three.event()
+    three.at(20)
+    assert (three.status(), three.parts()["c"]) == ("active", ("notified", 3))
+    assert three.db.execute("SELECT started_at FROM events").fetchall() == [(three.now,)]
+
+
+def test_an_end_that_was_missed_is_made_up_for(three: Grid) -> None:
+    three.event()
+    three.at(0)
+    three.at(90)
+    assert three.status() == "completed"
+    assert three.times("a")["finished"] == 60
+    three.event("never", 100, 110)
+    three.at(120)
+    assert (three.status("never"), three.parts("never")) == ("completed", {})
+
+
+# Who is asked
+
+
+def test_who_is_asked(grid: Grid) -> None:
+    """Whoever adds to `controllablePowerKw`, with as much as it adds."""
+    grid.ven("loads", 1, 2)
+    grid.ven("disabled", 4, enabled=False)
+    grid.ven("offline", 4, status="offline")
+    grid.ven("maintained", 3, status="maintenance")
+    grid.ven("without", shed_kw=2)
+    grid.ven("idle", shed_kw=0)
+    grid.ven("retired", 4)
+    grid.ven("set", 9)
+    grid.ven("switched off", 9)
+    grid.db.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 'retired'")
+    grid.db.execute(
+        "INSERT INTO loads (ven_id, load_id, shed_capability_kw, enabled, updated_at)"
+        " VALUES ('set', 'l0', 5, NULL, now()), ('switched off', 'l0', NULL, false, now())"
+    )
+    grid.event(kw=100)
+    grid.look()
+    assert grid.parts() == {
+        "loads": ("notified", 3),
+        "maintained": ("notified", 3),
+        "set": ("notified", 5),
+        "without": ("notified", 2),
+    }
+
+
+def test_only_those_named_are_asked(three: Grid) -> None:
+    three.event(venIds=["a", "c"])
+    three.look()
+    assert three.parts() == {"a": ("notified", 1.5), "c": ("notified", 4.5)}
+
+
+def test_who_took_part_not_long_ago_is_left_alone(three: Grid) -> None:
+    three.event("first", 0, 10, venIds=["a"])
+    three.event("second", 24, 30, leadTimeS=60)
+    three.at(0, RESTED)
+    three.at(10, RESTED)
+    three.at(23, RESTED)
+    assert three.parts("second").keys() == {"b", "c"}
+    three.at(25, RESTED)
+    assert three.parts("second").keys() == {"a", "b", "c"}
+
+
+def test_an_event_that_was_called_off_before_it_began_tires_nobody(three: Grid) -> None:
+    three.event("first", 0, 10)
+    three.look(RESTED)
+    three.client.simulate_delete("/api/events/first")
+    three.event("second", 0, 10)
+    three.at(0, RESTED)
+    assert three.parts("second").keys() == {"a", "b", "c"}
+
+
+def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
+    for number in range(8):
+        three.event(f"e{number}", 60 * number, 60 * number + 10, venIds=["a"], leadTimeS=0)
+        three.at(60 * number, RESTED)
+        three.at(60 * number + 10, RESTED)
+    assert [len(three.parts(f"e{number}")) for number in range(8)] == [1] * 6 + [0] * 2
+
+
+# Who comes and goes
+
+
+def test_a_share_that_is_refused_goes_to_others(three: Grid) -> None:
+    three.event()
+    three.look()
+    three.answer("a", "acknowledged")
+    three.answer("c", "rejected")
+    three.at(1)
+    assert three.parts() == {"a": ("acknowledged", 2), "b": ("notified", 4), "c": ("opted_out", 3)}
+    assert three.times("c")["opted_out"] == 1
+    assert three.sent("b") == [("event", "e", 2, "expired"), ("event", "e", 4, "pending")]
+    three.at(2)
+    assert len(three.sent("b")) == 2
+
+
+def test_one_that_leaves_opts_out(three: Grid) -> None:
+    """Its reports have named the event, and do so no longer."""
+    three.event()
+    three.at(0)
+    for ven_id in "abc":
+        three.report(ven_id, 1, "e", 1)
+    three.at(1)
+    three.report("a", 2, None)
+    three.report("b", 2, "of their own")
+    three.at(2)
+    assert {ven_id: status for ven_id, (status, _) in three.parts().items()} == {
+        "a": "opted_out",
+        "b": "opted_out",
+        "c": "started",
+    }
+    assert three.parts()["c"] == ("started", 6)
+
+
+def test_a_report_from_after_the_end_is_not_a_refusal(three: Grid) -> None:
+    """The VEN's clock is ahead of ours."""
+    three.event()
+    three.at(0)
+    three.report("a", 59, "e", 1)
+    three.at(59)
+    three.report("a", 60.01)
+    three.at(59.9)
+    assert three.parts()["a"][0] == "started"
+
+
+def test_one_that_appears_is_told_then(three: Grid) -> None:
+    three.presence("c", "offline")
+    three.event(kw=100)
+    three.at(0)
+    assert three.parts().keys() == {"a", "b"}
+    three.ven("new", 2)
+    three.presence("c", "online")
+    three.at(30)
+    assert three.parts() == {
+        "a": ("notified", 2),
+        "b": ("notified", 4),
+        "c": ("notified", 6),
+        "new": ("notified", 2),
+    }
+    assert three.sent("new") == [("event", "e", 2, "pending")]
+    three.ven("late", 2)
+    three.at(59.5)
+    assert "late" not in three.parts()
+
+
+def test_one_that_goes_and_comes_back_is_told_again(three: Grid) -> None:
+    three.event()
+    three.at(0)
+    three.answer("c", "acknowledged")
+    three.report("c", 1, "e", 3)
+    three.at(1)
+    three.presence("c", "offline")
+    three.at(2)
+    assert three.parts() == {"a": ("notified", 2), "b": ("notified", 4), "c": ("planned", 0)}
+    three.presence("c", "online")
+    three.report("c", 3)
+    three.at(3)
+    assert three.parts()["c"][0] == "notified"
+    three.at(4)
+    assert three.parts() == {"a": ("notified", 1), "b": ("notified", 2), "c": ("started", 3)}
+    assert [op for op, *_ in three.sent("c")] == ["event", "event"]
+    assert three.times("c")["notified"] == 3
+
+
+# Stop and cancel
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_whoever_was_told_returns_to_normal(is_cancelled: bool, three: Grid) -> None:  # noqa: FBT001
+    three.ven("never asked", 0)
+    three.event()
+    three.at(0)
+    three.answer("a", "acknowledged")
+    three.answer("c", "rejected")
+    three.at(1)
+    if is_cancelled:
+        three.client.simulate_delete("/api/events/e")
+    else:
+        three.client.simulate_post("/api/events/e/stop")
+    three.at(1.005)
+    assert three.status() == ("cancelled" if is_cancelled else "completed")
+    assert three.sent("never asked") == []
+    for ven_id in "abc":
+        assert three.sent(ven_id)[-1] == ("restore", "e", None, "pending")
+    assert all(status != "pending" for op, _, _, status in three.sent("b") if op == "event")
+    assert {ven_id: status for ven_id, (status, _) in three.parts().items()} == {
+        "a": "finished",
+        "b": "finished",
+        "c": "opted_out",
+    }
+    assert three.times("a")["finished"] == 1
+    before = three.everything()
+    three.at(2)
+    assert three.everything() == before
+
+
+def test_a_cancelled_event_is_never_told(three: Grid) -> None:
+    three.event(start=10, leadTimeS=60)
+    three.look()
+    three.client.simulate_delete("/api/events/e")
+    three.at(15)
+    assert (three.status(), three.parts(), three.sent("a")) == ("cancelled", {}, [])
+
+
+# Events at the same time
+
+
+def test_the_more_urgent_event_takes_vens_over(three: Grid) -> None:
+    three.event("low", 0, 120, kw=6)
+    three.at(0)
+    three.event("high", 30, 60, kw=4, venIds=["c"], priority=1, leadTimeS=60)
+    three.at(28)
+    assert three.parts("low")["c"] == ("notified", 3)
+    three.at(29)
+    assert three.parts("high") == {"c": ("notified", 4)}
+    assert three.sent("c") == [
+        ("event", "low", 3, "expired"),
+        ("restore", "low", None, "pending"),
+        ("event", "high", 4, "pending"),
+    ]
+    three.at(29.1)
+    assert three.parts("low") == {"a": ("notified", 2), "b": ("notified", 4), "c": ("finished", 3)}
+    three.at(70)
+    assert (three.status("high"), three.parts("low")["c"]) == ("completed", ("finished", 3))
+
+
+def test_the_less_urgent_event_leaves_vens_alone(three: Grid) -> None:
+    three.event("low", 10, 120, kw=100, leadTimeS=0)
+    three.event("high", 0, 60, kw=100, venIds=["a", "b"], priority=1)
+    three.at(0)
+    three.at(10)
+    assert three.parts("low").keys() == {"c"}
+    three.at(60)
+    three.at(61)
+    assert three.parts("low").keys() == {"a", "b", "c"}
+
+
+# Whatever happens to the jobs
+
+
+def test_two_schedulers_do_it_once(three: Grid) -> None:
+    for number in range(20):
+        three.ven(f"v{number:02}", 1)
+    with ThreadPoolExecutor(2) as threads:
+        for round_ in range(10):
+            three.event(f"e{round_}", 10 * round_, 10 * round_ + 9)
+            for minutes in (0, 3, 9):
+                three.now = START + timedelta(minutes=10 * round_ + minutes)
+                list(threads.map(lambda _: three.look(), range(2)))
+    told = three.db.execute("SELECT event_id, ven_id, count(*) FROM commands GROUP BY 1, 2").fetchall()
+    assert len(told) == 230
+    assert {count for *_, count in told} == {1}
+    assert three.db.execute("SELECT DISTINCT status FROM events").fetchall() == [("completed",)]
+
+
+SCENE: tuple[Callable[[Grid], object], ...] = (
+    lambda grid: grid.event("low", 0, 60),
+    lambda grid: grid.at(0),
+    lambda grid: grid.answer("a", "acknowledged", "low"),
+    lambda grid: grid.answer("b", "rejected", "low"),
+    lambda grid: grid.at(1),
+    lambda grid: grid.event("high", 5, 20, kw=3, venIds=["c"], priority=1, leadTimeS=60),
+    lambda grid: grid.at(4),
+    lambda grid: grid.at(5),
+    lambda grid: grid.presence("a", "offline"),
+    lambda grid: grid.at(6),
+    lambda grid: grid.presence("a", "online"),
+    lambda grid: grid.at(7),
+    lambda grid: grid.client.simulate_post("/api/events/low/stop"),
+    lambda grid: grid.at(8),
+    lambda grid: grid.at(20),
+)
+
+
+class Mortal(Grid):
+    """Its jobs die at each of their statements, one after the other, and are started again."""
+
+    def __init__(self, engine: Engine, connection: psycopg.Connection, mortal: Engine, fuse: Fuse) -> None:
+        super().__init__(engine, connection)
+        self._mortal = mortal
+        self._fuse = fuse
+        self.deaths = 0
+
+    def look(self, job: Job = EVENTS) -> None:
+        for step in job.steps:
+            self._take(step)
+
+    def _take(self, step: Step) -> None:
+        for statement in range(1, 100):
+            # A connection of the pool would die of the ping, and be replaced.
+            self._mortal.dispose()
+            self._fuse.left = statement
+            try:
+                with self._mortal.begin() as connection:
+                    step(connection, self.now)
+            except (SQLAlchemyError, psycopg.Error):
+                self.deaths += 1
+            if self._fuse.left > 0:
+                return
+        raise AssertionError("the step never comes to an end")
+
+
+@pytest.fixture
+def mortal(engine: Engine, connection: psycopg.Connection, database_url: str) -> Iterator[Mortal]:
+    its_engine, fuse = mortal_engine(database_url)
+    yield Mortal(engine, connection, its_engine, fuse)
+    its_engine.dispose()
+
+
+def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine) -> None:
+    for grid in (mortal, Grid(engine, mortal.db)):
+        mortal.db.execute(
+            "TRUNCATE events, event_participations, commands, vens, ven_snapshots, load_snapshots"
+        )
+        for ven_id, kw in (("a", 2), ("b", 4), ("c", 6)):
+            grid.ven(ven_id, kw)
+        for act in SCENE:
+            act(grid)
+        if grid is mortal:
+            found = grid.everything()
+    assert mortal.deaths > 100
+    assert found == grid.everything()
+    assert grid.status("low") == grid.status("high") == "completed"

@@ -1,0 +1,79 @@
+"""How many points a history may have: the count is right, and the granularity that is named would do."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.budget import (
+    as_text,
+    buckets,
+    extent,
+    fitting_granularity_s,
+    is_short,
+    points_per_bucket,
+    too_many_points,
+)
+from serving.parameters import window
+from serving.windows import Window
+
+S = 1_000_000
+DAY = 86_400 * S
+instants = st.integers(0, 10**16)
+granularities = st.integers(1, 10**6)
+
+
+@given(instants, st.integers(0, 10**9), granularities)
+def test_buckets_are_counted_by_their_starts(first_us: int, length_us: int, granularity_s: int) -> None:
+    width_us = granularity_s * S
+    starts = {at // width_us for at in range(first_us, first_us + length_us + 1, width_us)}
+    starts.add((first_us + length_us) // width_us)
+    assert buckets(first_us, first_us + length_us, granularity_s) == len(starts)
+
+
+@given(instants, instants, st.integers(1, 10**7), st.sampled_from(("sum", "energy", "mean")))
+def test_what_is_named_would_do(one_us: int, other_us: int, max_points: int, aggregate: str) -> None:
+    first_us, last_us = sorted((one_us, other_us))
+    granularity_s = fitting_granularity_s(first_us, last_us, max_points, aggregate)
+    fits = buckets(first_us, last_us, granularity_s) <= max_points
+    # A range across a border has two buckets, however wide these are.
+    assert fits or (max_points == 1 and first_us < last_us)
+    said = window({"granularity": as_text(granularity_s), "aggregate": aggregate})
+    assert said.granularity_s == granularity_s
+
+
+@pytest.mark.parametrize(
+    ("days", "granularity_s", "aggregate", "advice"),
+    [
+        (12, 1, "sum", "2s"),
+        (365, 1, "sum", "1m"),
+        (365, 13, "sum", "1m"),
+        (3_650, 60, "sum", "10m"),
+        (36_500, 300, "mean", "1h"),
+    ],
+)
+def test_too_many(days: int, granularity_s: int, aggregate: str, advice: str) -> None:
+    asked = Window(None, None, granularity_s, aggregate)  # type: ignore[arg-type]
+    refusal = too_many_points(asked, 0, days * DAY, 2_000_000, 1_000_000)
+    assert str(refusal).startswith(f"granularity must be {advice} or coarser")
+    assert "2000000 points" in str(refusal)
+
+
+def test_as_many_as_there_may_be() -> None:
+    assert is_short(Window(0, 1_000_000 * S, 1), 1_000_000)
+    assert not is_short(Window(0, 1_000_000 * S + 1, 1), 1_000_000)
+    assert not is_short(Window(0, None, 3600), 1_000_000)
+
+
+@given(st.sampled_from((1, 300, 3600)), granularities, st.integers(0, 10**9))
+def test_a_bucket_makes_no_more_points_than_fit(width_s: int, granularity_s: int, number: int) -> None:
+    first_us = number * width_s * S
+    points = buckets(first_us, first_us + width_s * S - 1, granularity_s)
+    assert points <= points_per_bucket(width_s, granularity_s)
+
+
+def test_only_what_is_stored_counts() -> None:
+    assert extent(Window(None, None, 1), (5, 9)) == (5, 9)
+    assert extent(Window(0, 10**18, 1), (5, 9)) == (5, 9)
+    assert extent(Window(6, 9, 1), (5, 9)) == (6, 8)
+    assert extent(Window(10, 20, 1), (5, 9)) is None
+    assert extent(Window(None, None, 1), (None, None)) is None

@@ -173,9 +173,7 @@ def test_readiness_tells_of_the_replica(engine: Engine, replica: Engine) -> None
     assert_problem(check(engine, engine_for(AWAY, "tests")), 503, "read from", "cannot be reached")
 
 
-def test_reads_go_to_the_replica_and_writes_to_the_primary(
-    engine: Engine, replica: Engine
-) -> None:
+def test_reads_go_to_the_replica_and_writes_to_the_primary(engine: Engine, replica: Engine) -> None:
     catch_up(engine)
     with connect(replica.url.render_as_string(hide_password=False).replace("+psycopg", ""), "tests") as there:
         Store(there, "tests").write(batch_of(telemetry("ven-there")))

@@ -11,22 +11,18 @@ import structlog
 from falcon import Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.channels import KEYS, LIVE, TOTALS
+from schemas.channels import KEYS
 from schemas.database import connect, engine_for
 from schemas.logs import log_options
 from schemas.settings import ProgramSettings, SettingsError
 from serving.administration import add_commands, administrate
 from serving.app import api_document, create_app
 from serving.keys import Keyring, KeyStore
-from serving.listening import Listener
-from serving.live import Live
 from serving.openapi import as_yaml
+from serving.present import Present
 from serving.reader import Reader
 from serving.server import serve
 from serving.settings import ServingSettings
-
-POLL_EVERY_S = 5.0
-"""Behind NOTIFY, for what is missed."""
 
 
 def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
@@ -34,20 +30,17 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
-    network = Reader(engine, _now).network
-    live = Live(engine, network, settings.stream_clients, settings.stream_heartbeat_s)
+    present = Present(engine, Reader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s)
     keyring = Keyring(KeyStore(engine), _now)
-    at_stop.callback(live.close)
-    refreshes = {TOTALS: [live.refresh_network], LIVE: [live.refresh_changes]}
-    if settings.policy.needs_keys:
-        refreshes[KEYS] = [keyring.refresh]
-    Listener(lambda: connect(settings.database_url, "listener"), refreshes, POLL_EVERY_S).start()
+    at_stop.callback(present.live.close)
+    also = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
+    present.listener(lambda: connect(settings.database_url, "listener"), also).start()
     return create_app(
         engine,
         _now,
         settings.allowed_origins,
         event_rules=settings.event_rules,
-        live=live,
+        present=present,
         max_points=settings.http_max_points,
         policy=settings.policy,
         keyring=keyring,

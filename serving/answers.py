@@ -8,11 +8,21 @@ import falcon
 import msgspec
 
 from serving.reader import History
+from serving.whole import Whole
 
 AT_ONCE = 1_000
 """Entries of a list that are encoded together; a list of no more is sent whole."""
 
 _encoder = msgspec.json.Encoder()
+
+
+encode = _encoder.encode
+
+
+def answer_whole(response: falcon.Response, whole: Whole) -> None:
+    """What is ready: its tag and its compressed bytes with it."""
+    response.data = whole.plain
+    response.context.whole = whole
 
 
 def answer(response: falcon.Response, value: Any) -> None:  # noqa: ANN401 - any of schemas.http

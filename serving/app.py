@@ -10,16 +10,16 @@ from sqlalchemy import Engine, create_engine
 from serving.access import SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
 from serving.budget import MAX_POINTS
-from serving.caching import EntityTags
+from serving.caching import Representations
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
 from serving.headers import SecurityHeaders
 from serving.keys import Keyring, KeyStore
-from serving.live import Live
 from serving.openapi import Document, describe
 from serving.performance import PerformanceReader
 from serving.policy import AT_HOME, Policy
+from serving.present import Present
 from serving.reader import Reader
 from serving.resources.assets import Assets
 from serving.resources.audit import AuditTrail
@@ -51,7 +51,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     clock: Clock,
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
-    live: Live | None = None,
+    present: Present | None = None,
     max_points: int = MAX_POINTS,
     *,
     policy: Policy = AT_HOME,
@@ -59,9 +59,10 @@ def create_app(  # noqa: PLR0913 - here everything comes together
 ) -> falcon.App[Request, Response]:
     """The whole API over one database, which asks for keys if the policy says so.
 
-    `live` and `keyring` are what a listener keeps up to date.
+    `present` and `keyring` are what a listener keeps up to date.
     """
-    app = falcon.App(middleware=[EntityTags()])
+    present = present or Present(engine, Reader(engine, clock))
+    app = falcon.App(middleware=[Representations(present.hot)])
     app.add_middleware(SecurityHeaders(policy))
     allow_origins(app, allowed_origins)
     app.add_middleware(gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy))
@@ -69,7 +70,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, event_rules, live, max_points, policy).items():
+    for path, resource in _resources(engine, clock, present, event_rules, max_points, policy).items():
         app.add_route(path, resource)
     return app
 
@@ -77,14 +78,19 @@ def create_app(  # noqa: PLR0913 - here everything comes together
 def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
     engine = create_engine("postgresql+psycopg://")
-    return describe(_resources(engine, lambda: datetime.now(UTC)))
+    present = Present(engine, Reader(engine, _never))
+    return describe(_resources(engine, _never, present))
+
+
+def _never() -> datetime:
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def _resources(
     engine: Engine,
     clock: Clock,
+    present: Present,
     event_rules: EventRules = DEFAULT_RULES,
-    live: Live | None = None,
     max_points: int = MAX_POINTS,
     policy: Policy = AT_HOME,
 ) -> Mapping[str, object]:
@@ -93,11 +99,11 @@ def _resources(
     reader, writer = Reader(engine, clock, max_points), Writer(engine, clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
-        "/api/stats/network": Network(reader),
+        "/api/stats/network": Network(reader, present.hot),
         "/api/stats/network/history": NetworkHistory(reader),
-        "/api/stats/loads": LoadTypes(reader),
+        "/api/stats/loads": LoadTypes(reader, present.hot),
         "/api/vens": Vens(reader, writer),
-        "/api/vens/summary": VenSummaries(reader),
+        "/api/vens/summary": VenSummaries(reader, present.hot),
         "/api/vens/{ven_id}": OneVen(reader, writer),
         "/api/vens/{ven_id}/history": VenHistory(reader),
         "/api/vens/{ven_id}/loads": Loads(reader),
@@ -115,7 +121,7 @@ def _resources(
             PerformanceReader(engine, event_rules.baseline)
         ),
         "/api/events/{event_id}/stop": EventStop(event_writer),
-        "/api/stream": Changes(live or Live(engine, reader.network)),
+        "/api/stream": Changes(present.live),
         SESSION_PATH: CurrentSession(KeyStore(engine), clock, is_https=policy.is_https),
         "/api/audit": AuditTrail(AuditLog(engine, clock)),
         "/health": Liveness(),

@@ -6,11 +6,13 @@ in however many transactions; a row without a status tells of an attempt whose e
 """
 
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+import falcon
 import msgspec
 import structlog
 from falcon import Request, Response
@@ -30,6 +32,7 @@ KEPT_BYTES = 8_192
 
 KEPT_OF_PATH = 2_048
 ENTRIES_AT_ONCE = 1_000
+BODY_WAITS_S = 0.25
 REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 
@@ -67,6 +70,7 @@ class Audit:
     def __init__(self, log: AuditLog, policy: Policy) -> None:
         self._log = log
         self._policy = policy
+        self._bodies = threading.BoundedSemaphore(policy.bodies_at_once)
 
     def process_resource(
         self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
@@ -75,7 +79,7 @@ class Audit:
             return
         request_id = request_id_of(request)
         response.set_header("X-Request-Id", request_id)
-        body = take_body(request, self._policy.max_body_bytes)
+        body = self._take_body(request)
         caller = caller_of(request)
         request.context.audit_id = self._log.begin(
             {
@@ -83,12 +87,22 @@ class Audit:
                 "key_id": caller.key_id,
                 "role": caller.role,
                 "method": request.method,
-                "path": without_secrets(request.relative_uri)[:KEPT_OF_PATH],
+                "path": _storable(without_secrets(request.relative_uri))[:KEPT_OF_PATH],
                 "request_id": request_id,
                 "client_address": client_address(request, is_behind_proxy=self._policy.is_behind_proxy),
                 "body": kept_of(body),
             }
         )
+
+    def _take_body(self, request: Request) -> bytes:
+        if not self._bodies.acquire(timeout=BODY_WAITS_S):
+            raise falcon.HTTPServiceUnavailable(
+                description="Too many bodies are being received, and slowly: try again.", retry_after=5
+            )
+        try:
+            return take_body(request, self._policy.max_body_bytes)
+        finally:
+            self._bodies.release()
 
     def process_response(
         self,
@@ -123,8 +137,13 @@ def kept_of(body: bytes) -> Any:  # noqa: ANN401 - any JSON
             return msgspec.json.decode(without_secrets(body.decode()).replace(r"\u0000", "�"))
         except (ValueError, RecursionError):
             pass
-    start = without_secrets(body[:KEPT_BYTES].decode(errors="replace")).replace("\0", "�")
+    start = _storable(without_secrets(body[:KEPT_BYTES].decode(errors="replace")))
     return {"bytes": len(body), "start": start}
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL has no U+0000 in texts."""
+    return text.replace("\0", "�")
 
 
 def _entry(row: Row[Any]) -> AuditEntry:

@@ -74,6 +74,8 @@ def _bytes_of(request: Request, max_bytes: int) -> bytes:
         body += block
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
+    if len(body) < (request.content_length or 0):
+        raise _bad("The body ended before its Content-Length.")
     return bytes(body)
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from falcon import Request, Response
+from falcon.util import mediatypes
 from msgspec import Struct
 
 from serving import description, parameters
@@ -38,10 +40,18 @@ def negotiate(request: Request, response: Response) -> str:
     response.append_header("Vary", "Accept")
     if name := asked(request.params, FORMAT):
         return BY_NAME[name]
-    preferred: str | None = request.client_prefers(description.FORMATS)
+    preferred = _preferred(request.accept)
     if preferred is None:
         raise falcon.HTTPNotAcceptable(description=f"This comes as {', '.join(description.FORMATS)}.")
     return preferred
+
+
+@lru_cache(maxsize=256)
+def _preferred(accept: str) -> str | None:
+    try:
+        return mediatypes.best_match(description.FORMATS, accept) or None
+    except ValueError:  # nothing that can be read
+        return None
 
 
 def answer_entries(response: Response, media_type: str, shape: type[Struct], entries: Iterable[Any]) -> None:

@@ -17,6 +17,8 @@ class Policy:
 
     needs_keys: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
+    bodies_at_once: int = 8
+    """That are being read; there are more threads, so that slow ones leave room for other requests."""
     rate_per_s: float = 0.0
     rate_burst: int = 1
     is_behind_proxy: bool = False

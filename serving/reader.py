@@ -1,6 +1,6 @@
 """Answers, read from the summary tables. Knows nothing of HTTP."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -85,6 +85,12 @@ class Reader:
         with self._engine.connect() as connection:
             row = connection.execute(fleet.network()).one_or_none()
         return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
+
+    def version(self) -> Hashable:
+        """Another one after each refresh of the totals, and each day."""
+        with self._engine.connect() as connection:
+            refreshed_at = connection.execute(fleet.refreshed_at()).scalar_one_or_none()
+        return refreshed_at, self._clock().date()
 
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(fleet.load_types())]

@@ -14,15 +14,22 @@ from types import FrameType
 from typing import Any
 
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
 from serving.settings import ServingSettings
+from serving.slowness import start_watching
 
 WORKERS_STOP_WITHIN_S = 4
 ENDS_WITHIN_S = 8
 """Sooner than whoever stops us loses patience: `local` after 10 s, systemd and Docker no sooner."""
+
+HEADERS_WITHIN_MS = 10_000
+"""Also how long a connection may be idle between two requests."""
+
+LONGEST_HEADERS_BYTES = 65_536
 
 BEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -44,13 +51,18 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         workers=settings.http_workers,
         # A live stream holds a thread, which waits; requests have theirs all the same.
         blocking_threads=settings.http_threads + settings.stream_clients,
+        # In this mode the time-out also holds for a connection that has not said anything yet.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADERS_WITHIN_MS, max_buffer_size=LONGEST_HEADERS_BYTES
+        ),
         respawn_failed_workers=True,
         workers_kill_timeout=WORKERS_STOP_WITHIN_S,
         log_level=LogLevels(settings.log_level),
     )
     server.on_startup(lambda: _start_heart(server))
     try:
-        server.serve(target_loader=partial(_load_in_worker, make_application), wrap_loader=False)
+        server.serve(target_loader=partial(_load_in_worker, make_application, settings), wrap_loader=False)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # an exiting interpreter has no handlers, and would die of it
 
@@ -77,9 +89,12 @@ def _start_heart(server: AbstractServer[Any]) -> None:
     signal.setitimer(signal.ITIMER_REAL, BEAT_S, BEAT_S)
 
 
-def _load_in_worker(make_application: MakeApplication) -> Application:
+def _load_in_worker(make_application: MakeApplication, settings: ServingSettings) -> Application:
     _die_with_parent()
     at_stop = ExitStack()
+    stopping = threading.Event()
+    at_stop.callback(stopping.set)
+    start_watching(settings.http_port, settings.slow_client_window_s, stopping)
     application = make_application(at_stop)
     _call_on_signal(at_stop.close)
     return application

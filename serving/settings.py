@@ -97,6 +97,13 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         validation_alias="HTTP_RATE_BURST",
         description="requests that a key which has been quiet may send at once",
     )
+    http_slow_client_s: float = Field(
+        60.0,
+        ge=1,
+        le=3_600,
+        validation_alias="HTTP_SLOW_CLIENT_S",
+        description="a client that gives or takes next to nothing for so many seconds is cut (on Linux)",
+    )
     http_behind_proxy: Literal["yes", "no"] = Field(
         "no",
         validation_alias="HTTP_BEHIND_PROXY",
@@ -147,10 +154,16 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         return policy
 
     @property
+    def slow_client_window_s(self) -> float:
+        """A live stream, which is silent between heartbeats, is not slow."""
+        return max(self.http_slow_client_s, 3 * self.stream_heartbeat_s)
+
+    @property
     def policy(self) -> Policy:
         return Policy(
             needs_keys=self.http_auth == "keys",
             max_body_bytes=self.http_max_body_bytes,
+            bodies_at_once=self.http_threads,
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
             is_behind_proxy=self.http_behind_proxy == "yes",

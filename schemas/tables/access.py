@@ -47,7 +47,7 @@ audit_log = Table(
     Column("path", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("client_address", Text),
-    Column("body", JSON),
+    Column("body", JSON(none_as_null=True)),
     Column("status", Integer),
     instant("answered_at", nullable=True),
     Index("ix_audit_log_at", "at"),

@@ -33,6 +33,10 @@ def network() -> Select[Any]:
     return select(network_snapshot, efficiency.label("efficiency_percent"))
 
 
+def refreshed_at() -> Select[Any]:
+    return select(network_snapshot.c.refreshed_at)
+
+
 def load_types() -> Select[Any]:
     return select(load_type_rollups).order_by(load_type_rollups.c.load_type)
 

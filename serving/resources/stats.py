@@ -3,16 +3,18 @@
 from falcon import Request, Response
 
 from schemas.http import LoadTypeStats, NetworkStats
-from serving.answers import answer
-from serving.description import FORMATS, HISTORY, Answer, Operation
+from serving.answers import answer, answer_whole
+from serving.description import FORMATS, HISTORY, JSON, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
+from serving.hot import Hot
 from serving.parameters import WINDOW, window
 from serving.reader import Reader
 
 
 class Network:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, hot: Hot) -> None:
         self._reader = reader
+        self._hot = hot
 
     @Operation(
         id="getNetworkStats",
@@ -21,12 +23,16 @@ class Network:
         answers={200: Answer("Totals over the latest values of all VENs.", NetworkStats)},
     )
     def on_get(self, _request: Request, response: Response) -> None:
-        answer(response, self._reader.network())
+        if whole := self._hot.get("network"):
+            answer_whole(response, whole)
+        else:
+            answer(response, self._reader.network())
 
 
 class LoadTypes:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, hot: Hot) -> None:
         self._reader = reader
+        self._hot = hot
 
     @Operation(
         id="getLoadTypeStats",
@@ -36,7 +42,10 @@ class LoadTypes:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        answer_entries(response, media_type, LoadTypeStats, self._reader.load_types())
+        if media_type == JSON and (whole := self._hot.get("load types")):
+            answer_whole(response, whole)
+        else:
+            answer_entries(response, media_type, LoadTypeStats, self._reader.load_types())
 
 
 class NetworkHistory:

@@ -5,14 +5,18 @@ from falcon import Request, Response
 from falcon.uri import encode_value
 
 from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
-from serving.answers import answer
+from serving.answers import answer, answer_whole
 from serving.bodies import read_body
-from serving.description import FORMATS, HISTORY, VEN_HISTORY, Answer, Operation
+from serving.description import FORMATS, HISTORY, JSON, VEN_HISTORY, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
+from serving.hot import Hot
 from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
+from serving.windows import Page
 from serving.writer import Writer
+
+EVERYTHING = Page()
 
 
 class Vens:
@@ -47,8 +51,9 @@ class Vens:
 
 
 class VenSummaries:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, hot: Hot) -> None:
         self._reader = reader
+        self._hot = hot
 
     @Operation(
         id="listVenSummaries",
@@ -59,6 +64,9 @@ class VenSummaries:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, asked = negotiate(request, response), page(request.params)
+        if media_type == JSON and asked == EVERYTHING and (whole := self._hot.get("summaries")):
+            answer_whole(response, whole)
+            return
         summaries = paged(request, response, asked, self._reader.ven_summaries(asked))
         answer_entries(response, media_type, VenSummary, summaries)
 

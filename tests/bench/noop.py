@@ -15,15 +15,14 @@ class Nothing:
     def __init__(self, body: bytes) -> None:
         self._body = body
 
-    def on_get(self, _request: Request, response: Response) -> None:
-        response.data = self._body
+    def __call__(self, req: Request, resp: Response, **_: object) -> None:  # noqa: ARG002 - Falcon's names
+        resp.data = self._body
 
 
 def application() -> falcon.App[Request, Response]:
     app = falcon.App()
     body = b'"' + b"x" * (int(os.environ["NOOP_BYTES"]) - 2) + b'"'
-    for path in ("/api/stats/network", "/health"):
-        app.add_route(path, Nothing(body))
+    app.add_sink(Nothing(body), "/")
     return app
 
 

@@ -518,6 +518,14 @@ def test_secrets_are_not_written_down(
     assert secret.split("_")[2] not in str(audit_rows(engine))
 
 
+def test_no_body_and_odd_paths(client: testing.TestClient, operator: dict[str, str], engine: Engine) -> None:
+    """A NUL in a path was our fault once: the log could not hold it."""
+    assert client.simulate_delete("/api/vens/a%00b", headers=operator).status_code == 400
+    with engine.connect() as connection:
+        query = text("SELECT path FROM audit_log WHERE body IS NULL")
+        assert connection.execute(query).scalars().all() == ["/api/vens/a\ufffdb"]
+
+
 def test_without_its_row_there_is_no_change(
     client: testing.TestClient, operator: dict[str, str], engine: Engine
 ) -> None:

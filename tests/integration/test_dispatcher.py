@@ -358,6 +358,34 @@ def test_time_goes_by_without_a_broker(
     assert of(connection, command_id, "error", "attempts") == ("the broker could not be reached in time", 0)
 
 
+def test_a_bug_is_told_loudly_and_does_not_end_the_thread(
+    engine: Engine, connection: psycopg.Connection, database_url: str, clock: Clock
+) -> None:
+    put(engine, "a", now=NOW)
+    metrics, bugs = Metrics(clock), [RuntimeError("a bug"), RuntimeError("a bug")]
+
+    def open_outbox() -> Outbox:
+        if bugs:
+            raise bugs.pop()
+        return Outbox(connect(database_url, "commands"), "tests")
+
+    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+        settings = IngestSettings(MQTT_URL=broker.mqtt_url, DATABASE_URL=database_url)
+        made = Dispatcher(settings, open_outbox, clock, metrics)
+        made.start()
+        with let_in(broker) as peer:
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
+            until(all_are(connection, "sent", 1))
+            assert metrics.registry.get_sample_value("gridgate_ingest_dispatching") == 1
+        made.stop()
+    assert [each["log_level"] for each in events if each["event"] == "dispatcher_failed"] == ["error"] * 2
+    counted = metrics.registry.get_sample_value
+    assert (counted("gridgate_ingest_dispatch_failures_total") or 0) >= 2
+    assert counted("gridgate_ingest_commands_total", {"status": "sent"}) == 1
+    assert counted("gridgate_ingest_dispatching") == 0
+
+
 def test_an_answer_that_is_faster_than_the_books(
     make: Make, engine: Engine, connection: psycopg.Connection
 ) -> None:

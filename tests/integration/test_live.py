@@ -18,11 +18,11 @@ from jobs.retention import trim_live_changes
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
-from schemas.channels import LIVE, TOTALS
 from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.listening import Listener
 from serving.live import HEARTBEAT, RECENT, Live, Stream, TooManyStreams
+from serving.present import Present
 from serving.reader import Reader
 from tests.integration.published import NOW, THREE, batch_of, rows, status, telemetry, until, value
 
@@ -68,11 +68,10 @@ def listened(engine: Engine, database_url: str) -> Iterator[MakeLive]:
     started: list[tuple[Listener, threading.Thread]] = []
 
     def start() -> Live:
-        live = make(engine)
-        refreshes = {TOTALS: [live.refresh_network], LIVE: [live.refresh_changes]}
-        listener = Listener(lambda: connect(database_url, "tests"), refreshes, every_s=0.5)
+        present = Present(engine, Reader(engine, lambda: NOW), stream_clients=8, stream_heartbeat_s=10)
+        listener = present.listener(lambda: connect(database_url, "tests"), every_s=0.5)
         started.append((listener, listener.start()))
-        return live
+        return present.live
 
     yield start
     for listener, thread in started:
@@ -325,11 +324,12 @@ def test_a_quiet_stream_shows_that_it_is_there(engine: Engine) -> None:
 
 
 def test_a_bound_on_clients(engine: Engine) -> None:
-    live = make(engine, most_clients=2)
+    present = Present(engine, Reader(engine, lambda: NOW), stream_clients=2)
+    live = present.live
     streams = [live.open(None), live.open(None)]
     with pytest.raises(TooManyStreams):
         live.open(None)
-    client = testing.TestClient(create_app(engine, lambda: NOW, [], live=live))
+    client = testing.TestClient(create_app(engine, lambda: NOW, [], present=present))
     refused = client.simulate_get("/api/stream")
     assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
     streams[0].close()
@@ -341,10 +341,10 @@ def test_a_bound_on_clients(engine: Engine) -> None:
 
 def test_a_client_that_could_not_be_served_takes_no_place() -> None:
     away = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "tests")
-    live = make(away)
-    client = testing.TestClient(create_app(away, lambda: NOW, [], live=live))
+    present = Present(away, Reader(away, lambda: NOW))
+    client = testing.TestClient(create_app(away, lambda: NOW, [], present=present))
     assert client.simulate_get("/api/stream").status_code == 503
-    assert live.clients == 0
+    assert present.live.clients == 0
 
 
 def test_closing_down_ends_every_stream(engine: Engine) -> None:

@@ -1,0 +1,94 @@
+"""What looks for commands finds them by an index, however many were sent before."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Executable
+from sqlalchemy.dialects import postgresql
+
+from ingest import queries as ingest_queries
+from jobs import queries as jobs_queries
+from serving.queries import commands as serving_queries
+from serving.windows import Page
+from tests.integration.published import NOW
+
+FILL = """
+INSERT INTO commands (ven_id, command_id, op, load_id, data, status, created_at, next_attempt_at, sent_at,
+    acknowledged_at, executed_at, expires_at)
+SELECT 'ven-' || n %% 500, 'c-' || n, 'shedLoad', 'l', '{"durationS": 900}', 'acknowledged',
+    at, at, at, at, at, at
+FROM generate_series(1, 20000) n, LATERAL (SELECT %(now)s - n * interval '1 minute' AS at) t;
+INSERT INTO commands (ven_id, command_id, op, data, status, created_at, next_attempt_at, expires_at)
+SELECT 'ven-' || n, 'open-' || n, 'ping', '{}', 'pending', %(now)s, %(now)s, %(now)s + interval '1 hour'
+FROM generate_series(1, 50) n;
+"""
+
+
+@pytest.fixture
+def full(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(
+        database_url, autocommit=True, cursor_factory=psycopg.ClientCursor, options="-c timezone=UTC"
+    ) as connection:
+        connection.execute(FILL.encode(), {"now": NOW})
+        connection.execute("ANALYZE")
+        yield connection
+
+
+def scanned(connection: psycopg.Connection, statement: str, values: Any) -> set[str]:
+    """The tables that are read from end to end."""
+    [[plan]] = connection.execute(f"EXPLAIN (FORMAT json) {statement}".encode(), values).fetchall()
+    return {str(node["Relation Name"]) for node in _walk(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"}
+
+
+def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _walk(child)
+
+
+def compiled(statement: Executable) -> tuple[str, Any]:
+    dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
+    made: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    return str(made), made.params
+
+
+@pytest.mark.parametrize("over_at", [None, NOW])
+def test_due_commands(over_at: Any, full: psycopg.Connection) -> None:
+    values = {"now": NOW, "over_at": over_at, "holder": "h", "leased_until": NOW, "most": 1000}
+    assert "commands" not in scanned(full, ingest_queries.TAKE_COMMANDS, values)
+
+
+def test_answers(full: psycopg.Connection) -> None:
+    values = {
+        "ven_id": ["ven-1", "ven-2"],
+        "command_id": ["open-1", "open-2"],
+        "is_accepted": [True, False],
+        "received_at": [NOW, NOW],
+        "content": ["{}", "{}"],
+    }
+    assert "commands" not in scanned(full, ingest_queries.ANSWER_COMMANDS, values)
+    assert "commands" not in scanned(full, ingest_queries.KNOWN_COMMANDS, values)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        serving_queries.command("c-7"),
+        serving_queries.commands_of_ven("ven-7", Page(20)),
+        serving_queries.commands_of_ven("ven-7", Page(20, "c-7")),
+        serving_queries.withdraw("ven-7", "why"),
+        jobs_queries.loads_that_shed(NOW),
+        jobs_queries.panels_that_shed(NOW),
+        jobs_queries.loads_as_set(NOW + timedelta(seconds=1)),
+    ],
+    ids=["one", "of a ven", "a page", "withdraw", "shed", "panel", "set"],
+)
+def test_commands(statement: Executable, full: psycopg.Connection) -> None:
+    assert "commands" not in scanned(full, *compiled(statement))
+
+
+def test_a_scan_would_be_seen(full: psycopg.Connection) -> None:
+    assert scanned(full, "SELECT * FROM commands WHERE attempts = 7", None) == {"commands"}

@@ -1,0 +1,169 @@
+"""`python -m serving` and clients that are slow on purpose: others are answered, the slow ones are cut."""
+
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from local.environment import REPOSITORY, inherited_environment
+from local.ports import HOST, answers, free_ports
+from serving.server import HEADERS_WITHIN_MS, LONGEST_HEADERS_BYTES
+
+WINDOW_S = 3.0
+CUT_WITHIN_S = 20.0
+"""Much more than two windows: other tests run beside this one."""
+
+MANY = 100
+AT_ONCE_S = 5.0
+HALF_A_HEADER = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "
+HALF_A_BODY = (
+    b"POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"
+)
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tell what was moved")
+
+
+@pytest.fixture
+def port(database_url: str) -> Iterator[int]:
+    [port] = free_ports(1)
+    environment = inherited_environment(
+        DATABASE_URL=database_url,
+        HTTP_PORT=str(port),
+        HTTP_AUTH="off",
+        HTTP_THREADS="2",
+        HTTP_STREAM_CLIENTS="4",
+        HTTP_STREAM_HEARTBEAT_S="0.5",
+        HTTP_SLOW_CLIENT_S=str(WINDOW_S),
+        LOG_LEVEL="error",
+    )
+    process = psutil.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment)
+    deadline = time.monotonic() + 60
+    while not answers(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield port
+    process.terminate()
+    process.wait(20)
+
+
+def connections(port: int, opening: bytes, number: int) -> list[socket.socket]:
+    opened = [socket.create_connection((HOST, port), timeout=CUT_WITHIN_S) for _ in range(number)]
+    for connection in opened:
+        connection.sendall(opening)
+    return opened
+
+
+def get(port: int, path: str = "/health") -> tuple[int, float]:
+    """The status, and how long it took."""
+    begun = time.monotonic()
+    connection = HTTPConnection(HOST, port, timeout=AT_ONCE_S)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status, time.monotonic() - begun
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """What still comes until the connection ends; fails if it does not end."""
+    told = b""
+    try:
+        while block := connection.recv(65_536):
+            told += block
+    except ConnectionError:
+        pass
+    connection.close()
+    return told
+
+
+def worker_end_is_gone(connection: socket.socket) -> None:
+    """Wait until nobody holds the other end any more."""
+    ours = connection.getsockname()
+    deadline = time.monotonic() + CUT_WITHIN_S
+    while any(each.raddr == ours and each.pid for each in psutil.net_connections("tcp4")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def trickle(connection: socket.socket) -> None:
+    deadline = time.monotonic() + CUT_WITHIN_S
+    while time.monotonic() < deadline:
+        connection.sendall(b" ")
+        time.sleep(0.2)  # that is how slow it is
+
+
+def test_slow_clients_keep_nobody_waiting(port: int) -> None:
+    """A hundred that never finish their headers, a hundred that say nothing, and bodies without an end."""
+    slow = [
+        *connections(port, HALF_A_HEADER, MANY),
+        *connections(port, b"", MANY),
+        *connections(port, HALF_A_BODY, 10),
+    ]
+    answered = [get(port) for _ in range(20)]
+    print(f"slowest of 20 beside {len(slow)} slow clients: {max(took for _, took in answered) * 1000:.0f} ms")
+    assert {status for status, _ in answered} == {200}
+    assert get(port, "/api/stats/network")[0] == 200
+    for connection in slow:
+        connection.close()
+
+
+def test_headers_have_their_time(port: int) -> None:
+    begun = time.monotonic()
+    for connection in (*connections(port, HALF_A_HEADER, 1), *connections(port, b"", 1)):
+        rest_of(connection)
+    assert time.monotonic() - begun < HEADERS_WITHIN_MS / 1000 + CUT_WITHIN_S
+
+
+@linux
+def test_a_body_that_does_not_come_is_cut(port: int) -> None:
+    for connection in connections(port, HALF_A_BODY, 3):
+        assert not re.match(rb"HTTP/1.1 2", rest_of(connection))
+
+
+@linux
+def test_a_body_that_trickles_is_cut(port: int) -> None:
+    [connection] = connections(port, HALF_A_BODY, 1)
+    with pytest.raises(ConnectionError):
+        trickle(connection)
+    connection.close()
+
+
+@linux
+def test_an_answer_that_nobody_takes_is_cut(port: int) -> None:
+    """The largest file of the dashboard does not fit into the buffers of a connection."""
+    page = HTTPConnection(HOST, port, timeout=AT_ONCE_S)
+    page.request("GET", "/")
+    found = re.search(r"/assets/\w+/", page.getresponse().read().decode())
+    page.close()
+    assert found
+    [connection] = connections(port, f"GET {found[0]}plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n".encode(), 1)
+    worker_end_is_gone(connection)
+    length = re.search(rb"content-length: (\d+)", told := rest_of(connection))
+    assert length
+    assert len(told) < int(length[1])
+
+
+@linux
+def test_a_live_stream_is_not_cut(port: int) -> None:
+    [connection] = connections(port, b"GET /api/stream HTTP/1.1\r\nHost: x\r\n\r\n", 1)
+    until = time.monotonic() + 3 * WINDOW_S
+    while time.monotonic() < until:
+        assert connection.recv(65_536)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"GET /health?%b HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n"],
+)
+def test_headers_and_urls_have_a_length(request_: bytes, port: int) -> None:
+    [fine] = connections(port, request_ % (b"a" * 7_000), 1)
+    assert fine.recv(12) == b"HTTP/1.1 200"
+    fine.close()
+    [connection] = connections(port, request_ % (b"a" * 2 * LONGEST_HEADERS_BYTES), 1)
+    assert re.match(rb"HTTP/1.1 (431|414|400)", rest_of(connection))

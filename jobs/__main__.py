@@ -6,11 +6,13 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
+from jobs import queries
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
 from jobs.metrics import Backlog, Metrics
@@ -116,8 +118,13 @@ def _instant(text: str) -> datetime:
 
 
 def _check(options: argparse.Namespace, engine: Engine) -> None:
+    if options.start and options.end and options.start >= options.end:
+        _refuse("--start must be before --end")
     with engine.connect() as connection:
         within = whole_range(connection, options.start, options.end)
+        known = set(connection.execute(queries.known_vens(options.ven or [])).scalars())
+    if strangers := sorted(set(options.ven or []) - known):
+        _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
     if within is None:
         print("There are no raw rows in this range.")
         return
@@ -131,6 +138,12 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
     print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
     if count:
         sys.exit(DIFFERENT)
+
+
+def _refuse(reason: str) -> NoReturn:
+    """A typing error must not look like a summary in order."""
+    print(f"python -m jobs: error: {reason}", file=sys.stderr)
+    sys.exit(WRONG_USAGE)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:

@@ -20,6 +20,7 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
     usage,
+    while_taking_part,
 )
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
@@ -30,11 +31,12 @@ VENS_AT_ONCE = 250
 
 
 class ParticipantFrame(Frame):
-    """Who was asked for how much."""
+    """Who was asked for how much; `left_at`: when another event took it over, null for who stayed."""
 
     ven_id: str
     requested_kw: float
     has_opted_out: bool
+    left_at: Utc = pa.Field(nullable=True)
 
 
 class TakenFrame(Frame):
@@ -126,7 +128,7 @@ def _measured(
     raw = read_samples(connection, ven_ids, sampled)
     history, prediction = predicted(connection, event, ven_ids, rules)
     used = usage(history, raw, event.window, sampled)
-    vens = settle_vens(used, prediction, people, event.window)
+    vens = settle_vens(while_taking_part(used, people), prediction, people, event.window)
     counted = people.filter(~pl.col("has_opted_out"))
     return vens, portfolio_errors(prediction.errors.join(counted, on="ven_id", how="semi"))
 

@@ -69,7 +69,7 @@ class Progress:
     def _joined(self, connection: Connection, event: MeasuredEvent, known: Standing | None) -> Standing:
         """The standing of an event with everybody who takes part by now."""
         everybody = participants(connection, event)
-        people = everybody.filter(~pl.col("has_opted_out"))
+        people = everybody.filter(~pl.col("has_opted_out"), pl.col("left_at").is_null())
         if known is None:
             nobody = pl.DataFrame(schema={"ven_id": pl.String})
             empty = pl.DataFrame(schema=_BASELINE)

@@ -480,6 +480,11 @@ def forget(table: Table, rows: Select[Any], most: int) -> Delete:
     return delete(table).where(any_(func.array(rows.limit(most).scalar_subquery())) == _CTID)
 
 
+def known_vens(ven_ids: Sequence[str]) -> Select[Any]:
+    """Those of some VENs that the registry has, retired or not."""
+    return select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids))
+
+
 def stored() -> Select[Any]:
     """The first and the last device time that any batch or status brought; null without any."""
     batches = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts)).subquery()

@@ -32,7 +32,7 @@ def fetch(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.
     text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
     order = [column.name for column in query.selected_columns]
-    return model.validate(_parse(_copied(driver_connection(connection), statement), order, model.types()))
+    return model.checked(_parse(_copied(driver_connection(connection), statement), order, model.types()))
 
 
 def write(
@@ -44,7 +44,7 @@ def write(
     Raises:
         pandera.errors.SchemaError: the frame is not what the table's model says.
     """
-    rows = FRAMES[table.name].validate(frame.select(table.c.keys()))
+    rows = FRAMES[table.name].checked(frame.select(table.c.keys()))
     if rows.is_empty():
         return
     twin = f"staged_{table.name}"

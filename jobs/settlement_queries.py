@@ -10,9 +10,11 @@ from sqlalchemy import (
     Text,
     Update,
     and_,
+    case,
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -91,13 +93,14 @@ def is_behind(received_until: datetime) -> Select[Any]:
 
 
 def participants(event_id: str) -> Select[Any]:
-    """Who was asked, for how much; and who had opted out before the start."""
+    """Who was asked, for how much; who had opted out before the start, and who left for another event."""
     part = event_participations.c
     return (
         select(
             part.ven_id,
             part.requested_reduction_kw.label("requested_kw"),
             OPTED_OUT_BEFORE.label("has_opted_out"),
+            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
         .where(part.event_id == event_id)
@@ -106,7 +109,7 @@ def participants(event_id: str) -> Select[Any]:
 
 
 def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
-    """Other events in which some VENs took part."""
+    """Other events in which some VENs took part, of which they were told."""
     part = event_participations.c
     return (
         select(part.ven_id, events.c.start_time.label("start"), ended_at.label("end"))
@@ -116,6 +119,7 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
             part.event_id != but,
             events.c.started_at.is_not(None),
             ~OPTED_OUT_BEFORE,
+            part.notified_at.is_not(None),
             ended_at > events.c.start_time,
             events.c.start_time < within.end,
             ended_at > within.start,
@@ -125,27 +129,25 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
 
 def slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
     """The mean power of some VENs in each slot in which they said one."""
-    ven, part = _ids(ven_ids), _ranges(within)
-    history = ven_history.c
-    return (
+    ven, part, history = _ids(ven_ids), _ranges(within), ven_history.c
+    # With OFFSET 0 each range of each VEN is looked up by the key; joined freely, all of history is read.
+    slots = (
         select(
             history.ven_id,
             history.bucket.label("slot"),
             (history.used_power_kw_sum / history.used_samples).label("used_kw"),
         )
-        .select_from(ven)
-        .join(part, true())
-        .join(
-            ven_history,
-            and_(
-                history.ven_id == ven.c.ven_id,
-                history.resolution_s == SLOT_S,
-                history.bucket >= part.c.start,
-                history.bucket < part.c.end,
-            ),
+        .where(
+            history.ven_id == ven.c.ven_id,
+            history.resolution_s == SLOT_S,
+            history.bucket >= part.c.start,
+            history.bucket < part.c.end,
+            history.used_samples > 0,
         )
-        .where(history.used_samples > 0)
+        .offset(literal_column("0"))
+        .lateral()
     )
+    return select(slots).select_from(ven).join(part, true()).join(slots, true())
 
 
 def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:

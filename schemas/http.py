@@ -12,6 +12,13 @@ from schemas.baselines import BaselineName
 from schemas.wire import LARGEST_KW, Priority
 
 Instant = Annotated[datetime, Meta(tz=True)]
+ISO_INSTANT = {
+    "anyOf": [{"format": "date-time"}, {"format": "date"}],
+    "pattern": "^([0-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-",
+}
+"""Of ISO 8601 what formats know; and no year that calendars cannot step past. Without a zone it is UTC."""
+
+IsoText = Annotated[str, Meta(extra_json_schema=ISO_INSTANT)]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -317,10 +324,11 @@ class EventCreate(Shape, frozen=True):
     """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
 
     start_time: Annotated[
-        str, Meta(description="One that has just passed means at once.", examples=["2026-01-15T17:00:00Z"])
+        IsoText,
+        Meta(description="One that has just passed means at once.", examples=["2026-01-15T17:00:00Z"]),
     ]
     end_time: Annotated[
-        str, Meta(description="After the start, and still ahead.", examples=["2026-01-15T18:30:00Z"])
+        IsoText, Meta(description="After the start, and still ahead.", examples=["2026-01-15T18:30:00Z"])
     ]
     requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
     id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None

@@ -11,6 +11,7 @@ from msgspec import structs
 MAX_BODY_BYTES = 1_048_576
 """Unless the settings say otherwise."""
 
+EXACT_BELOW = 2**53
 BLOCK_BYTES = 65_536
 MEDIA_TYPE = "application/json"
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -34,11 +35,30 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
     if NUL.search(body):
         raise _bad("The body must not have the character U+0000.")
     try:
-        return msgspec.json.decode(body, type=shape)
+        return _decode(body, shape)
     except msgspec.ValidationError as error:
         raise _bad(_advice(str(error), shape)) from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
         raise _bad(f"The body must be JSON: {error}.") from None
+
+
+def _decode(body: bytes, shape: type[Shape]) -> Shape:
+    """To JSON `5.0` is a whole number as good as `5`."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+    return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), shape)
+
+
+def _with_whole_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
+    return int(value) if is_whole else value
 
 
 def take_body(request: Request, max_bytes: int) -> bytes:

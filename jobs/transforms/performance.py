@@ -83,6 +83,18 @@ def usage(history: pl.DataFrame, samples: pl.DataFrame, window: Range, sampled: 
     return pl.concat([whole.select(columns), cut.select(columns)]).join(slots, on="slot")
 
 
+def while_taking_part(used: pl.DataFrame, participants: pl.DataFrame) -> pl.DataFrame:
+    """Usage without the slots that ended after a VEN had left for another event, where they count.
+
+    Args:
+        used: as `usage` gives it.
+        participants: `ven_id`, `left_at` (null for who stayed to the end).
+    """
+    left = participants.select("ven_id", "left_at").drop_nulls()
+    is_gone = (pl.col("slot") + pl.duration(seconds=SLOT_S) > pl.col("left_at")).fill_null(value=False)
+    return used.join(left, on="ven_id", how="left").filter(~is_gone).drop("left_at")
+
+
 def settle_vens(
     used: pl.DataFrame, prediction: Prediction, participants: pl.DataFrame, window: Range
 ) -> pl.DataFrame:

@@ -6,6 +6,8 @@ import pandera.polars as pa
 import polars as pl
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text
 
+from schemas.tables.checking import is_right
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -31,6 +33,15 @@ class Frame(pa.DataFrameModel):
 
     class Config:
         strict = True
+
+    @classmethod
+    def checked(cls, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame, if it is what the model says.
+
+        Raises:
+            pandera.errors.SchemaError: it is not.
+        """
+        return frame if is_right(cls, frame) else cls.validate(frame)
 
     @classmethod
     def types(cls) -> dict[str, Any]:

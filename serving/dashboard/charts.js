@@ -3,7 +3,7 @@
 import { wallTime } from "./page.js";
 import { colour } from "./theme.js";
 
-const CONFIG = { displayModeBar: false, responsive: true };
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false };
 
 function layout(more) {
   const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), automargin: true };

@@ -1,12 +1,14 @@
 """Commands leave the outbox once, whoever dispatches, whatever dies; and each of them comes to an end."""
 
 import json
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ import paho.mqtt.client as mqtt
 import psycopg
 import pytest
 import structlog
+import trustme
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from sqlalchemy import Engine
 
@@ -356,6 +359,27 @@ def test_time_goes_by_without_a_broker(
     clock.move(HOUR)
     until(all_are(connection, "expired", 1))
     assert of(connection, command_id, "error", "attempts") == ("the broker could not be reached in time", 0)
+
+
+def test_it_logs_in_as_ingest_does_by_its_own_name_and_over_tls(
+    make: Make, engine: Engine, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    put(engine, "a", now=NOW)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with ScriptedBroker(Version.V5, context) as broker:
+        url = broker.mqtt_url.replace("://", "://grid:p%40ss@")
+        make(url, MQTT_CA_FILE=str(tmp_path / "ca.pem"), MQTT_CLIENT_ID="worker-3")
+        with broker.accept() as peer:
+            [login] = peer.expect(Kind.CONNECT)
+            for told in (b"worker-3-commands", b"grid", b"p@ss"):
+                assert told in login.body
+            peer.say(peer.welcome())
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
+            until(all_are(connection, "sent", 1))
 
 
 def test_a_bug_is_told_loudly_and_does_not_end_the_thread(

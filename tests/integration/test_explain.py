@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Connection, Engine, Executable, Table
 from sqlalchemy.dialects import postgresql
 
-from jobs import queries
+from jobs import queries, settlement_queries
 from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
+from jobs.ranges import Range
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
 from schemas.instants import microseconds
@@ -199,3 +200,13 @@ def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
     assert any(relation.startswith("ven_telemetry_p") for relation in relations)
     assert {"ven_history", "pending_batches", "ingest_batches"} <= relations
     assert len(PARTITIONED) == 3
+
+
+def test_settlements_read_the_slots_of_their_vens_and_days(connection: Connection) -> None:
+    """A quarter of the VENs, three hours of each day: neither is all of the history read, nor raw rows."""
+    ven_ids = [f"ven-{number}" for number in range(1, VENS // 4)]
+    days = [FIRST + timedelta(days=day, hours=16) for day in range(DAYS)]
+    slots = settlement_queries.slot_means(ven_ids, [Range(day, day + timedelta(hours=3)) for day in days])
+    assert not [node for node in nodes(connection, slots) if node["Node Type"] == "Seq Scan"]
+    minute = Range(days[-1] + timedelta(minutes=1), days[-1] + timedelta(minutes=5))
+    assert_no_scan_of_raw_rows(connection, settlement_queries.samples(ven_ids, [minute]))

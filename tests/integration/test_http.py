@@ -34,6 +34,7 @@ ROUTES = (
     "/api/vens/ven-1/loads",
     "/api/vens/ven-1/loads/hvac1",
     "/api/vens/ven-1/loads/hvac1/history",
+    "/api/vens/ven-1/commands",
 )
 
 

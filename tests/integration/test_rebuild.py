@@ -294,3 +294,5 @@ def test_the_command_line(database_url: str, connection: psycopg.Connection) -> 
     )
     assert command("verify")[0] == 0
     assert command("verify", "--start", "soon")[0] == 2
+    assert command("verify", "--start", "2024-07-10", "--end", "2024-07-09")[0] == 2
+    assert command("verify", "--ven", "nobody")[0] == 2

@@ -95,7 +95,13 @@ def make_event(engine: Engine, status: str = "completed", event_id: str = "e", *
 
 
 def take_part(engine: Engine, *ven_ids: str, event_id: str = "e", **changed: Any) -> None:
-    row = {"event_id": event_id, "status": "finished", "available_kw": 2.0, "requested_reduction_kw": 2.0}
+    row: dict[str, Any] = {
+        "event_id": event_id,
+        "status": "finished",
+        "available_kw": 2.0,
+        "requested_reduction_kw": 2.0,
+    }
+    row["notified_at"] = START - 2 * DAY
     with engine.begin() as connection:
         for ven_id in ven_ids:
             connection.execute(insert(event_participations).values(row | {"ven_id": ven_id} | changed))
@@ -155,6 +161,20 @@ def test_whoever_opted_out_before_the_start_is_not_counted(
     assert revisions(connection) == [(1, 2.0)]
     noted = "SELECT ven_id FROM ven_settlements WHERE note LIKE 'opted out%' GROUP BY 1"
     assert rows(connection, noted) == [("early",)]
+
+
+def test_whoever_another_event_took_over_counts_until_then(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a", finished_at=START + HOUR / 2)
+    at(SETTLED_AT).catch_up(LANES)
+    at(SETTLED_AT).run(SETTLEMENT)
+    measured = "SELECT delivered_kw, delivered_kwh, coverage_percent FROM ven_settlements"
+    assert rows(connection, f"{measured} WHERE baseline = '10-of-10'") == [
+        (pytest.approx(2.0), pytest.approx(1.0), 50.0)
+    ]
 
 
 def test_it_waits_for_the_grace_and_for_the_history_lane(

@@ -1,0 +1,77 @@
+"""`python -m serving keys` and `audit` at a terminal, and what a running server makes of them."""
+
+import re
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+
+from local.environment import REPOSITORY, inherited_environment
+from local.ports import HOST, answers, free_ports
+
+REVOKED_WITHIN_S = 10.0
+
+
+def administrate(database_url: str, *words: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", *words],
+        cwd=REPOSITORY,
+        env=inherited_environment(DATABASE_URL=database_url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def ask(port: int, key: str, method: str = "GET", path: str = "/api/vens") -> int:
+    connection = HTTPConnection(HOST, port, timeout=30)
+    connection.request(method, path, headers={"Authorization": f"Bearer {key}"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_a_key_from_its_making_to_its_end(database_url: str) -> None:
+    """With two workers, each of which has to learn of it."""
+    [port] = free_ports(1)
+    environment = inherited_environment(
+        DATABASE_URL=database_url, HTTP_PORT=str(port), HTTP_WORKERS="2", LOG_LEVEL="error"
+    )
+    server = subprocess.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment)
+    try:
+        key = administrate(
+            database_url, "keys", "create", "ops", "--role", "operator", "--expires", "30d"
+        ).strip()
+        assert re.fullmatch(r"gg_[0-9a-f]{12}_[0-9a-f]{64}", key)
+        until_it_answers(port)
+        assert {ask(port, key) for _ in range(20)} == {200}
+        assert ask(port, key, "DELETE", "/api/vens/nobody") == 404
+        assert "ops" in administrate(database_url, "keys", "create", "ops", "--role", "viewer", status=1)
+        administrate(database_url, "keys", "revoke", "ops")
+        revoked_at = time.monotonic()
+        while {ask(port, key) for _ in range(20)} != {401}:
+            assert time.monotonic() - revoked_at < REVOKED_WITHIN_S
+        print(f"refused by both workers {time.monotonic() - revoked_at:.1f} s after it was revoked")
+    finally:
+        server.terminate()
+        server.wait(20)
+    listed = administrate(database_url, "keys", "list")
+    assert re.search(r"ops +operator .* revoked 20", listed)
+    assert key.split("_")[2] not in listed
+    assert "DELETE /api/vens/nobody  by ops (operator)" in administrate(database_url, "audit")
+
+
+def until_it_answers(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while not answers(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_wrong_words(database_url: str) -> None:
+    assert "nobody" in administrate(database_url, "keys", "revoke", "nobody", status=1)
+    create = ("keys", "create", "ops", "--role", "viewer", "--expires")
+    assert "past" in administrate(database_url, *create, "2020-01-01", status=1)
+    assert "90d" in administrate(database_url, *create, "soon", status=1)

@@ -461,11 +461,14 @@ class Health(Shape, frozen=True):
 
 
 class Readiness(Shape, frozen=True):
-    """We can answer: the database is there and at the revision that we need."""
+    """We can answer: the database is there, at the revision that we need, and up to date."""
 
     status: str
     revision: Annotated[str, Meta(examples=["0002"])]
     last_rollup_age_s: Annotated[float | None, Meta(description="Seconds since the totals were refreshed.")]
+    replica_rollup_age_s: Annotated[
+        float | None, Meta(description="The same, as the replica has it that is read from; null without one.")
+    ] = None
 
 
 class Problem(Shape, frozen=True):

@@ -18,7 +18,6 @@ from schemas.http import (
     LoadTypeStats,
     NetworkStats,
     PowerPoint,
-    Readiness,
     Ven,
     VenEnergyPoint,
     VenPowerPoint,
@@ -136,13 +135,6 @@ class Reader:
     def commands(self, ven_id: str, page: Page) -> Iterator[Command]:
         """Those to one VEN, newest first."""
         return map(shapes.command, self._rows(commands.commands_of_ven(ven_id, page), _ven_exists(ven_id)))
-
-    def readiness(self) -> Readiness:
-        with self._engine.connect() as connection:
-            revision = connection.execute(fleet.REVISION).scalar_one_or_none() or "none"
-            network = connection.execute(fleet.network()).one_or_none()
-        age_s = None if network is None else round((self._clock() - network.refreshed_at).total_seconds(), 1)
-        return Readiness("ok", revision, age_s)
 
     def _history(
         self, series: Series, window: Window, known: Known, occasions: Select[Any] | None = None

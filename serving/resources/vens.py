@@ -121,7 +121,7 @@ class Loads:
         parameters=PAGE,
         answers={
             200: Answer(
-                "Its loads, or a page of them; none if it has reported none.", list[Load], headers=("Link",)
+                "Its loads, or a page of them; none if it has reported none.", list[Load], FORMATS, ("Link",)
             )
         },
         problems=(404,),

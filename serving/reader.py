@@ -29,6 +29,7 @@ from serving import budget, shapes
 from serving.occasions import Point, marked
 from serving.queries import commands, events, fleet, history
 from serving.queries.history import Series
+from serving.queries.latest import Unread, unread
 from serving.windows import Page, Window, shortfall
 
 VENS_AT_ONCE = 500
@@ -108,23 +109,34 @@ class Reader:
 
     def vens(self, page: Page) -> Iterator[Ven]:
         """Each with its loads, block by block."""
-        return self._vens(fleet.current_vens(page), {})
+        with self._snapshot({}) as connection:
+            rows = connection.execution_options(yield_per=VENS_AT_ONCE).execute(fleet.current_vens(page))
+            for block in rows.partitions():
+                loads = connection.execute(fleet.loads_of_vens([row.ven_id for row in block])).all()
+                by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
+                yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
     def ven(self, ven_id: str) -> Ven:
-        [found] = self._vens(fleet.current_ven(ven_id), _ven_exists(ven_id))
-        return found
+        """As fresh as its last message, and so are its loads; lists are as old as the last cycle."""
+        with self._snapshot(_ven_exists(ven_id)) as connection:
+            news = _news(connection)
+            loads = connection.execute(fleet.loads_of_ven(ven_id, news, Page())).all()
+            return shapes.ven(connection.execute(fleet.current_ven(ven_id, news)).one(), loads)
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
         return map(shapes.ven_summary, self._rows(fleet.ven_summaries(page)))
 
     def loads(self, ven_id: str, page: Page) -> Iterator[Load]:
-        return map(shapes.load, self._rows(fleet.loads_of_ven(ven_id, page), _ven_exists(ven_id)))
+        with self._snapshot(_ven_exists(ven_id)) as connection:
+            query = fleet.loads_of_ven(ven_id, _news(connection), page)
+            yield from map(shapes.load, connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query))
 
     def load(self, ven_id: str, load_id: str) -> Load:
-        rows = list(self._rows(fleet.load(ven_id, load_id), _ven_exists(ven_id)))
-        if not rows:
+        with self._snapshot(_ven_exists(ven_id)) as connection:
+            row = connection.execute(fleet.load(ven_id, load_id, _news(connection))).one_or_none()
+        if row is None:
             raise Unknown(no_load(ven_id, load_id))
-        return shapes.load(rows[0])
+        return shapes.load(row)
 
     def command(self, command_id: str) -> Command:
         rows = list(self._rows(commands.command(command_id)))
@@ -175,14 +187,6 @@ class Reader:
         if points > self._max_points:
             raise budget.too_many_points(window, *extent, int(points), self._max_points)
 
-    def _vens(self, query: Select[Any], known: Known) -> Iterator[Ven]:
-        with self._snapshot(known) as connection:
-            rows = connection.execution_options(yield_per=VENS_AT_ONCE).execute(query)
-            for block in rows.partitions():
-                loads = connection.execute(fleet.loads_of_vens([row.ven_id for row in block])).all()
-                by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
-                yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
-
     def _rows(self, query: Select[Any], known: Known = _NOTHING) -> Iterator[Row[Any]]:
         with self._snapshot(known) as connection:
             yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
@@ -196,6 +200,10 @@ class Reader:
                 if connection.execute(query).one_or_none() is None:
                     raise Unknown(unless)
             yield connection
+
+
+def _news(connection: Connection) -> Unread:
+    return Unread(*connection.execute(unread()).one())
 
 
 def _ven_exists(ven_id: str) -> Known:

@@ -98,6 +98,38 @@ class EnergyHistory(Shape, frozen=True):
     warning: HistoryWarning | UnsetType = UNSET
 
 
+PointEvent = Annotated[str, Meta(description="Present where the VEN took part in an event: the first in it.")]
+PointRequest = Annotated[float, Meta(description="What that event asked of the VEN.")]
+
+
+class VenPowerPoint(PowerPoint, frozen=True):
+    """One bucket of a VEN's history, and the event that it lies in."""
+
+    event_id: PointEvent | UnsetType = UNSET
+    requested_reduction_kw: PointRequest | UnsetType = UNSET
+
+
+class VenPowerHistory(Shape, frozen=True):
+    """A VEN's history with `aggregate=sum` or `mean`, oldest first."""
+
+    points: list[VenPowerPoint]
+    warning: HistoryWarning | UnsetType = UNSET
+
+
+class VenEnergyPoint(EnergyPoint, frozen=True):
+    """One bucket of a VEN's history as energy, and the event that it lies in."""
+
+    event_id: PointEvent | UnsetType = UNSET
+    requested_reduction_kw: PointRequest | UnsetType = UNSET
+
+
+class VenEnergyHistory(Shape, frozen=True):
+    """A VEN's history with `aggregate=energy`, oldest first."""
+
+    points: list[VenEnergyPoint]
+    warning: HistoryWarning | UnsetType = UNSET
+
+
 class Load(Shape, frozen=True):
     """The latest of one load."""
 

@@ -19,30 +19,33 @@ from schemas.http import (
     NetworkStats,
     PowerPoint,
     Ven,
+    VenEnergyPoint,
+    VenPowerPoint,
     VenSummary,
 )
 from schemas.instants import microseconds
 from schemas.tables.history import SLOT_S
 from serving import budget, shapes
-from serving.queries import commands, fleet, history
+from serving.occasions import Point, marked
+from serving.queries import commands, events, fleet, history
 from serving.queries.history import Series
 from serving.windows import Page, Window, shortfall
 
 VENS_AT_ONCE = 500
 ROWS_AT_ONCE = 2_000
 
-Point = PowerPoint | EnergyPoint
 Known = Mapping[str, Select[Any]]
 """What must have a row, else the answer is that there is no such thing: in these words."""
 
 _NOTHING: Known = MappingProxyType({})
 
 
-_HISTORIES: dict[str, tuple[Callable[[Row[Any]], Point], Callable[[Series, Window], Select[Any]]]] = {
+_HISTORIES: dict[str, tuple[Callable[..., Point], Callable[[Series, Window], Select[Any]]]] = {
     "sum": (shapes.sum_point, history.sums),
     "energy": (shapes.energy_point, history.energies),
     "mean": (shapes.mean_point, history.energies),
 }
+_VEN_SHAPES: dict[str, type[Point]] = {"sum": VenPowerPoint, "energy": VenEnergyPoint, "mean": VenPowerPoint}
 _SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
 
 
@@ -95,7 +98,10 @@ class Reader:
         return self._history(history.NETWORK, window, {})
 
     def ven_history(self, ven_id: str, window: Window) -> History:
-        return self._history(history.of_ven(ven_id), window, _ven_exists(ven_id))
+        """Each point with the event that it lies in."""
+        return self._history(
+            history.of_ven(ven_id), window, _ven_exists(ven_id), events.occasions(ven_id, window)
+        )
 
     def load_history(self, ven_id: str, load_id: str, window: Window) -> History:
         return self._history(history.of_load(ven_id, load_id), window, _load_exists(ven_id, load_id))
@@ -130,21 +136,32 @@ class Reader:
         """Those to one VEN, newest first."""
         return map(shapes.command, self._rows(commands.commands_of_ven(ven_id, page), _ven_exists(ven_id)))
 
-    def _history(self, series: Series, window: Window, known: Known) -> History:
-        return History(_SHAPES[window.aggregate], partial(self._points, series, window, known))
+    def _history(
+        self, series: Series, window: Window, known: Known, occasions: Select[Any] | None = None
+    ) -> History:
+        shape = (_SHAPES if occasions is None else _VEN_SHAPES)[window.aggregate]
+        return History(shape, partial(self._points, shape, series, window, known, occasions))
 
     def _points(
-        self, series: Series, window: Window, known: Known, warn: Callable[[str | None], None]
+        self,
+        shape: type[Point],
+        series: Series,
+        window: Window,
+        known: Known,
+        occasions: Select[Any] | None,
+        warn: Callable[[str | None], None],
     ) -> Iterator[Point]:
-        shape, query = _HISTORIES[window.aggregate]
+        point, query = _HISTORIES[window.aggregate]
         with self._snapshot(known, history.HOLD_RAW) as connection:
             self._require_few_points(connection, series, window)
             since = connection.execute(history.since()).all()
             asked = structs.replace(window, horizons_us={row[0]: microseconds(row[1]) for row in since})
             used_s = series.resolutions_s if window.aggregate == "sum" else [SLOT_S]
             warn(shortfall(asked, used_s))
+            taken = [] if occasions is None else connection.execute(occasions).all()
             rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query(series, asked))
-            yield from map(shape, rows)
+            points = map(partial(point, shape=shape), rows)
+            yield from marked(points, map(shapes.occasion, taken), window) if taken else points
 
     def _require_few_points(self, connection: Connection, series: Series, window: Window) -> None:
         """Asks for what is stored only where the range is not short enough in itself."""

@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from ingest.batch import Batch
+from ingest.store import Store
 from schemas.channels import EVENTS
 from schemas.database import connect
 from serving.app import create_app
-from tests.integration.published import rows, value
+from tests.integration.published import rows, telemetry, value
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 Make = Callable[..., testing.Result]
@@ -402,3 +404,53 @@ KEYS = ("id", "venIds", "priority", "leadTimeS", "startTime", "endTime", "reques
 def test_nothing_is_our_fault(client: testing.TestClient, said: dict[str, Any]) -> None:
     response = client.simulate_post("/api/events", json=wish() | said)
     assert response.status_code in {201, 400, 409}, response.text
+
+
+# In the history of a VEN
+
+
+def take_part(connection: psycopg.Connection, event_id: str, **minutes: float) -> None:
+    at = {name: NOW + timedelta(minutes=said) for name, said in minutes.items()}
+    columns = ", ".join(at)
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        f" {columns}) VALUES ('ven-1', %s, 'finished', 5, 2.5, {', '.join(['%s'] * len(at))})".encode(),
+        [event_id, *at.values()],
+    )
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "width"), [("sum", "5m"), ("energy", "5m"), ("mean", "5m"), ("sum", "30s")]
+)
+def test_points_name_their_event(
+    aggregate: str,
+    width: str,
+    client: testing.TestClient,
+    make: Make,
+    connection: psycopg.Connection,
+    store: Store,
+) -> None:
+    samples = [telemetry("ven-1", NOW + timedelta(minutes=5 * n), shedPowerKw=1) for n in range(14)]
+    store.write(Batch.of([*samples, telemetry("ven-2", NOW)], timedelta(days=9999)))
+    make(10, 30, id="one")
+    make(40, 60, id="two")
+    take_part(connection, "one", notified_at=5, finished_at=30)
+    take_part(connection, "two", notified_at=47, opted_out_at=55)
+
+    def events(**asked: str) -> list[tuple[str, float] | None]:
+        asked |= {"aggregate": aggregate, "granularity": width}
+        response = client.simulate_get("/api/vens/ven-1/history", params=asked)
+        return [
+            (point["eventId"], point["requestedReductionKw"]) if "eventId" in point else None
+            for point in response.json["points"]
+        ]
+
+    one, two = ("one", 2.5), ("two", 2.5)
+    late = [two, two] if width == "5m" else [None, two]
+    assert events() == [None] * 2 + [one] * 4 + [None] * 3 + [*late, None, None, None]
+    assert events(start=iso(15), end=iso(16)) == [one]
+    network = client.simulate_get("/api/stats/network/history").json["points"]
+    other = client.simulate_get("/api/vens/ven-2/history").json["points"]
+    assert all("eventId" not in point for point in [*network, *other])
+    table = client.simulate_get("/api/vens/ven-1/history?format=csv").text.splitlines()
+    assert table[0] == "timestamp,usedPowerKw,shedPowerKw,eventId,requestedReductionKw"

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from threading import Event, Thread
+from typing import Self
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -20,12 +21,14 @@ VENS = 50_000
 FILL = f"""
 INSERT INTO network_history SELECT 1, ts, 1234.567, 12.5, 50, 50, 50
 FROM generate_series(timestamptz '2023-07-10 00:00Z', '2024-07-08 23:59Z', '1 min') ts;
-INSERT INTO vens (ven_id, created_at) SELECT 'ven-' || lpad(n::text, 5, '0'), now() FROM generate_series(1, {VENS}) n;
+INSERT INTO network_snapshot SELECT 1, {VENS}, 0, 0, 0, 0, 0, 0, now()::date, null, now();
+INSERT INTO vens (ven_id, created_at)
+SELECT 'ven-' || lpad(n::text, 5, '0'), now() FROM generate_series(1, {VENS}) n;
 INSERT INTO ven_snapshots (ven_id, ts, used_power_kw, shed_power_kw, received_at, heard_at, status, status_ts)
 SELECT ven_id, now(), 1.5, 0, now(), now(), 'online', now() FROM vens;
 INSERT INTO load_snapshots (ven_id, load_id, ts, load_type, used_power_kw, capacity_kw, shed_capability_kw)
 SELECT ven_id, 'load-' || n, now(), 'hvac', 1.5, 3.5, 1.0 FROM vens, generate_series(1, 4) n;
-""".replace("{VENS}", str(VENS))
+"""
 PATHS = {
     "a year by the minute": "/api/stats/network/history?granularity=1m",
     "50,000 VENs, a line each": "/api/vens/summary",
@@ -56,7 +59,7 @@ class Peak:
         self._done = Event()
         self.before_bytes = self.bytes = process.memory_info().rss
 
-    def __enter__(self) -> "Peak":
+    def __enter__(self) -> Self:
         self._thread = Thread(target=self._watch)
         self._thread.start()
         return self

@@ -115,8 +115,10 @@ class Reader:
         return self._vens(page, {})
 
     def ven(self, ven_id: str) -> Ven:
-        with self._snapshot(_ven_exists(ven_id)) as connection:
-            row = connection.execute(fleet.current_ven(ven_id)).one()
+        with self._snapshot({}) as connection:
+            row = connection.execute(fleet.current_ven(ven_id)).one_or_none()
+            if row is None:
+                raise Unknown(no_ven(ven_id))
             return shapes.ven(row, connection.execute(fleet.loads_of_ven(ven_id, Page())).all())
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:

@@ -40,7 +40,7 @@ def _serialize(request: Request, response: Response, error: falcon.HTTPError) ->
     problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
-    if "Accept" not in (response.get_header("Vary") or ""):
+    if "Accept" not in (response.get_header("Vary") or "").split(", "):
         response.append_header("Vary", "Accept")
 
 

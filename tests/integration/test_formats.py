@@ -161,7 +161,7 @@ def test_negotiation(client: testing.TestClient) -> None:
         for headers, media_type in PREFERENCES:
             response = client.simulate_get(path, headers=headers)
             assert (response.status_code, response.headers["content-type"]) == (200, media_type), headers
-            assert response.headers["vary"] == "Accept"
+            assert "Accept" in response.headers["vary"].split(", ")
 
 
 def test_what_we_do_not_have_is_told(client: testing.TestClient) -> None:
@@ -170,7 +170,7 @@ def test_what_we_do_not_have_is_told(client: testing.TestClient) -> None:
             response = client.simulate_get(path, headers={"Accept": accepted})
             assert response.status_code == 406
             assert response.headers["content-type"] == "application/problem+json"
-            assert response.headers["vary"] == "Accept"
+            assert "Accept" in response.headers["vary"].split(", ")
             assert ARROW in response.json["detail"]
 
 
@@ -193,7 +193,8 @@ def test_each_format_has_its_own_tag(client: testing.TestClient) -> None:
             again = client.simulate_get(
                 path, headers={"Accept": media_type, "If-None-Match": first.headers["etag"]}
             )
-            assert (again.status_code, again.content, again.headers["vary"]) == (304, b"", "Accept")
+            assert (again.status_code, again.content) == (304, b"")
+            assert "Accept" in again.headers["vary"].split(", ")
         assert len(tags) == 4
 
 

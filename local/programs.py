@@ -11,6 +11,14 @@ from local.options import Options
 from local.ports import HOST
 from local.service import Program
 
+_JOBS = {
+    "JOBS_HISTORY_EVERY_S": "2",
+    "JOBS_SETTLEMENT_EVERY_S": "2",
+    "SETTLEMENT_GRACE_S": "10",  # nothing is on its way for long here
+    "EVENTS_REST_S": "0",  # whoever tries things out makes one event after the other
+    "EVENTS_MOST_PER_DAY": "1000",
+}
+
 
 class Programs:
     """How to run each program against one database and one broker.
@@ -39,11 +47,7 @@ class Programs:
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> Program:
-        # Whoever tries events out wants one after the other.
-        tireless = {"EVENTS_REST_S": "0", "EVENTS_MOST_PER_DAY": "1000"}
-        return Program(
-            "jobs", self._command("jobs", ["jobs"], JOBS_HISTORY_EVERY_S="2", **tireless), _at_once
-        )
+        return Program("jobs", self._command("jobs", ["jobs"], **_JOBS), _at_once)
 
     def serving(self) -> Program:
         port = self._options.http_port

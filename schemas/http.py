@@ -12,6 +12,13 @@ from schemas.baselines import BaselineName
 from schemas.wire import LARGEST_KW, Priority
 
 Instant = Annotated[datetime, Meta(tz=True)]
+ISO_INSTANT = {
+    "anyOf": [{"format": "date-time"}, {"format": "date"}],
+    "pattern": "^([0-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-",
+}
+"""Of ISO 8601 what formats know; and no year that calendars cannot step past. Without a zone it is UTC."""
+
+IsoText = Annotated[str, Meta(extra_json_schema=ISO_INSTANT)]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -91,6 +98,38 @@ class EnergyHistory(Shape, frozen=True):
     warning: HistoryWarning | UnsetType = UNSET
 
 
+PointEvent = Annotated[str, Meta(description="Present where the VEN took part in an event: the first in it.")]
+PointRequest = Annotated[float, Meta(description="What that event asked of the VEN.")]
+
+
+class VenPowerPoint(PowerPoint, frozen=True):
+    """One bucket of a VEN's history, and the event that it lies in."""
+
+    event_id: PointEvent | UnsetType = UNSET
+    requested_reduction_kw: PointRequest | UnsetType = UNSET
+
+
+class VenPowerHistory(Shape, frozen=True):
+    """A VEN's history with `aggregate=sum` or `mean`, oldest first."""
+
+    points: list[VenPowerPoint]
+    warning: HistoryWarning | UnsetType = UNSET
+
+
+class VenEnergyPoint(EnergyPoint, frozen=True):
+    """One bucket of a VEN's history as energy, and the event that it lies in."""
+
+    event_id: PointEvent | UnsetType = UNSET
+    requested_reduction_kw: PointRequest | UnsetType = UNSET
+
+
+class VenEnergyHistory(Shape, frozen=True):
+    """A VEN's history with `aggregate=energy`, oldest first."""
+
+    points: list[VenEnergyPoint]
+    warning: HistoryWarning | UnsetType = UNSET
+
+
 class Load(Shape, frozen=True):
     """The latest of one load."""
 
@@ -147,13 +186,25 @@ class VenSummary(Shape, frozen=True):
     ]
 
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+PLAIN = r"^[^\x00-\x1f\x7f]+(?!\n)$"
+LEVEL = r"^[^\x00-\x1f\x7f/+#]+(?!\n)$"
+SEGMENT = r"^[^\x00-\x1f/]+(?!\n)$"
+PRINTED = r"^[^\x00-\x1f]+(?!\n)$"
+PATTERNS = {
+    PLAIN: "a text without control characters",
+    LEVEL: "a text without `/`, `+`, `#` and control characters",
+    SEGMENT: "a text without `/` and control characters",
+    PRINTED: "a text without control characters",
+}
+"""What texts must be, in words for people."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
 NewId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=255,
-        pattern=r"^[^\x00-\x1f\x7f/+#]+(?!\n)$",
+        pattern=LEVEL,
         description="One level of a topic: without `/`, `+` and `#`.",
         examples=["ven-0001"],
     ),
@@ -266,9 +317,9 @@ class AuditEntry(Shape, frozen=True):
     ]
 
 
-VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]
+VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTED)]
 VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
-EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+(?!\n)$")]
+EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=SEGMENT)]
 LeadTimeS = Annotated[float, Meta(ge=0, le=86_400)]
 EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
@@ -285,10 +336,11 @@ class EventCreate(Shape, frozen=True):
     """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
 
     start_time: Annotated[
-        str, Meta(description="One that has just passed means at once.", examples=["2026-01-15T17:00:00Z"])
+        IsoText,
+        Meta(description="One that has just passed means at once.", examples=["2026-01-15T17:00:00Z"]),
     ]
     end_time: Annotated[
-        str, Meta(description="After the start, and still ahead.", examples=["2026-01-15T18:30:00Z"])
+        IsoText, Meta(description="After the start, and still ahead.", examples=["2026-01-15T18:30:00Z"])
     ]
     requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
     id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None
@@ -421,11 +473,14 @@ class Health(Shape, frozen=True):
 
 
 class Readiness(Shape, frozen=True):
-    """We can answer: the database is there and at the revision that we need."""
+    """We can answer: the database is there, at the revision that we need, and up to date."""
 
     status: str
     revision: Annotated[str, Meta(examples=["0002"])]
     last_rollup_age_s: Annotated[float | None, Meta(description="Seconds since the totals were refreshed.")]
+    replica_rollup_age_s: Annotated[
+        float | None, Meta(description="The same, as the replica has it that is read from; null without one.")
+    ] = None
 
 
 class Problem(Shape, frozen=True):

@@ -1,10 +1,15 @@
 """`python -m serving`: summary tables to HTTP, under granian; who may call; and the API described."""
 
 import argparse
+import os
 import socket
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import falcon
 import structlog
@@ -17,12 +22,15 @@ from schemas.logs import log_options
 from schemas.settings import ProgramSettings, SettingsError
 from serving.administration import add_commands, administrate
 from serving.app import api_document, create_app
+from serving.databases import Databases
 from serving.keys import Keyring, KeyStore
+from serving.metrics import METRICS_DIRECTORY, Metrics
 from serving.openapi import as_yaml
 from serving.present import Present
 from serving.reader import Reader
 from serving.server import serve
 from serving.settings import ServingSettings
+from serving.watching import SqlClock, Watch
 
 
 def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
@@ -30,11 +38,18 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
+    replica = settings.database_read_url and engine_for(
+        settings.database_read_url, "serving", pool_size=settings.http_threads
+    )
+    databases = Databases(engine, replica or None, settings.ready_max_rollup_age_s)
+    watch = Watch(Metrics(_shared_directory()), SqlClock())
+    for each in {databases.primary, databases.to_read}:
+        watch.sql_clock.watch(each)
     present = Present(engine, Reader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s)
     keyring = Keyring(KeyStore(engine), _now)
     at_stop.callback(present.live.close)
     also = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
-    present.listener(lambda: connect(settings.database_url, "listener"), also).start()
+    present.listener(lambda: connect(settings.database_url, "listener"), also, _look(watch.metrics)).start()
     return create_app(
         engine,
         _now,
@@ -44,7 +59,19 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         max_points=settings.http_max_points,
         policy=settings.policy,
         keyring=keyring,
+        watch=watch,
+        databases=databases,
     )
+
+
+def _shared_directory() -> Path | None:
+    """Where the worker processes add up their metrics."""
+    directory = os.environ.get(METRICS_DIRECTORY)
+    return None if directory is None else Path(directory)
+
+
+def _look(metrics: Metrics) -> Callable[[int, float], None]:
+    return lambda clients, age_s: metrics.look(clients, time.time() - age_s)
 
 
 def _now() -> datetime:
@@ -75,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 def _serve() -> None:
     settings = ServingSettings.from_environment()
     _require_free_port(settings.http_host, settings.http_port)
-    serve(application, settings)
+    with tempfile.TemporaryDirectory(prefix="gridgate-serving-", ignore_cleanup_errors=True) as directory:
+        os.environ[METRICS_DIRECTORY] = directory
+        serve(application, settings)
 
 
 def _require_free_port(host: str, port: int) -> None:

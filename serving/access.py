@@ -21,7 +21,16 @@ COOKIE = "gridgate_session"
 REALM = 'Bearer realm="gridgate"'
 
 
-EXPOSED = ["ETag", "History-Warning", "Link", "Location", "Retry-After"]
+EXPOSED = [
+    "ETag",
+    "History-Warning",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+]
 
 
 def gate(

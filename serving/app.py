@@ -11,11 +11,13 @@ from serving.access import SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
 from serving.budget import MAX_POINTS
 from serving.caching import Representations
+from serving.databases import Databases
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
 from serving.headers import SecurityHeaders
 from serving.keys import Keyring, KeyStore
+from serving.metrics import Metrics
 from serving.openapi import Document, describe
 from serving.performance import PerformanceReader
 from serving.policy import AT_HOME, Policy
@@ -35,11 +37,12 @@ from serving.resources.events import (
     OneEvent,
     PastEvents,
 )
-from serving.resources.health import DatabaseCheck, Liveness
+from serving.resources.health import DatabaseCheck, Liveness, PrometheusMetrics
 from serving.resources.live import Changes
 from serving.resources.session import CurrentSession
 from serving.resources.stats import LoadTypes, Network, NetworkHistory
 from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
+from serving.watching import SqlClock, Watch
 from serving.writer import Writer
 
 Clock = Callable[[], datetime]
@@ -56,13 +59,17 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     *,
     policy: Policy = AT_HOME,
     keyring: Keyring | None = None,
+    watch: Watch | None = None,
+    databases: Databases | None = None,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database, which asks for keys if the policy says so.
 
     `present` and `keyring` are what a listener keeps up to date.
     """
     present = present or Present(engine, Reader(engine, clock))
-    app = falcon.App(middleware=[Representations(present.hot)])
+    watch = watch or Watch(Metrics(), SqlClock())
+    app = falcon.App(middleware=[watch])
+    app.add_middleware(Representations(present.hot))
     app.add_middleware(SecurityHeaders(policy))
     allow_origins(app, allowed_origins)
     app.add_middleware(gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy))
@@ -70,7 +77,9 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    for path, resource in _resources(engine, clock, present, event_rules, max_points, policy).items():
+    databases = databases or Databases(engine)
+    resources = _resources(databases, clock, present, watch.metrics, event_rules, max_points, policy)
+    for path, resource in resources.items():
         app.add_route(path, resource)
     return app
 
@@ -79,53 +88,58 @@ def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
     engine = create_engine("postgresql+psycopg://")
     present = Present(engine, Reader(engine, _never))
-    return describe(_resources(engine, _never, present))
+    return describe(_resources(Databases(engine), _never, present, Metrics()))
 
 
 def _never() -> datetime:
     return datetime.min.replace(tzinfo=UTC)
 
 
-def _resources(
-    engine: Engine,
+def _resources(  # noqa: PLR0913, PLR0917 - the same
+    databases: Databases,
     clock: Clock,
     present: Present,
+    metrics: Metrics,
     event_rules: EventRules = DEFAULT_RULES,
     max_points: int = MAX_POINTS,
     policy: Policy = AT_HOME,
 ) -> Mapping[str, object]:
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    reader, writer = Reader(engine, clock, max_points), Writer(engine, clock)
+    engine, replica = databases.primary, databases.to_read
+    reader, writer = Reader(replica, clock, max_points), Writer(engine, clock)
+    # Who has written something must see it: what is written here is read where it was written.
+    written = Reader(engine, clock, max_points)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader, present.hot),
         "/api/stats/network/history": NetworkHistory(reader),
         "/api/stats/loads": LoadTypes(reader, present.hot),
-        "/api/vens": Vens(reader, writer),
+        "/api/vens": Vens(written, writer),
         "/api/vens/summary": VenSummaries(reader, present.hot),
-        "/api/vens/{ven_id}": OneVen(reader, writer),
+        "/api/vens/{ven_id}": OneVen(written, writer),
         "/api/vens/{ven_id}/history": VenHistory(reader),
         "/api/vens/{ven_id}/loads": Loads(reader),
-        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(reader, writer),
+        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(written, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommands(writer),
-        "/api/vens/{ven_id}/commands": VenCommands(reader),
-        "/api/commands/{command_id}": OneCommand(reader),
+        "/api/vens/{ven_id}/commands": VenCommands(written),
+        "/api/commands/{command_id}": OneCommand(written),
         "/api/events": Events(events, event_writer),
         "/api/events/current": CurrentEvent(events),
-        "/api/events/history": PastEvents(events),
+        "/api/events/history": PastEvents(EventReader(replica)),
         "/api/events/{event_id}": OneEvent(events, event_writer),
         "/api/events/{event_id}/metrics": EventMetrics(events),
         "/api/events/{event_id}/performance": EventPerformance(
-            PerformanceReader(engine, event_rules.baseline)
+            PerformanceReader(replica, event_rules.baseline)
         ),
         "/api/events/{event_id}/stop": EventStop(event_writer),
         "/api/stream": Changes(present.live),
         SESSION_PATH: CurrentSession(KeyStore(engine), clock, is_https=policy.is_https),
         "/api/audit": AuditTrail(AuditLog(engine, clock)),
         "/health": Liveness(),
-        "/health/db-check": DatabaseCheck(reader),
+        "/health/db-check": DatabaseCheck(databases, clock),
+        "/metrics": PrometheusMetrics(metrics),
         "/openapi.json": document,
         "/docs": DocsPage(assets),
         "/": Dashboard(assets),

@@ -8,14 +8,19 @@ import msgspec
 from falcon import Request
 from msgspec import structs
 
+from schemas.http import PATTERNS
+
 MAX_BODY_BYTES = 1_048_576
 """Unless the settings say otherwise."""
 
+EXACT_BELOW = 2**53
 BLOCK_BYTES = 65_536
 MEDIA_TYPE = "application/json"
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 NAMED = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
+MATCHING = re.compile(r"Expected `.*` matching regex (?P<pattern>'.*')", re.DOTALL)
+WORDS = {repr(pattern): words for pattern, words in PATTERNS.items()}
 JSON_WORDS = {"int": "whole number", "float": "number", "str": "string", "bool": "boolean"}
 
 Shape = TypeVar("Shape")
@@ -34,11 +39,30 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
     if NUL.search(body):
         raise _bad("The body must not have the character U+0000.")
     try:
-        return msgspec.json.decode(body, type=shape)
+        return _decode(body, shape)
     except msgspec.ValidationError as error:
         raise _bad(_advice(str(error), shape)) from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
         raise _bad(f"The body must be JSON: {error}.") from None
+
+
+def _decode(body: bytes, shape: type[Shape]) -> Shape:
+    """To JSON `5.0` is a whole number as good as `5`."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+    return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), shape)
+
+
+def _with_whole_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
+    return int(value) if is_whole else value
 
 
 def take_body(request: Request, max_bytes: int) -> bytes:
@@ -92,6 +116,8 @@ def _advice(message: str, shape: type[Any]) -> str:
         return f"{field} is missing." if named["how"] == "missing required" else _unknown(field, where, shape)
     if what.startswith("Invalid enum value") and (choices := _choices(where, shape)):
         return f"{where} must be one of {', '.join(choices)}."
+    if pattern := MATCHING.fullmatch(what):
+        return f"{where} must be {WORDS.get(pattern['pattern'], 'of another form')}."
     what = re.sub(r"`([^`]*)`", lambda quoted: _in_words(quoted[1]), what)
     if not match or match["where"] is None:
         return f"The body is wrong: {what}." if what.startswith("Expected") else f"{what}."

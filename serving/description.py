@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from schemas.http import EnergyHistory, PowerHistory
+from schemas.http import EnergyHistory, PowerHistory, VenEnergyHistory, VenPowerHistory
 from serving.parameters import Parameter
 
 JSON = "application/json"
@@ -45,6 +45,10 @@ HISTORY = Answer(
     },
 )
 """What every history answers."""
+
+
+VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory))
+"""Of a VEN: with the events that it took part in."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.http import Problem
 from serving.budget import TooManyPoints
+from serving.databases import NotReady
 from serving.event_rules import Conflict, Unfit
 from serving.live import TooManyStreams
 from serving.reader import Unknown
@@ -25,6 +26,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(Unknown, _unknown)
     app.add_error_handler(TooManyStreams, _no_room)
+    app.add_error_handler(NotReady, _not_ready)
     app.add_error_handler(Unfit, _unfit)
     app.add_error_handler(TooManyPoints, _unfit)
     app.add_error_handler(Conflict, _conflict)
@@ -38,7 +40,7 @@ def _serialize(request: Request, response: Response, error: falcon.HTTPError) ->
     problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
-    if "Accept" not in (response.get_header("Vary") or ""):
+    if "Accept" not in (response.get_header("Vary") or "").split(", "):
         response.append_header("Vary", "Accept")
 
 
@@ -53,6 +55,10 @@ def _advice(request: Request, status: int) -> str | None:
 
 def _unknown(_request: Request, _response: Response, error: Unknown, _parameters: object) -> None:
     raise falcon.HTTPNotFound(description=str(error))
+
+
+def _not_ready(_request: Request, _response: Response, error: NotReady, _parameters: object) -> None:
+    raise falcon.HTTPServiceUnavailable(description=str(error), retry_after=5)
 
 
 def _no_room(_request: Request, _response: Response, error: TooManyStreams, _parameters: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.http import Problem
+from schemas.http import ISO_INSTANT, Problem
 from serving.access import COOKIE, SESSION_PATH, is_open, is_safe
 from serving.description import ARROW, JSON, PARQUET, Answer, Method, Operation, operations
 from serving.errors import PROBLEM_JSON
@@ -246,7 +246,7 @@ def _parameters(every: Iterable[Operation]) -> Document:
 
 
 def _key(parameter: Parameter) -> str:
-    name = parameter.name.replace("-", "")
+    name = parameter.key or parameter.name.replace("-", "")
     return name[0].upper() + name[1:]
 
 
@@ -262,6 +262,8 @@ def _parameter(parameter: Parameter) -> Document:
 
 
 def _parameter_schema(parameter: Parameter) -> Document:
+    if parameter.is_instant:
+        return {"type": "string"} | ISO_INSTANT | {"examples": list(parameter.examples)}
     is_number = parameter.maximum is not None
     said = {
         "type": "integer" if is_number else "string",

@@ -36,6 +36,9 @@ class Parameter(Struct, frozen=True, kw_only=True):
     default: str | None = None
     examples: tuple[str, ...] = ()
     where: Literal["query", "path", "header"] = "query"
+    is_instant: bool = False
+    key: str = ""
+    """Its name in OpenAPI, where several share a name."""
 
     def check(self, text: str) -> str:
         """The text, if it is what it must be.
@@ -66,11 +69,13 @@ GRANULARITY = Parameter(
 START = Parameter(
     name="start",
     description="First instant, ISO 8601; without a zone UTC. Without it, from the beginning.",
+    is_instant=True,
     examples=("2026-01-15T12:00:00Z",),
 )
 END = Parameter(
     name="end",
     description="Last instant, itself included. Without it, to the end.",
+    is_instant=True,
     examples=("2026-01-15T13:00:00Z",),
 )
 AGGREGATE = Parameter(
@@ -98,6 +103,14 @@ AFTER = Parameter(
     pattern=r"[^\x00-\x1f]*",
 )
 PAGE = (LIMIT, AFTER)
+AFTER_NUMBER = Parameter(
+    name="after",
+    description="Only entries that come after the one with this id.",
+    advice="must be the id of an entry",
+    pattern="[0-9]{1,18}",
+    key="AfterNumber",
+)
+NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 
 LAST_EVENT_ID = Parameter(
     name="lastEventId",
@@ -215,10 +228,8 @@ def page(parameters: Mapping[str, str | list[str]]) -> Page:
 
 def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
     """The same of a list whose entries have numbers."""
-    part = page(parameters)
-    if part.after is not None and not re.fullmatch("[0-9]{1,18}", part.after):
-        raise bad("after", "must be the id of an entry")
-    return part
+    asked(parameters, AFTER_NUMBER)
+    return page(parameters)
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:

@@ -41,16 +41,22 @@ class Present:
         self,
         connect: Callable[[], psycopg.Connection],
         also: Mapping[str, Refresh] = NOTHING_ELSE,
+        look: Callable[[int, float], None] | None = None,
         every_s: float = LOOK_EVERY_S,
     ) -> Listener:
-        """Keeps this up to date, and what else is to be refreshed by its channel."""
+        """Keeps this up to date, and what else is to be refreshed by its channel.
+
+        `look` is told, whenever the database was heard, how many streams are open, and how long ago.
+        """
         live, hot = self.live, self.hot
         notified: dict[str, tuple[Refresh, ...]] = {
             TOTALS: (hot.refresh, live.refresh_network),
             LIVE: (live.refresh_changes,),
         }
         notified |= {channel: (refresh,) for channel, refresh in also.items()}
-        looking = (hot.check, live.refresh_network, live.refresh_changes, *also.values())
+        looking: tuple[Refresh, ...] = (hot.check, live.refresh_network, live.refresh_changes, *also.values())
+        if look is not None:
+            looking = (*looking, lambda: look(live.clients, hot.age_s()))
         return Listener(connect, notified, looking, hot.distrust, every_s)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import BaselineSettings, ProgramSettings
+from schemas.settings import BaselineSettings, DatabaseUrl, ProgramSettings
 from serving.bodies import MAX_BODY_BYTES
 from serving.budget import MAX_POINTS
 from serving.event_rules import EventRules
@@ -50,6 +50,18 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         ge=1,
         validation_alias="HTTP_MAX_POINTS",
         description="points that one history may have; more is a 400 that names a granularity",
+    )
+    database_read_url: DatabaseUrl | None = Field(
+        None,
+        validation_alias="DATABASE_READ_URL",
+        description="a replica, from which statistics, lists and histories are read; without: `DATABASE_URL`",
+    )
+    ready_max_rollup_age_s: float = Field(
+        60,
+        gt=0,
+        le=86_400,
+        validation_alias="READY_MAX_ROLLUP_AGE_S",
+        description="age of the totals from which on `/health/db-check` is 503: the jobs are late",
     )
     stream_clients: int = Field(
         64,
@@ -135,6 +147,14 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         description="an event whose start passed no longer ago than this starts at once; others are refused",
     )
 
+    event_longest_s: float = Field(
+        86_400,
+        ge=1,
+        le=604_800,
+        validation_alias="EVENTS_LONGEST_S",
+        description="seconds that an event may last; longer ones, which are typing errors, are refused",
+    )
+
     @field_validator("http_auth")
     @classmethod
     def _off_only_at_home(cls, auth: str, info: ValidationInfo) -> str:
@@ -177,6 +197,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             timedelta(seconds=self.event_start_grace_s),
             timedelta(seconds=self.event_lead_time_s),
             self.primary_baseline,
+            timedelta(seconds=self.event_longest_s),
         )
 
     @property

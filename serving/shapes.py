@@ -26,6 +26,8 @@ from schemas.http import (
     VenMetrics,
     VenSummary,
 )
+from schemas.instants import microseconds
+from serving.occasions import Occasion
 
 DECIMALS = 3
 
@@ -69,20 +71,25 @@ def load_type_stats(row: Row[Any]) -> LoadTypeStats:
     )
 
 
-def sum_point(row: Row[Any]) -> PowerPoint:
+def sum_point(row: Row[Any], shape: type[PowerPoint]) -> PowerPoint:
     bucket, used_kw, shed_kw = tuple(row)
-    return PowerPoint(bucket, rounded(used_kw), rounded(shed_kw))
+    return shape(bucket, rounded(used_kw), rounded(shed_kw))
 
 
-def energy_point(row: Row[Any]) -> EnergyPoint:
+def energy_point(row: Row[Any], shape: type[EnergyPoint]) -> EnergyPoint:
     bucket, used_kwh, shed_kwh, _hours = tuple(row)
-    return EnergyPoint(bucket, rounded(used_kwh), rounded(shed_kwh))
+    return shape(bucket, rounded(used_kwh), rounded(shed_kwh))
 
 
-def mean_point(row: Row[Any]) -> PowerPoint:
+def mean_point(row: Row[Any], shape: type[PowerPoint]) -> PowerPoint:
     """Average kW: the energy over the hours of the slots that have samples."""
     bucket, used_kwh, shed_kwh, hours = tuple(row)
-    return PowerPoint(bucket, rounded(used_kwh / hours), rounded(shed_kwh / hours))
+    return shape(bucket, rounded(used_kwh / hours), rounded(shed_kwh / hours))
+
+
+def occasion(row: Row[Any]) -> Occasion:
+    requested_kw = rounded(row.requested_reduction_kw)
+    return Occasion(microseconds(row.start), microseconds(row.end), row.event_id, requested_kw)
 
 
 def load(row: Row[Any]) -> Load:

@@ -23,6 +23,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = "gridgate_template"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--examples", type=int, help="how often schemathesis tries each operation, at random")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """A directory of its own for each run.

@@ -223,13 +223,20 @@ def observed(history: pl.DataFrame, occasion: Occasion, calendar: Calendar) -> p
         ]
     ).with_columns(_local("slot", calendar).alias("local"))
     days = pl.DataFrame({"back": similar_days(occasion, calendar)}, schema={"back": pl.Int64})
-    by_clock = history.group_by("ven_id", _local("slot", calendar).alias("local")).agg(
-        pl.col("used_kw").mean()
-    )
+    by_clock = _by_clock(history, calendar)
     earlier = wanted.join(days, how="cross").with_columns(pl.col("local") - pl.duration(days="back"))
     today = wanted.join(history, on="slot").with_columns(back=pl.lit(0, pl.Int64))
     columns = ["ven_id", "back", "part", "slot", "hours", "used_kw"]
     return pl.concat([today.select(columns), earlier.join(by_clock, on="local").select(columns)])
+
+
+def _by_clock(history: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
+    """By what the clock shows: `ven_id`, `local`, `used_kw`; the mean where it shows a time twice."""
+    clock = history.select("slot").unique().with_columns(_local("slot", calendar).alias("local"))
+    shown = history.join(clock, on="slot")
+    if not clock.get_column("local").is_duplicated().any():
+        return shown
+    return shown.group_by("ven_id", "local").agg(pl.col("used_kw").mean())
 
 
 def eligible_days(seen: pl.DataFrame, busy: pl.DataFrame, occasion: Occasion) -> pl.DataFrame:

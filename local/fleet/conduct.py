@@ -53,8 +53,12 @@ class Conduct:
 
 
 def paced(home: Household, event: Event) -> Event:
-    """The event as this home lives it: it takes a moment to begin, and appliances go off in turn."""
+    """The event as this home lives it: it begins after a moment, and appliances go off in turn; a single
+    load goes off at once.
+    """
     key = (home.seed, home.ven_id, event.event_id or "")
+    if event.load_id is not None:
+        return replace(event, lag_s=between(0.2, 1, *key, "lag"))
     longest_s = _MOST_OF_AN_EVENT * (event.end - event.begin)
     return replace(
         event,

@@ -3,7 +3,7 @@
 import { wallTime } from "./page.js";
 import { colour } from "./theme.js";
 
-const CONFIG = { displayModeBar: false, responsive: true };
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false };
 
 function layout(more) {
   const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), automargin: true };
@@ -65,6 +65,7 @@ export function drawTypes(place, types) {
     bar("could be shed", "totalShedCapabilityKw", "could"),
   ];
   const shape = layout({
+    margin: { l: 55, r: 15, t: 35, b: 35 },
     hovermode: "y unified",
     dragmode: false,
     xaxis: { title: { text: "kW" }, fixedrange: true },

@@ -72,6 +72,7 @@ export class PowerChart {
     await drawLines(chart, points, granularityS, range);
     if (!this.listens) {
       chart.on("plotly_relayout", (change) => this.zoom(change));
+      chart.on("plotly_doubleclick", () => this.choose(this.hours));
       this.listens = true;
     }
     const told = this.describe();
@@ -81,10 +82,6 @@ export class PowerChart {
   }
 
   zoom(change) {
-    if (change["xaxis.autorange"]) {
-      this.zoomed = null;
-      return this.refresh();
-    }
     if (!change["xaxis.range[0]"]) return null;
     const [from, to] = [0, 1].map((n) => fromWallTime(change[`xaxis.range[${n}]`]));
     const middle = (from + to) / 2;

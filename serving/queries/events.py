@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from schemas.channels import EVENTS
+from schemas.instants import from_microseconds
 from schemas.tables.events import (
     event_participations,
     event_progress,
@@ -33,7 +34,7 @@ from schemas.tables.events import (
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 from serving.event_rules import PlannedEvent
-from serving.windows import Page
+from serving.windows import Page, Window
 
 TO_COME = ("scheduled", "active")
 OVER = ("completed", "cancelled")
@@ -151,6 +152,22 @@ def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
         .where(part.event_id == event_id, settled.revision == revision, settled.baseline == baseline)
         .order_by(settled.ven_id)
     )
+
+
+def occasions(ven_id: str, window: Window) -> Select[Any]:
+    """When a VEN took part in events, and what was asked of it, as far as a window has any of that time."""
+    part = event_participations.c
+    start = func.greatest(events.c.start_time, part.notified_at).label("start")
+    end = func.least(events.c.end_time, events.c.ended_at, part.finished_at, part.opted_out_at).label("end")
+    query = (
+        select(start, end, part.event_id, part.requested_reduction_kw)
+        .join(events, events.c.event_id == part.event_id)
+        .where(part.ven_id == ven_id, part.notified_at.is_not(None), start < end)
+        .order_by(start, part.event_id)
+    )
+    if window.start_us is not None:
+        query = query.where(end > from_microseconds(window.start_us))
+    return query if window.end_us is None else query.where(start < from_microseconds(window.end_us))
 
 
 # Writing

@@ -8,7 +8,7 @@ from serving.answers import answer_list
 from serving.audit import AuditLog
 from serving.description import Answer, Operation
 from serving.paging import paged
-from serving.parameters import PAGE, numbered_page
+from serving.parameters import NUMBERED_PAGE, numbered_page
 
 
 class AuditTrail:
@@ -21,7 +21,7 @@ class AuditTrail:
         id="listAudit",
         summary="What was changed, and by whom; the newest first",
         tag="access",
-        parameters=PAGE,
+        parameters=NUMBERED_PAGE,
         answers={200: Answer("All of it, or a page.", list[AuditEntry], headers=("Link",))},
         problems=(403,),
     )

@@ -1,13 +1,16 @@
 """Are we alive; could we answer."""
 
-import falcon
-from falcon import Request, Response
+from collections.abc import Callable
+from datetime import datetime
 
-from schemas.database import SCHEMA_REVISION
+from falcon import Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
 from schemas.http import Health, Readiness
 from serving.answers import answer
+from serving.databases import Databases
 from serving.description import Answer, Operation
-from serving.reader import Reader
+from serving.metrics import Metrics
 
 
 class Liveness:
@@ -23,22 +26,34 @@ class Liveness:
 
 
 class DatabaseCheck:
-    """Ready means: the database answers, and is at the revision that this code needs."""
+    """Ready means: the databases answer, are at the revision that this code needs, and are up to date."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, databases: Databases, clock: Callable[[], datetime]) -> None:
+        self._databases = databases
+        self._clock = clock
 
     @Operation(
         id="getReadiness",
-        summary="The database answers, at the revision that this version needs",
+        summary="The database answers, at the revision that this version needs, and is up to date",
         tag="health",
         answers={200: Answer("Ready.", Readiness)},
     )
     def on_get(self, _request: Request, response: Response) -> None:
-        readiness = self._reader.readiness()
-        if readiness.revision != SCHEMA_REVISION:
-            detail = (
-                f"the database is at revision {readiness.revision}, this needs {SCHEMA_REVISION}: migrate it"
-            )
-            raise falcon.HTTPServiceUnavailable(description=detail, retry_after=5)
-        answer(response, readiness)
+        answer(response, self._databases.readiness(self._clock()))
+
+
+class PrometheusMetrics:
+    """The sums of all worker processes."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    @Operation(
+        id="getMetrics",
+        summary="What this service does, for Prometheus",
+        tag="health",
+        answers={200: Answer("The text format of Prometheus.", str, media=("text/plain",))},
+        needs_database=False,
+    )
+    def on_get(self, _request: Request, response: Response) -> None:
+        response.data, response.content_type = self._metrics.text(), CONTENT_TYPE_LATEST

@@ -7,7 +7,7 @@ from falcon.uri import encode_value
 from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
 from serving.answers import answer, answer_whole
 from serving.bodies import read_body
-from serving.description import FORMATS, HISTORY, JSON, Answer, Operation
+from serving.description import FORMATS, HISTORY, JSON, VEN_HISTORY, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
 from serving.hot import Hot
 from serving.paging import paged
@@ -121,7 +121,7 @@ class Loads:
         parameters=PAGE,
         answers={
             200: Answer(
-                "Its loads, or a page of them; none if it has reported none.", list[Load], headers=("Link",)
+                "Its loads, or a page of them; none if it has reported none.", list[Load], FORMATS, ("Link",)
             )
         },
         problems=(404,),
@@ -171,7 +171,7 @@ class VenHistory:
         summary="History of a VEN",
         tag="vens",
         parameters=WINDOW,
-        answers={200: HISTORY},
+        answers={200: VEN_HISTORY},
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:

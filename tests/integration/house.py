@@ -51,8 +51,12 @@ class House:
         tables = ", ".join(table.name for table in metadata.sorted_tables)
         with self.engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {tables}"))
-        self.store = Store(self._connection, "tests")
+        self.open_store()
         self.oracle = Oracle()
+
+    def open_store(self) -> None:
+        """A store that knows no more than the database does."""
+        self.store = Store(self._connection, "tests")
 
     def close(self) -> None:
         self._connection.close()

@@ -13,13 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from ingest.batch import Batch
+from ingest.store import Store
 from schemas.channels import EVENTS
 from schemas.database import connect
 from serving.app import create_app
-from tests.integration.published import rows, value
+from tests.integration.published import rows, telemetry, until, value
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 Make = Callable[..., testing.Result]
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture
@@ -120,6 +125,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"startTime": iso(-3), "endTime": iso(-1)}, "endTime"),
     ({"startTime": iso(-3), "endTime": iso(0)}, "endTime"),
     ({"startTime": "tomorrow"}, "startTime"),
+    ({"endTime": "2036-01-15T13:10:00Z"}, "at most 86400 s"),
+    ({"endTime": "2026-01-16T12:10:01Z"}, "at most 86400 s"),
     ({"startTime": 1_768_478_400}, "startTime"),
     ({"endTime": "9999-12-31T00:00:00Z"}, "endTime"),
     ({"startTime": "2026-01-15T12:10:00Z\x01"}, "startTime"),
@@ -129,7 +136,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"requestedReductionKw": "100"}, "requestedReductionKw"),
     ({"requestedReductionKw": None}, "requestedReductionKw"),
     ({"id": ""}, "id"),
-    ({"id": "a/b"}, "id"),
+    ({"id": "a/b"}, "id must be a text without `/`"),
+    ({"id": "."}, "id must not be '.'"),
+    ({"id": ".."}, "id must not be '..'"),
     ({"id": "a\x01"}, "id"),
     ({"id": "a\n"}, "id"),
     ({"id": "current"}, "id"),
@@ -211,6 +220,11 @@ def test_an_id_is_taken_once(make: Make) -> None:
     assert_refused(make(80, 90, id="evt-1"), 409, "'evt-1'")
 
 
+def test_an_event_may_last_a_day(make: Make) -> None:
+    """One of ten years, for a wrong digit, had the jobs reckon with a million slots for each VEN."""
+    assert make(0, 24 * 60).status_code == 201
+
+
 @pytest.mark.parametrize("attempt", range(5))
 def test_of_two_at_once_one_is_made(
     attempt: int, client: testing.TestClient, connection: psycopg.Connection
@@ -242,6 +256,18 @@ def test_the_database_tells_who_listens(
 
 
 # Cancelling and stopping
+
+
+def test_two_people_cancel_at_once(
+    make: Make, client: testing.TestClient, connection: psycopg.Connection
+) -> None:
+    """Who saw it before the other had cancelled it, and came second, was told that it was over."""
+    make(id="evt-1")
+    with ThreadPoolExecutor(1) as threads, connection.transaction():
+        set_status(connection, "evt-1", "cancelled")
+        second = threads.submit(client.simulate_delete, "/api/events/evt-1")
+        until(lambda: value(connection, WAITING) == 1)
+    assert second.result(20).status_code == 204
 
 
 @pytest.mark.parametrize("status", ["scheduled", "active"])
@@ -402,3 +428,53 @@ KEYS = ("id", "venIds", "priority", "leadTimeS", "startTime", "endTime", "reques
 def test_nothing_is_our_fault(client: testing.TestClient, said: dict[str, Any]) -> None:
     response = client.simulate_post("/api/events", json=wish() | said)
     assert response.status_code in {201, 400, 409}, response.text
+
+
+# In the history of a VEN
+
+
+def take_part(connection: psycopg.Connection, event_id: str, **minutes: float) -> None:
+    at = {name: NOW + timedelta(minutes=said) for name, said in minutes.items()}
+    columns = ", ".join(at)
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        f" {columns}) VALUES ('ven-1', %s, 'finished', 5, 2.5, {', '.join(['%s'] * len(at))})".encode(),
+        [event_id, *at.values()],
+    )
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "width"), [("sum", "5m"), ("energy", "5m"), ("mean", "5m"), ("sum", "30s")]
+)
+def test_points_name_their_event(
+    aggregate: str,
+    width: str,
+    client: testing.TestClient,
+    make: Make,
+    connection: psycopg.Connection,
+    store: Store,
+) -> None:
+    samples = [telemetry("ven-1", NOW + timedelta(minutes=5 * n), shedPowerKw=1) for n in range(14)]
+    store.write(Batch.of([*samples, telemetry("ven-2", NOW)], timedelta(days=9999)))
+    make(10, 30, id="one")
+    make(40, 60, id="two")
+    take_part(connection, "one", notified_at=5, finished_at=30)
+    take_part(connection, "two", notified_at=47, opted_out_at=55)
+
+    def events(**asked: str) -> list[tuple[str, float] | None]:
+        asked |= {"aggregate": aggregate, "granularity": width}
+        response = client.simulate_get("/api/vens/ven-1/history", params=asked)
+        return [
+            (point["eventId"], point["requestedReductionKw"]) if "eventId" in point else None
+            for point in response.json["points"]
+        ]
+
+    one, two = ("one", 2.5), ("two", 2.5)
+    late = [two, two] if width == "5m" else [None, two]
+    assert events() == [None] * 2 + [one] * 4 + [None] * 3 + [*late, None, None, None]
+    assert events(start=iso(15), end=iso(16)) == [one]
+    network = client.simulate_get("/api/stats/network/history").json["points"]
+    other = client.simulate_get("/api/vens/ven-2/history").json["points"]
+    assert all("eventId" not in point for point in [*network, *other])
+    table = client.simulate_get("/api/vens/ven-1/history?format=csv").text.splitlines()
+    assert table[0] == "timestamp,usedPowerKw,shedPowerKw,eventId,requestedReductionKw"

@@ -37,6 +37,7 @@ READERS: dict[str, Callable[[bytes], pl.DataFrame]] = {
     PARQUET: lambda body: pl.read_parquet(io.BytesIO(body)),
 }
 ODD = 'Käthe "K", \n1'
+OF_EVENTS = {"eventId", "requestedReductionKw"}
 BATCH = formats.ROWS_AT_ONCE
 
 
@@ -66,10 +67,14 @@ def some_vens(store: Store, engine: Engine) -> None:
 
 
 def as_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """A frame as JSON has it."""
+    """A frame as JSON has it, which leaves out an event where there is none."""
     assert all(frame.schema[name] == pl.Datetime("us", "UTC") for name in INSTANTS & set(frame.columns))
     return [
-        {name: _instant(value) if isinstance(value, datetime) else value for name, value in row.items()}
+        {
+            name: _instant(value) if isinstance(value, datetime) else value
+            for name, value in row.items()
+            if value is not None or name not in OF_EVENTS
+        }
         for row in frame.to_dicts()
     ]
 
@@ -127,10 +132,12 @@ def test_nothing_has_columns_too(client: testing.TestClient, store: Store) -> No
             "timestamp": pl.Datetime("us", "UTC"),
             "usedPowerKw": pl.Float64,
             "shedPowerKw": pl.Float64,
+            "eventId": pl.String,
+            "requestedReductionKw": pl.Float64,
         }
         assert frame.is_empty()
     plain = client.simulate_get(path, headers={"Accept": "text/csv"})
-    assert plain.text == "timestamp,usedPowerKw,shedPowerKw\n"
+    assert plain.text == "timestamp,usedPowerKw,shedPowerKw,eventId,requestedReductionKw\n"
 
 
 # What the client likes best
@@ -154,7 +161,7 @@ def test_negotiation(client: testing.TestClient) -> None:
         for headers, media_type in PREFERENCES:
             response = client.simulate_get(path, headers=headers)
             assert (response.status_code, response.headers["content-type"]) == (200, media_type), headers
-            assert response.headers["vary"] == "Accept"
+            assert "Accept" in response.headers["vary"].split(", ")
 
 
 def test_what_we_do_not_have_is_told(client: testing.TestClient) -> None:
@@ -163,7 +170,7 @@ def test_what_we_do_not_have_is_told(client: testing.TestClient) -> None:
             response = client.simulate_get(path, headers={"Accept": accepted})
             assert response.status_code == 406
             assert response.headers["content-type"] == "application/problem+json"
-            assert response.headers["vary"] == "Accept"
+            assert "Accept" in response.headers["vary"].split(", ")
             assert ARROW in response.json["detail"]
 
 
@@ -186,7 +193,8 @@ def test_each_format_has_its_own_tag(client: testing.TestClient) -> None:
             again = client.simulate_get(
                 path, headers={"Accept": media_type, "If-None-Match": first.headers["etag"]}
             )
-            assert (again.status_code, again.content, again.headers["vary"]) == (304, b"", "Accept")
+            assert (again.status_code, again.content) == (304, b"")
+            assert "Accept" in again.headers["vary"].split(", ")
         assert len(tags) == 4
 
 

@@ -20,7 +20,7 @@ AT_ONCE_S = 3.0
 
 
 @contextmanager
-def serving(database_url: str) -> Iterator[tuple[int, psutil.Process]]:
+def serving(database_url: str, **settings: str) -> Iterator[tuple[int, psutil.Process]]:
     (port,) = free_ports(1)
     environment = inherited_environment(
         DATABASE_URL=database_url,
@@ -30,6 +30,7 @@ def serving(database_url: str) -> Iterator[tuple[int, psutil.Process]]:
         HTTP_STREAM_CLIENTS=str(CLIENTS),
         HTTP_STREAM_HEARTBEAT_S="0.2",
         LOG_LEVEL="error",
+        **settings,
     )
     process = psutil.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment)
     try:

@@ -85,6 +85,17 @@ def test_operations_have_names_of_their_own_and_known_tags() -> None:
     assert {tag for _, _, operation in operations() for tag in operation["tags"]} <= TAGS.keys()
 
 
+def test_what_negotiates_says_so(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    """Whatever answers 406 to a media type that nobody has, before it asks the database, is described so."""
+    client = testing.TestClient(app)
+    for method, path, operation in operations():
+        said = "406" in operation["responses"]
+        if method == "GET" and path != "/api/stream":
+            asked = re.sub(r"{\w+}", "x", path)
+            status = client.simulate_get(asked, headers={"Accept": "image/x-nothing"}).status_code
+            assert (status == 406) == said, path
+
+
 def test_every_id_in_a_path_is_a_parameter() -> None:
     for path, item in DOCUMENT["paths"].items():
         told = [_resolved(each)["name"] for each in item.get("parameters", [])]

@@ -1,0 +1,70 @@
+"""The primary, to which everything is written, and the replica, if there is one, from which is read."""
+
+from datetime import datetime
+
+import structlog
+from msgspec import structs
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.database import SCHEMA_REVISION
+from schemas.http import Readiness
+from serving.queries import fleet
+
+READY_WITHIN_S = 60.0
+
+
+class NotReady(Exception):  # noqa: N818 - a plain answer to a plain question
+    """Requests had better go elsewhere; in words."""
+
+
+class Databases:
+    """One or two, and how far behind they may be."""
+
+    def __init__(
+        self, primary: Engine, replica: Engine | None = None, ready_within_s: float = READY_WITHIN_S
+    ) -> None:
+        self.primary = primary
+        self.to_read = replica or primary
+        self._has_replica = replica is not None
+        self._ready_within_s = ready_within_s
+
+    def readiness(self, now: datetime) -> Readiness:
+        """How both are.
+
+        Raises:
+            NotReady: one of them does not answer, lacks a migration, or has not been brought up to date.
+        """
+        primary = self._state(self.primary, now, "The database")
+        if not self._has_replica:
+            return primary
+        replica = self._read_replica(now)
+        return structs.replace(primary, replica_rollup_age_s=replica.last_rollup_age_s)
+
+    def _read_replica(self, now: datetime) -> Readiness:
+        try:
+            return self._state(self.to_read, now, "The database to read from")
+        except SQLAlchemyError as error:
+            structlog.get_logger().error("replica_failed", error=str(error).strip())
+            raise NotReady("The database to read from cannot be reached.") from None
+
+    def _state(self, engine: Engine, now: datetime, name: str) -> Readiness:
+        state = _state_of(engine, now)
+        if state.revision != SCHEMA_REVISION:
+            raise NotReady(
+                f"{name} is at revision {state.revision}, this needs {SCHEMA_REVISION}: migrate it."
+            )
+        if state.last_rollup_age_s is not None and state.last_rollup_age_s > self._ready_within_s:
+            raise NotReady(
+                f"{name} has totals that are {state.last_rollup_age_s} s old, more than"
+                f" {self._ready_within_s:g} s: do the jobs run, and replication, if there is any?"
+            )
+        return state
+
+
+def _state_of(engine: Engine, now: datetime) -> Readiness:
+    with engine.connect() as connection:
+        revision = connection.execute(fleet.REVISION).scalar_one_or_none() or "none"
+        refreshed_at = connection.execute(fleet.refreshed_at()).scalar_one_or_none()
+    age_s = None if refreshed_at is None else round((now - refreshed_at).total_seconds(), 1)
+    return Readiness("ok", revision, age_s)

@@ -1,0 +1,110 @@
+"""Every answer, for the log and for Prometheus: which route, how long, and how much of that in SQL."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
+from typing import Any, Self
+
+import structlog
+from falcon import Request, Response
+from sqlalchemy import Engine, event
+
+from serving.metrics import Metrics
+
+NO_ROUTE = "none"
+ENDLESS = "text/event-stream"
+
+
+class SqlClock:
+    """The time that each thread has spent in statements, from sending one to its first rows."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    def watch(self, engine: Engine) -> None:
+        event.listen(engine, "before_cursor_execute", self._start)
+        event.listen(engine, "after_cursor_execute", self._stop)
+
+    def total_s(self) -> float:
+        return getattr(self._of_thread, "total_s", 0.0)
+
+    def _start(self, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        self._of_thread.started = perf_counter()
+
+    def _stop(self, *_: Any) -> None:  # noqa: ANN401
+        self._of_thread.total_s = self.total_s() + perf_counter() - self._of_thread.started
+
+
+class Watch:
+    """Falcon middleware, the outermost. Streams are told of when they have ended."""
+
+    def __init__(self, metrics: Metrics, sql_clock: SqlClock) -> None:
+        self.metrics = metrics
+        self.sql_clock = sql_clock
+        self._log = structlog.get_logger()
+
+    def process_request(self, request: Request, _response: Response) -> None:
+        request.context.since = perf_counter(), self.sql_clock.total_s()
+
+    def process_response(
+        self,
+        request: Request,
+        response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        if response.stream is None:
+            self._tell(request, response, len(response.data or b""))
+        else:
+            blocks: Any = response.stream
+            response.stream = Counted(blocks, lambda sent: self._tell(request, response, sent))
+
+    def _tell(self, request: Request, response: Response, sent_bytes: int) -> None:
+        started, sql_before_s = request.context.since
+        duration_s, sql_s = perf_counter() - started, self.sql_clock.total_s() - sql_before_s
+        route, status = request.uri_template or NO_ROUTE, response.status_code
+        is_endless = response.content_type == ENDLESS
+        self.metrics.answered(request.method, route, status, None if is_endless else duration_s, sql_s)
+        self._log.info(
+            "request",
+            method=request.method,
+            route=route,
+            path=request.path,
+            status=status,
+            duration_s=round(duration_s, 6),
+            sql_s=round(sql_s, 6),
+            bytes=sent_bytes,
+            client=request.remote_addr,
+        )
+
+
+class Counted:
+    """A streamed body that tells, once, how many bytes it was."""
+
+    def __init__(self, blocks: Iterable[bytes], told: Callable[[int], None]) -> None:
+        self._blocks = blocks
+        self._iterator: Iterator[bytes] = iter(blocks)
+        self._told: Callable[[int], None] | None = told
+        self._sent_bytes = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            block = next(self._iterator)
+        except BaseException:
+            self._end()
+            raise
+        self._sent_bytes += len(block)
+        return block
+
+    def close(self) -> None:
+        if close := getattr(self._blocks, "close", None):
+            close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._told is not None:
+            told, self._told = self._told, None
+            told(self._sent_bytes)

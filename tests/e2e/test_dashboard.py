@@ -1,0 +1,296 @@
+"""The dashboard, as a person uses it, in a headless Chromium over a running stack."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+
+from local.environment import REPOSITORY, inherited_environment
+from local.ports import free_ports
+from local.programs import is_healthy
+from tests.e2e.stack import running_stack, until
+from tests.faults.requirement import be_without
+
+pytestmark = pytest.mark.xdist_group("local")
+
+VENS = 24
+MANY = 10_000
+WITHIN_MS = 20_000
+DESK: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+"""As root it needs the first; the rest keeps it from looking for a network that may not be there."""
+EXPECTED = ("data:", "blob:", "Failed to load resource: the server responded with a status of 409")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with running_stack(tmp_path_factory.mktemp("dashboard")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        be_without("no browser is installed: `apt-get install chromium`")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(stack: dict[str, Any]) -> Iterator[None]:
+    """Homes that report, an hour of the past included."""
+    command = [sys.executable, "-m", "local.fleet", "--mqtt-url", stack["mqtt_url"], "--vens", str(VENS)]
+    options = ["--interval", "2", "--backfill", "1", "--opt-out", "0", "--mute", "0"]
+    process = subprocess.Popen([*command, *options], cwd=REPOSITORY)
+    until(lambda: ask(stack, "/api/stats/network")["onlineVens"] == VENS, 60)
+    yield
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def page(browser: Browser, stack: dict[str, Any]) -> Iterator[Page]:
+    yield from opened(browser, stack["http_url"], DESK)
+
+
+def opened(browser: Browser, url: str, size: ViewportSize, **more: Any) -> Iterator[Page]:
+    """A page that has been opened; it may complain of nothing, and fetch nothing from elsewhere."""
+    context = browser.new_context(viewport=size, **more)
+    made, complaints = context.new_page(), list[str]()
+    made.set_default_timeout(WITHIN_MS)
+    expect.set_options(timeout=WITHIN_MS)
+    made.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.on(
+        "request", lambda request: complaints.extend([] if request.url.startswith(url) else [request.url])
+    )
+    made.goto(url)
+    yield made
+    context.close()
+    assert [each for each in complaints if not each.startswith(EXPECTED)] == []
+
+
+def ask(stack: dict[str, Any], path: str) -> Any:
+    with urllib.request.urlopen(f"{stack['http_url']}{path}", timeout=10) as response:  # noqa: S310 - loopback
+        return json.load(response)
+
+
+def card(page: Page, title: str) -> str:
+    return page.locator("#cards > div", has_text=title).locator("dd").inner_text()
+
+
+def test_an_empty_database_says_what_to_do(page: Page) -> None:
+    expect(page.get_by_role("heading", name="No VEN has reported yet")).to_be_visible()
+    expect(page.locator("#welcome")).to_contain_text("mosquitto_pub")
+    expect(page.locator("#vens-count")).to_have_text("0 of 0 VENs")
+    expect(page.locator("#event-view")).to_have_text("No event is running or planned.")
+
+
+@pytest.mark.usefixtures("fleet")
+class TestWithAFleet:
+    def test_numbers_are_read_and_stay_fresh(self, page: Page, stack: dict[str, Any]) -> None:
+        expect(page.locator("#connection")).to_have_text("live")
+        expect(page.locator("#cards")).to_contain_text(f"{VENS} of {VENS}")
+        expect(page.locator("#welcome")).to_be_hidden()
+        before = card(page, "Used now")
+        assert re.fullmatch(r"-?[\d.,]+ kW", before.replace("\n", " "))
+        until(lambda: card(page, "Used now") != before, 20)
+        shown = float(card(page, "Used today").split()[0].replace(",", ""))
+        assert shown <= ask(stack, "/api/stats/network")["totalHousePowerToday"] + 0.01
+
+    def test_the_range_of_the_history_is_chosen(self, page: Page) -> None:
+        caption = page.locator("#history-caption")
+        expect(caption).to_contain_text("Mean power by 5 minutes")
+        page.get_by_role("button", name="30 days").first.click()
+        expect(caption).to_contain_text("Mean power by 6 hours")
+        expect(page.get_by_role("button", name="30 days").first).to_have_attribute("aria-pressed", "true")
+        page.get_by_role("button", name="3 h", exact=True).first.click()
+        expect(caption).to_contain_text("Mean power by 5 minutes")
+        page.get_by_text("As a table").click()
+        assert page.locator("#history-table tbody tr").count() > 5
+
+    def test_dragging_zooms_and_a_double_click_goes_back(self, page: Page) -> None:
+        caption, plot = page.locator("#history-caption"), page.locator("#history-chart .nsewdrag")
+        page.get_by_role("button", name="3 h", exact=True).first.click()
+        expect(caption).to_contain_text("Drag to zoom")
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        assert box is not None
+        middle = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] * 0.7, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.98, middle, steps=8)
+        page.mouse.up()
+        expect(caption).to_contain_text("Double-click to zoom out")
+        plot.dblclick()
+        expect(caption).to_contain_text("Drag to zoom")
+
+    def test_vens_are_searched_sorted_and_opened_with_the_keyboard(self, page: Page) -> None:
+        expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
+        page.get_by_role("button", name="Uses, kW").click()
+        page.get_by_role("button", name="Uses, kW").click()
+        expect(page.locator("#vens-head th").nth(3)).to_have_attribute("aria-sort", "descending")
+        powers = [float(cell) for cell in page.locator("#vens-rows td:nth-child(4)").all_inner_texts()]
+        assert powers == sorted(powers, reverse=True)
+        page.get_by_role("searchbox", name="Search").fill("0007")
+        expect(page.locator("#vens-count")).to_have_text(f"1 of {VENS} VENs")
+        page.locator("#vens-rows button").focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("ven-0007")
+        expect(dialog.locator("#ven-caption")).to_contain_text("Mean power by")
+        load = dialog.locator("#ven-loads tbody button").first
+        name = load.inner_text()
+        load.click()
+        expect(dialog.locator("#ven-chart")).to_have_attribute("aria-label", re.compile(f"^Power of {name}"))
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+
+    def test_pages_of_vens_are_turned(self, page: Page) -> None:
+        expect(page.locator("#vens-page")).to_have_text("page 1 of 2")
+        page.get_by_role("button", name="Next").click()
+        expect(page.locator("#vens-rows tr")).to_have_count(VENS - 20)
+        expect(page.get_by_role("button", name="Next")).to_be_disabled()
+
+    def test_an_event_is_started_watched_and_stopped(self, page: Page, stack: dict[str, Any]) -> None:
+        page.get_by_label("Reduction, kW").fill("5")
+        page.get_by_label("For, minutes").fill("20")
+        page.get_by_role("button", name="Start event").click()
+        event = page.locator("#event-view")
+        expect(event).to_contain_text("of 5.00 kW shed")
+        expect(event).to_contain_text(re.compile(r"[1-9]\d* VENs respond"))
+        expect(page.locator("#cards")).not_to_contain_text("Being shed 0.00")
+        page.get_by_role("button", name="Stop event").click()
+        expect(event).to_have_text("No event is running or planned.")
+        assert ask(stack, "/api/events/current") is None
+
+    def test_a_refusal_is_told(self, page: Page) -> None:
+        for _ in range(2):
+            page.get_by_label("Reduction, kW").fill("5")
+            page.get_by_label("From").fill("2031-01-15T17:00")
+            page.get_by_role("button", name="Start event").click()
+            expect(page.locator("#event-view")).to_contain_text("2031")
+        expect(page.locator("#event-message")).to_contain_text("asks the same VENs at the same time")
+        page.get_by_role("button", name="Cancel event").click()
+        expect(page.locator("#event-view")).to_have_text("No event is running or planned.")
+
+    def test_ten_thousand_vens_are_no_burden(self, page: Page) -> None:
+        vens = [ven(number) for number in range(MANY)]
+
+        def answer(route: Route) -> None:
+            route.fulfill(json=vens)
+
+        page.route("**/api/vens/summary", answer)
+        page.reload()
+        expect(page.locator("#vens-count")).to_have_text(f"{MANY} of {MANY} VENs")
+        assert page.locator("#vens-rows tr").count() == 20
+        page.get_by_role("searchbox", name="Search").press_sequentially("ven-0099")
+        expect(page.locator("#vens-count")).to_have_text(f"10 of {MANY} VENs")
+        assert page.evaluate("document.querySelectorAll('*').length") < 2_000
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_a_phone_shows_it_all_without_scrolling_sideways(
+        self, browser: Browser, stack: dict[str, Any], scheme: str
+    ) -> None:
+        for page in opened(browser, stack["http_url"], PHONE, color_scheme=scheme, has_touch=True):
+            expect(page.locator("#history-caption")).to_contain_text("Mean power")
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            page.locator("#vens-rows button").first.click()
+            expect(page.locator("#ven-caption")).to_contain_text("Mean power")
+            assert page.evaluate("document.querySelector('#ven').scrollWidth") <= PHONE["width"]
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_axe_finds_no_barrier(self, browser: Browser, stack: dict[str, Any], scheme: str) -> None:
+        for page in opened(browser, stack["http_url"], DESK, color_scheme=scheme):
+            expect(page.locator("#history-caption")).to_contain_text("Mean power")
+            expect(page.locator("#types-table table")).to_be_visible()
+            assert barriers(page) == []
+            page.locator("#vens-rows button").first.click()
+            expect(page.locator("#ven-caption")).to_contain_text("Mean power")
+            assert barriers(page) == []
+
+    def test_the_theme_is_chosen_and_kept(self, page: Page) -> None:
+        page.get_by_role("button", name="Use dark colours").click()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        page.reload()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+@pytest.fixture
+def guarded(stack: dict[str, Any]) -> Iterator[str]:
+    """Another serving over the same database, which asks for keys; its URL."""
+    (port,) = free_ports(1)
+    settings = {**inherited_environment(), "DATABASE_URL": stack["database_url"], "HTTP_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=settings)
+    until(lambda: is_healthy(port), 60)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_key_is_asked_for_once_and_kept_as_a_session(
+    browser: Browser, stack: dict[str, Any], guarded: str
+) -> None:
+    make = [sys.executable, "-m", "serving", "keys", "create", "on-duty", "--role", "viewer"]
+    settings = {**inherited_environment(), "DATABASE_URL": stack["database_url"]}
+    made = subprocess.run(make, cwd=REPOSITORY, env=settings, capture_output=True, text=True, check=True)
+    key = made.stdout.split()[-1]
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    page.goto(guarded)
+    dialog = page.get_by_role("dialog", name="An API key, please")
+    expect(dialog).to_be_visible(timeout=WITHIN_MS)
+    page.get_by_role("textbox", name="Key").fill("not-a-key")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("not known", timeout=WITHIN_MS)
+    page.get_by_role("textbox", name="Key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.locator("#cards")).to_contain_text(f"of {VENS}", timeout=WITHIN_MS)
+    expect(page.locator("#connection")).to_have_text("live", timeout=WITHIN_MS)
+    page.reload()
+    expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs", timeout=WITHIN_MS)
+    expect(dialog).to_be_hidden()
+    page.get_by_label("Reduction, kW").fill("5")
+    page.get_by_role("button", name="Start event").click()
+    expect(page.locator("#event-message")).to_contain_text("operator", timeout=WITHIN_MS)
+    context.close()
+
+
+def barriers(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
+
+
+def ven(number: int) -> dict[str, Any]:
+    return {
+        "id": f"ven-{number:05d}",
+        "name": f"Home {number}",
+        "location": None,
+        "status": "online" if number % 9 else "offline",
+        "controllablePower": number % 70 / 10,
+        "currentPower": number % 130 / 10,
+        "address": None,
+        "lastSeen": "2026-01-15T12:00:00Z",
+        "responseTime": None,
+    }

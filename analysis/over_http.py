@@ -12,10 +12,11 @@ import msgspec
 import polars as pl
 
 from analysis.door import CoarserThanAsked, Door
+from analysis.entries import entries_frame
 from analysis.frames import pythonic
 from analysis.ranges import Aggregate, Span
 from schemas.baselines import BaselineName
-from schemas.http import EventPerformance
+from schemas.http import Event, EventPerformance
 from schemas.instants import from_microseconds
 
 JSON = "application/json"
@@ -28,7 +29,6 @@ ROUTES = {
     "network": "/api/stats/network",
     "load_types": "/api/stats/loads",
     "vens": "/api/vens/summary",
-    "events": "/api/events",
 }
 
 
@@ -71,6 +71,8 @@ class OverHttp(Door):
     def _now(self, what: str) -> pl.DataFrame:
         if what == "network":
             return pythonic(pl.read_json(io.BytesIO(self._get(ROUTES[what], JSON))))
+        if what == "events":
+            return entries_frame(Event, msgspec.json.decode(self._get("/api/events", JSON), type=list[Event]))
         if what == "loads":
             vens = self._arrow("/api/vens").select(pl.col("id").alias("ven_id"), "loads")
             return pythonic(vens.explode("loads").drop_nulls("loads").unnest("loads"))

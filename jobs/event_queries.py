@@ -36,6 +36,8 @@ TO_COME = ("scheduled", "active")
 DAY = timedelta(days=1)
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c
+NO_TOPIC_LEVEL = "[/+#]"
+"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
 
 
 class Rest(Struct, frozen=True):
@@ -141,7 +143,7 @@ def newcomers(event_id: str, now: datetime, rest: Rest) -> Select[Any]:
     """VENs that could give something and have not been told: what each could shed now, kW.
 
     That is its part of `controllablePowerKw`. VENs that an event of at least this priority has at the same
-    time, and those that deserve a rest, are passed over.
+    time, those that deserve a rest, and those whose id no topic can name, are passed over.
     """
     event = events.alias("event")
     latest = ven_snapshots.c
@@ -160,6 +162,7 @@ def newcomers(event_id: str, now: datetime, rest: Rest) -> Select[Any]:
         .join(sheddable, true())
         .where(
             vens.c.retired_at.is_(None),
+            ~vens.c.ven_id.regexp_match(NO_TOPIC_LEVEL),
             func.coalesce(latest.status, "") != "offline",
             is_asked,
             ~has_part.exists(),

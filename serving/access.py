@@ -1,8 +1,9 @@
 """Who may do what: every path needs a key but for a few that are named here; changes need an operator's."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 import falcon
 from falcon import Request, Response
@@ -19,7 +20,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_PATH = "/api/session"
 COOKIE = "gridgate_session"
 REALM = 'Bearer realm="gridgate"'
-
+RATE_HEADERS = ("ratelimit-policy", "ratelimit")
+"""As Falcon writes them; they are of one request, whatever else an answer says."""
 
 EXPOSED = [
     "ETag",
@@ -103,6 +105,18 @@ class Access:
             self._own_pages.require(request)
         _hold_to_role(request)
 
+    def let_in(self, env: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+        """`process_request` for a GET of data, if nothing need be looked up or refused: what the answer tells
+        of the rate. None if there is more to do; that it was asked costs the caller nothing.
+        """
+        shown = _in_headers(env.get("HTTP_AUTHORIZATION"), env.get("HTTP_X_API_KEY"))
+        caller = None if shown is None else self._keyring.caller_at_hand(shown)
+        if caller is None or self._buckets is None:
+            return None if caller is None else []
+        grant = self._take(self._buckets, caller)
+        told = self._buckets.policy, _rate_limit(grant)
+        return list(zip(RATE_HEADERS, told, strict=True)) if grant.is_granted else None
+
     def process_response(
         self,
         request: Request,
@@ -129,8 +143,11 @@ class Access:
             raise _unauthorized(detail, f'{REALM}, error="invalid_token"')
         return caller
 
+    def _take(self, buckets: TokenBuckets, caller: Caller) -> Grant:
+        return buckets.take(str(caller.key_id), self._clock().timestamp())
+
     def _bound_rate(self, buckets: TokenBuckets, caller: Caller, response: Response) -> None:
-        grant = buckets.take(str(caller.key_id), self._clock().timestamp())
+        grant = self._take(buckets, caller)
         response.set_header("RateLimit-Policy", buckets.policy)
         response.set_header("RateLimit", _rate_limit(grant))
         if not grant.is_granted:
@@ -155,13 +172,17 @@ def _rate_limit(grant: Grant) -> str:
 
 def _shown(request: Request) -> str | None:
     """The key of a header; else the cookie of a browser, whose EventSource cannot send headers."""
-    scheme, _, key = (request.auth or "").partition(" ")
-    if scheme.lower() == "bearer" and key:
-        return key.strip()
-    if key := request.get_header("X-API-Key", default=""):
+    if key := _in_headers(request.auth, request.get_header("X-API-Key")):
         return key
     cookies = request.get_cookie_values(COOKIE)
     return cookies[0] if cookies else None
+
+
+def _in_headers(authorization: str | None, api_key: str | None) -> str | None:
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return key.strip()
+    return api_key or None
 
 
 def _hold_to_role(request: Request) -> None:
@@ -202,6 +223,10 @@ class OwnPages:
 
     def __init__(self, allowed_origins: list[str]) -> None:
         self._allowed_origins = allowed_origins
+
+    def let_in(self, _env: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Whoever asks may read."""
+        return []
 
     def process_request(self, request: Request, _response: Response) -> None:
         if request.get_header("Origin") is not None:

@@ -23,6 +23,7 @@ from serving.performance import PerformanceReader
 from serving.policy import AT_HOME, Policy
 from serving.present import Present
 from serving.reader import Reader
+from serving.ready import App, Ready
 from serving.resources.assets import Assets
 from serving.resources.audit import AuditTrail
 from serving.resources.commands import OneCommand, ShedCommands, VenCommands
@@ -68,11 +69,13 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     """
     present = present or Present(engine, Reader(engine, clock))
     watch = watch or Watch(Metrics(), SqlClock())
-    app = falcon.App(middleware=[watch])
+    app = App(middleware=[watch])
     app.add_middleware(Representations(present.hot))
     app.add_middleware(SecurityHeaders(policy))
     allow_origins(app, allowed_origins)
-    app.add_middleware(gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy))
+    door = gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy)
+    app.add_middleware(door)
+    app.ready = Ready(present.hot, door, watch)
     app.add_middleware(Audit(AuditLog(engine, clock), policy))
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True

@@ -50,6 +50,14 @@ class Hot:
         slot.is_wanted = True
         return slot.whole or self._make(slot)
 
+    def peek(self, name: str) -> Whole | None:
+        """The answer if it is ready; nothing is made, and nobody is noted to have asked."""
+        return None if self._clock() > self._trusted_until else self._slots[name].whole
+
+    def want(self, name: str) -> None:
+        """Somebody has asked: make it anew after the next change."""
+        self._slots[name].is_wanted = True
+
     def age_s(self) -> float:
         """Seconds since the database was last heard; infinite if it never was."""
         return self._clock() - (self._trusted_until - TRUSTED_FOR_S)

@@ -153,7 +153,15 @@ class Keyring:
         place = (secret.kind, secret.public_id)
         if place not in self._known and self._looks.take("", self._clock().timestamp()).is_granted:
             self.refresh()
-        known = self._known.get(place)
+        return self._whose(secret)
+
+    def caller_at_hand(self, shown: str) -> Caller | None:
+        """The same, if it can be told without a look; who is None here may be somebody there."""
+        secret = read_secret(shown)
+        return self._whose(secret) if secret is not None and self._is_fresh() else None
+
+    def _whose(self, secret: Secret) -> Caller | None:
+        known = self._known.get((secret.kind, secret.public_id))
         if not is_same(known.digest if known else None, secret) or known is None:
             return None
         return known.caller if self._is_in_time(known.caller) else None

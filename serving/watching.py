@@ -11,6 +11,7 @@ from falcon import Request, Response
 from sqlalchemy import Engine, event
 
 from serving.metrics import Metrics
+from serving.whole import Sent
 
 NO_ROUTE = "none"
 ENDLESS = "text/event-stream"
@@ -59,6 +60,18 @@ class Watch:
         else:
             blocks: Any = response.stream
             response.stream = Counted(blocks, lambda sent: self._tell(request, response, sent))
+
+    def tell_of_ready(self, route: str, sent: Sent, duration_s: float) -> None:
+        """Of an answer that was ready. It is counted; the line in the log would cost more than the answer."""
+        self.metrics.answered("GET", route, int(sent.status[:3]), duration_s, 0.0)
+        if self._log.is_enabled_for(logging.DEBUG):
+            self._log.debug(
+                "request",
+                method="GET",
+                route=route,
+                status=int(sent.status[:3]),
+                duration_s=round(duration_s, 6),
+            )
 
     def _tell(self, request: Request, response: Response, sent_bytes: int) -> None:
         started, sql_before_s = request.context.since

@@ -2,17 +2,30 @@
 
 import hashlib
 
+from msgspec import Struct
+
 from serving.compression import compress
+
+
+class Sent(Struct, frozen=True):
+    """How it was sent: all but the bytes."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    encoding: str | None
+    has_body: bool
 
 
 class Whole:
     """Bytes that are sent as they are, or as a client asks for them; to be shared by threads."""
 
-    __slots__ = ("_packed", "plain", "tag")
+    __slots__ = ("_packed", "plain", "sent", "tag")
 
     def __init__(self, plain: bytes) -> None:
         self.plain = plain
         self.tag = hashlib.blake2b(plain, digest_size=12).hexdigest()
+        self.sent: dict[tuple[str | None, ...], Sent] = {}
+        """By what the request said."""
         self._packed: dict[str, bytes] = {}
 
     def tag_in(self, encoding: str | None) -> str:

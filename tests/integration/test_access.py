@@ -18,7 +18,9 @@ from serving.audit import KEPT_BYTES
 from serving.bodies import read_body
 from serving.keys import FRESH_FOR, LOOKS_AT_ONCE, SESSION_LASTS, KeyStore, NameTaken, UnknownKey
 from serving.policy import Policy
+from serving.present import Present
 from serving.queries.access import SESSIONS_PER_KEY
+from serving.reader import Reader
 from tests.integration.published import NOW
 
 ORIGIN = "https://ui.example"
@@ -274,6 +276,55 @@ def test_without_a_database_nobody_is_let_in(clock: Clock, viewer: dict[str, str
     assert_problem(client.simulate_get("/api/stats/network", headers=viewer), 503)
     assert client.simulate_get("/api/stats/network").status_code == 401
     assert client.simulate_get("/health").status_code == 200
+
+
+# What is ready, and answered before Falcon is asked
+
+READY = "/api/stats/network"
+
+
+@pytest.fixture
+def ready(engine: Engine, clock: Clock) -> testing.TestClient:
+    """With an answer that was made and sent."""
+    present = Present(engine, Reader(engine, clock))
+    present.hot.check()
+    policy = Policy(needs_keys=True, rate_per_s=1, rate_burst=4)
+    client = testing.TestClient(create_app(engine, clock, [ORIGIN], present=present, policy=policy))
+    first = bearer(KeyStore(engine).create("first", "viewer", None, NOW))
+    for _ in range(2):
+        assert client.simulate_get(READY, headers=first).status_code == 200
+    whole = present.hot.peek("network")
+    assert whole is not None
+    assert whole.sent
+    return client
+
+
+def test_what_is_ready_needs_a_key_all_the_same(ready: testing.TestClient, viewer: dict[str, str]) -> None:
+    secret = secret_of(viewer)
+    assert_problem(ready.simulate_get(READY), 401, "keys create")
+    assert_problem(ready.simulate_get(READY, headers=bearer(secret[:-4] + "0000")), 401, "revoked")
+    assert_problem(ready.simulate_get(READY, headers={"Cookie": f"{COOKIE}={secret}x"}), 401)
+    for headers in (viewer, {"X-API-Key": secret}, {"Authorization": f"bearer  {secret}"}):
+        assert ready.simulate_get(READY, headers=headers).status_code == 200
+
+
+def test_what_is_ready_counts_for_the_rate(ready: testing.TestClient, viewer: dict[str, str]) -> None:
+    answers = [ready.simulate_get(READY, headers=viewer) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
+    told = [(answer.headers["ratelimit-policy"], answer.headers["ratelimit"]) for answer in answers[:4]]
+    assert told == [('"key";q=4;w=4', f'"key";r={left};t={4 - left}') for left in (3, 2, 1, 0)]
+
+
+def test_what_is_ready_is_not_for_keys_that_have_ended(
+    ready: testing.TestClient, store: KeyStore, clock: Clock, viewer: dict[str, str]
+) -> None:
+    guest = bearer(store.create("guest", "viewer", NOW + timedelta(seconds=1), NOW))
+    assert {ready.simulate_get(READY, headers=key).status_code for key in (viewer, guest)} == {200}
+    clock.now += timedelta(seconds=1)
+    assert ready.simulate_get(READY, headers=guest).status_code == 401
+    store.revoke("grafana", clock.now)
+    clock.now += FRESH_FOR
+    assert_problem(ready.simulate_get(READY, headers=viewer), 401, "revoked")
 
 
 # Sessions of browsers

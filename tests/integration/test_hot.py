@@ -12,6 +12,7 @@ import pytest
 from backports import zstd
 from falcon import testing
 from sqlalchemy import Engine, event
+from structlog.testing import capture_logs
 
 from ingest.store import Store
 from schemas.channels import TOTALS
@@ -21,6 +22,7 @@ from serving.app import create_app
 from serving.hot import TRUSTED_FOR_S, Hot
 from serving.present import Present
 from serving.reader import Reader
+from serving.ready import MOST_WORDINGS
 from tests.integration.published import NOW, THREE, batch_of, status, telemetry, until
 from tests.integration.test_http import catch_up
 
@@ -84,6 +86,69 @@ def test_what_is_ready_is_what_is_read_and_asks_nobody(site: Site) -> None:
         assert answer.headers["etag"] == expected.headers["etag"]
         statements, again = site.statements(path, headers={"If-None-Match": answer.headers["etag"]})
         assert (statements, again.status_code, again.content) == (0, 304, b"")
+
+
+WORDS: tuple[dict[str, str], ...] = (
+    {},
+    {"Accept": "application/json, text/csv;q=0.5"},
+    {"Accept": "text/csv"},
+    {"Accept": "image/png"},
+    {"Accept-Encoding": "gzip, zstd"},
+    {"Accept-Encoding": "gzip"},
+    {"If-None-Match": "*"},
+    {"If-None-Match": '"nothing", "of this"'},
+    {"Origin": "https://elsewhere.example"},
+)
+
+
+def told(answer: testing.Result) -> tuple[int, dict[str, str], bytes]:
+    return answer.status_code, dict(answer.headers), answer.content
+
+
+@pytest.mark.usefixtures("some_vens")
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_said_again_it_is_answered_in_the_same_words(method: str, words: dict[str, str], site: Site) -> None:
+    """Whether Falcon answers or what stands before it."""
+    site.start()
+    for path in READY:
+        answers = [site.client.simulate_request(method, path, headers=words) for _ in range(3)]
+        expected = told(site.without.simulate_request(method, path, headers=words))
+        assert [told(answer) for answer in answers] == [expected] * 3
+
+
+@pytest.mark.usefixtures("some_vens")
+def test_who_has_the_one_before_gets_the_new_one(site: Site, store: Store, engine: Engine) -> None:
+    site.start()
+    known = {"If-None-Match": site.client.simulate_get(READY[0]).headers["etag"]}
+    assert [site.client.simulate_get(READY[0], headers=known).status_code for _ in range(3)] == [304] * 3
+    store.write(batch_of(telemetry("ven-1", THREE + timedelta(seconds=1), used_kw=70.0)))
+    catch_up(engine)
+    until(lambda: site.client.simulate_get(READY[0], headers=known).status_code == 200, within_s=2)
+    new = site.client.simulate_get(READY[0], headers=known)
+    assert (new.status_code, new.content) == (200, site.without.simulate_get(READY[0]).content)
+
+
+@pytest.mark.usefixtures("some_vens")
+def test_words_are_kept_only_so_many(site: Site) -> None:
+    site.start()
+    site.client.simulate_get(READY[0])
+    for number in range(2 * MOST_WORDINGS):
+        site.client.simulate_get(READY[0], headers={"If-None-Match": f'"{number}"'})
+    whole = site.present.hot.peek("network")
+    assert whole is None or len(whole.sent) <= MOST_WORDINGS
+
+
+@pytest.mark.usefixtures("some_vens")
+def test_what_is_ready_is_counted_and_not_told_line_by_line(site: Site) -> None:
+    with capture_logs() as events:
+        site.start()
+        for _ in range(5):
+            site.client.simulate_get("/api/stats/network")
+    levels = [event["log_level"] for event in events if event["event"] == "request"]
+    assert (levels.count("info"), levels.count("debug")) in {(1, 4), (2, 3)}
+    counted = 'gridgate_serving_requests_total{method="GET",route="/api/stats/network",status="200"} 5.0'
+    assert counted in site.client.simulate_get("/metrics").text
 
 
 @pytest.mark.usefixtures("some_vens")

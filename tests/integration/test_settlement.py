@@ -450,7 +450,7 @@ def test_a_running_event_is_followed(
     command(engine, "out", took_ms=200)
     command(engine, "silent", took_ms=9000, status="sent")
     at(half).catch_up(LANES)
-    [job] = (job for job in jobs() if job.name == "settlement")
+    [job] = (job for job in jobs() if job.name == "progress")
     connection.execute(f"LISTEN {EVENTS}".encode())
     assert at(half).run(job) == 1
     progress = (
@@ -479,7 +479,7 @@ def test_following_reads_old_slots_once_and_what_it_says_stays_true(
     make_event(engine, "active")
     take_part(engine, "a", status="started")
     at(END).catch_up(LANES)
-    [job] = (job for job in jobs() if job.name == "settlement")
+    [job] = (job for job in jobs() if job.name == "progress")
     for minutes in range(1, 60, 7):
         now = START + timedelta(minutes=minutes)
         assert at(now).run(job) == 1
@@ -547,7 +547,7 @@ def test_performance_is_provisional_until_it_is_settled(
     take_part(engine, "a", status="started")
     half = START + HOUR / 2
     at(half).catch_up(LANES)
-    [job] = (job for job in jobs() if job.name == "settlement")
+    [job] = (job for job in jobs() if job.name == "progress")
     at(half).run(job)
     provisional = performance(client)
     assert (provisional["provisional"], provisional["revision"], provisional["vens"]) == (True, None, [])

@@ -186,13 +186,25 @@ class VenSummary(Shape, frozen=True):
     ]
 
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+PLAIN = r"^[^\x00-\x1f\x7f]+(?!\n)$"
+LEVEL = r"^[^\x00-\x1f\x7f/+#]+(?!\n)$"
+SEGMENT = r"^[^\x00-\x1f/]+(?!\n)$"
+PRINTED = r"^[^\x00-\x1f]+(?!\n)$"
+PATTERNS = {
+    PLAIN: "a text without control characters",
+    LEVEL: "a text without `/`, `+`, `#` and control characters",
+    SEGMENT: "a text without `/` and control characters",
+    PRINTED: "a text without control characters",
+}
+"""What texts must be, in words for people."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
 NewId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=255,
-        pattern=r"^[^\x00-\x1f\x7f/+#]+(?!\n)$",
+        pattern=LEVEL,
         description="One level of a topic: without `/`, `+` and `#`.",
         examples=["ven-0001"],
     ),
@@ -305,9 +317,9 @@ class AuditEntry(Shape, frozen=True):
     ]
 
 
-VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+(?!\n)$")]
+VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTED)]
 VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
-EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+(?!\n)$")]
+EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=SEGMENT)]
 LeadTimeS = Annotated[float, Meta(ge=0, le=86_400)]
 EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]

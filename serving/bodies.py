@@ -8,6 +8,8 @@ import msgspec
 from falcon import Request
 from msgspec import structs
 
+from schemas.http import PATTERNS
+
 MAX_BODY_BYTES = 1_048_576
 """Unless the settings say otherwise."""
 
@@ -17,6 +19,8 @@ MEDIA_TYPE = "application/json"
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 NAMED = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
+MATCHING = re.compile(r"Expected `.*` matching regex (?P<pattern>'.*')", re.DOTALL)
+WORDS = {repr(pattern): words for pattern, words in PATTERNS.items()}
 JSON_WORDS = {"int": "whole number", "float": "number", "str": "string", "bool": "boolean"}
 
 Shape = TypeVar("Shape")
@@ -112,6 +116,8 @@ def _advice(message: str, shape: type[Any]) -> str:
         return f"{field} is missing." if named["how"] == "missing required" else _unknown(field, where, shape)
     if what.startswith("Invalid enum value") and (choices := _choices(where, shape)):
         return f"{where} must be one of {', '.join(choices)}."
+    if pattern := MATCHING.fullmatch(what):
+        return f"{where} must be {WORDS.get(pattern['pattern'], 'of another form')}."
     what = re.sub(r"`([^`]*)`", lambda quoted: _in_words(quoted[1]), what)
     if not match or match["where"] is None:
         return f"The body is wrong: {what}." if what.startswith("Expected") else f"{what}."

@@ -1,7 +1,7 @@
 """What an event may be, and which events may run at the same time. Pure."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,9 @@ from schemas.instants import parse_iso
 TAKEN_IDS = ("current", "history")
 """Words that stand for something else where an id could stand in a path."""
 
+NO_IDS = (".", "..")
+"""Clients resolve these in a path before they ask: nobody could come back to it."""
+
 
 class Unfit(ValueError):  # noqa: N818 - an answer, in words, to whoever asked
     """What is asked for cannot be meant."""
@@ -25,13 +28,14 @@ class Conflict(Exception):  # noqa: N818
 
 
 class EventRules(Struct, frozen=True):
-    """How late a start may come in and still mean "now"; how long ahead VENs are told, unless it says; and
-    by which baseline events are measured first.
+    """How late a start may come in and still mean "now"; how long ahead VENs are told, unless it says; by
+    which baseline events are measured first; and how long one may last.
     """
 
     start_grace: timedelta = timedelta(minutes=5)
     lead_time: timedelta = timedelta(minutes=5)
     baseline: BaselineName = PRIMARY
+    longest: timedelta = timedelta(days=1)
 
 
 class PlannedEvent(Struct, frozen=True):
@@ -60,9 +64,11 @@ def planned(wish: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent
     if start < now - rules.start_grace:
         seconds = rules.start_grace.total_seconds()
         raise Unfit(f"startTime must be ahead; one that passed up to {seconds:g} s ago means at once")
-    if wish.id in TAKEN_IDS:
-        raise Unfit(f"id must not be {wish.id!r}: that is a route")
+    require_free_path(wish.id, TAKEN_IDS)
     start = max(start, now)
+    if end - start > rules.longest:
+        seconds = rules.longest.total_seconds()
+        raise Unfit(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
     lead = rules.lead_time if wish.lead_time_s is None else timedelta(seconds=wish.lead_time_s)
     return PlannedEvent(
         event_id=wish.id or f"evt-{uuid.uuid4().hex}",
@@ -73,6 +79,18 @@ def planned(wish: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent
         priority=wish.priority,
         ven_ids=None if wish.ven_ids is None else sorted(set(wish.ven_ids)),
     )
+
+
+def require_free_path(wished_id: str | None, taken: Sequence[str]) -> None:
+    """An id must not make a path that leads elsewhere.
+
+    Raises:
+        Unfit: it would.
+    """
+    if wished_id in taken:
+        raise Unfit(f"id must not be {wished_id!r}: that is a route")
+    if wished_id in NO_IDS:
+        raise Unfit(f"id must not be {wished_id!r}: that is no path")
 
 
 def require_free(event: PlannedEvent, others: Iterable[Row[Any]]) -> None:

@@ -82,6 +82,8 @@ class EventWriter:
             if status == "cancelled":
                 return
             if connection.execute(events.cancel_event(event_id, self._clock())).first() is None:
+                if _found(connection, event_id).status == "cancelled":  # by somebody else, just now
+                    return
                 raise Conflict(f"Event {event_id!r} is over, and cannot be cancelled any more.")
             connection.execute(events.tell(event_id))
 

@@ -1,6 +1,6 @@
 """Answers, read from the summary tables. Knows nothing of HTTP."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -29,10 +29,14 @@ from serving import budget, shapes
 from serving.occasions import Point, marked
 from serving.queries import commands, events, fleet, history
 from serving.queries.history import Series
-from serving.windows import Page, Window, shortfall
+from serving.windows import Page, Window, next_cut_us, shortfall
 
 VENS_AT_ONCE = 500
+SUMMARIES_AT_ONCE = 1_000
 ROWS_AT_ONCE = 2_000
+BUCKETS_AT_FIRST = 1_000
+BUCKETS_AT_ONCE = 8_000
+"""A history is read in parts, the first one short; where there are few points, the parts grow."""
 
 Known = Mapping[str, Select[Any]]
 """What must have a row, else the answer is that there is no such thing: in these words."""
@@ -108,14 +112,19 @@ class Reader:
 
     def vens(self, page: Page) -> Iterator[Ven]:
         """Each with its loads, block by block."""
-        return self._vens(fleet.current_vens(page), {})
+        return self._vens(page, {})
 
     def ven(self, ven_id: str) -> Ven:
-        [found] = self._vens(fleet.current_ven(ven_id), _ven_exists(ven_id))
-        return found
+        with self._snapshot({}) as connection:
+            row = connection.execute(fleet.current_ven(ven_id)).one_or_none()
+            if row is None:
+                raise Unknown(no_ven(ven_id))
+            return shapes.ven(row, connection.execute(fleet.loads_of_ven(ven_id, Page())).all())
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
-        return map(shapes.ven_summary, self._rows(fleet.ven_summaries(page)))
+        with self._snapshot({}) as connection:
+            for block in _pages(connection, fleet.ven_summaries, page, SUMMARIES_AT_ONCE):
+                yield from map(shapes.ven_summary, block)
 
     def loads(self, ven_id: str, page: Page) -> Iterator[Load]:
         return map(shapes.load, self._rows(fleet.loads_of_ven(ven_id, page), _ven_exists(ven_id)))
@@ -153,33 +162,37 @@ class Reader:
     ) -> Iterator[Point]:
         point, query = _HISTORIES[window.aggregate]
         with self._snapshot(known, history.HOLD_RAW) as connection:
-            self._require_few_points(connection, series, window)
+            extent = self._require_few_points(connection, series, window)
             since = connection.execute(history.since()).all()
             asked = structs.replace(window, horizons_us={row[0]: microseconds(row[1]) for row in since})
             used_s = series.resolutions_s if window.aggregate == "sum" else [SLOT_S]
             warn(shortfall(asked, used_s))
             taken = [] if occasions is None else connection.execute(occasions).all()
-            rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query(series, asked))
+            rows = _in_parts(connection, partial(query, series), asked, extent)
             points = map(partial(point, shape=shape), rows)
             yield from marked(points, map(shapes.occasion, taken), window) if taken else points
 
-    def _require_few_points(self, connection: Connection, series: Series, window: Window) -> None:
-        """Asks for what is stored only where the range is not short enough in itself."""
-        if budget.is_short(window, self._max_points):
-            return
+    def _require_few_points(self, connection: Connection, series: Series, window: Window) -> tuple[int, int]:
+        """The first and the last instant to look at; asks for what is stored only where the range is not
+        short enough in itself.
+        """
+        start_us, end_us = window.start_us, window.end_us
+        if start_us is not None and end_us is not None and budget.is_short(window, self._max_points):
+            return start_us, end_us - 1
         stored = connection.execute(history.extent(series)).one()
         extent = budget.extent(window, [None if at is None else microseconds(at) for at in stored])
-        if extent is None or budget.buckets(*extent, window.granularity_s) <= self._max_points:
-            return
-        points = connection.execute(history.points_at_most(series, window)).scalar_one()
-        if points > self._max_points:
-            raise budget.too_many_points(window, *extent, int(points), self._max_points)
+        if extent is None:
+            return window.start_us or 0, window.start_us or 0
+        if budget.buckets(*extent, window.granularity_s) > self._max_points:
+            points = connection.execute(history.points_at_most(series, window)).scalar_one()
+            if points > self._max_points:
+                raise budget.too_many_points(window, *extent, int(points), self._max_points)
+        return extent
 
-    def _vens(self, query: Select[Any], known: Known) -> Iterator[Ven]:
+    def _vens(self, page: Page, known: Known) -> Iterator[Ven]:
         with self._snapshot(known) as connection:
-            rows = connection.execution_options(yield_per=VENS_AT_ONCE).execute(query)
-            for block in rows.partitions():
-                loads = connection.execute(fleet.loads_of_vens([row.ven_id for row in block])).all()
+            for block in _pages(connection, fleet.current_vens, page, VENS_AT_ONCE):
+                loads = connection.execute(fleet.loads_between(block[0].ven_id, block[-1].ven_id)).all()
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
@@ -196,6 +209,46 @@ class Reader:
                 if connection.execute(query).one_or_none() is None:
                     raise Unknown(unless)
             yield connection
+
+
+def _in_parts(
+    connection: Connection,
+    query: Callable[[Window], Select[Any]],
+    asked: Window,
+    extent: tuple[int, int],
+) -> Iterator[Row[Any]]:
+    """The rows of a history, read in parts, so that the first do not wait for the last."""
+    (at_us, last_us), buckets, part = extent, BUCKETS_AT_FIRST, asked
+    while (cut_us := next_cut_us(at_us, asked.granularity_s, buckets)) <= last_us:
+        points = 0
+        for row in _in_blocks(connection, query(structs.replace(part, end_us=cut_us)), buckets):
+            points += 1
+            yield row
+        at_us, part = cut_us, structs.replace(part, start_us=cut_us)
+        buckets = BUCKETS_AT_ONCE if 4 * points > buckets else 8 * buckets
+    yield from _in_blocks(connection, query(part), buckets)
+
+
+def _in_blocks(connection: Connection, query: Select[Any], most: int) -> Iterable[Row[Any]]:
+    """The rows, of many only some at a time."""
+    if most <= BUCKETS_AT_ONCE:
+        return connection.execute(query).all()
+    return connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
+
+
+def _pages(
+    connection: Connection, query: Callable[[Page], Select[Any]], page: Page, most: int
+) -> Iterator[Sequence[Row[Any]]]:
+    """A list by its ids, part by part: the first one does not wait for the last."""
+    after, left = page.after, page.limit
+    while left is None or left > 0:
+        size = most if left is None else min(left, most)
+        block = connection.execute(query(Page(size, after))).all()
+        if block:
+            yield block
+        if len(block) < size:
+            return
+        after, left = block[-1].ven_id, None if left is None else left - size
 
 
 def _ven_exists(ven_id: str) -> Known:

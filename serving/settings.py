@@ -147,6 +147,14 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         description="an event whose start passed no longer ago than this starts at once; others are refused",
     )
 
+    event_longest_s: float = Field(
+        86_400,
+        ge=1,
+        le=604_800,
+        validation_alias="EVENTS_LONGEST_S",
+        description="seconds that an event may last; longer ones, which are typing errors, are refused",
+    )
+
     @field_validator("http_auth")
     @classmethod
     def _off_only_at_home(cls, auth: str, info: ValidationInfo) -> str:
@@ -189,6 +197,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             timedelta(seconds=self.event_start_grace_s),
             timedelta(seconds=self.event_lead_time_s),
             self.primary_baseline,
+            timedelta(seconds=self.event_longest_s),
         )
 
     @property

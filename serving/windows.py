@@ -5,6 +5,7 @@ Times are whole microseconds since the Unix epoch, ranges half-open, None an ope
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import lcm
 from types import MappingProxyType
 from typing import Literal
 
@@ -17,6 +18,7 @@ MICROSECONDS_PER_S = 1_000_000
 
 
 RAW_S = 0
+CUT_S = 3600
 NO_HORIZONS: Mapping[int, int] = MappingProxyType({})
 
 
@@ -70,6 +72,16 @@ def plan(window: Window, resolutions_s: Sequence[int]) -> list[Piece]:
         retention has left nothing fine enough, the finest buckets that remain count whole, where they begin.
     """
     return [piece for era in _eras(window, resolutions_s) for piece in _serve(era, window.granularity_s)]
+
+
+def next_cut_us(at_us: int, granularity_s: int, most_buckets: int) -> int:
+    """Where a history may be cut in two after some buckets: on a border of theirs, and of the summary's.
+
+    Retention leaves buckets of up to an hour, which count where they begin.
+    """
+    step_us = lcm(granularity_s, CUT_S) * MICROSECONDS_PER_S
+    steps = max(1, -(-most_buckets * granularity_s * MICROSECONDS_PER_S // step_us))
+    return (at_us // step_us + steps) * step_us
 
 
 def shortfall(window: Window, resolutions_s: Sequence[int]) -> str | None:

@@ -26,14 +26,16 @@ def advanced(event: Course, now: datetime) -> Course:
     """Where the event stands now.
 
     One whose start passed unnoticed starts at once. One whose end passed unnoticed is completed as of its
-    end, for VENs were told the end and did not wait for us.
+    end, and if its start did so, too, has begun as of its start: for VENs were told both, and did not wait
+    for us.
     """
     if event.status in OVER:
         return event
     if event.ended_at is not None:
         return replace(event, status=COMPLETED)
     if now >= event.end_time:
-        return replace(event, status=COMPLETED, ended_at=event.end_time)
+        started_at = event.started_at or event.start_time
+        return replace(event, status=COMPLETED, started_at=started_at, ended_at=event.end_time)
     if event.status == SCHEDULED and now >= event.start_time:
         return replace(event, status=ACTIVE, started_at=now)
     return event

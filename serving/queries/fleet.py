@@ -1,6 +1,5 @@
 """The latest of the network, of VENs and of their loads."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
@@ -117,8 +116,10 @@ def current_loads() -> Select[Any]:
     )
 
 
-def loads_of_vens(ven_ids: Sequence[str]) -> Select[Any]:
-    return current_loads().where(load_snapshots.c.ven_id.in_(ven_ids))
+def loads_between(first_ven_id: str, last_ven_id: str) -> Select[Any]:
+    """Of neighbours in the list of VENs, both ends included."""
+    ven_id = load_snapshots.c.ven_id
+    return current_loads().where(ven_id >= first_ven_id, ven_id <= last_ven_id)
 
 
 def loads_of_ven(ven_id: str, page: Page) -> Select[Any]:
@@ -133,7 +134,7 @@ def load(ven_id: str, load_id: str) -> Select[Any]:
 def ven_summaries(page: Page) -> Select[Any]:
     """The list view: registered VENs with what each could shed now."""
     ven = current_vens(page).subquery()
-    sheddable = _sheddable_by_ven().subquery()
+    sheddable = _sheddable_of(ven.c.ven_id).lateral()
     controllable_kw = case(
         (ven.c.status == "offline", 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
@@ -144,13 +145,11 @@ def ven_summaries(page: Page) -> Select[Any]:
             controllable_kw.label("controllable_power_kw"),
             response_ms(ven.c.ven_id).label("response_ms"),
         )
-        .outerjoin(sheddable, sheddable.c.ven_id == ven.c.ven_id)
+        .outerjoin(sheddable, true())
         .order_by(ven.c.ven_id)
     )
 
 
-def _sheddable_by_ven() -> Select[Any]:
+def _sheddable_of(ven_id: ColumnElement[str]) -> Select[Any]:
     shed_kw = func.sum(case((IS_ENABLED, SHED_CAPABILITY_KW), else_=0.0)).label("shed_kw")
-    return (
-        select(load_snapshots.c.ven_id, shed_kw).select_from(WITH_SETTINGS).group_by(load_snapshots.c.ven_id)
-    )
+    return select(shed_kw).select_from(WITH_SETTINGS).where(load_snapshots.c.ven_id == ven_id)

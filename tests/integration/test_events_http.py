@@ -18,10 +18,13 @@ from ingest.store import Store
 from schemas.channels import EVENTS
 from schemas.database import connect
 from serving.app import create_app
-from tests.integration.published import rows, telemetry, value
+from tests.integration.published import rows, telemetry, until, value
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 Make = Callable[..., testing.Result]
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture
@@ -122,6 +125,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"startTime": iso(-3), "endTime": iso(-1)}, "endTime"),
     ({"startTime": iso(-3), "endTime": iso(0)}, "endTime"),
     ({"startTime": "tomorrow"}, "startTime"),
+    ({"endTime": "2036-01-15T13:10:00Z"}, "at most 86400 s"),
+    ({"endTime": "2026-01-16T12:10:01Z"}, "at most 86400 s"),
     ({"startTime": 1_768_478_400}, "startTime"),
     ({"endTime": "9999-12-31T00:00:00Z"}, "endTime"),
     ({"startTime": "2026-01-15T12:10:00Z\x01"}, "startTime"),
@@ -131,7 +136,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"requestedReductionKw": "100"}, "requestedReductionKw"),
     ({"requestedReductionKw": None}, "requestedReductionKw"),
     ({"id": ""}, "id"),
-    ({"id": "a/b"}, "id"),
+    ({"id": "a/b"}, "id must be a text without `/`"),
+    ({"id": "."}, "id must not be '.'"),
+    ({"id": ".."}, "id must not be '..'"),
     ({"id": "a\x01"}, "id"),
     ({"id": "a\n"}, "id"),
     ({"id": "current"}, "id"),
@@ -213,6 +220,11 @@ def test_an_id_is_taken_once(make: Make) -> None:
     assert_refused(make(80, 90, id="evt-1"), 409, "'evt-1'")
 
 
+def test_an_event_may_last_a_day(make: Make) -> None:
+    """One of ten years, for a wrong digit, had the jobs reckon with a million slots for each VEN."""
+    assert make(0, 24 * 60).status_code == 201
+
+
 @pytest.mark.parametrize("attempt", range(5))
 def test_of_two_at_once_one_is_made(
     attempt: int, client: testing.TestClient, connection: psycopg.Connection
@@ -244,6 +256,18 @@ def test_the_database_tells_who_listens(
 
 
 # Cancelling and stopping
+
+
+def test_two_people_cancel_at_once(
+    make: Make, client: testing.TestClient, connection: psycopg.Connection
+) -> None:
+    """Who saw it before the other had cancelled it, and came second, was told that it was over."""
+    make(id="evt-1")
+    with ThreadPoolExecutor(1) as threads, connection.transaction():
+        set_status(connection, "evt-1", "cancelled")
+        second = threads.submit(client.simulate_delete, "/api/events/evt-1")
+        until(lambda: value(connection, WAITING) == 1)
+    assert second.result(20).status_code == 204
 
 
 @pytest.mark.parametrize("status", ["scheduled", "active"])

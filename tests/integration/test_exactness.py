@@ -6,7 +6,7 @@ application over a real PostgreSQL; the loop is `tests.oracle`, which shares no 
 
 import random
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -66,6 +66,17 @@ def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
         check_history(house, chance.choice((EVERYTHING, *EDGES)), granularity, "mean")
 
 
+@st.composite
+def ranges(draw: st.DrawFn) -> tuple[datetime | None, datetime | None]:
+    """Anywhere around the traffic, to the microsecond; of no length, or of a length without samples."""
+    first = datetime(2024, 7, 7, tzinfo=UTC)
+    instants = st.integers(0, 4 * 86_400_000_000).map(lambda us: first + timedelta(microseconds=us))
+    start = draw(instants)
+    length_us = draw(st.sampled_from((0, 1, 999_999)) | st.integers(0, 3 * 86_400_000_000))
+    end = start + timedelta(microseconds=length_us)
+    return draw(st.sampled_from(((start, end), (start, end), (None, end), (start, None))))
+
+
 @settings(
     max_examples=25,
     deadline=None,
@@ -75,7 +86,7 @@ def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
     messages=traffic(max_size=40, shrink_messages=False),
     cuts=st.lists(st.integers(0, 40), max_size=4),
     cycles=st.lists(st.integers(0, 1), max_size=4),
-    bounds=st.sampled_from((EVERYTHING, *EDGES)),
+    bounds=ranges() | st.sampled_from((EVERYTHING, *EDGES)),
     granularity=st.sampled_from(sorted(GRANULARITIES)),
     slotted=st.sampled_from(SLOTTED),
     aggregate=st.sampled_from(("energy", "mean")),

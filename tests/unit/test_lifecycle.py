@@ -32,7 +32,8 @@ def test_it_stands_where_the_clock_stands(times: list[datetime]) -> None:
     expected = "scheduled" if last < START else "active" if last < END else "completed"
     assert event.status == expected
     looked = [now for now in times if START <= now < END]
-    assert event.started_at == (looked[0] if looked else None)
+    missed = START if event.status == "completed" else None
+    assert event.started_at == (looked[0] if looked else missed)
     assert event.ended_at == (END if event.status == "completed" else None)
 
 

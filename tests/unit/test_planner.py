@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from serving.windows import MICROSECONDS_PER_S, Piece, Window, plan, shortfall
+from serving.windows import MICROSECONDS_PER_S, Piece, Window, next_cut_us, plan, shortfall
 
 HOUR_US = 3600 * MICROSECONDS_PER_S
 GRANULARITIES_S = (1, 7, 60, 300, 780, 900, 3600, 7200, 86_400)
@@ -90,6 +90,32 @@ def test_all_that_is_stored_is_one_piece(granularity_s: int, resolutions_s: tupl
     assert plan(Window(None, None, granularity_s), resolutions_s) == [
         Piece(max(usable_s, default=None), None, None)
     ]
+
+
+@given(instants(), st.integers(1, 200_000), st.integers(1, 10_000))
+def test_a_history_is_cut_where_all_buckets_end(at_us: int, granularity_s: int, most_buckets: int) -> None:
+    """Whatever the granularity; further on, and not much further than was asked for."""
+    cut_us = next_cut_us(at_us, granularity_s, most_buckets)
+    width_us = granularity_s * MICROSECONDS_PER_S
+    assert cut_us % width_us == cut_us % HOUR_US == 0
+    assert at_us < cut_us <= at_us + (most_buckets + 2 * 3600) * width_us
+
+
+@given(windows(), st.sampled_from(NESTED_S), instants(), st.integers(1, 100))
+def test_parts_make_up_the_window(
+    window: Window, resolutions_s: tuple[int, ...], at_us: int, most_buckets: int
+) -> None:
+    cut_us = next_cut_us(at_us, window.granularity_s, most_buckets)
+    if (window.start_us or 0) < cut_us < (window.end_us or 1 << 62):
+        first = plan(structs.replace(window, end_us=cut_us), resolutions_s)
+        second = plan(structs.replace(window, start_us=cut_us), resolutions_s)
+        whole = plan(window, resolutions_s)
+        assert _raw_us(first + second) == _raw_us(whole), "no more raw rows than in one piece"
+        assert sum(_covered(first + second)) == sum(_covered(whole))
+
+
+def _raw_us(pieces: list[Piece]) -> int:
+    return sum(_covered([piece for piece in pieces if piece.resolution_s is None]))
 
 
 def test_an_empty_window_needs_nothing() -> None:

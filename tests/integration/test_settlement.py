@@ -380,6 +380,34 @@ def test_other_events_are_no_baseline_days(
     ]
 
 
+def test_days_further_back_are_read_for_whom_the_last_ones_do_not_do(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Its last eight similar days have no samples; the other VEN has nothing but these."""
+    for ven_id, days in (("a", range(9, 40)), ("b", range(1, 16))):
+        for back in reversed(days):
+            publish(store, steady(ven_id, 2.0 + back / 100, *hours(back)))
+        publish(store, steady(ven_id, 3.0, START - 4 * HOUR, START))
+        publish(store, steady(ven_id, 1.0, START, END))
+    make_event(engine)
+    take_part(engine, "a", "b")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    similar = [back for back in range(1, 40) if (START - back * DAY).weekday() < 5]
+    for ven_id, days_of in (("a", [back for back in similar if back >= 9]), ("b", similar)):
+        [[mean_kw, days_used]] = rows(
+            connection,
+            "SELECT baseline_kw, days_used FROM ven_settlements"
+            f" WHERE baseline = '10-of-10' AND ven_id = '{ven_id}'",
+        )
+        assert (mean_kw, days_used) == (pytest.approx(2.0 + sum(days_of[:10]) / 1000), 10)
+
+
+def hours(back: int) -> tuple[datetime, datetime]:
+    """From noon to five, so many days before the event."""
+    return START - back * DAY - 4 * HOUR, START - back * DAY + HOUR
+
+
 # By hand
 
 
@@ -470,6 +498,29 @@ def test_a_running_event_is_followed(
     assert now_kw == pytest.approx(2.0 + 2.0)
     assert kwh == pytest.approx(2.0 * 35 / 60 + 1.0 * 30 / 60 + 2.0 * 5 / 60)
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
+
+
+def test_baselines_are_ready_when_the_event_starts(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """What was known then counts, but for the one without similar days: the hour before the start does."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    publish(
+        store, [*steady("new", 9.0, START - 2 * HOUR, START - HOUR), *steady("new", 2.0, START - HOUR, END)]
+    )
+    make_event(engine, "scheduled", started_at=None)
+    take_part(engine, "a", "new", status="acknowledged")
+    at(END).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "progress")
+    early = START - timedelta(minutes=5)
+    assert at(early).run(job) == 0
+    assert value(connection, "SELECT count(*) FROM event_progress") == 0
+    connection.execute("UPDATE events SET status = 'active'")
+    connection.execute("DELETE FROM ven_history WHERE ven_id = 'a' AND bucket < %s", [START])
+    assert at(START + HOUR / 2).run(job) == 1
+    assert rows(connection, "SELECT current_reduction_kw, delivered_kwh FROM event_progress") == [
+        (pytest.approx(2.0), pytest.approx(1.0))
+    ]
 
 
 def test_following_reads_old_slots_once_and_what_it_says_stays_true(

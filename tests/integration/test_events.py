@@ -534,7 +534,9 @@ def test_only_what_may_have_moved_on_is_read_and_all_that_has(
     engine: Engine, connection: psycopg.Connection
 ) -> None:
     """Every combination of what may be known of a VEN, before the start and after it."""
-    psycopg.ClientCursor(connection).execute(EVERY_CASE.encode(), {"start": START, "end": START + timedelta(hours=1)})
+    psycopg.ClientCursor(connection).execute(
+        EVERY_CASE.encode(), {"start": START, "end": START + timedelta(hours=1)}
+    )
     now = START + timedelta(minutes=10)
     with engine.connect() as own:
         events = own.execute(event_queries.followed_events()).scalars().all()

@@ -332,7 +332,7 @@ def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Selec
 
 def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether a participation can have moved on; what has, `jobs.transforms.participation` says."""
-    latest = ven_snapshots.c
+    latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
     names_it = latest.event_id == PART.event_id
     sheds = and_(latest.shed_power_kw > 0, latest.event_id.is_(None))
     is_behind = or_(
@@ -346,7 +346,7 @@ def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool
     return or_(
         told.c.status == "rejected",
         and_(told.c.status == "acknowledged", PART.acknowledged_at.is_(None)),
-        and_(is_away, or_(PART.status != "planned", PART.requested_reduction_kw != 0)),
+        and_(is_away, or_(PART.status != "planned", PART.command_id.is_not(None), share_kw != 0)),
         is_behind,
         and_(events.c.status == "active", PART.status != "planned", or_(begins, has_left)),
     )

@@ -40,6 +40,8 @@ TO_COME = ("scheduled", "active")
 DAY = timedelta(days=1)
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c
+NO_TOPIC_LEVEL = "[/+#]"
+"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
 
 
 class Rest(Struct, frozen=True):
@@ -145,7 +147,7 @@ def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
     """VENs that could give something to an event and have not been told: what each could shed now, kW.
 
     That is its part of `controllablePowerKw`. VENs that an event of at least this priority has at the same
-    time, and those that deserve a rest, are passed over.
+    time, those that deserve a rest, and those whose id no topic can name, are passed over.
     """
     latest = ven_snapshots.c
     untold = _untold(row.event_id)
@@ -159,6 +161,7 @@ def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
         .outerjoin(ven_snapshots, latest.ven_id == untold.c.ven_id)
         .join(sheddable, true())
         .where(
+            ~untold.c.ven_id.regexp_match(NO_TOPIC_LEVEL),
             func.coalesce(latest.status, "") != "offline",
             *(untold.c.ven_id.not_in(vens_of) for vens_of in passed_over),
             available_kw > 0,

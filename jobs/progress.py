@@ -147,7 +147,7 @@ def _forget_stand_ins(standing: Standing) -> None:
 def _reduction_kw(
     connection: Connection, event: MeasuredEvent, standing: Standing, now: datetime
 ) -> float | None:
-    """Baseline less usage, over those who have said anything since the start; None if nobody has."""
+    """Baseline less usage, over those who have said anything since the start; None if none of them has."""
     slot = widened(Range(now, now), SLOT_S).start
     query = settlement_queries.latest_usage(event.event_id, event.window.start)
     both = (
@@ -156,7 +156,7 @@ def _reduction_kw(
         .join(standing.baselines.filter(slot=slot), on="ven_id")
     )
     saved_kw = both.get_column("baseline_kw") - both.get_column("used_kw")
-    return float(saved_kw.sum()) if both.height else None
+    return float(saved_kw.sum()) if both.height or standing.people.is_empty() else None
 
 
 def _delivered_kwh(
@@ -175,7 +175,8 @@ def _delivered_kwh(
     _remember(standing, history, samples, now)
     both = used.join(standing.baselines, on=["ven_id", "slot"])
     saved_kwh = (pl.col("baseline_kw") - pl.col("used_kw")) * pl.col("hours")
-    return float(both.select(saved_kwh.sum()).item()) if both.height else None
+    is_known = both.height or standing.people.is_empty()
+    return float(both.select(saved_kwh.sum()).item()) if is_known else None
 
 
 def _remember(standing: Standing, history: pl.DataFrame, samples: pl.DataFrame, now: datetime) -> None:

@@ -233,6 +233,7 @@ def test_who_is_asked(grid: Grid) -> None:
     grid.ven("without", shed_kw=2)
     grid.ven("idle", shed_kw=0)
     grid.ven("retired", 4)
+    grid.ven("no/topic", 4)
     grid.ven("set", 9)
     grid.ven("switched off", 9)
     grid.db.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 'retired'")

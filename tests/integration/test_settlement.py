@@ -17,6 +17,7 @@ from sqlalchemy import Engine, insert
 
 from ingest.messages import Received
 from ingest.store import Store
+from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
@@ -521,6 +522,23 @@ def test_baselines_are_ready_when_the_event_starts(
     assert rows(connection, "SELECT current_reduction_kw, delivered_kwh FROM event_progress") == [
         (pytest.approx(2.0), pytest.approx(1.0))
     ]
+
+
+def test_where_nobody_takes_part_nothing_is_delivered(
+    engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """That is known, and so it is zero: an efficiency of null looked as if no event ran."""
+    make_event(engine, "active")
+    take_part(engine, "out", status="opted_out", opted_out_at=START - timedelta(minutes=1))
+    with engine.begin() as followed:
+        Progress(Cadence().rules()).follow_events(followed, START + SLOT)
+    progress = "SELECT current_reduction_kw, delivered_kwh, efficiency_percent FROM event_progress"
+    assert rows(connection, progress) == [(0.0, 0.0, 0.0)]
+    connection.execute("UPDATE events SET status = 'completed', ended_at = end_time")
+    at(END + HOUR).run(SETTLEMENT)
+    settled = "SELECT DISTINCT delivered_kw, delivered_kwh, performance_percent, note FROM event_settlements"
+    assert rows(connection, settled) == [(0.0, 0.0, 0.0, "nobody took part")]
+    assert value(connection, "SELECT actual_reduction_kw FROM events") == 0
 
 
 def test_following_reads_old_slots_once_and_what_it_says_stays_true(

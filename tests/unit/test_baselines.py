@@ -581,7 +581,7 @@ def test_nobody_took_part() -> None:
     vens, portfolio = settled({}, Occasion(FOUR, FOUR + HOUR, FOUR), participants())
     assert vens.is_empty()
     assert portfolio.get_column("baseline").to_list() == sorted(BASELINES)
-    assert portfolio.get_column("delivered_kw").to_list() == [None] * len(BASELINES)
+    assert portfolio.get_column("delivered_kw").to_list() == [0.0] * len(BASELINES)
 
 
 def test_errors_of_vens_make_up_for_one_another() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from jobs.schedule import schedule
 from jobs.settings import Cadence
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
-from tests.integration.published import NOW, THREE, batch_of, telemetry
+from tests.integration.published import THREE, batch_of, telemetry
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 HOOKS = {"SCHEMATHESIS_HOOKS": "tests.integration.schemathesis_rules", "PYTHONPATH": str(REPOSITORY)}
@@ -34,7 +34,7 @@ def some_vens(store: Store, engine: Engine) -> None:
     instants = (THREE + timedelta(minutes=minute) for minute in range(3))
     ven_ids = ("ven-0001", "ven-2", "ven-3")
     store.write(batch_of(*(telemetry(each, at, loads=loads) for at in instants for each in ven_ids)))
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+    Runner(engine, lambda: datetime.now(UTC)).catch_up(schedule(Cadence()))
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def service(database_url: str, some_vens: None) -> Iterator[dict[str, str]]:  # 
         HTTP_HOST=HOST,
         HTTP_PORT=str(port),
         HTTP_RATE_PER_S="0",
+        READY_MAX_ROLLUP_AGE_S="86400",  # no jobs run meanwhile
         LOG_LEVEL="error",
     )
     key = _python("-m", "serving", "keys", "create", "tests", "--role", "operator", environment=environment)

@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures test check faults bench migrate lock format
+.PHONY: help install demo fixtures notebooks test check faults bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: install ## the whole system on this machine, with a simulated fleet of 50 
 
 fixtures: install ## the whole system, with a small world that is always the same: docs/fixtures.md
 	$(BIN)/python -m local --fixtures
+
+notebooks: install ## run every notebook on the sample, and keep what they say
+	$(BIN)/python -m analysis.sample $(BIN)/python -m tests.notebooks.execution
 
 test: install ## every test, against a real PostgreSQL and a real broker
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not faults"

@@ -11,15 +11,20 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from analysis.door import CoarserThanAsked, Door
-from analysis.frames import pythonic
+from analysis.entries import entries_frame
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
-from analysis.ranges import Aggregate, Span
+from analysis.ranges import Aggregate, Instant, Span, span
 from analysis.raw import Raw
+from jobs.rebuild import verify, whole_range
 from jobs.rows import fetch
-from schemas.instants import microseconds
+from schemas.baselines import PRIMARY, BaselineName
+from schemas.http import Event, EventPerformance
+from schemas.instants import from_microseconds, microseconds
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
-from serving.columns import batch, nested, schema_of
+from serving.event_rules import Conflict
+from serving.events import EventReader
+from serving.performance import PerformanceReader
 from serving.queries import history
 from serving.queries.history import VENS, Series
 from serving.reader import Reader
@@ -45,6 +50,19 @@ class Database(Door):
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def verify(self, start: Instant = None, end: Instant = None) -> pl.DataFrame:
+        """Compare the summary with the raw rows: a row for each difference, and none if all is well.
+
+        `table`, `key`, `column`, `found`, `expected`, as text. The range is widened to whole hours; a day
+        of a large fleet takes minutes.
+        """
+        asked = span(start, end, self._zone)
+        ends = (None if us is None else from_microseconds(us) for us in (asked.start_us, asked.end_us))
+        with self._engine.connect() as connection:
+            within = whole_range(connection, *ends)
+        chunks = [] if within is None else [each.differences for each in verify(self._engine, within)]
+        return pl.concat(chunks) if chunks else pl.DataFrame()
 
     def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
         return self._read(self._series(of), width_s, within, aggregate)
@@ -91,7 +109,18 @@ class Database(Door):
                 return _frame(self._reader.load_types())
             case "vens":
                 return _frame(list(self._reader.ven_summaries(Page())))
+            case "events":
+                return entries_frame(Event, list(EventReader(self._engine).all(Page())))
         return _loads(self._reader.vens(Page()))
+
+    def _performance(
+        self, event_id: str, baseline: BaselineName | None, revision: int | None
+    ) -> EventPerformance:
+        """Raises: LookupError, ValueError: as the door says."""
+        try:
+            return PerformanceReader(self._engine, PRIMARY).performance(event_id, baseline, revision)
+        except Conflict as conflict:
+            raise ValueError(str(conflict)) from None
 
 
 def _values(points: pl.DataFrame, aggregate: Aggregate) -> pl.DataFrame:
@@ -110,8 +139,7 @@ def _frame(entries: Sequence[Any]) -> pl.DataFrame:
     """Entries of one shape of the API; none make a frame without columns, for nobody says of which shape."""
     if not entries:
         return pl.DataFrame()
-    columns = nested(type(entries[0]))
-    return pythonic(pl.DataFrame(pl.from_arrow(batch(columns, schema_of(columns), entries))))
+    return entries_frame(type(entries[0]), entries)
 
 
 def _loads(vens: Iterator[Any]) -> pl.DataFrame:

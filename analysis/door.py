@@ -6,8 +6,11 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from analysis.deliveries import deliveries
 from analysis.frames import gather, in_zone
 from analysis.ranges import Aggregate, Granularity, Instant, Span, granularity, span
+from schemas.baselines import BaselineName
+from schemas.http import EventPerformance
 
 
 class CoarserThanAsked(UserWarning):
@@ -81,6 +84,26 @@ class Door(ABC):
         """The latest of every load of every VEN, with its `ven_id`."""
         return self._latest("loads")
 
+    def events(self) -> pl.DataFrame:
+        """All events by start: `id`, `status`, `start_time`, `end_time`, what was asked for and delivered."""
+        return self._latest("events")
+
+    def performance(
+        self, event_id: str, *, baseline: BaselineName | None = None, revision: int | None = None
+    ) -> pl.DataFrame:
+        """What an event delivered: the portfolio's row, whose `ven_id` is null, then one for each VEN.
+
+        Args:
+            event_id: an event that has begun; before it is settled there is only a provisional portfolio.
+            baseline: by which it is measured; without: the one that is first for the service.
+            revision: which settlement; without: the newest.
+
+        Raises:
+            LookupError: there is no such event or revision.
+            ValueError: nothing is measured yet, or not by this baseline.
+        """
+        return in_zone(deliveries(self._performance(event_id, baseline, revision)), self.zone)
+
     def _latest(self, what: str) -> pl.DataFrame:
         return in_zone(self._now(what), self.zone)
 
@@ -97,6 +120,10 @@ class Door(ABC):
     def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame: ...
     @abstractmethod
     def _now(self, what: str) -> pl.DataFrame: ...
+    @abstractmethod
+    def _performance(
+        self, event_id: str, baseline: BaselineName | None, revision: int | None
+    ) -> EventPerformance: ...
     @abstractmethod
     def close(self) -> None:
         """Let go of connections."""

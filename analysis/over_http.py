@@ -12,10 +12,14 @@ import msgspec
 import polars as pl
 
 from analysis.door import CoarserThanAsked, Door
+from analysis.entries import entries_frame
 from analysis.frames import pythonic
 from analysis.ranges import Aggregate, Span
+from schemas.baselines import BaselineName
+from schemas.http import Event, EventPerformance
 from schemas.instants import from_microseconds
 
+JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 AT_ONCE = 8
 TIMEOUT_S = 60.0
@@ -67,11 +71,21 @@ class OverHttp(Door):
 
     def _now(self, what: str) -> pl.DataFrame:
         if what == "network":
-            return pythonic(pl.read_json(io.BytesIO(self._get(ROUTES[what], "application/json"))))
+            return pythonic(pl.read_json(io.BytesIO(self._get(ROUTES[what], JSON))))
+        if what == "events":
+            return entries_frame(Event, msgspec.json.decode(self._get("/api/events", JSON), type=list[Event]))
         if what == "loads":
             vens = self._arrow("/api/vens").select(pl.col("id").alias("ven_id"), "loads")
             return pythonic(vens.explode("loads").drop_nulls("loads").unnest("loads"))
         return self._arrow(ROUTES[what])
+
+    def _performance(
+        self, event_id: str, baseline: BaselineName | None, revision: int | None
+    ) -> EventPerformance:
+        asked = {"baseline": baseline, "revision": revision}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        said = self._get(f"/api/events/{_escaped(event_id)}/performance?{query}", JSON)
+        return msgspec.json.decode(said, type=EventPerformance)
 
     def _arrow(self, path: str) -> pl.DataFrame:
         return pythonic(pl.read_ipc_stream(io.BytesIO(self._get(path, ARROW))))

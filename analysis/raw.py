@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from analysis.frames import in_zone
 from analysis.ranges import Instant, Span, span
 from schemas.instants import MICROSECOND, from_microseconds
-from schemas.tables import FRAMES
+from schemas.tables import FRAMES, metadata
 from schemas.tables.events import commands
 from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
@@ -60,6 +60,10 @@ class Raw:
     def commands(self) -> pl.DataFrame:
         """The outbox: what VENs were told, and what they answered."""
         return self._whole(commands)
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Any other table, whole and as it is stored: `ven_history`, `event_participations`, ..."""
+        return self._whole(metadata.tables[name])
 
     def _whole(self, table: Table) -> pl.DataFrame:
         rows = _columns(table, list(FRAMES[table.name].types())).order_by(*table.primary_key)

@@ -1,6 +1,6 @@
 """All of the jobs' SQL, as SQLAlchemy statements over `schemas.tables`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
@@ -40,7 +40,15 @@ from jobs.transforms.latest import LOADS, VENS, Latest
 from schemas.instants import EPOCH
 from schemas.tables import Frame
 from schemas.tables.events import commands
-from schemas.tables.history import SLOT_S, horizons, network_energy, stale_slots, ven_history
+from schemas.tables.history import (
+    SLOT_S,
+    horizons,
+    load_history,
+    network_energy,
+    network_history,
+    stale_slots,
+    ven_history,
+)
 from schemas.tables.ledger import LANES, ingest_batches, job_leases, job_runs, pending_batches
 from schemas.tables.live import live_changes
 from schemas.tables.raw import ven_load_samples, ven_statuses, ven_telemetry
@@ -493,6 +501,32 @@ def stored() -> Select[Any]:
     return select(func.least(first, first_status), func.greatest(last, last_status)).select_from(
         batches.join(statuses, true())
     )
+
+
+NOT_FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def strays(instant: ColumnElement[Any], stored: Range, since: datetime) -> Select[Any]:
+    """The first and the last of some instants of the summary that lie outside of what is stored."""
+    outside = or_(instant < stored.start, instant >= stored.end)
+    return select(func.min(instant), func.max(instant)).where(
+        instant >= since, instant < NOT_FOR_EVER, outside
+    )
+
+
+def _of_stamps(pick: Callable[..., ColumnElement[Any]]) -> ColumnElement[Any]:
+    stamps = (cast(load_snapshots.c[stamp], BigInteger) for stamp in LOADS.groups)
+    return literal(EPOCH) + pick(*stamps) / 2 * literal(timedelta(microseconds=1))
+
+
+DATED = (
+    *(table.c.bucket for table in (network_history, network_energy, ven_history, load_history)),
+    *(ven_snapshots.c[order] for order in VENS.groups),
+    load_snapshots.c.ts,
+    _of_stamps(func.least),
+    _of_stamps(func.greatest),
+)
+"""What says of a row of the summary which time it is about."""
 
 
 def _of_vens(query: Select[Any], table: Table, ven_ids: Sequence[str] | None) -> Select[Any]:

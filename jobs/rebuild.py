@@ -32,19 +32,34 @@ class Chunk(Struct, frozen=True):
 
 
 def whole_range(connection: Connection, start: datetime | None, end: datetime | None) -> Range | None:
-    """Whole hours around what is asked for; an open end is the first or the last that is stored.
+    """Whole hours around what is asked for; an open end is the first or the last that is stored, or that
+    the summary tells of, which is more only if it is wrong.
 
     Of the days whose raw rows retention has dropped nothing can be said, so it begins after them. None if
     nothing is left.
     """
-    first, last = connection.execute(queries.stored()).one()
-    if first is not None:
-        start, end = start or first, end or last + MICROSECOND
+    since, stored = raw_since(connection), _stored(connection)
+    if stored is not None and (start is None or end is None):
+        told = _with_strays(connection, stored, since)
+        start, end = start or told.start, end or told.end
     if start is None or end is None:
         return None
     asked = widened(Range(start, end), COARSEST_S)
-    within = Range(max(asked.start, raw_since(connection)), asked.end)
+    within = Range(max(asked.start, since), asked.end)
     return within if within.start < within.end else None
+
+
+def _stored(connection: Connection) -> Range | None:
+    first, last = connection.execute(queries.stored()).one()
+    return None if first is None else Range(first, last + MICROSECOND)
+
+
+def _with_strays(connection: Connection, stored: Range, since: datetime) -> Range:
+    around = widened(stored, COARSEST_S)
+    found = [connection.execute(queries.strays(at, around, since)).one() for at in queries.DATED]
+    firsts = [first for first, _ in found if first is not None]
+    lasts = [last + MICROSECOND for _, last in found if last is not None]
+    return Range(min([stored.start, *firsts]), max([stored.end, *lasts]))
 
 
 def raw_since(connection: Connection) -> datetime:
@@ -68,7 +83,10 @@ def rebuild(engine: Engine, within: Range, ven_ids: Sequence[str] | None = None)
 
 
 def _parts(engine: Engine, within: Range) -> Iterator[Range]:
-    return even_parts(within, _reports_by_slot(engine, within), MOST_REPORTS)
+    with engine.connect() as connection:
+        stored = _stored(connection) or within
+    filled = Range(max(within.start, stored.start), min(within.end, stored.end))
+    return even_parts(within, _reports_by_slot(engine, filled), MOST_REPORTS)
 
 
 def _reports_by_slot(engine: Engine, within: Range) -> Iterator[tuple[datetime, int]]:

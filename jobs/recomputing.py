@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table
 from jobs import queries
 from jobs.models import LoadSampleFrame, ReportFrame, SlotEnergyFrame, TransitionFrame, VenSampleFrame
 from jobs.ranges import Range, widened
-from jobs.rows import fetch
+from jobs.rows import fetch, fetch_as_found
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import LOADS, VENS, Latest, latest_loads, latest_vens, lost, newest, without
 from schemas.tables import FRAMES, Frame, raw
@@ -103,7 +103,9 @@ def _slots_around(connection: Connection, slots: pl.DataFrame, inner: Range, out
 
 
 def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:
-    found = fetch(connection, queries.buckets(table, scope.within, scope.ven_ids), FRAMES[table.name])
+    found = fetch_as_found(
+        connection, queries.buckets(table, scope.within, scope.ven_ids), FRAMES[table.name]
+    )
     return Comparison(table, found, expected.select(found.columns))
 
 
@@ -112,13 +114,13 @@ def _energy(connection: Connection, within: Range) -> Comparison:
     stale = connection.execute(queries.stale(within)).scalars().all()
     slots = _buckets(connection, ven_history, within, SLOT_S).select(list(SlotEnergyFrame.types()))
     current = slots.filter(~pl.col("bucket").is_in(pl.Series(stale, dtype=slots.schema["bucket"]).implode()))
-    found = fetch(connection, queries.energy_not_stale(within), FRAMES[energy_table.name])
+    found = fetch_as_found(connection, queries.energy_not_stale(within), FRAMES[energy_table.name])
     return Comparison(energy_table, found, network_energy(current).select(found.columns))
 
 
 def _buckets(connection: Connection, table: Table, within: Range, resolution_s: int) -> pl.DataFrame:
     query = queries.buckets(table, within, resolution_s=resolution_s)
-    return fetch(connection, query, FRAMES[table.name])
+    return fetch_as_found(connection, query, FRAMES[table.name])
 
 
 def _latest(
@@ -128,7 +130,7 @@ def _latest(
 
     Where they no longer give it, older raw rows do, as far as there are any.
     """
-    found = fetch(connection, queries.latest(table, scope.ven_ids), FRAMES[table.name])
+    found = fetch_as_found(connection, queries.latest(table, scope.ven_ids), FRAMES[table.name])
     parts = [without(found, kept, scope.within), fresh.select(found.columns)]
     rebuilt = newest(parts, kept)
     if forgotten := lost(found, rebuilt, kept):

@@ -6,6 +6,7 @@ adds them up. Counters of a worker that has died keep counting; its gauges do no
 
 import os
 from pathlib import Path
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -14,6 +15,7 @@ METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The library's name of it."""
 
 TIMES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+Labelled = TypeVar("Labelled", Counter, Histogram)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -23,9 +25,11 @@ class Metrics:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._registry = CollectorRegistry()
+        self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
         if directory is not None:
             os.environ[METRICS_DIRECTORY] = str(directory)
-            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+            pid = os.getpid()  # by default each number asks again, which costs more than adding to it
+            values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
         self._requests = Counter(
             "gridgate_serving_requests",
             "Answers, by route",
@@ -57,11 +61,20 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, duration_s: float | None, sql_s: float) -> None:
         """An answer has been sent; no duration for what has no end."""
-        self._requests.labels(method if method in METHODS else "other", route, status).inc()
+        known = method if method in METHODS else "other"
+        self._child(self._requests, known, route, status).inc()
         if duration_s is not None:
-            self._durations.labels(route).observe(duration_s)
+            self._child(self._durations, route).observe(duration_s)
         if sql_s:
             self._sql.labels(route).inc(sql_s)
+
+    def _child(self, metric: Labelled, *labels: str | int) -> Labelled:
+        """That of these labels, which the library would look for under a lock."""
+        key = metric, labels
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast(Labelled, child)
 
     def look(self, stream_clients: int, heard_at_s: float) -> None:
         """What changes by itself, every few seconds."""

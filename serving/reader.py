@@ -29,6 +29,7 @@ from serving import budget, shapes
 from serving.occasions import Point, marked
 from serving.queries import commands, events, fleet, history
 from serving.queries.history import Series
+from serving.queries.latest import Unread, unread
 from serving.windows import Page, Window, next_cut_us, shortfall
 
 VENS_AT_ONCE = 500
@@ -115,11 +116,13 @@ class Reader:
         return self._vens(page, {})
 
     def ven(self, ven_id: str) -> Ven:
+        """As fresh as its last message, and so are its loads; lists are as old as the last cycle."""
         with self._snapshot({}) as connection:
-            row = connection.execute(fleet.current_ven(ven_id)).one_or_none()
+            news = _news(connection)
+            row = connection.execute(fleet.current_ven(ven_id, news)).one_or_none()
             if row is None:
                 raise Unknown(no_ven(ven_id))
-            return shapes.ven(row, connection.execute(fleet.loads_of_ven(ven_id, Page())).all())
+            return shapes.ven(row, connection.execute(fleet.loads_of_ven(ven_id, news, Page())).all())
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
         with self._snapshot({}) as connection:
@@ -127,13 +130,16 @@ class Reader:
                 yield from map(shapes.ven_summary, block)
 
     def loads(self, ven_id: str, page: Page) -> Iterator[Load]:
-        return map(shapes.load, self._rows(fleet.loads_of_ven(ven_id, page), _ven_exists(ven_id)))
+        with self._snapshot(_ven_exists(ven_id)) as connection:
+            query = fleet.loads_of_ven(ven_id, _news(connection), page)
+            yield from map(shapes.load, connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query))
 
     def load(self, ven_id: str, load_id: str) -> Load:
-        rows = list(self._rows(fleet.load(ven_id, load_id), _ven_exists(ven_id)))
-        if not rows:
+        with self._snapshot(_ven_exists(ven_id)) as connection:
+            row = connection.execute(fleet.load(ven_id, load_id, _news(connection))).one_or_none()
+        if row is None:
             raise Unknown(no_load(ven_id, load_id))
-        return shapes.load(rows[0])
+        return shapes.load(row)
 
     def command(self, command_id: str) -> Command:
         rows = list(self._rows(commands.command(command_id)))
@@ -209,6 +215,10 @@ class Reader:
                 if connection.execute(query).one_or_none() is None:
                     raise Unknown(unless)
             yield connection
+
+
+def _news(connection: Connection) -> Unread:
+    return Unread(*connection.execute(unread()).one())
 
 
 def _in_parts(

@@ -1,5 +1,6 @@
 """Every answer, for the log and for Prometheus: which route, how long, and how much of that in SQL."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
@@ -65,6 +66,8 @@ class Watch:
         route, status = request.uri_template or NO_ROUTE, response.status_code
         is_endless = response.content_type == ENDLESS
         self.metrics.answered(request.method, route, status, None if is_endless else duration_s, sql_s)
+        if not self._log.is_enabled_for(logging.INFO):
+            return
         self._log.info(
             "request",
             method=request.method,

@@ -94,7 +94,7 @@ class Writer:
             said["load_type"] = said.pop("type")
         with self._engine.begin() as connection:
             _require(connection, registry.hold_ven(ven_id), no_ven(ven_id))
-            _require(connection, fleet.load(ven_id, load_id), no_load(ven_id, load_id))
+            _require(connection, fleet.known_load(ven_id, load_id), no_load(ven_id, load_id))
             connection.execute(registry.set_load(ven_id, load_id, said, now))
             told = _setting(connection, ven_id, load_id, said)
             if told:

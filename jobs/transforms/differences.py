@@ -61,6 +61,6 @@ def _differs(name: str, dtype: pl.DataType) -> pl.Expr:
     found, expected = pl.col(name), pl.col(f"{name}_expected")
     if dtype != pl.Float64:
         return found.ne_missing(expected)
-    allowed = TOLERANCE * (1 + pl.max_horizontal(found.abs(), expected.abs()))
-    is_far = ((found - expected).abs() > allowed).fill_null(value=False)
-    return is_far | (found.is_null() != expected.is_null())
+    off, allowed = (found - expected).abs(), TOLERANCE * (1 + pl.max_horizontal(found.abs(), expected.abs()))
+    is_near = off.is_finite() & allowed.is_finite() & (off <= allowed)
+    return ~(is_near.fill_null(value=False) | found.eq_missing(expected))

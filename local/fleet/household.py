@@ -8,7 +8,7 @@ from local.fleet.chance import between, draw, trait
 from local.fleet.events import Event
 from local.fleet.orders import NO_ORDERS, Orders
 from local.fleet.profiles import PROFILES, Key, battery_soc, living
-from local.fleet.weather import DAY_S, Weather, weather_at
+from local.fleet.weather import DAY_S, HeatWave, Weather, weather_at
 
 _CATALOGUE = (
     # type, name, how often, capacity from and to in kW, share of its power that it can shed, share of the
@@ -96,6 +96,7 @@ class Household:
     seed: int
     index: int
     is_steady: bool = False
+    heat_wave: HeatWave | None = None
 
     @property
     def ven_id(self) -> str:
@@ -120,7 +121,7 @@ class Household:
     def read(self, ts: float, orders: Orders = NO_ORDERS) -> Reading:
         """The home at `ts`, Unix seconds."""
         when = _ALWAYS + ts % DAY_S // _STEP_S * _STEP_S if self.is_steady else ts
-        weather = weather_at(self.seed, when)
+        weather = self._weather(when)
         rest = self._rest_kw(when)
         natural = [(load, round(load.natural_kw(when, weather), 3)) for load in self.loads_under(orders)]
         wanted = self._rebounding(natural, ts, orders)
@@ -139,6 +140,10 @@ class Household:
             requested_kw=self.owed_kw(event) if event else None,
             is_recovering=any(each.rebounds_at(ts) for each in orders.events),
         )
+
+    def _weather(self, ts: float) -> Weather:
+        usual = weather_at(self.seed, ts)
+        return self.heat_wave.warm(usual, ts) if self.heat_wave else usual
 
     def _rest_kw(self, ts: float) -> float:
         """What no load's meter sees."""

@@ -12,6 +12,7 @@ from local.fleet.household import Household, Reading
 from local.fleet.messages import Arrival, Dialect, description, dialect_of, telemetry
 from local.fleet.mishaps import break_message, delays_s, is_broken
 from local.fleet.orders import NO_ORDERS, Orders
+from local.fleet.weather import HeatWave
 
 _DESCRIBE_EVERY = 6
 _USUAL = Conduct()
@@ -20,13 +21,14 @@ _USUAL = Conduct()
 @dataclass(frozen=True)
 class Habits:
     """What all VENs of a fleet share: seconds between reports, how they take commands, whether they follow
-    the daily events that nobody ordered, and whether their homes are steady.
+    the daily events that nobody ordered, whether their homes are steady, and a heat wave over them.
     """
 
     interval_s: float = 5.0
     conduct: Conduct = _USUAL
     has_daily_events: bool = False
     is_steady: bool = False
+    heat_wave: HeatWave | None = None
 
 
 class Reporter:
@@ -90,4 +92,5 @@ class Reporter:
 
 def fleet(seed: int, vens: int, habits: Habits) -> list[Reporter]:
     """The first `vens` VENs of a seed."""
-    return [Reporter(Household(seed, index, habits.is_steady), habits) for index in range(1, vens + 1)]
+    homes = (Household(seed, index, habits.is_steady, habits.heat_wave) for index in range(1, vens + 1))
+    return [Reporter(home, habits) for home in homes]

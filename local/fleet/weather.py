@@ -20,6 +20,19 @@ class Weather:
     light: float
 
 
+@dataclass(frozen=True)
+class HeatWave:
+    """From `begin` to `end`, Unix seconds, it grows hotter by `degrees`; and stays so."""
+
+    begin: float
+    end: float
+    degrees: float
+
+    def warm(self, weather: Weather, ts: float) -> Weather:
+        share = min(1.0, max(0.0, (ts - self.begin) / (self.end - self.begin)))
+        return Weather(weather.temperature_c + self.degrees * share, weather.light)
+
+
 @lru_cache(maxsize=4_096)
 def weather_at(seed: int, ts: float) -> Weather:
     """The weather at `ts`, Unix seconds."""

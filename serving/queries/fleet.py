@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, or_, select, text, true
 
 from schemas.tables.events import event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
 from serving.queries.commands import response_ms
+from serving.queries.latest import Unread, latest_of_loads, latest_of_ven
 from serving.windows import Page
 
 REVISION = text("SELECT version_num FROM alembic_version")
@@ -53,23 +54,23 @@ def known_load(ven_id: str, load_id: str) -> Select[Any]:
     return select(true()).where(or_(*seen))
 
 
-def current_vens(page: Page) -> Select[Any]:
-    """Registered VENs with the latest of each, by id."""
+def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
+    """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
     query = (
         select(
             vens.c.ven_id,
             func.coalesce(vens.c.name, vens.c.ven_id).label("name"),
-            func.coalesce(ven_snapshots.c.status, vens.c.status, UNKNOWN_STATUS).label("status"),
+            func.coalesce(latest.c.status, vens.c.status, UNKNOWN_STATUS).label("status"),
             vens.c.latitude_deg,
             vens.c.longitude_deg,
             vens.c.address,
             vens.c.created_at,
-            ven_snapshots.c.received_at,
-            ven_snapshots.c.used_power_kw,
-            ven_snapshots.c.shed_power_kw,
-            ven_snapshots.c.event_id,
+            latest.c.received_at,
+            latest.c.used_power_kw,
+            latest.c.shed_power_kw,
+            latest.c.event_id,
         )
-        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == vens.c.ven_id)
+        .outerjoin(latest, latest.c.ven_id == vens.c.ven_id)
         .where(vens.c.retired_at.is_(None))
         .order_by(vens.c.ven_id)
         .limit(page.limit)
@@ -77,42 +78,49 @@ def current_vens(page: Page) -> Select[Any]:
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
 
 
-def current_ven(ven_id: str) -> Select[Any]:
-    return current_vens(Page()).where(vens.c.ven_id == ven_id)
+def current_ven(ven_id: str, news: Unread) -> Select[Any]:
+    return current_vens(Page(), latest_of_ven(ven_id, news)).where(vens.c.ven_id == ven_id)
 
 
-def _effective(field: str) -> ColumnElement[Any]:
+def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
     """What people have set for a load; else what the VEN says."""
-    return func.coalesce(loads.c[field], load_snapshots.c[field])
+    return func.coalesce(loads.c[field], latest.c[field])
 
 
-SHED_CAPABILITY_KW = func.coalesce(_effective("shed_capability_kw"), load_snapshots.c.shed_power_kw, 0.0)
-CAPACITY_KW = func.coalesce(
-    _effective("capacity_kw"), func.coalesce(load_snapshots.c.used_power_kw, 0.0) + SHED_CAPABILITY_KW
-)
-IS_ENABLED = func.coalesce(_effective("enabled"), true())
-WITH_SETTINGS = load_snapshots.outerjoin(
-    loads, and_(loads.c.ven_id == load_snapshots.c.ven_id, loads.c.load_id == load_snapshots.c.load_id)
-)
+def _shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
+    return func.coalesce(_effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
 
 
-def current_loads() -> Select[Any]:
-    """The latest of loads, by VEN and load."""
-    latest = load_snapshots.c
+def _capacity_kw(latest: FromClause) -> ColumnElement[Any]:
+    estimated_kw = func.coalesce(latest.c.used_power_kw, 0.0) + _shed_capability_kw(latest)
+    return func.coalesce(_effective("capacity_kw", latest), estimated_kw)
+
+
+def _is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
+    return func.coalesce(_effective("enabled", latest), true())
+
+
+def _with_settings(latest: FromClause = load_snapshots) -> FromClause:
+    of_load = and_(loads.c.ven_id == latest.c.ven_id, loads.c.load_id == latest.c.load_id)
+    return latest.outerjoin(loads, of_load)
+
+
+def current_loads(latest: FromClause = load_snapshots) -> Select[Any]:
+    """The latest of loads, by VEN and load; `latest` has the columns of `load_snapshots`."""
     return (
         select(
-            latest.ven_id,
-            latest.load_id,
-            _effective("load_type").label("load_type"),
-            _effective("name").label("name"),
-            CAPACITY_KW.label("capacity_kw"),
-            SHED_CAPABILITY_KW.label("shed_capability_kw"),
-            latest.used_power_kw,
-            (func.coalesce(latest.shed_power_kw, 0.0) > 0).label("is_shedding"),
-            IS_ENABLED.label("is_enabled"),
+            latest.c.ven_id,
+            latest.c.load_id,
+            _effective("load_type", latest).label("load_type"),
+            _effective("name", latest).label("name"),
+            _capacity_kw(latest).label("capacity_kw"),
+            _shed_capability_kw(latest).label("shed_capability_kw"),
+            latest.c.used_power_kw,
+            (func.coalesce(latest.c.shed_power_kw, 0.0) > 0).label("is_shedding"),
+            _is_enabled(latest).label("is_enabled"),
         )
-        .select_from(WITH_SETTINGS)
-        .order_by(latest.ven_id, latest.load_id)
+        .select_from(_with_settings(latest))
+        .order_by(latest.c.ven_id, latest.c.load_id)
     )
 
 
@@ -122,13 +130,14 @@ def loads_between(first_ven_id: str, last_ven_id: str) -> Select[Any]:
     return current_loads().where(ven_id >= first_ven_id, ven_id <= last_ven_id)
 
 
-def loads_of_ven(ven_id: str, page: Page) -> Select[Any]:
-    query = current_loads().where(load_snapshots.c.ven_id == ven_id).limit(page.limit)
-    return query if page.after is None else query.where(load_snapshots.c.load_id > page.after)
+def loads_of_ven(ven_id: str, news: Unread, page: Page) -> Select[Any]:
+    latest = latest_of_loads(ven_id, news)
+    query = current_loads(latest).limit(page.limit)
+    return query if page.after is None else query.where(latest.c.load_id > page.after)
 
 
-def load(ven_id: str, load_id: str) -> Select[Any]:
-    return current_loads().where(load_snapshots.c.ven_id == ven_id, load_snapshots.c.load_id == load_id)
+def load(ven_id: str, load_id: str, news: Unread) -> Select[Any]:
+    return current_loads(latest_of_loads(ven_id, news, load_id))
 
 
 def ven_summaries(page: Page) -> Select[Any]:
@@ -151,5 +160,5 @@ def ven_summaries(page: Page) -> Select[Any]:
 
 
 def _sheddable_of(ven_id: ColumnElement[str]) -> Select[Any]:
-    shed_kw = func.sum(case((IS_ENABLED, SHED_CAPABILITY_KW), else_=0.0)).label("shed_kw")
-    return select(shed_kw).select_from(WITH_SETTINGS).where(load_snapshots.c.ven_id == ven_id)
+    shed_kw = func.sum(case((_is_enabled(), _shed_capability_kw()), else_=0.0)).label("shed_kw")
+    return select(shed_kw).select_from(_with_settings()).where(load_snapshots.c.ven_id == ven_id)

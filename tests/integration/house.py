@@ -93,11 +93,24 @@ def check_latest(house: House) -> None:
     assert_same(house.get("/stats/network"), house.oracle.network_stats(NOW))
     assert_same(house.get("/stats/loads"), house.oracle.load_stats())
     assert {ven["id"] for ven in house.get("/vens")} == house.oracle.known_vens()
+    for ven in house.get("/vens"):
+        assert_same(_told(ven), house.oracle.ven(ven["id"]))
+    check_each(house)
+
+
+def check_each(house: House) -> None:
+    """The latest of each VEN by itself, which is as fresh as its last message."""
     for ven_id in house.oracle.known_vens():
+        assert_same(_told(house.get(f"/vens/{quote(ven_id)}")), house.oracle.ven(ven_id))
         assert_same(house.get(f"/vens/{quote(ven_id)}/loads"), house.oracle.ven_loads(ven_id))
     for ven_id, load_id in house.oracle.known_loads():
         path = f"/vens/{quote(ven_id)}/loads/{quote(load_id)}"
         assert_same(house.get(path), house.oracle.ven_load(ven_id, load_id))
+
+
+def _told(ven: Any) -> Any:
+    """What messages tell of a VEN, without what the registry and our clock do."""
+    return {name: ven[name] for name in ("id", "status", "loads", "metrics")}
 
 
 def check_history(

@@ -6,18 +6,23 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, text
 
 from analysis import Database, Door, OverHttp, connect
 from analysis.ranges import Aggregate
 from local.ports import HOST
 from schemas.database import engine_for
+from schemas.http import EventCreate
+from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from serving.app import create_app
+from serving.event_rules import EventRules
+from serving.events import EventWriter
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import Published, random_traffic
@@ -133,6 +138,70 @@ def test_the_present_is_the_same_through_both_entrances(
         assert from_database.columns == from_http.columns
         assert from_database.rows() == from_http.rows()
         assert from_database.height > 0
+
+
+def settle(engine: Engine, event_id: str, ven_id: str) -> None:
+    """By one baseline; the portfolio's figures are those of its VEN."""
+    row: dict[str, Any] = {
+        "event_id": event_id,
+        "revision": 1,
+        "baseline": "10-of-10",
+        "requested_kw": 2.0,
+        "baseline_kw": 5.0,
+        "actual_kw": 3.5,
+        "delivered_kw": 1.5,
+        "delivered_kwh": 1.5,
+        "performance_percent": 75.0,
+        "coverage_percent": 100.0,
+        "days_used": 10,
+        "settled_at": NOW,
+    }
+    part = {"status": "finished", "available_kw": 2.0, "requested_reduction_kw": 2.0}
+    with engine.begin() as connection:
+        connection.execute(
+            insert(event_participations).values(part | {"event_id": event_id, "ven_id": ven_id})
+        )
+        connection.execute(insert(event_settlements).values(row))
+        connection.execute(insert(ven_settlements).values(row | {"ven_id": ven_id}))
+
+
+def test_events_and_what_they_delivered(house: House, database: Database, over_http: OverHttp) -> None:
+    ven_id = min(house.oracle.known_vens())
+    wish = EventCreate(
+        id="e 1",
+        start_time=(NOW + timedelta(hours=1)).isoformat(),
+        end_time=(NOW + timedelta(hours=2)).isoformat(),
+        requested_reduction_kw=2.0,
+    )
+    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    for door in (database, over_http):
+        with pytest.raises(ValueError, match="nothing of it is measured yet"):
+            door.performance("e 1")
+        with pytest.raises(LookupError, match="no event 'e 2'"):
+            door.performance("e 2")
+    settle(house.engine, "e 1", ven_id)
+    for door in (database, over_http):
+        assert door.events().select("id", "status", "requested_reduction_kw").rows() == [
+            ("e 1", "scheduled", 2.0)
+        ]
+        assert door.events()["start_time"].to_list() == [NOW + timedelta(hours=1)]
+        found = door.performance("e 1", baseline="10-of-10", revision=1)
+        assert found.select("ven_id", "delivered_kw", "days_used", "settled_at").rows() == [
+            (None, 1.5, 10, NOW),
+            (ven_id, 1.5, 10, NOW),
+        ]
+        with pytest.raises(LookupError, match="no revision 2"):
+            door.performance("e 1", revision=2)
+
+
+def test_the_summary_can_be_verified(house: House, database: Database) -> None:
+    house.catch_up()
+    assert database.verify().is_empty()
+    history = database.raw.table("ven_history")
+    with house.engine.begin() as connection:
+        connection.execute(text("UPDATE ven_history SET samples = samples + 1"))
+    found = database.verify()
+    assert found.filter(pl.col("table") == "ven_history").height == history.height > 0
 
 
 def test_what_is_not_there_and_what_cannot_be_meant(database: Database, over_http: OverHttp) -> None:

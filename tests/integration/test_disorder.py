@@ -25,7 +25,7 @@ from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
-from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_history, check_latest
+from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_each, check_history, check_latest
 from tests.integration.mortal import Fuse, mortal_engine
 from tests.integration.published import value
 from tests.oracle.messages import DEFAULT, Published, Sent, next_message
@@ -118,6 +118,11 @@ class Disorder(RuleBasedStateMachine):
     def the_summary_is_verified(self) -> None:
         """At any time, whatever is pending."""
         assert [chunk.differences.rows() for chunk in verify(self.house.engine, self._everything())] == [[]]
+
+    @rule()
+    def each_ven_is_fresh(self) -> None:
+        """At any time, whatever is pending."""
+        check_each(self.house)
 
     def teardown(self) -> None:
         if not hasattr(self, "sent"):

@@ -213,6 +213,8 @@ def test_an_end_that_was_missed_is_made_up_for(three: Grid) -> None:
     three.event("never", 100, 110)
     three.at(120)
     assert (three.status("never"), three.parts("never")) == ("completed", {})
+    begun = "SELECT event_id FROM events WHERE started_at = start_time ORDER BY event_id"
+    assert ("never",) in three.db.execute(begun).fetchall(), "else it would never be settled"
 
 
 # Who is asked

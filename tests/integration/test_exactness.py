@@ -25,6 +25,7 @@ from tests.integration.house import (
     NOW,
     SLOTTED,
     House,
+    check_each,
     check_history,
     check_latest,
 )
@@ -54,7 +55,8 @@ def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
         house.ingest(batch)
         if chance.random() < 0.5:
             house.run(chance.randrange(2))
-    # Histories are exact before the jobs have caught up: readers add what is pending.
+    # Before the jobs have caught up, too: readers add what is pending.
+    check_each(house)
     check_history(house, EVERYTHING, "5m", "sum")
     check_history(house, EDGES[1], "1h", "energy")
     house.catch_up()
@@ -107,6 +109,7 @@ def test_any_traffic_in_any_batches_and_cycles(  # noqa: PLR0913, PLR0917 - hypo
         house.ingest(messages[first:last])
         for job in cycles[number : number + 1]:
             house.run(job)
+        check_each(house)
     check_history(house, bounds, granularity, "sum")
     check_history(house, bounds, slotted, aggregate)
     house.catch_up()

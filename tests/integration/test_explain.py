@@ -18,8 +18,8 @@ from schemas.database import engine_for
 from schemas.instants import microseconds
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
-from serving.queries import history
-from serving.windows import Window
+from serving.queries import fleet, history, latest
+from serving.windows import Page, Window
 from tests.conftest import TEMPLATE
 
 pytestmark = pytest.mark.xdist_group("explain")  # the database is dear: one process makes it
@@ -179,6 +179,30 @@ def test_how_far_a_history_reaches(series: history.Series, connection: Connectio
             node["Relation Name"] for node in nodes(connection, query) if node["Node Type"] == "Seq Scan"
         }
         assert not scanned & {"network_history", "ven_history"}
+
+
+SPANS = {
+    "new": latest.Unread(PENDING, LAST - timedelta(hours=2), LAST),
+    "late ones too": latest.Unread(PENDING, FIRST, LAST),
+}
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connection) -> None:
+    for query in (
+        fleet.current_ven("ven-7", SPANS[span]),
+        fleet.loads_of_ven("ven-7", SPANS[span], Page()),
+        fleet.load("ven-7", "hvac1", SPANS[span]),
+    ):
+        assert_no_scan_of_raw_rows(connection, query)
+
+
+def test_the_latest_of_a_ven_with_nothing_pending(connection: Connection) -> None:
+    """Raw rows are not even looked at."""
+    nothing = latest.Unread(0, None, None)
+    for query in (fleet.current_ven("ven-7", nothing), fleet.loads_of_ven("ven-7", nothing, Page())):
+        relations = {node["Relation Name"] for node in nodes(connection, query) if "Relation Name" in node}
+        assert relations <= {"vens", "ven_snapshots", "loads", "load_snapshots"}
 
 
 @pytest.mark.parametrize("granularity_s", [1, 900])

@@ -110,6 +110,16 @@ DAMAGE = {
     " - interval '2 s', status_ts = status_ts - interval '3 s'",
     "no latest": "DELETE FROM ven_snapshots",
     "no latest of loads": "DELETE FROM load_snapshots",
+    "no number": "UPDATE ven_history SET used_power_kw_sum = 'NaN'",
+    "no number among the latest": "UPDATE ven_snapshots SET used_power_kw = 'NaN'",
+    "no end": "UPDATE network_history SET used_power_kw_sum = 'Infinity' WHERE resolution_s = 300",
+    "fewer than none": "UPDATE load_history SET samples = -samples",
+    "long before": "INSERT INTO ven_history SELECT ven_id, 300, bucket - interval '90 days', 1, 1, 1, 1, 1"
+    " FROM ven_history",
+    "long after": "INSERT INTO network_energy SELECT bucket + interval '90 days', 1, 1 FROM network_energy",
+    "latest from the future": "UPDATE ven_snapshots SET ts = ts + interval '90 days', shed_power_kw = 99",
+    "a field from the future": "UPDATE load_snapshots SET used_power_kw = 99,"
+    " used_power_kw_stamp = used_power_kw_stamp + 2 * 86400000000 * 90",
     "everything": f"TRUNCATE {', '.join(SUMMARY)}",
     "raw rows too many": "DELETE FROM ven_telemetry WHERE ven_id = 'ven-2';"
     "DELETE FROM ven_load_samples WHERE ven_id = 'ven-2'; DELETE FROM ven_statuses WHERE ven_id = 'ven-2'",

@@ -46,7 +46,7 @@ def service(database_url: str, some_vens: None) -> Iterator[dict[str, str]]:  # 
         HTTP_HOST=HOST,
         HTTP_PORT=str(port),
         HTTP_RATE_PER_S="0",
-        READY_MAX_ROLLUP_AGE_S="86400",  # no jobs run meanwhile
+        READY_MAX_ROLLUP_AGE_S="86400",
         LOG_LEVEL="error",
     )
     key = _python("-m", "serving", "keys", "create", "tests", "--role", "operator", environment=environment)

@@ -198,6 +198,32 @@ class Oracle:
         load = self._load_states().get((ven_id, load_id))
         return None if load is None else _load_answer(load_id, load)
 
+    def ven(self, ven_id: str) -> JsonObject | None:
+        """As far as messages tell of it."""
+        if ven_id not in self._vens:
+            return None
+        status = self._latest_statuses().get(ven_id)
+        latest = self._latest_telemetry().get(ven_id)
+        loads = self._loads_by_ven()[ven_id]
+        shed_kw = 0.0 if loads else self._latest_shed(ven_id)
+        for load in loads.values():
+            if load.get("enabled") is not False:
+                shed_kw += _shed_capability(load)
+        used_kw = self._latest_used().get(ven_id)
+        return {
+            "id": ven_id,
+            "status": status or "unknown",
+            "loads": self.ven_loads(ven_id),
+            "metrics": {
+                "currentPowerKw": None if used_kw is None else _rounded(used_kw),
+                "shedAvailabilityKw": 0.0 if status == "offline" else _rounded(shed_kw),
+                "activeEventId": None if latest is None else latest.content.get("eventId"),
+                "shedLoadIds": [
+                    name for name, load in sorted(loads.items()) if load.get("shedPowerKw", 0.0) > 0
+                ],
+            },
+        }
+
     # History
 
     def network_history(

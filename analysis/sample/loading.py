@@ -1,0 +1,105 @@
+"""From the homes into the tables, through the code that real messages go through."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+
+from analysis.sample import story
+from analysis.sample.world import World
+from ingest.batch import Batch
+from ingest.commands.outbox import Outbox
+from ingest.commands.states import Patience, given_up, published
+from ingest.messages import Received
+from ingest.store import Store
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from local.fleet.messages import Arrival
+from schemas.commands import envelope
+from schemas.database import connect, engine_for
+from schemas.instants import from_unix
+from serving.event_rules import EventRules
+from serving.events import EventWriter
+
+MAX_AHEAD = timedelta(minutes=5)
+AT_ONCE = 2_000
+PATIENCE = Patience(timedelta(seconds=5), timedelta(minutes=5), most_attempts=10)
+ACCEPTED = 0
+STEP, HOUR = timedelta(minutes=5), timedelta(hours=1)
+CLOSELY = story.EVENT_DAY + 16 * HOUR, story.EVENT_DAY + 19 * HOUR
+"""Between these, jobs run every five minutes; else once an hour or a day, enough for histories."""
+
+ON_THE_WAY = timedelta(milliseconds=2)
+"""From the outbox to the VENs."""
+
+
+class Loader:
+    """One database, at head and empty; one clock, which follows the story."""
+
+    def __init__(self, database_url: str) -> None:
+        self._now = story.BEGIN
+        self._engine = engine_for(database_url, "sample")
+        self._store = Store(connect(database_url, "sample"), "sample")
+        self._outbox = Outbox(connect(database_url, "sample"), "sample")
+        self._runner = Runner(self._engine, self._clock)
+        self._events = EventWriter(self._engine, self._clock, EventRules())
+        self._jobs = schedule(Cadence())
+        self._world = World()
+
+    def load(self, tell: Callable[[datetime], None]) -> None:
+        """Tell the whole story, and say how far it is."""
+        for moment in moments():
+            self._move_to(moment)
+            if moment == story.CREATED_AT:
+                self._events.create(story.EVENT)
+            tell(moment)
+        self._close()
+
+    def _move_to(self, moment: datetime) -> None:
+        for some in _some_at_a_time(self._world.until(moment)):
+            self._store.write(Batch.of(some, MAX_AHEAD))
+        self._now = moment
+        self._runner.catch_up([job for job in self._jobs if job.has_backlog])
+        for job in self._jobs:
+            self._runner.run(job)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """What ingest's dispatcher and a broker do."""
+        now = self._now + ON_THE_WAY
+        for command in self._outbox.take(now):
+            ended = given_up(command, now, PATIENCE)
+            if ended is None:
+                told = envelope(command.op, command.ven_id, command.command_id, {})
+                self._world.hear(msgspec.json.encode({**told, "data": msgspec.Raw(command.data.encode())}))
+            self._outbox.settle([ended or published(command, ACCEPTED, now, PATIENCE)])
+
+    def _clock(self) -> datetime:
+        return self._now
+
+    def _close(self) -> None:
+        self._store.close()
+        self._outbox.__exit__(None, None, None)
+        self._engine.dispose()
+
+
+def moments() -> Iterator[datetime]:
+    """When jobs run: each midnight; on the day of the event each hour, and around it each five minutes."""
+    moment = story.BEGIN
+    while moment < story.END:
+        is_close = CLOSELY[0] <= moment < CLOSELY[1]
+        moment += STEP if is_close else HOUR if moment >= story.EVENT_DAY else story.DAY
+        yield moment
+
+
+def _some_at_a_time(arrivals: Iterable[Arrival]) -> Iterator[list[Received]]:
+    messages = (Received(each.message.topic, each.message.payload, from_unix(each.at)) for each in arrivals)
+    block: list[Received] = []
+    for message in messages:
+        block.append(message)
+        if len(block) == AT_ONCE:
+            yield block
+            block = []
+    if block:
+        yield block

@@ -1,0 +1,62 @@
+"""The homes as a broker sees them: messages in the order of their arrival, and ears for commands."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from analysis.sample import story
+from local.fleet.commands import Commands
+from local.fleet.messages import Arrival, status
+from local.fleet.reports import Reporter, fleet
+
+
+class World:
+    """Moves on when it is asked to; what was ordered until then, counts."""
+
+    def __init__(self) -> None:
+        self._now = story.BEGIN.timestamp()
+        self._reporters = fleet(story.SEED, story.VENS, story.HABITS)
+        self._commands = Commands(self._reporters, story.CONDUCT, lambda: self._now)
+        self._queue: list[tuple[float, int, tuple[Reporter, float] | Arrival]] = []
+        self._count = 0
+        for reporter in self._reporters:
+            self._line_up([Arrival(self._now, status(reporter.home, "online", self._now))])
+            self._schedule(reporter, self._now)
+
+    def until(self, moment: datetime) -> Iterator[Arrival]:
+        """What arrives from now to before a moment, which then is now."""
+        end = moment.timestamp()
+        while self._queue[0][0] < end:
+            self._now, _, due = heapq.heappop(self._queue)
+            if isinstance(due, Arrival):
+                yield due
+            else:
+                self._report(*due)
+        self._now = end
+
+    def hear(self, command: bytes) -> None:
+        """A command reaches its VEN now; its answer is on its way."""
+        told = self._commands.handle(command)
+        if told is not None:
+            self._line_up(told.answers)
+
+    def _report(self, reporter: Reporter, ts: float) -> None:
+        home, orders = reporter.home, self._commands.orders(reporter.home.ven_id)
+        is_first = ts - story.BEGIN.timestamp() <= story.INTERVAL_S
+        for arrival in reporter.arrivals(reporter.read(ts, orders), orders, describe=is_first):
+            at = self._now + arrival.at - ts
+            self._line_up(Arrival(each, arrival.message) for each in story.arrives_at(home, at))
+        self._schedule(reporter, ts)
+
+    def _schedule(self, reporter: Reporter, after: float) -> None:
+        ts = reporter.next_after(after)
+        clock = story.CLOCKS.get(reporter.home.ven_id, story.RIGHT)
+        self._push(clock.true_time(ts), (reporter, ts))
+
+    def _line_up(self, arrivals: Iterable[Arrival]) -> None:
+        for arrival in arrivals:
+            self._push(arrival.at, arrival)
+
+    def _push(self, due: float, item: tuple[Reporter, float] | Arrival) -> None:
+        self._count += 1  # breaks ties: items have no order
+        heapq.heappush(self._queue, (due, self._count, item))

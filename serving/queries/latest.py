@@ -1,0 +1,148 @@
+"""The latest of one VEN: what the snapshot lane has kept of it, and what that lane has not consumed yet.
+
+Both are merged as the lane merges them: of each field what was said last, by device time.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Subquery,
+    Table,
+    case,
+    cast,
+    func,
+    null,
+    select,
+    union_all,
+)
+
+from schemas.tables.ledger import ingest_batches, pending_batches
+from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
+from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
+
+ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
+"""What speaks of loads; at the same device time the greater rank has the last word."""
+
+VEN_FIELDS = {
+    "shed_power_kw": "ts",
+    "event_id": "ts",
+    "used_power_kw": "used_power_ts",
+    "status": "status_ts",
+}
+"""What answers tell of a VEN, and the column that says how new it is."""
+
+VEN_COLUMNS = [
+    ven_snapshots.c[name] for name in dict.fromkeys((*VEN_FIELDS, *VEN_FIELDS.values(), "received_at"))
+]
+LOAD_COLUMNS = [load_snapshots.c[name] for field in LOAD_FIELDS for name in (field, f"{field}_stamp")]
+
+
+class Unread(Struct, frozen=True):
+    """Batches that the snapshot lane has not consumed: how many, and the time that their reports span."""
+
+    batches: int
+    first_ts: datetime | None
+    last_ts: datetime | None
+
+
+def unread() -> Select[Any]:
+    """The row that makes an `Unread`."""
+    batches, number = _batches(), func.count().label("batches")
+    span: list[ColumnElement[Any]] = [func.min(batches.c.first_ts), func.max(batches.c.last_ts)]
+    return select(number, *span)
+
+
+def latest_of_ven(ven_id: str, news: Unread) -> Subquery:
+    """A row like that of `ven_snapshots`, as far as answers tell of it; or none."""
+    kept = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == ven_id)
+    if not news.batches:
+        return kept.subquery("latest")
+    said = union_all(kept, _new_reports(ven_id, news), _new_statuses(ven_id)).subquery()
+    fields = [_newest(said.c[field], said.c[order]) for field, order in VEN_FIELDS.items()]
+    received_at = func.max(said.c.received_at).label("received_at")
+    return select(said.c.ven_id, received_at, *fields).group_by(said.c.ven_id).subquery("latest")
+
+
+def latest_of_loads(ven_id: str, news: Unread, load_id: str | None = None) -> Subquery:
+    """Rows like those of `load_snapshots`: of all loads of a VEN, or of one."""
+    kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, *LOAD_COLUMNS)
+    kept = kept.where(*_of(load_snapshots, ven_id, load_id))
+    if not news.batches:
+        return kept.subquery("latest")
+    new = (_new_entries(table, rank, news).where(*_of(table, ven_id, load_id)) for table, rank in ENTRIES)
+    said = union_all(kept, *new).subquery()
+    fields = [_newest(said.c[field], said.c[f"{field}_stamp"]) for field in LOAD_FIELDS]
+    keys = (said.c.ven_id, said.c.load_id)
+    return select(*keys, *fields).group_by(*keys).subquery("latest")
+
+
+def _new_reports(ven_id: str, news: Unread) -> Select[Any]:
+    report = ven_telemetry.c
+    said = {**report, "used_power_ts": _where_said(report.used_power_kw, report.ts)}
+    return _new(ven_telemetry, [report.ven_id, *_as(VEN_COLUMNS, said)], news).where(report.ven_id == ven_id)
+
+
+def _new_statuses(ven_id: str) -> Select[Any]:
+    """All of a VEN, which are few: the ledger does not know their times."""
+    status = ven_statuses.c
+    said = {"status": status.status, "status_ts": status.ts}
+    pending = select(_batches().c.batch_id)
+    return select(status.ven_id, *_as(VEN_COLUMNS, said)).where(
+        status.ven_id == ven_id, status.batch_id.in_(pending)
+    )
+
+
+def _new_entries(table: Table, rank: int, news: Unread) -> Select[Any]:
+    stamp = cast(func.extract("epoch", table.c.ts) * 1_000_000, BigInteger) * 2 + rank
+    stamps = {f"{field}_stamp": _where_said(table.c[field], stamp) for field in LOAD_FIELDS}
+    columns = _as(LOAD_COLUMNS, {**table.c, **stamps})
+    return _new(table, [table.c.ven_id, table.c.load_id, *columns], news)
+
+
+def _new(table: Table, columns: Sequence[ColumnElement[Any]], news: Unread) -> Select[Any]:
+    """Rows of batches that are pending; the span spares the other partitions, and the locks on them."""
+    batches = _batches()
+    return (
+        select(*columns)
+        .join(batches, batches.c.batch_id == table.c.batch_id)
+        .where(
+            table.c.ts.between(batches.c.first_ts, batches.c.last_ts),
+            table.c.ts.between(news.first_ts, news.last_ts),
+        )
+    )
+
+
+def _batches() -> Subquery:
+    return (
+        select(ingest_batches.c.batch_id, ingest_batches.c.first_ts, ingest_batches.c.last_ts)
+        .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
+        .where(pending_batches.c.lane == "snapshot")
+        .subquery()
+    )
+
+
+def _of(table: Table, ven_id: str, load_id: str | None) -> list[ColumnElement[bool]]:
+    of_ven = [table.c.ven_id == ven_id]
+    return of_ven if load_id is None else [*of_ven, table.c.load_id == load_id]
+
+
+def _as(
+    columns: Sequence[ColumnElement[Any]], said: Mapping[str, ColumnElement[Any]]
+) -> list[ColumnElement[Any]]:
+    """Columns of these names and types; null where nothing is said."""
+    return [said.get(column.name, cast(null(), column.type)).label(column.name) for column in columns]
+
+
+def _where_said(field: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((field.is_not(None), order))
+
+
+def _newest(field: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+    in_turn = func.array_agg(field).aggregate_order_by(order.desc()).filter(order.is_not(None))
+    return in_turn[1].label(field.name)

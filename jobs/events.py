@@ -47,7 +47,11 @@ def move_events_on(connection: Connection, now: datetime) -> int:
 def follow_participations(connection: Connection, now: datetime) -> int:
     """Write down what VENs make of their events; answers the number of participations that have moved on."""
     connection.execute(queries.lock("events"))
-    parts = followed(fetch(connection, event_queries.followed_parts(), FollowedPartFrame), now)
+    event_ids = connection.execute(event_queries.followed_events()).scalars().all()
+    if not event_ids:
+        return 0
+    connection.execute(event_queries.WITHOUT_LOOPS)
+    parts = followed(fetch(connection, event_queries.followed_parts(event_ids), FollowedPartFrame), now)
     if parts.is_empty():
         return 0
     write(connection, parts, event_participations, queries.replace)
@@ -88,7 +92,7 @@ def _close(connection: Connection, event_id: str, at: datetime) -> None:
 
 
 def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> int:
-    newcomers = fetch(connection, event_queries.newcomers(row.event_id, now, rest), NewcomerFrame)
+    newcomers = fetch(connection, event_queries.newcomers(row, now, rest), NewcomerFrame)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
@@ -99,7 +103,7 @@ def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> 
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
     asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
     _write_parts(connection, row.event_id, chosen, asked, now)
-    _send(connection, [*_taken_over(connection, row.event_id, now), *asked])
+    _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
     connection.execute(event_queries.tell_of_event(row.event_id))
     return chosen.height
 
@@ -126,10 +130,12 @@ def _write_parts(
     write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
 
 
-def _taken_over(connection: Connection, event_id: str, now: datetime) -> list[Command]:
+def _taken_over(
+    connection: Connection, row: Row[Any], told_ids: Sequence[str], now: datetime
+) -> list[Command]:
     """VENs that this event has taken from others are released there: a `restore` for each."""
     restores: list[Command] = []
-    rows = connection.execute(event_queries.lost_to(event_id)).all()
+    rows = connection.execute(event_queries.lost_to(row, told_ids)).all()
     for loser_id, lost in groupby(rows, lambda row: row.event_id):
         taken = list(lost)
         ven_ids = [row.ven_id for row in taken]

@@ -39,7 +39,7 @@ from jobs.ranges import Range
 from jobs.transforms.latest import LOADS, VENS, Latest
 from schemas.instants import EPOCH
 from schemas.tables import Frame
-from schemas.tables.events import commands
+from schemas.tables.events import OPEN_COMMANDS, commands, events
 from schemas.tables.history import (
     SLOT_S,
     horizons,
@@ -472,6 +472,22 @@ def old_live_changes(before: datetime) -> Select[Any]:
         .select_from(live_changes)
         .where(live_changes.c.written_at < before, live_changes.c.position < newest)
     )
+
+
+def closed_commands(before: datetime) -> Select[Any]:
+    """Commands made before a time that nobody has to see to any more."""
+    return (
+        select(_CTID)
+        .select_from(commands)
+        .where(commands.c.created_at < before, commands.c.status.not_in(OPEN_COMMANDS))
+    )
+
+
+def of_old_events(table: Table, before: datetime) -> Select[Any]:
+    """Rows of events that were over before a time."""
+    over_at = func.coalesce(events.c.ended_at, events.c.end_time)
+    old = select(events.c.event_id).where(events.c.status.in_(("completed", "cancelled")), over_at < before)
+    return select(_CTID).select_from(table).where(table.c.event_id.in_(old))
 
 
 def notify(channel: str, payload: str = "") -> Select[Any]:

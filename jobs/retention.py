@@ -15,6 +15,7 @@ from jobs import queries
 from jobs.ranges import DAY_S, Range, widened
 from schemas.instants import EPOCH
 from schemas.live import number, number_alone
+from schemas.tables.events import commands, event_participations, ven_settlements
 from schemas.tables.history import (
     RAW_S,
     SLOT_S,
@@ -158,6 +159,27 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
     connection.execute(number())
     told = queries.forget(live_changes, queries.old_live_changes(now - kept), MOST_ROWS)
     return connection.execute(told).rowcount
+
+
+def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Forget commands that ended long ago; answers the rows deleted."""
+    closed = queries.forget(commands, queries.closed_commands(now - kept), MOST_ROWS)
+    return connection.execute(closed).rowcount
+
+
+def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -> int:
+    """Forget what single VENs did in events that ended long ago; answers the rows deleted.
+
+    The events stay, and what the portfolio delivered in each.
+    """
+    if kept is None:
+        return 0
+    return sum(
+        connection.execute(
+            queries.forget(table, queries.of_old_events(table, now - kept), MOST_ROWS)
+        ).rowcount
+        for table in (ven_settlements, event_participations)
+    )
 
 
 class Preview(Struct, frozen=True):

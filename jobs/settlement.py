@@ -14,8 +14,11 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs import queries, settlement_queries
 from jobs.measuring import MeasuredEvent, Measurement, Rules, measure
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import running as running_queries
+from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import AROUND, needed, windows
@@ -93,7 +96,7 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
 
 def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
     """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
-    connection.execute(queries.lock("settlement"))
+    connection.execute(running_queries.lock("settlement"))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
     return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
 
@@ -143,8 +146,8 @@ def _write(connection: Connection, event_id: str, revision: int, found: Measurem
         pl.col("days_used").cast(pl.Int32),
     ]
     vens, portfolio = found.vens.with_columns(stamp), found.portfolio.with_columns(stamp)
-    write(connection, vens, ven_settlements, queries.insert_missing)
-    write(connection, portfolio, event_settlements, queries.insert_missing)
+    write(connection, vens, ven_settlements, merging_queries.insert_missing)
+    write(connection, portfolio, event_settlements, merging_queries.insert_missing)
 
 
 def _is_touched(
@@ -171,7 +174,7 @@ def _is_touched(
 def _is_forgotten(connection: Connection, earliest: Range, window: Range) -> bool:
     needs = {RAW_S: window.start, SLOT_S: earliest.start}
     for resolution_s, start in needs.items():
-        since = connection.execute(queries.horizon(resolution_s)).scalar_one_or_none()
+        since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
         if since is not None and since > start:
             return True
     return False

@@ -74,6 +74,7 @@ def settle_ended(connection: Connection, now: datetime, rules: Rules) -> int:
     if connection.execute(settlement_queries.is_behind(event.window.end + rules.grace)).scalar_one():
         return 0
     _revise(connection, event, now, rules)
+    _note_answers(connection, event.event_id, now)
     return 1
 
 
@@ -119,6 +120,14 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
         "event_settled", event_id=event.event_id, revision=revision, delivered_kw=delivered_kw
     )
     return Settled(event.event_id, revision, delivered_kw, is_new=True)
+
+
+def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
+    """Who answered, and how fast: also of an event that nobody followed, or whose answers came at its end."""
+    answered = connection.execute(settlement_queries.responses(event_id)).one()
+    mean_ms = None if answered.mean_ms is None else float(answered.mean_ms)
+    told = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}
+    connection.execute(settlement_queries.put_progress({"event_id": event_id, **told, "refreshed_at": now}))
 
 
 def _has_changed(connection: Connection, event_id: str, revision: int, found: Measurement) -> bool:

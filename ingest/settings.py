@@ -126,7 +126,7 @@ class IngestSettings(ProgramSettings, Tolerance):
         description="seconds until a command without an answer is sent again; then twice as long each time",
     )
     command_attempts: int = Field(
-        10,
+        40,
         ge=1,
         le=1_000,
         validation_alias="COMMAND_ATTEMPTS",

@@ -110,6 +110,7 @@ class Stack:
     def _tell_where_to_look(self) -> None:
         api = self._urls["http_url"]
         self._say("[bold green]ready[/]; Ctrl-C stops everything")
+        self._say(f"  {api}/ is the dashboard, {api}/docs the API to try")
         self._say(f"  curl {api}/api/stats/network")
         self._say(f"  curl '{api}/api/stats/network/history?granularity=5m'")
         if self._options.fixtures:

@@ -141,12 +141,13 @@ def settle_portfolio(vens: pl.DataFrame, errors: pl.DataFrame, requested_kw: flo
 
     Returns:
         `baseline`, the `FIGURES`, `note`. Who opted out before the start is left out; `days_used` is the
-        least of those to whom the baseline itself applies.
+        least of those to whom the baseline itself applies. Where nobody is left, nothing was delivered: zero.
     """
     counted = vens.filter(~pl.col("has_opted_out"))
     known = pl.col("delivered_kw").is_not_null()
     powers = ("baseline_kw", "actual_kw", "delivered_kw", "delivered_kwh")
     sums = [pl.when(known.any()).then(pl.col(name).filter(known).sum()).alias(name) for name in powers]
+    nobody = pl.lit(counted.is_empty())
     return (
         _NAMES.join(
             counted.group_by("baseline").agg(
@@ -159,7 +160,11 @@ def settle_portfolio(vens: pl.DataFrame, errors: pl.DataFrame, requested_kw: flo
             how="left",
         )
         .join(rrmse(errors, ["baseline"]), on="baseline", how="left")
-        .with_columns(pl.lit(requested_kw).alias("requested_kw"))
+        .with_columns(
+            pl.lit(requested_kw).alias("requested_kw"),
+            pl.when(nobody).then(0.0).otherwise(pl.col("delivered_kw", "delivered_kwh")).name.keep(),
+            pl.when(nobody).then(pl.lit("nobody took part")).otherwise("note").alias("note"),
+        )
         .with_columns(
             _percent("delivered_kw", "requested_kw").alias("performance_percent"),
             pl.col("coverage_percent").fill_null(0.0),

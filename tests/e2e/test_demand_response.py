@@ -24,12 +24,12 @@ import pytest
 from local.environment import REPOSITORY
 from local.fleet.conduct import Conduct
 from local.fleet.household import Household
-from local.ports import free_ports
+from tests.e2e.stack import running_stack
 
 pytestmark = pytest.mark.xdist_group("local")
 
 VENS, SEED, OPT_OUT = 10, 4, 0.3
-READY_WITHIN_S, ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 90, 180, 20, 60
+ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 180, 20, 60
 AHEAD, LENGTH = timedelta(seconds=4), timedelta(seconds=20)
 ON_TIME_S, ASKED_WITHIN_S = 1.0, 1.0
 ROUNDING_KW = 0.002
@@ -98,13 +98,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("events")
-    ready = directory / "ready.json"
-    http, mqtt_port, mqtt5_port = map(str, free_ports(3))
-    ports = ["--http-port", http, "--mqtt-port", mqtt_port, "--mqtt5-port", mqtt5_port]
-    where = ["--data-dir", str(directory / "data"), "--ready-file", str(ready)]
-    with running("local", *where, *ports) as stack:
-        _until(lambda: ready.exists() or stack.poll() is not None, READY_WITHIN_S)
-        urls = json.loads(ready.read_text())
+    with running_stack(directory) as urls:
         site = Site(urls["http_url"], urls["mqtt_url"], directory / "truth.jsonl")
         fleet = ["--mqtt-url", site.mqtt_url, "--vens", str(VENS), "--seed", str(SEED), "--steady"]
         past = ["--interval", "300", "--backfill", str(24 * past_days(datetime.now(UTC))), "--once"]
@@ -124,13 +118,6 @@ def running(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _until(condition: Callable[[], bool], within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)  # a file appears without a signal
 
 
 def _seconds(instant: str) -> float:

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,11 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from local.environment import REPOSITORY
-from local.ports import free_ports
+from tests.e2e.stack import running_stack
 
 pytestmark = pytest.mark.xdist_group("local")
 
-READY_WITHIN_S = 120
 PAGE = (REPOSITORY / "docs" / "fixtures.md").read_text()
 EXAMPLE = re.compile(r"```console\n\$ curl '?([^\s']+)'?\n```\n\n```json\n(.*?)\n```", re.DOTALL)
 EXAMPLES = {
@@ -30,22 +28,8 @@ RECEIPT = re.compile(r'("(?:createdAt|lastSeen)":\s*)"[^"…]+"')
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    directory = tmp_path_factory.mktemp("fixtures")
-    ready = directory / "ready.json"
-    http, mqtt_port, mqtt5_port = map(str, free_ports(3))
-    ports = ["--http-port", http, "--mqtt-port", mqtt_port, "--mqtt5-port", mqtt5_port]
-    where = ["--data-dir", str(directory / "data"), "--ready-file", str(ready)]
-    process = subprocess.Popen([sys.executable, "-m", "local", "--fixtures", *where, *ports], cwd=REPOSITORY)
-    try:
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not ready.exists():
-            assert process.poll() is None, "it ended"
-            assert time.monotonic() < deadline, "it is not ready"
-            time.sleep(0.05)
-        yield json.loads(ready.read_text())
-    finally:
-        process.terminate()
-        process.wait(60)
+    with running_stack(tmp_path_factory.mktemp("fixtures"), "--fixtures") as ready:
+        yield ready
 
 
 @pytest.mark.parametrize("path", EXAMPLES)

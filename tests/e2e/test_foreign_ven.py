@@ -4,8 +4,6 @@ It speaks to a running `python -m local`, and its numbers must be in every answe
 """
 
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,28 +14,17 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from local.ports import free_ports
+from tests.e2e.stack import running_stack
 
 WITHIN_S = 5.0
-READY_WITHIN_S = 90.0
 
 pytestmark = pytest.mark.xdist_group("local")
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    directory = tmp_path_factory.mktemp("stack")
-    ready = directory / "ready.json"
-    http, mqtt_port, mqtt5_port = map(str, free_ports(3))
-    ports = ["--http-port", http, "--mqtt-port", mqtt_port, "--mqtt5-port", mqtt5_port]
-    where = ["--data-dir", str(directory / "data"), "--ready-file", str(ready)]
-    process = subprocess.Popen([sys.executable, "-m", "local", *where, *ports])
-    try:
-        _until(ready.exists, READY_WITHIN_S)
-        yield json.loads(ready.read_text())
-    finally:
-        process.terminate()
-        process.wait(60)
+    with running_stack(tmp_path_factory.mktemp("stack")) as ready:
+        yield ready
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store
-from jobs import queries
 from jobs.lanes import consume_history_batches, refresh_energy
 from jobs.ledger import claim
+from jobs.queries import merging as merging_queries
 from jobs.rows import fetch, write
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
@@ -332,7 +332,7 @@ def test_frames_come_back_as_they_were_written(engine: Engine, drawn: list[tuple
     values = [(load_type, kw, kw / 3, abs(kw)) for load_type, kw in sorted(drawn)]
     frame = pl.DataFrame(values, schema=model.types(), orient="row")
     with engine.connect() as connection:
-        write(connection, frame, load_type_rollups, queries.replace)
+        write(connection, frame, load_type_rollups, merging_queries.replace)
         query = select(load_type_rollups).order_by(load_type_rollups.c.load_type)
         assert fetch(connection, query, model).rows() == values
         connection.rollback()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.commands.states import REFUSED, Due, Patience, given_up, interrupted, is_topic_level, published
+from ingest.settings import IngestSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PATIENCE = Patience(timedelta(seconds=5), timedelta(hours=1), 10)
@@ -42,6 +43,13 @@ def live(command: Due, codes: list[int | None], patience: Patience) -> list[Due]
         if lived[-1].status in {"failed", "expired"}:
             return lived
     return lived
+
+
+def test_a_wish_that_is_worth_a_day_is_tried_for_a_day() -> None:
+    """With fewer attempts, a VEN that was away overnight was never told how a load of it had been set."""
+    attempts_by_default = IngestSettings.model_fields["command_attempts"].default
+    tried_for = sum((PATIENCE.after(number) for number in range(1, attempts_by_default + 1)), timedelta())
+    assert tried_for > timedelta(days=1)
 
 
 @given(attempts, patiences, st.floats(0.01, 1e6).map(lambda s: timedelta(seconds=s)))

@@ -47,7 +47,7 @@ VALUES ('e', 'scheduled', '2024-07-10 16:00Z', '2024-07-10 17:00Z', {vens}, '202
 HISTORY = """
 INSERT INTO ven_history SELECT 'ven-' || v, 300, slot, 5 * (3 + sin(v) + random() / 3), 0, 5, 5, 5
 FROM generate_series(0, 21) back, generate_series(144, 239) n, generate_series(1, {vens}) v,
-    LATERAL (SELECT timestamptz '2024-07-10 00:00Z' - back * interval '1 day' + n * interval '5 min' AS slot) s
+    LATERAL (SELECT timestamptz '2024-07-10Z' - back * interval '1 day' + n * interval '5 min' AS slot) s
 WHERE slot < '2024-07-10 17:00Z' ORDER BY slot, v;
 """
 
@@ -107,7 +107,8 @@ def test_telling_and_looking(make_database: MakeDatabase) -> None:
     )
     ending = cost_of(engine, step(move_events_on, START + HOUR))
     print(
-        f"\nevents: by the clock starting {starting.wall_s * 1000:.0f} ms, ending {ending.wall_s * 1000:.0f} ms"
+        f"\nevents: by the clock, starting {starting.wall_s * 1000:.0f} ms,"
+        f" ending {ending.wall_s * 1000:.0f} ms"
     )
     with engine.connect() as connection:
         over = connection.execute(text("SELECT DISTINCT status FROM event_participations")).scalars().all()

@@ -116,15 +116,32 @@ class Runner:
         """Run every job, and those with a backlog until none is left, not even with another worker.
 
         Answers the rows handled.
+
+        Raises:
+            SQLAlchemyError: one of them failed; the others have been run nevertheless.
         """
+        failures = list[Exception]()
         behind = [job for job in jobs if job.has_backlog]
         for job in jobs:
             if not job.has_backlog:
-                self.run(job)
+                self._run_anyway(job, failures)
         total = 0
-        while (rows := sum(self.run(job) for job in behind)) or self._is_anything_pending():
+        while (rows := sum(self._run_anyway(job, failures) for job in behind)) or (
+            not failures and self._is_anything_pending()
+        ):
             total += rows
+        if failures:
+            raise failures[0]
         return total
+
+    def _run_anyway(self, job: Job, failures: list[Exception]) -> int:
+        """Whatever fails must not stop the other jobs."""
+        try:
+            return self.run(job)
+        except Exception as error:  # noqa: BLE001 - of any kind: it is raised when all have had their turn
+            self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
+            failures.append(error)
+            return 0
 
     def _is_anything_pending(self) -> bool:
         """Waits for whoever holds the oldest pending batch."""

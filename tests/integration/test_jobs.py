@@ -266,6 +266,27 @@ def test_a_failing_job_does_not_stop_the_others(
     assert value(connection, "SELECT count(*) FROM ven_history") == 1
 
 
+def test_catching_up_goes_past_a_job_that_fails(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """Retention that could not have the raw tables soon once kept `catch-up` from the lanes."""
+    ingest(store, 5, 60, 20)
+    with pytest.raises(DBAPIError):
+        runner.catch_up((Job("broken", 1, "fails", (broken,)), *LANES))
+    assert value(connection, "SELECT count(*) FROM pending_batches") == 0
+    assert value(connection, "SELECT count(*) FROM ven_snapshots") > 0
+
+
+def test_a_lane_that_fails_lets_the_other_catch_up(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    ingest(store, 5, 60, 20)
+    stuck = Job("snapshot", 1, "fails", (broken,), has_backlog=True)
+    with pytest.raises(DBAPIError):
+        runner.catch_up((stuck, *(lane for lane in LANES if lane.name != "snapshot")))
+    assert rows(connection, "SELECT DISTINCT lane FROM pending_batches") == [("snapshot",)]
+
+
 def test_an_unreachable_database_is_no_reason_to_die() -> None:
     engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "jobs")
     for job in JOBS:

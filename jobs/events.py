@@ -13,9 +13,11 @@ import msgspec
 import polars as pl
 from sqlalchemy import Connection, Row
 
-from jobs import event_queries, queries
-from jobs.event_queries import Rest
 from jobs.models import FollowedPartFrame, NewcomerFrame, ShareFrame
+from jobs.queries import events as event_queries
+from jobs.queries import merging as merging_queries
+from jobs.queries import running as running_queries
+from jobs.queries.events import Rest
 from jobs.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
@@ -34,7 +36,7 @@ Command = dict[str, Any]
 
 def move_events_on(connection: Connection, now: datetime) -> int:
     """Start, complete and call off what is due; answers the number of events."""
-    connection.execute(queries.lock("events"))
+    connection.execute(running_queries.lock("events"))
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
         _move(connection, row, now)
@@ -46,7 +48,7 @@ def move_events_on(connection: Connection, now: datetime) -> int:
 
 def follow_participations(connection: Connection, now: datetime) -> int:
     """Write down what VENs make of their events; answers the number of participations that have moved on."""
-    connection.execute(queries.lock("events"))
+    connection.execute(running_queries.lock("events"))
     event_ids = connection.execute(event_queries.followed_events()).scalars().all()
     if not event_ids:
         return 0
@@ -54,7 +56,7 @@ def follow_participations(connection: Connection, now: datetime) -> int:
     parts = followed(fetch(connection, event_queries.followed_parts(event_ids), FollowedPartFrame), now)
     if parts.is_empty():
         return 0
-    write(connection, parts, event_participations, queries.replace)
+    write(connection, parts, event_participations, merging_queries.replace)
     for event_id in parts.get_column("event_id").unique().sort():
         connection.execute(event_queries.tell_of_event(event_id))
     return parts.height
@@ -62,7 +64,7 @@ def follow_participations(connection: Connection, now: datetime) -> int:
 
 def share_out(connection: Connection, now: datetime, rest: Rest) -> int:
     """Tell VENs of the events whose time has come; answers the number of VENs told."""
-    connection.execute(queries.lock("events"))
+    connection.execute(running_queries.lock("events"))
     rows = connection.execute(event_queries.events_to_tell(now)).all()
     return sum(_share(connection, row, now, rest) for row in rows if may_tell(_course(row), now))
 
@@ -168,7 +170,7 @@ def _send(connection: Connection, rows: Sequence[Command]) -> None:
         return
     encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in rows]
     frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
-    write(connection, _whole(frame, CommandFrame), commands, queries.insert_missing)
+    write(connection, _whole(frame, CommandFrame), commands, merging_queries.insert_missing)
     connection.execute(event_queries.TELL_OF_COMMANDS)
 
 

@@ -9,8 +9,9 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
-from jobs import queries, settlement_queries
 from jobs.calendars import calendar_for
+from jobs.queries import retention as retention_queries
+from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened, without
 from jobs.rows import fetch
 from jobs.transforms.baselines import (
@@ -223,7 +224,7 @@ def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Ra
 
 def sampled_cuts(connection: Connection, window: Range) -> list[Range]:
     """The parts that the window cuts out of slots, as far as raw rows are kept."""
-    since = connection.execute(queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return [cut for cut in cuts(window) if since is None or cut.start >= since]
 
 

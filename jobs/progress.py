@@ -14,7 +14,6 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs import settlement_queries
 from jobs.measuring import (
     MeasuredEvent,
     Rules,
@@ -25,6 +24,7 @@ from jobs.measuring import (
     read_usage,
     sampled_cuts,
 )
+from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened
 from jobs.rows import fetch
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN

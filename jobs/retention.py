@@ -11,7 +11,7 @@ from itertools import groupby, islice, takewhile
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs import queries
+from jobs.queries import retention as retention_queries
 from jobs.ranges import DAY_S, Range, widened
 from schemas.instants import EPOCH
 from schemas.live import number, number_alone
@@ -66,7 +66,7 @@ def limit(kept: timedelta, now: datetime) -> datetime:
 
 def outdated_days(connection: Connection, since: datetime) -> Iterator[RawDay]:
     """Days with raw rows, or partitions for them, that end by a time; oldest first."""
-    found = sorted(connection.execute(queries.PARTITIONS).all(), key=lambda row: _end_of(row.name))
+    found = sorted(connection.execute(retention_queries.PARTITIONS).all(), key=lambda row: _end_of(row.name))
     for end, rows in groupby(found, key=lambda row: _end_of(row.name)):
         partitions = list(rows)
         if end > since:
@@ -75,7 +75,7 @@ def outdated_days(connection: Connection, since: datetime) -> Iterator[RawDay]:
         if is_archive and not any(row.is_filled for row in partitions):
             continue
         within = Range(EPOCH if is_archive else end - timedelta(days=1), end)
-        behind = connection.execute(queries.lanes_behind(within)).scalars().all()
+        behind = connection.execute(retention_queries.lanes_behind(within)).scalars().all()
         yield RawDay(
             within,
             tuple(row.name for row in partitions),
@@ -104,14 +104,16 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
         return 0
     since, dropped = limit(kept[RAW_S], now), 0
     if any(True for _ in _droppable(connection, since)):
-        connection.execute(queries.SOON_OR_NOT_AT_ALL)
-        connection.execute(queries.RAW_FOR_ONESELF)
+        connection.execute(retention_queries.SOON_OR_NOT_AT_ALL)
+        connection.execute(retention_queries.RAW_FOR_ONESELF)
         for day in list(_droppable(connection, since)):  # anew: nothing can come in between any more
             names = day.partitions
-            connection.execute(queries.empty(names) if day.is_archive else queries.drop(names))
+            connection.execute(
+                retention_queries.empty(names) if day.is_archive else retention_queries.drop(names)
+            )
             dropped += 1
     left = next(outdated_days(connection, since), None)
-    connection.execute(queries.advance_horizon(RAW_S, left.within.start if left else since))
+    connection.execute(retention_queries.advance_horizon(RAW_S, left.within.start if left else since))
     return dropped
 
 
@@ -134,18 +136,18 @@ def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
 
 
 def _forget(connection: Connection, table: Table, resolution_s: int, since: datetime) -> int:
-    connection.execute(queries.advance_horizon(resolution_s, since))
-    outdated = queries.outdated(table, resolution_s, since)
-    return connection.execute(queries.forget(table, outdated, MOST_ROWS)).rowcount
+    connection.execute(retention_queries.advance_horizon(resolution_s, since))
+    outdated = retention_queries.outdated(table, resolution_s, since)
+    return connection.execute(retention_queries.forget(table, outdated, MOST_ROWS)).rowcount
 
 
 def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> int:
     """Forget old job runs, and batches whose raw rows have all been dropped; answers the rows deleted."""
-    runs = queries.forget(job_runs, queries.old_runs(now - runs_kept), MOST_ROWS)
+    runs = retention_queries.forget(job_runs, retention_queries.old_runs(now - runs_kept), MOST_ROWS)
     trimmed = connection.execute(runs).rowcount
-    since = connection.execute(queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     if since is not None:
-        done = queries.forget(ingest_batches, queries.done_batches(since), MOST_ROWS)
+        done = retention_queries.forget(ingest_batches, retention_queries.done_batches(since), MOST_ROWS)
         trimmed += connection.execute(done).rowcount
     return trimmed
 
@@ -157,13 +159,13 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
     """
     connection.execute(number_alone())
     connection.execute(number())
-    told = queries.forget(live_changes, queries.old_live_changes(now - kept), MOST_ROWS)
+    told = retention_queries.forget(live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS)
     return connection.execute(told).rowcount
 
 
 def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
     """Forget commands that ended long ago; answers the rows deleted."""
-    closed = queries.forget(commands, queries.closed_commands(now - kept), MOST_ROWS)
+    closed = retention_queries.forget(commands, retention_queries.closed_commands(now - kept), MOST_ROWS)
     return connection.execute(closed).rowcount
 
 
@@ -176,7 +178,7 @@ def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -
         return 0
     return sum(
         connection.execute(
-            queries.forget(table, queries.of_old_events(table, now - kept), MOST_ROWS)
+            retention_queries.forget(table, retention_queries.of_old_events(table, now - kept), MOST_ROWS)
         ).rowcount
         for table in (ven_settlements, event_participations)
     )
@@ -202,7 +204,7 @@ def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Previ
     for resolution_s in sorted(TABLES.keys() & kept.keys()):
         since = limit(kept[resolution_s], now)
         for table in TABLES[resolution_s]:
-            outdated = queries.outdated(table, resolution_s, since).subquery()
-            count = connection.execute(queries.count(outdated)).scalar_one()
+            outdated = retention_queries.outdated(table, resolution_s, since).subquery()
+            count = connection.execute(retention_queries.count(outdated)).scalar_one()
             if count:
                 yield Preview(f"{table.name} by {resolution_s} s", since, count, None, "")

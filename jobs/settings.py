@@ -7,8 +7,8 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from jobs.calendars import check_holidays
-from jobs.event_queries import Rest
 from jobs.measuring import Rules
+from jobs.queries.events import Rest
 from schemas.settings import BaselineSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 

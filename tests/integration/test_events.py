@@ -12,10 +12,10 @@ from falcon import testing
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import event_queries
-from jobs.event_queries import Rest
 from jobs.events import follow_participations, move_events_on, share_out
 from jobs.models import FollowedPartFrame
+from jobs.queries import events as event_queries
+from jobs.queries.events import Rest
 from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import Job, Step

@@ -541,6 +541,19 @@ def test_where_nobody_takes_part_nothing_is_delivered(
     assert value(connection, "SELECT actual_reduction_kw FROM events") == 0
 
 
+def test_who_answered_is_known_of_an_event_that_nobody_followed(
+    engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The jobs were away from before its start until after its end."""
+    make_event(engine)
+    take_part(engine, "a", "silent")
+    command(engine, "a", took_ms=400)
+    command(engine, "silent", took_ms=9000, status="sent")
+    at(END + HOUR).run(SETTLEMENT)
+    answered = "SELECT vens_responding, avg_response_ms FROM event_progress"
+    assert rows(connection, answered) == [(1, pytest.approx(400))]
+
+
 def test_following_reads_old_slots_once_and_what_it_says_stays_true(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:

@@ -29,7 +29,8 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.4,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.1,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "savefig.dpi": 110,
@@ -184,7 +185,7 @@ def columns(frame: pl.DataFrame, series: Mapping[str, str], *, unit: str, title:
 def heat(frame: pl.DataFrame, *, names: str, unit: str, title: str, x_label: str = "") -> Chart:
     """A field for each row and each column but `names`: the darker, the more. Nulls stay white."""
     columns_ = [name for name in frame.columns if name != names]
-    chart = Chart(title, x_label, "", (SIZE[0], 1.4 + 0.19 * frame.height))
+    chart = Chart(title, x_label, "", (SIZE[0], max(3.2, 1.4 + 0.19 * frame.height)))
     field = chart.axes.imshow(
         frame.select(columns_).cast(pl.Float64).to_numpy(),
         cmap="cividis_r",
@@ -192,7 +193,7 @@ def heat(frame: pl.DataFrame, *, names: str, unit: str, title: str, x_label: str
         interpolation="nearest",
     )
     chart.axes.set_xticks(range(len(columns_)), columns_)
-    chart.axes.set_yticks(range(frame.height), frame.get_column(names).to_list(), fontsize=8)
+    chart.axes.set_yticks(range(frame.height), frame.get_column(names).to_list())
     chart.axes.grid(visible=False)
     chart.figure.colorbar(field, label=unit, pad=0.01)
     return chart

@@ -54,6 +54,7 @@ class OverHttp(Door):
             case _:
                 path = "/api/stats/network/history"
         points = self._arrow(f"{path}?{urlencode(list(_window(width_s, within, aggregate)))}")
+        points = points.select("timestamp", pl.col("^(used|shed)_.*$"))  # those of a VEN name its event, too
         return points.clear() if within.is_empty else points
 
     def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:

@@ -12,10 +12,10 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
-from jobs import queries
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
 from jobs.metrics import Backlog, Metrics
+from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
@@ -122,7 +122,7 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
         _refuse("--start must be before --end")
     with engine.connect() as connection:
         within = whole_range(connection, options.start, options.end)
-        known = set(connection.execute(queries.known_vens(options.ven or [])).scalars())
+        known = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
     if strangers := sorted(set(options.ven or []) - known):
         _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
     if within is None:

@@ -13,9 +13,11 @@ import msgspec
 import polars as pl
 from sqlalchemy import Connection, Row
 
-from jobs import event_queries, queries
-from jobs.event_queries import Rest
 from jobs.models import FollowedPartFrame, NewcomerFrame, ShareFrame
+from jobs.queries import events as event_queries
+from jobs.queries import merging as merging_queries
+from jobs.queries import running as running_queries
+from jobs.queries.events import Rest
 from jobs.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
@@ -34,7 +36,7 @@ Command = dict[str, Any]
 
 def move_events_on(connection: Connection, now: datetime) -> int:
     """Start, complete and call off what is due; answers the number of events."""
-    connection.execute(queries.lock("events"))
+    connection.execute(running_queries.lock("events"))
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
         _move(connection, row, now)
@@ -46,11 +48,15 @@ def move_events_on(connection: Connection, now: datetime) -> int:
 
 def follow_participations(connection: Connection, now: datetime) -> int:
     """Write down what VENs make of their events; answers the number of participations that have moved on."""
-    connection.execute(queries.lock("events"))
-    parts = followed(fetch(connection, event_queries.followed_parts(), FollowedPartFrame), now)
+    connection.execute(running_queries.lock("events"))
+    event_ids = connection.execute(event_queries.followed_events()).scalars().all()
+    if not event_ids:
+        return 0
+    connection.execute(event_queries.WITHOUT_LOOPS)
+    parts = followed(fetch(connection, event_queries.followed_parts(event_ids), FollowedPartFrame), now)
     if parts.is_empty():
         return 0
-    write(connection, parts, event_participations, queries.replace)
+    write(connection, parts, event_participations, merging_queries.replace)
     for event_id in parts.get_column("event_id").unique().sort():
         connection.execute(event_queries.tell_of_event(event_id))
     return parts.height
@@ -58,7 +64,7 @@ def follow_participations(connection: Connection, now: datetime) -> int:
 
 def share_out(connection: Connection, now: datetime, rest: Rest) -> int:
     """Tell VENs of the events whose time has come; answers the number of VENs told."""
-    connection.execute(queries.lock("events"))
+    connection.execute(running_queries.lock("events"))
     rows = connection.execute(event_queries.events_to_tell(now)).all()
     return sum(_share(connection, row, now, rest) for row in rows if may_tell(_course(row), now))
 
@@ -88,7 +94,7 @@ def _close(connection: Connection, event_id: str, at: datetime) -> None:
 
 
 def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> int:
-    newcomers = fetch(connection, event_queries.newcomers(row.event_id, now, rest), NewcomerFrame)
+    newcomers = fetch(connection, event_queries.newcomers(row, now, rest), NewcomerFrame)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
@@ -99,7 +105,7 @@ def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> 
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
     asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
     _write_parts(connection, row.event_id, chosen, asked, now)
-    _send(connection, [*_taken_over(connection, row.event_id, now), *asked])
+    _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
     connection.execute(event_queries.tell_of_event(row.event_id))
     return chosen.height
 
@@ -126,10 +132,12 @@ def _write_parts(
     write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
 
 
-def _taken_over(connection: Connection, event_id: str, now: datetime) -> list[Command]:
+def _taken_over(
+    connection: Connection, row: Row[Any], told_ids: Sequence[str], now: datetime
+) -> list[Command]:
     """VENs that this event has taken from others are released there: a `restore` for each."""
     restores: list[Command] = []
-    rows = connection.execute(event_queries.lost_to(event_id)).all()
+    rows = connection.execute(event_queries.lost_to(row, told_ids)).all()
     for loser_id, lost in groupby(rows, lambda row: row.event_id):
         taken = list(lost)
         ven_ids = [row.ven_id for row in taken]
@@ -162,7 +170,7 @@ def _send(connection: Connection, rows: Sequence[Command]) -> None:
         return
     encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in rows]
     frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
-    write(connection, _whole(frame, CommandFrame), commands, queries.insert_missing)
+    write(connection, _whole(frame, CommandFrame), commands, merging_queries.insert_missing)
     connection.execute(event_queries.TELL_OF_COMMANDS)
 
 

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from jobs import queries
+from jobs.queries import execution as execution_queries
+from jobs.queries import running as running_queries
 from schemas.channels import COMMANDS, EVENTS
 
 
@@ -13,14 +14,14 @@ def see_executions(connection: Connection, now: datetime) -> int:
     seen = [
         event_id
         for statement in (
-            queries.loads_that_shed(now),
-            queries.panels_that_shed(now),
-            queries.loads_as_set(now),
+            execution_queries.loads_that_shed(now),
+            execution_queries.panels_that_shed(now),
+            execution_queries.loads_as_set(now),
         )
         for event_id in connection.execute(statement).scalars()
     ]
     if seen:
-        connection.execute(queries.notify(COMMANDS))
+        connection.execute(running_queries.notify(COMMANDS))
     for event_id in sorted({each for each in seen if each is not None}):
-        connection.execute(queries.notify(EVENTS, event_id))
+        connection.execute(running_queries.notify(EVENTS, event_id))
     return len(seen)

@@ -9,7 +9,6 @@ from datetime import datetime
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs import queries
 from jobs.ledger import claim
 from jobs.models import (
     LoadGroupFrame,
@@ -20,6 +19,10 @@ from jobs.models import (
     VenGroupFrame,
     VenSampleFrame,
 )
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import running as running_queries
+from jobs.queries import totals as totals_queries
 from jobs.rows import fetch, write
 from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
@@ -30,7 +33,7 @@ from schemas.tables import history, raw, snapshots
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     """New rows to the latest values and to network history; answers the number of rows read."""
-    connection.execute(queries.share("lane snapshot"))
+    connection.execute(running_queries.share("lane snapshot"))
     claimed = claim(connection, "snapshot")
     if claimed is None:
         return 0
@@ -38,35 +41,43 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     transitions = claimed.read(raw.ven_statuses, TransitionFrame)
     samples = claimed.read(raw.ven_load_samples, raw.EntryFrame)
     descriptions = claimed.read(raw.ven_load_descriptions, raw.EntryFrame)
-    write(connection, latest_vens(reports, transitions), snapshots.ven_snapshots, queries.merge_latest_vens)
     write(
-        connection, latest_loads(samples, descriptions), snapshots.load_snapshots, queries.merge_latest_loads
+        connection,
+        latest_vens(reports, transitions),
+        snapshots.ven_snapshots,
+        merging_queries.merge_latest_vens,
+    )
+    write(
+        connection,
+        latest_loads(samples, descriptions),
+        snapshots.load_snapshots,
+        merging_queries.merge_latest_loads,
     )
     finest, *coarser = history.NETWORK_RESOLUTIONS_S
     buckets = bucket_samples(_countable(connection, reports), [], finest)
     resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
-    write(connection, pl.concat(resolutions), history.network_history, queries.merge_sums)
+    write(connection, pl.concat(resolutions), history.network_history, merging_queries.merge_sums)
     return claimed.rows
 
 
 def refresh_totals(connection: Connection, now: datetime) -> int:
     """The network's totals and those of each load type, from the latest values; answers rows written."""
-    connection.execute(queries.lock("totals"))
-    vens = fetch(connection, queries.ven_groups(), VenGroupFrame)
-    loads = fetch(connection, queries.load_groups(), LoadGroupFrame)
-    energy_kwh = connection.execute(queries.energy_since(now.date())).scalar_one()
+    connection.execute(running_queries.lock("totals"))
+    vens = fetch(connection, totals_queries.ven_groups(), VenGroupFrame)
+    loads = fetch(connection, totals_queries.load_groups(), LoadGroupFrame)
+    energy_kwh = connection.execute(totals_queries.energy_since(now.date())).scalar_one()
     network = totals.network_snapshot(vens, loads, energy_kwh, now)
     types = totals.load_type_rollups(loads)
-    write(connection, network, snapshots.network_snapshot, queries.replace)
-    write(connection, types, snapshots.load_type_rollups, queries.replace)
-    connection.execute(queries.drop_types_except(types.get_column("load_type").to_list()))
-    connection.execute(queries.notify(channels.TOTALS))
+    write(connection, network, snapshots.network_snapshot, merging_queries.replace)
+    write(connection, types, snapshots.load_type_rollups, merging_queries.replace)
+    connection.execute(totals_queries.drop_types_except(types.get_column("load_type").to_list()))
+    connection.execute(running_queries.notify(channels.TOTALS))
     return network.height + types.height
 
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
     """New samples to the buckets of their VENs and loads; answers the number of rows read."""
-    connection.execute(queries.share("lane history"))
+    connection.execute(running_queries.share("lane history"))
     claimed = claim(connection, "history")
     if claimed is None:
         return 0
@@ -74,25 +85,25 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
     loads = claimed.read(raw.ven_load_samples, LoadSampleFrame)
     by_ven = bucket_samples(_countable(connection, panels), ["ven_id"], history.SLOT_S)
     by_load = bucket_samples(_countable(connection, loads), ["ven_id", "load_id"], history.SLOT_S)
-    write(connection, by_ven, history.ven_history, queries.merge_sums)
-    write(connection, by_load, history.load_history, queries.merge_sums)
-    write(connection, by_ven.select("bucket").unique(), history.stale_slots, queries.mark_stale)
+    write(connection, by_ven, history.ven_history, merging_queries.merge_sums)
+    write(connection, by_load, history.load_history, merging_queries.merge_sums)
+    write(connection, by_ven.select("bucket").unique(), history.stale_slots, merging_queries.mark_stale)
     return claimed.rows
 
 
 def refresh_energy(connection: Connection, _now: datetime) -> int:
     """The network's energy in every slot whose VEN history has changed; answers slots written."""
-    connection.execute(queries.lock("energy"))
-    stale = connection.execute(queries.take_stale_slots()).scalars().all()
+    connection.execute(running_queries.lock("energy"))
+    stale = connection.execute(totals_queries.take_stale_slots()).scalars().all()
     if not stale:
         return 0
-    energy = network_energy(fetch(connection, queries.slots(stale), SlotEnergyFrame))
-    write(connection, energy, history.network_energy, queries.replace)
-    connection.execute(queries.drop_energy(set(stale) - set(energy.get_column("bucket"))))
+    energy = network_energy(fetch(connection, totals_queries.slots(stale), SlotEnergyFrame))
+    write(connection, energy, history.network_energy, merging_queries.replace)
+    connection.execute(totals_queries.drop_energy(set(stale) - set(energy.get_column("bucket"))))
     return energy.height
 
 
 def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:
     """Samples that history may still count: of days that were dropped nobody knows what was counted."""
-    since = connection.execute(queries.horizon(history.RAW_S)).scalar_one_or_none()
+    since = connection.execute(retention_queries.horizon(history.RAW_S)).scalar_one_or_none()
     return samples if since is None else samples.filter(pl.col("ts") >= since)

@@ -7,8 +7,8 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs import queries
 from jobs.models import ClaimFrame
+from jobs.queries import pending as pending_queries
 from jobs.rows import fetch
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED
@@ -29,17 +29,19 @@ class Claim(Struct, frozen=True):
     def read(self, table: Table, model: type[Frame]) -> pl.DataFrame:
         """The rows that these batches brought to a raw table."""
         days = self.days if table in PARTITIONED else None
-        return fetch(self.connection, queries.rows_of_batches(table, model, self.batch_ids, days), model)
+        return fetch(
+            self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, days), model
+        )
 
 
 def claim(connection: Connection, lane: str) -> Claim | None:
     """Take the oldest batches that a lane has pending and nobody else holds; None if there are none."""
-    batches = fetch(connection, queries.pending(lane, MOST_BATCHES), ClaimFrame)
+    batches = fetch(connection, pending_queries.pending(lane, MOST_BATCHES), ClaimFrame)
     taken = batches.filter(pl.col("rows").cum_sum().shift(1, fill_value=0) < MOST_ROWS)
     if taken.is_empty():
         return None
     batch_ids = taken.get_column("batch_id").to_list()
-    connection.execute(queries.consume(lane, batch_ids))
+    connection.execute(pending_queries.consume(lane, batch_ids))
     return Claim(connection, batch_ids, int(taken.get_column("rows").sum()), _days(taken))
 
 

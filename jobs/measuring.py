@@ -1,6 +1,6 @@
 """Measuring an event with what the database holds: the same for one that runs and one that is over."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -9,11 +9,26 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
-from jobs import queries, settlement_queries
 from jobs.calendars import calendar_for
-from jobs.ranges import Range, widened
+from jobs.queries import retention as retention_queries
+from jobs.queries import settlement as settlement_queries
+from jobs.ranges import Range, widened, without
 from jobs.rows import fetch
-from jobs.transforms.baselines import Calendar, Occasion, Prediction, needed, predict
+from jobs.transforms.baselines import (
+    ADJUSTMENT,
+    DAYS_FOR_ALL,
+    DAYS_FOR_ONE,
+    EVENT,
+    PARTS,
+    Calendar,
+    Occasion,
+    Prediction,
+    days_found,
+    needed,
+    needed_on,
+    predict,
+    similar_days,
+)
 from jobs.transforms.performance import (
     cuts,
     portfolio_errors,
@@ -26,8 +41,8 @@ from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
 
-VENS_AT_ONCE = 250
-"""Their slots of a month and a half are some million rows."""
+VENS_AT_ONCE = 1_000
+"""Their slots are a million rows."""
 
 
 class ParticipantFrame(Frame):
@@ -143,16 +158,56 @@ def predicted(
     ven_ids: Sequence[str],
     rules: Rules,
     *,
-    with_errors: bool = True,
+    only: BaselineName | None = None,
 ) -> tuple[pl.DataFrame, Prediction]:
     """The history that matters to an event, and what the baselines make of it."""
     calendar = rules.calendar(event.window.start)
     ranges = needed(event.occasion, calendar)
     within = Range(ranges[0].start, ranges[-1].end)
-    history = fetch(connection, settlement_queries.slot_means(ven_ids, ranges), SlotMeanFrame)
     taken = fetch(connection, settlement_queries.taken(ven_ids, event.event_id, within), TakenFrame)
-    made = predict(history, taken, event.occasion, calendar, rules.cap, with_errors=with_errors)
-    return history, made
+    reading = Reading(event.occasion, calendar, [EVENT, ADJUSTMENT] if only else PARTS)
+    days = DAYS_FOR_ONE if only else DAYS_FOR_ALL
+    history = _history(connection, reading, ven_ids, taken, days)
+    return history, predict(history, taken, event.occasion, calendar, rules.cap, only=only)
+
+
+class Reading(Struct, frozen=True):
+    """What of earlier days is read for an event."""
+
+    occasion: Occasion
+    calendar: Calendar
+    parts: Collection[str]
+
+
+def _history(
+    connection: Connection, reading: Reading, ven_ids: Sequence[str], taken: pl.DataFrame, enough: int
+) -> pl.DataFrame:
+    """The day of the event, then similar days, latest first, until each VEN has enough that are eligible.
+
+    Nearly all have with the first few; nothing that is older would count.
+    """
+    occasion, calendar = reading.occasion, reading.calendar
+    ranges = needed_on(occasion, calendar, [0], PARTS)
+    history = _slots(connection, ven_ids, ranges)
+    missing = list(ven_ids)
+    for days in _batched(similar_days(occasion, calendar), enough):
+        if not missing:
+            break
+        more = without(needed_on(occasion, calendar, days, reading.parts), ranges)
+        ranges += more
+        history = pl.concat([history, _slots(connection, missing, more)])
+        theirs = history.filter(pl.col("ven_id").is_in(missing))
+        found = days_found(theirs, taken, occasion, calendar).filter(pl.col("days") >= enough)
+        missing = sorted(set(missing).difference(found.get_column("ven_id")))
+    return history
+
+
+def _batched(days: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (days[start : start + size] for start in range(0, len(days), size))
+
+
+def _slots(connection: Connection, ven_ids: Sequence[str], ranges: list[Range]) -> pl.DataFrame:
+    return fetch(connection, settlement_queries.slot_means(ven_ids, ranges), SlotMeanFrame)
 
 
 def read_usage(connection: Connection, ven_ids: Sequence[str], window: Range) -> pl.DataFrame:
@@ -169,7 +224,7 @@ def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Ra
 
 def sampled_cuts(connection: Connection, window: Range) -> list[Range]:
     """The parts that the window cuts out of slots, as far as raw rows are kept."""
-    since = connection.execute(queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return [cut for cut in cuts(window) if since is None or cut.start >= since]
 
 

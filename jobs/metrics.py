@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import queries
+from jobs.queries import pending as pending_queries
 from schemas.tables.ledger import LANES
 
 CYCLE_ROWS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -77,7 +77,7 @@ class Backlog(Collector):
         batches, rows, lag = self._families()
         try:
             with self._engine.connect() as connection:
-                found = {row.lane: row for row in connection.execute(queries.backlog())}
+                found = {row.lane: row for row in connection.execute(pending_queries.backlog())}
         except (SQLAlchemyError, psycopg.Error):
             return
         for lane in LANES:

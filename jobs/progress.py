@@ -1,20 +1,20 @@
 """How events go while they run: the reduction now, the energy so far, who has answered, how fast.
 
-A baseline is computed once for each VEN, when the event starts or the VEN joins, and kept in memory: it
-looks at the hours before the event. Slots that ended a while ago are read once. Both are a first word; the
-last is the settlement's.
+A baseline is computed once for each VEN and kept in memory: it looks at the hours before the VEN knew of
+the event. So that is begun as soon as VENs have been told, with some of them in each cycle, and mostly done
+when the event starts; who must be measured by the hour before it waits until then. Of an event that starts at
+once the reduction is that of the VENs whose baseline is there, which are more with each cycle. Slots that
+ended a while ago are read once. All of this is a first word; the last is the settlement's.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs import settlement_queries
 from jobs.measuring import (
-    VENS_AT_ONCE,
     MeasuredEvent,
     Rules,
     UsageFrame,
@@ -24,8 +24,10 @@ from jobs.measuring import (
     read_usage,
     sampled_cuts,
 )
+from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened
 from jobs.rows import fetch
+from jobs.transforms.baselines import FALL_BACK, STANDS_IN
 from jobs.transforms.performance import usage
 from schemas.tables.history import SLOT_S
 
@@ -33,19 +35,34 @@ SETTLES_AFTER = timedelta(minutes=10)
 """A slot that ended so long ago is not read again."""
 
 
+MOST_VENS = 2_000
+"""So many baselines are made in a cycle, so that each soon says something."""
+
+
 class Standing(Struct):
-    """What is known of a running event."""
+    """What is known of an event."""
 
     people: pl.DataFrame
+    judged: pl.DataFrame
+    """`ven_id` of those whose baseline has been made, `is_own` where nothing stands in for it."""
     baselines: pl.DataFrame
     """`ven_id`, `slot`, `baseline_kw`."""
     history: pl.DataFrame
     """Slots that have been read for the last time: `ven_id`, `slot`, `used_kw`."""
     history_until: datetime
+    samples: pl.DataFrame | None = None
+    """Raw samples of the slot that the start cuts, once they have been read for the last time."""
+
+    @classmethod
+    def of(cls, event: MeasuredEvent) -> Self:
+        people, judged, baselines, slots = (
+            pl.DataFrame(schema=schema) for schema in ({"ven_id": pl.String}, _JUDGED, _BASELINE, _SLOTS)
+        )
+        return cls(people, judged, baselines, slots, event.window.start)
 
 
 class Progress:
-    """Follows the events that run."""
+    """Follows the events that run, and gets ready for those that are about to."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -55,39 +72,44 @@ class Progress:
         """Write down how each running event goes; answers their number."""
         if not connection.execute(settlement_queries.try_lock("progress")).scalar_one():
             return 0
-        rows = connection.execute(settlement_queries.running_events(now)).all()
-        running = [MeasuredEvent.of(row) for row in rows]
-        known = self._standings
-        self._standings = {
-            event.event_id: self._joined(connection, event, known.get(event.event_id)) for event in running
-        }
+        running, coming = (
+            [MeasuredEvent.of(row) for row in connection.execute(query).all()]
+            for query in (settlement_queries.running_events(now), settlement_queries.coming_events(now))
+        )
+        known, self._standings = self._standings, {}
+        for event in (*running, *coming):
+            standing = known.get(event.event_id) or Standing.of(event)
+            self._standings[event.event_id] = standing
+            self._judge(connection, event, standing, has_begun=event in running)
         for event in running:
             connection.execute(settlement_queries.put_progress(self._progress(connection, event, now)))
             connection.execute(settlement_queries.tell(event.event_id))
         return len(running)
 
-    def _joined(self, connection: Connection, event: MeasuredEvent, known: Standing | None) -> Standing:
-        """The standing of an event with everybody who takes part by now."""
+    def _judge(
+        self, connection: Connection, event: MeasuredEvent, standing: Standing, *, has_begun: bool
+    ) -> None:
+        """Take in everybody who takes part by now, and make the baselines of some who have none."""
         everybody = participants(connection, event)
         people = everybody.filter(~pl.col("has_opted_out"), pl.col("left_at").is_null())
-        if known is None:
-            nobody = pl.DataFrame(schema={"ven_id": pl.String})
-            empty = pl.DataFrame(schema=_BASELINE)
-            known = Standing(nobody, empty, pl.DataFrame(schema=_SLOTS), event.window.start)
-        joining = people.join(known.people, on="ven_id", how="anti").get_column("ven_id").to_list()
-        baselines = [known.baselines]
-        for start in range(0, len(joining), VENS_AT_ONCE):
-            some = joining[start : start + VENS_AT_ONCE]
-            _, said = predicted(connection, event, some, self._rules, with_errors=False)
-            primary = said.event.filter(baseline=self._rules.primary)
-            baselines.append(primary.select(list(_BASELINE)))
-        is_same = not joining
-        return Standing(
-            people,
-            pl.concat(baselines),
-            known.history if is_same else known.history.clear(),
-            known.history_until if is_same else event.window.start,
-        )
+        if people.join(standing.people, on="ven_id", how="anti").height:
+            standing.history, standing.history_until = standing.history.clear(), event.window.start
+            standing.samples = None
+        standing.people = people
+        if has_begun:
+            _forget_stand_ins(standing)
+        joining = people.join(standing.judged, on="ven_id", how="anti").head(MOST_VENS)
+        if joining.is_empty():
+            return
+        ven_ids, primary = joining.get_column("ven_id").to_list(), self._rules.primary
+        _, said = predicted(connection, event, ven_ids, self._rules, only=primary)
+        new = said.event.select(list(_BASELINE))
+        standing.baselines = pl.concat([standing.baselines, new])
+        is_own = ~pl.col("note").fill_null("").str.contains_any([STANDS_IN, FALL_BACK])
+        own = said.method.filter(is_own).select("ven_id", is_own=pl.lit(value=True))
+        judged = joining.select("ven_id").join(own, on="ven_id", how="left")
+        has_it = pl.col("is_own").fill_null(value=False) | pl.lit(has_begun)
+        standing.judged = pl.concat([standing.judged, judged.with_columns(is_own=has_it)])
 
     def _progress(self, connection: Connection, event: MeasuredEvent, now: datetime) -> dict[str, object]:
         standing = self._standings[event.event_id]
@@ -105,12 +127,21 @@ class Progress:
         }
 
 
+_JUDGED: dict[str, Any] = {"ven_id": pl.String, "is_own": pl.Boolean}
 _BASELINE: dict[str, Any] = {
     "ven_id": pl.String,
     "slot": pl.Datetime("us", "UTC"),
     "baseline_kw": pl.Float64,
 }
 _SLOTS: dict[str, Any] = {"ven_id": pl.String, "slot": pl.Datetime("us", "UTC"), "used_kw": pl.Float64}
+
+
+def _forget_stand_ins(standing: Standing) -> None:
+    """Before the start they were made of an hour that was not over."""
+    own = standing.judged.filter("is_own")
+    if own.height < standing.judged.height:
+        standing.judged = own
+        standing.baselines = standing.baselines.join(own, on="ven_id", how="semi")
 
 
 def _reduction_kw(
@@ -137,16 +168,21 @@ def _delivered_kwh(
     recent = read_usage(connection, ven_ids, Range(standing.history_until, window.end))
     history = pl.concat([standing.history, recent])
     sampled = [cut for cut in sampled_cuts(connection, window) if cut.start == window.start]
-    used = usage(history, read_samples(connection, ven_ids, sampled), window, sampled)
-    _remember(standing, history, now)
+    samples = standing.samples
+    if samples is None:
+        samples = read_samples(connection, ven_ids, sampled)
+    used = usage(history, samples, window, sampled)
+    _remember(standing, history, samples, now)
     both = used.join(standing.baselines, on=["ven_id", "slot"])
     saved_kwh = (pl.col("baseline_kw") - pl.col("used_kw")) * pl.col("hours")
     is_known = both.height or standing.people.is_empty()
     return float(both.select(saved_kwh.sum()).item()) if is_known else None
 
 
-def _remember(standing: Standing, history: pl.DataFrame, now: datetime) -> None:
+def _remember(standing: Standing, history: pl.DataFrame, samples: pl.DataFrame, now: datetime) -> None:
     old = now - SETTLES_AFTER
     until = max(standing.history_until, widened(Range(old, old), SLOT_S).start)
     standing.history = history.filter(pl.col("slot") < until)
+    if until > standing.history_until:
+        standing.samples = samples
     standing.history_until = until

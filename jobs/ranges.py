@@ -35,6 +35,18 @@ def days(within: Range) -> Iterator[Range]:
         start = end
 
 
+def without(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """What some ranges hold and none of the taken ones does."""
+    left = list(ranges)
+    for away in taken:
+        pieces = (
+            (Range(each.start, min(each.end, away.start)), Range(max(each.start, away.end), each.end))
+            for each in left
+        )
+        left = [piece for both in pieces for piece in both if piece.start < piece.end]
+    return left
+
+
 def even_parts(within: Range, sizes: Iterable[tuple[datetime, int]], most: int) -> Iterator[Range]:
     """Cut a range before each instant at which a part would come to more than `most`.
 

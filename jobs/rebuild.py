@@ -8,8 +8,11 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
-from jobs import queries
 from jobs.models import SlotSizeFrame
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import running as running_queries
+from jobs.queries import summary as summary_queries
 from jobs.ranges import Range, days, even_parts, widened
 from jobs.recomputing import LANES, Comparison, Scope
 from jobs.rows import fetch, write
@@ -50,13 +53,15 @@ def whole_range(connection: Connection, start: datetime | None, end: datetime | 
 
 
 def _stored(connection: Connection) -> Range | None:
-    first, last = connection.execute(queries.stored()).one()
+    first, last = connection.execute(summary_queries.stored()).one()
     return None if first is None else Range(first, last + MICROSECOND)
 
 
 def _with_strays(connection: Connection, stored: Range, since: datetime) -> Range:
     around = widened(stored, COARSEST_S)
-    found = [connection.execute(queries.strays(at, around, since)).one() for at in queries.DATED]
+    found = [
+        connection.execute(summary_queries.strays(at, around, since)).one() for at in summary_queries.DATED
+    ]
     firsts = [first for first, _ in found if first is not None]
     lasts = [last + MICROSECOND for _, last in found if last is not None]
     return Range(min([stored.start, *firsts]), max([stored.end, *lasts]))
@@ -64,7 +69,7 @@ def _with_strays(connection: Connection, stored: Range, since: datetime) -> Rang
 
 def raw_since(connection: Connection) -> datetime:
     """The oldest day whose raw rows are all there; the epoch if none was ever dropped."""
-    return connection.execute(queries.horizon(RAW_S)).scalar_one_or_none() or EPOCH
+    return connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or EPOCH
 
 
 def verify(engine: Engine, within: Range, ven_ids: Sequence[str] | None = None) -> Iterator[Chunk]:
@@ -93,7 +98,7 @@ def _reports_by_slot(engine: Engine, within: Range) -> Iterator[tuple[datetime, 
     """Day by day, when they are asked for: to count all of a long range first would be a long silence."""
     for day in days(within):
         with engine.connect() as connection:
-            sizes = fetch(connection, queries.reports_by_slot(day), SlotSizeFrame)
+            sizes = fetch(connection, summary_queries.reports_by_slot(day), SlotSizeFrame)
         yield from sizes.iter_rows()
 
 
@@ -102,7 +107,7 @@ def _scope(connection: Connection, part: Range, ven_ids: Sequence[str] | None) -
 
     A LOCK takes no snapshot: what comes after it sees what was dropped before.
     """
-    connection.execute(queries.HOLD_RAW)
+    connection.execute(summary_queries.HOLD_RAW)
     since = raw_since(connection)
     return Scope(Range(max(part.start, since), max(part.end, since)), since, ven_ids)
 
@@ -113,8 +118,8 @@ def _comparisons(connection: Connection, scope: Scope) -> Iterator[Comparison]:
 
 def _rebuild_lane(engine: Engine, lane: str, part: Range, ven_ids: Sequence[str] | None) -> pl.DataFrame:
     with engine.begin() as connection:
-        connection.execute(queries.lock(f"lane {lane}"))
-        connection.execute(queries.lock("energy"))
+        connection.execute(running_queries.lock(f"lane {lane}"))
+        connection.execute(running_queries.lock("energy"))
         scope = _scope(connection, part, ven_ids)
         return pl.concat([_mended(connection, each) for each in LANES[lane](connection, scope)])
 
@@ -125,9 +130,9 @@ def _mended(connection: Connection, compared: Comparison) -> pl.DataFrame:
     right = compared.expected.join(differences, on=keys, how="semi")
     surplus = compared.found.join(differences.filter(~pl.col("is_expected")), on=keys, how="semi")
     if not right.is_empty():
-        write(connection, right, compared.table, queries.replace)
+        write(connection, right, compared.table, merging_queries.replace)
     if not surplus.is_empty():
-        write(connection, surplus, compared.table, queries.remove)
+        write(connection, surplus, compared.table, merging_queries.remove)
     return _listed(compared, differences)
 
 

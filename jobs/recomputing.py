@@ -11,8 +11,8 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs import queries
 from jobs.models import LoadSampleFrame, ReportFrame, SlotEnergyFrame, TransitionFrame, VenSampleFrame
+from jobs.queries import summary as summary_queries
 from jobs.ranges import Range, widened
 from jobs.rows import fetch, fetch_as_found
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
@@ -78,7 +78,7 @@ LANES: dict[str, Recomputation] = {"snapshot": snapshot_lane, "history": history
 def _consumed(
     connection: Connection, table: Table, model: type[Frame], lane: str, scope: Scope
 ) -> pl.DataFrame:
-    return fetch(connection, queries.consumed(table, model, lane, scope.within, scope.ven_ids), model)
+    return fetch(connection, summary_queries.consumed(table, model, lane, scope.within, scope.ven_ids), model)
 
 
 def _network_history(connection: Connection, reports: pl.DataFrame, scope: Scope) -> Iterator[Comparison]:
@@ -104,22 +104,22 @@ def _slots_around(connection: Connection, slots: pl.DataFrame, inner: Range, out
 
 def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:
     found = fetch_as_found(
-        connection, queries.buckets(table, scope.within, scope.ven_ids), FRAMES[table.name]
+        connection, summary_queries.buckets(table, scope.within, scope.ven_ids), FRAMES[table.name]
     )
     return Comparison(table, found, expected.select(found.columns))
 
 
 def _energy(connection: Connection, within: Range) -> Comparison:
     """Slots that are stale are computed again anyway, and left out."""
-    stale = connection.execute(queries.stale(within)).scalars().all()
+    stale = connection.execute(summary_queries.stale(within)).scalars().all()
     slots = _buckets(connection, ven_history, within, SLOT_S).select(list(SlotEnergyFrame.types()))
     current = slots.filter(~pl.col("bucket").is_in(pl.Series(stale, dtype=slots.schema["bucket"]).implode()))
-    found = fetch_as_found(connection, queries.energy_not_stale(within), FRAMES[energy_table.name])
+    found = fetch_as_found(connection, summary_queries.energy_not_stale(within), FRAMES[energy_table.name])
     return Comparison(energy_table, found, network_energy(current).select(found.columns))
 
 
 def _buckets(connection: Connection, table: Table, within: Range, resolution_s: int) -> pl.DataFrame:
-    query = queries.buckets(table, within, resolution_s=resolution_s)
+    query = summary_queries.buckets(table, within, resolution_s=resolution_s)
     return fetch_as_found(connection, query, FRAMES[table.name])
 
 
@@ -130,7 +130,7 @@ def _latest(
 
     Where they no longer give it, older raw rows do, as far as there are any.
     """
-    found = fetch_as_found(connection, queries.latest(table, scope.ven_ids), FRAMES[table.name])
+    found = fetch_as_found(connection, summary_queries.latest(table, scope.ven_ids), FRAMES[table.name])
     parts = [without(found, kept, scope.within), fresh.select(found.columns)]
     rebuilt = newest(parts, kept)
     if forgotten := lost(found, rebuilt, kept):

@@ -11,10 +11,11 @@ from itertools import groupby, islice, takewhile
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs import queries
+from jobs.queries import retention as retention_queries
 from jobs.ranges import DAY_S, Range, widened
 from schemas.instants import EPOCH
 from schemas.live import number, number_alone
+from schemas.tables.events import commands, event_participations, ven_settlements
 from schemas.tables.history import (
     RAW_S,
     SLOT_S,
@@ -65,7 +66,7 @@ def limit(kept: timedelta, now: datetime) -> datetime:
 
 def outdated_days(connection: Connection, since: datetime) -> Iterator[RawDay]:
     """Days with raw rows, or partitions for them, that end by a time; oldest first."""
-    found = sorted(connection.execute(queries.PARTITIONS).all(), key=lambda row: _end_of(row.name))
+    found = sorted(connection.execute(retention_queries.PARTITIONS).all(), key=lambda row: _end_of(row.name))
     for end, rows in groupby(found, key=lambda row: _end_of(row.name)):
         partitions = list(rows)
         if end > since:
@@ -74,7 +75,7 @@ def outdated_days(connection: Connection, since: datetime) -> Iterator[RawDay]:
         if is_archive and not any(row.is_filled for row in partitions):
             continue
         within = Range(EPOCH if is_archive else end - timedelta(days=1), end)
-        behind = connection.execute(queries.lanes_behind(within)).scalars().all()
+        behind = connection.execute(retention_queries.lanes_behind(within)).scalars().all()
         yield RawDay(
             within,
             tuple(row.name for row in partitions),
@@ -103,14 +104,16 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
         return 0
     since, dropped = limit(kept[RAW_S], now), 0
     if any(True for _ in _droppable(connection, since)):
-        connection.execute(queries.SOON_OR_NOT_AT_ALL)
-        connection.execute(queries.RAW_FOR_ONESELF)
+        connection.execute(retention_queries.SOON_OR_NOT_AT_ALL)
+        connection.execute(retention_queries.RAW_FOR_ONESELF)
         for day in list(_droppable(connection, since)):  # anew: nothing can come in between any more
             names = day.partitions
-            connection.execute(queries.empty(names) if day.is_archive else queries.drop(names))
+            connection.execute(
+                retention_queries.empty(names) if day.is_archive else retention_queries.drop(names)
+            )
             dropped += 1
     left = next(outdated_days(connection, since), None)
-    connection.execute(queries.advance_horizon(RAW_S, left.within.start if left else since))
+    connection.execute(retention_queries.advance_horizon(RAW_S, left.within.start if left else since))
     return dropped
 
 
@@ -133,18 +136,18 @@ def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
 
 
 def _forget(connection: Connection, table: Table, resolution_s: int, since: datetime) -> int:
-    connection.execute(queries.advance_horizon(resolution_s, since))
-    outdated = queries.outdated(table, resolution_s, since)
-    return connection.execute(queries.forget(table, outdated, MOST_ROWS)).rowcount
+    connection.execute(retention_queries.advance_horizon(resolution_s, since))
+    outdated = retention_queries.outdated(table, resolution_s, since)
+    return connection.execute(retention_queries.forget(table, outdated, MOST_ROWS)).rowcount
 
 
 def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> int:
     """Forget old job runs, and batches whose raw rows have all been dropped; answers the rows deleted."""
-    runs = queries.forget(job_runs, queries.old_runs(now - runs_kept), MOST_ROWS)
+    runs = retention_queries.forget(job_runs, retention_queries.old_runs(now - runs_kept), MOST_ROWS)
     trimmed = connection.execute(runs).rowcount
-    since = connection.execute(queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     if since is not None:
-        done = queries.forget(ingest_batches, queries.done_batches(since), MOST_ROWS)
+        done = retention_queries.forget(ingest_batches, retention_queries.done_batches(since), MOST_ROWS)
         trimmed += connection.execute(done).rowcount
     return trimmed
 
@@ -156,8 +159,29 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
     """
     connection.execute(number_alone())
     connection.execute(number())
-    told = queries.forget(live_changes, queries.old_live_changes(now - kept), MOST_ROWS)
+    told = retention_queries.forget(live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS)
     return connection.execute(told).rowcount
+
+
+def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Forget commands that ended long ago; answers the rows deleted."""
+    closed = retention_queries.forget(commands, retention_queries.closed_commands(now - kept), MOST_ROWS)
+    return connection.execute(closed).rowcount
+
+
+def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -> int:
+    """Forget what single VENs did in events that ended long ago; answers the rows deleted.
+
+    The events stay, and what the portfolio delivered in each.
+    """
+    if kept is None:
+        return 0
+    return sum(
+        connection.execute(
+            retention_queries.forget(table, retention_queries.of_old_events(table, now - kept), MOST_ROWS)
+        ).rowcount
+        for table in (ven_settlements, event_participations)
+    )
 
 
 class Preview(Struct, frozen=True):
@@ -180,7 +204,7 @@ def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Previ
     for resolution_s in sorted(TABLES.keys() & kept.keys()):
         since = limit(kept[resolution_s], now)
         for table in TABLES[resolution_s]:
-            outdated = queries.outdated(table, resolution_s, since).subquery()
-            count = connection.execute(queries.count(outdated)).scalar_one()
+            outdated = retention_queries.outdated(table, resolution_s, since).subquery()
+            count = connection.execute(retention_queries.count(outdated)).scalar_one()
             if count:
                 yield Preview(f"{table.name} by {resolution_s} s", since, count, None, "")

@@ -9,9 +9,10 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from jobs import queries
 from jobs.backoff import Backoff
 from jobs.metrics import Metrics
+from jobs.queries import pending as pending_queries
+from jobs.queries import running as running_queries
 from jobs.schedule import Job, Step, name_of
 
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
@@ -74,7 +75,7 @@ class Runner:
         now, ran = self._clock(), dict[str, datetime]()
         try:
             with self.engine.connect() as connection:
-                ran = {row.job: row.due_at for row in connection.execute(queries.due())}
+                ran = {row.job: row.due_at for row in connection.execute(running_queries.due())}
         except DATABASE_ERRORS:
             self._log.warning("database_away", doing="start every job at once")
         soon = {job.name: now + timedelta(seconds=job.every_s) for job in jobs}
@@ -84,14 +85,14 @@ class Runner:
         """At the end: another scheduler need not wait for ours to expire."""
         try:
             with self.engine.begin() as connection:
-                connection.execute(queries.give_up_leases(self._holder, self._clock()))
+                connection.execute(running_queries.give_up_leases(self._holder, self._clock()))
         except DATABASE_ERRORS:
             self._log.warning("database_away", doing="leases are left to expire")
 
     def _take_lease(self, job: Job) -> bool:
         now = self._clock()
         due_at = now + timedelta(seconds=job.every_s)
-        lease = queries.take_lease(job.name, self._holder, now, due_at, due_at + grace(job))
+        lease = running_queries.take_lease(job.name, self._holder, now, due_at, due_at + grace(job))
         with self.engine.begin() as connection:
             return connection.execute(lease).first() is not None
 
@@ -115,20 +116,37 @@ class Runner:
         """Run every job, and those with a backlog until none is left, not even with another worker.
 
         Answers the rows handled.
+
+        Raises:
+            SQLAlchemyError: one of them failed; the others have been run nevertheless.
         """
+        failures = list[Exception]()
         behind = [job for job in jobs if job.has_backlog]
         for job in jobs:
             if not job.has_backlog:
-                self.run(job)
+                self._run_anyway(job, failures)
         total = 0
-        while (rows := sum(self.run(job) for job in behind)) or self._is_anything_pending():
+        while (rows := sum(self._run_anyway(job, failures) for job in behind)) or (
+            not failures and self._is_anything_pending()
+        ):
             total += rows
+        if failures:
+            raise failures[0]
         return total
+
+    def _run_anyway(self, job: Job, failures: list[Exception]) -> int:
+        """Whatever fails must not stop the other jobs."""
+        try:
+            return self.run(job)
+        except Exception as error:  # noqa: BLE001 - of any kind: it is raised when all have had their turn
+            self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
+            failures.append(error)
+            return 0
 
     def _is_anything_pending(self) -> bool:
         """Waits for whoever holds the oldest pending batch."""
         with self.engine.begin() as connection:
-            return connection.execute(queries.oldest_pending()).first() is not None
+            return connection.execute(pending_queries.oldest_pending()).first() is not None
 
     def _take(self, job: Job, step: Step) -> int:
         start = time.monotonic()
@@ -151,7 +169,7 @@ class Runner:
         }
         try:
             with self.engine.begin() as connection:
-                connection.execute(queries.record_run(**run))
+                connection.execute(running_queries.record_run(**run))
         except DATABASE_ERRORS as unrecorded:
             self._log.error(
                 "run_not_recorded", job=job.name, error=str(unrecorded.__cause__ or unrecorded).strip()

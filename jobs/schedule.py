@@ -14,7 +14,14 @@ from jobs.lanes import consume_history_batches, consume_snapshot_batches, refres
 from jobs.partitions import ensure_coming_days
 from jobs.presence import judge_presence
 from jobs.progress import Progress
-from jobs.retention import drop_raw_days, forget_buckets, trim_books, trim_live_changes
+from jobs.retention import (
+    drop_raw_days,
+    forget_buckets,
+    trim_books,
+    trim_commands,
+    trim_events,
+    trim_live_changes,
+)
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
@@ -90,11 +97,16 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             (see_executions,),
         ),
         Job(
+            "progress",
+            cadence.settlement_every_s,
+            "how running events go",
+            (Progress(cadence.rules()).follow_events,),
+        ),
+        Job(
             "settlement",
             cadence.settlement_every_s,
-            "how running events go; what ended ones delivered",
+            "what ended events delivered",
             (
-                Progress(cadence.rules()).follow_events,
                 partial(settle_ended, rules=cadence.rules()),
                 partial(revise_settled, rules=cadence.rules()),
             ),
@@ -111,10 +123,13 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches whose raw rows are gone, and what live streams told long ago",
+            "forgets old runs of jobs, batches without raw rows, what live streams told, commands and VENs'"
+            " parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
+                partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
+                partial(trim_events, kept=cadence.events_kept()),
             ),
         ),
         Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),

@@ -7,8 +7,8 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from jobs.calendars import check_holidays
-from jobs.event_queries import Rest
 from jobs.measuring import Rules
+from jobs.queries.events import Rest
 from schemas.settings import BaselineSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
@@ -56,6 +56,19 @@ class Ages(Settings):
         description="hours that live streams can be taken up again where a client left them",
     )
 
+    commands_days: Days = Field(
+        90,
+        validation_alias="RETENTION_COMMANDS_DAYS",
+        description="days that commands are kept that nobody has to see to any more",
+    )
+    events_days: int | None = Field(
+        None,
+        ge=400,
+        le=36_500,
+        validation_alias="RETENTION_EVENTS_DAYS",
+        description="days that it is kept what single VENs did in an event that is over; without: for ever",
+    )
+
     @field_validator("seconds_days", "slots_days", "hours_days")
     @classmethod
     def _no_shorter_than_finer(cls, days: int | None, info: ValidationInfo) -> int | None:
@@ -66,6 +79,9 @@ class Ages(Settings):
         if days is not None and any(kept is None or kept > days for kept in known):
             raise ValueError("must not be shorter than what is kept in finer resolutions")
         return days
+
+    def events_kept(self) -> timedelta | None:
+        return None if self.events_days is None else timedelta(days=self.events_days)
 
     def by_resolution(self) -> dict[int, timedelta]:
         """How long each resolution is kept, finest first; those that are kept for ever are left out."""

@@ -14,8 +14,11 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs import queries, settlement_queries
 from jobs.measuring import MeasuredEvent, Measurement, Rules, measure
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import running as running_queries
+from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import AROUND, needed, windows
@@ -71,6 +74,7 @@ def settle_ended(connection: Connection, now: datetime, rules: Rules) -> int:
     if connection.execute(settlement_queries.is_behind(event.window.end + rules.grace)).scalar_one():
         return 0
     _revise(connection, event, now, rules)
+    _note_answers(connection, event.event_id, now)
     return 1
 
 
@@ -92,7 +96,7 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
 
 def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
     """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
-    connection.execute(queries.lock("settlement"))
+    connection.execute(running_queries.lock("settlement"))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
     return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
 
@@ -118,6 +122,14 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     return Settled(event.event_id, revision, delivered_kw, is_new=True)
 
 
+def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
+    """Who answered, and how fast: also of an event that nobody followed, or whose answers came at its end."""
+    answered = connection.execute(settlement_queries.responses(event_id)).one()
+    mean_ms = None if answered.mean_ms is None else float(answered.mean_ms)
+    told = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}
+    connection.execute(settlement_queries.put_progress({"event_id": event_id, **told, "refreshed_at": now}))
+
+
 def _has_changed(connection: Connection, event_id: str, revision: int, found: Measurement) -> bool:
     portfolio = fetch(connection, settlement_queries.portfolio_of(event_id, revision), EventSettlementFrame)
     if differ(portfolio, found.portfolio, ["baseline"]):
@@ -134,8 +146,8 @@ def _write(connection: Connection, event_id: str, revision: int, found: Measurem
         pl.col("days_used").cast(pl.Int32),
     ]
     vens, portfolio = found.vens.with_columns(stamp), found.portfolio.with_columns(stamp)
-    write(connection, vens, ven_settlements, queries.insert_missing)
-    write(connection, portfolio, event_settlements, queries.insert_missing)
+    write(connection, vens, ven_settlements, merging_queries.insert_missing)
+    write(connection, portfolio, event_settlements, merging_queries.insert_missing)
 
 
 def _is_touched(
@@ -162,7 +174,7 @@ def _is_touched(
 def _is_forgotten(connection: Connection, earliest: Range, window: Range) -> bool:
     needs = {RAW_S: window.start, SLOT_S: earliest.start}
     for resolution_s, start in needs.items():
-        since = connection.execute(queries.horizon(resolution_s)).scalar_one_or_none()
+        since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
         if since is not None and since > start:
             return True
     return False

@@ -11,6 +11,7 @@ import shutil
 import signal
 import stat
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -140,7 +141,8 @@ class EmbeddedPostgres(Service):
         """
         while leftovers := self._processes():
             for process in leftovers:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                    process.kill()
             psutil.wait_procs(leftovers, timeout=5)
 
     def _processes(self) -> list[psutil.Process]:

@@ -14,10 +14,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
+
+# A machine that is busy with something else is no fault of the code.
+settings.register_profile("gridgate", deadline=None)
+settings.load_profile("gridgate")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = "gridgate_template"

@@ -41,7 +41,8 @@ class Loader:
         self._now = story.BEGIN
         self._engine = engine_for(database_url, "sample")
         self._store = Store(connect(database_url, "sample"), "sample")
-        self._outbox = Outbox(connect(database_url, "sample"), "sample")
+        self._commands = connect(database_url, "sample")
+        self._outbox = Outbox(self._commands, "sample")
         self._runner = Runner(self._engine, self._clock)
         self._events = EventWriter(self._engine, self._clock, EventRules())
         self._jobs = schedule(Cadence())
@@ -80,7 +81,7 @@ class Loader:
 
     def _close(self) -> None:
         self._store.close()
-        self._outbox.__exit__(None, None, None)
+        self._commands.close()
         self._engine.dispose()
 
 

@@ -13,15 +13,16 @@ is in PJM's manual 11, the hour before the event was its default for emergencies
 business practice standards for measurement and verification of wholesale demand response.
 """
 
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 import polars as pl
 from msgspec import Struct
 
 from jobs.ranges import Range, widened
-from schemas.baselines import BASELINES
+from schemas.baselines import BASELINES, BaselineName
 from schemas.tables.history import SLOT_S
 
 SLOT = timedelta(seconds=SLOT_S)
@@ -36,7 +37,14 @@ FEWEST_WEEKDAYS, FEWEST_WEEKEND_DAYS = 5, 4
 TARGETS = 10
 """So many days without events are predicted from the others, to see how good a baseline is."""
 
+DAYS_FOR_ONE = 10
+"""So many eligible days are looked at for the event itself, the last ones."""
+
+DAYS_FOR_ALL = DAYS_FOR_ONE + 1
+"""And to predict each of the last `TARGETS` days, of which it cannot be one."""
+
 EVENT, ADJUSTMENT, AROUND, BEFORE = "event", "adjustment", "around", "before"
+PARTS = (EVENT, ADJUSTMENT, AROUND, BEFORE)
 _KEYS = ["ven_id", "target"]
 
 
@@ -153,6 +161,33 @@ def needed(occasion: Occasion, calendar: Calendar) -> list[Range]:
     return list(_joined(ranges))
 
 
+def needed_on(
+    occasion: Occasion, calendar: Calendar, days: Iterable[int], parts: Iterable[str]
+) -> list[Range]:
+    """The ranges of history that some parts of the method look at on some days, as days before the event.
+
+    On earlier days at the same local time: where the clock shows a time twice both count, and so what lies
+    between.
+    """
+    wanted, zone = windows(occasion), ZoneInfo(calendar.time_zone)
+    ranges = (
+        widened(window if back == 0 else _at_same_time(window, back, zone), SLOT_S)
+        for back in days
+        for part in parts
+        for window in wanted[part]
+    )
+    return list(_joined(sorted(ranges, key=_start)))
+
+
+def _at_same_time(window: Range, back: int, zone: ZoneInfo) -> Range:
+    whole = widened(window, SLOT_S)
+    start, end = (
+        [(shown - timedelta(days=back)).replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
+        for shown in (whole.start.astimezone(zone), (whole.end - SLOT).astimezone(zone))
+    )
+    return Range(min(start), max(end) + SLOT)
+
+
 def _start(window: Range) -> datetime:
     return window.start
 
@@ -177,7 +212,7 @@ def predict(
     calendar: Calendar,
     cap: float,
     *,
-    with_errors: bool = True,
+    only: BaselineName | None = None,
 ) -> Prediction:
     """What each baseline says, with the mean of the last samples where another has too little to go by.
 
@@ -188,27 +223,45 @@ def predict(
         occasion: the event.
         calendar: days and holidays.
         cap: the adjustment is between 1 - `cap` and 1 + `cap`.
-        with_errors: whether to predict days without an event as well, which takes ten times as long.
+        only: one baseline, of the event alone; without, all of them, and of days without an event as well,
+            which takes ten times as long.
     """
     seen = observed(_without_events(history, taken), occasion, calendar)
     pool = eligible_days(seen, _busy(taken, occasion, calendar), occasion)
-    targets = _targets(seen, pool if with_errors else pool.clear())
+    targets = _targets(seen, pool.clear() if only else pool)
     fewest = FEWEST_WEEKEND_DAYS if calendar.is_weekend(calendar.day_of(occasion.start)) else FEWEST_WEEKDAYS
     slots = slots_of(occasion.window)
     around = flat(seen, AROUND, _slot_count(occasion, AROUND) * ENOUGH)
+    by_rules = [
+        _by_rule(name, chosen_days(pool, targets, rule, fewest), seen, cap, occasion)
+        for name, rule in DAY_RULES.items()
+        if only in {None, name, name + ADJUSTED}
+    ]
     parts = [
-        *_by_rules(seen, pool, targets, fewest, cap, occasion),
+        *chain.from_iterable(by_rules),
         _over(slots, around, SAME_DAY, None),
         _over(slots, flat(seen, BEFORE, 1), LAST_SAMPLES, FALL_BACK),
     ]
     own = pl.concat([part.select(_COLUMNS) for part in parts]).join(targets, on=_KEYS, how="semi")
-    return Prediction(*_with_fall_back(own, pool, fewest), hourly_errors(own, seen, occasion))
+    names = [name for name in BASELINES if only in {None, name}]
+    return Prediction(*_with_fall_back(own, pool, fewest, names), hourly_errors(own, seen, occasion))
+
+
+def days_found(
+    history: pl.DataFrame, taken: pl.DataFrame, occasion: Occasion, calendar: Calendar
+) -> pl.DataFrame:
+    """How many eligible days there are in some history: `ven_id`, `days`; VENs without any are left out."""
+    seen = observed(_without_events(history, taken), occasion, calendar, [EVENT])
+    pool = eligible_days(seen, _busy(taken, occasion, calendar), occasion)
+    return pool.group_by("ven_id").agg(days=pl.len())
 
 
 _COLUMNS = ["ven_id", "target", "baseline", "slot", "baseline_kw", "days_used", "note"]
 
 
-def observed(history: pl.DataFrame, occasion: Occasion, calendar: Calendar) -> pl.DataFrame:
+def observed(
+    history: pl.DataFrame, occasion: Occasion, calendar: Calendar, parts: Collection[str] = PARTS
+) -> pl.DataFrame:
     """What was used in the windows of the event, on its day and at the same local time of similar days.
 
     Returns:
@@ -218,8 +271,9 @@ def observed(history: pl.DataFrame, occasion: Occasion, calendar: Calendar) -> p
     wanted = pl.concat(
         [
             slots_of(window).with_columns(part=pl.lit(part))
-            for part, parts in windows(occasion).items()
-            for window in parts
+            for part, part_windows in windows(occasion).items()
+            for window in part_windows
+            if part in parts
         ]
     ).with_columns(_local("slot", calendar).alias("local"))
     days = pl.DataFrame({"back": similar_days(occasion, calendar)}, schema={"back": pl.Int64})
@@ -281,20 +335,14 @@ def chosen_days(pool: pl.DataFrame, targets: pl.DataFrame, rule: DayRule, fewest
     return highest.filter(pl.int_range(pl.len()).over(_KEYS) < rule.highest).select(*_KEYS, "back")
 
 
-def _by_rules(
-    seen: pl.DataFrame,
-    pool: pl.DataFrame,
-    targets: pl.DataFrame,
-    fewest: int,
-    cap: float,
-    occasion: Occasion,
+def _by_rule(
+    name: str, chosen: pl.DataFrame, seen: pl.DataFrame, cap: float, occasion: Occasion
 ) -> Iterator[pl.DataFrame]:
-    for name, rule in DAY_RULES.items():
-        means = by_days(seen, chosen_days(pool, targets, rule, fewest))
-        event = means.filter(pl.col("part") == EVENT)
-        factors = adjustments(means.filter(pl.col("part") == ADJUSTMENT), seen, cap, occasion)
-        yield event.with_columns(baseline=pl.lit(name), note=pl.lit(None, pl.String))
-        yield adjusted(event, factors).with_columns(baseline=pl.lit(name + ADJUSTED))
+    means = by_days(seen, chosen)
+    event = means.filter(pl.col("part") == EVENT)
+    factors = adjustments(means.filter(pl.col("part") == ADJUSTMENT), seen, cap, occasion)
+    yield event.with_columns(baseline=pl.lit(name), note=pl.lit(None, pl.String))
+    yield adjusted(event, factors).with_columns(baseline=pl.lit(name + ADJUSTED))
 
 
 def by_days(seen: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFrame:
@@ -390,11 +438,14 @@ def _over(slots: pl.DataFrame, flat_kw: pl.DataFrame, name: str, note: str | Non
     )
 
 
-def _with_fall_back(own: pl.DataFrame, pool: pl.DataFrame, fewest: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _with_fall_back(
+    own: pl.DataFrame, pool: pl.DataFrame, fewest: int, names: list[BaselineName]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The event's predictions and their methods, with the last samples for those who have no other."""
     event = own.filter(pl.col("target") == 0)
     last = event.filter(pl.col("baseline") == LAST_SAMPLES)
-    every = last.drop("baseline").join(pl.DataFrame({"baseline": list(BASELINES)}), how="cross")
+    event = event.filter(pl.col("baseline").is_in(names))
+    every = last.drop("baseline").join(pl.DataFrame({"baseline": names}), how="cross")
     missing = every.join(event, on=["ven_id", "baseline"], how="anti").join(
         pool.group_by("ven_id").agg(days=pl.len()), on="ven_id", how="left"
     )

@@ -90,8 +90,8 @@ def vens_of_event(event_id: str) -> Select[Any]:
     """Who takes part, and what each sheds for it now; null when it is over."""
     part = event_participations.c
     shed_kw = case(
-        (part.status == "started", func.coalesce(ven_snapshots.c.shed_power_kw, 0.0)),
-        (part.status != "finished", literal(0.0)),
+        (and_(LIVE, part.status == "started"), func.coalesce(ven_snapshots.c.shed_power_kw, 0.0)),
+        (and_(LIVE, part.status != "finished"), literal(0.0)),
     )
     return (
         select(
@@ -100,6 +100,7 @@ def vens_of_event(event_id: str) -> Select[Any]:
             shed_kw.label("shed_kw"),
             part.status,
         )
+        .join(events, events.c.event_id == part.event_id)
         .outerjoin(vens, vens.c.ven_id == part.ven_id)
         .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == part.ven_id)
         .where(part.event_id == event_id)

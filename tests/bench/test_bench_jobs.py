@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Engine, Table, select, text
 
 from ingest.batch import Batch
 from ingest.store import Store
-from jobs import queries
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
 from jobs.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
+from jobs.queries import pending as pending_queries
 from jobs.rows import fetch
 from jobs.schedule import Step
 from jobs.transforms.buckets import bucket_samples
@@ -139,7 +139,7 @@ def _bare(
     def read(connection: Connection) -> None:
         days = batch.first_ts, batch.last_ts
         for table, model in sources:
-            query = queries.rows_of_batches(table, model, [batch.batch_id], days)
+            query = pending_queries.rows_of_batches(table, model, [batch.batch_id], days)
             frames.append(fetch(connection, query, model))
 
     reading = cost_of(engine, read)

@@ -37,7 +37,7 @@ from answer import app
 from serving.server import serve
 from serving.settings import ServingSettings
 
-def make_application():
+def make_application(_at_stop):
     return app
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects import postgresql
 
 from ingest import queries as ingest_queries
-from jobs import queries as jobs_queries
+from jobs.queries import execution as execution_queries
 from serving.queries import commands as serving_queries
 from serving.windows import Page
 from tests.integration.published import NOW
@@ -80,9 +80,9 @@ def test_answers(full: psycopg.Connection) -> None:
         serving_queries.commands_of_ven("ven-7", Page(20)),
         serving_queries.commands_of_ven("ven-7", Page(20, "c-7")),
         serving_queries.withdraw("ven-7", "why"),
-        jobs_queries.loads_that_shed(NOW),
-        jobs_queries.panels_that_shed(NOW),
-        jobs_queries.loads_as_set(NOW + timedelta(seconds=1)),
+        execution_queries.loads_that_shed(NOW),
+        execution_queries.panels_that_shed(NOW),
+        execution_queries.loads_as_set(NOW + timedelta(seconds=1)),
     ],
     ids=["one", "of a ven", "a page", "withdraw", "shed", "panel", "set"],
 )

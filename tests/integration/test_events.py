@@ -12,10 +12,14 @@ from falcon import testing
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.event_queries import Rest
 from jobs.events import follow_participations, move_events_on, share_out
+from jobs.models import FollowedPartFrame
+from jobs.queries import events as event_queries
+from jobs.queries.events import Rest
+from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import Job, Step
+from jobs.transforms.participation import followed
 from serving.app import create_app
 from tests.integration.mortal import Fuse, mortal_engine
 
@@ -524,3 +528,60 @@ def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine
     assert mortal.deaths > 100
     assert found == grid.everything()
     assert grid.status("low") == grid.status("high") == "completed"
+
+
+# What is read
+
+
+def test_only_what_may_have_moved_on_is_read_and_all_that_has(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    """Every combination of what may be known of a VEN, before the start and after it."""
+    psycopg.ClientCursor(connection).execute(
+        EVERY_CASE.encode(), {"start": START, "end": START + timedelta(hours=1)}
+    )
+    now = START + timedelta(minutes=10)
+    with engine.connect() as own:
+        events = own.execute(event_queries.followed_events()).scalars().all()
+        assert events == ["e0", "e1"]
+        every, some = (
+            fetch(own, event_queries.followed_parts(events, only_news=only_news), FollowedPartFrame)
+            for only_news in (False, True)
+        )
+    moved = followed(every, now)
+    assert moved.height > 1_000
+    assert followed(some, now).equals(moved)
+    assert every.height - some.height > 1_000
+
+
+EVERY_CASE = """
+CREATE TEMPORARY TABLE cases AS SELECT row_number() OVER () AS n, * FROM
+    unnest(array['e0', 'e1']) event_id,
+    unnest(array['planned', 'notified', 'acknowledged', 'started']) status,
+    unnest(array[NULL, 'sent', 'acknowledged', 'rejected']) command_status,
+    unnest(array[NULL, interval '-1 min', '5 min', '61 min']) reported,
+    unnest(array[NULL, 'e0', 'e1', 'x']) names,
+    unnest(array[NULL, 0.0, 1.0]) shed_kw,
+    unnest(array['online', 'offline']) presence,
+    unnest(array[false, true]) was_named,
+    unnest(array[false, true]) was_acknowledged;
+INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at, created_at)
+SELECT 'e' || n, s, %(start)s, %(end)s, 1, %(start)s, %(start)s
+FROM unnest(array['scheduled', 'active']) WITH ORDINALITY t (s, o), LATERAL (SELECT o - 1 AS n) u;
+INSERT INTO vens (ven_id, created_at) SELECT 'v' || n, %(start)s FROM cases;
+INSERT INTO ven_snapshots (ven_id, status, ts, event_id, shed_power_kw)
+SELECT 'v' || n, presence, %(start)s + reported, names, shed_kw FROM cases;
+INSERT INTO commands (ven_id, command_id, op, event_id, data, status, created_at, next_attempt_at, expires_at,
+    acknowledged_at)
+SELECT 'v' || n, 'c', 'event', event_id, '{}', command_status, %(start)s, %(start)s, %(end)s,
+    CASE WHEN command_status IN ('acknowledged', 'rejected') THEN %(start)s::timestamptz END
+FROM cases WHERE command_status IS NOT NULL;
+INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw, command_id,
+    notified_at, acknowledged_at, started_at, named_at)
+SELECT 'v' || n, event_id, status, 1, CASE WHEN status = 'planned' THEN 0 ELSE 1 END,
+    CASE WHEN command_status IS NOT NULL THEN 'c' END, %(start)s,
+    CASE WHEN was_acknowledged THEN %(start)s::timestamptz END,
+    CASE WHEN status = 'started' THEN %(start)s::timestamptz END,
+    CASE WHEN was_named THEN %(start)s::timestamptz END
+FROM cases;
+"""

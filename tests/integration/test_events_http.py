@@ -396,6 +396,9 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
     metrics = {"currentReductionKw": 1.235, "vensResponding": 2, "avgResponseMs": 812.5}
     assert metrics.items() <= event.items()
     assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": None}
+    set_status(connection, "evt-1", "completed")
+    over = client.simulate_get("/api/events/evt-1").json["vens"]
+    assert [each["shedKw"] for each in over] == [None] * 4, "also of those who had opted out"
 
 
 ROUTES = (

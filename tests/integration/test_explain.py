@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Connection, Engine, Executable, Table
 from sqlalchemy.dialects import postgresql
 
-from jobs import queries, settlement_queries
 from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
+from jobs.queries import pending as pending_queries
+from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
@@ -140,7 +141,7 @@ def test_rows_of_batches(
     table: Table, model: type[Frame], oldest: datetime, batches: int, connection: Connection
 ) -> None:
     newest = list(range(REPORTS - batches + 1, REPORTS + 1))
-    query = queries.rows_of_batches(table, model, newest, (oldest, LAST))
+    query = pending_queries.rows_of_batches(table, model, newest, (oldest, LAST))
     assert_no_scan_of_raw_rows(connection, query)
 
 

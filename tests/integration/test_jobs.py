@@ -21,9 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store
-from jobs import queries
 from jobs.lanes import consume_history_batches, refresh_energy
 from jobs.ledger import claim
+from jobs.queries import merging as merging_queries
 from jobs.rows import fetch, write
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
@@ -266,6 +266,27 @@ def test_a_failing_job_does_not_stop_the_others(
     assert value(connection, "SELECT count(*) FROM ven_history") == 1
 
 
+def test_catching_up_goes_past_a_job_that_fails(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """Retention that could not have the raw tables soon once kept `catch-up` from the lanes."""
+    ingest(store, 5, 60, 20)
+    with pytest.raises(DBAPIError):
+        runner.catch_up((Job("broken", 1, "fails", (broken,)), *LANES))
+    assert value(connection, "SELECT count(*) FROM pending_batches") == 0
+    assert value(connection, "SELECT count(*) FROM ven_snapshots") > 0
+
+
+def test_a_lane_that_fails_lets_the_other_catch_up(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    ingest(store, 5, 60, 20)
+    stuck = Job("snapshot", 1, "fails", (broken,), has_backlog=True)
+    with pytest.raises(DBAPIError):
+        runner.catch_up((stuck, *(lane for lane in LANES if lane.name != "snapshot")))
+    assert rows(connection, "SELECT DISTINCT lane FROM pending_batches") == [("snapshot",)]
+
+
 def test_an_unreachable_database_is_no_reason_to_die() -> None:
     engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "jobs")
     for job in JOBS:
@@ -311,7 +332,7 @@ def test_frames_come_back_as_they_were_written(engine: Engine, drawn: list[tuple
     values = [(load_type, kw, kw / 3, abs(kw)) for load_type, kw in sorted(drawn)]
     frame = pl.DataFrame(values, schema=model.types(), orient="row")
     with engine.connect() as connection:
-        write(connection, frame, load_type_rollups, queries.replace)
+        write(connection, frame, load_type_rollups, merging_queries.replace)
         query = select(load_type_rollups).order_by(load_type_rollups.c.load_type)
         assert fetch(connection, query, model).rows() == values
         connection.rollback()

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from ingest.store import Store
 from jobs.rebuild import rebuild, verify, whole_range
-from jobs.retention import drop_raw_days, forget_buckets, preview, trim_books
+from jobs.retention import drop_raw_days, forget_buckets, preview, trim_books, trim_events
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
@@ -176,6 +176,53 @@ def test_books_are_trimmed(engine: Engine, store: Store, connection: psycopg.Con
         assert trim_books(own, NOW, 30 * DAY) == 1 + 3
     assert rows(connection, "SELECT DISTINCT job FROM job_runs ORDER BY 1") == [("history",), ("snapshot",)]
     assert value(connection, "SELECT count(*) FROM ingest_batches") == 4
+
+
+def test_commands_that_are_over_are_trimmed(engine: Engine, connection: psycopg.Connection) -> None:
+    names = "ven_id, command_id, op, data, status, created_at, next_attempt_at, expires_at"
+    for name, status, age in (("a", "acknowledged", 91), ("b", "acknowledged", 89), ("c", "pending", 91)):
+        made_at = NOW - age * DAY
+        values = ["v", name, "ping", "{}", status, made_at, made_at, made_at]
+        places = ", ".join(["%s"] * len(values))
+        connection.execute(f"INSERT INTO commands ({names}) VALUES ({places})".encode(), values)
+    [job] = (job for job in schedule(Cadence()) if job.name == "trim")
+    Runner(engine, lambda: NOW).run(job)
+    assert rows(connection, "SELECT command_id FROM commands ORDER BY 1") == [("b",), ("c",)]
+
+
+def test_what_vens_did_in_old_events_is_kept_unless_told_otherwise(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    for event_id, status, age in (
+        ("old", "completed", 401),
+        ("new", "cancelled", 399),
+        ("on", "active", 401),
+    ):
+        ended_at = None if status == "active" else NOW - age * DAY
+        connection.execute(
+            "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+            " created_at, ended_at)"
+            " VALUES (%(id)s, %(status)s, %(at)s, %(at)s, 1, %(at)s, %(at)s, %(ended)s)",
+            {"id": event_id, "status": status, "at": NOW - age * DAY, "ended": ended_at},
+        )
+        connection.execute(
+            "INSERT INTO event_participations (ven_id, event_id, status, available_kw,"
+            " requested_reduction_kw) VALUES ('v', %s, 'finished', 1, 1)",
+            [event_id],
+        )
+        figures = "requested_kw, coverage_percent, days_used, settled_at"
+        for table, name, ven in (("event_settlements", "", ""), ("ven_settlements", "ven_id,", "'v',")):
+            connection.execute(
+                f"INSERT INTO {table} (event_id, revision, baseline, {name} {figures})"
+                f" VALUES (%s, 1, '10-of-10', {ven} 1, 100, 10, now())".encode(),
+                [event_id],
+            )
+    with engine.begin() as own:
+        assert trim_events(own, NOW, None) == 0
+        assert trim_events(own, NOW, 400 * DAY) == 2
+    for table in ("event_participations", "ven_settlements"):
+        assert rows(connection, f"SELECT event_id FROM {table} ORDER BY 1") == [("new",), ("on",)]
+    assert value(connection, "SELECT count(*) FROM event_settlements") == 3
 
 
 def test_the_archive_of_the_years_before_2020(

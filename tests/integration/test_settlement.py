@@ -381,6 +381,34 @@ def test_other_events_are_no_baseline_days(
     ]
 
 
+def test_days_further_back_are_read_for_whom_the_last_ones_do_not_do(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Its last eight similar days have no samples; the other VEN has nothing but these."""
+    for ven_id, days in (("a", range(9, 40)), ("b", range(1, 16))):
+        for back in reversed(days):
+            publish(store, steady(ven_id, 2.0 + back / 100, *hours(back)))
+        publish(store, steady(ven_id, 3.0, START - 4 * HOUR, START))
+        publish(store, steady(ven_id, 1.0, START, END))
+    make_event(engine)
+    take_part(engine, "a", "b")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    similar = [back for back in range(1, 40) if (START - back * DAY).weekday() < 5]
+    for ven_id, days_of in (("a", [back for back in similar if back >= 9]), ("b", similar)):
+        [[mean_kw, days_used]] = rows(
+            connection,
+            "SELECT baseline_kw, days_used FROM ven_settlements"
+            f" WHERE baseline = '10-of-10' AND ven_id = '{ven_id}'",
+        )
+        assert (mean_kw, days_used) == (pytest.approx(2.0 + sum(days_of[:10]) / 1000), 10)
+
+
+def hours(back: int) -> tuple[datetime, datetime]:
+    """From noon to five, so many days before the event."""
+    return START - back * DAY - 4 * HOUR, START - back * DAY + HOUR
+
+
 # By hand
 
 
@@ -451,7 +479,7 @@ def test_a_running_event_is_followed(
     command(engine, "out", took_ms=200)
     command(engine, "silent", took_ms=9000, status="sent")
     at(half).catch_up(LANES)
-    [job] = (job for job in jobs() if job.name == "settlement")
+    [job] = (job for job in jobs() if job.name == "progress")
     connection.execute(f"LISTEN {EVENTS}".encode())
     assert at(half).run(job) == 1
     progress = (
@@ -473,6 +501,29 @@ def test_a_running_event_is_followed(
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
 
 
+def test_baselines_are_ready_when_the_event_starts(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """What was known then counts, but for the one without similar days: the hour before the start does."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    publish(
+        store, [*steady("new", 9.0, START - 2 * HOUR, START - HOUR), *steady("new", 2.0, START - HOUR, END)]
+    )
+    make_event(engine, "scheduled", started_at=None)
+    take_part(engine, "a", "new", status="acknowledged")
+    at(END).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "progress")
+    early = START - timedelta(minutes=5)
+    assert at(early).run(job) == 0
+    assert value(connection, "SELECT count(*) FROM event_progress") == 0
+    connection.execute("UPDATE events SET status = 'active'")
+    connection.execute("DELETE FROM ven_history WHERE ven_id = 'a' AND bucket < %s", [START])
+    assert at(START + HOUR / 2).run(job) == 1
+    assert rows(connection, "SELECT current_reduction_kw, delivered_kwh FROM event_progress") == [
+        (pytest.approx(2.0), pytest.approx(1.0))
+    ]
+
+
 def test_where_nobody_takes_part_nothing_is_delivered(
     engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
@@ -490,6 +541,19 @@ def test_where_nobody_takes_part_nothing_is_delivered(
     assert value(connection, "SELECT actual_reduction_kw FROM events") == 0
 
 
+def test_who_answered_is_known_of_an_event_that_nobody_followed(
+    engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The jobs were away from before its start until after its end."""
+    make_event(engine)
+    take_part(engine, "a", "silent")
+    command(engine, "a", took_ms=400)
+    command(engine, "silent", took_ms=9000, status="sent")
+    at(END + HOUR).run(SETTLEMENT)
+    answered = "SELECT vens_responding, avg_response_ms FROM event_progress"
+    assert rows(connection, answered) == [(1, pytest.approx(400))]
+
+
 def test_following_reads_old_slots_once_and_what_it_says_stays_true(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
@@ -497,7 +561,7 @@ def test_following_reads_old_slots_once_and_what_it_says_stays_true(
     make_event(engine, "active")
     take_part(engine, "a", status="started")
     at(END).catch_up(LANES)
-    [job] = (job for job in jobs() if job.name == "settlement")
+    [job] = (job for job in jobs() if job.name == "progress")
     for minutes in range(1, 60, 7):
         now = START + timedelta(minutes=minutes)
         assert at(now).run(job) == 1
@@ -565,7 +629,7 @@ def test_performance_is_provisional_until_it_is_settled(
     take_part(engine, "a", status="started")
     half = START + HOUR / 2
     at(half).catch_up(LANES)
-    [job] = (job for job in jobs() if job.name == "settlement")
+    [job] = (job for job in jobs() if job.name == "progress")
     at(half).run(job)
     provisional = performance(client)
     assert (provisional["provisional"], provisional["revision"], provisional["vens"]) == (True, None, [])

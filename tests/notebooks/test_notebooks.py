@@ -1,32 +1,35 @@
 """Every notebook runs on the sample, from the first cell to the last, and says what is kept of it."""
 
 import json
+import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-import psycopg
 import pytest
 
-from analysis.sample.loading import Loader
-from local.postgres import EmbeddedPostgres
-from tests.conftest import REPOSITORY, TEMPLATE
+from tests.conftest import REPOSITORY
 from tests.notebooks.execution import METADATA, NOTEBOOKS, executed, texts
 
-SAMPLE = "sample"
 MACHINE_PATHS = ("/root", "/home/", "/var/", "/Users/", "/site-packages")
 IDS = [path.stem for path in NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
-def sample_url(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """The sample, loaded once; notebooks only read it."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{SAMPLE}" TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY')
-        Loader(postgres.url(SAMPLE)).load(lambda _moment: None)
-        yield postgres.url(SAMPLE)
-        admin.execute(f'DROP DATABASE "{SAMPLE}" WITH (FORCE)')
+def sample_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The sample, loaded once, as an analyst loads it; notebooks only read it."""
+    command = [sys.executable, "-m", "analysis.sample", "--data-dir", str(tmp_path_factory.mktemp("sample"))]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        [name, url] = process.stdout.readline().removeprefix("export ").strip().split("=", 1)
+        assert name == "DATABASE_URL", "it says why on its standard error"
+        [word] = shlex.split(url)
+        yield word
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)

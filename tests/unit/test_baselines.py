@@ -13,8 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.ranges import Range
-from jobs.transforms.baselines import Calendar, Occasion, needed, predict, similar_days
+from jobs.ranges import Range, without
+from jobs.transforms.baselines import (
+    ADJUSTMENT,
+    EVENT,
+    PARTS,
+    Calendar,
+    Occasion,
+    needed,
+    needed_on,
+    predict,
+    similar_days,
+)
 from jobs.transforms.performance import (
     cuts,
     differ,
@@ -23,7 +33,7 @@ from jobs.transforms.performance import (
     settle_vens,
     usage,
 )
-from schemas.baselines import BASELINES
+from schemas.baselines import BASELINES, BaselineName
 
 SLOT = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
@@ -308,6 +318,7 @@ def test_baselines_are_what_the_loop_says(
     people = participants(**dict.fromkeys(histories, 1.5))
     prediction = predict(frame(histories), taken_frame(taken), occasion, calendar, CAP)
     vens, _ = settled(histories, occasion, people, calendar, taken_frame(taken))
+    alone = {name: one_alone(name, histories, taken, occasion, calendar) for name in BASELINES}
     for ven_id, history in histories.items():
         loop = Loop(history, taken[ven_id], occasion, calendar)
         assert similar_days(occasion, calendar) == loop.similar()
@@ -317,7 +328,25 @@ def test_baselines_are_what_the_loop_says(
             assert dict(said.select("slot", "baseline_kw").iter_rows()) == pytest.approx(expected)
             row = one(vens, ven_id=ven_id, baseline=name)
             assert row["rrmse_percent"] == pytest.approx(loop.rrmse(name))
+            own = alone[name].filter(ven_id=ven_id)
+            assert dict(own.select("slot", "baseline_kw").iter_rows()) == pytest.approx(expected)
             assert_delivered(row, history, expected, loop.event)
+
+
+def one_alone(
+    name: BaselineName,
+    histories: dict[str, History],
+    taken: dict[str, list[Range]],
+    occasion: Occasion,
+    calendar: Calendar,
+) -> pl.DataFrame:
+    """From nothing but what this baseline is said to need: of earlier days only some parts."""
+    ranges = needed_on(occasion, calendar, [0], PARTS)
+    days = similar_days(occasion, calendar)
+    ranges += without(needed_on(occasion, calendar, days, [EVENT, ADJUSTMENT]), ranges)
+    in_any = [pl.col("slot").is_between(part.start, part.end, closed="left") for part in ranges]
+    history = frame(histories).filter(pl.any_horizontal(in_any))
+    return predict(history, taken_frame(taken), occasion, calendar, CAP, only=name).event
 
 
 def assert_delivered(

@@ -16,6 +16,7 @@ from local.fleet.messages import Arrival, Message
 from local.fleet.mishaps import BROKEN, break_message, is_broken
 from local.fleet.orders import Orders
 from local.fleet.reports import Habits, Reporter, fleet
+from local.fleet.weather import HeatWave
 
 SEED = 7
 DAY = 1_720_569_600  # 2024-07-10T00:00:00Z
@@ -171,6 +172,21 @@ def test_the_truth_is_what_a_home_would_have_drawn_without_any_event() -> None:
             assert reading.natural_kw == home.read(ts).used_kw
             if ts < NOON + 600:
                 assert reading.natural_kw == pytest.approx(reading.used_kw + reading.shed_kw, abs=0.002)
+
+
+def test_in_a_heat_wave_heat_pumps_draw_more_each_day_and_nothing_else_does() -> None:
+    wave = HeatWave(DAY, DAY + 4 * 86_400, degrees=12)
+    hot = [Household(SEED, home.index, heat_wave=wave) for home in FLEET]
+
+    def drawn(homes: list[Household], ts: int, *, by_pumps: bool) -> float:
+        loads = (load for home in homes for load in home.read(ts).loads)
+        return sum(load.power_kw for load in loads if (load.load.kind == "hvac") == by_pumps)
+
+    times = [NOON + day * 86_400 for day in (0, 2, 4)]
+    more = [drawn(hot, ts, by_pumps=True) - drawn(FLEET, ts, by_pumps=True) for ts in times]
+    assert 0 < more[0] < more[1] < more[2]
+    for ts in times:
+        assert drawn(hot, ts, by_pumps=False) == drawn(FLEET, ts, by_pumps=False)
 
 
 def test_a_steady_home_draws_the_same_at_the_same_time_of_every_day() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     MetaData,
+    Row,
     Select,
     Table,
     Text,
@@ -21,11 +23,13 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
     true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.selectable import Subquery
 
 from schemas.channels import COMMANDS, EVENTS
 from schemas.tables.events import LIVE_PARTICIPATIONS, OPEN_COMMANDS, commands, event_participations, events
@@ -139,43 +143,51 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def newcomers(event_id: str, now: datetime, rest: Rest) -> Select[Any]:
-    """VENs that could give something and have not been told: what each could shed now, kW.
+def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
+    """VENs that could give something to an event and have not been told: what each could shed now, kW.
 
     That is its part of `controllablePowerKw`. VENs that an event of at least this priority has at the same
     time, those that deserve a rest, and those whose id no topic can name, are passed over.
     """
-    event = events.alias("event")
     latest = ven_snapshots.c
-    sheddable = _sheddable().lateral("sheddable")
+    untold = _untold(row.event_id)
+    sheddable = _sheddable(untold.c.ven_id).lateral("sheddable")
     available_kw = func.coalesce(sheddable.c.shed_kw, latest.shed_power_kw, 0.0)
-    has_part = select(PART.ven_id).where(
-        PART.ven_id == vens.c.ven_id, PART.event_id == event.c.event_id, PART.status != "planned"
-    )
-    named = func.json_array_elements_text(event.c.ven_ids).table_valued("value")
-    is_asked = or_(event.c.ven_ids.is_(null()), vens.c.ven_id.in_(select(named.c.value)))
+    begin = max(row.start_time, now)
+    passed_over = (_elsewhere(row), _resting(row, begin, rest.after), _tired(row, begin, rest.most_per_day))
     return (
-        select(vens.c.ven_id, available_kw.label("available_kw"))
-        .select_from(vens)
-        .join(event, event.c.event_id == event_id)
-        .outerjoin(ven_snapshots, latest.ven_id == vens.c.ven_id)
+        select(untold.c.ven_id, available_kw.label("available_kw"))
+        .select_from(untold)
+        .outerjoin(ven_snapshots, latest.ven_id == untold.c.ven_id)
         .join(sheddable, true())
         .where(
-            vens.c.retired_at.is_(None),
-            ~vens.c.ven_id.regexp_match(NO_TOPIC_LEVEL),
+            ~untold.c.ven_id.regexp_match(NO_TOPIC_LEVEL),
             func.coalesce(latest.status, "") != "offline",
-            is_asked,
-            ~has_part.exists(),
-            ~_elsewhere(event).exists(),
-            ~_resting(event, now, rest.after).exists(),
-            _events_of_day(event, now) < rest.most_per_day,
+            *(untold.c.ven_id.not_in(vens_of) for vens_of in passed_over),
             available_kw > 0,
         )
-        .order_by(vens.c.ven_id)
+        .order_by(untold.c.ven_id)
     )
 
 
-def _sheddable() -> Select[Any]:
+def _untold(event_id: str) -> CTE:
+    """VENs that are asked and have no part yet; found first, for nearly always there are none.
+
+    What is asked of each VEN after that is a list that is made once, and only if there is anybody.
+    """
+    has_part = select(PART.ven_id).where(PART.event_id == event_id, PART.status != "planned")
+    asked = select(events.c.ven_ids).where(events.c.event_id == event_id)
+    named = func.json_array_elements_text(asked.scalar_subquery()).table_valued("value")
+    is_asked = or_(asked.scalar_subquery().is_(null()), vens.c.ven_id.in_(select(named.c.value)))
+    return (
+        select(vens.c.ven_id)
+        .where(vens.c.retired_at.is_(None), vens.c.ven_id.not_in(has_part), is_asked)
+        .cte("untold")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+def _sheddable(ven_id: ColumnElement[str]) -> Select[Any]:
     """What the loads of a VEN could shed; null where it has none."""
     said, people = load_snapshots.c, loads.c
     enabled = func.coalesce(people.enabled, said.enabled, true())
@@ -186,92 +198,74 @@ def _sheddable() -> Select[Any]:
     return (
         select(func.sum(case((enabled, shed_kw), else_=0.0)).label("shed_kw"))
         .select_from(with_settings)
-        .where(said.ven_id == vens.c.ven_id)
+        .where(said.ven_id == ven_id)
     )
 
 
-def _elsewhere(event: Any) -> Select[Any]:  # noqa: ANN401 - an alias of `events`
-    """The VEN's part in an event that goes before this one."""
-    part, other = event_participations.alias(), events.alias()
+def _elsewhere(row: Row[Any]) -> Select[Any]:
+    """VENs that have a part in an event that goes before this one."""
     return (
-        select(part.c.ven_id)
-        .join(other, other.c.event_id == part.c.event_id)
+        select(PART.ven_id)
+        .join(events, events.c.event_id == PART.event_id)
+        .where(_is_live(PART.status), *_overlaps(row), events.c.priority >= row.priority)
+    )
+
+
+def _overlaps(row: Row[Any]) -> list[ColumnElement[bool]]:
+    """Other events that are to come, or run, at the same time."""
+    return [
+        events.c.event_id != row.event_id,
+        events.c.status.in_(TO_COME),
+        events.c.ended_at.is_(None),
+        events.c.start_time < row.end_time,
+        events.c.end_time > row.start_time,
+    ]
+
+
+def _took_part(event_id: str) -> Select[Any]:
+    """VENs in other events that ran, or are about to, while they were in them."""
+    began_at = func.coalesce(events.c.started_at, events.c.start_time)
+    return (
+        select(PART.ven_id)
+        .join(events, events.c.event_id == PART.event_id)
         .where(
-            part.c.ven_id == vens.c.ven_id,
-            _is_live(part.c.status),
-            *_overlaps(other, event),
-            other.c.priority >= event.c.priority,
+            PART.event_id != event_id,
+            PART.status != "opted_out",
+            or_(events.c.status == "scheduled", events.c.started_at.is_not(None)),
+            or_(PART.finished_at.is_(None), PART.finished_at > began_at),
         )
     )
 
 
-def _overlaps(other: Any, event: Any) -> list[ColumnElement[bool]]:  # noqa: ANN401
-    return [
-        other.c.event_id != event.c.event_id,
-        other.c.status.in_(TO_COME),
-        other.c.ended_at.is_(None),
-        other.c.start_time < event.c.end_time,
-        other.c.end_time > event.c.start_time,
-    ]
+def _resting(row: Row[Any], begin: datetime, after: timedelta) -> Select[Any]:
+    end = func.coalesce(PART.finished_at, events.c.ended_at, events.c.end_time)
+    # Nobody leaves an event after its end: of the others the participations need not be read.
+    is_recent = func.coalesce(events.c.ended_at, events.c.end_time) > begin - after
+    return _took_part(row.event_id).where(is_recent, end <= begin, end > begin - after)
 
 
-def _took_part(part: Any, other: Any, event: Any) -> list[ColumnElement[bool]]:  # noqa: ANN401
-    """In an event that ran, or is about to, while the VEN was in it."""
-    ran = or_(other.c.status == "scheduled", other.c.started_at.is_not(None))
-    in_it = or_(
-        part.c.finished_at.is_(None),
-        part.c.finished_at > func.coalesce(other.c.started_at, other.c.start_time),
-    )
-    return [
-        part.c.ven_id == vens.c.ven_id,
-        part.c.event_id != event.c.event_id,
-        part.c.status != "opted_out",
-        ran,
-        in_it,
-    ]
-
-
-def _resting(event: Any, now: datetime, after: timedelta) -> Select[Any]:  # noqa: ANN401
-    part, other = event_participations.alias(), events.alias()
-    begin = func.greatest(event.c.start_time, now)
-    end = func.coalesce(part.c.finished_at, other.c.ended_at, other.c.end_time)
+def _tired(row: Row[Any], begin: datetime, most_per_day: int) -> Select[Any]:
+    """VENs that have been asked often enough in a day."""
     return (
-        select(part.c.ven_id)
-        .join(other, other.c.event_id == part.c.event_id)
-        .where(*_took_part(part, other, event), end <= begin, end > begin - after)
+        _took_part(row.event_id)
+        .where(events.c.start_time > begin - DAY, events.c.start_time <= begin)
+        .group_by(PART.ven_id)
+        .having(func.count() >= most_per_day)
     )
 
 
-def _events_of_day(event: Any, now: datetime) -> ColumnElement[int]:  # noqa: ANN401
-    part, other = event_participations.alias(), events.alias()
-    begin = func.greatest(event.c.start_time, now)
-    counted = (
-        select(func.count())
-        .select_from(part)
-        .join(other, other.c.event_id == part.c.event_id)
-        .where(*_took_part(part, other, event), other.c.start_time > begin - DAY, other.c.start_time <= begin)
-    )
-    return counted.scalar_subquery()
-
-
-def lost_to(event_id: str) -> Select[Any]:
-    """VENs of an event that also have a part in ones that overlap and come after it: which."""
-    event, other = events.alias("event"), events.alias("other")
-    theirs = event_participations.alias("theirs")
+def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
+    """Those of some VENs, now in this event, that also have a part in ones that overlap and come after it."""
     return (
-        select(other.c.event_id, other.c.end_time, PART.ven_id)
-        .select_from(event_participations)
-        .join(event, event.c.event_id == PART.event_id)
-        .join(theirs, theirs.c.ven_id == PART.ven_id)
-        .join(other, other.c.event_id == theirs.c.event_id)
+        select(events.c.event_id, events.c.end_time, PART.ven_id)
+        .join(event_participations, events.c.event_id == PART.event_id)
         .where(
-            PART.event_id == event_id,
+            PART.ven_id == any_(literal(list(ven_ids), ARRAY(Text))),
             _is_live(PART.status),
-            _is_live(theirs.c.status),
-            *_overlaps(other, event),
-            other.c.priority < event.c.priority,
+            *_overlaps(row),
+            events.c.priority < row.priority,
         )
-        .order_by(other.c.event_id, PART.ven_id)
+        .order_by(events.c.event_id, PART.ven_id)
     )
 
 
@@ -295,23 +289,35 @@ def merge_told(target: Table, staged: str) -> Insert:
     )
 
 
-def followed_parts() -> Select[Any]:
-    """Participations that are not over, with what is known of their VENs now."""
+WITHOUT_LOOPS = text("SET LOCAL enable_nestloop = off")
+"""Joins of whole tables, whatever the statistics say of an event whose participations have just been made."""
+
+
+def followed_events() -> Select[Any]:
+    """Events that are to come or run, and of which somebody has been told."""
+    live = select(PART.event_id).where(PART.event_id == events.c.event_id, _is_live(PART.status))
+    return select(events.c.event_id).where(IS_TO_COME, live.exists()).order_by(events.c.event_id)
+
+
+def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Select[Any]:
+    """Participations in some events with what is known of their VENs now: those that may have moved on."""
     latest, command = ven_snapshots.c, commands.c
-    of_command = and_(command.ven_id == PART.ven_id, command.command_id == PART.command_id)
-    return (
+    ids = list(event_ids)
+    told = select(commands).where(command.event_id.in_(ids), command.op == "event").subquery("told")
+    is_away = or_(
+        vens.c.ven_id.is_(None),
+        vens.c.retired_at.is_not(None),
+        func.coalesce(latest.status, "") == "offline",
+    )
+    query = (
         select(
             event_participations,
-            command.status.label("command_status"),
-            command.acknowledged_at.label("answered_at"),
+            told.c.status.label("command_status"),
+            told.c.acknowledged_at.label("answered_at"),
             latest.ts.label("reported_at"),
             latest.event_id.label("reported_event_id"),
             latest.shed_power_kw,
-            or_(
-                vens.c.ven_id.is_(None),
-                vens.c.retired_at.is_not(None),
-                func.coalesce(latest.status, "") == "offline",
-            ).label("is_away"),
+            is_away.label("is_away"),
             events.c.status.label("event_status"),
             events.c.start_time,
             events.c.end_time,
@@ -320,9 +326,32 @@ def followed_parts() -> Select[Any]:
         .join(events, events.c.event_id == PART.event_id)
         .outerjoin(vens, vens.c.ven_id == PART.ven_id)
         .outerjoin(ven_snapshots, latest.ven_id == PART.ven_id)
-        .outerjoin(commands, of_command)
-        .where(_is_live(PART.status), IS_TO_COME)
+        .outerjoin(told, and_(told.c.ven_id == PART.ven_id, told.c.command_id == PART.command_id))
+        .where(_is_live(PART.status), IS_TO_COME, PART.event_id.in_(ids))
         .order_by(PART.event_id, PART.ven_id)
+    )
+    return query.where(_is_news(told, is_away)) if only_news else query
+
+
+def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a participation can have moved on; what has, `jobs.transforms.participation` says."""
+    latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
+    names_it = latest.event_id == PART.event_id
+    sheds = and_(latest.shed_power_kw > 0, latest.event_id.is_(None))
+    is_behind = or_(
+        and_(PART.status == "notified", PART.acknowledged_at.is_not(None)),
+        and_(PART.status != "planned", PART.status != "started", PART.started_at.is_not(None)),
+    )
+    begins = or_(
+        and_(PART.started_at.is_(None), or_(names_it, sheds)), and_(PART.named_at.is_(None), names_it)
+    )
+    has_left = and_(latest.ts > PART.named_at, func.coalesce(~names_it, true()))
+    return or_(
+        told.c.status == "rejected",
+        and_(told.c.status == "acknowledged", PART.acknowledged_at.is_(None)),
+        and_(is_away, or_(PART.status != "planned", PART.command_id.is_not(None), share_kw != 0)),
+        is_behind,
+        and_(events.c.status == "active", PART.status != "planned", or_(begins, has_left)),
     )
 
 

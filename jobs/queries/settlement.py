@@ -67,6 +67,12 @@ def running_events(now: datetime) -> Select[Any]:
     )
 
 
+def coming_events(now: datetime) -> Select[Any]:
+    """Events that have not begun, but of which VENs have been told."""
+    waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
+    return _measured_events().where(waits, events.c.notify_at <= now).order_by(events.c.event_id)
+
+
 def ended_event(event_id: str) -> Select[Any]:
     """An event that is over, unless it never began."""
     return _measured_events().where(OVER, ended_at > events.c.start_time, events.c.event_id == event_id)

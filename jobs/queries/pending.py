@@ -1,0 +1,110 @@
+"""Batches that lanes have still to consume, and their rows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import (
+    Delete,
+    Select,
+    Table,
+    delete,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert
+
+from schemas.tables import Frame
+from schemas.tables.ledger import LANES, ingest_batches, pending_batches
+
+MOST_SPANS = 16
+
+
+ROWS_OF_BATCH = (
+    ingest_batches.c.telemetry_rows
+    + ingest_batches.c.sample_rows
+    + ingest_batches.c.description_rows
+    + ingest_batches.c.status_rows
+)
+
+
+def pending(lane: str, most: int) -> Select[Any]:
+    """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
+    return (
+        select(
+            pending_batches.c.batch_id,
+            ROWS_OF_BATCH.label("rows"),
+            ingest_batches.c.first_ts,
+            ingest_batches.c.last_ts,
+        )
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .where(pending_batches.c.lane == lane)
+        .order_by(pending_batches.c.batch_id)
+        .limit(most)
+        .with_for_update(of=pending_batches, skip_locked=True)
+    )
+
+
+def oldest_pending() -> Select[Any]:
+    """The oldest batch that any lane has pending; waits for a worker that holds it."""
+    oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)
+    return oldest.with_for_update()
+
+
+def backlog() -> Select[Any]:
+    """How much each lane has pending, and since when."""
+    return (
+        select(
+            pending_batches.c.lane,
+            func.count().label("batches"),
+            func.sum(ROWS_OF_BATCH).label("rows"),
+            func.min(ingest_batches.c.received_at).label("oldest"),
+        )
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .group_by(pending_batches.c.lane)
+    )
+
+
+def consume(lane: str, batch_ids: Sequence[int]) -> Delete:
+    return delete(pending_batches).where(
+        pending_batches.c.lane == lane, pending_batches.c.batch_id.in_(batch_ids)
+    )
+
+
+def rows_of_batches(
+    table: Table,
+    model: type[Frame],
+    batch_ids: Sequence[int],
+    days: tuple[datetime, datetime] | None,
+) -> Select[Any]:
+    """The rows that some batches brought; `days` (both inclusive) spares the other partitions."""
+    columns = [table.c[name] for name in model.types()]
+    # The index finds the spans; a list would have it search once for each batch, so that is a mere filter.
+    spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
+    query = select(*columns).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
+    return query if days is None else query.where(table.c.ts.between(*days))
+
+
+def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int, int]]:
+    """Few spans, first and last, that hold all the ids and leave out the widest gaps between them."""
+    ids = sorted(batch_ids)
+    gaps = [place for place in range(1, len(ids)) if ids[place] - ids[place - 1] > 1]
+    widest = sorted(gaps, key=lambda place: ids[place - 1] - ids[place])[: most - 1]
+    borders = [0, *sorted(widest), len(ids)]
+    return [(ids[start], ids[end - 1]) for start, end in pairwise(borders)]
+
+
+def open_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
+    """A batch that a job writes: nothing but statuses."""
+    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
+    values = {"worker": worker, "received_at": now, "status_rows": status_rows, **counts}
+    return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
+
+
+def queue_batch(batch_id: int, done: str) -> Insert:
+    """Queue a batch for every lane but the one whose work is done already."""
+    lanes = [lane for lane in LANES if lane != done]
+    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])

@@ -1,0 +1,156 @@
+"""What an event costs among many VENs: telling them, looking at it twice a second, following and settling it.
+
+`BENCH_EVENT_VENS` says among how many (10,000), `BENCH_MEASURED_VENS` of how many there is history (1,000).
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import Connection, Engine, select, text
+
+from jobs.events import follow_participations, move_events_on, share_out
+from jobs.measuring import MeasuredEvent, SlotMeanFrame, measure
+from jobs.models import FollowedPartFrame
+from jobs.progress import Progress
+from jobs.queries import events as event_queries
+from jobs.queries import settlement as settlement_queries
+from jobs.ranges import Range
+from jobs.rows import fetch
+from jobs.settings import Cadence
+from schemas.database import connect, engine_for
+from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
+from tests.bench.conftest import MakeDatabase
+from tests.bench.cost import Cost, cost_of, typical
+from tests.bench.test_bench_jobs import copy_out
+
+pytestmark = pytest.mark.bench
+
+VENS = int(os.environ.get("BENCH_EVENT_VENS", "10000"))
+MEASURED_VENS = int(os.environ.get("BENCH_MEASURED_VENS", "1000"))
+START = datetime(2024, 7, 10, 16, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TICKS = 9
+
+FLEET = """
+INSERT INTO vens (ven_id, created_at) SELECT 'ven-' || v, now() FROM generate_series(1, {vens}) v;
+INSERT INTO ven_snapshots (ven_id, ts, used_power_kw, used_power_ts, shed_power_kw, status)
+SELECT ven_id, '2024-07-10 16:01Z', 2, '2024-07-10 16:01Z', 0, 'online' FROM vens;
+INSERT INTO load_snapshots (ven_id, load_id, ts, shed_capability_kw)
+SELECT ven_id, 'load-' || l, '2024-07-10 15:59Z', 0.4 FROM vens, generate_series(1, 8) l;
+INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at, created_at)
+VALUES ('e', 'scheduled', '2024-07-10 16:00Z', '2024-07-10 17:00Z', {vens}, '2024-07-10 15:50Z', now());
+"""
+HISTORY = """
+INSERT INTO ven_history SELECT 'ven-' || v, 300, slot, 5 * (3 + sin(v) + random() / 3), 0, 5, 5, 5
+FROM generate_series(0, 21) back, generate_series(144, 239) n, generate_series(1, {vens}) v,
+    LATERAL (SELECT timestamptz '2024-07-10Z' - back * interval '1 day' + n * interval '5 min' AS slot) s
+WHERE slot < '2024-07-10 17:00Z' ORDER BY slot, v;
+"""
+
+
+def with_fleet(database_url: str, vens: int, more: str = "") -> Engine:
+    with connect(database_url, "bench") as connection:
+        connection.execute((FLEET + more).format(vens=vens).encode())
+        connection.execute("VACUUM ANALYZE")
+    return engine_for(database_url, "bench")
+
+
+def told(what: str, cost: Cost, limit: Cost) -> str:
+    return (
+        f"\nevents: {what}: {cost.cpu_s * 1000:.0f} ms of CPU time ({cost.wall_s * 1000:.0f} by the clock),"
+        f" ratio {cost.cpu_s / limit.cpu_s:.2f}"
+    )
+
+
+def step(work: Callable[..., int], now: datetime, **options: Any) -> Callable[[Connection], int]:
+    return lambda connection: work(connection, now, **options)
+
+
+def test_telling_and_looking(make_database: MakeDatabase) -> None:
+    engine = with_fleet(make_database(), VENS)
+    rest = Cadence().rest()
+    telling = cost_of(engine, step(share_out, START - HOUR / 6, rest=rest))
+    starting = cost_of(engine, step(move_events_on, START))
+    with engine.connect() as connection:
+        rows: dict[str, pl.DataFrame] = {
+            "commands": fetch(connection, select(commands), CommandFrame),
+            "event_participations": fetch(connection, select(event_participations), EventParticipationFrame),
+        }
+    assert {frame.height for frame in rows.values()} == {VENS}
+    copying = cost_of(engine, lambda connection: copy_out(connection, rows))
+    print(told(f"telling {VENS:,} VENs, against COPY of the same rows", telling, copying), end="")
+    looks = [
+        sum(
+            (
+                cost_of(engine, work)
+                for work in (
+                    step(move_events_on, START + HOUR / 2),
+                    step(follow_participations, START + HOUR / 2),
+                    step(share_out, START + HOUR / 2, rest=rest),
+                )
+            ),
+            Cost(),
+        )
+        for _ in range(TICKS)
+    ]
+    every = event_queries.followed_parts(["e"], only_news=False)
+    reading = [
+        cost_of(engine, lambda connection: fetch(connection, every, FollowedPartFrame)) for _ in range(TICKS)
+    ]
+    print(
+        told("a look at it while it runs, against a fetch of all parts", typical(looks), typical(reading)),
+        end="",
+    )
+    ending = cost_of(engine, step(move_events_on, START + HOUR))
+    print(
+        f"\nevents: by the clock, starting {starting.wall_s * 1000:.0f} ms,"
+        f" ending {ending.wall_s * 1000:.0f} ms"
+    )
+    with engine.connect() as connection:
+        over = connection.execute(text("SELECT DISTINCT status FROM event_participations")).scalars().all()
+    assert over == ["finished"]
+    engine.dispose()
+
+
+def test_following_and_settling(make_database: MakeDatabase) -> None:
+    engine = with_fleet(make_database(), MEASURED_VENS, HISTORY)
+    rules = Cadence().rules()
+    cost_of(engine, step(share_out, START - HOUR / 6, rest=Cadence().rest()))
+    following = Progress(rules).follow_events
+    ahead = cost_of(engine, step(following, START - HOUR / 12))
+    cost_of(engine, step(move_events_on, START))
+    running = [cost_of(engine, step(following, START + minute * HOUR / 60)) for minute in range(31, 40)]
+    ven_ids = [f"ven-{number}" for number in range(1, MEASURED_VENS + 1)]
+    days = [back for back in range(1, 22) if (START - back * DAY).weekday() < 5]
+    reading = {most: cost_of(engine, _slots(ven_ids, days[:most])) for most in (10, 11)}
+    now = cost_of(engine, _slots(ven_ids, [0]))
+    print(
+        told(
+            f"baselines of {MEASURED_VENS:,} VENs ahead, against a fetch of their slots", ahead, reading[10]
+        ),
+        end="",
+    )
+    print(told("a cycle while it runs, against a fetch of the day's slots", typical(running), now), end="")
+    with engine.connect() as connection:
+        [row] = connection.execute(settlement_queries.running_events(START + HOUR)).all()
+    event = MeasuredEvent.of(row)
+    settling = cost_of(engine, lambda connection: measure(connection, event, rules))
+    print(told("measuring it, against a fetch of the slots", settling, reading[11]))
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT current_reduction_kw FROM event_progress")).scalar_one()
+    assert found is not None
+    engine.dispose()
+
+
+def _slots(ven_ids: list[str], days: list[int]) -> Callable[[Connection], pl.DataFrame]:
+    ranges = [
+        Range(START - back * DAY - hours * HOUR, START - back * DAY - hours * HOUR + width * HOUR)
+        for back in reversed(days)
+        for hours, width in ((4, 3), (0, 1))
+    ]
+    query = settlement_queries.slot_means(ven_ids, ranges)
+    return lambda connection: fetch(connection, query, SlotMeanFrame)

@@ -36,12 +36,16 @@ def connect(database_url: str, program: str) -> psycopg.Connection:
     return psycopg.connect(database_url, autocommit=True, **_options(program, _WRITER))
 
 
-def engine_for(database_url: str, program: str, *, pool_size: int = 5) -> Engine:
-    """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it."""
+def engine_for(database_url: str, program: str, *, pool_size: int = 5, overflow: int = 10) -> Engine:
+    """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it.
+
+    Connections that overflow the pool are closed after each use, and opened for each: they help in a pinch.
+    """
     return create_engine(
         database_url.replace("postgresql://", "postgresql+psycopg://", 1),
         connect_args=_options(program, _SESSION),
         pool_size=pool_size,
+        max_overflow=overflow,
         pool_pre_ping=True,
     )
 

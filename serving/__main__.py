@@ -32,14 +32,18 @@ from serving.server import serve
 from serving.settings import ServingSettings
 from serving.watching import SqlClock, Watch
 
+MORE_CONNECTIONS = 10
+"""Than requests at once: for long answers that slow clients hold, and for what works beside requests."""
+
 
 def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     """What each worker process serves, and what it does first when it is asked to stop."""
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    engine = engine_for(settings.database_url, "serving", pool_size=settings.http_threads)
+    connections = settings.http_threads + MORE_CONNECTIONS
+    engine = engine_for(settings.database_url, "serving", pool_size=connections, overflow=0)
     replica = settings.database_read_url and engine_for(
-        settings.database_read_url, "serving", pool_size=settings.http_threads
+        settings.database_read_url, "serving", pool_size=connections, overflow=0
     )
     databases = Databases(engine, replica or None, settings.ready_max_rollup_age_s)
     watch = Watch(Metrics(_shared_directory()), SqlClock())

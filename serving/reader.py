@@ -27,9 +27,9 @@ from schemas.instants import microseconds
 from schemas.tables.history import SLOT_S
 from serving import budget, shapes
 from serving.occasions import Point, marked
-from serving.queries import commands, events, fleet, history
+from serving.queries import commands, events, fleet, history, prepared
 from serving.queries.history import Series
-from serving.queries.latest import Unread, unread
+from serving.queries.prepared import ask
 from serving.windows import Page, Window, next_cut_us, shortfall
 
 VENS_AT_ONCE = 500
@@ -118,11 +118,11 @@ class Reader:
     def ven(self, ven_id: str) -> Ven:
         """As fresh as its last message, and so are its loads; lists are as old as the last cycle."""
         with self._snapshot({}) as connection:
-            news = _news(connection)
-            row = connection.execute(fleet.current_ven(ven_id, news)).one_or_none()
+            news = prepared.unread(connection)
+            row = ask(connection, prepared.current_ven, news, ven_id=ven_id).one_or_none()
             if row is None:
                 raise Unknown(no_ven(ven_id))
-            return shapes.ven(row, connection.execute(fleet.loads_of_ven(ven_id, news, Page())).all())
+            return shapes.ven(row, ask(connection, prepared.loads_of_ven, news, ven_id=ven_id).all())
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
         with self._snapshot({}) as connection:
@@ -131,12 +131,20 @@ class Reader:
 
     def loads(self, ven_id: str, page: Page) -> Iterator[Load]:
         with self._snapshot(_ven_exists(ven_id)) as connection:
-            query = fleet.loads_of_ven(ven_id, _news(connection), page)
-            yield from map(shapes.load, connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query))
+            news, in_blocks = (
+                prepared.unread(connection),
+                connection.execution_options(yield_per=ROWS_AT_ONCE),
+            )
+            if page == Page():
+                rows = ask(in_blocks, prepared.loads_of_ven, news, ven_id=ven_id)
+            else:
+                rows = in_blocks.execute(fleet.loads_of_ven(ven_id, news, page))
+            yield from map(shapes.load, rows)
 
     def load(self, ven_id: str, load_id: str) -> Load:
         with self._snapshot(_ven_exists(ven_id)) as connection:
-            row = connection.execute(fleet.load(ven_id, load_id, _news(connection))).one_or_none()
+            news = prepared.unread(connection)
+            row = ask(connection, prepared.load, news, ven_id=ven_id, load_id=load_id).one_or_none()
         if row is None:
             raise Unknown(no_load(ven_id, load_id))
         return shapes.load(row)
@@ -215,10 +223,6 @@ class Reader:
                 if connection.execute(query).one_or_none() is None:
                     raise Unknown(unless)
             yield connection
-
-
-def _news(connection: Connection) -> Unread:
-    return Unread(*connection.execute(unread()).one())
 
 
 def _in_parts(

@@ -8,8 +8,10 @@ import selectors
 import socket
 import time
 from concurrent.futures import ProcessPoolExecutor
+from math import inf
 from multiprocessing import get_context
 
+import psutil  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from local.ports import HOST
@@ -24,18 +26,33 @@ class Load(Struct, frozen=True):
 
     requests_per_s: float
     p99_ms: float
+    cpu_us: float = 0.0
+    """Of the server, for one answer; zero if it is not known which process that is."""
 
 
 def requests_per_s(port: int, path: str) -> float:
     return measure(port, path).requests_per_s
 
 
-def measure(port: int, path: str) -> Load:
-    """With all connections at once."""
+def measure(port: int, path: str, server_pid: int | None = None) -> Load:
+    """With all connections at once. Who answers nothing in time has no rate, and endless latencies."""
+    before_s = _cpu_s(server_pid)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         halves = list(pool.map(_hammer, [port] * PROCESSES, [path] * PROCESSES))
+    used_s = _cpu_s(server_pid) - before_s
     took_s = sorted(latency_s for _, latencies_s in halves for latency_s in latencies_s)
-    return Load(sum(rate for rate, _ in halves), 1000 * took_s[int(len(took_s) * 0.99)])
+    if not took_s:
+        return Load(0.0, inf, inf)
+    p99_ms = 1_000 * took_s[int(len(took_s) * 0.99)]
+    return Load(sum(rate for rate, _ in halves), p99_ms, 1_000_000 * used_s / len(took_s))
+
+
+def _cpu_s(server_pid: int | None) -> float:
+    if server_pid is None:
+        return 0.0
+    main = psutil.Process(server_pid)
+    times = [process.cpu_times() for process in (main, *main.children())]
+    return sum(float(each.user + each.system) for each in times)
 
 
 class Exchange:

@@ -87,13 +87,13 @@ def test_long_answers(make_database: MakeDatabase) -> None:
     with connect(database_url, "bench") as connection:
         connection.execute(FILL.encode())
         connection.execute("VACUUM ANALYZE")
-    with server("serving", DATABASE_URL=database_url, HTTP_MAX_POINTS="1000000") as port:
-        [worker] = workers(port)
-        fetch(port, "/api/vens/summary?limit=1000")
+    with server("serving", DATABASE_URL=database_url, HTTP_MAX_POINTS="1000000") as ours:
+        [worker] = workers(ours.port)
+        fetch(ours.port, "/api/vens/summary?limit=1000")
         for name, path in PATHS.items():
             for _ in range(2):
                 with Peak(worker) as peak:
-                    first_s, received = fetch(port, path)
+                    first_s, received = fetch(ours.port, path)
             grown_mib = (peak.bytes - peak.before_bytes) / 2**20
             print(
                 f"\nserving: {name}, {received / 2**20:.0f} MiB: first byte after {first_s * 1000:.0f} ms"

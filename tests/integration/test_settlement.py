@@ -113,7 +113,7 @@ def revisions(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     return rows(
         connection,
         "SELECT revision, round(delivered_kw::numeric, 3)::float8 FROM event_settlements"
-        " WHERE baseline = 'high-5-of-10-adjusted' ORDER BY 1",
+        " WHERE baseline = '10-of-10-adjusted' ORDER BY 1",
     )
 
 
@@ -304,7 +304,7 @@ def test_late_telemetry_of_a_similar_day_makes_a_revision(
     day = START - DAY
     late(store, at, *(report("a", day + n * SLOT + SLOT / 2, 7.0, LATER + HOUR) for n in range(12)))
     assert at(LATER + 2 * HOUR).run(SETTLEMENT) == 1
-    assert revisions(connection) == [(1, 2.0), (2, 2.4)]  # one of five days has 5 kW now
+    assert revisions(connection) == [(1, 2.0), (2, 2.2)]  # one of ten days has 5 kW now
 
 
 def test_what_changes_no_figure_makes_no_revision(
@@ -431,7 +431,7 @@ def test_settling_by_hand(
     make_event(engine)
     take_part(engine, "a")
     at(SETTLED_AT).catch_up(LANES)
-    told = "by high-5-of-10-adjusted, delivered: 2.000 kW\n"
+    told = "by 10-of-10-adjusted, delivered: 2.000 kW\n"
     assert run_jobs(database_url, "settle", "e").stdout.endswith(f"revision 1 made; {told}")
     assert run_jobs(database_url, "settle", "e").stdout == f"revision 1 still holds; {told}"
     unknown = run_jobs(database_url, "settle", "x")
@@ -601,12 +601,12 @@ def test_performance_is_what_was_settled(
         "performancePercent": 75.0,
         "coveragePercent": 100.0,
         "rrmsePercent": 0.0,
-        "daysUsed": 5,
+        "daysUsed": 10,
         "note": None,
     }
     assert newest["vens"] == [figures | {"venId": "a"}]
     assert newest["portfolio"] == figures | {"requestedKw": 4.0, "performancePercent": 37.5}
-    assert newest["baseline"]["name"] == "high-5-of-10-adjusted"
+    assert newest["baseline"]["name"] == "10-of-10-adjusted"
     assert (newest["revision"], newest["provisional"]) == (2, False)
     assert newest["revisions"] == [
         {"revision": 1, "settledAt": "2024-07-10T17:05:00Z"},

@@ -169,21 +169,29 @@ def needed_on(
     On earlier days at the same local time: where the clock shows a time twice both count, and so what lies
     between.
     """
-    wanted, zone = windows(occasion), ZoneInfo(calendar.time_zone)
+    wanted, zone, parts = windows(occasion), ZoneInfo(calendar.time_zone), list(parts)
+    shown = {window: _shown(window, calendar) for part in parts for window in wanted[part]}
     ranges = (
-        widened(window if back == 0 else _at_same_time(window, back, zone), SLOT_S)
+        widened(window if back == 0 else _at_same_time(times, back, zone), SLOT_S)
         for back in days
-        for part in parts
-        for window in wanted[part]
+        for window, times in shown.items()
     )
     return list(_joined(sorted(ranges, key=_start)))
 
 
-def _at_same_time(window: Range, back: int, zone: ZoneInfo) -> Range:
-    whole = widened(window, SLOT_S)
+def _shown(window: Range, calendar: Calendar) -> tuple[datetime, datetime]:
+    """The earliest and the latest that the clock shows at a slot of a window.
+
+    Not what it shows at the ends, where it is put back in between.
+    """
+    times: list[datetime] = slots_of(window).select(_local("slot", calendar)).to_series().sort().to_list()
+    return times[0], times[-1]
+
+
+def _at_same_time(shown: tuple[datetime, datetime], back: int, zone: ZoneInfo) -> Range:
     start, end = (
-        [(shown - timedelta(days=back)).replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
-        for shown in (whole.start.astimezone(zone), (whole.end - SLOT).astimezone(zone))
+        [(time - timedelta(days=back)).replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        for time in shown
     )
     return Range(min(start), max(end) + SLOT)
 

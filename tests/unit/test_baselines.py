@@ -349,6 +349,22 @@ def one_alone(
     return predict(history, taken_frame(taken), occasion, calendar, CAP, only=name).event
 
 
+def test_an_event_in_the_night_that_shows_an_hour_twice_needs_it_whole() -> None:
+    """From 02:40 to 03:40 in Berlin, and in between from 02:00: of other days, all that was not looked at."""
+    start = datetime(2024, 10, 27, 0, 40, tzinfo=UTC)
+    occasion, calendar = (
+        Occasion(start, start + 2 * HOUR, start),
+        Calendar("Europe/Berlin", look_back_days=30),
+    )
+    slots = (slot for window in needed(occasion, calendar) for slot, _ in pieces(window.start, window.end))
+    histories = {"a": {slot: float(number % 7) for number, slot in enumerate(slots)}}
+    whole = predict(frame(histories), taken_frame({}), occasion, calendar, CAP).event
+    for name in BASELINES:
+        own = one_alone(name, histories, {}, occasion, calendar).sort("slot")
+        assert own.height == 24
+        assert own.equals(whole.filter(baseline=name).sort("slot")), name
+
+
 def assert_delivered(
     row: dict[str, Any],
     history: History,

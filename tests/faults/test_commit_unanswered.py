@@ -30,7 +30,9 @@ def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cu
     socket_dir = site.directory / "proxy"
     server_dir = site.database_url.partition("host=")[2]
     with PostgresProxy(socket_dir, server_dir) as proxy:
-        worker = site.ingest(database_url=f"postgresql://postgres@/{DATABASE}?host={socket_dir}")
+        url = f"postgresql://postgres@/{DATABASE}?host={socket_dir}"
+        # Without its other connection, which commits as well: only batches are to be cut, and counted.
+        worker = site.ingest(database_url=url, INGEST_COMMANDS="off")
         sender = site.sender(messages, limit=0)
         for number in range(1, CUTS[cut] + 1):
             proxy.cut_next(cut)

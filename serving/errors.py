@@ -15,6 +15,7 @@ from serving.databases import NotReady
 from serving.event_rules import Conflict, Unfit
 from serving.live import TooManyStreams
 from serving.reader import Unknown
+from serving.secrets import without_secrets
 
 RETRY_AFTER_S = 2
 STREAM_RETRY_AFTER_S = 15
@@ -84,5 +85,7 @@ def _database_away(
 
 
 def _unexpected(request: Request, _response: Response, _error: Exception, _parameters: object) -> None:
-    structlog.get_logger().exception("request_failed", method=request.method, path=request.path)
+    structlog.get_logger().exception(
+        "request_failed", method=request.method, path=without_secrets(request.path)
+    )
     raise falcon.HTTPInternalServerError(description="This is our fault; it has been logged.")

@@ -1,7 +1,7 @@
 """The door to the database: the planner and the queries of serving, straight into frames; and raw rows."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -24,9 +24,11 @@ from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
 from serving.event_rules import Conflict
 from serving.events import EventReader
+from serving.latest import Latest
+from serving.lines import Lines
 from serving.performance import PerformanceReader
 from serving.queries import history
-from serving.queries.history import VENS, Series
+from serving.queries.history import NOBODY, VENS, Series
 from serving.reader import Reader
 from serving.windows import Page, Window, shortfall
 
@@ -46,6 +48,7 @@ class Database(Door):
         super().__init__(zone)
         self._engine = engine
         self._reader = Reader(engine, clock)
+        self._of_one = Latest(Lines.beside(engine), clock)
         self.raw = Raw(engine.url, zone)
 
     def close(self) -> None:
@@ -65,30 +68,32 @@ class Database(Door):
         return pl.concat(chunks) if chunks else pl.DataFrame()
 
     def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
-        return self._read(self._series(of), width_s, within, aggregate)
+        return self._read(self._series(of), of, width_s, within, aggregate)
 
     def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
-        return self._read(VENS, width_s, within, aggregate)
+        return self._read(VENS, NOBODY, width_s, within, aggregate)
 
     def _series(self, of: dict[str, str]) -> Series:
-        """Raises: serving.reader.Unknown, a LookupError: there is no such VEN or load."""
+        """Raises: serving.unknown.Unknown, a LookupError: there is no such VEN or load."""
         match of:
             case {"ven_id": ven_id, "load_id": load_id}:
-                self._reader.load(ven_id, load_id)
-                return history.of_load(ven_id, load_id)
+                self._of_one.load(ven_id, load_id)
+                return history.LOAD
             case {"ven_id": ven_id}:
-                self._reader.ven(ven_id)
-                return history.of_ven(ven_id)
+                self._of_one.ven(ven_id)
+                return history.VEN
         return history.NETWORK
 
-    def _read(self, series: Series, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+    def _read(
+        self, series: Series, key: Mapping[str, str], width_s: int, within: Span, aggregate: Aggregate
+    ) -> pl.DataFrame:
         window = Window(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies
         with self._snapshot() as (connection, horizons_us):
             asked = msgspec.structs.replace(window, horizons_us=horizons_us)
             told = shortfall(asked, series.resolutions_s if aggregate == "sum" else [SLOT_S])
             model = MODELS[aggregate == "sum", bool(series.by)]
-            points = fetch(connection, query(series, asked), model)
+            points = fetch(connection, query(series, asked, key).whole(), model)
         if told:
             warnings.warn(told, CoarserThanAsked, stacklevel=5)
         return _values(points, aggregate)

@@ -31,9 +31,12 @@ def _options(program: str, session: dict[str, object]) -> dict[str, Any]:
     }
 
 
-def connect(database_url: str, program: str) -> psycopg.Connection:
-    """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`."""
-    return psycopg.connect(database_url, autocommit=True, **_options(program, _WRITER))
+def connect(database_url: str, program: str, **session: str) -> psycopg.Connection:
+    """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`.
+
+    `session` names more of what the server is to do for us, as `SET` has it.
+    """
+    return psycopg.connect(database_url, autocommit=True, **_options(program, _WRITER | session))
 
 
 def engine_for(database_url: str, program: str, *, pool_size: int = 5, overflow: int = 10) -> Engine:

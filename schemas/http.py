@@ -68,7 +68,7 @@ HistoryWarning = Annotated[
 ]
 
 
-class PowerPoint(Shape, frozen=True):
+class PowerPoint(Shape, frozen=True, gc=False):
     """One bucket of history: sums of samples, or their mean power."""
 
     timestamp: BucketStart
@@ -83,7 +83,7 @@ class PowerHistory(Shape, frozen=True):
     warning: HistoryWarning | UnsetType = UNSET
 
 
-class EnergyPoint(Shape, frozen=True):
+class EnergyPoint(Shape, frozen=True, gc=False):
     """One bucket of history as energy."""
 
     timestamp: BucketStart
@@ -102,7 +102,7 @@ PointEvent = Annotated[str, Meta(description="Present where the VEN took part in
 PointRequest = Annotated[float, Meta(description="What that event asked of the VEN.")]
 
 
-class VenPowerPoint(PowerPoint, frozen=True):
+class VenPowerPoint(PowerPoint, frozen=True, gc=False):
     """One bucket of a VEN's history, and the event that it lies in."""
 
     event_id: PointEvent | UnsetType = UNSET
@@ -116,7 +116,7 @@ class VenPowerHistory(Shape, frozen=True):
     warning: HistoryWarning | UnsetType = UNSET
 
 
-class VenEnergyPoint(EnergyPoint, frozen=True):
+class VenEnergyPoint(EnergyPoint, frozen=True, gc=False):
     """One bucket of a VEN's history as energy, and the event that it lies in."""
 
     event_id: PointEvent | UnsetType = UNSET

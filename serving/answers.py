@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 import msgspec
 
-from serving.reader import History
+from serving.histories import History
 from serving.whole import Whole
 
 AT_ONCE = 1_000

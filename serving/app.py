@@ -16,7 +16,10 @@ from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
 from serving.headers import SecurityHeaders
+from serving.histories import Histories
 from serving.keys import Keyring, KeyStore
+from serving.latest import Latest
+from serving.lines import Lines
 from serving.metrics import Metrics
 from serving.openapi import Document, describe
 from serving.performance import PerformanceReader
@@ -83,7 +86,7 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
     databases = databases or Databases(engine)
-    resources = _resources(databases, clock, present, watch.metrics, event_rules, max_points, policy)
+    resources = _resources(databases, clock, present, watch, event_rules, max_points, policy)
     for path, resource in resources.items():
         app.add_route(path, resource)
     return app
@@ -93,7 +96,7 @@ def api_document() -> Document:
     """The OpenAPI document; nothing is connected for it."""
     engine = create_engine("postgresql+psycopg://")
     present = Present(engine, Reader(engine, _never))
-    return describe(_resources(Databases(engine), _never, present, Metrics()))
+    return describe(_resources(Databases(engine), _never, present, Watch(Metrics(), SqlClock())))
 
 
 def _never() -> datetime:
@@ -104,7 +107,7 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
     databases: Databases,
     clock: Clock,
     present: Present,
-    metrics: Metrics,
+    watch: Watch,
     event_rules: EventRules = DEFAULT_RULES,
     max_points: int = MAX_POINTS,
     policy: Policy = AT_HOME,
@@ -112,21 +115,23 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
     engine, replica = databases.primary, databases.to_read
-    reader, writer = Reader(replica, clock, max_points), Writer(engine, clock)
+    lines = {each: Lines.beside(each, watch.sql_clock.add) for each in {engine, replica}}
+    reader, writer = Reader(replica, clock), Writer(engine, clock)
+    histories = Histories(replica, lines[replica], clock, max_points)
     # Who has written something must see it: what is written here is read where it was written.
-    written = Reader(engine, clock, max_points)
+    written, latest = Reader(engine, clock), Latest(lines[engine], clock)
     events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
     resources = {
         "/api/stats/network": Network(reader, present.hot),
-        "/api/stats/network/history": NetworkHistory(reader),
+        "/api/stats/network/history": NetworkHistory(histories),
         "/api/stats/loads": LoadTypes(reader, present.hot),
-        "/api/vens": Vens(written, writer),
+        "/api/vens": Vens(written, latest, writer),
         "/api/vens/summary": VenSummaries(reader, present.hot),
-        "/api/vens/{ven_id}": OneVen(written, writer),
-        "/api/vens/{ven_id}/history": VenHistory(reader),
-        "/api/vens/{ven_id}/loads": Loads(reader),
-        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(written, writer),
-        "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(reader),
+        "/api/vens/{ven_id}": OneVen(latest, writer),
+        "/api/vens/{ven_id}/history": VenHistory(histories),
+        "/api/vens/{ven_id}/loads": Loads(Latest(lines[replica], clock)),
+        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(latest, writer),
+        "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommands(writer),
         "/api/vens/{ven_id}/commands": VenCommands(written),
         "/api/commands/{command_id}": OneCommand(written),
@@ -144,7 +149,7 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
         "/api/audit": AuditTrail(AuditLog(engine, clock)),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(databases, clock),
-        "/metrics": PrometheusMetrics(metrics),
+        "/metrics": PrometheusMetrics(watch.metrics),
         "/openapi.json": document,
         "/docs": DocsPage(assets),
         "/": Dashboard(assets),

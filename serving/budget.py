@@ -4,12 +4,17 @@ from collections.abc import Sequence
 
 from schemas.instants import from_microseconds
 from schemas.tables.history import SLOT_S
-from serving.windows import MICROSECONDS_PER_S, Window
+from serving.windows import MICROSECONDS_PER_S, Piece, Window
 
 MAX_POINTS = 1_000_000
 ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
 """Granularities that people ask for."""
 
+SMALL_POINTS = 1_001
+"""A thousand whole buckets, of which one may be cut in two."""
+
+SMALL_ROWS = 100_000
+AHEAD_US = 300 * MICROSECONDS_PER_S
 UNITS = ((3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -34,6 +39,32 @@ def is_short(window: Window, max_points: int) -> bool:
     if window.start_us is None or window.end_us is None:
         return False
     return buckets(window.start_us, window.end_us - 1, window.granularity_s) <= max_points
+
+
+def is_small(
+    window: Window, pieces: Sequence[Piece], now_us: int, raw_rows_per_s: float, max_points: int
+) -> bool:
+    """Whether a history has few points, and takes few rows, whatever is stored: so it need not be streamed.
+
+    Args:
+        window: what is asked for; without an end it ends about now, as devices' clocks do.
+        pieces: the plan for it.
+        now_us: the time.
+        raw_rows_per_s: how many raw rows a second has, at a guess.
+        max_points: how many an answer may have at all.
+    """
+    end_us = now_us + AHEAD_US if window.end_us is None else window.end_us
+    if window.start_us is None or window.start_us >= end_us:
+        return False
+    if buckets(window.start_us, end_us - 1, window.granularity_s) > min(SMALL_POINTS, max_points):
+        return False
+    rows = (
+        (min(end_us, piece.end_us or end_us) - (piece.start_us or 0))
+        / MICROSECONDS_PER_S
+        * (1 / piece.resolution_s if piece.resolution_s else raw_rows_per_s)
+        for piece in pieces
+    )
+    return sum(rows) <= SMALL_ROWS
 
 
 def buckets(first_us: int, last_us: int, granularity_s: int) -> int:

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 import falcon
 import msgspec
+import psycopg
 import structlog
 from falcon import Request, Response
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -14,8 +15,8 @@ from serving.budget import TooManyPoints
 from serving.databases import NotReady
 from serving.event_rules import Conflict, Unfit
 from serving.live import TooManyStreams
-from serving.reader import Unknown
 from serving.secrets import without_secrets
+from serving.unknown import Unknown
 
 RETRY_AFTER_S = 2
 STREAM_RETRY_AFTER_S = 15
@@ -33,6 +34,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.add_error_handler(Conflict, _conflict)
     app.add_error_handler(DBAPIError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
+    app.add_error_handler(psycopg.Error, _database_away)
 
 
 def _serialize(request: Request, response: Response, error: falcon.HTTPError) -> None:
@@ -75,11 +77,14 @@ def _conflict(_request: Request, _response: Response, error: Conflict, _paramete
 
 
 def _database_away(
-    _request: Request, _response: Response, error: DBAPIError | PoolTimeout, _parameters: object
+    _request: Request,
+    _response: Response,
+    error: DBAPIError | PoolTimeout | psycopg.Error,
+    _parameters: object,
 ) -> None:
     structlog.get_logger().error("database_failed", error=str(error).strip())
     detail = "The database cannot be reached."
-    if isinstance(error, ProgrammingError):
+    if isinstance(error, (ProgrammingError, psycopg.ProgrammingError)):
         detail = "The database lacks what this service needs: has it been migrated?"
     raise falcon.HTTPServiceUnavailable(description=detail, retry_after=RETRY_AFTER_S)
 

@@ -10,7 +10,8 @@ from schemas.http import Event, EventCreate, EventDetail, EventMetrics, EventWit
 from serving import shapes
 from serving.event_rules import Conflict, EventRules, Unfit, planned, require_free
 from serving.queries import events
-from serving.reader import ROWS_AT_ONCE, Unknown
+from serving.reader import ROWS_AT_ONCE
+from serving.unknown import Unknown
 from serving.windows import Page
 
 

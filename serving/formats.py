@@ -19,8 +19,8 @@ from serving import description, parameters
 from serving.answers import answer_list, answer_points
 from serving.columns import Column, batch, flat, nested, schema_of
 from serving.description import ARROW, CSV, JSON, PARQUET
+from serving.histories import History
 from serving.parameters import FORMAT, asked
-from serving.reader import History
 
 BY_NAME = dict(zip(parameters.FORMATS, description.FORMATS, strict=True))
 
@@ -67,7 +67,7 @@ def answer_history(response: Response, media_type: str, points: History) -> None
     if media_type == JSON:
         answer_points(response, points)
     else:
-        _answer_columns(response, media_type, points.shape, points, lambda: points.warning)
+        _answer_columns(response, media_type, points.shape, iter(points), lambda: points.warning)
 
 
 class Writer(Protocol):

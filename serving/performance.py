@@ -10,7 +10,7 @@ from schemas.http import BaselineChosen, EventPerformance, Revision
 from serving import shapes
 from serving.event_rules import Conflict
 from serving.queries import events
-from serving.reader import Unknown
+from serving.unknown import Unknown
 
 
 class PerformanceReader:

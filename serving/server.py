@@ -1,6 +1,7 @@
 """granian, made sure to end: when it is told to, and when its main process dies."""
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -96,6 +97,9 @@ def _load_in_worker(make_application: MakeApplication, settings: ServingSettings
     at_stop.callback(stopping.set)
     start_watching(settings.http_port, settings.slow_client_window_s, stopping)
     application = make_application(at_stop)
+    # What is there now stays: a full collection over all of it would hold up each request of that moment.
+    gc.collect()
+    gc.freeze()
     _call_on_signal(at_stop.close)
     return application
 

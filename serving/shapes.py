@@ -1,6 +1,6 @@
 """From rows to the answers' shapes, with the rounding that the contract asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -28,6 +28,8 @@ from schemas.http import (
 )
 from schemas.instants import microseconds
 from serving.occasions import Occasion
+from serving.queries.events import Taken
+from serving.queries.fleet import LoadRow, VenRow
 
 DECIMALS = 3
 
@@ -71,28 +73,29 @@ def load_type_stats(row: Row[Any]) -> LoadTypeStats:
     )
 
 
-def sum_point(row: Row[Any], shape: type[PowerPoint]) -> PowerPoint:
-    bucket, used_kw, shed_kw = tuple(row)
-    return shape(bucket, rounded(used_kw), rounded(shed_kw))
+def sum_points(rows: Iterable[Any], shape: type[PowerPoint]) -> Iterator[PowerPoint]:
+    """Of a history by the thousand: so `rounded` is written out."""
+    for bucket, used_kw, shed_kw in rows:
+        yield shape(bucket, round(used_kw, DECIMALS) + 0.0, round(shed_kw, DECIMALS) + 0.0)
 
 
-def energy_point(row: Row[Any], shape: type[EnergyPoint]) -> EnergyPoint:
-    bucket, used_kwh, shed_kwh, _hours = tuple(row)
-    return shape(bucket, rounded(used_kwh), rounded(shed_kwh))
+def energy_points(rows: Iterable[Any], shape: type[EnergyPoint]) -> Iterator[EnergyPoint]:
+    for bucket, used_kwh, shed_kwh, _hours in rows:
+        yield shape(bucket, rounded(used_kwh), rounded(shed_kwh))
 
 
-def mean_point(row: Row[Any], shape: type[PowerPoint]) -> PowerPoint:
+def mean_points(rows: Iterable[Any], shape: type[PowerPoint]) -> Iterator[PowerPoint]:
     """Average kW: the energy over the hours of the slots that have samples."""
-    bucket, used_kwh, shed_kwh, hours = tuple(row)
-    return shape(bucket, rounded(used_kwh / hours), rounded(shed_kwh / hours))
+    for bucket, used_kwh, shed_kwh, hours in rows:
+        yield shape(bucket, rounded(used_kwh / hours), rounded(shed_kwh / hours))
 
 
-def occasion(row: Row[Any]) -> Occasion:
+def occasion(row: Row[Any] | Taken) -> Occasion:
     requested_kw = rounded(row.requested_reduction_kw)
     return Occasion(microseconds(row.start), microseconds(row.end), row.event_id, requested_kw)
 
 
-def load(row: Row[Any]) -> Load:
+def load(row: Row[Any] | LoadRow) -> Load:
     return Load(
         row.load_id,
         row.load_type,
@@ -103,7 +106,7 @@ def load(row: Row[Any]) -> Load:
     )
 
 
-def ven(row: Row[Any], loads: Sequence[Row[Any]]) -> Ven:
+def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
     return Ven(
         id=row.ven_id,
         name=row.name,
@@ -116,7 +119,7 @@ def ven(row: Row[Any], loads: Sequence[Row[Any]]) -> Ven:
     )
 
 
-def _metrics(row: Row[Any], loads: Sequence[Row[Any]]) -> VenMetrics:
+def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> VenMetrics:
     available_kw = sum(each.shed_capability_kw for each in loads if each.is_enabled)
     if not loads:
         available_kw = row.shed_power_kw or 0.0

@@ -35,11 +35,14 @@ class SqlClock:
     def total_s(self) -> float:
         return getattr(self._of_thread, "total_s", 0.0)
 
+    def add(self, took_s: float) -> None:
+        self._of_thread.total_s = self.total_s() + took_s
+
     def _start(self, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
         self._of_thread.started = perf_counter()
 
     def _stop(self, *_: Any) -> None:  # noqa: ANN401
-        self._of_thread.total_s = self.total_s() + perf_counter() - self._of_thread.started
+        self.add(perf_counter() - self._of_thread.started)
 
 
 class Watch:

@@ -12,7 +12,7 @@ from schemas.commands import Op, new_command
 from schemas.http import LoadUpdate, Place, ShedAccepted, ShedRequest, VenCreate, VenUpdate
 from serving.event_rules import Conflict, require_free_path
 from serving.queries import commands, fleet, registry
-from serving.reader import Unknown, no_load, no_ven
+from serving.unknown import Unknown, no_load, no_ven
 
 TOLD_TO_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "priority"}
 """What a VEN is told of a load, by our name and by the contract's."""
@@ -94,7 +94,7 @@ class Writer:
             said["load_type"] = said.pop("type")
         with self._engine.begin() as connection:
             _require(connection, registry.hold_ven(ven_id), no_ven(ven_id))
-            _require(connection, fleet.known_load(ven_id, load_id), no_load(ven_id, load_id))
+            _require(connection, fleet.known_load(ven_id, load_id).whole(), no_load(ven_id, load_id))
             connection.execute(registry.set_load(ven_id, load_id, said, now))
             told = _setting(connection, ven_id, load_id, said)
             if told:
@@ -111,7 +111,7 @@ class Writer:
         data = {"loadId": load_id, "reduceKw": wish.amount_kw, "durationS": wish.duration_s}
         with self._engine.begin() as connection:
             _require(connection, registry.hold_ven(ven_id), no_ven(ven_id))
-            _require(connection, fleet.known_load(ven_id, load_id), no_load(ven_id, load_id))
+            _require(connection, fleet.known_load(ven_id, load_id).whole(), no_load(ven_id, load_id))
             worth = timedelta(seconds=wish.duration_s)
             command_id = _send(connection, "shedLoad", ven_id, data, now=self._clock(), worth=worth)
         return ShedAccepted(ven_id, load_id, wish.amount_kw, command_id)

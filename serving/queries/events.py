@@ -1,8 +1,9 @@
 """Events: what is read of them, and what people make, cancel and stop."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
+    bindparam,
     case,
     func,
     literal,
@@ -34,11 +36,13 @@ from schemas.tables.events import (
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 from serving.event_rules import PlannedEvent
+from serving.queries.prepared import VEN_ID, Query
 from serving.windows import Page, Window
 
 TO_COME = ("scheduled", "active")
 OVER = ("completed", "cancelled")
 LIVE = events.c.status.in_(TO_COME)
+ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 IN_TURN = (events.c.start_time, events.c.event_id)
 
 
@@ -155,20 +159,34 @@ def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
     )
 
 
-def occasions(ven_id: str, window: Window) -> Select[Any]:
+class Taken(NamedTuple):
+    """That a VEN took part in an event."""
+
+    start: datetime
+    end: datetime
+    event_id: str
+    requested_reduction_kw: float
+
+
+def occasions(ven_id: str, window: Window) -> Query:
     """When a VEN took part in events, and what was asked of it, as far as a window has any of that time."""
+    first = ALWAYS[0] if window.start_us is None else from_microseconds(window.start_us)
+    last = ALWAYS[1] if window.end_us is None else from_microseconds(window.end_us)
+    return Query(_occasions(), {"ven_id": ven_id, "first": first, "last": last})
+
+
+@cache
+def _occasions() -> Select[Any]:
     part = event_participations.c
     start = func.greatest(events.c.start_time, part.notified_at).label("start")
     end = func.least(events.c.end_time, events.c.ended_at, part.finished_at, part.opted_out_at).label("end")
-    query = (
+    return (
         select(start, end, part.event_id, part.requested_reduction_kw)
         .join(events, events.c.event_id == part.event_id)
-        .where(part.ven_id == ven_id, part.notified_at.is_not(None), start < end)
+        .where(part.ven_id == VEN_ID, part.notified_at.is_not(None), start < end)
+        .where(end > bindparam("first"), start < bindparam("last"))
         .order_by(start, part.event_id)
     )
-    if window.start_us is not None:
-        query = query.where(end > from_microseconds(window.start_us))
-    return query if window.end_us is None else query.where(start < from_microseconds(window.end_us))
 
 
 # Writing

@@ -1,19 +1,72 @@
 """The latest of the network, of VENs and of their loads."""
 
-from typing import Any
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, or_, select, text, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    Subquery,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
 
 from schemas.tables.events import event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
 from serving.queries.commands import response_ms
-from serving.queries.latest import Unread, latest_of_loads, latest_of_ven
+from serving.queries.latest import latest_of_loads, latest_of_ven, pending_span
+from serving.queries.prepared import LOAD_ID, VEN_ID, Query
 from serving.windows import Page
 
 REVISION = text("SELECT version_num FROM alembic_version")
 UNKNOWN_STATUS = "unknown"
+
+
+class LoadRow(NamedTuple):
+    """A load as `current_loads` tells of it."""
+
+    ven_id: str
+    load_id: str
+    load_type: str | None
+    name: str | None
+    capacity_kw: float
+    shed_capability_kw: float
+    used_power_kw: float | None
+    is_shedding: bool
+    is_enabled: bool
+
+
+class VenRow(NamedTuple):
+    """A VEN as `current_vens` tells of it."""
+
+    ven_id: str
+    name: str
+    status: str
+    latitude_deg: float | None
+    longitude_deg: float | None
+    address: str | None
+    created_at: datetime
+    received_at: datetime | None
+    used_power_kw: float | None
+    shed_power_kw: float | None
+    event_id: str | None
+
+
+ENTRIES = (ven_load_samples, ven_load_descriptions)
+AFTER: Any = bindparam("after")
+MOST: Any = bindparam("most", type_=BigInteger)
 
 
 def network() -> Select[Any]:
@@ -41,15 +94,30 @@ def load_types() -> Select[Any]:
     return select(load_type_rollups).order_by(load_type_rollups.c.load_type)
 
 
-def known_ven(ven_id: str) -> Select[Any]:
-    return select(vens.c.ven_id).where(vens.c.ven_id == ven_id, vens.c.retired_at.is_(None))
+def known_ven(ven_id: str) -> Query:
+    return Query(_known_ven(), {"ven_id": ven_id})
 
 
-def known_load(ven_id: str, load_id: str) -> Select[Any]:
+@cache
+def _known_ven() -> Select[Any]:
+    return select(vens.c.ven_id).where(vens.c.ven_id == VEN_ID, vens.c.retired_at.is_(None))
+
+
+def known_load(ven_id: str, load_id: str) -> Query:
     """A row if the load was ever seen; the snapshot knows nearly all, the raw rows those of this moment."""
+    return Query(_known_load(load_snapshots, *ENTRIES), {"ven_id": ven_id, "load_id": load_id})
+
+
+def snapshot_knows_load(ven_id: str, load_id: str) -> Query:
+    """A row if the load has got as far as the snapshot."""
+    return Query(_known_load(load_snapshots), {"ven_id": ven_id, "load_id": load_id})
+
+
+@cache
+def _known_load(*tables: Table) -> Select[Any]:
     seen = (
-        select(table.c.load_id).where(table.c.ven_id == ven_id, table.c.load_id == load_id).exists()
-        for table in (load_snapshots, ven_load_samples, ven_load_descriptions)
+        select(table.c.load_id).where(table.c.ven_id == VEN_ID, table.c.load_id == LOAD_ID).exists()
+        for table in tables
     )
     return select(true()).where(or_(*seen))
 
@@ -76,10 +144,6 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
         .limit(page.limit)
     )
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
-
-
-def current_ven(ven_id: str, news: Unread) -> Select[Any]:
-    return current_vens(Page(), latest_of_ven(ven_id, news)).where(vens.c.ven_id == ven_id)
 
 
 def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
@@ -130,14 +194,47 @@ def loads_between(first_ven_id: str, last_ven_id: str) -> Select[Any]:
     return current_loads().where(ven_id >= first_ven_id, ven_id <= last_ven_id)
 
 
-def loads_of_ven(ven_id: str, news: Unread, page: Page) -> Select[Any]:
-    latest = latest_of_loads(ven_id, news)
-    query = current_loads(latest).limit(page.limit)
-    return query if page.after is None else query.where(latest.c.load_id > page.after)
+def ven_with_loads(ven_id: str) -> Query:
+    """A VEN, in each row with one of its loads, or with nulls if it has none."""
+    return Query(_ven_with_loads(), {"ven_id": ven_id})
 
 
-def load(ven_id: str, load_id: str, news: Unread) -> Select[Any]:
-    return current_loads(latest_of_loads(ven_id, news, load_id))
+def loads_of_ven(ven_id: str, page: Page) -> Query:
+    return Query(_loads_of_ven(), {"ven_id": ven_id, "after": page.after or "", "most": page.limit})
+
+
+def load(ven_id: str, load_id: str) -> Query:
+    return Query(_load(), {"ven_id": ven_id, "load_id": load_id})
+
+
+@cache
+def _ven_with_loads() -> Select[Any]:
+    ven = current_vens(Page(), latest_of_ven()).where(vens.c.ven_id == VEN_ID).subquery("ven")
+    return _in_rows(ven, current_loads(latest_of_loads()).subquery("load"))
+
+
+@cache
+def _loads_of_ven() -> Select[Any]:
+    latest = latest_of_loads()
+    of_page = current_loads(latest).where(latest.c.load_id > AFTER).limit(MOST)
+    return _in_rows(_known_ven().subquery("ven"), of_page.subquery("load"))
+
+
+@cache
+def _load() -> Select[Any]:
+    return _in_rows(_known_ven().subquery("ven"), current_loads(latest_of_loads(LOAD_ID)).subquery("load"))
+
+
+def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
+    """The span of what is pending, and one load, in each row; one row of nulls if there is nothing."""
+    pending = pending_span()
+    return (
+        select(pending, *(loads.c[name] for name in LoadRow._fields), *ven.c)
+        .select_from(pending)
+        .outerjoin(ven, true())
+        .outerjoin(loads, loads.c.ven_id == ven.c.ven_id)
+        .order_by(loads.c.load_id)
+    )
 
 
 def ven_summaries(page: Page) -> Select[Any]:

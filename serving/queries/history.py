@@ -1,7 +1,13 @@
-"""One statement, and so one view of the database, for a history: summary, what is pending, raw edges."""
+"""One statement, and so one view of the database, for a history: summary, what is pending, raw edges.
 
-from collections.abc import Mapping, Sequence
+What a statement looks like follows from which pieces its plan has, not from where they begin and end: so
+few statements serve all requests, and each is built once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache, lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -9,9 +15,12 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Float,
+    Interval,
     Select,
     Table,
+    bindparam,
     cast,
+    false,
     func,
     literal,
     select,
@@ -35,51 +44,102 @@ from schemas.tables.history import (
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
 from serving.budget import points_per_bucket
+from serving.queries.prepared import Query
 from serving.windows import MICROSECONDS_PER_S, Piece, Window, plan
 
 SLOT_HOURS = SLOT_S / 3600
+STATEMENTS = 256
+"""Of each kind; the pieces that a plan can have make some dozens."""
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
+"""The key of what is not kept by VEN."""
 
 
 HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples IN ACCESS SHARE MODE")
 """First of a transaction: what is seen then is there, and is not dropped, until its end."""
 
 
+@cache
 def since() -> Select[Any]:
     """Since when which resolution is kept."""
     return select(horizons.c.resolution_s, horizons.c.since)
 
 
 class Series(Struct, frozen=True):
-    """Whose history: the raw samples, their buckets, the lane that keeps these, the entity's key.
+    """Whose history: the raw samples, their buckets, the lane that keeps these, and what names the entity.
 
     `by` keeps entities apart where a query spans several.
     """
 
     raw: Table
     buckets: Table
-    resolutions_s: Sequence[int]
+    resolutions_s: tuple[int, ...]
     lane: str
-    key: Mapping[str, str]
+    of: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
+    raw_rows_per_s: float = 1
+    """At a guess: VENs report every few seconds."""
 
 
-NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", {})
-
-VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", {}, by=("ven_id",))
+NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", raw_rows_per_s=20_000)
+VEN = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id",))
+LOAD = Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id", "load_id"))
+VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("ven_id",))
 """All VENs, each on its own: what the network's energy is made of."""
 
 
-def of_ven(ven_id: str) -> Series:
-    return Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", {"ven_id": ven_id})
+class Part(Struct, frozen=True):
+    """What a statement knows of a piece of a plan: its source, and which ends it has."""
+
+    number: int
+    resolution_s: int | None
+    has_start: bool
+    has_end: bool
+    is_closed: bool = False
 
 
-def of_load(ven_id: str, load_id: str) -> Series:
-    key = {"ven_id": ven_id, "load_id": load_id}
-    return Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", key)
+Parts = tuple[Part, ...]
+ANYTHING = Part(0, SLOT_S, has_start=False, has_end=False)
+Width = ColumnElement[Any]
+WIDTH: Width = bindparam("width", type_=Interval)
+SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
 
-def extent(series: Series) -> Select[Any]:
+def _parts(pieces: Sequence[Piece]) -> Parts:
+    return tuple(
+        Part(number, each.resolution_s, each.start_us is not None, each.end_us is not None, each.is_closed)
+        for number, each in enumerate(pieces)
+    )
+
+
+def _ends(pieces: Sequence[Piece]) -> dict[str, datetime]:
+    ends: dict[str, datetime] = {}
+    for number, piece in enumerate(pieces):
+        if piece.start_us is not None:
+            ends[f"start_{number}"] = from_microseconds(piece.start_us)
+        if piece.end_us is not None:
+            ends[f"end_{number}"] = from_microseconds(piece.end_us)
+    return ends
+
+
+def _query(
+    build: Callable[[Series, Parts], Select[Any]],
+    series: Series,
+    pieces: Sequence[Piece],
+    granularity_s: int,
+    key: Mapping[str, str],
+) -> Query:
+    width = timedelta(seconds=granularity_s)
+    return Query(build(series, _parts(pieces)), {**key, **_ends(pieces), "width": width})
+
+
+def extent(series: Series, key: Mapping[str, str] = NOBODY) -> Query:
     """The first and the last instant at which something may be stored: of buckets, and of what is pending."""
+    return Query(_extent(series), key)
+
+
+@cache
+def _extent(series: Series) -> Select[Any]:
     parts = [_extent_of_buckets(series, resolution_s) for resolution_s in series.resolutions_s]
     raw = series.raw
     parts.append(
@@ -101,16 +161,23 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
     return select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
 
 
-def points_at_most(series: Series, window: Window) -> Select[Any]:
+def points_at_most(series: Series, window: Window, key: Mapping[str, str] = NOBODY) -> Query:
     """How many points a history has at most: of sparse samples there are fewer than of buckets in the range.
 
     A bucket of the summary has no more points than it has samples, or than fit into it.
     """
-    table, width_s = series.buckets, max(series.resolutions_s)
-    known = select(func.sum(func.least(table.c.samples, points_per_bucket(width_s, window.granularity_s))))
+    width_s = max(series.resolutions_s)
     piece = Piece(width_s, _down(window.start_us, width_s), window.end_us)
-    known = known.where(table.c.resolution_s == width_s, *_of(series, table), *_within(table.c.bucket, piece))
-    pending = _pending_states(series, piece, window.granularity_s).subquery()
+    most_each = points_per_bucket(width_s, window.granularity_s)
+    return _query(partial(_points_at_most, most_each), series, [piece], window.granularity_s, key)
+
+
+def _points_at_most(most_each: int, series: Series, parts: Parts) -> Select[Any]:
+    [piece], table = parts, series.buckets
+    known = select(func.sum(func.least(table.c.samples, most_each))).where(
+        table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece)
+    )
+    pending = _pending_states(series, piece, WIDTH).subquery()
     new = select(func.count(pending.c.bucket.distinct()))
     return select(func.coalesce(known.scalar_subquery(), 0) + new.scalar_subquery())
 
@@ -119,9 +186,19 @@ def _down(us: int | None, width_s: int) -> int | None:
     return None if us is None else us - us % (width_s * MICROSECONDS_PER_S)
 
 
-def sums(series: Series, window: Window) -> Select[Any]:
+def sums(series: Series, window: Window, key: Mapping[str, str] = NOBODY) -> Query:
     """`bucket`, the sums of the samples in it, kW, and the keys that tell entities apart; oldest first."""
-    states = _states(series, plan(window, series.resolutions_s), window.granularity_s).subquery()
+    return _query(_sums, series, plan(window, series.resolutions_s), window.granularity_s, key)
+
+
+def energies(series: Series, window: Window, key: Mapping[str, str] = NOBODY) -> Query:
+    """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
+    return _query(_energies, series, plan(window, [SLOT_S]), window.granularity_s, key)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _sums(series: Series, parts: Parts) -> Select[Any]:
+    states = _states(series, parts, WIDTH).subquery()
     keys = [states.c[column] for column in series.by]
     return (
         select(
@@ -135,10 +212,10 @@ def sums(series: Series, window: Window) -> Select[Any]:
     )
 
 
-def energies(series: Series, window: Window) -> Select[Any]:
-    """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
-    slots = (_network_slots(window) if series is NETWORK else _entity_slots(series, window)).subquery()
-    bucket = _floor(slots.c.slot, window.granularity_s).label("bucket")
+@lru_cache(maxsize=STATEMENTS)
+def _energies(series: Series, parts: Parts) -> Select[Any]:
+    slots = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
+    bucket = _floor(slots.c.slot, WIDTH).label("bucket")
     hours = func.count(slots.c.slot.distinct()) * SLOT_HOURS
     keys = [slots.c[column] for column in series.by]
     return (
@@ -154,12 +231,12 @@ def energies(series: Series, window: Window) -> Select[Any]:
     )
 
 
-def _network_slots(window: Window) -> CompoundSelect[Any]:
+def _network_slots(pieces: Parts) -> CompoundSelect[Any]:
     """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
     parts: list[Select[Any]] = []
-    for piece in plan(window, [SLOT_S]):
+    for piece in pieces:
         if piece.resolution_s is None:
-            parts.append(_slot_energies([_raw_states(VENS, piece, SLOT_S)]))
+            parts.append(_slot_energies([_raw_states(VENS, piece, SLOT)]))
         else:
             in_piece = _within(network_energy.c.bucket, piece)
             parts.append(
@@ -170,23 +247,23 @@ def _network_slots(window: Window) -> CompoundSelect[Any]:
                 ).where(*in_piece, network_energy.c.bucket.not_in(_slots_with_news()))
             )
             parts.append(_slot_energies(_states_with_news(piece)))
-    return union_all(*parts or [_slot_energies([_nothing(VENS, SLOT_S)])])
+    return union_all(*parts or [_slot_energies([_nothing(VENS, SLOT)])])
 
 
-def _states_with_news(piece: Piece) -> list[Select[Any]]:
-    known = _bucket_states(VENS, piece, SLOT_S).where(ven_history.c.bucket.in_(_slots_with_news()))
-    return [known] if piece.is_closed else [known, _pending_states(VENS, piece, SLOT_S)]
+def _states_with_news(piece: Part) -> list[Select[Any]]:
+    known = _bucket_states(VENS, piece, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
+    return [known] if piece.is_closed else [known, _pending_states(VENS, piece, SLOT)]
 
 
 def _slots_with_news() -> Select[Any]:
     """Slots whose energy has not been computed since a sample came."""
-    pending = select(_floor(ven_telemetry.c.ts, SLOT_S)).where(*_is_pending(ven_telemetry, "history"))
+    pending = select(_floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
     either = union(select(stale_slots.c.bucket), pending).subquery()
     return select(either.c.bucket)
 
 
-def _entity_slots(series: Series, window: Window) -> Select[Any]:
-    return _slot_energies([_states(series, plan(window, [SLOT_S]), SLOT_S)], series.by)
+def _entity_slots(series: Series, pieces: Parts) -> Select[Any]:
+    return _slot_energies([_states(series, pieces, SLOT)], series.by)
 
 
 def _slot_energies(
@@ -209,27 +286,27 @@ def _slot_energies(
     return select(slot, energy("used"), energy("shed"), *names).group_by(slot, *keys)
 
 
-def _states(series: Series, pieces: Sequence[Piece], width_s: int) -> CompoundSelect[Any]:
-    """Mergeable states of the pieces, in buckets of `width_s`; several rows may share a bucket."""
+def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
+    """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     parts: list[Select[Any]] = []
     for piece in pieces:
         if piece.resolution_s is None:
-            parts.append(_raw_states(series, piece, width_s))
+            parts.append(_raw_states(series, piece, width))
             continue
-        parts.append(_bucket_states(series, piece, width_s))
+        parts.append(_bucket_states(series, piece, width))
         if not piece.is_closed:
-            parts.append(_pending_states(series, piece, width_s))
-    return union_all(*parts or [_nothing(series, width_s)])
+            parts.append(_pending_states(series, piece, width))
+    return union_all(*parts or [_nothing(series, width)])
 
 
-def _nothing(series: Series, width_s: int) -> Select[Any]:
+def _nothing(series: Series, width: Width) -> Select[Any]:
     """No rows: of what is asked for nothing is kept."""
-    return _bucket_states(series, Piece(width_s, 0, 0), width_s)
+    return _bucket_states(series, ANYTHING, width).where(false())
 
 
-def _raw_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
+def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
-    bucket = _floor(raw.c.ts, width_s).label("bucket")
+    bucket = _floor(raw.c.ts, width).label("bucket")
     return (
         select(
             bucket,
@@ -244,14 +321,14 @@ def _raw_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
     )
 
 
-def _pending_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
+def _pending_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
-    return _raw_states(series, piece, width_s).where(*_is_pending(series.raw, series.lane))
+    return _raw_states(series, piece, width).where(*_is_pending(series.raw, series.lane))
 
 
-def _bucket_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
+def _bucket_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
-    bucket = _floor(table.c.bucket, width_s).label("bucket")
+    bucket = _floor(table.c.bucket, width).label("bucket")
     return (
         select(
             bucket,
@@ -269,7 +346,7 @@ def _bucket_states(series: Series, piece: Piece, width_s: int) -> Select[Any]:
 
 
 def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
-    return [table.c[column] == value for column, value in series.key.items()]
+    return [table.c[column] == bindparam(column) for column in series.of]
 
 
 def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
@@ -287,17 +364,17 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     ]
 
 
-def _within(instant: ColumnElement[datetime], piece: Piece) -> list[ColumnElement[bool]]:
-    conditions = []
-    if piece.start_us is not None:
-        conditions.append(instant >= from_microseconds(piece.start_us))
-    if piece.end_us is not None:
-        conditions.append(instant < from_microseconds(piece.end_us))
+def _within(instant: ColumnElement[datetime], piece: Part) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if piece.has_start:
+        conditions.append(instant >= bindparam(f"start_{piece.number}"))
+    if piece.has_end:
+        conditions.append(instant < bindparam(f"end_{piece.number}"))
     return conditions
 
 
-def _floor(instant: ColumnElement[Any], width_s: int) -> ColumnElement[Any]:
-    return func.date_bin(literal(timedelta(seconds=width_s)), instant, literal(EPOCH))
+def _floor(instant: ColumnElement[Any], width: Width) -> ColumnElement[Any]:
+    return func.date_bin(width, instant, literal(EPOCH))
 
 
 def _sum_of(power: ColumnElement[Any]) -> ColumnElement[Any]:

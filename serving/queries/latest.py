@@ -4,7 +4,7 @@ Both are merged as the lane merges them: of each field what was said last, by de
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     Table,
+    bindparam,
     case,
     cast,
     func,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
 from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
+from serving.queries.prepared import VEN_ID
 
 ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
 """What speaks of loads; at the same device time the greater rank has the last word."""
@@ -43,69 +45,77 @@ VEN_COLUMNS = [
 LOAD_COLUMNS = [load_snapshots.c[name] for field in LOAD_FIELDS for name in (field, f"{field}_stamp")]
 
 
-class Unread(Struct, frozen=True):
-    """Batches that the snapshot lane has not consumed: how many, and the time that their reports span."""
-
-    batches: int
-    first_ts: datetime | None
-    last_ts: datetime | None
+FIRST_TS: Any = bindparam("first_ts")
+LAST_TS: Any = bindparam("last_ts")
 
 
-def unread() -> Select[Any]:
-    """The row that makes an `Unread`."""
-    batches, number = _batches(), func.count().label("batches")
-    span: list[ColumnElement[Any]] = [func.min(batches.c.first_ts), func.max(batches.c.last_ts)]
-    return select(number, *span)
+class Span(Struct, frozen=True):
+    """Device times between which reports are looked for, both inclusive."""
+
+    first_ts: datetime
+    last_ts: datetime
+
+    @classmethod
+    def of_days(cls, first: datetime, last: datetime) -> "Span":
+        """From the begin of the first instant's day to the end of the last one's: as partitions have it."""
+        start, end = (each.replace(hour=0, minute=0, second=0, microsecond=0) for each in (first, last))
+        return cls(start, end + timedelta(days=1))
+
+    def covers(self, other: "Span") -> bool:
+        return self.first_ts <= other.first_ts and other.last_ts <= self.last_ts
 
 
-def latest_of_ven(ven_id: str, news: Unread) -> Subquery:
+def pending_span() -> Subquery:
+    """A row: between which device times that lies which the snapshot lane has not consumed, if anything."""
+    batches = _batches()
+    first, last = func.min(batches.c.first_ts).label("first"), func.max(batches.c.last_ts).label("last")
+    return select(first, last).subquery("pending")
+
+
+def latest_of_ven() -> Subquery:
     """A row like that of `ven_snapshots`, as far as answers tell of it; or none."""
-    kept = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == ven_id)
-    if not news.batches:
-        return kept.subquery("latest")
-    said = union_all(kept, _new_reports(ven_id, news), _new_statuses(ven_id)).subquery()
+    kept = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == VEN_ID)
+    said = union_all(kept, _new_reports(), _new_statuses()).subquery()
     fields = [_newest(said.c[field], said.c[order]) for field, order in VEN_FIELDS.items()]
     received_at = func.max(said.c.received_at).label("received_at")
     return select(said.c.ven_id, received_at, *fields).group_by(said.c.ven_id).subquery("latest")
 
 
-def latest_of_loads(ven_id: str, news: Unread, load_id: str | None = None) -> Subquery:
+def latest_of_loads(load_id: Any = None) -> Subquery:  # noqa: ANN401 - a parameter of the statement
     """Rows like those of `load_snapshots`: of all loads of a VEN, or of one."""
     kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, *LOAD_COLUMNS)
-    kept = kept.where(*_of(load_snapshots, ven_id, load_id))
-    if not news.batches:
-        return kept.subquery("latest")
-    new = (_new_entries(table, rank, news).where(*_of(table, ven_id, load_id)) for table, rank in ENTRIES)
+    kept = kept.where(*_of(load_snapshots, load_id))
+    new = (_new_entries(table, rank).where(*_of(table, load_id)) for table, rank in ENTRIES)
     said = union_all(kept, *new).subquery()
     fields = [_newest(said.c[field], said.c[f"{field}_stamp"]) for field in LOAD_FIELDS]
     keys = (said.c.ven_id, said.c.load_id)
     return select(*keys, *fields).group_by(*keys).subquery("latest")
 
 
-def _new_reports(ven_id: str, news: Unread) -> Select[Any]:
+def _new_reports() -> Select[Any]:
     report = ven_telemetry.c
     said = {**report, "used_power_ts": _where_said(report.used_power_kw, report.ts)}
-    return _new(ven_telemetry, [report.ven_id, *_as(VEN_COLUMNS, said)], news).where(report.ven_id == ven_id)
+    return _new(ven_telemetry, [report.ven_id, *_as(VEN_COLUMNS, said)]).where(report.ven_id == VEN_ID)
 
 
-def _new_statuses(ven_id: str) -> Select[Any]:
+def _new_statuses() -> Select[Any]:
     """All of a VEN, which are few: the ledger does not know their times."""
     status = ven_statuses.c
     said = {"status": status.status, "status_ts": status.ts}
     pending = select(_batches().c.batch_id)
     return select(status.ven_id, *_as(VEN_COLUMNS, said)).where(
-        status.ven_id == ven_id, status.batch_id.in_(pending)
+        status.ven_id == VEN_ID, status.batch_id.in_(pending)
     )
 
 
-def _new_entries(table: Table, rank: int, news: Unread) -> Select[Any]:
+def _new_entries(table: Table, rank: int) -> Select[Any]:
     stamp = cast(func.extract("epoch", table.c.ts) * 1_000_000, BigInteger) * 2 + rank
     stamps = {f"{field}_stamp": _where_said(table.c[field], stamp) for field in LOAD_FIELDS}
     columns = _as(LOAD_COLUMNS, {**table.c, **stamps})
-    return _new(table, [table.c.ven_id, table.c.load_id, *columns], news)
+    return _new(table, [table.c.ven_id, table.c.load_id, *columns])
 
 
-def _new(table: Table, columns: Sequence[ColumnElement[Any]], news: Unread) -> Select[Any]:
+def _new(table: Table, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
     """Rows of batches that are pending; the span spares the other partitions, and the locks on them."""
     batches = _batches()
     return (
@@ -113,7 +123,7 @@ def _new(table: Table, columns: Sequence[ColumnElement[Any]], news: Unread) -> S
         .join(batches, batches.c.batch_id == table.c.batch_id)
         .where(
             table.c.ts.between(batches.c.first_ts, batches.c.last_ts),
-            table.c.ts.between(news.first_ts, news.last_ts),
+            table.c.ts.between(FIRST_TS, LAST_TS),
         )
     )
 
@@ -127,8 +137,8 @@ def _batches() -> Subquery:
     )
 
 
-def _of(table: Table, ven_id: str, load_id: str | None) -> list[ColumnElement[bool]]:
-    of_ven = [table.c.ven_id == ven_id]
+def _of(table: Table, load_id: Any) -> list[ColumnElement[bool]]:  # noqa: ANN401 - the same
+    of_ven = [table.c.ven_id == VEN_ID]
     return of_ven if load_id is None else [*of_ven, table.c.load_id == load_id]
 
 

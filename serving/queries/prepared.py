@@ -1,51 +1,48 @@
-"""Queries of one VEN, built once: SQLAlchemy takes longer to build them than PostgreSQL to answer."""
+"""Queries that are built once: SQLAlchemy takes longer to build them than PostgreSQL to answer."""
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Result, Select, bindparam
-
-from serving.queries import fleet, latest
-from serving.queries.latest import Unread
-from serving.windows import Page
+from msgspec import Struct
+from sqlalchemy import Connection, Executable, Result, Select, bindparam
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 VEN_ID: Any = bindparam("ven_id")
 LOAD_ID: Any = bindparam("load_id")
-FIRST_TS: Any = bindparam("first_ts")
-LAST_TS: Any = bindparam("last_ts")
-NEWS = {False: Unread(0, None, None), True: Unread(1, FIRST_TS, LAST_TS)}
-
-OfVen = Callable[[Unread], Select[Any]]
 
 
-def current_ven(news: Unread) -> Select[Any]:
-    return fleet.current_ven(VEN_ID, news)
+class Query(Struct, frozen=True):
+    """A statement that many requests share, and what is asked with it, by name."""
+
+    statement: Select[Any]
+    values: Mapping[str, Any] = MappingProxyType({})
+
+    def whole(self) -> Select[Any]:
+        """The statement with its values in it."""
+        return self.statement.params(self.values)
+
+    def run(self, connection: Connection) -> Result[Any]:
+        return connection.execute(self.statement, dict(self.values))
 
 
-def loads_of_ven(news: Unread) -> Select[Any]:
-    return fleet.loads_of_ven(VEN_ID, news, Page())
+class Text(Struct, frozen=True):
+    """A statement as PostgreSQL reads it, with `$1` for the first of its values."""
+
+    sql: str
+    names: Sequence[str]
+    constants: Mapping[str, Any]
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        return [values[name] if name in values else self.constants[name] for name in self.names]
 
 
-def load(news: Unread) -> Select[Any]:
-    return fleet.load(VEN_ID, LOAD_ID, news)
+@lru_cache(maxsize=512)
+def text_of(statement: Executable) -> Text:
+    """Statements are told apart by which object they are: they had better be built once."""
+    compiled: Any = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    return Text(compiled.string, compiled.positiontup or (), compiled.params)
 
 
-def unread(connection: Connection) -> Unread:
-    return Unread(*connection.execute(_unread()).one())
-
-
-def ask(connection: Connection, query: OfVen, news: Unread, **ids: str) -> Result[Any]:
-    """The rows of one of the queries above."""
-    given: dict[str, Any] = {**ids, "first_ts": news.first_ts, "last_ts": news.last_ts}
-    return connection.execute(_built(query, bool(news.batches)), given)
-
-
-@cache
-def _built(query: OfVen, has_news: bool) -> Select[Any]:  # noqa: FBT001 - a key
-    return query(NEWS[has_news])
-
-
-@cache
-def _unread() -> Select[Any]:
-    return latest.unread()
+_DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ from schemas.http import LoadTypeStats, NetworkStats
 from serving.answers import answer, answer_whole
 from serving.description import FORMATS, HISTORY, JSON, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
+from serving.histories import Histories
 from serving.hot import Hot
 from serving.parameters import WINDOW, window
 from serving.reader import Reader
@@ -49,8 +50,8 @@ class LoadTypes:
 
 
 class NetworkHistory:
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, histories: Histories) -> None:
+        self._histories = histories
 
     @Operation(
         id="getNetworkHistory",
@@ -61,4 +62,4 @@ class NetworkHistory:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, asked = negotiate(request, response), window(request.params)
-        answer_history(response, media_type, self._reader.network_history(asked))
+        answer_history(response, media_type, self._histories.network(asked))

@@ -9,7 +9,9 @@ from serving.answers import answer, answer_whole
 from serving.bodies import read_body
 from serving.description import FORMATS, HISTORY, JSON, VEN_HISTORY, Answer, Operation
 from serving.formats import answer_entries, answer_history, negotiate
+from serving.histories import Histories
 from serving.hot import Hot
+from serving.latest import Latest
 from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
 from serving.reader import Reader
@@ -20,8 +22,9 @@ EVERYTHING = Page()
 
 
 class Vens:
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, latest: Latest, writer: Writer) -> None:
         self._reader = reader
+        self._latest = latest
         self._writer = writer
 
     @Operation(
@@ -47,7 +50,7 @@ class Vens:
     def on_post(self, request: Request, response: Response) -> None:
         ven_id = self._writer.add_ven(read_body(request, VenCreate))
         response.status, response.location = falcon.HTTP_201, f"/api/vens/{encode_value(ven_id)}"
-        answer(response, self._reader.ven(ven_id))
+        answer(response, self._latest.ven(ven_id))
 
 
 class VenSummaries:
@@ -72,8 +75,8 @@ class VenSummaries:
 
 
 class OneVen:
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        self._reader = reader
+    def __init__(self, latest: Latest, writer: Writer) -> None:
+        self._latest = latest
         self._writer = writer
 
     @Operation(
@@ -84,7 +87,7 @@ class OneVen:
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
-        answer(response, self._reader.ven(identifier("venId", ven_id)))
+        answer(response, self._latest.ven(identifier("venId", ven_id)))
 
     @Operation(
         id="updateVen",
@@ -96,7 +99,7 @@ class OneVen:
     )
     def on_patch(self, request: Request, response: Response, ven_id: str) -> None:
         self._writer.change_ven(identifier("venId", ven_id), read_body(request, VenUpdate))
-        answer(response, self._reader.ven(ven_id))
+        answer(response, self._latest.ven(ven_id))
 
     @Operation(
         id="retireVen",
@@ -111,8 +114,8 @@ class OneVen:
 
 
 class Loads:
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, latest: Latest) -> None:
+        self._latest = latest
 
     @Operation(
         id="listLoads",
@@ -128,13 +131,13 @@ class Loads:
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         media_type, asked = negotiate(request, response), page(request.params)
-        loads = self._reader.loads(identifier("venId", ven_id), asked)
-        answer_entries(response, media_type, Load, paged(request, response, asked, loads))
+        loads = self._latest.loads(identifier("venId", ven_id), asked)
+        answer_entries(response, media_type, Load, paged(request, response, asked, iter(loads)))
 
 
 class OneLoad:
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        self._reader = reader
+    def __init__(self, latest: Latest, writer: Writer) -> None:
+        self._latest = latest
         self._writer = writer
 
     @Operation(
@@ -145,7 +148,7 @@ class OneLoad:
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
-        load = self._reader.load(identifier("venId", ven_id), identifier("loadId", load_id))
+        load = self._latest.load(identifier("venId", ven_id), identifier("loadId", load_id))
         answer(response, load)
 
     @Operation(
@@ -159,12 +162,12 @@ class OneLoad:
     def on_patch(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         self._writer.change_load(ven_id, load_id, read_body(request, LoadUpdate))
-        answer(response, self._reader.load(ven_id, load_id))
+        answer(response, self._latest.load(ven_id, load_id))
 
 
 class VenHistory:
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, histories: Histories) -> None:
+        self._histories = histories
 
     @Operation(
         id="getVenHistory",
@@ -176,12 +179,12 @@ class VenHistory:
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         media_type, asked = negotiate(request, response), window(request.params)
-        answer_history(response, media_type, self._reader.ven_history(identifier("venId", ven_id), asked))
+        answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), asked))
 
 
 class LoadHistory:
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, histories: Histories) -> None:
+        self._histories = histories
 
     @Operation(
         id="getLoadHistory",
@@ -194,4 +197,4 @@ class LoadHistory:
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         media_type, asked = negotiate(request, response), window(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
-        answer_history(response, media_type, self._reader.load_history(ven_id, load_id, asked))
+        answer_history(response, media_type, self._histories.load(ven_id, load_id, asked))

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 from sqlalchemy import Connection, Engine, Executable, Table
 from sqlalchemy.dialects import postgresql
 
@@ -145,6 +146,7 @@ def test_rows_of_batches(
     assert_no_scan_of_raw_rows(connection, query)
 
 
+KEY = {"ven_id": "ven-7", "load_id": "hvac1"}
 RANGES = {
     "everything": (None, None),
     "a day": (LAST - timedelta(days=1), LAST),
@@ -159,22 +161,27 @@ def test_the_history_of_a_ven_with_pending_batches(
     aggregate: str, asked: str, connection: Connection
 ) -> None:
     query = {"sum": history.sums, "energy": history.energies}[aggregate]
-    for series in (history.of_ven("ven-7"), history.of_load("ven-7", "hvac1")):
-        assert_no_scan_of_raw_rows(connection, query(series, window(*RANGES[asked], 900)))
+    for series in (history.VEN, history.LOAD):
+        assert_no_scan_of_raw_rows(connection, query(series, window(*RANGES[asked], 900), KEY).whole())
 
 
 @pytest.mark.parametrize("asked", ["everything", "a day", "since"])
 def test_the_history_of_the_network_with_pending_batches(asked: str, connection: Connection) -> None:
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)))
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)).whole())
 
 
 @pytest.mark.parametrize(
     "series",
-    [history.NETWORK, history.of_ven("ven-7"), history.of_load("ven-7", "hvac1")],
+    [history.NETWORK, history.VEN, history.LOAD],
     ids=["network", "ven", "load"],
 )
 def test_how_far_a_history_reaches(series: history.Series, connection: Connection) -> None:
-    for query in (history.extent(series), history.points_at_most(series, window(*RANGES["a day"], 7))):
+    key = {name: KEY[name] for name in series.of}
+    for asked in (
+        history.extent(series, key),
+        history.points_at_most(series, window(*RANGES["a day"], 7), key),
+    ):
+        query = asked.whole()
         assert_no_scan_of_raw_rows(connection, query)
         scanned = {
             node["Relation Name"] for node in nodes(connection, query) if node["Node Type"] == "Seq Scan"
@@ -183,27 +190,19 @@ def test_how_far_a_history_reaches(series: history.Series, connection: Connectio
 
 
 SPANS = {
-    "new": latest.Unread(PENDING, LAST - timedelta(hours=2), LAST),
-    "late ones too": latest.Unread(PENDING, FIRST, LAST),
+    "new": latest.Span(LAST - timedelta(hours=2), LAST),
+    "late ones too": latest.Span(FIRST, LAST),
 }
 
 
 @pytest.mark.parametrize("span", SPANS)
 def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connection) -> None:
     for query in (
-        fleet.current_ven("ven-7", SPANS[span]),
-        fleet.loads_of_ven("ven-7", SPANS[span], Page()),
-        fleet.load("ven-7", "hvac1", SPANS[span]),
+        fleet.ven_with_loads("ven-7"),
+        fleet.loads_of_ven("ven-7", Page()),
+        fleet.load("ven-7", "hvac1"),
     ):
-        assert_no_scan_of_raw_rows(connection, query)
-
-
-def test_the_latest_of_a_ven_with_nothing_pending(connection: Connection) -> None:
-    """Raw rows are not even looked at."""
-    nothing = latest.Unread(0, None, None)
-    for query in (fleet.current_ven("ven-7", nothing), fleet.loads_of_ven("ven-7", nothing, Page())):
-        relations = {node["Relation Name"] for node in nodes(connection, query) if "Relation Name" in node}
-        assert relations <= {"vens", "ven_snapshots", "loads", "load_snapshots"}
+        assert_no_scan_of_raw_rows(connection, query.whole().params(structs.asdict(SPANS[span])))
 
 
 @pytest.mark.parametrize("granularity_s", [1, 900])
@@ -211,16 +210,18 @@ def test_a_second_of_raw_rows_of_the_network(granularity_s: int, connection: Con
     """The splinter before the first whole second of a range."""
     start = FIRST + timedelta(days=5, seconds=0.5)
     edge = window(start, start + timedelta(seconds=1), granularity_s)
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge))
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge).whole())
 
 
 def test_the_ragged_edges_of_the_network(connection: Connection) -> None:
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900)))
+    assert_no_scan_of_raw_rows(
+        connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900)).whole()
+    )
 
 
 def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
     """Else the absence of a scan would say nothing."""
-    found = list(nodes(connection, history.sums(history.of_ven("ven-7"), window(*RANGES["ragged"], 900))))
+    found = list(nodes(connection, history.sums(history.VEN, window(*RANGES["ragged"], 900), KEY).whole()))
     relations = {node["Relation Name"] for node in found if "Relation Name" in node}
     assert any(relation.startswith("ven_telemetry_p") for relation in relations)
     assert {"ven_history", "pending_batches", "ingest_batches"} <= relations

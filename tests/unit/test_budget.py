@@ -10,11 +10,13 @@ from serving.budget import (
     extent,
     fitting_granularity_s,
     is_short,
+    is_small,
     points_per_bucket,
     too_many_points,
 )
 from serving.parameters import window
-from serving.windows import Window
+from serving.queries.history import NETWORK, VEN, Series
+from serving.windows import Window, plan
 
 S = 1_000_000
 DAY = 86_400 * S
@@ -77,3 +79,31 @@ def test_only_what_is_stored_counts() -> None:
     assert extent(Window(6, 9, 1), (5, 9)) == (6, 8)
     assert extent(Window(10, 20, 1), (5, 9)) is None
     assert extent(Window(None, None, 1), (None, None)) is None
+
+
+def is_small_window(start_us: int | None, end_us: int | None, granularity_s: int, series: Series) -> bool:
+    asked = Window(start_us, end_us, granularity_s)
+    return is_small(asked, plan(asked, series.resolutions_s), 10 * DAY, series.raw_rows_per_s, 1_000_000)
+
+
+@pytest.mark.parametrize("series", [NETWORK, VEN])
+def test_a_thousand_points_are_few(series: Series) -> None:
+    assert is_small_window(0, 1_000 * 60 * S, 60, series)
+    assert is_small_window(1, 1_000 * 60 * S + 1, 60, series)
+    assert not is_small_window(0, 1_002 * 60 * S, 60, series)
+    assert is_small_window(10 * DAY - 3_600 * S, None, 60, series)
+
+
+def test_what_may_be_long_is_not_small() -> None:
+    assert not is_small_window(None, DAY, 300, VEN)
+    assert not is_small_window(0, None, 60, VEN), "ten days by the minute"
+    assert not is_small_window(5 * DAY, 5 * DAY, 300, VEN), "of no length"
+    assert not is_small_window(0, 9 * DAY, 1_000, VEN), "no bucket fits: all raw rows of nine days"
+    assert is_small_window(0, 3 * DAY, 300, VEN)
+    assert is_small_window(S // 2, DAY, 300, NETWORK), "half a second of raw rows"
+
+
+def test_no_more_points_than_an_answer_may_have() -> None:
+    asked = Window(0, 700 * 300 * S, 300)
+    assert is_small(asked, plan(asked, VEN.resolutions_s), 0, 1, 700)
+    assert not is_small(asked, plan(asked, VEN.resolutions_s), 0, 1, 699)

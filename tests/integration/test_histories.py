@@ -1,0 +1,145 @@
+"""Both ways of reading a history, and the latest of one VEN: whatever is pending, kept, or asked for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from sqlalchemy import Engine
+
+from jobs.retention import drop_raw_days
+from schemas.instants import microseconds
+from serving import budget
+from serving.histories import Histories, History
+from serving.latest import Latest
+from serving.lines import Lines
+from serving.occasions import Point
+from serving.windows import Aggregate, Page, Window
+from tests.integration.house import House
+from tests.integration.published import NOW, THREE, telemetry
+from tests.oracle.messages import Published, random_traffic
+
+DAY = timedelta(days=1)
+FIRST = datetime(2024, 7, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+def house(engine: Engine, database_url: str) -> Iterator[House]:
+    built = House(engine, database_url)
+    built.empty()
+    yield built
+    built.close()
+
+
+def histories(house: House) -> Histories:
+    return Histories(house.engine, Lines.beside(house.engine), lambda: NOW)
+
+
+def points(history: History) -> tuple[list[Point], str | None]:
+    found = list(history)
+    return found, history.warning
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    start = FIRST + timedelta(microseconds=draw(st.integers(0, 3 * 86_400_000_000)))
+    length = timedelta(microseconds=draw(st.sampled_from((0, 1)) | st.integers(0, 86_400_000_000)))
+    aggregate: Aggregate = draw(st.sampled_from(("sum", "energy", "mean")))
+    granularity_s = draw(st.sampled_from((60, 300, 780, 3_600) if aggregate == "sum" else (300, 900, 3_600)))
+    end_us = draw(st.sampled_from((microseconds(start + length) + 1, None)))
+    return Window(microseconds(start), end_us, granularity_s, aggregate)
+
+
+def test_in_one_trip_or_in_parts_it_is_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With batches pending in either lane, and raw rows gone for the first day."""
+    traffic = random_traffic(3, 1_500, shuffled=True)
+    for position in range(0, 1_500, 300):
+        house.ingest(traffic[position : position + 300])
+        if position in {0, 600}:
+            house.run(position // 600)
+    house.catch_up()
+    with house.engine.begin() as connection:
+        drop_raw_days(connection, NOW, {0: 2 * DAY})
+    house.ingest([Published(each.topic, each.payload) for each in [telemetry("late", NOW, 7.0)]])
+    told: list[float] = []
+    reading = Histories(house.engine, Lines.beside(house.engine, told.append), lambda: NOW)
+    seen = 0
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(windows())
+    def agree(window: Window) -> None:
+        nonlocal seen
+        for ask in (
+            partial(reading.network, window),
+            partial(reading.ven, "late", window),
+            partial(reading.ven, known[0], window),
+            partial(reading.load, *known, window),
+        ):
+            (soon, warning), trips = points(ask()), len(told)
+            with monkeypatch.context() as patched:
+                patched.setattr(budget, "SMALL_POINTS", 0)
+                late, late_warning = points(ask())
+            assert len(told) == trips
+            assert warning == late_warning
+            assert list(map(_values, soon)) == [pytest.approx(_values(point), abs=0.0015) for point in late]
+            seen += len(soon)
+
+    vens = house.get("/vens")
+    known = next((ven["id"], load["id"]) for ven in vens for load in ven["loads"])
+    agree()
+    assert seen > 100
+    assert len(told) > 40
+
+
+def _values(point: Any) -> tuple[float, ...]:
+    at, used, shed, *_ = structs.astuple(point)
+    return at.timestamp(), used, shed
+
+
+def test_what_is_kept_may_have_moved_since_the_last_question(house: House) -> None:
+    early = [telemetry("a", FIRST + timedelta(hours=hour, minutes=2), 1.0) for hour in range(72)]
+    house.ingest([Published(each.topic, each.payload) for each in early])
+    house.catch_up()
+    window = Window(microseconds(FIRST + timedelta(minutes=1)), microseconds(FIRST + 2 * DAY), 3600)
+    reading = histories(house)
+    exact, warning = points(reading.ven("a", window))
+    assert (len(exact), warning) == (48, None)
+    with house.engine.begin() as connection:
+        drop_raw_days(connection, FIRST + 4 * DAY, {0: 3 * DAY})
+    coarse, warning = points(reading.ven("a", window))
+    assert len(coarse) == 47  # the first five minutes begin before the range
+    assert warning is not None
+    assert "no raw rows" in warning
+
+
+@pytest.mark.parametrize("days", [0, 1, 9, 400, -3])
+def test_the_latest_is_found_on_whatever_day_it_was_said(house: House, days: int) -> None:
+    """Partitions of other days are not looked at, unless something is pending of them."""
+    latest = Latest(Lines.beside(house.engine), lambda: NOW)
+    house.ingest([Published(t.topic, t.payload) for t in [telemetry("b", THREE, 2.0)]])
+    assert latest.ven("b").metrics.current_power_kw == 2.0
+    said = telemetry("a", THREE - days * DAY, 5.0, loads=[{"id": "l", "currentPowerKw": 3.0}])
+    house.ingest([Published(said.topic, said.payload)])
+    for _ in range(2):
+        assert latest.ven("a").metrics.current_power_kw == 5.0
+        assert [load.current_power_kw for load in latest.loads("a", Page())] == [3.0]
+        assert latest.load("a", "l").current_power_kw == 3.0
+        assert latest.ven("b").metrics.current_power_kw == 2.0
+        house.catch_up()
+
+
+def test_pages_of_loads(house: House) -> None:
+    loads = [{"id": f"l{number}", "currentPowerKw": float(number)} for number in range(5)]
+    said = telemetry("a", THREE, 1.0, loads=loads)
+    house.ingest([Published(said.topic, said.payload)])
+    latest = Latest(Lines.beside(house.engine), lambda: NOW)
+    for _ in range(2):
+        assert [load.id for load in latest.loads("a", Page(2))] == ["l0", "l1"]
+        assert [load.id for load in latest.loads("a", Page(2, "l1"))] == ["l2", "l3"]
+        assert [load.id for load in latest.loads("a", Page(None, "l3"))] == ["l4"]
+        assert latest.loads("a", Page(2, "l4")) == []
+        house.catch_up()

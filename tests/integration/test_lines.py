@@ -1,0 +1,123 @@
+"""Short questions over few connections: in turn, and past connections that have died."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from falcon import testing
+from sqlalchemy import Engine, Select, column, create_engine, func, literal, select, text
+
+from schemas.database import connect
+from serving.app import create_app
+from serving.lines import Lines
+from serving.queries.prepared import Query
+from tests.integration.published import NOW, until, value
+from tests.integration.test_http import assert_problem
+
+BACKEND = Query(select(func.pg_backend_pid()))
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@pytest.fixture
+def lines(engine: Engine) -> Lines:
+    return Lines.beside(engine)
+
+
+@pytest.fixture
+def admin(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url, "tests") as connection:
+        yield connection
+
+
+def backend(lines: Lines) -> int:
+    [[[pid]]] = lines.ask(BACKEND)
+    return int(pid)
+
+
+def test_each_query_has_its_rows_and_its_values(lines: Lines) -> None:
+    statement: Select[Any] = select(literal(1) + column("n").label("n")).select_from(
+        text("generate_series(1, :most) n").bindparams(most=0)
+    )
+    two, none = Query(statement, {"most": 2}), Query(statement, {"most": 0})
+    for _ in range(8):  # psycopg and PostgreSQL prepare it on the way
+        assert lines.ask(two, none, two) == [[(2,), (3,)], [], [(2,), (3,)]]
+        assert lines.ask(none) == [[]]
+
+
+def test_a_connection_that_has_died_is_replaced(lines: Lines, admin: psycopg.Connection) -> None:
+    for queries in ((BACKEND,), (BACKEND, BACKEND)):
+        first = backend(lines)
+        admin.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+        answers = lines.ask(*queries)
+        assert answers[0] == answers[-1] != [(first,)]
+
+
+def test_an_error_is_raised_once_and_the_connection_lives(lines: Lines) -> None:
+    before = backend(lines)
+    wrong = Query(select(literal(1) / literal(0)))
+    for queries in ((wrong,), (BACKEND, wrong, BACKEND)):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            lines.ask(*queries)
+    assert backend(lines) == before
+
+
+def test_who_comes_first_is_served_first(database_url: str, admin: psycopg.Connection) -> None:
+    """One line; its first question waits for a lock, and four more for the line."""
+    lines = Lines(lambda: connect(database_url, "lines"), at_once=1)
+    admin.execute("SELECT pg_advisory_lock(1)")
+    hold = Query(select(func.pg_advisory_xact_lock(1)))
+    served: list[int] = []
+
+    def ask(number: int) -> None:
+        lines.ask(hold if number == 0 else BACKEND)
+        served.append(number)
+
+    with ThreadPoolExecutor(5) as pool:
+        for number in range(5):
+            pool.submit(ask, number)
+            until(lambda: value(admin, WAITING) == 1)
+            until(lambda expected=number: len(lines._waiting) == expected)  # type: ignore[misc]
+        admin.execute("SELECT pg_advisory_unlock(1)")
+    assert served == [0, 1, 2, 3, 4]
+    lines.close()
+
+
+def test_no_more_connections_than_lines(database_url: str, admin: psycopg.Connection) -> None:
+    lines = Lines(lambda: connect(database_url, "crowd"), at_once=2)
+    start = threading.Barrier(8)
+
+    def ask() -> int:
+        start.wait(20)
+        return backend(lines)
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = {future.result() for future in [pool.submit(ask) for _ in range(8)]}
+    assert 1 <= len(asked) <= 2
+    lines.close()
+    crowd = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gridgate-crowd'"
+    until(lambda: value(admin, crowd) == 0)
+
+
+def test_they_close_with_the_engine(database_url: str, admin: psycopg.Connection) -> None:
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    pid = backend(Lines.beside(engine))
+    engine.dispose()
+    until(lambda: value(admin, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == 0)
+
+
+def test_how_long_a_question_took_is_told(engine: Engine) -> None:
+    told: list[float] = []
+    Lines.beside(engine, told.append).ask(Query(select(func.pg_sleep(0.05))))
+    assert len(told) == 1
+    assert told[0] >= 0.05
+
+
+@pytest.mark.parametrize("path", ["/api/vens/a", "/api/vens/a/history?start=2024-07-10&end=2024-07-11"])
+def test_no_database_is_503(path: str) -> None:
+    away = create_engine("postgresql+psycopg://nobody@/nothing?host=/nonexistent")
+    answer = testing.TestClient(create_app(away, lambda: NOW, [])).simulate_get(path)
+    assert_problem(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0

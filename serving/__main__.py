@@ -14,6 +14,7 @@ from pathlib import Path
 import falcon
 import structlog
 from falcon import Request, Response
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.channels import KEYS
@@ -40,11 +41,8 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     """What each worker process serves, and what it does first when it is asked to stop."""
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    connections = settings.http_threads + MORE_CONNECTIONS
-    engine = engine_for(settings.database_url, "serving", pool_size=connections, overflow=0)
-    replica = settings.database_read_url and engine_for(
-        settings.database_read_url, "serving", pool_size=connections, overflow=0
-    )
+    engine = _engine(settings.database_url, settings)
+    replica = settings.database_read_url and _engine(settings.database_read_url, settings)
     databases = Databases(engine, replica or None, settings.ready_max_rollup_age_s)
     watch = Watch(Metrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
@@ -65,6 +63,17 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         keyring=keyring,
         watch=watch,
         databases=databases,
+    )
+
+
+def _engine(database_url: str, settings: ServingSettings) -> Engine:
+    """Who takes an answer slowly holds a connection, and a snapshot: the database does not wait for ever."""
+    return engine_for(
+        database_url,
+        "serving",
+        pool_size=settings.http_threads + MORE_CONNECTIONS,
+        overflow=0,
+        idle_in_transaction_session_timeout=f"{settings.slow_client_window_s * 1000:.0f}ms",
     )
 
 

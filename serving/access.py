@@ -1,8 +1,10 @@
 """Who may do what: every path needs a key but for a few that are named here; changes need an operator's."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import falcon
@@ -10,7 +12,9 @@ from falcon import Request, Response
 
 from serving.keys import ANONYMOUS, Caller, Keyring
 from serving.policy import Policy
+from serving.proxies import address_of
 from serving.rates import Grant, TokenBuckets
+from serving.secrets import SESSION
 
 OPEN = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
 OPEN_BELOW = ("/assets/",)
@@ -19,6 +23,9 @@ OPEN_BELOW = ("/assets/",)
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_PATH = "/api/session"
 COOKIE = "gridgate_session"
+SESSION_COOKIE = re.compile(rf'(?:^|;)\s*{COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)
+HOME_NAMES = frozenset({"localhost"})
+PORT = re.compile(r":\d*$", re.ASCII)
 REALM = 'Bearer realm="gridgate"'
 RATE_HEADERS = ("ratelimit-policy", "ratelimit")
 """As Falcon writes them; they are of one request, whatever else an answer says."""
@@ -39,7 +46,7 @@ def gate(
     keyring: Keyring, clock: Callable[[], datetime], allowed_origins: list[str], policy: Policy
 ) -> "Access | OwnPages":
     """The middleware that lets callers in, or not."""
-    own_pages = OwnPages(allowed_origins)
+    own_pages = OwnPages(allowed_origins, is_at_home=policy.is_at_home)
     if not policy.needs_keys:
         return own_pages
     buckets = TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
@@ -109,7 +116,7 @@ class Access:
         """`process_request` for a GET of data, if nothing need be looked up or refused: what the answer tells
         of the rate. None if there is more to do; that it was asked costs the caller nothing.
         """
-        shown = _in_headers(env.get("HTTP_AUTHORIZATION"), env.get("HTTP_X_API_KEY"))
+        shown = shown_in(env)
         caller = None if shown is None else self._keyring.caller_at_hand(shown)
         if caller is None or self._buckets is None:
             return None if caller is None else []
@@ -130,7 +137,7 @@ class Access:
             response.stream = _WhileValid(response.stream, caller, self._keyring)
 
     def _identify(self, request: Request) -> Caller:
-        shown = _shown(request)
+        shown = shown_in(request.env)
         if shown is None:
             raise _unauthorized(
                 "Send an API key as Authorization: Bearer KEY, or as X-API-Key; "
@@ -166,23 +173,29 @@ def is_safe(method: str) -> bool:
     return method.upper() in SAFE
 
 
+@lru_cache(maxsize=64)
+def _is_home(host: str) -> bool:
+    """Whether a `Host` is an address, or this machine's own name."""
+    name = PORT.sub("", host).strip("[]").lower()
+    return name in HOME_NAMES or address_of(name) is not None
+
+
 def _rate_limit(grant: Grant) -> str:
     return f'"key";r={grant.remaining};t={math.ceil(grant.full_in_s)}'
 
 
-def _shown(request: Request) -> str | None:
+def shown_in(env: Mapping[str, Any]) -> str | None:
     """The key of a header; else the cookie of a browser, whose EventSource cannot send headers."""
-    if key := _in_headers(request.auth, request.get_header("X-API-Key")):
-        return key
-    cookies = request.get_cookie_values(COOKIE)
-    return cookies[0] if cookies else None
-
-
-def _in_headers(authorization: str | None, api_key: str | None) -> str | None:
-    scheme, _, key = (authorization or "").partition(" ")
+    scheme, _, key = env.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and key:
-        return key.strip()
-    return api_key or None
+        return str(key).strip()
+    return env.get("HTTP_X_API_KEY") or _session_in(env.get("HTTP_COOKIE", ""))
+
+
+def _session_in(cookies: str) -> str | None:
+    """A cookie lends no more than a session: a key in it would be one that foreign pages may use."""
+    match = SESSION_COOKIE.search(cookies)
+    return None if match is None else match[1]
 
 
 def _hold_to_role(request: Request) -> None:
@@ -221,16 +234,29 @@ class OwnPages:
     a page could trick.
     """
 
-    def __init__(self, allowed_origins: list[str]) -> None:
+    def __init__(self, allowed_origins: list[str], *, is_at_home: bool) -> None:
         self._allowed_origins = allowed_origins
+        self._names = HOME_NAMES | {origin.partition("://")[2] for origin in allowed_origins}
+        self._is_at_home = is_at_home
 
-    def let_in(self, _env: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Whoever asks may read."""
-        return []
+    def let_in(self, env: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+        """Whoever asks may read; None for those whom `process_request` refuses."""
+        return [] if self._is_called_so(env.get("HTTP_HOST")) else None
 
     def process_request(self, request: Request, _response: Response) -> None:
+        if not self._is_called_so(request.get_header("Host")):
+            raise falcon.HTTPForbidden(
+                description="Nobody is asked for a key here, so call this by its address or as localhost, "
+                f"not as {request.host}: a page anywhere can let a name of its own lead here."
+            )
         if request.get_header("Origin") is not None:
             self.require(request)
+
+    def _is_called_so(self, host: str | None) -> bool:
+        """Whether no foreign page can have made a browser call: one is bound to the name that it came from,
+        and could have let that name lead to this machine.
+        """
+        return not self._is_at_home or host is None or host in self._names or _is_home(host)
 
     def require(self, request: Request) -> None:
         """Refuse a change that is not of one of our pages.

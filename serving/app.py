@@ -25,6 +25,7 @@ from serving.openapi import Document, describe
 from serving.performance import PerformanceReader
 from serving.policy import AT_HOME, Policy
 from serving.present import Present
+from serving.proxies import Proxies
 from serving.reader import Reader
 from serving.ready import App, Ready
 from serving.resources.assets import Assets
@@ -74,11 +75,12 @@ def create_app(  # noqa: PLR0913 - here everything comes together
     watch = watch or Watch(Metrics(), SqlClock())
     app = App(middleware=[watch])
     app.add_middleware(Representations(present.hot))
-    app.add_middleware(SecurityHeaders(policy))
+    app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     allow_origins(app, allowed_origins)
     door = gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy)
     app.add_middleware(door)
     app.ready = Ready(present.hot, door, watch)
+    app.proxies = Proxies(policy.trusted_proxies)
     app.add_middleware(Audit(AuditLog(engine, clock), policy))
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True

@@ -89,7 +89,7 @@ class Audit:
                 "method": request.method,
                 "path": _storable(without_secrets(request.relative_uri))[:KEPT_OF_PATH],
                 "request_id": request_id,
-                "client_address": client_address(request, is_behind_proxy=self._policy.is_behind_proxy),
+                "client_address": request.remote_addr,
                 "body": kept_of(body),
             }
         )
@@ -120,12 +120,6 @@ def request_id_of(request: Request) -> str:
     """The id that the client or the proxy gave the request; else a new one."""
     given = request.get_header("X-Request-Id", default="")
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def client_address(request: Request, *, is_behind_proxy: bool) -> str:
-    """Of X-Forwarded-For only the last entry is our proxy's word; anybody may write the rest."""
-    forwarded = request.get_header("X-Forwarded-For") if is_behind_proxy else None
-    return (forwarded or request.remote_addr).rpartition(",")[2].strip()[:100]
 
 
 def kept_of(body: bytes) -> Any:  # noqa: ANN401 - any JSON

@@ -15,6 +15,7 @@ from serving.budget import TooManyPoints
 from serving.databases import NotReady
 from serving.event_rules import Conflict, Unfit
 from serving.live import TooManyStreams
+from serving.secrets import without_secrets
 from serving.unknown import Unknown
 
 RETRY_AFTER_S = 2
@@ -89,5 +90,7 @@ def _database_away(
 
 
 def _unexpected(request: Request, _response: Response, _error: Exception, _parameters: object) -> None:
-    structlog.get_logger().exception("request_failed", method=request.method, path=request.path)
+    structlog.get_logger().exception(
+        "request_failed", method=request.method, path=without_secrets(request.path)
+    )
     raise falcon.HTTPInternalServerError(description="This is our fault; it has been logged.")

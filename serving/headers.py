@@ -11,7 +11,7 @@ HTML = "text/html"
 class SecurityHeaders:
     """Falcon middleware. Data needs little; pages get the policy for pages."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, varies_by_origin: bool) -> None:
         self._always = {"X-Content-Type-Options": "nosniff"}
         if policy.is_https:
             self._always["Strict-Transport-Security"] = f"max-age={A_YEAR_S}"
@@ -20,6 +20,7 @@ class SecurityHeaders:
             "Referrer-Policy": "no-referrer",
             "X-Frame-Options": "DENY",
         }
+        self._varies_by_origin = varies_by_origin
         self._overrides = policy.page_policy is not None
 
     def process_response(
@@ -30,7 +31,7 @@ class SecurityHeaders:
         _succeeded: bool,  # noqa: FBT001 - Falcon's
     ) -> None:
         response.set_headers(self._always)
-        if request.get_header("Origin") is not None:
+        if self._varies_by_origin or request.get_header("Origin") is not None:
             response.append_header("Vary", "Origin")
         if (response.content_type or "").startswith(HTML):
             self._tell_of_page(response)

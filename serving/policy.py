@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from serving.bodies import MAX_BODY_BYTES
+from serving.proxies import Network
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -21,7 +22,9 @@ class Policy:
     """That are being read; there are more threads, so that slow ones leave room for other requests."""
     rate_per_s: float = 0.0
     rate_burst: int = 1
-    is_behind_proxy: bool = False
+    is_at_home: bool = False
+    """Only programs and browsers on this machine may call, and those nobody asks for a key."""
+    trusted_proxies: tuple[Network, ...] = ()
     is_https: bool = False
     page_policy: str | None = None
     """Instead of what a page, or `PAGE_POLICY`, says."""

@@ -14,7 +14,8 @@ from falcon import Request, Response
 
 from serving.access import RATE_HEADERS, Access, OwnPages
 from serving.hot import Hot
-from serving.watching import Watch
+from serving.proxies import Proxies
+from serving.watching import ASKED, Watch
 from serving.whole import Sent, Whole
 
 PATHS = {"/api/stats/network": "network", "/api/stats/loads": "load types", "/api/vens/summary": "summaries"}
@@ -53,7 +54,7 @@ class Ready:
             return ask_falcon(env, start_response)
         self._hot.want(name)
         start_response(sent.status, [*sent.headers, *rate])
-        self._watch.tell_of_ready(env["PATH_INFO"], sent, perf_counter() - started_s)
+        self._watch.tell_of_ready(env.get(ASKED, "GET"), env["PATH_INFO"], sent, perf_counter() - started_s)
         return [whole.packed(sent.encoding)] if sent.has_body else []
 
 
@@ -81,11 +82,24 @@ class _Noted:
 
 
 class App(falcon.App[Request, Response]):
-    """Falcon's, with what is ready before it."""
+    """Falcon's, with what is ready before it; and what can be had by GET, HEAD is told of."""
 
     ready: Ready | None = None
+    proxies = Proxies()
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if env["REQUEST_METHOD"] == "HEAD":
+            return self._head(env, start_response)
         if self.ready is None:
-            return super().__call__(env, start_response)
-        return self.ready.answer(env, start_response, super().__call__)
+            return self._ask_falcon(env, start_response)
+        return self.ready.answer(env, start_response, self._ask_falcon)
+
+    def _ask_falcon(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return super().__call__(self.proxies.name_client(env), start_response)
+
+    def _head(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """All of a GET but the body, of which nothing is made that is not made before it is sent."""
+        blocks = self(env | {"REQUEST_METHOD": "GET", ASKED: "HEAD"}, start_response)
+        if close := getattr(blocks, "close", None):
+            close()
+        return []

@@ -2,7 +2,7 @@
 
 import re
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -24,14 +24,29 @@ def _address(text: str) -> str:
 
 
 def _origins(text: str) -> str:
-    wrong = [origin for origin in text.split(",") if origin.strip() and not ORIGIN.fullmatch(origin.strip())]
-    if wrong:
+    if not all(ORIGIN.fullmatch(origin) for origin in _listed(text)):
         raise ValueError("expected origins such as https://ui.example, separated by commas, or *")
     return text
 
 
+def _networks(text: str) -> str:
+    try:
+        for each in _listed(text):
+            ip_network(each)
+    except ValueError as error:
+        raise ValueError(
+            f"expected addresses or networks such as 10.1.0.0/16, separated by commas: {error}"
+        ) from None
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
+Networks = Annotated[str, AfterValidator(_networks)]
 
 
 class ServingSettings(ProgramSettings, BaselineSettings):
@@ -116,10 +131,10 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         validation_alias="HTTP_SLOW_CLIENT_S",
         description="a client that gives or takes next to nothing for so many seconds is cut (on Linux)",
     )
-    http_behind_proxy: Literal["yes", "no"] = Field(
-        "no",
-        validation_alias="HTTP_BEHIND_PROXY",
-        description="`yes` if a proxy of ours is before us, whose `X-Forwarded-For` names the client",
+    http_trusted_proxies: Networks = Field(
+        "",
+        validation_alias="HTTP_TRUSTED_PROXIES",
+        description="proxies whose `X-Forwarded-For` names the client: such as `10.1.0.0/16, 127.0.0.1`",
     )
     http_https: Literal["yes", "no"] = Field(
         "no",
@@ -186,7 +201,8 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             bodies_at_once=self.http_threads,
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
-            is_behind_proxy=self.http_behind_proxy == "yes",
+            is_at_home=self.http_auth == "off",
+            trusted_proxies=tuple(ip_network(each) for each in _listed(self.http_trusted_proxies)),
             is_https=self.http_https == "yes",
             page_policy=self.http_page_policy or None,
         )
@@ -202,4 +218,4 @@ class ServingSettings(ProgramSettings, BaselineSettings):
 
     @property
     def allowed_origins(self) -> list[str]:
-        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        return _listed(self.cors_origins)

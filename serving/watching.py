@@ -11,10 +11,15 @@ from falcon import Request, Response
 from sqlalchemy import Engine, event
 
 from serving.metrics import Metrics
+from serving.secrets import without_secrets
 from serving.whole import Sent
 
 NO_ROUTE = "none"
 ENDLESS = "text/event-stream"
+LOGGED_OF_PATH = 512
+
+ASKED = "gridgate.asked"
+"""In a request's environment: the method that was asked for, where another is made of it."""
 
 
 class SqlClock:
@@ -64,13 +69,13 @@ class Watch:
             blocks: Any = response.stream
             response.stream = Counted(blocks, lambda sent: self._tell(request, response, sent))
 
-    def tell_of_ready(self, route: str, sent: Sent, duration_s: float) -> None:
+    def tell_of_ready(self, method: str, route: str, sent: Sent, duration_s: float) -> None:
         """Of an answer that was ready. It is counted; the line in the log would cost more than the answer."""
-        self.metrics.answered("GET", route, int(sent.status[:3]), duration_s, 0.0)
+        self.metrics.answered(method, route, int(sent.status[:3]), duration_s, 0.0)
         if self._log.is_enabled_for(logging.DEBUG):
             self._log.debug(
                 "request",
-                method="GET",
+                method=method,
                 route=route,
                 status=int(sent.status[:3]),
                 duration_s=round(duration_s, 6),
@@ -80,19 +85,20 @@ class Watch:
         started, sql_before_s = request.context.since
         duration_s, sql_s = perf_counter() - started, self.sql_clock.total_s() - sql_before_s
         route, status = request.uri_template or NO_ROUTE, response.status_code
+        method = request.env.get(ASKED, request.method)
         is_endless = response.content_type == ENDLESS
-        self.metrics.answered(request.method, route, status, None if is_endless else duration_s, sql_s)
+        self.metrics.answered(method, route, status, None if is_endless else duration_s, sql_s)
         if not self._log.is_enabled_for(logging.INFO):
             return
         self._log.info(
             "request",
-            method=request.method,
+            method=method,
             route=route,
-            path=request.path,
+            path=without_secrets(request.path)[:LOGGED_OF_PATH],
             status=status,
             duration_s=round(duration_s, 6),
             sql_s=round(sql_s, 6),
-            bytes=sent_bytes,
+            bytes=0 if method == "HEAD" else sent_bytes,
             client=request.remote_addr,
         )
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import falcon
@@ -357,6 +358,27 @@ def test_a_cookie_is_for_https_only_where_that_is_said(
     assert "Secure" in client.simulate_post("/api/session", headers=viewer).headers["set-cookie"]
 
 
+def test_a_cookie_is_answered_from_what_is_ready(
+    ready: testing.TestClient, engine: Engine, viewer: dict[str, str]
+) -> None:
+    """The dashboard's polls are all by cookie."""
+    cookie = log_in(ready, viewer)
+    ready.simulate_get(READY, headers=viewer)
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    for other in ("", "theme=dark; ", "x=gridgate_session="):
+        answer = ready.simulate_get(READY, headers={"Cookie": other + cookie["Cookie"]})
+        assert answer.status_code == (401 if other.startswith("x") else 200)
+    assert not any("network_snapshot" in statement for statement in asked)
+
+
+def test_a_cookie_lends_no_key(client: testing.TestClient, operator: dict[str, str]) -> None:
+    """A key in a cookie was taken for the key itself, for which no page is asked where it is from."""
+    cookie = {"Cookie": f"{COOKIE}={secret_of(operator)}"}
+    assert client.simulate_get("/api/vens", headers=cookie).status_code == 401
+    assert wish(client, cookie | {"Origin": "https://evil.example"}).status_code == 401
+
+
 @pytest.mark.parametrize("origin", ["http://falconframework.org", ORIGIN])
 def test_a_cookie_changes_something_for_our_own_pages(
     origin: str, client: testing.TestClient, operator: dict[str, str]
@@ -439,6 +461,39 @@ def test_at_home_foreign_pages_change_nothing(engine: Engine, clock: Clock) -> N
         assert client.simulate_delete("/api/wishes", headers={"Origin": origin}).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("localhost:8000", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("ui.example", True),
+        ("evil.example", False),
+        ("evil.example:8000", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:8000", False),
+    ],
+)
+def test_at_home_names_of_others_lead_nowhere(
+    host: str,
+    is_ours: bool,  # noqa: FBT001 - a parameter of the test
+    engine: Engine,
+    clock: Clock,
+) -> None:
+    """A page of evil.example that lets that name lead to 127.0.0.1 is of the same origin as we are then."""
+    present = Present(engine, Reader(engine, clock))
+    present.hot.check()
+    policy = Policy(is_at_home=True)
+    client = testing.TestClient(create_app(engine, clock, [ORIGIN], present=present, policy=policy))
+    for _ in range(2):
+        assert client.simulate_get(READY, headers={"Host": "localhost"}).status_code == 200
+    called = {"Host": host}
+    assert client.simulate_get(READY, headers=called).status_code == (200 if is_ours else 403)
+    made = client.simulate_delete("/api/vens/none", headers=called | {"Origin": f"http://{host}"})
+    assert made.status_code == (404 if is_ours else 403)
+
+
 # Rates
 
 
@@ -487,6 +542,11 @@ def test_a_browser_may_ask_what_it_may_send(method: str, client: testing.TestCli
     assert "access-control-allow-origin" not in foreign.headers
 
 
+def test_caches_keep_answers_to_origins_apart(client: testing.TestClient, viewer: dict[str, str]) -> None:
+    """Even the first, to who names no origin: it lacks what a page elsewhere must be told."""
+    assert "Origin" in client.simulate_get("/api/vens", headers=viewer).headers["vary"]
+
+
 def test_a_page_can_read_why_it_was_refused(client: testing.TestClient) -> None:
     response = client.simulate_get("/api/vens", headers={"Origin": ORIGIN})
     assert_problem(response, 401)
@@ -515,9 +575,11 @@ def test_headers_by_settings(engine: Engine, clock: Clock) -> None:
 
 
 def test_a_change_is_written_down(engine: Engine, clock: Clock, operator: dict[str, str]) -> None:
-    client = testing.TestClient(app_of(engine, clock, is_behind_proxy=True))
+    client = testing.TestClient(app_of(engine, clock, trusted_proxies=(ip_network("127.0.0.1"),)))
     sent = operator | {"X-Request-Id": "from-the-proxy-1", "X-Forwarded-For": "6.6.6.6, 192.0.2.9"}
-    response = client.simulate_post("/api/wishes?why=not", json={"what": "ven-1"}, headers=sent)
+    response = client.simulate_post(
+        "/api/wishes?why=not", json={"what": "ven-1"}, headers=sent, extras={"REMOTE_ADDR": "127.0.0.1"}
+    )
     assert response.headers["x-request-id"] == "from-the-proxy-1"
     [row] = audit_rows(engine)
     assert (row.who, row.role, row.method, row.path) == (

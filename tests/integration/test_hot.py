@@ -118,6 +118,21 @@ def test_said_again_it_is_answered_in_the_same_words(method: str, words: dict[st
 
 
 @pytest.mark.usefixtures("some_vens")
+@pytest.mark.parametrize("words", WORDS)
+def test_head_is_told_what_get_is(words: dict[str, str], site: Site) -> None:
+    """All but the body, of what is ready, read, or streamed."""
+    site.start()
+    for path in (*READY, *OTHERS, "/nothing", "/api/events/none/stop"):
+        got = [site.client.simulate_get(path, headers=words) for _ in range(2)][-1]
+        head = site.client.simulate_head(path, headers=words)
+        assert (head.status_code, dict(head.headers), head.content) == (
+            got.status_code,
+            dict(got.headers),
+            b"",
+        )
+
+
+@pytest.mark.usefixtures("some_vens")
 def test_who_has_the_one_before_gets_the_new_one(site: Site, store: Store, engine: Engine) -> None:
     site.start()
     known = {"If-None-Match": site.client.simulate_get(READY[0]).headers["etag"]}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import psycopg
@@ -23,7 +24,9 @@ from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.databases import Databases
 from serving.metrics import Metrics
-from serving.watching import SqlClock, Watch
+from serving.policy import Policy
+from serving.secrets import make_secret
+from serving.watching import LOGGED_OF_PATH, SqlClock, Watch
 from tests.integration.published import NOW, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem, catch_up
 from tests.integration.test_live_served import serving
@@ -69,6 +72,21 @@ def test_each_answer_is_an_event(engine: Engine, store: Store) -> None:
     assert [event["bytes"] for event in told] == [len(answer.content) for answer in answers]
     assert [event["sql_s"] > 0 for event in told] == [True, True, True, False, False]
     assert all(event["duration_s"] > event["sql_s"] and event["client"] for event in told)
+
+
+def test_what_an_event_tells_of_who_asked(engine: Engine) -> None:
+    """The client and not our proxy; no key that somebody has put into a path; and no line without an end."""
+    secret = make_secret("gg")
+    with capture_logs() as events:
+        policy = Policy(trusted_proxies=(ip_network("127.0.0.1"),))
+        client = testing.TestClient(create_app(engine, lambda: NOW, [], policy=policy))
+        forwarded = {"X-Forwarded-For": "192.0.2.9"}
+        client.simulate_get("/api/vens/a", headers=forwarded, extras={"REMOTE_ADDR": "127.0.0.1"})
+        client.simulate_get(f"/api/vens/{secret}")
+        client.simulate_get("/api/vens/" + "a" * 5_000)
+    assert [event["client"] for event in events] == ["192.0.2.9", "127.0.0.1", "127.0.0.1"]
+    assert secret.rpartition("_")[2] not in str(events)
+    assert len(events[2]["path"]) == LOGGED_OF_PATH
 
 
 def test_metrics_by_route(engine: Engine) -> None:

@@ -105,7 +105,8 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
     (ServingSettings, "HTTP_AUTH", "none"),
     (ServingSettings, "HTTP_MAX_BODY_BYTES", "0"),
     (ServingSettings, "HTTP_RATE_PER_S", "inf"),
-    (ServingSettings, "HTTP_BEHIND_PROXY", "maybe"),
+    (ServingSettings, "HTTP_TRUSTED_PROXIES", "proxy.example"),
+    (ServingSettings, "HTTP_TRUSTED_PROXIES", "10.1.0.1/16"),
     (ServingSettings, "HTTP_PAGE_POLICY", "default-src 'self'\nSet-Cookie: a=b"),
 ]
 

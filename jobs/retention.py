@@ -36,6 +36,7 @@ MOST_ROWS = 500_000
 ARCHIVE_END = date(2020, 1, 1)
 TABLES = {
     1: (network_history,),
+    60: (network_history,),
     SLOT_S: (network_history, network_energy, ven_history, load_history),
     3600: (network_history,),
 }

@@ -35,6 +35,11 @@ class Ages(Settings):
         validation_alias="RETENTION_1S_DAYS",
         description="days that the network's history by second is kept, no fewer than raw rows",
     )
+    minutes_days: Days | None = Field(
+        None,
+        validation_alias="RETENTION_1M_DAYS",
+        description="days that the network's history by minute is kept; without: as history by five minutes",
+    )
     slots_days: Days | None = Field(
         None,
         validation_alias="RETENTION_5M_DAYS",
@@ -69,13 +74,14 @@ class Ages(Settings):
         description="days that it is kept what single VENs did in an event that is over; without: for ever",
     )
 
-    @field_validator("seconds_days", "slots_days", "hours_days")
+    @field_validator("seconds_days", "minutes_days", "slots_days", "hours_days")
     @classmethod
     def _no_shorter_than_finer(cls, days: int | None, info: ValidationInfo) -> int | None:
         """Coarser truth outlives finer truth: else there would be a gap that nothing serves."""
-        known = [
-            info.data[finer] for finer in ("raw_days", "seconds_days", "slots_days") if finer in info.data
-        ]
+        finer = ["raw_days", "seconds_days", "slots_days"]
+        if info.data.get("minutes_days") is not None:
+            finer.append("minutes_days")
+        known = [info.data[name] for name in finer if name in info.data]
         if days is not None and any(kept is None or kept > days for kept in known):
             raise ValueError("must not be shorter than what is kept in finer resolutions")
         return days
@@ -85,7 +91,13 @@ class Ages(Settings):
 
     def by_resolution(self) -> dict[int, timedelta]:
         """How long each resolution is kept, finest first; those that are kept for ever are left out."""
-        days = {RAW_S: self.raw_days, 1: self.seconds_days, 300: self.slots_days, 3600: self.hours_days}
+        days = {
+            RAW_S: self.raw_days,
+            1: self.seconds_days,
+            60: self.slots_days if self.minutes_days is None else self.minutes_days,
+            300: self.slots_days,
+            3600: self.hours_days,
+        }
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
 
 

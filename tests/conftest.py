@@ -78,8 +78,7 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def migrate(database_url: str, target: str = "head") -> None:
-    command = "downgrade" if target == "base" else "upgrade"
+def migrate(database_url: str, target: str = "head", command: str = "upgrade") -> None:
     subprocess.run(
         [sys.executable, "-m", "alembic", command, target],
         cwd=REPOSITORY,

@@ -17,7 +17,7 @@ SLOT_S = 300
 RAW_S = 0
 """What stands for the raw rows where resolutions are named."""
 
-NETWORK_RESOLUTIONS_S = (1, 300, 3600)
+NETWORK_RESOLUTIONS_S = (1, 60, 300, 3600)
 ENTITY_RESOLUTIONS_S = (SLOT_S,)
 
 

@@ -4,9 +4,10 @@ What a statement looks like follows from which pieces its plan has, not from whe
 few statements serve all requests, and each is built once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, lru_cache, partial
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -89,17 +90,21 @@ VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("
 
 
 class Part(Struct, frozen=True):
-    """What a statement knows of a piece of a plan: its source, and which ends it has."""
+    """What a statement knows of a piece of a plan: its source, and the parameters that are its ends."""
 
-    number: int
-    resolution_s: int | None
-    has_start: bool
-    has_end: bool
+    resolution_s: int | None = SLOT_S
+    start: str | None = None
+    end: str | None = None
     is_closed: bool = False
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether there may be more in it than the summary knows."""
+        return self.resolution_s is not None and not self.is_closed
 
 
 Parts = tuple[Part, ...]
-ANYTHING = Part(0, SLOT_S, has_start=False, has_end=False)
+ANYTHING = Part()
 Width = ColumnElement[Any]
 WIDTH: Width = bindparam("width", type_=Interval)
 SLOT: Width = literal(timedelta(seconds=SLOT_S))
@@ -107,8 +112,13 @@ SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
 def _parts(pieces: Sequence[Piece]) -> Parts:
     return tuple(
-        Part(number, each.resolution_s, each.start_us is not None, each.end_us is not None, each.is_closed)
-        for number, each in enumerate(pieces)
+        Part(
+            piece.resolution_s,
+            None if piece.start_us is None else f"start_{number}",
+            None if piece.end_us is None else f"end_{number}",
+            piece.is_closed,
+        )
+        for number, piece in enumerate(pieces)
     )
 
 
@@ -288,15 +298,20 @@ def _slot_energies(
 
 def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
-    parts: list[Select[Any]] = []
-    for piece in pieces:
-        if piece.resolution_s is None:
-            parts.append(_raw_states(series, piece, width))
-            continue
-        parts.append(_bucket_states(series, piece, width))
-        if not piece.is_closed:
-            parts.append(_pending_states(series, piece, width))
-    return union_all(*parts or [_nothing(series, width)])
+    known = [
+        (_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
+        for piece in pieces
+    ]
+    pending = [_pending_states(series, stretch, width) for stretch in _stretches(pieces)]
+    return union_all(*known, *pending) if pieces else union_all(_nothing(series, width))
+
+
+def _stretches(pieces: Parts) -> Iterator[Part]:
+    """Pieces one after the other that lack what is pending: that is looked for once, from end to end."""
+    for has_pending, group in groupby(pieces, lambda piece: piece.has_pending):
+        if has_pending:
+            stretch = list(group)
+            yield Part(None, stretch[0].start, stretch[-1].end)
 
 
 def _nothing(series: Series, width: Width) -> Select[Any]:
@@ -366,10 +381,10 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
 
 def _within(instant: ColumnElement[datetime], piece: Part) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if piece.has_start:
-        conditions.append(instant >= bindparam(f"start_{piece.number}"))
-    if piece.has_end:
-        conditions.append(instant < bindparam(f"end_{piece.number}"))
+    if piece.start is not None:
+        conditions.append(instant >= bindparam(piece.start))
+    if piece.end is not None:
+        conditions.append(instant < bindparam(piece.end))
     return conditions
 
 

@@ -70,28 +70,28 @@ INSERT INTO ven_history SELECT ven_id, 300, date_bin('300 s', ts, 'epoch'), sum(
 INSERT INTO load_history SELECT ven_id, load_id, 300, date_bin('300 s', ts, 'epoch'), sum(used_power_kw), 0,
     count(*), count(*), 0 FROM ven_load_samples_p{day:%Y%m%d} GROUP BY 1, 2, 4 ORDER BY 4, 1, 2;
 INSERT INTO network_history SELECT s, date_bin(s * interval '1 s', ts, 'epoch'), sum(used_power_kw), 0,
-    count(*), count(*), count(*) FROM ven_telemetry_p{day:%Y%m%d}, unnest(array[1, 300, 3600]) s
+    count(*), count(*), count(*) FROM ven_telemetry_p{day:%Y%m%d}, unnest(array[1, 60, 300, 3600]) s
 GROUP BY 1, 2;
 """
 
 
-def with_history(database_url: str, raw_rows: int) -> Engine:
+def with_history(database_url: str, raw_rows: int, vens: int = VENS) -> Engine:
     """A database with so many raw rows, and their summary, a minute apart; nothing pending."""
     with connect(database_url, "bench") as connection:
-        instants = raw_rows // (VENS * ROWS_EACH)
-        connection.execute(BATCHES.format(vens=VENS, instants=instants).encode())
+        instants = raw_rows // (vens * ROWS_EACH)
+        connection.execute(BATCHES.format(vens=vens, instants=instants).encode())
         first = (NOON - timedelta(hours=1, minutes=instants)).date()
         for number in range((NOON.date() - first).days + 1):
-            _fill(connection, first + timedelta(days=number))
+            _fill(connection, first + timedelta(days=number), vens)
         connection.execute("VACUUM ANALYZE ven_history, load_history, network_history, ingest_batches, vens")
         stored = "SELECT sum(telemetry_rows + sample_rows) FROM ingest_batches"
         assert value(connection, stored) == pytest.approx(raw_rows, rel=0.02)
     return engine_for(database_url, "bench")
 
 
-def _fill(connection: psycopg.Connection, day: date) -> None:
+def _fill(connection: psycopg.Connection, day: date, vens: int) -> None:
     within = f"first_ts >= '{day} 00:00Z' AND first_ts < '{day + timedelta(days=1)} 00:00Z'"
-    connection.execute(DAY.format(day=day, vens=VENS, within=within).encode())
+    connection.execute(DAY.format(day=day, vens=vens, within=within).encode())
     partitions = f"ven_telemetry_p{day:%Y%m%d}, ven_load_samples_p{day:%Y%m%d}"
     connection.execute(f"VACUUM ANALYZE {partitions}".encode())
 

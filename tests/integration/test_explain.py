@@ -56,7 +56,7 @@ INSERT INTO ven_history SELECT ven_id, 300, date_bin('300 s', ts, 'epoch'), used
 FROM ven_telemetry WHERE batch_id <= {REPORTS - PENDING};
 INSERT INTO network_history SELECT s, date_bin(s * interval '1 s', ts, 'epoch'), sum(used_power_kw), 0,
     count(*), count(*), count(*)
-FROM ven_telemetry, unnest(array[1, 300, 3600]) s WHERE batch_id <= {REPORTS - PENDING} GROUP BY 1, 2;
+FROM ven_telemetry, unnest(array[1, 60, 300, 3600]) s WHERE batch_id <= {REPORTS - PENDING} GROUP BY 1, 2;
 """
 
 

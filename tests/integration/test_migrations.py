@@ -20,7 +20,16 @@ from schemas.database import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
-from tests.integration.published import THREE, batch_of, description, rows, telemetry, value
+from tests.integration.published import (
+    THREE,
+    assert_same_rows,
+    batch_of,
+    description,
+    rows,
+    telemetry,
+    value,
+)
+from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -38,11 +47,38 @@ def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]
 def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Connection) -> None:
     before = sorted(rows(connection, RELATIONS))
     connection.execute(ENSURE_PARTITIONS, [[date(2024, 7, 10)]])
-    migrate(database_url, "base")
+    migrate(database_url, "base", "downgrade")
     assert rows(connection, RELATIONS) == [("alembic_version",)]
     assert rows(connection, "SELECT proname FROM pg_proc WHERE proname = 'ensure_raw_partitions'") == []
     migrate(database_url)
     assert sorted(rows(connection, RELATIONS)) == before
+
+
+BY_MINUTE = """
+SELECT bucket, used_power_kw_sum, shed_power_kw_sum, samples, used_samples, shed_samples
+FROM network_history WHERE resolution_s = 60 ORDER BY bucket
+"""
+
+
+@pytest.mark.parametrize("since", [None, THREE, THREE + timedelta(seconds=1)])
+def test_history_by_minute_is_made_of_that_by_second(
+    since: datetime | None, engine: Engine, store: Store, database_url: str, connection: psycopg.Connection
+) -> None:
+    """As if the lane had written it; and where seconds have been let go, there are no minutes."""
+    instants = (THREE + timedelta(seconds=7 * number - 600) for number in range(200))
+    store.write(batch_of(*(telemetry("a", at, 0.5 * at.second, shedPowerKw=0.1) for at in instants)))
+    catch_up(engine)
+    expected = [row for row in rows(connection, BY_MINUTE) if since is None or row[0] >= since]
+    assert 10 < len(expected) <= 24
+    if since is not None:
+        connection.execute("DELETE FROM network_history WHERE resolution_s = 1 AND bucket < %s", [since])
+        connection.execute("INSERT INTO horizons VALUES (1, %s)", [since])
+    migrate(database_url, "0008", "downgrade")
+    assert rows(connection, BY_MINUTE) == []
+    migrate(database_url)
+    assert_same_rows(rows(connection, BY_MINUTE), expected)
+    kept = rows(connection, "SELECT since FROM horizons WHERE resolution_s = 60")
+    assert kept == ([] if since is None else [(min(row[0] for row in expected),)])
 
 
 def alembic(database_url: str, *arguments: str) -> subprocess.Popen[str]:

@@ -157,7 +157,7 @@ def test_resolutions_have_their_own_ages(engine: Engine, connection: psycopg.Con
     with engine.begin() as own:
         assert forget_buckets(own, NOW, {1: 2 * DAY, 300: 4 * DAY}) == 4 + 2 * 4
     left = "SELECT resolution_s, count(*) FROM network_history GROUP BY 1 ORDER BY 1"
-    assert rows(connection, left) == [(1, 3), (300, 5), (3600, 7)]
+    assert rows(connection, left) == [(1, 3), (60, 7), (300, 5), (3600, 7)]
     assert [
         value(connection, f"SELECT count(*) FROM {table}")
         for table in ("ven_history", "load_history", "network_energy")
@@ -248,6 +248,7 @@ def test_as_a_job_over_many_runs(engine: Engine, connection: psycopg.Connection)
     assert horizons(connection) == [
         (0, datetime(2024, 7, 11, tzinfo=UTC)),
         (1, datetime(2024, 7, 11, tzinfo=UTC)),
+        (60, datetime(2024, 7, 8, tzinfo=UTC)),
         (300, datetime(2024, 7, 8, tzinfo=UTC)),
     ]
     assert value(connection, "SELECT count(*) FROM ven_telemetry") == 0

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.tables.history import NETWORK_RESOLUTIONS_S
 from serving.budget import (
     as_text,
     buckets,
@@ -66,7 +67,7 @@ def test_as_many_as_there_may_be() -> None:
     assert not is_short(Window(0, None, 3600), 1_000_000)
 
 
-@given(st.sampled_from((1, 300, 3600)), granularities, st.integers(0, 10**9))
+@given(st.sampled_from(NETWORK_RESOLUTIONS_S), granularities, st.integers(0, 10**9))
 def test_a_bucket_makes_no_more_points_than_fit(width_s: int, granularity_s: int, number: int) -> None:
     first_us = number * width_s * S
     points = buckets(first_us, first_us + width_s * S - 1, granularity_s)

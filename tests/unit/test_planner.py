@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from schemas.tables.history import NETWORK_RESOLUTIONS_S
 from serving.windows import MICROSECONDS_PER_S, Piece, Window, next_cut_us, plan, shortfall
 
 HOUR_US = 3600 * MICROSECONDS_PER_S
 GRANULARITIES_S = (1, 7, 60, 300, 780, 900, 3600, 7200, 86_400)
-NESTED_S = ((), (1,), (300,), (1, 300), (1, 300, 3600))
+NESTED_S = ((), (1,), (300,), (1, 300), (1, 300, 3600), (1, 60, 300, 3600))
 UNRELATED_S = ((7, 300), (60, 90, 420))
 
 
@@ -149,6 +150,7 @@ HORIZONS: tuple[dict[int, int], ...] = (
     {0: DAY_US},
     {0: 2 * DAY_US, 1: DAY_US},
     {0: 3 * DAY_US, 1: 2 * DAY_US, 300: DAY_US},
+    {0: 3 * DAY_US, 1: 2 * DAY_US, 60: 2 * DAY_US, 300: DAY_US},
 )
 
 
@@ -164,10 +166,12 @@ def old_windows(draw: st.DrawFn) -> Window:
     )
 
 
-@given(old_windows())
-def test_each_bucket_that_is_left_and_begins_in_the_window_counts_once(window: Window) -> None:
+@given(old_windows(), st.sampled_from(((1, 300, 3600), NETWORK_RESOLUTIONS_S)))
+def test_each_bucket_that_is_left_and_begins_in_the_window_counts_once(
+    window: Window, resolutions_s: tuple[int, ...]
+) -> None:
     """A loop over seconds: the finest source that is kept there counts it, or a bucket that it begins."""
-    pieces = plan(window, (1, 300, 3600))
+    pieces = plan(window, resolutions_s)
     for before, after in pairwise(pieces):
         assert before.end_us is not None
         assert after.start_us is not None

@@ -93,6 +93,7 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
     (JobsSettings, "BASELINE_CAP_PERCENT", "100"),
     (JobsSettings, "SETTLEMENT_GRACE_S", "-1"),
     (JobsSettings, "RETENTION_RAW_DAYS", "0"),
+    (JobsSettings, "RETENTION_1M_DAYS", "30"),
     (JobsSettings, "RETENTION_1H_DAYS", "30"),
     (ServingSettings, "HTTP_HOST", ""),
     (ServingSettings, "HTTP_HOST", "gateway.example"),

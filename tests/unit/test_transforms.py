@@ -26,6 +26,7 @@ from jobs.transforms.latest import REPLAY_LAG, latest_loads, latest_vens
 from jobs.transforms.totals import load_type_rollups, network_snapshot
 from schemas.instants import from_microseconds, microseconds
 from schemas.tables import FRAMES, Frame, metadata
+from schemas.tables.history import NETWORK_RESOLUTIONS_S
 from schemas.tables.raw import EntryFrame
 from schemas.tables.snapshots import LOAD_FIELDS
 
@@ -103,7 +104,7 @@ def loop_buckets(drawn: list[JsonRow], table: str, resolution_s: int) -> list[Js
 
 @pytest.mark.parametrize("table", KEYS)
 @quickly
-@given(samples, st.sampled_from((1, 300, 3600)))
+@given(samples, st.sampled_from(NETWORK_RESOLUTIONS_S))
 def test_samples_fall_into_buckets(table: str, drawn: list[JsonRow], resolution_s: int) -> None:
     buckets = bucket_samples(frame(LoadSampleFrame, drawn), KEYS[table], resolution_s)
     assert as_rows(buckets, table) == loop_buckets(drawn, table, resolution_s)

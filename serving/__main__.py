@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pwd
 import socket
 import sys
 import tempfile
@@ -91,6 +92,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _user() -> str:
+    """Who is at the terminal, by the name that the machine has for him; a container may have none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
 def main() -> None:
     options = _parser().parse_args()
     match options.command:
@@ -98,7 +107,7 @@ def main() -> None:
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "audit":
             database_url = ProgramSettings.from_environment().database_url
-            administrate(options, engine_for(database_url, "administration"), datetime.now(UTC))
+            administrate(options, engine_for(database_url, "administration"), _now(), _user())
         case _:
             _serve()
 

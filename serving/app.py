@@ -129,7 +129,7 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
         "/api/vens/summary": VenSummaries(reader, present.hot),
         "/api/vens/{ven_id}": OneVen(latest, writer),
         "/api/vens/{ven_id}/history": VenHistory(histories),
-        "/api/vens/{ven_id}/loads": Loads(Latest(lines[replica], clock)),
+        "/api/vens/{ven_id}/loads": Loads(latest),
         "/api/vens/{ven_id}/loads/{load_id}": OneLoad(latest, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommands(writer),

@@ -441,6 +441,22 @@ def test_a_session_ends(
     assert client.simulate_get("/api/vens", headers=second).status_code == 401
 
 
+def test_a_stream_ends_with_its_session(
+    client: testing.TestClient, viewer: dict[str, str], clock: Clock
+) -> None:
+    """Whoever logs out is told no more, though his key works on; other sessions of the key stay."""
+    first, second = log_in(client, viewer), log_in(client, viewer)
+    streams = [
+        iter(client.app(create_environ("/api/wishes", headers=cookie), testing.StartResponseMock()))
+        for cookie in (first, second)
+    ]
+    assert [next(blocks) for blocks in streams] == [b"a", b"a"]
+    own_page = {"Origin": "http://falconframework.org"}
+    assert client.simulate_delete("/api/session", headers=first | own_page).status_code == 204
+    clock.now += FRESH_FOR
+    assert [list(blocks) for blocks in streams] == [[], [b"b", b"c"]]
+
+
 def test_a_session_expires_and_never_outlives_its_key(
     client: testing.TestClient, viewer: dict[str, str], store: KeyStore, clock: Clock
 ) -> None:

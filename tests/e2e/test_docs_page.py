@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
@@ -23,15 +23,17 @@ def service(database_url: str) -> Iterator[tuple[str, str]]:
         DATABASE_URL=database_url,
         HTTP_HOST=HOST,
         HTTP_PORT=str(port),
-        HTTP_AUTH="required",
         LOG_LEVEL="error",
     )
     making = [sys.executable, "-m", "serving", "keys", "create", "tests", "--role", "viewer"]
     made = subprocess.run(making, cwd=REPOSITORY, env=environment, check=True, capture_output=True, text=True)
     with subprocess.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment) as process:
-        until(lambda: answers(port), within_s=60)
-        yield f"http://{HOST}:{port}", made.stdout.split()[-1]
-        process.terminate()
+        try:
+            until(lambda: answers(port) or process.poll() is not None, within_s=60)
+            assert process.poll() is None
+            yield f"http://{HOST}:{port}", made.stdout.split()[-1]
+        finally:
+            process.terminate()
 
 
 def test_it_is_read_and_tried_with_a_key(browser: Browser, service: tuple[str, str]) -> None:

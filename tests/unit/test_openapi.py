@@ -11,6 +11,7 @@ import pytest
 from falcon import inspect, testing
 
 from schemas.database import engine_for
+from serving import parameters
 from serving.app import api_document, create_app
 from serving.openapi import TAGS, as_yaml, public_path
 
@@ -100,9 +101,9 @@ def test_what_reads_a_parameter_says_so(app: falcon.App[falcon.Request, falcon.R
     """What refuses a parameter that cannot be, before it asks the database, has it described; none else."""
     client = testing.TestClient(app)
     checked = {
-        each["name"]
-        for each in DOCUMENT["components"]["parameters"].values()
-        if each["in"] == "query" and each["schema"].keys() & {"pattern", "enum", "minimum"}
+        each.name
+        for each in vars(parameters).values()
+        if isinstance(each, parameters.Parameter) and each.where == "query"
     }
     for method, path, operation in operations():
         if method != "GET":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
@@ -28,8 +29,10 @@ BUCKETS_AT_FIRST = 1_000
 BUCKETS_AT_ONCE = 8_000
 """A long history is read in parts, the first one short; where there are few points, the parts grow."""
 
+POINTS_AT_ONCE = 1_000
+
 _MAKES: dict[
-    str, tuple[Callable[..., Iterator[Point]], Callable[[Series, Window, Mapping[str, str]], Query]]
+    str, tuple[Callable[..., Iterable[Point]], Callable[[Series, Window, Mapping[str, str]], Query]]
 ] = {
     "sum": (shapes.sum_points, history.sums),
     "energy": (shapes.energy_points, history.energies),
@@ -125,7 +128,7 @@ class Histories:
         make, _ = _MAKES[window.aggregate]
         with self._found(subject, window, occasions) as found:
             warn(shortfall(found.asked, _resolutions_s(subject.series, window)))
-            points = make(found.rows, shape)
+            points = chain.from_iterable(make(rows, shape) for rows in _blocks(found.rows))
             taken = map(shapes.occasion, found.occasions)
             yield from marked(points, taken, window) if found.occasions else points
 
@@ -220,6 +223,12 @@ def _in_parts(
         at_us, part = cut_us, structs.replace(part, start_us=cut_us)
         buckets = BUCKETS_AT_ONCE if 4 * points > buckets else 8 * buckets
     yield from _in_blocks(connection, _query(subject, part), buckets)
+
+
+def _blocks(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    remaining = iter(rows)
+    while block := list(islice(remaining, POINTS_AT_ONCE)):
+        yield block
 
 
 def _in_blocks(connection: Connection, query: Query, most: int) -> Iterable[Row[Any]]:

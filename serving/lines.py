@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 from schemas.database import connect
 from serving.queries.prepared import Query, text_of
 
-AT_ONCE = 4
+AT_ONCE = 3
 """Questions that PostgreSQL works on for us at a time; more only take the processors from each other."""
 
 SESSION = {"plan_cache_mode": "force_generic_plan"}

@@ -54,10 +54,12 @@ class Subject(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What the database has said: what was asked of it, knowing what it keeps, and the rows."""
+    """What the database has said: what was asked of it, knowing what it keeps, and what it has."""
 
     asked: Window
-    rows: Iterable[Any]
+    blocks: Iterable[Sequence[Any]]
+    """Of columns."""
+
     occasions: Sequence[Any]
 
 
@@ -128,7 +130,7 @@ class Histories:
         make, _ = _MAKES[window.aggregate]
         with self._found(subject, window, occasions) as found:
             warn(shortfall(found.asked, _resolutions_s(subject.series, window)))
-            points = chain.from_iterable(make(rows, shape) for rows in _blocks(found.rows))
+            points = chain.from_iterable(make(columns, shape) for columns in found.blocks)
             taken = map(shapes.occasion, found.occasions)
             yield from marked(points, taken, window) if found.occasions else points
 
@@ -142,26 +144,27 @@ class Histories:
             extent = self._require_few_points(connection, subject, window)
             asked = structs.replace(window, horizons_us=_horizons_us(_SINCE.run(connection)))
             taken = [] if occasions is None else occasions.run(connection).all()
-            yield Found(asked, _in_parts(connection, subject, asked, extent), taken)
+            yield Found(asked, _blocks(_in_parts(connection, subject, asked, extent)), taken)
 
     def _at_once(self, subject: Subject, window: Window, occasions: Query | None) -> Found | None:
-        """A short history in one round trip; None if it may be long, or if nobody knows whose it is.
+        """A short history in one statement; None if it may be long, or if nobody knows whose it is.
 
-        What is kept is supposed to be what was kept last time, and asked for last: it only ever moves
-        forward, so if it has not moved then, it had not when the rows were read.
+        What is kept is supposed to be what was kept last time, and asked for besides; where it has moved on
+        since, the history is asked for again.
         """
         if not self._is_small(subject.series, window):
             return None
         also = [_SINCE, *subject.known_soon, *([] if occasions is None else [occasions])]
         while True:
             asked = structs.replace(window, horizons_us=self._horizons_us)
-            rows, since, *said = self._lines.ask(_query(subject, asked), *also)
-            self._horizons_us = _horizons_us(since)
+            points, since, *said = self._lines.columns(_query(subject, asked), *also)
+            self._horizons_us = _horizons_us(zip(*since, strict=True))
             if self._horizons_us == asked.horizons_us:
                 break
-        if len(rows) > self._max_points or not all(said[: len(subject.known_soon)]):
+        if len(points[0]) > self._max_points or not all(known for [known] in said[: len(subject.known_soon)]):
             return None
-        return Found(asked, rows, [] if occasions is None else [Taken(*row) for row in said[-1]])
+        taken = [] if occasions is None else [Taken(*row) for row in zip(*said[-1], strict=True)]
+        return Found(asked, [points], taken)
 
     def _is_small(self, series: Series, window: Window) -> bool:
         now_us = microseconds(self._clock())
@@ -228,7 +231,7 @@ def _in_parts(
 def _blocks(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
     remaining = iter(rows)
     while block := list(islice(remaining, POINTS_AT_ONCE)):
-        yield block
+        yield list(zip(*block, strict=True))
 
 
 def _in_blocks(connection: Connection, query: Query, most: int) -> Iterable[Row[Any]]:

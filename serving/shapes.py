@@ -76,19 +76,19 @@ def load_type_stats(row: Row[Any]) -> LoadTypeStats:
     )
 
 
-def sum_points(rows: Sequence[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
-    buckets, used_kw, shed_kw = zip(*rows, strict=True)
+def sum_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
+    buckets, used_kw, shed_kw = columns
     return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
 
 
-def energy_points(rows: Sequence[Any], shape: type[EnergyPoint]) -> Iterable[EnergyPoint]:
-    buckets, used_kwh, shed_kwh, _hours = zip(*rows, strict=True)
+def energy_points(columns: Iterable[Any], shape: type[EnergyPoint]) -> Iterable[EnergyPoint]:
+    buckets, used_kwh, shed_kwh, _hours = columns
     return map(shape, buckets, all_rounded(used_kwh), all_rounded(shed_kwh))
 
 
-def mean_points(rows: Sequence[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
+def mean_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
     """Average kW: the energy over the hours of the slots that have samples."""
-    buckets, used_kwh, shed_kwh, hours = zip(*rows, strict=True)
+    buckets, used_kwh, shed_kwh, hours = columns
     used_kw, shed_kw = map(truediv, used_kwh, hours), map(truediv, shed_kwh, hours)
     return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
 

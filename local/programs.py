@@ -51,7 +51,7 @@ class Programs:
 
     def serving(self) -> Program:
         port = self._options.http_port
-        settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off"}
+        settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
         command = self._command("serving", ["serving"], **settings)
         return Program("serving", command, partial(is_healthy, port))
 

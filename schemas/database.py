@@ -39,14 +39,17 @@ def connect(database_url: str, program: str, **session: str) -> psycopg.Connecti
     return psycopg.connect(database_url, autocommit=True, **_options(program, _WRITER | session))
 
 
-def engine_for(database_url: str, program: str, *, pool_size: int = 5, overflow: int = 10) -> Engine:
+def engine_for(
+    database_url: str, program: str, *, pool_size: int = 5, overflow: int = 10, **session: str
+) -> Engine:
     """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it.
 
     Connections that overflow the pool are closed after each use, and opened for each: they help in a pinch.
+    `session` is that of `connect`.
     """
     return create_engine(
         database_url.replace("postgresql://", "postgresql+psycopg://", 1),
-        connect_args=_options(program, _SESSION),
+        connect_args=_options(program, _SESSION | session),
         pool_size=pool_size,
         max_overflow=overflow,
         pool_pre_ping=True,

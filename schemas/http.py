@@ -305,10 +305,13 @@ class AuditEntry(Shape, frozen=True):
 
     id: str
     at: Instant
-    who: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    who: Annotated[
+        str,
+        Meta(description="The key's name; `anonymous` where none are asked for; `terminal:` and a user."),
+    ]
     role: Role
-    method: Annotated[str, Meta(examples=["POST"])]
-    path: Annotated[str, Meta(description="With its query.", examples=["/api/events"])]
+    method: Annotated[str, Meta(description="Or `keys`, at a terminal.", examples=["POST"])]
+    path: Annotated[str, Meta(description="With its query; or what was done.", examples=["/api/events"])]
     status: Annotated[int | None, Meta(description="Of the answer; null if nobody saw how it ended.")]
     request_id: str
     client_address: str | None

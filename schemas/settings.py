@@ -6,8 +6,12 @@ Every setting's description is the row of the README's table; a test holds the t
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from schemas.baselines import PRIMARY, BaselineName
 
@@ -18,9 +22,20 @@ class SettingsError(Exception):
 
 def _postgresql_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest:
+    plain = f"postgresql://{rest}"
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest or not _is_read(plain):
         raise ValueError("expected postgresql://user:password@host:5432/database")
-    return f"postgresql://{rest}"
+    return plain
+
+
+def _is_read(url: str) -> bool:
+    """Whether both libraries can read it: later, they would tell all of it in the log, password and all."""
+    try:
+        conninfo_to_dict(url)
+        make_url(url)
+    except (psycopg.Error, ArgumentError, ValueError):
+        return False
+    return True
 
 
 def _broker_url(url: str) -> str:

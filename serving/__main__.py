@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pwd
 import socket
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 import falcon
 import structlog
 from falcon import Request, Response
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.channels import KEYS
@@ -40,11 +42,8 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     """What each worker process serves, and what it does first when it is asked to stop."""
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    connections = settings.http_threads + MORE_CONNECTIONS
-    engine = engine_for(settings.database_url, "serving", pool_size=connections, overflow=0)
-    replica = settings.database_read_url and engine_for(
-        settings.database_read_url, "serving", pool_size=connections, overflow=0
-    )
+    engine = _engine(settings.database_url, settings)
+    replica = settings.database_read_url and _engine(settings.database_read_url, settings)
     databases = Databases(engine, replica or None, settings.ready_max_rollup_age_s)
     watch = Watch(Metrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
@@ -68,6 +67,17 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     )
 
 
+def _engine(database_url: str, settings: ServingSettings) -> Engine:
+    """Who takes an answer slowly holds a connection, and a snapshot: the database does not wait for ever."""
+    return engine_for(
+        database_url,
+        "serving",
+        pool_size=settings.http_threads + MORE_CONNECTIONS,
+        overflow=0,
+        idle_in_transaction_session_timeout=f"{settings.slow_client_window_s * 1000:.0f}ms",
+    )
+
+
 def _shared_directory() -> Path | None:
     """Where the worker processes add up their metrics."""
     directory = os.environ.get(METRICS_DIRECTORY)
@@ -82,6 +92,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _user() -> str:
+    """Who is at the terminal, by the name that the machine has for him; a container may have none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
 def main() -> None:
     options = _parser().parse_args()
     match options.command:
@@ -89,7 +107,7 @@ def main() -> None:
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "audit":
             database_url = ProgramSettings.from_environment().database_url
-            administrate(options, engine_for(database_url, "administration"), datetime.now(UTC))
+            administrate(options, engine_for(database_url, "administration"), _now(), _user())
         case _:
             _serve()
 

@@ -4,8 +4,11 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy import Engine, Row
@@ -21,6 +24,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 LASTING = re.compile(r"([1-9][0-9]{0,4})([dh])")
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 SHOWN = 50
+TERMINAL = "terminal:"
+"""Before the name of a user in the audit log; no key's name has a colon."""
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -41,31 +46,61 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
 
 
-def administrate(options: argparse.Namespace, engine: Engine, now: datetime) -> None:
-    """Do what the command line says; exits with 1 and a reason if that cannot be done."""
-    if options.command == "audit":
-        _print_audit(AuditLog(engine, lambda: now), options)
-        return
-    actions: dict[str, Callable[[KeyStore], None]] = {
-        "create": lambda store: _create(store, options, now),
-        "list": lambda store: _print_keys(store.everyone(), now),
-        "revoke": lambda store: _revoke(store, options.name, now),
+def administrate(options: argparse.Namespace, engine: Engine, now: datetime, user: str) -> None:
+    """Do what the command line says, for a user; exits with 1 and a reason if that cannot be done."""
+    store, log = KeyStore(engine), AuditLog(engine, lambda: now)
+    actions: dict[str, Callable[[], None]] = {
+        "create": lambda: _create(store, Attempt(log, user), options, now),
+        "list": lambda: _print_keys(store.everyone(), now),
+        "revoke": lambda: _revoke(store, Attempt(log, user), options.name, now),
+        "audit": lambda: _print_audit(log, options),
     }
     try:
-        actions[options.action](KeyStore(engine))
+        actions[getattr(options, "action", options.command)]()
     except (NameTaken, UnknownKey) as error:
         sys.exit(str(error))
 
 
-def _create(store: KeyStore, options: argparse.Namespace, now: datetime) -> None:
+class Attempt:
+    """A change of keys, in the audit log as a request would be: written down before it is tried."""
+
+    def __init__(self, log: AuditLog, user: str) -> None:
+        self._log = log
+        self._user = user
+
+    @contextmanager
+    def noted(self, words: str, says: dict[str, Any] | None, done: HTTPStatus) -> Iterator[None]:
+        audit_id = self._log.begin(
+            {
+                "who": f"{TERMINAL}{self._user}",
+                "role": "operator",
+                "method": "keys",
+                "path": words,
+                "request_id": uuid.uuid4().hex,
+                "body": says,
+            }
+        )
+        try:
+            yield
+        except (NameTaken, UnknownKey) as error:
+            status = HTTPStatus.CONFLICT if isinstance(error, NameTaken) else HTTPStatus.NOT_FOUND
+            self._log.finish(audit_id, status)
+            raise
+        self._log.finish(audit_id, done)
+
+
+def _create(store: KeyStore, attempt: Attempt, options: argparse.Namespace, now: datetime) -> None:
     expires_at = None if options.expires is None else _expiry(options.expires, now)
-    secret = store.create(options.name, options.role, expires_at, now)
+    says = {"role": options.role, "expiresAt": expires_at and f"{expires_at:{TIME}}"}
+    with attempt.noted(f"create {options.name}", says, HTTPStatus.CREATED):
+        secret = store.create(options.name, options.role, expires_at, now)
     _say(f"The {options.role} key of {options.name!r}, which is shown this once only:", to=sys.stderr)
     _say(secret)
 
 
-def _revoke(store: KeyStore, name: str, now: datetime) -> None:
-    store.revoke(name, now)
+def _revoke(store: KeyStore, attempt: Attempt, name: str, now: datetime) -> None:
+    with attempt.noted(f"revoke {name}", None, HTTPStatus.NO_CONTENT):
+        store.revoke(name, now)
     _say(f"{name!r} is revoked; every worker refuses it within seconds.")
 
 
@@ -118,7 +153,7 @@ def _print_audit(log: AuditLog, options: argparse.Namespace) -> None:
 
 def _line(entry: AuditEntry) -> str:
     status = "----" if entry.status is None else f" {entry.status}"
-    who = f"{entry.who} ({entry.role}) from {entry.client_address}"
+    who = f"{entry.who} ({entry.role})" + (f" from {entry.client_address}" if entry.client_address else "")
     body = "" if entry.body is None else f"  {json.dumps(entry.body)}"
     return f"{entry.id:>8}  {entry.at:{TIME}}  {status}  {entry.method:<6} {entry.path}  by {who}{body}"
 

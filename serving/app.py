@@ -7,7 +7,7 @@ import falcon
 from falcon import Request, Response
 from sqlalchemy import Engine, create_engine
 
-from serving.access import SESSION_PATH, allow_origins, gate
+from serving.access import METRICS_PATH, SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
 from serving.budget import MAX_POINTS
 from serving.caching import Representations
@@ -129,7 +129,7 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
         "/api/vens/summary": VenSummaries(reader, present.hot),
         "/api/vens/{ven_id}": OneVen(latest, writer),
         "/api/vens/{ven_id}/history": VenHistory(histories),
-        "/api/vens/{ven_id}/loads": Loads(Latest(lines[replica], clock)),
+        "/api/vens/{ven_id}/loads": Loads(latest),
         "/api/vens/{ven_id}/loads/{load_id}": OneLoad(latest, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommands(writer),
@@ -149,7 +149,7 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
         "/api/audit": AuditTrail(AuditLog(engine, clock)),
         "/health": Liveness(),
         "/health/db-check": DatabaseCheck(databases, clock),
-        "/metrics": PrometheusMetrics(watch.metrics),
+        METRICS_PATH: PrometheusMetrics(watch.metrics),
         "/openapi.json": document,
         "/docs": DocsPage(assets),
         "/": Dashboard(assets),

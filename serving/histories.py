@@ -70,14 +70,21 @@ class History(Iterable[Point]):
         self, shape: type[Point], points: Callable[[Callable[[str | None], None]], Iterator[Point]]
     ) -> None:
         self.shape = shape
-        self.warning: str | None = None
-        self._points = points(self._warn)
+        self._warnings: list[str] = []
+        # The points must not refer to what refers to them: only a look for cycles would end them then.
+        self._points = points(partial(_keep, self._warnings))
 
     def __iter__(self) -> Iterator[Point]:
         return self._points
 
-    def _warn(self, warning: str | None) -> None:
-        self.warning = warning
+    @property
+    def warning(self) -> str | None:
+        return self._warnings[-1] if self._warnings else None
+
+
+def _keep(warnings: list[str], warning: str | None) -> None:
+    if warning is not None:
+        warnings.append(warning)
 
 
 class Histories:

@@ -34,13 +34,22 @@ class UnknownKey(LookupError):  # noqa: N818 - a plain answer to a plain questio
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and what he may do; `is_session` if a cookie says so, and not the key itself."""
+    """Who calls, and what he may do; by a session if a cookie says so, and not the key itself."""
 
     name: str
     role: Role
     key_id: str | None = None
     expires_at: datetime | None = None
-    is_session: bool = False
+    session_id: str | None = None
+
+    @property
+    def is_session(self) -> bool:
+        return self.session_id is not None
+
+    @property
+    def place(self) -> tuple[str, str | None]:
+        """What he has shown, as a keyring knows it: its kind and its public id."""
+        return (KEY, self.key_id) if self.session_id is None else (SESSION, self.session_id)
 
 
 ANONYMOUS = Caller("anonymous", "operator")
@@ -129,8 +138,9 @@ def _new_secret(kind: str, now: datetime) -> tuple[str, dict[str, Any]]:
 
 
 def _caller(key: Row[Any], session: Row[Any] | None = None) -> Caller:
-    expires_at = key.expires_at if session is None else session.expires_at
-    return Caller(key.name, key.role, key.key_id, expires_at, is_session=session is not None)
+    if session is None:
+        return Caller(key.name, key.role, key.key_id, key.expires_at)
+    return Caller(key.name, key.role, key.key_id, session.expires_at, session.session_id)
 
 
 class Keyring:
@@ -160,6 +170,11 @@ class Keyring:
         secret = read_secret(shown)
         return self._whose(secret) if secret is not None and self._is_fresh() else None
 
+    def caller_last_known(self, shown: str) -> Caller | None:
+        """The same, as of the last look that succeeded, however long ago that was."""
+        secret = read_secret(shown)
+        return None if secret is None else self._whose(secret)
+
     def _whose(self, secret: Secret) -> Caller | None:
         known = self._known.get((secret.kind, secret.public_id))
         if not is_same(known.digest if known else None, secret) or known is None:
@@ -169,7 +184,7 @@ class Keyring:
     def is_valid(self, caller: Caller) -> bool:
         """Whether a caller whom we once let in may stay."""
         self._look()
-        return self._is_in_time(caller) and (KEY, caller.key_id) in self._known
+        return self._is_in_time(caller) and caller.place in self._known
 
     def refresh(self) -> None:
         now = self._clock()

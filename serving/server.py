@@ -23,9 +23,8 @@ from granian.server.common import AbstractServer
 from serving.settings import ServingSettings
 from serving.slowness import start_watching
 
-WORKERS_STOP_WITHIN_S = 4
-ENDS_WITHIN_S = 8
-"""Sooner than whoever stops us loses patience: `local` after 10 s, systemd and Docker no sooner."""
+KILLS_WITHIN_S = 4
+"""Workers that have not finished in their time; then the main process ends, even if it is stuck itself."""
 
 HEADERS_WITHIN_MS = 10_000
 """Also how long a connection may be idle between two requests."""
@@ -58,17 +57,17 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
             header_read_timeout=HEADERS_WITHIN_MS, max_buffer_size=LONGEST_HEADERS_BYTES
         ),
         respawn_failed_workers=True,
-        workers_kill_timeout=WORKERS_STOP_WITHIN_S,
+        workers_kill_timeout=settings.http_finish_s,
         log_level=LogLevels(settings.log_level),
     )
-    server.on_startup(lambda: _start_heart(server))
+    server.on_startup(lambda: _start_heart(server, settings.http_finish_s + KILLS_WITHIN_S))
     try:
         server.serve(target_loader=partial(_load_in_worker, make_application, settings), wrap_loader=False)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # an exiting interpreter has no handlers, and would die of it
 
 
-def _start_heart(server: AbstractServer[Any]) -> None:
+def _start_heart(server: AbstractServer[Any], ends_within_s: float) -> None:
     """Wake the main thread each second, and end the process when its own way out takes too long.
 
     Python's part of a signal handler runs in the main thread, and granian's sleeps in a lock without a
@@ -81,7 +80,7 @@ def _start_heart(server: AbstractServer[Any]) -> None:
     def beat(_number: int, _frame: FrameType | None) -> None:
         nonlocal beats_since_asked
         beats_since_asked += server.interrupt_signal
-        if beats_since_asked * BEAT_S >= ENDS_WITHIN_S:
+        if beats_since_asked * BEAT_S >= ends_within_s:
             for worker in multiprocessing.active_children():
                 worker.kill()
             os._exit(1)

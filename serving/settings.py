@@ -131,6 +131,13 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         validation_alias="HTTP_SLOW_CLIENT_S",
         description="a client that gives or takes next to nothing for so many seconds is cut (on Linux)",
     )
+    http_finish_s: int = Field(
+        20,
+        ge=1,
+        le=3_600,
+        validation_alias="HTTP_FINISH_S",
+        description="seconds that requests under way have to finish, once serving is told to stop",
+    )
     http_trusted_proxies: Networks = Field(
         "",
         validation_alias="HTTP_TRUSTED_PROXIES",

@@ -11,6 +11,7 @@ import pytest
 from falcon import inspect, testing
 from falcon.testing import create_environ
 from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from schemas.database import engine_for
 from serving.access import COOKIE, is_open
@@ -279,6 +280,26 @@ def test_without_a_database_nobody_is_let_in(clock: Clock, viewer: dict[str, str
     assert client.simulate_get("/health").status_code == 200
 
 
+def test_who_watches_sees_that_the_database_is_away(
+    engine: Engine, clock: Clock, viewer: dict[str, str], store: KeyStore
+) -> None:
+    """Once, metrics were refused just then: a key that was known a moment ago could not be looked up."""
+    client = testing.TestClient(app_of(engine, clock))
+    assert client.simulate_get("/metrics", headers=viewer).status_code == 200
+    stranger = bearer(store.create("stranger", "viewer", None, NOW))
+    event.listen(engine, "do_connect", _away)
+    event.listen(engine, "before_cursor_execute", _away)
+    clock.now += FRESH_FOR
+    assert 'status="200"' in client.simulate_get("/metrics", headers=viewer).text
+    assert_problem(client.simulate_get("/api/vens", headers=viewer), 503)
+    assert_problem(client.simulate_get("/metrics", headers=stranger), 503)
+    assert client.simulate_get("/metrics").status_code == 401
+
+
+def _away(*_: object) -> None:
+    raise OperationalError("SELECT 1", {}, Exception("the database is away"))
+
+
 # What is ready, and answered before Falcon is asked
 
 READY = "/api/stats/network"
@@ -418,6 +439,22 @@ def test_a_session_ends(
     store.revoke("grafana", clock.now)
     clock.now += FRESH_FOR
     assert client.simulate_get("/api/vens", headers=second).status_code == 401
+
+
+def test_a_stream_ends_with_its_session(
+    client: testing.TestClient, viewer: dict[str, str], clock: Clock
+) -> None:
+    """Whoever logs out is told no more, though his key works on; other sessions of the key stay."""
+    first, second = log_in(client, viewer), log_in(client, viewer)
+    streams = [
+        iter(client.app(create_environ("/api/wishes", headers=cookie), testing.StartResponseMock()))
+        for cookie in (first, second)
+    ]
+    assert [next(blocks) for blocks in streams] == [b"a", b"a"]
+    own_page = {"Origin": "http://falconframework.org"}
+    assert client.simulate_delete("/api/session", headers=first | own_page).status_code == 204
+    clock.now += FRESH_FOR
+    assert [list(blocks) for blocks in streams] == [[], [b"b", b"c"]]
 
 
 def test_a_session_expires_and_never_outlives_its_key(

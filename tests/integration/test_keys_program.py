@@ -60,7 +60,14 @@ def test_a_key_from_its_making_to_its_end(database_url: str) -> None:
     listed = administrate(database_url, "keys", "list")
     assert re.search(r"ops +operator .* revoked 20", listed)
     assert key.split("_")[2] not in listed
-    assert "DELETE /api/vens/nobody  by ops (operator)" in administrate(database_url, "audit")
+    audited = administrate(database_url, "audit")
+    assert "DELETE /api/vens/nobody  by ops (operator)" in audited
+    assert re.findall(r"(---|\d{3})  keys +(.*)  by terminal:(?!ops)", audited) == [
+        ("204", "revoke ops"),
+        ("409", "create ops"),
+        ("201", "create ops"),
+    ]
+    assert key.split("_")[2] not in audited
 
 
 def until_it_answers(port: int) -> None:
@@ -72,6 +79,7 @@ def until_it_answers(port: int) -> None:
 
 def test_wrong_words(database_url: str) -> None:
     assert "nobody" in administrate(database_url, "keys", "revoke", "nobody", status=1)
+    assert " 404  keys   revoke nobody" in administrate(database_url, "audit")
     create = ("keys", "create", "ops", "--role", "viewer", "--expires")
     assert "past" in administrate(database_url, *create, "2020-01-01", status=1)
     assert "90d" in administrate(database_url, *create, "soon", status=1)

@@ -11,11 +11,12 @@ import pytest
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
-from serving.server import ENDS_WITHIN_S, WORKERS_STOP_WITHIN_S
+from serving.server import KILLS_WITHIN_S
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals to threads are Linux's own")
 
 AT_ONCE_S = 5.0
+FINISH_S = 2
 SERVING = ["-m", "serving"]
 DEADLOCKED = """
 import threading
@@ -48,6 +49,7 @@ def start() -> Iterator[Start]:
             HTTP_PORT=str(port),
             LOG_LEVEL="error",
             HTTP_WORKERS="2",
+            HTTP_FINISH_S=str(FINISH_S),
         )
         process = psutil.Popen([sys.executable, *arguments], cwd=REPOSITORY, env=environment)
         started.append(process)
@@ -103,7 +105,7 @@ def test_a_worker_that_does_not_heed_it_is_killed(start: Start) -> None:
     everybody = with_workers(process)
     everybody[1].suspend()
     process.terminate()
-    assert survivors(everybody, WORKERS_STOP_WITHIN_S + AT_ONCE_S) == []
+    assert survivors(everybody, FINISH_S + AT_ONCE_S) == []
     assert process.wait() == 0
 
 
@@ -111,7 +113,7 @@ def test_it_ends_even_when_its_handler_is_stuck(start: Start) -> None:
     process = start(["-c", DEADLOCKED])
     everybody = with_workers(process)
     process.terminate()
-    assert survivors(everybody, ENDS_WITHIN_S + AT_ONCE_S) == []
+    assert survivors(everybody, FINISH_S + KILLS_WITHIN_S + AT_ONCE_S) == []
     assert process.wait() == 1
 
 

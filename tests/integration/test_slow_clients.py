@@ -9,10 +9,15 @@ from http.client import HTTPConnection
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from falcon.testing import StartResponseMock, TestClient, create_environ
+from sqlalchemy.exc import DBAPIError
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
+from schemas.database import connect, engine_for
+from serving.app import create_app
 from serving.server import HEADERS_WITHIN_MS, LONGEST_HEADERS_BYTES
+from tests.integration.published import NOW, until
 
 WINDOW_S = 3.0
 CUT_WITHIN_S = 20.0
@@ -155,6 +160,29 @@ def test_a_live_stream_is_not_cut(port: int) -> None:
     while time.monotonic() < until:
         assert connection.recv(65_536)
     connection.close()
+
+
+def test_a_long_answer_that_is_taken_slowly_gives_its_connection_back(database_url: str) -> None:
+    """Fast enough for the kernel, a client could keep one for hours, and with it a snapshot."""
+    engine = engine_for(
+        database_url, "tests", pool_size=1, overflow=0, idle_in_transaction_session_timeout="300ms"
+    )
+    many = "INSERT INTO vens (ven_id, created_at) SELECT 'ven-' || n, now() FROM generate_series(1, 2000) n"
+    held = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE state LIKE 'idle in transaction' AND datname = current_database()"
+    )
+    with connect(database_url, "tests") as beside:
+        beside.execute(many)
+        app = create_app(engine, lambda: NOW, [])
+        blocks = iter(app(create_environ("/api/vens"), StartResponseMock()))
+        assert next(blocks)
+        assert beside.execute(held).fetchone() == (1,)
+        until(lambda: beside.execute(held).fetchone() == (0,))
+    with pytest.raises(DBAPIError, match="idle-in-transaction"):
+        list(blocks)
+    assert TestClient(app).simulate_get("/api/vens/ven-1").status_code == 200
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,19 @@ def test_requests_under_way_are_finished(database_url: str, connection: psycopg.
         assert process.wait(10) == 0
 
 
+def test_they_have_no_more_than_their_time(database_url: str, connection: psycopg.Connection) -> None:
+    with serving(database_url, HTTP_FINISH_S="1") as (port, process), ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("LOCK TABLE vens IN ACCESS EXCLUSIVE MODE")
+            answer = pool.submit(fetch, port, "/api/vens")
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            until(lambda: connection.execute(waiting).fetchone() == (1,))
+            process.terminate()
+            assert process.wait(10) == 0
+        with pytest.raises(OSError, match=r"closed|reset"):
+            answer.result(10)
+
+
 # Ready?
 
 

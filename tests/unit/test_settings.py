@@ -63,6 +63,11 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
     *((program, "DATABASE_URL", f"mysql://grid:{SECRET}@db/x") for program in PROGRAMS),
     (IngestSettings, "DATABASE_URL", SECRET),
     (IngestSettings, "DATABASE_URL", "postgresql://"),
+    *(
+        (ServingSettings, "DATABASE_URL", f"postgresql://grid:{SECRET}{rest}")
+        for rest in ("@[db/x", "@db:port/x", "%zz@db/x")
+    ),
+    (ServingSettings, "DATABASE_READ_URL", f"postgresql://grid:{SECRET}@[db/x"),
     (IngestSettings, "LOG_LEVEL", "loud"),
     (IngestSettings, "LOG_FORMAT", ""),
     (IngestSettings, "MQTT_URL", f"http://grid:{SECRET}@broker"),

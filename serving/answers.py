@@ -7,11 +7,12 @@ from typing import Any
 import falcon
 import msgspec
 
+from serving.blocks import AT_FIRST, Blocks, growing
 from serving.histories import History
 from serving.whole import Whole
 
 AT_ONCE = 1_000
-"""Entries of a list that are encoded together; a list of no more is sent whole."""
+"""Entries of a list that are encoded together, at most."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,9 +31,9 @@ def answer(response: falcon.Response, value: Any) -> None:  # noqa: ANN401 - any
     response.data = _encoder.encode(value)
 
 
-def answer_list(response: falcon.Response, entries: Iterable[Any]) -> None:
+def answer_list(response: falcon.Response, entries: Iterable[Any], at_first: int = AT_FIRST) -> None:
     """An array, streamed if it is long."""
-    _send(response, entries, b"[", lambda: b"]")
+    _send(response, entries, b"[", lambda: b"]", at_first)
 
 
 def answer_points(response: falcon.Response, points: History) -> None:
@@ -46,21 +47,25 @@ def _end_of(points: History) -> bytes:
 
 
 def _send(
-    response: falcon.Response, entries: Iterable[Any], opening: bytes, close: Callable[[], bytes]
+    response: falcon.Response,
+    entries: Iterable[Any],
+    opening: bytes,
+    close: Callable[[], bytes],
+    at_first: int = AT_FIRST,
 ) -> None:
     remaining = iter(entries)
     # The first block is read before the status line is sent: what fails, fails as an error.
-    first = list(islice(remaining, AT_ONCE))
+    first = list(islice(remaining, at_first))
     closing = close()
-    if len(first) < AT_ONCE:
+    if len(first) < at_first:
         response.data = opening + _block(first) + closing
     else:
-        response.stream = _blocks(first, remaining, opening, closing)
+        response.stream = Blocks(_blocks(first, remaining, opening, closing), remaining)
 
 
 def _blocks(first: list[Any], remaining: Iterator[Any], opening: bytes, closing: bytes) -> Iterator[bytes]:
     yield opening + _block(first)
-    while block := list(islice(remaining, AT_ONCE)):
+    for block in growing(remaining, 2 * len(first), AT_ONCE):
         yield b"," + _block(block)
     yield closing
 

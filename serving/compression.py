@@ -2,10 +2,11 @@
 
 import sys
 import zlib
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Protocol
+
+from serving.blocks import Blocks
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -78,20 +79,14 @@ def compress(encoding: str, body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def compressed(encoding: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
+def compressed(encoding: str, blocks: Iterable[bytes]) -> Blocks:
     """A streamed body, block by block: what goes in comes out at once."""
+    return Blocks(_compressed(encoding, blocks), blocks)
+
+
+def _compressed(encoding: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
     compressor: Compressor = Zstd() if encoding == "zstd" else Gzip()
-    with closing(_closable(blocks)) as plain:
-        for block in plain:
-            if packed := compressor.add(block):
-                yield packed
+    for block in blocks:
+        if packed := compressor.add(block):
+            yield packed
     yield compressor.end()
-
-
-def _closable(blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
-    """Ends what it iterates over when it is ended itself: a stream holds a connection to the database."""
-    try:
-        yield from blocks
-    finally:
-        if close := getattr(blocks, "close", None):
-            close()

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import falcon
@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from serving import description, parameters
 from serving.answers import answer_list, answer_points
+from serving.blocks import AT_FIRST, Blocks, growing
 from serving.columns import Column, batch, flat, nested, schema_of
 from serving.description import ARROW, CSV, JSON, PARQUET
 from serving.histories import History
@@ -25,7 +26,7 @@ from serving.parameters import FORMAT, asked
 BY_NAME = dict(zip(parameters.FORMATS, description.FORMATS, strict=True))
 
 ROWS_AT_ONCE = 8_192
-"""Of a record batch or row group; an answer of fewer is sent whole."""
+"""Of a record batch or row group, at most."""
 
 WARNING_HEADER = "History-Warning"
 CSV_INSTANT = "%Y-%m-%dT%H:%M:%S%.fZ"
@@ -54,12 +55,18 @@ def _preferred(accept: str) -> str | None:
         return None
 
 
-def answer_entries(response: Response, media_type: str, shape: type[Struct], entries: Iterable[Any]) -> None:
+def answer_entries(
+    response: Response,
+    media_type: str,
+    shape: type[Struct],
+    entries: Iterable[Any],
+    at_first: int = AT_FIRST,
+) -> None:
     """A list of the shape."""
     if media_type == JSON:
-        answer_list(response, entries)
+        answer_list(response, entries, at_first)
     else:
-        _answer_columns(response, media_type, shape, iter(entries))
+        _answer_columns(response, media_type, shape, iter(entries), at_first)
 
 
 def answer_history(response: Response, media_type: str, points: History) -> None:
@@ -67,7 +74,7 @@ def answer_history(response: Response, media_type: str, points: History) -> None
     if media_type == JSON:
         answer_points(response, points)
     else:
-        _answer_columns(response, media_type, points.shape, iter(points), lambda: points.warning)
+        _answer_columns(response, media_type, points.shape, iter(points), warning=lambda: points.warning)
 
 
 class Writer(Protocol):
@@ -143,23 +150,24 @@ def _answer_columns(
     media_type: str,
     shape: type[Struct],
     entries: Iterator[Any],
+    at_first: int = AT_FIRST,
     warning: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Entries as columns, streamed if they are many. `warning` is asked once the first have been read."""
     chosen = COLUMNAR[media_type]
     columns = chosen.columns(shape)
     # The first block is read before the status line is sent: what fails, fails as an error.
-    first = list(islice(entries, ROWS_AT_ONCE))
+    first = list(islice(entries, at_first))
     schema = schema_of(columns)
     if told := warning():
         response.set_header(WARNING_HEADER, told)
         schema = schema.with_metadata({"warning": told})
     blocks = _blocks(chosen, columns, schema, first, entries)
     response.content_type = media_type
-    if len(first) < ROWS_AT_ONCE:
+    if len(first) < at_first:
         response.data = b"".join(blocks)
     else:
-        response.stream = blocks
+        response.stream = Blocks(blocks, entries)
 
 
 def _blocks(
@@ -167,9 +175,7 @@ def _blocks(
 ) -> Iterator[bytes]:
     outbox = Outbox()
     with closing(chosen.writer(outbox, schema)) as writer:
-        block = first
-        while block:
+        for block in chain([first] if first else [], growing(remaining, 2 * len(first), ROWS_AT_ONCE)):
             writer.write_batch(batch(columns, schema, block))
             yield outbox.take()
-            block = list(islice(remaining, ROWS_AT_ONCE))
     yield outbox.take()

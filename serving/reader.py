@@ -14,6 +14,9 @@ from serving.queries import commands, fleet
 from serving.unknown import Unknown, no_ven
 from serving.windows import Page
 
+VENS_AT_FIRST = 100
+"""Also of their lines in the list view, and before either answer begins."""
+
 VENS_AT_ONCE = 500
 SUMMARIES_AT_ONCE = 1_000
 ROWS_AT_ONCE = 2_000
@@ -43,14 +46,14 @@ class Reader:
     def vens(self, page: Page) -> Iterator[Ven]:
         """Each with its loads, block by block."""
         with self._snapshot() as connection:
-            for block in _pages(connection, fleet.current_vens, page, VENS_AT_ONCE):
+            for block in _pages(connection, fleet.current_vens, page, VENS_AT_FIRST, VENS_AT_ONCE):
                 loads = connection.execute(fleet.loads_between(block[0].ven_id, block[-1].ven_id)).all()
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
         with self._snapshot() as connection:
-            for block in _pages(connection, fleet.ven_summaries, page, SUMMARIES_AT_ONCE):
+            for block in _pages(connection, fleet.ven_summaries, page, VENS_AT_FIRST, SUMMARIES_AT_ONCE):
                 yield from map(shapes.ven_summary, block)
 
     def command(self, command_id: str) -> Command:
@@ -81,15 +84,16 @@ def _in_blocks(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]
 
 
 def _pages(
-    connection: Connection, query: Callable[[Page], Select[Any]], page: Page, most: int
+    connection: Connection, query: Callable[[Page], Select[Any]], page: Page, first: int, most: int
 ) -> Iterator[Sequence[Row[Any]]]:
-    """A list by its ids, part by part: the first one does not wait for the last."""
-    after, left = page.after, page.limit
+    """A list by its ids, part by part, the first ones short: they do not wait for the last."""
+    after, left, part = page.after, page.limit, first
     while left is None or left > 0:
-        size = most if left is None else min(left, most)
+        size = part if left is None else min(left, part)
         block = connection.execute(query(Page(size, after))).all()
         if block:
             yield block
         if len(block) < size:
             return
         after, left = block[-1].ven_id, None if left is None else left - size
+        part = min(2 * part, most)

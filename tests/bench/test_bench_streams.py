@@ -19,7 +19,7 @@ pytestmark = pytest.mark.bench
 
 VENS = 50_000
 FILL = f"""
-INSERT INTO network_history SELECT 1, ts, 1234.567, 12.5, 50, 50, 50
+INSERT INTO network_history SELECT 60, ts, 1234.567, 12.5, 50, 50, 50
 FROM generate_series(timestamptz '2023-07-10 00:00Z', '2024-07-08 23:59Z', '1 min') ts;
 INSERT INTO network_snapshot SELECT 1, {VENS}, 0, 0, 0, 0, 0, 0, now()::date, null, now();
 INSERT INTO vens (ven_id, created_at)

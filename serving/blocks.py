@@ -6,9 +6,9 @@ from typing import Self, TypeVar
 
 Entry = TypeVar("Entry")
 
-AT_FIRST = 1_000
+AT_FIRST = 1_001
 """Entries of a list or history that are read, and made ready to send, before the answer begins: until
-then, what fails fails as an error. An answer of fewer is sent whole, with a tag.
+then, what fails fails as an error. An answer of fewer, of a thousand, is sent whole, with a tag.
 """
 
 

@@ -198,6 +198,13 @@ PATTERNS = {
 }
 """What texts must be, in words for people."""
 
+NO_SEGMENTS = (".", "..")
+"""Clients resolve these in a path before they ask: nobody could come back to them."""
+
+VEN_WORDS = ("summary",)
+EVENT_WORDS = ("current", "history")
+"""Routes that stand where an id could stand in a path."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
 NewId = Annotated[
     str,
@@ -207,6 +214,7 @@ NewId = Annotated[
         pattern=LEVEL,
         description="One level of a topic: without `/`, `+` and `#`.",
         examples=["ven-0001"],
+        extra_json_schema={"not": {"enum": [*VEN_WORDS, *NO_SEGMENTS]}},
     ),
 ]
 PositiveKw = Annotated[float, Meta(gt=0, le=LARGEST_KW)]
@@ -322,7 +330,15 @@ class AuditEntry(Shape, frozen=True):
 
 VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTED)]
 VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
-EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=SEGMENT)]
+EventId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=SEGMENT,
+        extra_json_schema={"not": {"enum": [*EVENT_WORDS, *NO_SEGMENTS]}},
+    ),
+]
 LeadTimeS = Annotated[float, Meta(ge=0, le=86_400)]
 EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]

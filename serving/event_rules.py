@@ -9,14 +9,8 @@ from msgspec import Struct
 from sqlalchemy import Row
 
 from schemas.baselines import PRIMARY, BaselineName
-from schemas.http import EventCreate
+from schemas.http import EVENT_WORDS, NO_SEGMENTS, EventCreate
 from schemas.instants import parse_iso
-
-TAKEN_IDS = ("current", "history")
-"""Words that stand for something else where an id could stand in a path."""
-
-NO_IDS = (".", "..")
-"""Clients resolve these in a path before they ask: nobody could come back to it."""
 
 
 class Unfit(ValueError):  # noqa: N818 - an answer, in words, to whoever asked
@@ -64,7 +58,7 @@ def planned(wish: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent
     if start < now - rules.start_grace:
         seconds = rules.start_grace.total_seconds()
         raise Unfit(f"startTime must be ahead; one that passed up to {seconds:g} s ago means at once")
-    require_free_path(wish.id, TAKEN_IDS)
+    require_free_path(wish.id, EVENT_WORDS)
     start = max(start, now)
     if end - start > rules.longest:
         seconds = rules.longest.total_seconds()
@@ -89,7 +83,7 @@ def require_free_path(wished_id: str | None, taken: Sequence[str]) -> None:
     """
     if wished_id in taken:
         raise Unfit(f"id must not be {wished_id!r}: that is a route")
-    if wished_id in NO_IDS:
+    if wished_id in NO_SEGMENTS:
         raise Unfit(f"id must not be {wished_id!r}: that is no path")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
@@ -30,8 +31,10 @@ BUCKETS_AT_FIRST = 1_000
 BUCKETS_AT_ONCE = 8_000
 """A long history is read in parts, the first one short; where there are few points, the parts grow."""
 
+POINTS_AT_ONCE = 1_000
+
 _MAKES: dict[
-    str, tuple[Callable[..., Iterator[Point]], Callable[[Series, Window, Mapping[str, str]], Query]]
+    str, tuple[Callable[..., Iterable[Point]], Callable[[Series, Window, Mapping[str, str]], Query]]
 ] = {
     "sum": (shapes.sum_points, history.sums),
     "energy": (shapes.energy_points, history.energies),
@@ -53,10 +56,12 @@ class Subject(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What the database has said: what was asked of it, knowing what it keeps, and the rows."""
+    """What the database has said: what was asked of it, knowing what it keeps, and what it has."""
 
     asked: Window
-    rows: Iterable[Any]
+    blocks: Iterable[Sequence[Any]]
+    """Of columns."""
+
     occasions: Sequence[Any]
 
 
@@ -134,7 +139,7 @@ class Histories:
         make, _ = _MAKES[window.aggregate]
         with _in_time(subject.series, window), self._found(subject, window, occasions) as found:
             warn(shortfall(found.asked, _resolutions_s(subject.series, window)))
-            points = make(found.rows, shape)
+            points = chain.from_iterable(make(columns, shape) for columns in found.blocks)
             taken = map(shapes.occasion, found.occasions)
             yield from marked(points, taken, window) if found.occasions else points
 
@@ -148,26 +153,27 @@ class Histories:
             extent = self._require_few_points(connection, subject, window)
             asked = structs.replace(window, horizons_us=_horizons_us(_SINCE.run(connection)))
             taken = [] if occasions is None else occasions.run(connection).all()
-            yield Found(asked, _in_parts(connection, subject, asked, extent), taken)
+            yield Found(asked, _blocks(_in_parts(connection, subject, asked, extent)), taken)
 
     def _at_once(self, subject: Subject, window: Window, occasions: Query | None) -> Found | None:
-        """A short history in one round trip; None if it may be long, or if nobody knows whose it is.
+        """A short history in one statement; None if it may be long, or if nobody knows whose it is.
 
-        What is kept is supposed to be what was kept last time, and asked for last: it only ever moves
-        forward, so if it has not moved then, it had not when the rows were read.
+        What is kept is supposed to be what was kept last time, and asked for besides; where it has moved on
+        since, the history is asked for again.
         """
         if not self._is_small(subject.series, window):
             return None
         also = [_SINCE, *subject.known_soon, *([] if occasions is None else [occasions])]
         while True:
             asked = structs.replace(window, horizons_us=self._horizons_us)
-            rows, since, *said = self._lines.ask(_query(subject, asked), *also)
-            self._horizons_us = _horizons_us(since)
+            points, since, *said = self._lines.columns(_query(subject, asked), *also)
+            self._horizons_us = _horizons_us(zip(*since, strict=True))
             if self._horizons_us == asked.horizons_us:
                 break
-        if len(rows) > self._max_points or not all(said[: len(subject.known_soon)]):
+        if len(points[0]) > self._max_points or not all(known for [known] in said[: len(subject.known_soon)]):
             return None
-        return Found(asked, rows, [] if occasions is None else [Taken(*row) for row in said[-1]])
+        taken = [] if occasions is None else [Taken(*row) for row in zip(*said[-1], strict=True)]
+        return Found(asked, [points], taken)
 
     def _is_small(self, series: Series, window: Window) -> bool:
         now_us = microseconds(self._clock())
@@ -241,6 +247,12 @@ def _in_parts(
         at_us, part = cut_us, structs.replace(part, start_us=cut_us)
         buckets = BUCKETS_AT_ONCE if 4 * points > buckets else 8 * buckets
     yield from _in_blocks(connection, _query(subject, part), buckets)
+
+
+def _blocks(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    remaining = iter(rows)
+    while block := list(islice(remaining, POINTS_AT_ONCE)):
+        yield list(zip(*block, strict=True))
 
 
 def _in_blocks(connection: Connection, query: Query, most: int) -> Iterable[Row[Any]]:

@@ -62,7 +62,7 @@ class Latest:
         """
         span = self._span or Span.of_days(self._clock(), self._clock())
         while True:
-            [rows] = self._lines.ask(replace(query, values={**query.values, **asdict(span)}))
+            rows = self._lines.rows(replace(query, values={**query.values, **asdict(span)}))
             first, last = rows[0][:_LOADS_FROM]
             needed = span if first is None else Span.of_days(first, last)
             self._span = needed

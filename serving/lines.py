@@ -7,6 +7,7 @@ time, each waits for fifteen.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from queue import SimpleQueue
 from threading import Lock
 from time import perf_counter
@@ -17,15 +18,16 @@ from psycopg.raw_cursor import RawCursor
 from sqlalchemy import Engine, event
 
 from schemas.database import connect
-from serving.queries.prepared import Query, text_of
+from serving.queries.prepared import Query, side_by_side, text_of
 
-AT_ONCE = 4
-"""Questions that PostgreSQL works on for us at a time; more only take the processors from each other."""
+AT_ONCE = 3
+"""Questions that PostgreSQL works on for us at a time; more only take processors from each other."""
 
 SESSION = {"plan_cache_mode": "force_generic_plan"}
 """The plans do not depend on the values, and take longer to make than to carry out."""
 
 Rows = list[tuple[Any, ...]]
+Columns = list[list[Any]]
 
 
 def _untold(_took_s: float) -> None:
@@ -57,17 +59,30 @@ class Lines:
         event.listen(engine, "engine_disposed", lambda _: lines.close())
         return lines
 
-    def ask(self, *queries: Query) -> list[Rows]:
-        """The rows of each, in turn; each sees the database as it is when its turn has come.
+    def rows(self, query: Query) -> Rows:
+        """What the query finds.
 
         Raises:
             psycopg.Error: as PostgreSQL says it.
         """
         started_s = perf_counter()
+        text = text_of(query.statement)
         with self._line() as line:
-            rows = line.ask(queries)
+            rows = line.ask(text.sql, text.arguments(query.values))
         self._tell(perf_counter() - started_s)
         return rows
+
+    def columns(self, *queries: Query) -> list[Columns]:
+        """The columns of what each query finds, all in one view of the database; none have no entries.
+
+        Raises:
+            psycopg.Error: as PostgreSQL says it.
+        """
+        statement = side_by_side(*(query.statement for query in queries))
+        values = {name: value for query in queries for name, value in query.values.items()}
+        [row] = self.rows(Query(statement, values))
+        columns = iter(column or [] for column in row)
+        return [list(islice(columns, len(query.statement.selected_columns))) for query in queries]
 
     def close(self) -> None:
         """Those that nobody has; they open again when they are needed."""
@@ -107,17 +122,17 @@ class Line:
         self._connect = connect
         self._connection: psycopg.Connection | None = None
 
-    def ask(self, queries: Sequence[Query]) -> list[Rows]:
+    def ask(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """A connection that has been lying about may have died since: then once more, by a new one."""
         if self._connection is not None:
             try:
-                return _ask(self._connection, queries)
+                return _ask(self._connection, sql, arguments)
             except psycopg.OperationalError:
                 if not self._connection.closed:
                     raise
                 self.close()
         self._connection = self._connect()
-        return _ask(self._connection, queries)
+        return _ask(self._connection, sql, arguments)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -125,16 +140,6 @@ class Line:
             self._connection = None
 
 
-def _ask(connection: psycopg.Connection, queries: Sequence[Query]) -> list[Rows]:
-    if len(queries) == 1:
-        return [_execute(connection, queries[0]).fetchall()]
-    with connection.pipeline():
-        cursors = [_execute(connection, query) for query in queries]
-    return [cursor.fetchall() for cursor in cursors]
-
-
-def _execute(connection: psycopg.Connection, query: Query) -> RawCursor[tuple[Any, ...]]:
-    text = text_of(query.statement)
+def _ask(connection: psycopg.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
     cursor = RawCursor(connection)
-    cursor.execute(text.sql, text.arguments(query.values), prepare=True, binary=True)
-    return cursor
+    return cursor.execute(sql, arguments, prepare=True, binary=True).fetchall()

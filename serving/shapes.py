@@ -1,7 +1,8 @@
 """From rows to the answers' shapes, with the rounding that the contract asks for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import truediv
 from typing import Any, overload
 
 from msgspec import Raw
@@ -32,6 +33,8 @@ from serving.queries.events import Taken
 from serving.queries.fleet import LoadRow, VenRow
 
 DECIMALS = 3
+SURE = 0.499
+"""Of two thousandths, a number that lies no further from one is not as near to the other."""
 
 EMPTY_NETWORK = NetworkStats(
     ven_count=0,
@@ -73,21 +76,21 @@ def load_type_stats(row: Row[Any]) -> LoadTypeStats:
     )
 
 
-def sum_points(rows: Iterable[Any], shape: type[PowerPoint]) -> Iterator[PowerPoint]:
-    """Of a history by the thousand: so `rounded` is written out."""
-    for bucket, used_kw, shed_kw in rows:
-        yield shape(bucket, round(used_kw, DECIMALS) + 0.0, round(shed_kw, DECIMALS) + 0.0)
+def sum_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
+    buckets, used_kw, shed_kw = columns
+    return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
 
 
-def energy_points(rows: Iterable[Any], shape: type[EnergyPoint]) -> Iterator[EnergyPoint]:
-    for bucket, used_kwh, shed_kwh, _hours in rows:
-        yield shape(bucket, rounded(used_kwh), rounded(shed_kwh))
+def energy_points(columns: Iterable[Any], shape: type[EnergyPoint]) -> Iterable[EnergyPoint]:
+    buckets, used_kwh, shed_kwh, _hours = columns
+    return map(shape, buckets, all_rounded(used_kwh), all_rounded(shed_kwh))
 
 
-def mean_points(rows: Iterable[Any], shape: type[PowerPoint]) -> Iterator[PowerPoint]:
+def mean_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
     """Average kW: the energy over the hours of the slots that have samples."""
-    for bucket, used_kwh, shed_kwh, hours in rows:
-        yield shape(bucket, rounded(used_kwh / hours), rounded(shed_kwh / hours))
+    buckets, used_kwh, shed_kwh, hours = columns
+    used_kw, shed_kw = map(truediv, used_kwh, hours), map(truediv, shed_kwh, hours)
+    return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
 
 
 def occasion(row: Row[Any] | Taken) -> Occasion:
@@ -256,3 +259,15 @@ def rounded(value: float | None) -> float | None: ...
 def rounded(value: float | None) -> float | None:
     """Three decimals; and never the -0.0 that rounding may leave."""
     return None if value is None else round(value, DECIMALS) + 0.0
+
+
+def all_rounded(values: Iterable[float]) -> list[float]:
+    """`rounded` of each, in half the time, which histories spend by the thousand.
+
+    The nearest whole number of thousandths, over a thousand, is what `round` gives; it alone can tell
+    where two are about as near. That holds below 2^40 in size.
+    """
+    return [
+        whole / 1000 if -SURE < (scaled := value * 1000) - (whole := round(scaled)) < SURE else rounded(value)
+        for value in values
+    ]

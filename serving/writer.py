@@ -9,16 +9,13 @@ from msgspec import UNSET, structs
 from sqlalchemy import Connection, Engine, Select
 
 from schemas.commands import Op, new_command
-from schemas.http import LoadUpdate, Place, ShedAccepted, ShedRequest, VenCreate, VenUpdate
+from schemas.http import VEN_WORDS, LoadUpdate, Place, ShedAccepted, ShedRequest, VenCreate, VenUpdate
 from serving.event_rules import Conflict, require_free_path
 from serving.queries import commands, fleet, registry
 from serving.unknown import Unknown, no_load, no_ven
 
 TOLD_TO_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "priority"}
 """What a VEN is told of a load, by our name and by the contract's."""
-
-TAKEN_IDS = ("summary",)
-"""The list view stands where a VEN of this name would."""
 
 WORTH_SETTING = timedelta(days=1)
 A_MOMENT = timedelta(microseconds=1)
@@ -38,7 +35,7 @@ class Writer:
             Unfit: nobody could ask for a VEN of that id.
             Conflict: it is registered.
         """
-        require_free_path(wish.id, TAKEN_IDS)
+        require_free_path(wish.id, VEN_WORDS)
         now, ven_id = self._clock(), wish.id or str(uuid.uuid4())
         values = {"ven_id": ven_id, "name": wish.name, "registration_id": wish.registration_id}
         with self._engine.begin() as connection:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    case,
     cast,
     false,
     func,
@@ -321,19 +322,14 @@ def _nothing(series: Series, width: Width) -> Select[Any]:
 
 def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
-    bucket = _floor(raw.c.ts, width).label("bucket")
-    return (
-        select(
-            bucket,
-            *keys,
-            _sum_of(raw.c.used_power_kw).label("used_sum"),
-            func.count(raw.c.used_power_kw).label("used_samples"),
-            _sum_of(raw.c.shed_power_kw).label("shed_sum"),
-            func.count(raw.c.shed_power_kw).label("shed_samples"),
-        )
-        .where(*_of(series, raw), *_within(raw.c.ts, piece))
-        .group_by(bucket, *keys)
-    )
+    return select(
+        _floor(raw.c.ts, width).label("bucket"),
+        *keys,
+        func.coalesce(raw.c.used_power_kw, 0.0).label("used_sum"),
+        case((raw.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
+        func.coalesce(raw.c.shed_power_kw, 0.0).label("shed_sum"),
+        case((raw.c.shed_power_kw.is_not(None), 1), else_=0).label("shed_samples"),
+    ).where(*_of(series, raw), *_within(raw.c.ts, piece))
 
 
 def _pending_states(series: Series, piece: Part, width: Width) -> Select[Any]:
@@ -343,21 +339,14 @@ def _pending_states(series: Series, piece: Part, width: Width) -> Select[Any]:
 
 def _bucket_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
-    bucket = _floor(table.c.bucket, width).label("bucket")
-    return (
-        select(
-            bucket,
-            *keys,
-            func.sum(table.c.used_power_kw_sum).label("used_sum"),
-            func.sum(table.c.used_samples).label("used_samples"),
-            func.sum(table.c.shed_power_kw_sum).label("shed_sum"),
-            func.sum(table.c.shed_samples).label("shed_samples"),
-        )
-        .where(
-            table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece)
-        )
-        .group_by(bucket, *keys)
-    )
+    return select(
+        _floor(table.c.bucket, width).label("bucket"),
+        *keys,
+        table.c.used_power_kw_sum.label("used_sum"),
+        table.c.used_samples,
+        table.c.shed_power_kw_sum.label("shed_sum"),
+        table.c.shed_samples,
+    ).where(table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece))
 
 
 def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
@@ -390,7 +379,3 @@ def _within(instant: ColumnElement[datetime], piece: Part) -> list[ColumnElement
 
 def _floor(instant: ColumnElement[Any], width: Width) -> ColumnElement[Any]:
     return func.date_bin(width, instant, literal(EPOCH))
-
-
-def _sum_of(power: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(power), 0.0)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Executable, Result, Select, bindparam
+from sqlalchemy import Connection, Executable, Result, Select, Subquery, bindparam, func, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 VEN_ID: Any = bindparam("ven_id")
@@ -43,6 +43,18 @@ def text_of(statement: Executable) -> Text:
     """Statements are told apart by which object they are: they had better be built once."""
     compiled: Any = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     return Text(compiled.string, compiled.positiontup or (), compiled.params)
+
+
+@lru_cache(maxsize=512)
+def side_by_side(*statements: Select[Any]) -> Select[Any]:
+    """One row: each column of each statement as an array, null if there are no rows."""
+    columns = (column for statement in statements for column in _as_arrays(statement).c)
+    return select(*(column.label(f"column_{number}") for number, column in enumerate(columns)))
+
+
+def _as_arrays(statement: Select[Any]) -> Subquery:
+    """In the order of the statement, as it stands below nothing but the aggregates."""
+    return select(*(func.array_agg(column) for column in statement.subquery().c)).subquery()
 
 
 _DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]

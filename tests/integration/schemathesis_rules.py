@@ -20,8 +20,6 @@ RULES = (
     r"endTime must be after startTime",
     r"endTime must be still ahead",
     r"venIds names .+: there is no such VEN",
-    r"id must not be '.+': that is a route",
-    r"id must not be '.+': that is no path",
     r"endTime must be at most \d+ s after startTime, not .+",
     r"startTime must be ahead; one that passed up to \d+ s ago means at once",
 )

@@ -59,8 +59,12 @@ class Client:
         self._text += piece
         return bool(piece)
 
+    def whole(self) -> list[Told]:
+        """What has come, without the message at its end of which some is missing."""
+        return parse(self._text[: self._text.rfind("\n\n") + 2])
+
     def wait_for(self, kind: str, wanted: int = 1) -> list[Told]:
-        while len(found := [told for told in parse(self._text) if told.event == kind]) < wanted:
+        while len(found := [told for told in self.whole() if told.event == kind]) < wanted:
             assert self.read(), self._text
         return found
 

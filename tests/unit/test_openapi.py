@@ -11,6 +11,7 @@ import pytest
 from falcon import inspect, testing
 
 from schemas.database import engine_for
+from serving import parameters
 from serving.app import api_document, create_app
 from serving.openapi import TAGS, as_yaml, public_path
 
@@ -94,6 +95,25 @@ def test_what_negotiates_says_so(app: falcon.App[falcon.Request, falcon.Response
             asked = re.sub(r"{\w+}", "x", path)
             status = client.simulate_get(asked, headers={"Accept": "image/x-nothing"}).status_code
             assert (status == 406) == said, path
+
+
+def test_what_reads_a_parameter_says_so(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    """What refuses a parameter that cannot be, before it asks the database, has it described; none else."""
+    client = testing.TestClient(app)
+    checked = {
+        each.name
+        for each in vars(parameters).values()
+        if isinstance(each, parameters.Parameter) and each.where == "query"
+    }
+    for method, path, operation in operations():
+        if method != "GET":
+            continue
+        told = {_resolved(each)["name"] for each in operation.get("parameters", [])}
+        for name in sorted(checked):
+            asked = re.sub(r"{\w+}", "x", path)
+            answer = client.simulate_get(asked, query_string=f"{name}=%00")
+            is_read = answer.status_code == 400 and answer.json["detail"].startswith(f"{name} ")
+            assert is_read == (name in told), (path, name)
 
 
 def test_every_id_in_a_path_is_a_parameter() -> None:

@@ -1,0 +1,46 @@
+"""What is not there: the document says of each route whether it answers 404, and the service agrees."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from falcon import testing
+from sqlalchemy import Engine
+
+from serving.app import api_document, create_app
+from serving.resources.documentation import docs_files
+
+DOCUMENT = api_document()
+OPERATIONS = [
+    (method.upper(), path)
+    for path, item in DOCUMENT["paths"].items()
+    for method in item
+    if method != "parameters" and path not in {"/api/stream", "/api/session"}
+]
+BODIES = {
+    "ShedRequest": {"amountKw": 1},
+    "VenUpdate": {"name": "x"},
+    "LoadUpdate": {"name": "x"},
+    "VenCreate": {"name": "x", "location": {"lat": 1, "lon": 1}},
+    "EventCreate": {
+        "startTime": "2999-01-15T17:00:00Z",
+        "endTime": "2999-01-15T18:00:00Z",
+        "requestedReductionKw": 1,
+    },
+}
+"""Something that each shape allows."""
+
+
+def _body(operation: dict[str, object]) -> object:
+    found = re.search(r"schemas/(\w+)", repr(operation.get("requestBody", "")))
+    return None if found is None else BODIES[found[1]]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_unknown_things_are_a_404_where_the_document_says_so(method: str, path: str, engine: Engine) -> None:
+    client = testing.TestClient(create_app(engine, lambda: datetime.now(UTC), []))
+    operation = DOCUMENT["paths"][path][method.lower()]
+    asked = path.replace("{digest}", "0" * 16).replace("{asset}", next(iter(docs_files())))
+    answer = client.simulate_request(method, re.sub(r"{\w+}", "nobody", asked), json=_body(operation))
+    assert (answer.status_code == 404) == ("404" in operation["responses"]), answer.text
+    assert str(answer.status_code) in operation["responses"], answer.text

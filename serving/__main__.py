@@ -24,7 +24,7 @@ from schemas.logs import log_options
 from schemas.settings import ProgramSettings, SettingsError
 from serving.administration import add_commands, administrate
 from serving.app import api_document, create_app
-from serving.databases import Databases
+from serving.databases import Databases, timeout
 from serving.keys import Keyring, KeyStore
 from serving.metrics import METRICS_DIRECTORY, Metrics
 from serving.openapi import as_yaml
@@ -44,7 +44,9 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = _engine(settings.database_url, settings)
     replica = settings.database_read_url and _engine(settings.database_read_url, settings)
-    databases = Databases(engine, replica or None, settings.ready_max_rollup_age_s)
+    databases = Databases(
+        engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
+    )
     watch = Watch(Metrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         watch.sql_clock.watch(each)
@@ -74,6 +76,7 @@ def _engine(database_url: str, settings: ServingSettings) -> Engine:
         "serving",
         pool_size=settings.http_threads + MORE_CONNECTIONS,
         overflow=0,
+        statement_timeout=timeout(settings.http_query_timeout_s),
         idle_in_transaction_session_timeout=f"{settings.slow_client_window_s * 1000:.0f}ms",
     )
 

@@ -11,7 +11,7 @@ from serving.access import METRICS_PATH, SESSION_PATH, allow_origins, gate
 from serving.audit import Audit, AuditLog
 from serving.budget import MAX_POINTS
 from serving.caching import Representations
-from serving.databases import Databases
+from serving.databases import Databases, timeout
 from serving.errors import add_error_handling
 from serving.event_rules import EventRules
 from serving.events import EventReader, EventWriter
@@ -115,7 +115,10 @@ def _resources(  # noqa: PLR0913, PLR0917 - the same
     """Which noun answers on which path. What it takes and answers, each responder tells itself."""
     assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
     engine, replica = databases.primary, databases.to_read
-    lines = {each: Lines.beside(each, watch.sql_clock.add) for each in {engine, replica}}
+    within = timeout(databases.query_timeout_s)
+    lines = {
+        each: Lines.beside(each, watch.sql_clock.add, statement_timeout=within) for each in {engine, replica}
+    }
     reader, writer = Reader(replica, clock), Writer(engine, clock)
     histories = Histories(replica, lines[replica], clock, max_points)
     # Who has written something must see it: what is written here is read where it was written.

@@ -17,17 +17,32 @@ class Blocks:
 
     That matters where a connection to the database is held. A generator that has not begun does not hear
     of its end, and one in a cycle of references hears of it when Python happens to look for cycles.
+
+    What fails after its first block ends in `broken`: the server ends it like any other, so that nothing but
+    the bytes themselves can tell that the rest is missing.
     """
 
-    def __init__(self, made: Iterator[bytes], source: object) -> None:
+    def __init__(self, made: Iterator[bytes], source: object, broken: bytes = b"") -> None:
         self._made = made
         self._source = source
+        self._broken = broken
+        self._failure: Exception | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._made)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return next(self._made)
+        except StopIteration:
+            raise
+        except Exception as failure:
+            if not self._broken:
+                raise
+            self._failure = failure
+            return self._broken
 
     def close(self) -> None:
         for each in (self._made, self._source):

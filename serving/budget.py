@@ -22,6 +22,33 @@ class TooManyPoints(ValueError):  # noqa: N818 - it reads as what it says
     """A history would have more points than one answer may."""
 
 
+class TooSlow(ValueError):  # noqa: N818 - the same
+    """A history took longer than a question to the database may, and another granularity would not."""
+
+
+def too_slow(window: Window, resolutions_s: Sequence[int]) -> TooSlow | None:
+    """What to ask for instead; None where that would be no quicker."""
+    quick_s = quick_granularity_s(window.granularity_s, resolutions_s)
+    if quick_s is None:
+        return None
+    asked, quick = as_text(window.granularity_s), as_text(quick_s)
+    return TooSlow(
+        f"granularity must be {quick}, or the range shorter: {asked} has to be added up from more rows than "
+        f"the database can read in time, and {quick} is kept added up"
+    )
+
+
+def quick_granularity_s(granularity_s: int, resolutions_s: Sequence[int]) -> int | None:
+    """The finest round one, no finer than this, that coarser buckets make up; None if there is none."""
+    used_s = max((each for each in resolutions_s if granularity_s % each == 0), default=0)
+    coarser_s = [each for each in resolutions_s if each > used_s]
+    for round_s in ROUND_S:
+        if round_s > granularity_s and any(round_s % each == 0 for each in coarser_s):
+            return round_s
+    coarsest_s = max(coarser_s, default=0)
+    return (granularity_s // coarsest_s + 1) * coarsest_s if coarsest_s else None
+
+
 def too_many_points(
     window: Window, first_us: int, last_us: int, points: int, max_points: int
 ) -> TooManyPoints:

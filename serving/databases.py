@@ -12,6 +12,12 @@ from schemas.http import Readiness
 from serving.queries import fleet
 
 READY_WITHIN_S = 60.0
+QUERY_TIMEOUT_S = 30.0
+
+
+def timeout(seconds: float) -> str:
+    """As PostgreSQL has it; there, 0 would be no limit."""
+    return f"{max(1, round(seconds * 1000))}ms"
 
 
 class NotReady(Exception):  # noqa: N818 - a plain answer to a plain question
@@ -22,8 +28,13 @@ class Databases:
     """One or two, and how far behind they may be."""
 
     def __init__(
-        self, primary: Engine, replica: Engine | None = None, ready_within_s: float = READY_WITHIN_S
+        self,
+        primary: Engine,
+        replica: Engine | None = None,
+        ready_within_s: float = READY_WITHIN_S,
+        query_timeout_s: float = QUERY_TIMEOUT_S,
     ) -> None:
+        self.query_timeout_s = query_timeout_s
         self.primary = primary
         self.to_read = replica or primary
         self._has_replica = replica is not None

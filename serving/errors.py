@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schemas.http import Problem
-from serving.budget import TooManyPoints
+from serving.budget import TooManyPoints, TooSlow
 from serving.databases import NotReady
 from serving.event_rules import Conflict, Unfit
 from serving.live import TooManyStreams
@@ -31,6 +31,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.add_error_handler(NotReady, _not_ready)
     app.add_error_handler(Unfit, _unfit)
     app.add_error_handler(TooManyPoints, _unfit)
+    app.add_error_handler(TooSlow, _unfit)
     app.add_error_handler(Conflict, _conflict)
     app.add_error_handler(DBAPIError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
@@ -68,7 +69,9 @@ def _no_room(_request: Request, _response: Response, error: TooManyStreams, _par
     raise falcon.HTTPServiceUnavailable(description=str(error), retry_after=STREAM_RETRY_AFTER_S)
 
 
-def _unfit(_request: Request, _response: Response, error: Unfit | TooManyPoints, _parameters: object) -> None:
+def _unfit(
+    _request: Request, _response: Response, error: Unfit | TooManyPoints | TooSlow, _parameters: object
+) -> None:
     raise falcon.HTTPBadRequest(title="Bad request", description=str(error))
 
 
@@ -86,6 +89,8 @@ def _database_away(
     detail = "The database cannot be reached."
     if isinstance(error, (ProgrammingError, psycopg.ProgrammingError)):
         detail = "The database lacks what this service needs: has it been migrated?"
+    if isinstance(getattr(error, "orig", error), psycopg.errors.QueryCanceled):
+        detail = "The database has not answered in time."
     raise falcon.HTTPServiceUnavailable(description=detail, retry_after=RETRY_AFTER_S)
 
 

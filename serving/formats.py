@@ -127,11 +127,27 @@ class Outbox(io.RawIOBase):
         return taken
 
 
+def _nothing(_columns: Sequence[Column]) -> bytes:
+    """Parquet has its schema at the end, and is nothing without."""
+    return b""
+
+
+def _half_a_message(_columns: Sequence[Column]) -> bytes:
+    """To readers of Arrow, the end of the bytes is an end as well; but not amid a message."""
+    return b"\xff\xff\xff\xff" + (65_536).to_bytes(4, "little")
+
+
+def _odd_row(columns: Sequence[Column]) -> bytes:
+    """With more values than there are columns."""
+    return b'"This answer has broken off."' + b"," * len(columns) + b"\n"
+
+
 class Columnar(Struct, frozen=True):
-    """How a columnar media type is made: its columns of a shape, and its writer."""
+    """How a columnar media type is made: its columns of a shape, its writer, and what is not its end."""
 
     columns: Callable[[type[Struct]], list[Column]]
     writer: Callable[[Outbox, pa.Schema], Writer]
+    broken: Callable[[Sequence[Column]], bytes] = _nothing
 
 
 def _parquet(outbox: Outbox, schema: pa.Schema) -> pq.ParquetWriter:
@@ -139,9 +155,9 @@ def _parquet(outbox: Outbox, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 COLUMNAR = {
-    ARROW: Columnar(nested, pa.ipc.new_stream),
+    ARROW: Columnar(nested, pa.ipc.new_stream, _half_a_message),
     PARQUET: Columnar(nested, _parquet),
-    CSV: Columnar(flat, CsvWriter),
+    CSV: Columnar(flat, CsvWriter, _odd_row),
 }
 
 
@@ -167,7 +183,7 @@ def _answer_columns(
     if len(first) < at_first:
         response.data = b"".join(blocks)
     else:
-        response.stream = Blocks(blocks, entries)
+        response.stream = Blocks(blocks, entries, chosen.broken(columns))
 
 
 def _blocks(

@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct, structs
+from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import OperationalError
 
 from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.instants import microseconds
@@ -135,7 +137,7 @@ class Histories:
         warn: Callable[[str | None], None],
     ) -> Iterator[Point]:
         make, _ = _MAKES[window.aggregate]
-        with self._found(subject, window, occasions) as found:
+        with _in_time(subject.series, window), self._found(subject, window, occasions) as found:
             warn(shortfall(found.asked, _resolutions_s(subject.series, window)))
             points = chain.from_iterable(make(columns, shape) for columns in found.blocks)
             taken = map(shapes.occasion, found.occasions)
@@ -205,6 +207,18 @@ class Histories:
                 if query.run(connection).one_or_none() is None:
                     raise Unknown(unless)
             yield connection
+
+
+@contextmanager
+def _in_time(series: Series, window: Window) -> Iterator[None]:
+    """Says what would be quicker where the database was told to give up."""
+    try:
+        yield
+    except (QueryCanceled, OperationalError) as error:
+        instead = budget.too_slow(window, _resolutions_s(series, window))
+        if instead is None or not isinstance(getattr(error, "orig", error), QueryCanceled):
+            raise
+        raise instead from error
 
 
 def _query(subject: Subject, asked: Window) -> Query:

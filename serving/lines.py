@@ -49,10 +49,13 @@ class Lines:
         self._waiting: deque[SimpleQueue[Line]] = deque()
 
     @classmethod
-    def beside(cls, engine: Engine, tell: Callable[[float], None] = _untold) -> "Lines":
-        """To the database of an engine, closed when that is disposed of. `tell` hears how long each took."""
+    def beside(cls, engine: Engine, tell: Callable[[float], None] = _untold, **session: str) -> "Lines":
+        """To the database of an engine, closed when that is disposed of. `tell` hears how long each took.
+
+        `session` is that of `schemas.database.connect`.
+        """
         url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        lines = cls(lambda: connect(url, "serving", **SESSION), tell)
+        lines = cls(lambda: connect(url, "serving", **SESSION, **session), tell)
         event.listen(engine, "engine_disposed", lambda _: lines.close())
         return lines
 

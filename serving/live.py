@@ -160,7 +160,9 @@ class Live:
 
     def _enter(self) -> None:
         with self._news:
-            if self.clients >= self._most_clients or self._closed:
+            if self._closed:
+                raise TooManyStreams("This server is closing down, and opens no more live streams.")
+            if self.clients >= self._most_clients:
                 raise TooManyStreams(
                     f"There are {self._most_clients} live streams already, the most that this takes."
                 )

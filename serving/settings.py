@@ -66,6 +66,14 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         validation_alias="HTTP_MAX_POINTS",
         description="points that one history may have; more is a 400 that names a granularity",
     )
+    http_query_timeout_s: float = Field(
+        30,
+        gt=0,
+        le=3_600,
+        validation_alias="HTTP_QUERY_TIMEOUT_S",
+        description="seconds that one question to the database may take; a history that is slower is a 400 "
+        "that names a granularity",
+    )
     database_read_url: DatabaseUrl | None = Field(
         None,
         validation_alias="DATABASE_READ_URL",

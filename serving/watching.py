@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any, Self
 
+import psycopg
 import structlog
 from falcon import Request, Response
 from sqlalchemy import Engine, event
@@ -23,14 +24,16 @@ ASKED = "gridgate.asked"
 
 
 class SqlClock:
-    """The time that each thread has spent in statements, from sending one to its first rows."""
+    """The time that each thread has spent in statements, and in fetching more of what they found."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
+        self._cursors = _timed_cursors(self.add)
 
     def watch(self, engine: Engine) -> None:
         event.listen(engine, "before_cursor_execute", self._start)
         event.listen(engine, "after_cursor_execute", self._stop)
+        event.listen(engine, "connect", self._time_fetches)
 
     def total_s(self) -> float:
         return getattr(self._of_thread, "total_s", 0.0)
@@ -43,6 +46,23 @@ class SqlClock:
 
     def _stop(self, *_: Any) -> None:  # noqa: ANN401
         self.add(perf_counter() - self._of_thread.started)
+
+    def _time_fetches(self, connection: psycopg.Connection, _record: object) -> None:
+        connection.server_cursor_factory = self._cursors
+
+
+def _timed_cursors(add: Callable[[float], None]) -> type[psycopg.ServerCursor[Any]]:
+    """Cursors in the server, from which long answers are fetched in blocks; each tells how long that took."""
+
+    class Timed(psycopg.ServerCursor[Any]):
+        def fetchmany(self, size: int = 0) -> list[Any]:
+            started_s = perf_counter()
+            try:
+                return super().fetchmany(size)
+            finally:
+                add(perf_counter() - started_s)
+
+    return Timed
 
 
 class Watch:

@@ -359,6 +359,8 @@ def test_closing_down_ends_every_stream(engine: Engine) -> None:
     for thread in ended:
         thread.join(5)
     assert not any(thread.is_alive() for thread in ended)
+    with pytest.raises(TooManyStreams, match="closing down"):
+        live.open(None)
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "", "1.5", "9" * 19])

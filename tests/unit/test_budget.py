@@ -13,6 +13,7 @@ from serving.budget import (
     is_short,
     is_small,
     points_per_bucket,
+    quick_granularity_s,
     too_many_points,
 )
 from serving.parameters import window
@@ -108,3 +109,21 @@ def test_no_more_points_than_an_answer_may_have() -> None:
     asked = Window(0, 700 * 300 * S, 300)
     assert is_small(asked, plan(asked, VEN.resolutions_s), 0, 1, 700)
     assert not is_small(asked, plan(asked, VEN.resolutions_s), 0, 1, 699)
+
+
+@pytest.mark.parametrize(
+    ("granularity_s", "resolutions_s", "quick_s"),
+    [
+        (780, (300,), 900),
+        (301, (300,), 600),
+        (301, (1, 60, 300, 3600), 600),
+        (7, (1, 60, 300, 3600), 60),
+        (129_601, (300,), 129_900),
+        (300, (300,), None),
+        (7200, (1, 60, 300, 3600), None),
+    ],
+)
+def test_what_is_quicker_is_made_of_coarser_buckets(
+    granularity_s: int, resolutions_s: tuple[int, ...], quick_s: int | None
+) -> None:
+    assert quick_granularity_s(granularity_s, resolutions_s) == quick_s

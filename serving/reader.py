@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.http import Command, LoadTypeStats, NetworkStats, Ven, VenSummary
 from serving import shapes
+from serving.blocks import AT_FIRST
 from serving.queries import commands, fleet
 from serving.unknown import Unknown, no_ven
 from serving.windows import Page
@@ -50,6 +51,12 @@ class Reader:
                 loads = connection.execute(fleet.loads_between(block[0].ven_id, block[-1].ven_id)).all()
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
+
+    def at_first(self, page: Page) -> int:
+        """How many VENs of a page to read before the answer begins: all if they are few, and some of many."""
+        with self._snapshot() as connection:
+            vens = connection.execute(fleet.vens_up_to(AT_FIRST, page)).scalar_one()
+        return AT_FIRST if vens < AT_FIRST else VENS_AT_FIRST
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
         with self._snapshot() as connection:

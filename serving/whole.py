@@ -23,7 +23,7 @@ class Whole:
 
     def __init__(self, plain: bytes) -> None:
         self.plain = plain
-        self.tag = hashlib.blake2b(plain, digest_size=12).hexdigest()
+        self.tag = hashlib.sha256(plain).hexdigest()[:24]
         self.sent: dict[tuple[str | None, ...], Sent] = {}
         """By what the request said."""
         self._packed: dict[str, bytes] = {}

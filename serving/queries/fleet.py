@@ -146,6 +146,13 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
 
 
+def vens_up_to(most: int, page: Page) -> Select[Any]:
+    """How many VENs a page has, counted no further than this."""
+    limit = most if page.limit is None else min(page.limit, most)
+    of_page = current_vens(Page(limit, page.after)).with_only_columns(vens.c.ven_id)
+    return select(func.count()).select_from(of_page.subquery())
+
+
 def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
     """What people have set for a load; else what the VEN says."""
     return func.coalesce(loads.c[field], latest.c[field])

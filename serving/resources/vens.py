@@ -14,7 +14,7 @@ from serving.hot import Hot
 from serving.latest import Latest
 from serving.paging import paged
 from serving.parameters import PAGE, WINDOW, identifier, page, window
-from serving.reader import VENS_AT_FIRST, Reader
+from serving.reader import Reader
 from serving.windows import Page
 from serving.writer import Writer
 
@@ -37,7 +37,7 @@ class Vens:
     def on_get(self, request: Request, response: Response) -> None:
         media_type, asked = negotiate(request, response), page(request.params)
         vens = paged(request, response, asked, self._reader.vens(asked))
-        answer_entries(response, media_type, Ven, vens, VENS_AT_FIRST)
+        answer_entries(response, media_type, Ven, vens, self._reader.at_first(asked))
 
     @Operation(
         id="createVen",
@@ -71,7 +71,7 @@ class VenSummaries:
             answer_whole(response, whole)
             return
         summaries = paged(request, response, asked, self._reader.ven_summaries(asked))
-        answer_entries(response, media_type, VenSummary, summaries, VENS_AT_FIRST)
+        answer_entries(response, media_type, VenSummary, summaries, self._reader.at_first(asked))
 
 
 class OneVen:

@@ -167,3 +167,16 @@ def test_time_spent_in_fetching_counts(engine: Engine) -> None:
         for _ in one.execute(text("SELECT pg_sleep(0.05) FROM generate_series(1, 6)")):
             pass
     assert clock.total_s() >= 0.3
+
+
+@pytest.mark.parametrize("path", ["/api/vens", "/api/vens/summary?format=csv", "/api/vens?format=arrow"])
+def test_a_list_of_a_thousand_vens_is_sent_whole_with_a_tag(path: str, engine: Engine, store: Store) -> None:
+    client = TestClient(create_app(engine, lambda: NOW, []))
+    store.write(batch_of(*(telemetry(f"ven-{n:04}") for n in range(1_000))))
+    whole = client.simulate_get(path)
+    assert client.simulate_get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+    store.write(batch_of(telemetry("ven-1000")))
+    assert "ETag" not in client.simulate_get(path).headers
+    page = path + ("&" if "?" in path else "?") + "limit=1000"
+    assert client.simulate_get(page).headers["ETag"] == whole.headers["ETag"]
+    assert "ETag" in client.simulate_get(page.replace("1000", "1001") + "&after=ven-0000").headers

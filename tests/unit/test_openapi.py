@@ -15,7 +15,9 @@ from serving import parameters
 from serving.app import api_document, create_app
 from serving.openapi import TAGS, as_yaml, public_path
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+RESOURCES = ROOT / "serving" / "resources"
 GUIDE = (DOCS / "backend-api.md").read_text()
 DOCUMENT = api_document()
 REGENERATE = (
@@ -187,3 +189,15 @@ def _resolved(value: dict[str, Any]) -> dict[str, Any]:
     for key in value["$ref"].removeprefix("#/").split("/"):
         found = found[key]
     return dict(found)
+
+
+def test_headers_that_a_resource_reads_are_described() -> None:
+    """The others, of caching and negotiation, are HTTP's own; the middleware reads them."""
+    read = re.findall(r'get_header\("([^"]+)"', "".join(each.read_text() for each in RESOURCES.glob("*.py")))
+    described = {
+        parameter["name"]
+        for _, _, operation in operations()
+        for parameter in map(_resolved, operation.get("parameters", []))
+        if parameter["in"] == "header"
+    }
+    assert set(read) == described != set()

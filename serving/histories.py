@@ -167,8 +167,8 @@ class Histories:
         while True:
             asked = structs.replace(window, horizons_us=self._horizons_us)
             points, since, *said = self._lines.columns(_query(subject, asked), *also)
-            self._horizons_us = _horizons_us(zip(*since, strict=True))
-            if self._horizons_us == asked.horizons_us:
+            self._horizons_us = kept_us = _horizons_us(zip(*since, strict=True))
+            if kept_us == asked.horizons_us:
                 break
         if len(points[0]) > self._max_points or not all(known for [known] in said[: len(subject.known_soon)]):
             return None

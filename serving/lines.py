@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -16,12 +16,16 @@ from typing import Any
 import psycopg
 from psycopg.raw_cursor import RawCursor
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its pools say it
 
 from schemas.database import connect
 from serving.queries.prepared import Query, side_by_side, text_of
 
 AT_ONCE = 3
 """Questions that PostgreSQL works on for us at a time; more only take processors from each other."""
+
+PATIENCE_S = 10.0
+"""Who has waited so long for a line had better be told."""
 
 SESSION = {"plan_cache_mode": "force_generic_plan"}
 """The plans do not depend on the values, and take longer to make than to carry out."""
@@ -42,8 +46,10 @@ class Lines:
         connect: Callable[[], psycopg.Connection],
         tell: Callable[[float], None] = _untold,
         at_once: int = AT_ONCE,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._tell = tell
+        self._patience_s = patience_s
         self._lock = Lock()
         self._free = [Line(connect) for _ in range(at_once)]
         self._waiting: deque[SimpleQueue[Line]] = deque()
@@ -64,6 +70,7 @@ class Lines:
 
         Raises:
             psycopg.Error: as PostgreSQL says it.
+            sqlalchemy.exc.TimeoutError: others have kept the lines for too long.
         """
         started_s = perf_counter()
         text = text_of(query.statement)
@@ -76,7 +83,7 @@ class Lines:
         """The columns of what each query finds, all in one view of the database; none have no entries.
 
         Raises:
-            psycopg.Error: as PostgreSQL says it.
+            As `rows`.
         """
         statement = side_by_side(*(query.statement for query in queries))
         values = {name: value for query in queries for name, value in query.values.items()}
@@ -104,6 +111,17 @@ class Lines:
                 return self._free.pop()
             mine: SimpleQueue[Line] = SimpleQueue()
             self._waiting.append(mine)
+        try:
+            return mine.get(timeout=self._patience_s)
+        except Empty:
+            return self._leave(mine)
+
+    def _leave(self, mine: SimpleQueue["Line"]) -> "Line":
+        """Give up waiting, unless a line has just been handed over."""
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+                raise TimeoutError(f"no line to the database was free within {self._patience_s:g} s")
         return mine.get()
 
     def _give(self, line: "Line") -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal,
     select,
 )
+from sqlalchemy.exc import TimeoutError  # noqa: A004 - as pools say it
 
 from schemas.database import connect
 from serving.app import create_app
@@ -94,6 +95,20 @@ def test_who_comes_first_is_served_first(database_url: str, admin: psycopg.Conne
             until(lambda expected=number: len(lines._waiting) == expected)  # type: ignore[misc]
         admin.execute("SELECT pg_advisory_unlock(1)")
     assert served == [0, 1, 2, 3, 4]
+    lines.close()
+
+
+def test_nobody_waits_for_ever(database_url: str, admin: psycopg.Connection) -> None:
+    lines = Lines(lambda: connect(database_url, "lines"), at_once=1, patience_s=0.05)
+    admin.execute("SELECT pg_advisory_lock(1)")
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(lines.rows, Query(select(func.pg_advisory_xact_lock(1))))
+        until(lambda: value(admin, WAITING) == 1)
+        with pytest.raises(TimeoutError, match=r"no line .* within 0\.05 s"):
+            lines.rows(BACKEND)
+        admin.execute("SELECT pg_advisory_unlock(1)")
+        holding.result(20)
+    assert backend(lines) > 0
     lines.close()
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from ingest.store import Store
 from jobs.runner import Runner
 from schemas.database import connect
+from tests.integration.house import House
 from tests.integration.published import NOW
 
 
@@ -27,3 +28,11 @@ def store(database_url: str) -> Iterator[Store]:
 @pytest.fixture
 def runner(engine: Engine) -> Runner:
     return Runner(engine, lambda: NOW)
+
+
+@pytest.fixture
+def house(engine: Engine, database_url: str) -> Iterator[House]:
+    built = House(engine, database_url)
+    built.empty()
+    yield built
+    built.close()

@@ -32,13 +32,6 @@ from tests.integration.house import (
 from tests.oracle.messages import Published, random_traffic, traffic
 
 
-@pytest.fixture
-def house(engine: Engine, database_url: str) -> Iterator[House]:
-    built = House(engine, database_url)
-    yield built
-    built.close()
-
-
 def batches(messages: Sequence[Published], chance: random.Random) -> Iterator[Sequence[Published]]:
     position = 0
     while position < len(messages):

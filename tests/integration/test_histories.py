@@ -1,6 +1,5 @@
 """Both ways of reading a history, and the latest of one VEN: whatever is pending, kept, or asked for."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from sqlalchemy import Engine
 
 from jobs.retention import drop_raw_days
 from schemas.instants import microseconds
@@ -25,14 +23,6 @@ from tests.oracle.messages import Published, random_traffic
 
 DAY = timedelta(days=1)
 FIRST = datetime(2024, 7, 8, tzinfo=UTC)
-
-
-@pytest.fixture
-def house(engine: Engine, database_url: str) -> Iterator[House]:
-    built = House(engine, database_url)
-    built.empty()
-    yield built
-    built.close()
 
 
 def histories(house: House) -> Histories:

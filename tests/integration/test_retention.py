@@ -1,6 +1,5 @@
 """What is too old goes, when its rows are in the summary, and nobody is told a wrong number for it."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -255,14 +254,6 @@ def test_as_a_job_over_many_runs(engine: Engine, connection: psycopg.Connection)
 
 
 # What is answered
-
-
-@pytest.fixture
-def house(engine: Engine, database_url: str) -> Iterator[House]:
-    built = House(engine, database_url)
-    built.empty()
-    yield built
-    built.close()
 
 
 KEPT = Cadence(RETENTION_RAW_DAYS=1, RETENTION_1S_DAYS=2, RETENTION_5M_DAYS=30, RETENTION_1H_DAYS=30)

@@ -207,7 +207,10 @@ def ven_with_loads(ven_id: str) -> Query:
 
 
 def loads_of_ven(ven_id: str, page: Page) -> Query:
-    return Query(_loads_of_ven(), {"ven_id": ven_id, "after": page.after or "", "most": page.limit})
+    values = {"ven_id": ven_id, "most": page.limit}
+    if page.after is None:
+        return Query(_loads_of_ven(), values)
+    return Query(_loads_of_ven_after(), {**values, "after": page.after})
 
 
 def load(ven_id: str, load_id: str) -> Query:
@@ -222,6 +225,13 @@ def _ven_with_loads() -> Select[Any]:
 
 @cache
 def _loads_of_ven() -> Select[Any]:
+    """Without a range of ids, PostgreSQL skips from load to load in the index, to the times that count."""
+    of_page = current_loads(latest_of_loads()).limit(MOST)
+    return _in_rows(_known_ven().subquery("ven"), of_page.subquery("load"))
+
+
+@cache
+def _loads_of_ven_after() -> Select[Any]:
     latest = latest_of_loads()
     of_page = current_loads(latest).where(latest.c.load_id > AFTER).limit(MOST)
     return _in_rows(_known_ven().subquery("ven"), of_page.subquery("load"))

@@ -200,6 +200,7 @@ def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connect
     for query in (
         fleet.ven_with_loads("ven-7"),
         fleet.loads_of_ven("ven-7", Page()),
+        fleet.loads_of_ven("ven-7", Page(5, "a")),
         fleet.load("ven-7", "hvac1"),
     ):
         assert_no_scan_of_raw_rows(connection, query.whole().params(structs.asdict(SPANS[span])))

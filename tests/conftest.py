@@ -14,15 +14,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import settings
 from sqlalchemy import Engine
 
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
+from tests.examples import load_profile
 
-# A machine that is busy with something else is no fault of the code.
-settings.register_profile("gridgate", deadline=None)
-settings.load_profile("gridgate")
+load_profile()
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = "gridgate_template"

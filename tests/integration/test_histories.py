@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -17,6 +17,7 @@ from serving.latest import Latest
 from serving.lines import Lines
 from serving.occasions import Point
 from serving.windows import Aggregate, Page, Window
+from tests.examples import costly
 from tests.integration.house import House
 from tests.integration.published import NOW, THREE, telemetry
 from tests.oracle.messages import Published, random_traffic
@@ -59,7 +60,7 @@ def test_in_one_trip_or_in_parts_it_is_the_same(house: House, monkeypatch: pytes
     reading = Histories(house.engine, Lines.beside(house.engine, told.append), lambda: NOW)
     seen = 0
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @costly(2)
     @given(windows())
     def agree(window: Window) -> None:
         nonlocal seen

@@ -41,7 +41,7 @@ def batches(messages: Sequence[Published], chance: random.Random) -> Iterator[Se
         position += size
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
     house.empty()
     chance = random.Random(seed)

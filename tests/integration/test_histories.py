@@ -58,12 +58,13 @@ def test_in_one_trip_or_in_parts_it_is_the_same(house: House, monkeypatch: pytes
     house.ingest([Published(each.topic, each.payload) for each in [telemetry("late", NOW, 7.0)]])
     told: list[float] = []
     reading = Histories(house.engine, Lines.beside(house.engine, told.append), lambda: NOW)
-    seen = 0
+    seen = draws = 0
 
     @costly(2)
     @given(windows())
     def agree(window: Window) -> None:
-        nonlocal seen
+        nonlocal seen, draws
+        draws += 1
         for ask in (
             partial(reading.network, window),
             partial(reading.ven, "late", window),
@@ -82,8 +83,8 @@ def test_in_one_trip_or_in_parts_it_is_the_same(house: House, monkeypatch: pytes
     vens = house.get("/vens")
     known = next((ven["id"], load["id"]) for ven in vens for load in ven["loads"])
     agree()
-    assert seen > 100
-    assert len(told) > 40
+    assert seen > 10 * draws
+    assert len(told) > 2 * draws, "most questions take one trip"
 
 
 def _values(point: Any) -> tuple[float, ...]:

@@ -23,6 +23,8 @@ from tests.oracle.messages import (
     traffic,
 )
 
+pytestmark = pytest.mark.thorough
+
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 
 CONTRACT_EXAMPLE = b"""

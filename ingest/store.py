@@ -12,6 +12,7 @@ from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
 from ingest.batch import Batch, same_content
+from ingest.probe import probe_batch
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.rows import Row, copy_data
 from schemas.tables.ledger import LANES
@@ -60,6 +61,18 @@ class Store:
             self._known_days.clear()
             self._ensure_days(batch.days())
             return self._transact(batch)
+
+    def probe(self, at: datetime) -> None:
+        """Store rows of each kind as of a time, and take them back.
+
+        Raises:
+            psycopg.Error: the database stores nothing at present.
+        """
+        batch = probe_batch(at)
+        self._ensure_days(batch.days())
+        with self._connection.transaction(force_rollback=True):
+            self._transact(batch)
+        self._known_vens -= batch.vens.keys()
 
     def _ensure_days(self, days: set[date]) -> None:
         missing = days - self._known_days

@@ -1,0 +1,145 @@
+"""Which partitions the raw tables should have: days, then months, then years. Pure.
+
+Each partition takes locks and planning time of whoever reads without bounds, so that there may be some
+hundred of a table, however many days there have ever been.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+from msgspec import Struct
+
+from jobs.ranges import Range, without
+
+DAYS_AHEAD = 3
+MONTHS = 12
+"""Before the days of this month and of the last come at least so many months, before these whole years."""
+
+FIRST_YEAR = 2020
+"""One partition takes what is older: clocks that were never set say many different days."""
+
+LONGEST_DAYS = timedelta(days=100)
+"""Raw rows that are kept no longer go by whole days, and are not merged before."""
+
+MOST_SOURCES = 62
+"""Partitions that are merged at a time: dropping each takes some six locks."""
+
+
+class Change(Struct, frozen=True):
+    """A range of time that is to become one partition, and whether there are rows to bring there."""
+
+    within: Range
+    has_rows: bool
+
+
+def changes(
+    partitions: Sequence[Range], astray: Range | None, now: datetime, kept: timedelta | None
+) -> Iterator[Change]:
+    """What makes the partitions of a table what they should be; new empty partitions first.
+
+    Args:
+        partitions: those that there are, but for the default one.
+        astray: between which times the default partition holds rows; None without any.
+        now: the time in whose view days are recent.
+        kept: how long raw rows are kept; what is older needs no partitions.
+    """
+    wanted = [
+        piece
+        for cell in _kept_cells(now, kept)
+        for piece in _pieces(cell, partitions)
+        if piece not in partitions
+    ]
+    today = datetime.combine(now.date(), time(), UTC)
+    ranges = _joined([piece for piece in wanted if not _inside(piece, partitions)], today)
+    new = [Change(each, astray is not None and overlap(astray, each)) for each in ranges]
+    merged = [Change(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
+    yield from sorted([*new, *merged], key=lambda change: change.has_rows)
+
+
+def _kept_cells(now: datetime, kept: timedelta | None) -> Iterator[Range]:
+    """Of the oldest cell only what is still kept, on midnight."""
+    oldest = None if kept is None else datetime.combine((now - kept).date(), time(), UTC)
+    for cell in cells(now.date(), kept):
+        if oldest is None:
+            yield cell
+        elif cell.end > oldest:
+            yield Range(max(cell.start, oldest), cell.end)
+
+
+def _pieces(cell: Range, partitions: Sequence[Range]) -> Iterator[Range]:
+    """What a cell has beside partitions that reach beyond it; by month, if too much would be merged at once."""
+    across = [each for each in partitions if overlap(each, cell) and not contains(cell, each)]
+    for piece in without([cell], across):
+        if len(_inside(piece, partitions)) > MOST_SOURCES:
+            for month in _months_of(piece):
+                yield from _pieces(month, partitions)
+        else:
+            yield piece
+
+
+def _inside(piece: Range, partitions: Sequence[Range]) -> list[Range]:
+    return [each for each in partitions if contains(piece, each)]
+
+
+def _joined(ranges: Sequence[Range], today: datetime) -> list[Range]:
+    """Ranges of the past that touch each other, as one for each year: where there is nothing, few will do."""
+    joined = list[Range]()
+    for each in ranges:
+        last = joined[-1] if joined else None
+        if last and last.end == each.start and last.start.year == each.start.year and each.end <= today:
+            joined[-1] = Range(last.start, each.end)
+        else:
+            joined.append(each)
+    return joined
+
+
+def cells(today: date, kept: timedelta | None) -> list[Range]:
+    """The ranges that partitions should have, oldest first and without a gap."""
+    first_day = _months_before(today, 1)
+    if kept is not None and kept <= LONGEST_DAYS:
+        first_day = min(first_day, today - kept)
+    first_month = date(_months_before(first_day, MONTHS).year, 1, 1)
+    years = [date(year, 1, 1) for year in range(FIRST_YEAR, first_month.year)]
+    months = [first_month]
+    while (following := _months_before(months[-1], -1)) <= first_day:
+        months.append(following)
+    days = [first_day + timedelta(days=n) for n in range((today - first_day).days + DAYS_AHEAD + 2)]
+    return _between(sorted({*years, *months, *days}))
+
+
+def name_of(within: Range) -> str:
+    """The end of a partition's name."""
+    start, end = within.start.date(), within.end.date()
+    if end == start + timedelta(days=1):
+        return f"p{start:%Y%m%d}"
+    if start.day == 1 and end == _months_before(start, -1):
+        return f"p{start:%Y%m}"
+    if (start.month, start.day) == (1, 1) and end == date(start.year + 1, 1, 1):
+        return f"p{start:%Y}"
+    return f"p{start:%Y%m%d}_{end:%Y%m%d}"
+
+
+def _months_of(within: Range) -> Iterator[Range]:
+    firsts = [within.start.date()]
+    while (following := _months_before(firsts[-1], -1)) < within.end.date():
+        firsts.append(following)
+    yield from _between([*firsts, within.end.date()])
+
+
+def _months_before(day: date, number: int) -> date:
+    """The first of the month that is so many before that of a day."""
+    months = day.year * 12 + day.month - 1 - number
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def _between(borders: Sequence[date]) -> list[Range]:
+    instants = [datetime.combine(border, time(), UTC) for border in borders]
+    return [Range(start, end) for start, end in zip(instants[:-1], instants[1:], strict=True)]
+
+
+def overlap(one: Range, other: Range) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def contains(outer: Range, inner: Range) -> bool:
+    return outer.start <= inner.start and inner.end <= outer.end

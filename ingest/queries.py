@@ -125,7 +125,8 @@ SAMPLES = Keyed(
 NEXT_BATCH = "SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id'))"
 CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
-    " description_rows, status_rows, first_ts, last_ts, days) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::date[])"
+    " description_rows, status_rows, first_ts, last_ts, days)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::date[])"
 )
 QUEUE_BATCH = "INSERT INTO pending_batches (lane, batch_id) SELECT unnest(%s::text[]), %s"
 REGISTER_VENS = (

@@ -6,6 +6,7 @@ hundred of a table, however many days there have ever been.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -67,7 +68,7 @@ def _kept_cells(now: datetime, kept: timedelta | None) -> Iterator[Range]:
 
 
 def _pieces(cell: Range, partitions: Sequence[Range]) -> Iterator[Range]:
-    """What a cell has beside partitions that reach beyond it; by month, if too much would be merged at once."""
+    """What a cell has beside partitions that reach beyond it; by month, if that merges too many at once."""
     across = [each for each in partitions if overlap(each, cell) and not contains(cell, each)]
     for piece in without([cell], across):
         if len(_inside(piece, partitions)) > MOST_SOURCES:
@@ -134,7 +135,7 @@ def _months_before(day: date, number: int) -> date:
 
 def _between(borders: Sequence[date]) -> list[Range]:
     instants = [datetime.combine(border, time(), UTC) for border in borders]
-    return [Range(start, end) for start, end in zip(instants[:-1], instants[1:], strict=True)]
+    return [Range(start, end) for start, end in pairwise(instants)]
 
 
 def overlap(one: Range, other: Range) -> bool:

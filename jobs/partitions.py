@@ -1,8 +1,8 @@
-"""The raw tables' partitions: made ahead of time, days merged into months and years, the default one emptied.
+"""The raw tables' partitions: made ahead of time, merged into months and years, the default one emptied.
 
-Rows move by being copied to a table that nobody reads yet, in slices, while everything else goes on; then that
-table takes the place of its sources in one short transaction. A batch that was written meanwhile is found in the
-ledger by its transaction, and brought along. Whenever this is killed, the next run goes on from the last commit.
+Rows are copied to a table that nobody reads yet, in slices, while everything else goes on; then that table
+replaces its sources in one short transaction. Batches that were written meanwhile are found in the ledger by
+their transaction, and copied as well. After a crash the next run goes on from the last commit.
 """
 
 from collections.abc import Sequence
@@ -157,7 +157,7 @@ def _copy_slice(connection: Connection, table: Table, move: Move) -> int:
 
 
 def slice_end(left: Range, partitions: Sequence[Partition], most_bytes: int) -> datetime:
-    """The end of a slice from the start of a range that holds about so many bytes, at least a minute of time."""
+    """The end of a slice of about so many bytes, and of a minute at least, from the start of a range."""
     default_bytes = sum(each.bytes for each in partitions if each.is_default)
     position, bytes_left = left.start, float(most_bytes)
     while position < left.end:

@@ -15,6 +15,7 @@ from jobs.partitions import arrange_partitions
 from jobs.presence import judge_presence
 from jobs.progress import Progress
 from jobs.retention import (
+    delete_raw_rows,
     drop_raw_days,
     forget_buckets,
     trim_books,
@@ -121,6 +122,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "lets go of raw rows and of history that are too old",
             (
                 partial(drop_raw_days, kept=cadence.by_resolution()),
+                partial(delete_raw_rows, kept=cadence.by_resolution()),
                 partial(forget_buckets, kept=cadence.by_resolution()),
             ),
         ),

@@ -84,8 +84,8 @@ def stale(within: Range) -> Select[Any]:
 HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")
 """To the end of the transaction no partition is dropped or replaced: that takes the lock for itself.
 
-COPY takes its snapshot before its locks: without this, after waiting for a lock, it would not see the rows that were
-moved meanwhile.
+COPY takes its snapshot before its locks: without this, having waited for a lock, it would not see rows that
+were moved meanwhile.
 """
 
 

@@ -4,9 +4,11 @@ Each partition takes locks and planning time of whoever reads without bounds, so
 hundred of a table, however many days there have ever been.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -22,6 +24,8 @@ FIRST_YEAR = 2020
 LONGEST_DAYS = timedelta(days=100)
 """Raw rows that are kept no longer go by whole days, and are not merged before."""
 
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
 MOST_SOURCES = 62
 """Partitions that are merged at a time: dropping each takes some six locks."""
 
@@ -34,21 +38,26 @@ class Change(Struct, frozen=True):
 
 
 def changes(
-    partitions: Sequence[Range], astray: Range | None, now: datetime, kept: timedelta | None
+    partitions: Sequence[Range],
+    astray: Range | None,
+    now: datetime,
+    kept: timedelta | None,
+    horizon: datetime = BEGINNING,
 ) -> Iterator[Change]:
     """What makes the partitions of a table what they should be; new empty partitions first.
 
     Args:
-        partitions: those that there are, but for the default one.
+        partitions: those that there are, oldest first, but for the default one.
         astray: between which times the default partition holds rows; None without any.
         now: the time in whose view days are recent.
         kept: how long raw rows are kept; what is older needs no partitions.
+        horizon: nor what is before this midnight, since retention has let go of it.
     """
     wanted = [
         piece
-        for cell in _kept_cells(now, kept)
+        for cell in _kept_cells(now, kept, horizon)
         for piece in _pieces(cell, partitions)
-        if piece not in partitions
+        if _inside(piece, partitions) != [piece]
     ]
     today = datetime.combine(now.date(), time(), UTC)
     ranges = _joined([piece for piece in wanted if not _inside(piece, partitions)], today)
@@ -57,19 +66,18 @@ def changes(
     yield from sorted([*new, *merged], key=lambda change: change.has_rows)
 
 
-def _kept_cells(now: datetime, kept: timedelta | None) -> Iterator[Range]:
+def _kept_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[Range]:
     """Of the oldest cell only what is still kept, on midnight."""
-    oldest = None if kept is None else datetime.combine((now - kept).date(), time(), UTC)
+    midnight = BEGINNING if kept is None else datetime.combine((now - kept).date(), time(), UTC)
+    oldest = max(midnight, horizon)
     for cell in cells(now.date(), kept):
-        if oldest is None:
-            yield cell
-        elif cell.end > oldest:
+        if cell.end > oldest:
             yield Range(max(cell.start, oldest), cell.end)
 
 
 def _pieces(cell: Range, partitions: Sequence[Range]) -> Iterator[Range]:
     """What a cell has beside partitions that reach beyond it; by month, if that merges too many at once."""
-    across = [each for each in partitions if overlap(each, cell) and not contains(cell, each)]
+    across = [each for each in _touched(cell, partitions) if not contains(cell, each)]
     for piece in without([cell], across):
         if len(_inside(piece, partitions)) > MOST_SOURCES:
             for month in _months_of(piece):
@@ -79,7 +87,12 @@ def _pieces(cell: Range, partitions: Sequence[Range]) -> Iterator[Range]:
 
 
 def _inside(piece: Range, partitions: Sequence[Range]) -> list[Range]:
-    return [each for each in partitions if contains(piece, each)]
+    return [each for each in _touched(piece, partitions) if contains(piece, each)]
+
+
+def _touched(piece: Range, partitions: Sequence[Range]) -> Sequence[Range]:
+    first = bisect_right(partitions, piece.start, key=attrgetter("end"))
+    return partitions[first : bisect_left(partitions, piece.end, key=attrgetter("start"))]
 
 
 def _joined(ranges: Sequence[Range], today: datetime) -> list[Range]:
@@ -105,7 +118,7 @@ def cells(today: date, kept: timedelta | None) -> list[Range]:
     while (following := _months_before(months[-1], -1)) <= first_day:
         months.append(following)
     days = [first_day + timedelta(days=n) for n in range((today - first_day).days + DAYS_AHEAD + 2)]
-    return _between(sorted({*years, *months, *days}))
+    return _between(sorted(day for day in {*years, *months, *days} if day.year >= FIRST_YEAR))
 
 
 def name_of(within: Range) -> str:

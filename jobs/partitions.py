@@ -5,14 +5,14 @@ replaces its sources in one short transaction. Batches that were written meanwhi
 their transaction, and copied as well. After a crash the next run goes on from the last commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Row, Table
 
-from jobs.layout import Change, changes, contains, name_of, overlap
+from jobs.layout import BEGINNING, Change, changes, contains, name_of, overlap
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
@@ -62,13 +62,16 @@ def partitions_of(connection: Connection, table: Table) -> list[Partition]:
     ]
 
 
-def arrange_partitions(connection: Connection, now: datetime, kept: timedelta | None = None) -> int:
+def arrange_partitions(
+    connection: Connection, now: datetime, kept: timedelta | None = None, slice_bytes: int = SLICE_BYTES
+) -> int:
     """Bring the partitions one step nearer to what they should be.
 
     Args:
         connection: in a transaction.
         now: coming days are seen from here.
         kept: how long raw rows are kept; None for ever.
+        slice_bytes: what is copied at most, at a guess.
 
     Returns:
         The number of rows and partitions handled; 0 if nothing is left to do.
@@ -80,17 +83,22 @@ def arrange_partitions(connection: Connection, now: datetime, kept: timedelta | 
         return 0
     connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
     connection.execute(partition_queries.FOR_LONG)
-    wanted = {table: _changes(connection, table, now, kept) for table in PARTITIONED}
+    horizon = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
+    wanted = {
+        table: list(_changes(connection, table, now, kept=kept, horizon=horizon)) for table in PARTITIONED
+    }
     if made := sum(_make_new(connection, table, wanted[table]) for table in PARTITIONED):
         return made
-    moved = (_bring_on(connection, table, wanted[table]) for table in PARTITIONED)
+    moved = (_bring_on(connection, table, wanted[table], slice_bytes) for table in PARTITIONED)
     return next(filter(None, moved), 0)
 
 
-def _changes(connection: Connection, table: Table, now: datetime, kept: timedelta | None) -> list[Change]:
+def _changes(
+    connection: Connection, table: Table, now: datetime, *, kept: timedelta | None, horizon: datetime
+) -> Iterator[Change]:
     found = partitions_of(connection, table)
     astray = next((_extent(connection, each) for each in found if each.is_default), None)
-    return list(changes([each.within for each in found if not each.is_default], astray, now, kept))
+    return changes([each.within for each in found if not each.is_default], astray, now, kept, horizon)
 
 
 def _extent(connection: Connection, partition: Partition) -> Range | None:
@@ -116,15 +124,15 @@ def _name(connection: Connection, table: Table, within: Range) -> str:
     return str(connection.execute(partition_queries.NAME_BESIDE, values).scalar_one())
 
 
-def _bring_on(connection: Connection, table: Table, wanted: Sequence[Change]) -> int:
+def _bring_on(connection: Connection, table: Table, wanted: Sequence[Change], slice_bytes: int) -> int:
     move = _current_move(connection, table)
     if move is None:
         change = next((change for change in wanted if change.has_rows), None)
-        return (
-            0 if change is None else _copy_slice(connection, table, _begin(connection, table, change.within))
-        )
+        if change is None:
+            return 0
+        move = _begin(connection, table, change.within)
     if move.copied_until < move.within.end:
-        return _copy_slice(connection, table, move)
+        return _copy_slice(connection, table, move, slice_bytes)
     return _finish(connection, table, move)
 
 
@@ -147,9 +155,9 @@ def _begin(connection: Connection, table: Table, within: Range) -> Move:
     return _as_move(connection.execute(partition_queries.move(table.name)).one())
 
 
-def _copy_slice(connection: Connection, table: Table, move: Move) -> int:
+def _copy_slice(connection: Connection, table: Table, move: Move, slice_bytes: int) -> int:
     found = partitions_of(connection, table)
-    end = slice_end(Range(move.copied_until, move.within.end), found, SLICE_BYTES)
+    end = slice_end(Range(move.copied_until, move.within.end), found, slice_bytes)
     part = Range(move.copied_until, end)
     copied = connection.exec_driver_sql(partition_queries.copy(table, move.target, part)).rowcount
     connection.execute(partition_queries.note_progress(table.name, copied_until=end))
@@ -160,7 +168,7 @@ def slice_end(left: Range, partitions: Sequence[Partition], most_bytes: int) -> 
     """The end of a slice of about so many bytes, and of a minute at least, from the start of a range."""
     default_bytes = sum(each.bytes for each in partitions if each.is_default)
     position, bytes_left = left.start, float(most_bytes)
-    while position < left.end:
+    while position < left.end and bytes_left > 0:
         source, size = _source_at(position, left.end, partitions, default_bytes)
         end = min(source.end, left.end)
         needed = size * ((end - position) / (source.end - source.start))
@@ -168,7 +176,7 @@ def slice_end(left: Range, partitions: Sequence[Partition], most_bytes: int) -> 
             width = (end - position) * (bytes_left / needed)
             return min(position + max(width, SHORTEST_SLICE), end)
         position, bytes_left = end, bytes_left - needed
-    return left.end
+    return position
 
 
 def _source_at(

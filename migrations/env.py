@@ -23,7 +23,14 @@ def _migrate(connection: Connection) -> None:
     connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
     connection.execute(text(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}"))
     connection.commit()
-    context.configure(connection=connection, target_metadata=metadata, include_object=_is_ours)
+    # Not whichever table of this name comes first on the search path: another program may have one, too.
+    home = connection.execute(text("SELECT current_schema()")).scalar_one()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_object=_is_ours,
+        version_table_schema=home,
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

@@ -118,7 +118,10 @@ DO $$
 DECLARE
     parent regclass;
     part record;
-    days date[];
+    found date[];
+    days date[] := '{}';
+    parents regclass[] := '{}';
+    parts text[] := '{}';
 BEGIN
     FOREACH parent IN ARRAY ARRAY['ven_telemetry', 'ven_load_samples', 'ven_load_descriptions']::regclass[]
     LOOP
@@ -129,11 +132,16 @@ BEGIN
             EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, part.partition);
             EXECUTE format(
                 'SELECT coalesce(array_agg(DISTINCT (ts AT TIME ZONE ''UTC'')::date), ''{}'') FROM %s',
-                part.partition) INTO days;
-            PERFORM ensure_raw_partitions(days);
-            EXECUTE format('INSERT INTO %s SELECT * FROM %s', parent, part.partition);
-            EXECUTE format('DROP TABLE %s', part.partition);
+                part.partition) INTO found;
+            days := days || found;
+            parents := parents || parent;
+            parts := parts || part.partition;
         END LOOP;
+    END LOOP;
+    PERFORM ensure_raw_partitions(days);
+    FOR number IN 1 .. cardinality(parts) LOOP
+        EXECUTE format('INSERT INTO %s SELECT * FROM %s', parents[number], parts[number]);
+        EXECUTE format('DROP TABLE %s', parts[number]);
     END LOOP;
 END $$
 """

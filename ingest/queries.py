@@ -125,7 +125,8 @@ SAMPLES = Keyed(
 NEXT_BATCH = "SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id'))"
 CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
-    " description_rows, status_rows, first_ts, last_ts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " description_rows, status_rows, first_ts, last_ts, days)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::date[])"
 )
 QUEUE_BATCH = "INSERT INTO pending_batches (lane, batch_id) SELECT unnest(%s::text[]), %s"
 REGISTER_VENS = (
@@ -137,6 +138,7 @@ REJECT = (
     "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
+SOON_OR_NOT_AT_ALL = "SET LOCAL lock_timeout = '300ms'"
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
 REJECTED_BY_REASON = (
     "SELECT reason, count(*), min(received_at), max(received_at), min(detail) FROM rejected_messages"

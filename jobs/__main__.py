@@ -96,7 +96,7 @@ def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
         total += handled
-    print(f"{total} days and rows are gone")
+    print(f"{total} tables and rows are gone")
 
 
 def _settle(event_id: str, engine: Engine, rules: Rules) -> None:

@@ -11,6 +11,7 @@ from jobs.queries import merging as merging_queries
 from jobs.queries import pending as pending_queries
 from jobs.queries import presence as presence_queries
 from jobs.queries import running as running_queries
+from jobs.queries import summary as summary_queries
 from jobs.rows import fetch, write
 from jobs.transforms.presence import Patience, come_back, fallen_silent
 from schemas import channels
@@ -31,6 +32,7 @@ def judge_presence(connection: Connection, now: datetime, patience: Patience) ->
     recent = presence_queries.recent_reports(
         silent.get_column("ven_id").to_list(), now - RECENT, REPORTS_EACH
     )
+    connection.execute(summary_queries.HOLD_RAW)
     reports = fetch(connection, recent, RecentReportFrame)
     transitions = pl.concat([fallen_silent(silent, reports, patience, now), come_back(vens.filter(offline))])
     if not transitions.is_empty():

@@ -11,10 +11,11 @@ from jobs.backoff import LONGEST_S
 from jobs.events import follow_participations, move_events_on, share_out
 from jobs.execution import see_executions
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
-from jobs.partitions import ensure_coming_days
+from jobs.partitions import arrange_partitions
 from jobs.presence import judge_presence
 from jobs.progress import Progress
 from jobs.retention import (
+    delete_raw_rows,
     drop_raw_days,
     forget_buckets,
     trim_books,
@@ -25,6 +26,7 @@ from jobs.retention import (
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+from schemas.tables.history import RAW_S
 
 EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
@@ -47,6 +49,9 @@ class Job(Struct, frozen=True):
 
     longest_wait_s: float = LONGEST_S
     """After failures."""
+
+    rounds: int = 1
+    """While the last step handles anything it is taken again, at most so often."""
 
     @property
     def shared_steps(self) -> tuple[Step, ...]:
@@ -117,6 +122,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "lets go of raw rows and of history that are too old",
             (
                 partial(drop_raw_days, kept=cadence.by_resolution()),
+                partial(delete_raw_rows, kept=cadence.by_resolution()),
                 partial(forget_buckets, kept=cadence.by_resolution()),
             ),
         ),
@@ -132,5 +138,11 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_events, kept=cadence.events_kept()),
             ),
         ),
-        Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
+        Job(
+            "partitions",
+            60,
+            "partitions of the raw tables: coming days, old ones merged into months and years",
+            (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
+            rounds=40,
+        ),
     )

@@ -1,7 +1,6 @@
 """Leases, runs, locks and news: what every job needs."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -58,7 +57,3 @@ def share(name: str) -> Select[Any]:
 
 def record_run(**values: object) -> Insert:
     return insert(job_runs).values(**values)
-
-
-def ensure_partitions(days: Sequence[date]) -> Select[Any]:
-    return select(func.ensure_raw_partitions(list(days)))

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from jobs.partitions import arrange_partitions
 from jobs.ranges import Range
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
@@ -107,11 +108,28 @@ class Disorder(RuleBasedStateMachine):
     def empty_partitions_go(self) -> None:
         """Also days that ingest believes to be there."""
         for (name,) in self.admin.execute(
-            "SELECT oid::regclass::text FROM pg_class WHERE relispartition AND relname ~ '_p[0-9]{8}$'"
-            " AND relkind = 'r'"
+            "SELECT format('%I.%I', home, name) FROM unnest(ARRAY['ven_telemetry', 'ven_load_samples',"
+            " 'ven_load_descriptions']::regclass[]) parent, raw_partitions(parent)"
+            " WHERE NOT is_default AND name ~ '_p[0-9]'"
         ).fetchall():
             if not value(self.admin, f"SELECT count(*) FROM {name}"):
                 self.admin.execute(f"DROP TABLE {name}".encode())
+
+    @rule(steps=st.integers(1, 8))
+    def partitions_are_arranged(self, steps: int) -> None:
+        """Rows move from the default partition, and from days to their year."""
+        for _ in range(steps):
+            with self.house.engine.begin() as connection:
+                arrange_partitions(connection, NOW)
+
+    @rule(statement=st.integers(1, 30))
+    def a_crash_while_partitions_are_arranged(self, statement: int) -> None:
+        def arrange() -> None:
+            for _ in range(3):
+                with self.mortal.begin() as connection:
+                    arrange_partitions(connection, NOW)
+
+        self._crash(arrange, statement)
 
     @rule()
     def the_summary_is_verified(self) -> None:

@@ -12,13 +12,16 @@ import structlog
 
 from ingest.batch import Batch
 from ingest.metrics import Metrics
-from ingest.store import Store
+from ingest.store import Store, Stored
 from ingest.subscriber import Subscriber
+from schemas.revisions import WrongRevisionError
 
 IDLE_S = 0.5
 MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
+MISFIT_RETRY_S = 1.0
+"""Between looks at whether the schema is the right one by now."""
 
 POISON = ("22", "23", "54")
 """SQLSTATE classes that blame the rows: data exceptions, integrity, program limits. All else may pass."""
@@ -61,7 +64,7 @@ class Worker:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)
         except Stopped:
-            self._log.info("stopped_while_waiting", why="the database is away")
+            self._log.info("stopped_while_waiting", why="the database is away, or has another schema")
         finally:
             self._close()
 
@@ -138,9 +141,19 @@ class Worker:
 
     def _attempt(self, batch: Batch) -> None:
         start = time.monotonic()
-        self._store = self._store or self._open_store()
-        stored = self._store.write(batch)
+        stored = self._write_when_fit(batch)
         self._metrics.stored(batch, stored, time.monotonic() - start)
         self._log.debug("batch_stored", **msgspec.structs.asdict(stored))
         if stored.rejected:
             self._log.warning("rejected", **stored.rejected, see="python -m ingest rejected")
+
+    def _write_when_fit(self, batch: Batch) -> Stored:
+        """Wait while the schema is another one than this program knows: the batch is not at fault."""
+        while True:
+            self._store = self._store or self._open_store()
+            try:
+                return self._store.write(batch)
+            except WrongRevisionError as error:
+                self._log.debug("batch_waits", reason=str(error))
+            if self._stopping.wait(MISFIT_RETRY_S):
+                raise Stopped

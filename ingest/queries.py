@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ingest.rows import COPY_OPTIONS
 from schemas.channels import COMMANDS, EVENTS
+from schemas.revisions import REVISION_NOW
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ SAMPLES = Keyed(
     table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
 )
 
-NEXT_BATCH = "SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id'))"
+NEXT_BATCH = f"SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id')), {REVISION_NOW}"
 CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
     " description_rows, status_rows, first_ts, last_ts, days)"

@@ -16,6 +16,7 @@ from ingest.batch import Batch, same_content
 from ingest.probe import probe_batch
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.rows import Row, copy_data
+from schemas.revisions import require_revision
 from schemas.tables.ledger import LANES
 
 KEYED_REFUSALS = ("conflict", "unknown_command")
@@ -57,6 +58,7 @@ class Store:
         """Commit a batch, all of it or nothing.
 
         Raises:
+            WrongRevisionError: the schema is not the one that this program knows; nothing was stored.
             psycopg.Error: nothing was stored; or, if the connection broke in the commit, perhaps all of it,
                 which a second call finds out.
         """
@@ -124,7 +126,7 @@ class Store:
         return set(new)
 
     def _write_rows(self, batch: Batch) -> Stored:
-        batch_id = self._fetch_one(queries.NEXT_BATCH)
+        batch_id = self._next_batch()
         reports = self._insert(TELEMETRY, [report.row for report in batch.reports.values()], batch_id, batch)
         new = [batch.reports[key] for key in reports]
         samples = [row for report in new for row in report.samples.values()]
@@ -205,8 +207,9 @@ class Store:
 
     def _copy(self, statement: psycopg.sql.Composed, rows: list[Row], batch_id: int) -> None:
         if rows:
+            data = copy_data(rows, batch_id)
             with self._connection.cursor().copy(statement) as copy:
-                copy.write(copy_data(rows, batch_id))
+                copy.write(data)
 
     def _close(self, batch_id: int, batch: Batch, stored: Stored, times: list[datetime]) -> None:
         """Write the ledger's row: from its commit on, the jobs know of these rows."""
@@ -234,11 +237,13 @@ class Store:
             ]
             self._connection.cursor().executemany(queries.REJECT, rows)
 
-    def _fetch_one(self, statement: str) -> int:
-        row = self._connection.execute(statement).fetchone()
+    def _next_batch(self) -> int:
+        row = self._connection.execute(queries.NEXT_BATCH).fetchone()
         if row is None:
-            raise LookupError(f"the database answered nothing to {statement!r}")
-        return int(row[0])
+            raise LookupError("the database has no number for the next batch")
+        batch_id, revision = row
+        require_revision(revision)
+        return int(batch_id)
 
 
 def _plain(text: str) -> str:

@@ -13,13 +13,16 @@ import structlog
 
 from ingest.batch import Batch
 from ingest.metrics import Metrics
-from ingest.store import Store
+from ingest.store import Store, Stored
 from ingest.subscriber import Subscriber
+from schemas.revisions import WrongRevisionError
 
 IDLE_S = 0.5
 MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
+MISFIT_RETRY_S = 1.0
+"""Between looks at whether the schema is the right one by now."""
 
 BATCH_ATTEMPTS = 3
 """A batch that fails so often while the database stores other rows is divided."""
@@ -60,7 +63,7 @@ class Worker:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)
         except Stopped:
-            self._log.info("stopped_while_waiting", why="the database is away")
+            self._log.info("stopped_while_waiting", why="the database is away, or has another schema")
         finally:
             self._close()
 
@@ -161,8 +164,18 @@ class Worker:
 
     def _attempt(self, batch: Batch) -> None:
         start = time.monotonic()
-        stored = self._opened_store().write(batch)
+        stored = self._write_when_fit(batch)
         self._metrics.stored(batch, stored, time.monotonic() - start)
         self._log.debug("batch_stored", **msgspec.structs.asdict(stored))
         if stored.rejected:
             self._log.warning("rejected", **stored.rejected, see="python -m ingest rejected")
+
+    def _write_when_fit(self, batch: Batch) -> Stored:
+        """Wait while the schema is another one than this program knows: the batch is not at fault."""
+        while True:
+            try:
+                return self._opened_store().write(batch)
+            except WrongRevisionError as error:
+                self._log.debug("batch_waits", reason=str(error))
+            if self._stopping.wait(MISFIT_RETRY_S):
+                raise Stopped

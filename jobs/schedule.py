@@ -26,7 +26,14 @@ from jobs.retention import (
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+from schemas.database import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
+
+EVENTS_PAUSE_S = 5.0
+"""A scheduler that freezes while it sees to events makes them so late at most, for the others wait for it."""
+
+MEASURING_PAUSE_S = 300.0
+"""Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
 
 EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
@@ -52,6 +59,9 @@ class Job(Struct, frozen=True):
 
     rounds: int = 1
     """While the last step handles anything it is taken again, at most so often."""
+
+    longest_pause_s: float = IDLE_IN_TRANSACTION_S
+    """Between two statements of a step; a frozen process then loses its transaction, and its locks."""
 
     @property
     def shared_steps(self) -> tuple[Step, ...]:
@@ -88,6 +98,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             (move_events_on, follow_participations, partial(share_out, rest=cadence.rest())),
             is_for_all=True,
             longest_wait_s=EVENTS_WAIT_S,
+            longest_pause_s=EVENTS_PAUSE_S,
         ),
         Job(
             "presence",
@@ -106,6 +117,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             cadence.settlement_every_s,
             "how running events go",
             (Progress(cadence.rules()).follow_events,),
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
             "settlement",
@@ -115,6 +127,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(settle_ended, rules=cadence.rules()),
                 partial(revise_settled, rules=cadence.rules()),
             ),
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
             "retention",

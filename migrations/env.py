@@ -5,12 +5,17 @@ from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 
 from schemas.database import engine_for
+from schemas.revisions import MIGRATION_LOCK
 from schemas.settings import ProgramSettings, SettingsError
 from schemas.tables import metadata
 
-MIGRATION_LOCK = 0x67726964  # "grid"
 LOCK_TIMEOUT_MS = 10_000
-STATEMENT_TIMEOUT_MS = 600_000
+BOUNDS = {
+    "lock_timeout": "10min",
+    "statement_timeout": "10min",
+    "idle_in_transaction_session_timeout": "10min",
+}
+"""The first is for the migrator before us, and for transactions of the programs that are under way."""
 
 
 def _is_ours(_item: SchemaItem, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001
@@ -21,7 +26,6 @@ def _is_ours(_item: SchemaItem, name: str | None, kind: str, _reflected: bool, _
 def _migrate(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
     connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
-    connection.execute(text(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}"))
     connection.commit()
     # Not whichever table of this name comes first on the search path: another program may have one, too.
     home = connection.execute(text("SELECT current_schema()")).scalar_one()
@@ -43,5 +47,5 @@ try:
     settings = ProgramSettings.from_environment()
 except SettingsError as error:
     raise SystemExit(str(error)) from None
-with engine_for(settings.database_url, "migrations").connect() as live:
+with engine_for(settings.database_url, "migrations", **BOUNDS).connect() as live:
     _migrate(live)

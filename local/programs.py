@@ -52,6 +52,8 @@ class Programs:
     def serving(self) -> Program:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
+        if self._options.cors_origins:
+            settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)
         command = self._command("serving", ["serving"], **settings)
         return Program("serving", command, partial(is_healthy, port))
 

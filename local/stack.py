@@ -10,6 +10,7 @@ from rich.markup import escape
 from local.broker import EmbeddedBroker
 from local.data_dir import locked
 from local.environment import REPOSITORY
+from local.fleet.disturbances import BROKEN
 from local.guardian import Guardian
 from local.mosquitto import MosquittoBroker, mosquitto_program
 from local.options import Options
@@ -120,6 +121,9 @@ class Stack:
             self._say(escape(f"  {event_command(api, self._options.fleet)}"))
             self._say("and how it goes:")
             self._say(f"  curl {api}/api/events/current")
+            self._say(
+                f"the fleet breaks one report in {round(1 / BROKEN)} on purpose: `ingest rejected` shows them"
+            )
         self._say(f"  database  {self._urls['database_url']}")
         self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
         self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.client import Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -150,21 +150,31 @@ def _receive_kept(port: int, *, version_5: bool, restart: MosquittoBroker | None
 
 
 def _session(port: int, *, version_5: bool, on_message: threading.Event | None = None) -> Client:
+    """A client with a session that outlives its connection, subscribed."""
     subscribed = threading.Event()
-    more: dict[str, Any] = {"protocol": MQTTv5} if version_5 else {"clean_session": False}
-    client = Client(CallbackAPIVersion.VERSION2, client_id=f"kept-{version_5}", **more)
-    client.on_connect = lambda *_: client.subscribe([("kept/#", 1), ("$aws/things/x/shadow", 1)])
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=f"kept-{version_5}",
+        protocol=MQTTv5 if version_5 else MQTTv311,
+        clean_session=None if version_5 else False,
+    )
     client.on_subscribe = lambda *_: subscribed.set()
     if on_message is not None:
         client.on_message = lambda *_: on_message.set()
-    properties = Properties(PacketTypes.CONNECT)
-    properties.SessionExpiryInterval = 3600
-    client.connect(
-        "127.0.0.1", port, **({"properties": properties, "clean_start": False} if version_5 else {})
-    )
+    _connect(client, port, version_5=version_5)
     client.loop_start()
+    client.subscribe([("kept/#", 1), ("$aws/things/x/shadow", 1)])
     assert subscribed.wait(10)
     return client
+
+
+def _connect(client: Client, port: int, *, version_5: bool) -> None:
+    if version_5:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 3600
+        client.connect("127.0.0.1", port, clean_start=False, properties=properties)
+    else:
+        client.connect("127.0.0.1", port)
 
 
 @pytest.mark.usefixtures("installed")

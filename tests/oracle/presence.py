@@ -1,6 +1,5 @@
 """Presence of one VEN by a plain loop, as docs/ven-contract.md words it, from what it sends."""
 
-import statistics
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -89,7 +88,7 @@ class PresenceLoop:
         prompt = [ts for ts in recent if abs(self._received_at[ts] - ts) <= PROMPT]
         skewed = sorted(ts for _, ts in self._last_skewed())
         if len(prompt) >= 2:
-            interval = statistics.median(_distances(prompt))
+            interval = _median(_distances(prompt))
         elif len(skewed) >= 3:
             interval = min(_distances(skewed))
         else:
@@ -111,3 +110,8 @@ class PresenceLoop:
 
 def _distances(times: list[datetime]) -> list[timedelta]:
     return [later - earlier for earlier, later in pairwise(times)]
+
+
+def _median(lengths: list[timedelta]) -> timedelta:
+    ordered, half = sorted(lengths), len(lengths) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -222,7 +222,7 @@ class Cadence(Ages, Measuring):
     silent_at_least_s: float = Field(
         60,
         gt=0,
-        le=86_400,
+        le=316_224_000,
         validation_alias="PRESENCE_AT_LEAST_S",
         description="presence time of any VEN at least, seconds",
     )

@@ -19,7 +19,7 @@ from jobs.settings import Cadence
 from local.postgres import SYSTEM_USER, EmbeddedPostgres
 from schemas.database import engine_for
 from serving.app import create_app
-from serving.databases import Databases
+from serving.db.engines import Databases
 from tests.integration.published import NOW, THREE, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem, catch_up
 

@@ -1,31 +1,25 @@
 """The broker's side of ingest: messages in, acknowledgements out, a session that outlives the connection."""
 
-import ssl
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import unquote, urlsplit
+from itertools import cycle
 
 import structlog
 
+from ingest.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
 from ingest.inbox import Inbox
 from ingest.messages import Received
 from ingest.mqtt import packets
 from ingest.mqtt.connection import Connection, LoginRefusedError
 from ingest.mqtt.link import Link
-from ingest.mqtt.packets import Connect, Kind, Packet, ProtocolError, Subscription, Version
+from ingest.mqtt.packets import Kind, Packet, ProtocolError, Subscription
 from ingest.settings import IngestSettings
-from schemas.settings import SettingsError
 
-KEEPALIVE_S = 30
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 10.0
-DEFAULT_PORT = {"mqtt": 1883, "mqtts": 8883}
 FAREWELL_S = 2.0
 REFUSED = 0x80
 TLS_ADVICE = {"fix": "see MQTT_CA_FILE (the broker's authority), MQTT_CERT_FILE and MQTT_KEY_FILE (ours)"}
 """Before the login: a broker that wants another certificate of us may just hang up."""
-VERSIONS = {"5": Version.V5, "3.1.1": Version.V3_1_1}
 
 
 class Subscriber:
@@ -43,7 +37,8 @@ class Subscriber:
     def __init__(
         self, settings: IngestSettings, clock: Callable[[], datetime], on_change: Callable[[bool], None]
     ) -> None:
-        self._address = address_of(settings)
+        self._addresses = cycle(addresses_of(settings))
+        self._address = addresses_of(settings)[0]
         self._tls = tls_for(settings)
         self._login = login_for(settings)
         self._subscription = Subscription(self._login.version, 1, settings.subscriptions)
@@ -98,6 +93,7 @@ class Subscriber:
     def _connect_once(self) -> None:
         """One connection, from its beginning to its end, whichever way it ends."""
         before, _ = self._link
+        self._address = next(self._addresses)
         try:
             with Link(*self._address, self._tls) as link:
                 self._converse(link, Connection(link, self._login))
@@ -177,43 +173,3 @@ class Subscriber:
         else:
             self._log.info("subscribed", topics=self._subscription.filters)
             self._on_change(True)  # noqa: FBT003
-
-
-def address_of(settings: IngestSettings) -> tuple[str, int]:
-    url = urlsplit(settings.mqtt_url)
-    return url.hostname or "", url.port or DEFAULT_PORT[url.scheme]
-
-
-def login_for(settings: IngestSettings) -> Connect:
-    url = urlsplit(settings.mqtt_url)
-    return Connect(
-        VERSIONS[settings.mqtt_protocol],
-        settings.mqtt_client_id,
-        KEEPALIVE_S,
-        username=unquote(url.username) if url.username else None,
-        password=unquote(url.password or "") if url.username else None,
-        session_expiry_s=settings.mqtt_session_expiry_s,
-        receive_maximum=settings.mqtt_receive_maximum,
-    )
-
-
-def tls_for(settings: IngestSettings) -> ssl.SSLContext | None:
-    """What we trust, and who we are; None where there is no TLS.
-
-    Raises:
-        SettingsError: a file holds no certificate, or another key's.
-    """
-    if urlsplit(settings.mqtt_url).scheme != "mqtts":
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.mqtt_ca_file)
-    except ssl.SSLError as error:
-        raise SettingsError(f"MQTT_CA_FILE: {error}; expected certificates in PEM form") from None
-    if settings.mqtt_cert_file is not None:
-        try:
-            context.load_cert_chain(settings.mqtt_cert_file, settings.mqtt_key_file, password="")
-        except ssl.SSLError as error:
-            raise SettingsError(
-                f"MQTT_CERT_FILE, MQTT_KEY_FILE: {error}; expected a certificate and its key as PEM"
-            ) from None
-    return context

@@ -116,12 +116,6 @@ def acknowledgements(packet_ids: Iterable[int]) -> bytes:
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
 
 
-def publish(version: Version, packet_id: int, topic: str, payload: bytes) -> bytes:
-    """A message with QoS 1, not retained (3.3)."""
-    properties = b"\0" if version is Version.V5 else b""
-    return _packet(Kind.PUBLISH << 4 | QOS_1 << 1, _text(topic), packet_id.to_bytes(2), properties, payload)
-
-
 DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
 """Leave, and keep the session."""
 
@@ -226,18 +220,6 @@ def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
     if start > len(body):
         raise ProtocolError("an answer to SUBSCRIBE that is cut short")
     return int.from_bytes(body[:2]), list(body[start:])
-
-
-def read_puback(packet: Packet) -> tuple[int, int]:
-    """Packet id and reason code of a PUBACK (3.4): 128 and up refuse the message; a short one says 0.
-
-    Raises:
-        ProtocolError: it is cut short.
-    """
-    body = packet.body
-    if len(body) < 2:  # noqa: PLR2004 - the packet id
-        raise ProtocolError("a confirmation that is cut short")
-    return int.from_bytes(body[:2]), body[2] if len(body) > 2 else 0  # noqa: PLR2004
 
 
 def read_disconnect(packet: Packet) -> str:

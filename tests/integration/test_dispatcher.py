@@ -6,7 +6,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from sqlalchemy import Engine
 from ingest.commands import dispatcher as dispatchers
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
+from ingest.commands.states import MOST_INTERRUPTIONS
 from ingest.metrics import Metrics
 from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
@@ -65,7 +67,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Vens:
-    """All VENs: what they were told, by correlation id."""
+    """All VENs: the commands that they received, by correlation id."""
 
     def __init__(self, mqtt_url: str) -> None:
         url = urlsplit(mqtt_url)
@@ -82,7 +84,7 @@ class Vens:
         assert self._subscribed.wait(PATIENCE_S)
 
     @property
-    def told(self) -> Counter[str]:
+    def received(self) -> Counter[str]:
         return Counter(envelope["correlationId"] for _, envelope in self.heard)
 
     def __enter__(self) -> Self:
@@ -109,6 +111,11 @@ def real(
 @pytest.fixture(params=list(Version), ids=str)
 def version(request: pytest.FixtureRequest) -> Version:
     return Version(request.param)
+
+
+def borne_by(service: EmbeddedBroker | Mosquitto) -> dict[str, str]:
+    """A message with properties kills rumqttd's listener for 3.1.1 as soon as a client of its is to get it."""
+    return {"MQTT_MESSAGE_EXPIRY": "off"} if isinstance(service, EmbeddedBroker) else {}
 
 
 Make = Callable[..., Dispatcher]
@@ -162,7 +169,7 @@ def test_a_command_reaches_its_ven(
     connection: psycopg.Connection,
 ) -> None:
     with Vens(real.mqtt_url) as vens:
-        make(url_of(real, version), version)
+        make(url_of(real, version), version, **borne_by(real))
         [command_id] = put(engine, "house-ü", now=NOW, op="shedLoad", loadId="l", reduceKw=0.5, durationS=60)
         connection.execute("NOTIFY gridgate_commands")
         until(all_are(connection, "sent", 1))
@@ -174,6 +181,8 @@ def test_a_command_reaches_its_ven(
                 "op": "shedLoad",
                 "correlationId": command_id,
                 "venId": "house-ü",
+                "issued_ts": NOW.timestamp(),
+                "expires_ts": (NOW + HOUR).timestamp(),
                 "data": {"loadId": "l", "reduceKw": 0.5, "durationS": 60},
             },
         )
@@ -188,27 +197,44 @@ def test_two_dispatchers_share_many_commands_and_send_each_once(
     ids = put(engine, *(f"ven-{number}" for number in range(5_000)), now=NOW)
     with Vens(real.mqtt_url) as vens:
         for _ in range(2):
-            make(real.mqtt5_url)
+            make(real.mqtt5_url, **borne_by(real))
         until(all_are(connection, "sent", 5_000), 60)
-        until(lambda: len(vens.told) == 5_000, 60)
-        assert vens.told == Counter(ids)
+        until(lambda: len(vens.received) == 5_000, 60)
+        assert vens.received == Counter(ids)
     assert value(connection, "SELECT max(attempts) FROM commands") == 1
 
 
-def test_an_unanswered_command_is_sent_again_by_the_same_id_and_expires(
+def hear(connection: psycopg.Connection, ven_id: str, at: datetime, status: str = "online") -> None:
+    """What the jobs write when a report of a VEN arrives."""
+    connection.execute(
+        "INSERT INTO ven_snapshots (ven_id, received_at, status) VALUES (%s, %s, %s)"
+        " ON CONFLICT (ven_id) DO UPDATE SET received_at = excluded.received_at, status = excluded.status",
+        [ven_id, at, status],
+    )
+
+
+def test_an_unanswered_command_is_sent_again_to_a_ven_that_is_heard_and_expires(
     real: EmbeddedBroker | Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
 ) -> None:
-    [command_id] = put(engine, "a", now=NOW)
+    """By the same id; its duration is what is left of it, and it is never longer."""
+    [command_id] = put(engine, "a", now=NOW, op="shedLoad", loadId="l", reduceKw=1, durationS=3600)
+    lasts_s: list[int] = []
     with Vens(real.mqtt_url) as vens:
-        make(real.mqtt5_url)
+        make(real.mqtt5_url, **borne_by(real))
         for attempt, wait_s in enumerate((5, 10, 20), 1):
-            until(lambda n=attempt: vens.told == {command_id: n})  # type: ignore[misc]
+            until(lambda n=attempt: vens.received == {command_id: n})  # type: ignore[misc]
             until(lambda n=attempt: of(connection, command_id, "attempts") == (n,))  # type: ignore[misc]
+            lasts_s.append(3600 - int((clock.now - NOW).total_seconds()))
             clock.move(timedelta(seconds=wait_s))
+            hear(connection, "a", clock.now)
+            until(lambda: of(connection, command_id, "queued_since") == (None,))
+            clock.move(timedelta(seconds=5))
         until(lambda: of(connection, command_id, "attempts") == (4,))
         clock.move(HOUR)
         until(all_are(connection, "expired", 1))
-        assert vens.told == {command_id: 4}
+        assert vens.received == {command_id: 4}
+    assert [envelope["data"]["durationS"] for _, envelope in vens.heard[:3]] == lasts_s
+    assert {envelope["expires_ts"] for _, envelope in vens.heard} == {(NOW + HOUR).timestamp()}
     status, error, sent_at = of(connection, command_id, "status", "error", "sent_at")
     assert (status, sent_at) == ("expired", NOW)
     assert "no acknowledgement after" in error
@@ -233,7 +259,7 @@ def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_wh
             fuse = Fuse(database_url)
             fuse.left = statement
             ids = put(engine, *(f"ven-{number}" for number in range(20)), now=clock.now)
-            made = make(real.mqtt5_url, fuse=fuse)
+            made = make(real.mqtt5_url, fuse=fuse, **borne_by(real))
             moved = False
             deadline = time.monotonic() + PATIENCE_S
             while value(connection, "SELECT count(*) FROM commands WHERE status = 'pending'"):
@@ -241,9 +267,9 @@ def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_wh
                 if fuse.left <= 0 and not moved and time.monotonic() > deadline - PATIENCE_S + 1:
                     clock.move(LEASE)
                     moved = True
-            until(lambda ids=ids: all(vens.told[each] for each in ids))  # type: ignore[misc]
+            until(lambda ids=ids: all(vens.received[each] for each in ids))  # type: ignore[misc]
             made.stop()
-            assert max(vens.told[each] for each in ids) == 1, f"killed at statement {statement}"
+            assert max(vens.received[each] for each in ids) == 1, f"killed at statement {statement}"
             connection.execute("DELETE FROM commands")
 
 
@@ -312,8 +338,9 @@ def test_no_more_is_under_way_than_the_broker_takes(
 
 
 def test_a_connection_that_breaks_with_commands_under_way(
-    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection
 ) -> None:
+    """None of several is blamed: they are sent again at once, and none has had an attempt."""
     ids = put(engine, "a", "b", "c", now=NOW)
     make(broker.mqtt_url, broker.version)
     with let_in(broker) as peer:
@@ -321,16 +348,86 @@ def test_a_connection_that_breaks_with_commands_under_way(
         confirm(peer, first.body)
     with let_in(broker) as peer:
         until(lambda: statuses(connection) == {"sent": 1, "pending": 2})
-        attempts = [of(connection, each, "attempts", "leased_by") for each in ids]
-        assert attempts == [(1, None)] * 3
-        clock.move(timedelta(seconds=5))
-        for each in peer.expect(*[Kind.PUBLISH] * 3):
-            confirm(peer, each.body)
+        attempts = [of(connection, each, "attempts", "interruptions") for each in ids]
+        assert sorted(attempts) == [(0, 0), (0, 0), (1, 0)]
+        for _ in range(2):
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
         until(all_are(connection, "sent", 3))
 
 
+def hanging_up_at(ven_id: str, broker: ScriptedBroker, ending: threading.Event) -> list[str]:
+    """A broker that confirms commands to all VENs but one; at that one it hangs up."""
+    delivered: list[str] = []
+    while not ending.is_set():
+        with suppress(EOFError, ConnectionError, TimeoutError, AssertionError), let_in(broker) as peer:
+            while True:
+                [message] = peer.expect(Kind.PUBLISH)
+                topic = message.body[2 : 2 + int.from_bytes(message.body[:2])].decode()
+                if topic == f"ven/cmd/{ven_id}":
+                    break
+                delivered.append(topic.removeprefix("ven/cmd/"))
+                confirm(peer, message.body)
+    return delivered
+
+
+def test_a_command_that_the_broker_hangs_up_at_costs_itself_alone(
+    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    put(engine, *(f"ven-{number}" for number in range(40)), "poison", now=NOW)
+    put(engine, *(f"ven-{number}" for number in range(40, 80)), now=NOW)
+    ending = threading.Event()
+    broker.patience_s = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(hanging_up_at, "poison", broker, ending)
+        make(broker.mqtt_url, broker.version)
+        until(lambda: statuses(connection) == {"sent": 80, "pending": 1}, 30)
+        rest = "SELECT max(attempts) FROM commands WHERE ven_id <> 'poison'"
+        assert value(connection, rest) == 1
+        failed = "SELECT status = 'failed' FROM commands WHERE ven_id = 'poison'"
+        tried = "SELECT attempts FROM commands WHERE ven_id = 'poison'"
+        for attempt in range(1, MOST_INTERRUPTIONS + 1):
+            until(lambda n=attempt: value(connection, tried) == n)  # type: ignore[misc]
+            clock.move(timedelta(seconds=5 * 2**attempt))
+        until(lambda: value(connection, failed))
+        ending.set()
+        delivered = Counter(playing.result())
+    assert delivered == dict.fromkeys((f"ven-{number}" for number in range(80)), 1)
+    reason = "SELECT error FROM commands WHERE ven_id = 'poison'"
+    assert value(connection, reason) == "the broker closes the connection at this command"
+
+
+IDS_THAT_MOSQUITTO_HANGS_UP_AT = ["bell\x07", "c1\x85", "\ufdd0", "\U0001fffe"]
+
+
+def test_real_brokers_and_ids_that_no_broker_need_take(
+    real: EmbeddedBroker | Mosquitto,
+    version: Version,
+    make: Make,
+    engine: Engine,
+    connection: psycopg.Connection,
+    clock: Clock,
+) -> None:
+    """mosquitto hung up at one of them, and none of the commands in the same write was ever sent."""
+    ids = put(engine, *(f"ven-{number}" for number in range(500)), now=NOW)
+    put(engine, *IDS_THAT_MOSQUITTO_HANGS_UP_AT, now=NOW)
+    ids += put(engine, *(f"ven-{number}" for number in range(500, 1000)), now=NOW)
+    others = "SELECT count(*) FROM commands WHERE ven_id LIKE 'ven-%' AND status = 'sent' AND attempts = 1"
+    with Vens(real.mqtt_url) as vens:
+        make(url_of(real, version), version, **borne_by(real))
+        until(lambda: value(connection, others) == 1000, 60)
+        until(lambda: all(vens.received[each] for each in ids))
+    hangs_up = isinstance(real, Mosquitto)
+    odd = "SELECT min(attempts) FROM commands WHERE ven_id NOT LIKE 'ven-%'"
+    for attempt in range(1, 1 + MOST_INTERRUPTIONS * hangs_up):
+        until(lambda n=attempt: value(connection, odd) >= n)  # type: ignore[misc]
+        clock.move(timedelta(seconds=5 * 2**attempt))
+    until(lambda: "pending" not in statuses(connection))
+    assert statuses(connection) == ({"sent": 1000, "failed": 4} if hangs_up else {"sent": 1004})
+
+
 @pytest.mark.parametrize(
-    "garbage", [b"\x40\x02\x00\x63", b"\x40\x01\x00", b"\x30\x03\x00\x01t", b"HTTP/1.1 400 " + b"\r" * 80]
+    "garbage", [b"\x40\x01\x00", b"\xf0\x00", b"\x30\xff\xff\xff\xff\xff", b"HTTP/1.1 400 " + b"\r" * 80]
 )
 def test_a_broker_that_talks_nonsense_costs_a_connection(
     garbage: bytes, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock

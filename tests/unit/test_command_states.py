@@ -30,7 +30,9 @@ def due(worth: timedelta = timedelta(hours=1)) -> Due:
 
 
 def attempt(command: Due, code: int | None, at: datetime, patience: Patience) -> Due:
-    return interrupted(command, at, patience) if code is None else published(command, code, at, patience)
+    if code is None:
+        return interrupted(command, at, patience, is_alone=False)
+    return published(command, code, at, patience)
 
 
 def live(command: Due, codes: list[int | None], patience: Patience) -> list[Due]:

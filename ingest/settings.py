@@ -50,7 +50,7 @@ class IngestSettings(ProgramSettings, Tolerance):
 
     mqtt_url: BrokerUrl = Field(
         validation_alias="MQTT_URL",
-        description="the broker: `mqtt://user:password@host:1883`; `mqtts://` for TLS; further hosts after commas",
+        description="the broker: `mqtt://user:password@host:1883`, more hosts after commas; `mqtts://` for TLS",
     )
     mqtt_ca_file: FilePath | None = Field(
         None,
@@ -105,7 +105,7 @@ class IngestSettings(ProgramSettings, Tolerance):
     mqtt_message_expiry: Literal["on", "off"] = Field(
         "on",
         validation_alias="MQTT_MESSAGE_EXPIRY",
-        description="`on`, or `off` for a broker that fails at commands with a Message Expiry Interval (MQTT 5)",
+        description="`off` for a broker that fails at messages with an expiry (MQTT 5); else `on`",
     )
     batch_messages: int = Field(
         4_000,

@@ -50,7 +50,7 @@ class IngestSettings(ProgramSettings, Tolerance):
 
     mqtt_url: BrokerUrl = Field(
         validation_alias="MQTT_URL",
-        description="the broker: `mqtt://user:password@host:1883`, more hosts after commas; `mqtts://` for TLS",
+        description="the broker: `mqtt://user:password@host:1883`, or `host,host`; `mqtts://` for TLS",
     )
     mqtt_ca_file: FilePath | None = Field(
         None,

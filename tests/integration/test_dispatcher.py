@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -19,12 +19,14 @@ import pytest
 import structlog
 import trustme
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from sqlalchemy import Engine
 
 from ingest.commands import dispatcher as dispatchers
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
-from ingest.commands.states import MOST_INTERRUPTIONS
+from ingest.commands.states import LONGEST_LOOK, MOST_INTERRUPTIONS
 from ingest.metrics import Metrics
 from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
@@ -114,7 +116,7 @@ def version(request: pytest.FixtureRequest) -> Version:
 
 
 def borne_by(service: EmbeddedBroker | Mosquitto) -> dict[str, str]:
-    """A message with properties kills rumqttd's listener for 3.1.1 as soon as a client of its is to get it."""
+    """A message with properties kills rumqttd's listener for 3.1.1, if a client there is to get it."""
     return {"MQTT_MESSAGE_EXPIRY": "off"} if isinstance(service, EmbeddedBroker) else {}
 
 
@@ -238,6 +240,136 @@ def test_an_unanswered_command_is_sent_again_to_a_ven_that_is_heard_and_expires(
     status, error, sent_at = of(connection, command_id, "status", "error", "sent_at")
     assert (status, sent_at) == ("expired", NOW)
     assert "no acknowledgement after" in error
+
+
+# A VEN that is away
+
+
+class AwayVen:
+    """A VEN with a session that stays at the broker, and what it receives when it is back."""
+
+    def __init__(self, port: int, version: Version, ven_id: str) -> None:
+        self.received: list[dict[str, Any]] = []
+        self._port = port
+        self._version = version
+        self._topic = f"ven/cmd/{ven_id}"
+        self._name = f"{ven_id}-{version}"
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        v5 = self._version is Version.V5
+        protocol = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, self._name, protocol=protocol, clean_session=None if v5 else False
+        )
+        subscribed = threading.Event()
+        client.on_message = lambda _c, _u, message: self.received.append(json.loads(message.payload))
+        client.on_subscribe = lambda *_: subscribed.set()
+        if v5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no type here
+            properties.SessionExpiryInterval = 600
+            client.connect("127.0.0.1", self._port, clean_start=False, properties=properties)
+        else:
+            client.connect("127.0.0.1", self._port)
+        client.subscribe(self._topic, qos=1)
+        client.loop_start()
+        assert subscribed.wait(PATIENCE_S)
+        yield
+        client.disconnect()
+        client.loop_stop()
+
+
+@pytest.fixture(scope="module")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as service:
+        yield service
+
+
+AWAY_S = 22
+"""As long as mosquitto looks at messages that may have expired every few seconds, nothing shorter will do."""
+
+
+@pytest.mark.parametrize("version_of_ven", list(Version), ids=str)
+def test_a_ven_that_was_away_gets_nothing_that_has_expired(
+    version_of_ven: Version,
+    mosquitto: Mosquitto,
+    make: Make,
+    engine: Engine,
+    connection: psycopg.Connection,
+    clock: Clock,
+) -> None:
+    """It got a shed that had expired 12 s before, twice, and another with its full 60 s."""
+    ven = AwayVen(mosquitto.port, version_of_ven, "away")
+    with ven.connected():
+        pass
+    start = time.monotonic()
+    make(mosquitto.mqtt_url)
+    put(engine, "away", now=NOW, worth=timedelta(seconds=10), op="shedLoad", loadId="a", durationS=10)
+    [lasting] = put(engine, "away", now=NOW, op="shedLoad", loadId="b", durationS=3600)
+    while (passed_s := time.monotonic() - start) < AWAY_S:
+        clock.now = NOW + timedelta(seconds=passed_s)
+        until(lambda: statuses(connection).get("pending") is None)
+    assert statuses(connection) == {"sent": 1, "expired": 1}
+    with ven.connected():
+        until(lambda: len(ven.received) == 1)
+        hear(connection, "away", clock.now)
+        clock.move(timedelta(seconds=LONGEST_LOOK.total_seconds()))
+        until(lambda: of(connection, lasting, "queued_since") == (None,))
+        assert [each["correlationId"] for each in ven.received] == [lasting], "and once"
+        clock.move(timedelta(seconds=5))
+        until(lambda: len(ven.received) == 2)
+    first, second = ven.received
+    assert first["expires_ts"] == second["expires_ts"] == (NOW + HOUR).timestamp()
+    for each in ven.received:
+        left_s = each["expires_ts"] - each["issued_ts"]
+        assert left_s <= each["data"]["durationS"] < left_s + 1
+
+
+LOOKED_AT = "SELECT count(*) FROM commands WHERE next_attempt_at <= %s AND status = 'pending'"
+
+
+def test_over_3_1_1_a_ven_that_is_offline_is_sent_nothing_until_it_is_back(
+    mosquitto: Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    """There a broker keeps everything for ever: so what could get too old is not sent at all."""
+    ven = AwayVen(mosquitto.port, Version.V3_1_1, "gone")
+    with ven.connected():
+        pass
+    hear(connection, "gone", NOW, "offline")
+    make(mosquitto.mqtt_url, Version.V3_1_1)
+    put(engine, "gone", now=NOW, worth=timedelta(seconds=10), op="shedLoad", loadId="a", durationS=10)
+    [lasting] = put(engine, "gone", now=NOW, op="shedLoad", loadId="b", durationS=3600)
+    for _ in range(11):
+        clock.move(timedelta(seconds=2))
+        until(lambda: connection.execute(LOOKED_AT, [clock.now]).fetchone() == (0,))
+    assert statuses(connection) == {"pending": 1, "expired": 1}
+    with ven.connected():
+        hear(connection, "gone", clock.now)
+        clock.move(timedelta(seconds=60))
+        until(lambda: len(ven.received) == 1)
+    assert ven.received[0]["correlationId"] == lasting
+    assert ven.received[0]["data"]["durationS"] == 3600 - 82
+
+
+def test_the_expiry_reaches_the_ven_and_is_what_is_left(
+    mosquitto: Mosquitto, make: Make, engine: Engine, clock: Clock
+) -> None:
+    expiries: list[int] = []
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_message = lambda _c, _u, message: expiries.append(message.properties.MessageExpiryInterval)
+    subscribed = threading.Event()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.connect("127.0.0.1", mosquitto.port)
+    client.subscribe("ven/cmd/expiring", qos=1)
+    client.loop_start()
+    assert subscribed.wait(PATIENCE_S)
+    clock.move(timedelta(seconds=100))
+    put(engine, "expiring", now=NOW)
+    make(mosquitto.mqtt_url)
+    until(lambda: expiries != [])
+    client.disconnect()
+    client.loop_stop()
+    assert expiries == [3500]
 
 
 # Deaths
@@ -408,7 +540,7 @@ def test_real_brokers_and_ids_that_no_broker_need_take(
     connection: psycopg.Connection,
     clock: Clock,
 ) -> None:
-    """mosquitto hung up at one of them, and none of the commands in the same write was ever sent."""
+    """A broker hung up at one of them, and none of the commands in the same write was ever sent."""
     ids = put(engine, *(f"ven-{number}" for number in range(500)), now=NOW)
     put(engine, *IDS_THAT_MOSQUITTO_HANGS_UP_AT, now=NOW)
     ids += put(engine, *(f"ven-{number}" for number in range(500, 1000)), now=NOW)

@@ -447,7 +447,7 @@ def test_a_share_group_that_is_taken_for_an_ordinary_filter_is_noticed(
     make_receiver: Callable[..., Receiver],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """RabbitMQ 3.10 and NATS confirm `$share/...`, and bring nothing: ingest was ready, and lost everything."""
+    """RabbitMQ 3.10 and NATS confirm `$share/...` and bring nothing: ingest was ready, and lost it all."""
     monkeypatch.setattr(probes, "WITHIN_S", 0.2)
     receiver = make_receiver(**SHARED)
     with subscribed_shared() as peer:
@@ -567,7 +567,7 @@ def test_a_session_that_the_broker_has_lost_is_counted(broker: ScriptedBroker, r
 def test_hosts_are_tried_in_turn(version: Version) -> None:
     [nowhere] = free_ports(1)
     with ScriptedBroker(version) as first, ScriptedBroker(version) as second:
-        hosts = [f"127.0.0.1:{nowhere}", first.mqtt_url.removeprefix("mqtt://"), f"localhost:{second.port}"]
+        hosts = [f"127.0.0.1:{nowhere}", f"localhost:{first.port}", f"localhost:{second.port}"]
         with structlog.testing.capture_logs() as events:
             receiver = Receiver("mqtt://" + ",".join(hosts), version, events)
             with receiver:

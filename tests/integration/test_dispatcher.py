@@ -1,5 +1,6 @@
 """Commands leave the outbox once, whoever dispatches, whatever dies; and each of them comes to an end."""
 
+import gc
 import json
 import ssl
 import threading
@@ -24,6 +25,7 @@ from paho.mqtt.properties import Properties
 from sqlalchemy import Engine
 
 from ingest.commands import dispatcher as dispatchers
+from ingest.commands import publisher as publishers
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
 from ingest.commands.states import LONGEST_LOOK, MOST_INTERRUPTIONS
@@ -588,6 +590,89 @@ def test_time_goes_by_without_a_broker(
     clock.move(HOUR)
     until(all_are(connection, "expired", 1))
     assert of(connection, command_id, "error", "attempts") == ("the broker could not be reached in time", 0)
+
+
+def test_hosts_are_tried_in_turn(
+    version: Version, make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    [nowhere] = free_ports(1)
+    put(engine, "a", now=NOW)
+    with ScriptedBroker(version) as first, ScriptedBroker(version) as second:
+        make(f"mqtt://localhost:{nowhere},localhost:{first.port},localhost:{second.port}", version)
+        with let_in(first) as peer:
+            peer.expect(Kind.PUBLISH)
+        with let_in(second) as peer:
+            until(lambda: value(connection, "SELECT attempts FROM commands") == 1)
+            connection.execute("UPDATE commands SET next_attempt_at = created_at")
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
+            until(all_are(connection, "sent", 1))
+
+
+def test_a_command_that_is_larger_than_the_broker_takes_costs_itself_alone(
+    make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    put(engine, "small", now=NOW)
+    put(engine, "large", now=NOW, note="x" * 1000)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with broker.accept() as peer:
+            peer.expect(Kind.CONNECT)
+            peer.say(framed(0x20, b"\0\0\x05\x27\0\0\x04\0"))
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
+            until(lambda: statuses(connection) == {"sent": 1, "failed": 1})
+    assert "maximum packet size" in value(connection, "SELECT error FROM commands WHERE ven_id = 'large'")
+
+
+def test_a_broker_that_confirms_nothing_does_not_get_everything_again_and_again(
+    make: Make, engine: Engine, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may deliver all the same: each command has had an attempt, and waits."""
+    monkeypatch.setattr(publishers, "CONFIRMED_WITHIN_S", 0.3)
+    put(engine, "a", "b", "c", now=NOW)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with let_in(broker) as peer:
+            peer.expect(*[Kind.PUBLISH] * 3)
+            until(lambda: value(connection, "SELECT min(attempts) FROM commands") == 1)
+        with let_in(broker):
+            assert value(connection, "SELECT max(interruptions) FROM commands") == 0
+            assert value(connection, "SELECT max(attempts) FROM commands") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(b"\x20\3\0\x87\0", "not authorized"), (b"\x20\5\0\0\2\x24\0", "QoS 1")],
+)
+def test_a_login_that_is_refused(
+    answer: bytes, words: str, make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+        make(broker.mqtt_url)
+        for _ in range(2):
+            with broker.accept() as peer:
+                peer.expect(Kind.CONNECT)
+                peer.say(answer)
+                peer.expect_close()
+        until(lambda: any(each["event"] == "broker_refused" for each in events))
+    assert words in next(each["reason"] for each in events if each["event"] == "broker_refused")
+
+
+def test_reconnects_leave_no_descriptors(make: Make, engine: Engine, connection: psycopg.Connection) -> None:
+    """paho's client holds sockets and refers to itself by its callbacks."""
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        gc.disable()
+        for _ in range(3):
+            let_in(broker).close()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(20):
+            let_in(broker).close()
+        after = len(list(Path("/proc/self/fd").iterdir()))
+        gc.enable()
+        let_in(broker).close()
+    assert after <= before + 4
 
 
 def test_it_logs_in_as_ingest_does_by_its_own_name_and_over_tls(

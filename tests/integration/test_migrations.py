@@ -177,3 +177,27 @@ def test_a_partition_holds_a_day_of_utc(connection: psycopg.Connection) -> None:
     assert value(connection, bounds) == (
         "FOR VALUES FROM ('2024-07-10 00:00:00+00') TO ('2024-07-11 00:00:00+00')"
     )
+
+
+OPEN_COMMANDS = """
+INSERT INTO commands (ven_id, command_id, op, data, status, created_at, next_attempt_at, sent_at, expires_at)
+SELECT 'a', status, 'ping', '{}', status, now(), now(), sent_at, now() + interval '1 hour'
+FROM (VALUES ('pending', NULL), ('sent', %(sent_at)s), ('acknowledged', %(sent_at)s)) AS v (status, sent_at)
+"""
+
+
+def test_commands_that_were_sent_before_0014_may_still_be_queued(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    migrate(database_url, "0009", "downgrade")
+    connection.execute(OPEN_COMMANDS, {"sent_at": THREE})
+    migrate(database_url)
+    found = dict(rows(connection, "SELECT status, queued_since FROM commands"))
+    assert found == {"pending": None, "sent": THREE, "acknowledged": None}
+    assert rows(connection, "SELECT DISTINCT interruptions FROM commands") == [(0,)]
+    migrate(database_url, "0009", "downgrade")
+    assert sorted(rows(connection, "SELECT status FROM commands")) == [
+        ("acknowledged",),
+        ("pending",),
+        ("sent",),
+    ]

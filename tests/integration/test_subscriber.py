@@ -688,3 +688,30 @@ def test_a_real_broker_brings_each_message_once_and_the_unacknowledged_again(
             assert fourth.ready.wait(PATIENCE_S)
             publish(url, version, [b"last"])
             assert payloads(fourth.take(1)) == [b"last"]
+
+
+def test_a_share_group_at_a_real_broker(real: EmbeddedBroker | Mosquitto, version: Version) -> None:
+    """Two workers are ready, and each message goes to one of them."""
+    url, count = url_of(real, version), 200
+    settings = {"MQTT_TOPICS": "t/real", "MQTT_SHARE_GROUP": f"group-{version}"}
+    with (
+        structlog.testing.capture_logs() as events,
+        Receiver(url, version, events, MQTT_CLIENT_ID=f"one-{version}", **settings) as one,
+        Receiver(url, version, events, MQTT_CLIENT_ID=f"two-{version}", **settings) as two,
+    ):
+        assert one.ready.wait(PATIENCE_S)
+        assert two.ready.wait(PATIENCE_S)
+        publish(url, version, [b"%d" % number for number in range(count)])
+        got: list[Received] = []
+
+        def are_all() -> bool:
+            for receiver in (one, two):
+                messages = receiver.subscriber.take(count, PLENTY_BYTES, 0.1)
+                receiver.subscriber.acknowledge(messages)
+                got.extend(messages)
+            return len(got) >= count
+
+        until(are_all, PATIENCE_S)
+    assert sorted(payloads(got)) == sorted(b"%d" % number for number in range(count))
+    assert one.changes[0] is None
+    assert two.changes[0] is None

@@ -11,7 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from ingest.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
-from ingest.commands.outbox import AT_ONCE, Outbox
+from ingest.commands.outbox import Outbox
 from ingest.commands.publisher import Attempt, Publisher
 from ingest.commands.states import Due, given_up, postponed
 from ingest.metrics import Metrics
@@ -21,7 +21,8 @@ from ingest.settings import IngestSettings
 POLL_S = 1.0
 """For what no NOTIFY announces: the next attempts, and the end of leases."""
 
-NARROWING_PAUSE_S = 0.05
+NEXT_PAUSE_S = 0.05
+"""Until the next connection, where one of several commands may be what the last one ended at."""
 
 
 class Dispatcher:
@@ -29,8 +30,8 @@ class Dispatcher:
 
     It works only with connections to both ends: what is taken in hand is published at once.
 
-    A broker may close the connection at one command, out of many that are on their way. So after each such
-    end fewer are published at once, down to a single one, which then is the one; it is tried again alone.
+    A broker may close the connection at one command, out of many that are on their way. So those that it had
+    not confirmed then are published one by one: where the connection ends again, it is for that command.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Dispatcher:
         self._open_outbox = open_outbox
         self._clock = clock
         self._metrics = metrics
-        self._at_once = AT_ONCE
+        self._suspects: set[str] = set()
         self._unsettled: list[Due] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="dispatcher")
@@ -118,23 +119,16 @@ class Dispatcher:
         Raises:
             OSError: the connection to the broker ended; its commands are settled.
         """
-        taken = outbox.take(self._clock(), most=self._at_once)
+        taken = outbox.take(self._clock())
         # Until there is an outcome, as they were: so they go back if we do not get as far as that.
         self._unsettled = taken
         ready, decided = self._sort(taken, has_expiry=publisher.has_expiry)
         attempt = self._publish(publisher, ready)
-        self._settle(outbox, [*decided, *attempt.settled], attempt.unconfirmed)
+        self._settle(outbox, [*decided, *attempt.settled], [*attempt.unconfirmed, *attempt.unpublished])
         if attempt.error is not None:
-            self._narrow(attempt)
+            self._pause_s = NEXT_PAUSE_S if attempt.unconfirmed else self._pause_s
             raise attempt.error
-        self._at_once = min(2 * self._at_once, AT_ONCE)
         return len(taken)
-
-    def _narrow(self, attempt: Attempt) -> None:
-        """Fewer at once, and soon, where one of several commands may be what the connection ended at."""
-        if attempt.unconfirmed:
-            self._at_once = max(1, len(attempt.unconfirmed) // 2)
-            self._pause_s = NARROWING_PAUSE_S
 
     def _sort(self, taken: list[Due], *, has_expiry: bool) -> tuple[list[Due], list[Due]]:
         """Commands to publish now, and those that are over or have to wait."""
@@ -146,12 +140,17 @@ class Dispatcher:
         return ready, decided
 
     def _publish(self, publisher: Publisher, commands: list[Due]) -> Attempt:
-        """All at once; then each one alone that a connection has ended at before."""
-        suspects = [each for each in commands if each.interruptions]
-        attempt = publisher.publish([each for each in commands if not each.interruptions], self._patience)
+        """All at once; then each one alone that a connection may have ended at before."""
+        suspects = [each for each in commands if each.interruptions or each.command_id in self._suspects]
+        others = [each for each in commands if not (each.interruptions or each.command_id in self._suspects)]
+        attempt = publisher.publish(others, self._patience)
+        settled = attempt.settled
         while suspects and attempt.error is None:
-            attempt = attempt.followed_by(publisher.publish([suspects.pop(0)], self._patience))
-        return attempt.leaving(suspects)
+            attempt = publisher.publish([suspects.pop(0)], self._patience)
+            settled += attempt.settled
+        self._suspects -= {each.command_id for each in settled}
+        self._suspects |= {each.command_id for each in attempt.unconfirmed}
+        return Attempt(settled, attempt.unconfirmed, [*attempt.unpublished, *suspects], attempt.error)
 
     def _ended(self, command: Due) -> Due | None:
         return given_up(command, self._clock(), self._patience)

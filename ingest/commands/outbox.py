@@ -47,14 +47,14 @@ class Outbox:
     ) -> None:
         self._connection.close()
 
-    def take(self, now: datetime, *, most: int = AT_ONCE, only_over: bool = False) -> list[Due]:
+    def take(self, now: datetime, *, only_over: bool = False) -> list[Due]:
         """Take due commands in hand, oldest first; or only those whose time is over."""
         parameters = {
             "now": now,
             "over_at": now if only_over else None,
             "holder": self._holder,
             "leased_until": now + LEASE,
-            "most": most,
+            "most": AT_ONCE,
         }
         with self._connection.transaction():
             taken = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, parameters)]

@@ -26,8 +26,8 @@ TOPIC = "ven/cmd/"
 CONFIRMED_WITHIN_S = 10.0
 """For all that is published together; well within the lease."""
 
-WINDOW = 1_000
-"""Most messages on their way at once, where the broker does not ask for fewer."""
+WINDOW = 100
+"""Most messages on their way at once, and so in doubt when the connection ends."""
 
 OVERHEAD_BYTES = 64
 """More than a PUBLISH has beside topic and payload."""
@@ -40,23 +40,13 @@ Clock = Callable[[], datetime]
 class Attempt(Struct, frozen=True):
     """Commands after an attempt, and what ended the connection, if anything did.
 
-    `unconfirmed` are as they were: the broker may have taken some of them.
+    `unconfirmed` and `unpublished` are as they were; of the former the broker may have taken some.
     """
 
     settled: list[Due]
     unconfirmed: list[Due]
+    unpublished: list[Due]
     error: ConnectionError | TimeoutError | None = None
-
-    def followed_by(self, later: "Attempt") -> "Attempt":
-        return Attempt(
-            [*self.settled, *later.settled],
-            [*self.unconfirmed, *later.unconfirmed],
-            later.error or self.error,
-        )
-
-    def leaving(self, unpublished: Sequence[Due]) -> "Attempt":
-        """The same, with commands for which it did not come to an attempt."""
-        return Attempt(self.settled, [*self.unconfirmed, *unpublished], self.error)
 
 
 class Publisher:
@@ -111,13 +101,13 @@ class Publisher:
             self._pump(waiting, in_flight, settled, patience)
         except TimeoutError as error:  # a broker that goes on without confirming may have delivered them
             settled += (interrupted(*each, patience, is_alone=False) for each in in_flight.values())
-            return Attempt(settled, list(waiting), error)
+            return Attempt(settled, [], list(waiting), error)
         except ConnectionError as error:
             if len(commands) == 1 and in_flight:
                 [(command, sent_at)] = in_flight.values()
-                return Attempt([interrupted(command, sent_at, patience, is_alone=True)], [], error)
-            return Attempt(settled, [*(each for each, _ in in_flight.values()), *waiting], error)
-        return Attempt(settled, [])
+                return Attempt([interrupted(command, sent_at, patience, is_alone=True)], [], [], error)
+            return Attempt(settled, [each for each, _ in in_flight.values()], list(waiting), error)
+        return Attempt(settled, [], [])
 
     def keep_alive(self) -> None:
         """Read what the broker sends, and ping it when it is time.

@@ -1,4 +1,4 @@
-"""What it costs to receive a message: our receiver beside paho's, on the same broker and the same messages."""
+"""What it costs to receive a message: our receiver beside paho's, with the same broker and messages."""
 
 import resource
 import subprocess

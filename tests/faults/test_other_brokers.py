@@ -65,7 +65,11 @@ class Worker:
     def __init__(self, broker: OtherBroker, version: Version, **settings: str) -> None:
         self.troubles: list[str] = []
         self.ready = threading.Event()
-        options = {"DATABASE_URL": "postgresql://nobody/nothing", "MQTT_TOPICS": "oadr/meter/+", **settings}
+        options: dict[str, Any] = {
+            "DATABASE_URL": "postgresql://nobody/nothing",
+            "MQTT_TOPICS": "oadr/meter/+",
+            **settings,
+        }
         self.subscriber = Subscriber(
             IngestSettings(MQTT_URL=broker.mqtt_url, MQTT_PROTOCOL=PROTOCOLS[version], **options),
             lambda: NOW,

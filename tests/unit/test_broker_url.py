@@ -2,30 +2,36 @@
 
 import pytest
 
-from schemas.broker_url import BrokerUrl, parse_broker_url
-
-TLS, PLAIN = True, False
+from schemas.broker_url import parse_broker_url
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("url", "addresses"),
     [
-        ("mqtt://broker", BrokerUrl(PLAIN, None, None, (("broker", 1883),))),
-        ("mqtts://broker/", BrokerUrl(TLS, None, None, (("broker", 8883),))),
+        ("mqtt://broker", [("broker", 1883)]),
+        ("mqtts://broker/", [("broker", 8883)]),
+        ("mqtt://grid@a, b:1884", [("a", 1883), ("b", 1884)]),
         (
-            "mqtts://gr%40id:p%40ss%2C%3A@a.example,b.example:8884,[::1],[::2]:99",
-            BrokerUrl(
-                TLS,
-                "gr@id",
-                "p@ss,:",
-                (("a.example", 8883), ("b.example", 8884), ("::1", 8883), ("::2", 99)),
-            ),
+            "mqtts://grid:x%2Cy@a.example,b.example:8884,[::1],[::2]:99",
+            [("a.example", 8883), ("b.example", 8884), ("::1", 8883), ("::2", 99)],
         ),
-        ("mqtt://grid@a, b:1884", BrokerUrl(PLAIN, "grid", "", (("a", 1883), ("b", 1884)))),
     ],
 )
-def test_a_url_in_its_parts(url: str, expected: BrokerUrl) -> None:
-    assert parse_broker_url(url) == expected
+def test_the_hosts_of_a_url_in_their_order(url: str, addresses: list[tuple[str, int]]) -> None:
+    assert [tuple(each) for each in parse_broker_url(url).addresses] == addresses
+    assert parse_broker_url(url).uses_tls is url.startswith("mqtts")
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("mqtt://a", (None, None)),
+        ("mqtt://grid@a,b", ("grid", "")),
+        ("mqtt://gr%40id:p%40ss%2C%3A@a,b", ("gr@id", "p@ss,:")),
+    ],
+)
+def test_the_login_of_a_url_is_the_same_at_each_host(url: str, login: tuple[str | None, str | None]) -> None:
+    assert parse_broker_url(url)[1:3] == login
 
 
 @pytest.mark.parametrize(

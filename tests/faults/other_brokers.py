@@ -1,9 +1,12 @@
 """Brokers that Debian ships beside mosquitto, each as one node on 127.0.0.1 that keeps its data on disk."""
 
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from local.child import Command
 from local.environment import inherited_environment
@@ -12,6 +15,22 @@ from local.service import Service
 from tests.faults.requirement import be_without
 
 USER, PASSWORD = "gridgate", "secret"
+MIRRORED = json.dumps(
+    {
+        "users": [{"name": USER, "password": PASSWORD, "tags": ""}],
+        "vhosts": [{"name": "/"}],
+        "permissions": [{"user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
+        "policies": [
+            {
+                "vhost": "/",
+                "name": "mirrored",
+                "pattern": "^mqtt-subscription-",
+                "apply-to": "queues",
+                "definition": {"ha-mode": "all", "ha-sync-mode": "automatic"},
+            }
+        ],
+    }
+)
 
 
 class OtherBroker(Service):
@@ -79,6 +98,7 @@ class RabbitMq(OtherBroker):
     name = "rabbitmq"
     ready_within_s = 120.0
     stops_within_s = 30.0
+    _cluster: Sequence[str] = ()
 
     def _prepare(self) -> None:
         self._program = installed(
@@ -92,6 +112,27 @@ class RabbitMq(OtherBroker):
             "mqtt.subscription_ttl = 86400000\nmqtt.prefetch = 4000\n",
         )
 
+        if self._cluster:
+            self._write(".erlang.cookie", "GRIDGATE").chmod(0o400)
+            self._write("policies.json", MIRRORED)
+            lines = [
+                f"cluster_formation.classic_config.nodes.{n} = {name}"
+                for n, name in enumerate(self._cluster, 1)
+            ]
+            lines += ["cluster_formation.peer_discovery_backend = classic_config"]
+            lines += [f"load_definitions = {self._directory / 'policies.json'}"]
+            with (self._directory / "rabbitmq.conf").open("a") as file:
+                file.write("\n".join(lines) + "\n")
+
+    def join(self, first: "RabbitMq", names: list[str]) -> None:
+        """Be a node of a cluster; all find each other through the epmd of the first."""
+        self._cluster = names
+        self._ports[2] = first._ports[2]
+
+    @property
+    def node_name(self) -> str:
+        return f"gridgate-{self.port}@localhost"
+
     def _command(self) -> Command:
         return self._run([self._program], **self.environment)
 
@@ -99,7 +140,7 @@ class RabbitMq(OtherBroker):
     def environment(self) -> dict[str, str]:
         own = self._directory
         return {
-            "RABBITMQ_NODENAME": f"gridgate-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node_name,
             "RABBITMQ_CONFIG_FILE": str(own / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(own / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(own / "mnesia"),
@@ -117,6 +158,29 @@ class RabbitMq(OtherBroker):
             subprocess.run(
                 [epmd, "-port", str(self._ports[2]), "-kill"], capture_output=True, check=False, timeout=30
             )
+
+
+class RabbitMqCluster:
+    """Three nodes of RabbitMQ whose queues are mirrored on all of them; the first one starts alone."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.nodes = [RabbitMq(data_dir / str(number)) for number in range(3)]
+        for node in self.nodes:
+            node.join(self.nodes[0], [each.node_name for each in self.nodes])
+
+    @property
+    def mqtt_url(self) -> str:
+        hosts = ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+        return f"mqtt://{USER}:{PASSWORD}@{hosts}"
+
+    def __enter__(self) -> Self:
+        for node in self.nodes:
+            node.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in reversed(self.nodes):
+            node.stop()
 
 
 class Ejabberd(OtherBroker):

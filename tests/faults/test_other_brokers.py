@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +22,7 @@ from ingest.mqtt.packets import Version
 from ingest.settings import IngestSettings
 from ingest.subscriber import OLDER_ADVICE, Subscriber
 from schemas.database import connect
-from tests.faults.other_brokers import Ejabberd, Nats, OtherBroker, RabbitMq
+from tests.faults.other_brokers import Ejabberd, Nats, OtherBroker, RabbitMq, RabbitMqCluster
 from tests.integration.outboxes import put, statuses
 from tests.integration.published import NOW, until
 
@@ -62,7 +63,7 @@ def version(tried: tuple[OtherBroker, Version]) -> Version:
 class Worker:
     """A subscriber of a test, and the reasons that it gives for not being ready."""
 
-    def __init__(self, broker: OtherBroker, version: Version, **settings: str) -> None:
+    def __init__(self, broker: OtherBroker | RabbitMqCluster, version: Version, **settings: str) -> None:
         self.troubles: list[str] = []
         self.ready = threading.Event()
         options: dict[str, Any] = {
@@ -222,3 +223,20 @@ def test_a_restart_keeps_the_session_and_its_queue_or_loses_it_loudly(
         taken += worker.take(len(waiting))
     assert set(payloads(taken)) == set(waiting)
     assert "session_lost" not in {each["event"] for each in events}
+
+
+def test_a_node_of_a_cluster_is_killed_while_messages_come(tmp_path: Path) -> None:
+    """RabbitMQ, three nodes, mirrored queues: ingest goes on at the next host, and every message arrives."""
+    with RabbitMqCluster(tmp_path) as cluster:
+        contents = [b"%d" % number for number in range(MESSAGES)]
+        with Worker(cluster, Version.V3_1_1, MQTT_CLIENT_ID="clustered") as worker:
+            assert worker.ready.wait(PATIENCE_S), worker.troubles
+            publish(cluster.nodes[1], Version.V3_1_1, contents[: MESSAGES // 2])
+            got = set(acknowledge(worker, MESSAGES // 4))
+            worker.ready.clear()
+            cluster.nodes[0].kill()
+            publish(cluster.nodes[1], Version.V3_1_1, contents[MESSAGES // 2 :])
+            assert worker.ready.wait(2 * PATIENCE_S), worker.troubles
+            while len(got) < MESSAGES:
+                got |= set(acknowledge(worker, 1))
+    assert got == set(contents)

@@ -313,6 +313,7 @@ def test_a_ven_that_was_away_gets_nothing_that_has_expired(
     assert statuses(connection) == {"sent": 1, "expired": 1}
     with ven.connected():
         until(lambda: len(ven.received) == 1)
+        clock.move(timedelta(seconds=5))
         hear(connection, "away", clock.now)
         clock.move(timedelta(seconds=LONGEST_LOOK.total_seconds()))
         until(lambda: of(connection, lasting, "queued_since") == (None,))

@@ -231,6 +231,7 @@ def _client(login: Connect, tls: ssl.SSLContext | None) -> mqtt.Client:
         reconnect_on_failure=False,
     )
     client.max_inflight_messages_set(0)  # the window is ours: paho's takes no account of the broker's
+    client.disable_logger()  # what ends a connection is an event of ours
     client.connect_timeout = CONNECT_TIMEOUT_S
     if login.username is not None:
         client.username_pw_set(login.username, login.password)

@@ -13,7 +13,7 @@ from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
 from ingest.batch import Batch, same_content
-from ingest.probe import probe_batch
+from ingest.probe_batch import probe_batch
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.rows import Row, copy_data
 from schemas.revisions import require_revision

@@ -16,7 +16,8 @@ from ingest.store import Store
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
-from local.postgres import SYSTEM_USER, EmbeddedPostgres
+from local.postgres import EmbeddedPostgres
+from local.postgres_binaries import SYSTEM_USER
 from schemas.database import engine_for
 from serving.app import create_app
 from serving.db.engines import Databases

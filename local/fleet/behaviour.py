@@ -1,10 +1,10 @@
-"""How people and devices take a command: at once or later, gladly or not, with an answer or without."""
+"""How homes and devices respond to commands: delays, opt-outs, and VENs that never acknowledge."""
 
 from dataclasses import dataclass, replace
 
-from local.fleet.chance import between, draw
-from local.fleet.events import Event
+from local.fleet.events import ShedEvent
 from local.fleet.household import Household
+from local.fleet.randomness import between, draw
 
 DOUBLED = 0.03
 """Share of the acknowledgements that arrive twice."""
@@ -14,11 +14,11 @@ _MOST_OF_AN_EVENT = 0.1  # that a home takes to begin, and again to get down
 
 
 @dataclass(frozen=True)
-class Conduct:
+class ResponseBehaviour:
     """Shares, 0 to 1: of the homes that opt out of an event, and of the VENs that never answer a command.
 
     Half of those that opt out say so at once, the other half leave in the middle. Half of those that never
-    answer do not hear it either; the other half obey in silence.
+    answer do not hear it either; the other half respond in silence.
     """
 
     opt_out: float = 0.1
@@ -27,7 +27,7 @@ class Conduct:
     def opts_out(self, home: Household, event_id: str | None) -> bool:
         return draw(home.seed, home.ven_id, "opt-out", event_id or "") < self.opt_out / 2
 
-    def stay(self, home: Household, event: Event) -> float:
+    def stay(self, home: Household, event: ShedEvent) -> float:
         """The part of an event that a home stays in it, 0 to 1."""
         key = (home.seed, home.ven_id, "opt-out", event.event_id or "")
         return between(*_LEAVES, *key, "after") if draw(*key) < self.opt_out else 1.0
@@ -52,9 +52,9 @@ class Conduct:
         )
 
 
-def paced(home: Household, event: Event) -> Event:
-    """The event as this home lives it: it begins after a moment, and appliances go off in turn; a single
-    load goes off at once.
+def paced(home: Household, event: ShedEvent) -> ShedEvent:
+    """The event with this home's delay, and the ramp over which its loads switch off; a single load has no
+    ramp.
     """
     key = (home.seed, home.ven_id, event.event_id or "")
     if event.load_id is not None:
@@ -68,5 +68,5 @@ def paced(home: Household, event: Event) -> Event:
 
 
 def release_s(home: Household, event_id: str | None) -> float:
-    """Seconds from the word to restore until loads are back."""
+    """Seconds from a `restore` until the loads are back."""
     return between(0.3, 2, home.seed, home.ven_id, "release", event_id or "")

@@ -1,10 +1,10 @@
-"""What goes wrong on the way, now and then: messages that are late, doubled, or broken."""
+"""Simulated faults of transport: reports that arrive late, twice, or malformed."""
 
 from collections.abc import Callable
 
-from local.fleet.chance import between, draw
 from local.fleet.household import Household
 from local.fleet.messages import Message
+from local.fleet.randomness import between, draw
 
 LATE, DOUBLED, BROKEN = 0.003, 0.003, 0.001
 """Shares of the reports."""
@@ -12,11 +12,11 @@ LATE, DOUBLED, BROKEN = 0.003, 0.003, 0.001
 
 def delays_s(home: Household, ts: float, interval_s: float) -> list[float]:
     """When the report of `ts` arrives, in seconds after `ts`: once, late, or twice."""
-    chance = draw(home.seed, home.ven_id, "mishap", ts)
+    number = draw(home.seed, home.ven_id, "mishap", ts)
     latency_s = between(0.02, 0.3, home.seed, home.ven_id, "latency", ts)
-    if chance < LATE:
+    if number < LATE:
         return [latency_s + interval_s * between(3, 12, home.seed, home.ven_id, "held", ts)]
-    if chance < LATE + DOUBLED:
+    if number < LATE + DOUBLED:
         return [latency_s, latency_s + between(0.1, 2, home.seed, home.ven_id, "again", ts)]
     return [latency_s]
 
@@ -26,7 +26,7 @@ def is_broken(home: Household, ts: float) -> bool:
 
 
 def break_message(home: Household, ts: float, message: Message) -> Message:
-    """The same message, unreadable in one of several ways."""
+    """The same message, malformed in one of several ways."""
     way = _WAYS[int(draw(home.seed, home.ven_id, "way", ts) * len(_WAYS))]
     return Message(message.topic, way(message.payload))
 

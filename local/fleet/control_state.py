@@ -1,16 +1,16 @@
-"""What one VEN has been told so far. A value: every command makes a new one of it."""
+"""The state that commands have put one VEN into. Immutable: each command makes a new one."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from local.fleet.events import Event
+from local.fleet.events import ShedEvent
 
 
 @dataclass(frozen=True)
-class Orders:
+class ControlState:
     """Events, the latest first; settings by load and for the VEN. Capacities and powers in kW."""
 
-    events: tuple[Event, ...] = ()
+    events: tuple[ShedEvent, ...] = ()
     load_settings: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
     report_interval_s: float | None = None
     target_power_kw: float | None = None
@@ -27,7 +27,7 @@ class Orders:
         others = {known: settings for known, settings in self.load_settings if known != load_id}
         return replace(self, load_settings=tuple((others | {load_id: tuple(merged.items())}).items()))
 
-    def with_event(self, event: Event, now: float) -> Self:
+    def with_event(self, event: ShedEvent, now: float) -> Self:
         """Follow an event. One that is known and runs already goes on, with another end or request."""
         known = next((each for each in self.events if _is_same(each, event)), None)
         if known is not None and known.runs_at(now):
@@ -44,20 +44,20 @@ class Orders:
         )
         return replace(self, events=tuple(event for event in cut if event.begin < event.end))
 
-    def also(self, events: tuple[Event, ...]) -> Self:
+    def also(self, events: tuple[ShedEvent, ...]) -> Self:
         return replace(self, events=self.events + events) if events else self
 
-    def only(self, event: Event) -> Self:
+    def only(self, event: ShedEvent) -> Self:
         """The same settings, and no event but this one."""
         return replace(self, events=(event,))
 
 
-NO_ORDERS = Orders()
+INITIAL_STATE = ControlState()
 
 
-def _is_same(one: Event, other: Event) -> bool:
+def _is_same(one: ShedEvent, other: ShedEvent) -> bool:
     return (one.event_id, one.load_id) == (other.event_id, other.load_id)
 
 
-def _is_felt(event: Event, now: float) -> bool:
+def _is_felt(event: ShedEvent, now: float) -> bool:
     return now < event.end + event.rebound_s

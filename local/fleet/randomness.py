@@ -1,4 +1,4 @@
-"""Chance without a state: the same key, the same draw, on any machine."""
+"""Deterministic pseudo-random numbers: a hash of the key, the same on every machine."""
 
 import hashlib
 import math
@@ -17,12 +17,12 @@ def between(low: float, high: float, *key: str | float) -> float:
 
 @lru_cache(maxsize=100_000)
 def trait(low: float, high: float, *key: str | int) -> float:
-    """A number between `low` and `high` that is asked for again and again: of a home, or of its day."""
+    """A number between `low` and `high`, cached: a constant of a home, or of its day."""
     return between(low, high, *key)
 
 
 def drift(x: float, *key: str | int) -> float:
-    """A number in [0, 1) that wanders smoothly with `x`, from one draw at each whole `x` to the next."""
+    """Smooth noise in [0, 1): interpolated between the draws at the whole numbers around `x`."""
     knot = math.floor(x)
     share = x - knot
     smooth = share * share * (3 - 2 * share)

@@ -27,29 +27,43 @@ from tests.integration.test_partitions import (
 pytestmark = pytest.mark.faults
 
 KILLS = 25
+ARRANGE = """
+import sys
+from datetime import UTC, datetime
+from jobs.partitions import arrange_partitions
+from schemas.database import engine_for
+engine, now, handled = engine_for(sys.argv[1], "jobs"), datetime(2024, 7, 10, 18, tzinfo=UTC), 1
+print(flush=True)
+while handled:
+    with engine.begin() as connection:
+        handled = arrange_partitions(connection, now, slice_bytes=100_000)
+"""
 
 
 def test_kills_at_any_time(
     engine: Engine, store: Store, runner: Runner, database_url: str, connection: psycopg.Connection
 ) -> None:
     """Late rows come between the kills, of days that are moving and of others."""
-    times = [OLD + number * DAY for number in range(25)]
-    connection.execute(DAYS, [[at.date() for at in times[:20]]])
-    written = 0
+    times = [OLD + number * 4 * DAY for number in range(75)]
+    connection.execute(DAYS, [[at.date() for at in times[:60]]])
+    written = moving = 0
     for at in times:
-        batch = batch_of(*(message for number in range(100) for message in said(at, f"ven-{number}")))
+        batch = batch_of(*(message for number in range(60) for message in said(at, f"ven-{number}")))
         store.write(batch)
-        written += 100
+        written += 60
     dice = Random(7)
     for number in range(KILLS):
         with _jobs(database_url) as jobs:
             for late in range(4):
-                at = OLD + dice.randrange(30) * DAY + DAY * (number + late / 8) / 100
+                at = OLD + dice.randrange(300) * DAY + DAY * (number + late / 8) / 100
                 store.write(batch_of(*said(at, "late")))
                 written += 1
             with suppress(subprocess.TimeoutExpired):
-                jobs.wait(dice.random() / 3)
+                jobs.wait(0.1 + dice.random())
             jobs.kill()
+        moving += value(connection, "SELECT count(*) FROM partition_moves")
+    print(f"\n{moving} of {KILLS} kills while rows moved")
+    assert moving > 5
     runner.catch_up(LANES)
     arrange(engine)
     assert in_default(connection) == 0
@@ -62,16 +76,7 @@ def test_kills_at_any_time(
 
 
 def _jobs(database_url: str) -> subprocess.Popen[bytes]:
-    code = (
-        "import sys; from datetime import UTC, datetime; from schemas.database import engine_for\n"
-        "from jobs.partitions import arrange_partitions\n"
-        "engine = engine_for(sys.argv[1], 'jobs'); print(flush=True)\n"
-        "while True:\n"
-        "    with engine.begin() as connection:\n"
-        "        if not arrange_partitions(connection, datetime(2024, 7, 10, 18, tzinfo=UTC), slice_bytes=100_000):\n"
-        "            break\n"
-    )
-    command = [sys.executable, "-c", code, database_url]
+    command = [sys.executable, "-c", ARRANGE, database_url]
     jobs = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
     assert jobs.stdout is not None
     jobs.stdout.readline()

@@ -142,8 +142,10 @@ REJECT = (
 SOON_OR_NOT_AT_ALL = "SET LOCAL lock_timeout = '300ms'"
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
 REJECTED_BY_REASON = (
-    "SELECT reason, count(*), min(received_at), max(received_at), min(detail) FROM rejected_messages"
-    " GROUP BY reason ORDER BY count(*) DESC, reason"
+    "SELECT counted.reason, number, first_at, last_at, detail, topic, ven_id FROM ("
+    "SELECT reason, count(*) AS number, min(received_at) AS first_at, max(received_at) AS last_at,"
+    " max(rejected_id) AS rejected_id FROM rejected_messages GROUP BY reason"
+    ") counted JOIN rejected_messages USING (rejected_id) ORDER BY number DESC, counted.reason"
 )
 REJECTED = (
     "SELECT rejected_id, topic, payload, received_at, ven_id, ts FROM rejected_messages"

@@ -28,8 +28,10 @@ from jobs.rows import fetch, write
 from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
+from jobs.transforms.presence import skewed
 from schemas import channels
 from schemas.tables import history, raw, snapshots
+from schemas.tables.presence import skewed_reports
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
@@ -49,6 +51,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
         snapshots.ven_snapshots,
         merging_queries.merge_latest_vens,
     )
+    write(connection, skewed(reports), skewed_reports, merging_queries.insert_missing)
     write(
         connection,
         latest_loads(samples, descriptions),

@@ -103,7 +103,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "presence",
             cadence.presence_every_s,
-            "who has fallen silent, who has come back",
+            "which VENs were heard, which have fallen silent",
             (partial(judge_presence, patience=patience),),
         ),
         Job(

@@ -60,6 +60,24 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
     assert sorted(rows(connection, RELATIONS)) == before
 
 
+def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: psycopg.Connection) -> None:
+    """Also one that was made after its lead time had begun, or whose start had passed."""
+    migrate(database_url, "0009", "downgrade")
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) SELECT 'e' || lead_s, 'scheduled', %(at)s, %(at)s + interval '1 hour', 1,"
+        " %(at)s - lead_s * interval '1 second', %(at)s FROM unnest(array[300, 0, 7.5, -20]) lead_s",
+        {"at": THREE},
+    )
+    connection.commit()
+    migrate(database_url)
+    found = rows(connection, "SELECT event_id, lead_time_s FROM events ORDER BY lead_time_s, event_id")
+    assert found == [("e-20", 0), ("e0", 0), ("e7.5", 7.5), ("e300", 300)]
+    connection.commit()
+    migrate(database_url, "0009", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM events") == [(4,)]
+
+
 BY_MINUTE = """
 SELECT bucket, used_power_kw_sum, shed_power_kw_sum, samples, used_samples, shed_samples
 FROM network_history WHERE resolution_s = 60 ORDER BY bucket

@@ -18,10 +18,10 @@ from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
 from schemas.tables.raw import PARTITIONED
-from serving.histories import Histories
-from serving.lines import Lines
-from serving.queries.history import HOLD_RAW
-from serving.windows import Window as Asked
+from serving.db.pool import ConnectionPool
+from serving.history.planner import HistoryRequest as Asked
+from serving.history.queries import HOLD_RAW
+from serving.history.service import Histories
 from tests.conftest import NEIGHBOURS_HAVE, NEIGHBOURS_ROWS
 from tests.integration.house import EVERYTHING, House, check_history
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
@@ -395,7 +395,7 @@ def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
     message = telemetry("a", WEEK[5], 1.0)
     house.ingest([Published(message.topic, message.payload)])
     house.catch_up()
-    histories = Histories(house.engine, Lines.beside(house.engine), lambda: NOW)
+    histories = Histories(house.engine, ConnectionPool.for_engine(house.engine), lambda: NOW)
     points = histories.ven("a", Asked(None, None, 7))
     with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
         reading.execute(HOLD_RAW)

@@ -22,7 +22,8 @@ from jobs.models import (
     VenGroupFrame,
 )
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
-from jobs.transforms.latest import REPLAY_LAG, latest_loads, latest_vens
+from jobs.transforms.latest import latest_loads, latest_vens
+from jobs.transforms.presence import PROMPT_WITHIN
 from jobs.transforms.totals import load_type_rollups, network_snapshot
 from schemas.instants import from_microseconds, microseconds
 from schemas.tables import FRAMES, Frame, metadata
@@ -184,8 +185,8 @@ def loop_latest_vens(telemetry: list[JsonRow], statuses: list[JsonRow]) -> list[
 
 
 def is_live(report: JsonRow) -> bool:
-    """It was not long on its way."""
-    return bool(report["received_at"] - report["ts"] < REPLAY_LAG)
+    """It was received when it was measured, whichever clock is ahead by a little."""
+    return bool(abs(report["received_at"] - report["ts"]) <= PROMPT_WITHIN)
 
 
 def by_time(row: JsonRow) -> datetime:

@@ -11,7 +11,8 @@ from msgspec import Struct
 from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
-from ingest.batch import Batch, same_content
+from ingest.batch import Batch
+from ingest.content import same_content
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.rows import Row, copy_data
 from schemas.tables.ledger import LANES

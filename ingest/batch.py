@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ingest.content import same_content
 from ingest.decoding import decode
 from ingest.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
-from ingest.quotas import Quotas
+from ingest.quotas import Limits, Quotas
 from ingest.rows import Row
 
 C = TypeVar("C", Report, Status)
@@ -38,9 +38,7 @@ class Batch:
         self.size_bytes = 0
 
     @classmethod
-    def of(
-        cls, messages: Iterable[Received], max_ahead: timedelta, quotas: Quotas | None = None
-    ) -> "Batch":
+    def of(cls, messages: Iterable[Received], max_ahead: timedelta, quotas: Quotas | None = None) -> "Batch":
         batch = cls(quotas)
         batch.extend(messages, max_ahead)
         return batch
@@ -69,6 +67,28 @@ class Batch:
         """An acknowledgement of a command that this VEN was never sent."""
         detail = f"{answer.ven_id} was never sent a command {answer.command_id!r:.100}"
         self.refuse(answer.message, Refused("unknown_command", detail))
+
+    def refuse_vens(self, ven_ids: Iterable[str], refusal: Refused) -> None:
+        """Take out all that some VENs have sent, and put their messages among the rejected."""
+        refused = set(ven_ids)
+        sources = [
+            *(report.source for report in self.reports.values()),
+            *(status.source for status in self.statuses.values()),
+            *(source for source, _ in chain(self.described.values(), self.late_samples.values())),
+        ]
+        messages = {id(each.message): each.message for each in sources if each.ven_id in refused}
+        for message in messages.values():
+            self.refuse(message, refusal)
+        self.keyed -= sum(key[0] in refused for key in chain(self.reports, self.statuses))
+        for kept in (self.reports, self.statuses, self.described, self.late_samples):
+            for key in [key for key in kept if key[0] in refused]:
+                del kept[key]  # type: ignore[arg-type]
+        for ven_id in refused:
+            self.vens.pop(ven_id, None)
+
+    @property
+    def limits(self) -> Limits:
+        return self._quotas.limits
 
     def days(self) -> set[date]:
         """UTC days of the rows that go to partitioned tables."""

@@ -151,15 +151,15 @@ def _panel(wire: PanelTelemetry, source: Source) -> Row:
     )
 
 
-def _load_descriptions(message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas) -> Description:
+def _load_descriptions(
+    message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas
+) -> Description:
     wire = _read(_load_snapshot, message.payload)
     source = _source(message, topic_ven, wire, latest)
     return Description(source, *any_rows(wire.loads, source, quotas))
 
 
-def _status_transition(
-    message: Received, topic_ven: str | None, latest: datetime, _quotas: Quotas
-) -> Status:
+def _status_transition(message: Received, topic_ven: str | None, latest: datetime, _quotas: Quotas) -> Status:
     wire = _read_status(message.payload)
     source = _source(message, topic_ven, wire, latest)
     details = rows.document(bytes(wire.details))
@@ -168,7 +168,7 @@ def _status_transition(
     return Status(source, row, f"[{msgspec.json.encode(word).decode()},{details or 'null'}]")
 
 
-def _status_word(status: str | bool) -> str:
+def _status_word(status: object) -> str:
     try:
         return label(status_word(str(status))) or ""
     except ValueError as error:

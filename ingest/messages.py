@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from ingest.rows import Row
 
-
 LONGEST_DETAIL = 1_000
 
 
@@ -24,7 +23,7 @@ class Received(Struct, frozen=True, gc=False):
 
 
 class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
-    """A message, or one entry of it, that cannot be accepted: a reason to count by, and a detail for people."""
+    """A message, or one entry of it, that cannot be accepted: a reason to count by, and a detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         detail = detail[:LONGEST_DETAIL]

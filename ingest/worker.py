@@ -12,6 +12,7 @@ import structlog
 
 from ingest.batch import Batch
 from ingest.metrics import Metrics
+from ingest.quotas import Quotas
 from ingest.store import Store
 from ingest.subscriber import Subscriber
 
@@ -36,7 +37,7 @@ class Stopped(Exception):  # noqa: N818 - asked for, not an error
 class Worker:
     """Moves messages from the subscriber to the store. Connections to the database are made as needed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is composed of, by name
         self,
         subscriber: Subscriber,
         open_store: Callable[[], Store],
@@ -45,6 +46,7 @@ class Worker:
         batch_messages: int,
         max_ahead: timedelta,
         metrics: Metrics,
+        quotas: Quotas | None = None,
     ) -> None:
         self._subscriber = subscriber
         self._open_store = open_store
@@ -52,6 +54,7 @@ class Worker:
         self._batch_messages = batch_messages
         self._max_ahead = max_ahead
         self._metrics = metrics
+        self._quotas = quotas or Quotas()
         self._store: Store | None = None
         self._log = structlog.get_logger()
 
@@ -69,7 +72,7 @@ class Worker:
         """Decode what arrives while the batch before it is written; hand it over once that is done."""
         writing: Future[None] = Future()
         writing.set_result(None)
-        batch = Batch()
+        batch = Batch(self._quotas)
         while not self._stopping.is_set():
             self._gather(batch, writing)
             if writing.done():
@@ -77,7 +80,7 @@ class Worker:
                 if batch.received and not self._stopping.is_set():
                     writing = writer.submit(self.commit, batch)
                     writing.add_done_callback(lambda _: self._subscriber.nudge())
-                    batch = Batch()
+                    batch = Batch(self._quotas)
         writing.result()
 
     def _gather(self, batch: Batch, writing: Future[None]) -> None:
@@ -111,7 +114,7 @@ class Worker:
                 return
             middle = len(messages) // 2
             for half in (messages[:middle], messages[middle:]):
-                self._settle(Batch.of(half, self._max_ahead))
+                self._settle(Batch.of(half, self._max_ahead, self._quotas))
 
     def _write(self, batch: Batch) -> None:
         """Commit a batch, trying again while the fault is not the batch's own."""
@@ -139,6 +142,8 @@ class Worker:
     def _attempt(self, batch: Batch) -> None:
         start = time.monotonic()
         self._store = self._store or self._open_store()
+        if self._quotas.is_due(batch.received[-1].received_at):
+            self._store.refresh(self._quotas)
         stored = self._store.write(batch)
         self._metrics.stored(batch, stored, time.monotonic() - start)
         self._log.debug("batch_stored", **msgspec.structs.asdict(stored))

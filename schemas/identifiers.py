@@ -22,7 +22,7 @@ TOPIC_SYNTAX = "/+#"
 """A VEN is told commands on one level of a topic: neither separators nor wildcards stand in it."""
 
 _REFUSED = CONTROLS + NONCHARACTERS + LINE_BREAKS + BIDIRECTIONAL
-"""Without surrogates: no UTF-8 text has one, and to ECMA 262 without `u` they are halves of good characters."""
+"""Without surrogates: no UTF-8 text has one, and ECMA 262 without `u` sees them in good characters."""
 
 
 def _pattern(also_refused: str = "") -> str:

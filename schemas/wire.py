@@ -4,7 +4,7 @@ Powers are kW. A number that no site can have (beyond `LARGEST_KW`) is refused h
 would overflow every sum they enter.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 

@@ -154,7 +154,9 @@ def test_a_ven_that_cannot_be_meant(said: dict[str, Any], field: str, send: Send
     assert get("/vens") == []
 
 
-@pytest.mark.parametrize("ven_id", ["old ", "\u00a0old", "o\u0085ld", "o\u202eld", "o\ufdd0ld", "o\U0010ffffld"])
+@pytest.mark.parametrize(
+    "ven_id", ["old ", "\u00a0old", "o\u0085ld", "o\u202eld", "o\ufdd0ld", "o\U0010ffffld"]
+)
 def test_ids_from_before_the_rule_stay_readable(
     ven_id: str, get: Get, send: Send, connection: psycopg.Connection
 ) -> None:

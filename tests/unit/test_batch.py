@@ -107,7 +107,9 @@ def test_a_description_at_the_time_of_a_report_is_no_conflict() -> None:
 
 
 def test_vens_are_those_of_accepted_messages_first_heard() -> None:
-    later = Received("oadr/meter/ven-8", b'{"timestamp": 1720623600, "usedPowerKw": 1}', NOW + timedelta(seconds=1))
+    later = Received(
+        "oadr/meter/ven-8", b'{"timestamp": 1720623600, "usedPowerKw": 1}', NOW + timedelta(seconds=1)
+    )
     batch = batch_of(telemetry("ven-8"), later, telemetry("ven-9", usedPowerKw="?"), status(b"online"))
     assert batch.vens == {"ven-8": NOW, "ven-7": NOW}
     assert reasons(batch) == ["conflict", "wrong_type"]

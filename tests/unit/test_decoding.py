@@ -572,7 +572,7 @@ def test_another_encoding_is_named(payload: bytes, name: str) -> None:
 def test_one_payload_may_be_as_long_as_the_quota() -> None:
     quotas = Quotas(Limits(payload_bytes=len(EXAMPLE)))
     assert isinstance(decode(Received(METER, EXAMPLE, NOW), MAX_AHEAD, quotas), Report)
-    with pytest.raises(Refused, match="too_large: .*INGEST_MAX_PAYLOAD_BYTES"):
+    with pytest.raises(Refused, match=r"too_large: .*INGEST_MAX_PAYLOAD_BYTES"):
         decode(Received(METER, EXAMPLE + b" ", NOW), MAX_AHEAD, quotas)
 
 
@@ -586,7 +586,7 @@ def with_loads(ven_id: str, ids: list[str], quotas: Quotas, **more: Any) -> Repo
 
 @pytest.mark.parametrize("more", [{}, {"vendor": 1}], ids=["plain", "with metadata"])
 def test_a_ven_has_as_many_loads_as_the_quota_says(more: dict[str, Any]) -> None:
-    """Those that came first stay, what is beyond is one rejection, and neighbours have quotas of their own."""
+    """Those that came first stay, what is beyond is one rejection, neighbours have their own quotas."""
     quotas = Quotas(Limits(loads_of_ven=3))
     assert with_loads("a", ["l1", "l2"], quotas, **more).rejections == []
     over = with_loads("a", ["l1", "l3", "l4", "l5"], quotas, **more)

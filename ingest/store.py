@@ -68,7 +68,7 @@ class Store:
         """Have quotas begin again with the loads and types that the database holds."""
         limits = quotas.limits
         many = self._connection.execute(queries.LOADS_OF_VENS_WITH_MANY, [(limits.loads_of_ven + 1) // 2])
-        load_ids = dict(many.fetchall())
+        load_ids: dict[str, list[str]] = dict(many.fetchall())
         types = self._connection.execute(queries.LOAD_TYPES, [limits.load_types])
         quotas.restart(load_ids, [load_type for [load_type] in types])
 

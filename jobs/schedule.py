@@ -25,6 +25,7 @@ from jobs.retention import (
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+from jobs.trimming import trim_rejected, trim_statuses
 
 EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
@@ -130,6 +131,19 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_kept()),
+            ),
+        ),
+        Job(
+            "quotas",
+            20,
+            "deletes refused messages and statuses that are too old, and refused messages beyond a size",
+            (
+                partial(
+                    trim_rejected,
+                    kept=timedelta(days=cadence.rejected_days),
+                    most_bytes=cadence.rejected_mb * 1_000_000,
+                ),
+                partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
             ),
         ),
         Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),

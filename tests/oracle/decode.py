@@ -17,7 +17,8 @@ PANEL_DESCRIPTIONS = ("requestedReductionKw", "baselinePowerKw", "batterySoc", "
 LOAD_POWERS = ("currentPowerKw", "shedPowerKw")
 LOAD_STRINGS = ("name", "type")
 LOAD_NUMBERS = ("capacityKw", "shedCapabilityKw")
-LOAD_KEYS = ("id", "loadId", *LOAD_POWERS, *LOAD_STRINGS, *LOAD_NUMBERS, "enabled", "priority")
+DESCRIPTIVE = (*LOAD_STRINGS, *LOAD_NUMBERS, "enabled", "priority")
+LOAD_KEYS = ("id", "loadId", *LOAD_POWERS, *DESCRIPTIVE)
 MAX_LENGTH = 255
 BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
@@ -177,15 +178,19 @@ def _load_fields(entry: JsonObject) -> tuple[JsonObject, bool]:
     for key in LOAD_POWERS:
         _check(entry.get(key) is None or is_number(entry[key]), key)
     good = {key: entry[key] for key in LOAD_POWERS if entry.get(key) is not None}
-    is_good = {
-        **dict.fromkeys(LOAD_STRINGS, _is_label),
-        **dict.fromkeys(LOAD_NUMBERS, is_number),
-        "enabled": lambda value: type(value) is bool,
-        "priority": lambda value: is_number(value) and value == int(value) and -(2**31) <= value < 2**31,
-    }
-    said = {key: entry[key] for key in is_good if entry.get(key) is not None}
-    good |= {key: value for key, value in said.items() if is_good[key](value)}
-    return good, any(not is_good[key](value) for key, value in said.items())
+    said = {key: entry[key] for key in DESCRIPTIVE if entry.get(key) is not None}
+    good |= {key: value for key, value in said.items() if _is_good(key, value)}
+    return good, any(key not in good for key in said)
+
+
+def _is_good(key: str, value: Any) -> bool:
+    if key in LOAD_STRINGS:
+        return _is_label(value)
+    if key == "enabled":
+        return isinstance(value, bool)
+    if not is_number(value):
+        return False
+    return key != "priority" or (value == int(value) and -(2**31) <= value < 2**31)
 
 
 def _is_label(value: Any) -> bool:

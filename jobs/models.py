@@ -3,6 +3,7 @@
 import pandera.polars as pa
 
 from schemas.tables.events import EventParticipationFrame
+from schemas.tables.ledger import Days
 from schemas.tables.metadata import Frame, Utc
 
 
@@ -11,8 +12,7 @@ class ClaimFrame(Frame):
 
     batch_id: int = pa.Field(unique=True)
     rows: int = pa.Field(ge=0)
-    first_ts: Utc = pa.Field(nullable=True)
-    last_ts: Utc = pa.Field(nullable=True)
+    days: Days = pa.Field(nullable=True)
 
 
 class ReportFrame(Frame):

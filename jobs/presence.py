@@ -12,6 +12,7 @@ from jobs.queries import merging as merging_queries
 from jobs.queries import pending as pending_queries
 from jobs.queries import presence as presence_queries
 from jobs.queries import running as running_queries
+from jobs.queries import summary as summary_queries
 from jobs.rows import fetch, write
 from jobs.transforms.presence import (
     REPORTS_EACH,
@@ -34,6 +35,7 @@ def judge_presence(connection: Connection, now: datetime, patience: Patience) ->
     """Write a status row for each VEN that has fallen silent or was heard; answers their number."""
     connection.execute(running_queries.lock("presence"))
     connection.execute(running_queries.share("lane snapshot"))
+    connection.execute(summary_queries.HOLD_RAW)
     heard = _hear_skewed(connection, now, patience)
     watched = fetch(connection, presence_queries.watched_vens(now - patience.at_least, now), WatchedVenFrame)
     report_intervals = _intervals(connection, watched, now)

@@ -24,6 +24,7 @@ FRAMES: dict[str, type[Frame]] = {
     "network_energy": history.NetworkEnergyFrame,
     "network_history": history.NetworkHistoryFrame,
     "network_snapshot": snapshots.NetworkSnapshotFrame,
+    "partition_moves": ledger.PartitionMoveFrame,
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
     "skewed_reports": presence.SkewedReportFrame,

@@ -26,7 +26,7 @@ from local.fleet.behaviour import ResponseBehaviour
 from local.fleet.household import Household
 from tests.e2e.stack import running_stack
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 VENS, SEED, OPT_OUT = 10, 4, 0.3
 ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 180, 20, 60

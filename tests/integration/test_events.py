@@ -581,6 +581,7 @@ def mortal(engine: Engine, connection: psycopg.Connection, database_url: str) ->
     its_engine.dispose()
 
 
+@pytest.mark.thorough
 def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine) -> None:
     for grid in (mortal, Grid(engine, mortal.db)):
         mortal.db.execute(

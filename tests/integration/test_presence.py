@@ -19,7 +19,7 @@ from jobs.lanes import consume_snapshot_batches, refresh_totals
 from jobs.presence import judge_presence
 from jobs.transforms.presence import REPORTS_EACH, Patience
 from schemas.tables import ledger, presence, raw, registry, snapshots
-from serving.queries import registry as serving_registry
+from serving.fleet import registry_queries as serving_registry
 from tests.oracle.presence import PresenceLoop
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from local.postgres import EmbeddedPostgres
 from local.postgres_binaries import SYSTEM_USER
 from schemas.database import engine_for
 from serving.app import create_app
-from serving.databases import Databases
+from serving.db.engines import Databases
 from tests.integration.published import NOW, THREE, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem, catch_up
 

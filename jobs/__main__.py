@@ -85,7 +85,7 @@ def _watch(
 
 
 def _plan_anew(scheduler: BackgroundScheduler) -> None:
-    """The scheduler sleeps towards times of the machine's clock, which has just been set: all jobs are due."""
+    """The scheduler plans by the machine's clock, which has just been set: all jobs are due."""
     for job in scheduler.get_jobs():
         job.modify(next_run_time=_now())
 

@@ -22,6 +22,7 @@ from jobs.retention import (
     trim_events,
     trim_live_changes,
 )
+from jobs.sessions import FROZEN_AFTER, end_frozen_sessions
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
@@ -56,7 +57,7 @@ class Job(Struct, frozen=True):
     """After failures."""
 
     longest_pause_s: float = IDLE_IN_TRANSACTION_S
-    """Between two statements of a step; a process that is frozen loses its transaction, and its locks, then."""
+    """Between two statements of a step; a process that is frozen loses its transaction and its locks then."""
 
     @property
     def shared_steps(self) -> tuple[Step, ...]:
@@ -144,6 +145,13 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_kept()),
             ),
+        ),
+        Job(
+            "sessions",
+            5,
+            "ends sessions of programs that are frozen within a statement",
+            (partial(end_frozen_sessions, after=FROZEN_AFTER),),
+            is_for_all=True,
         ),
         Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
     )

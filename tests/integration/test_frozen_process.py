@@ -54,8 +54,9 @@ def test_the_other_goes_on(
     idle = "state = 'idle in transaction'"
     until(lambda: held(connection, idle) >= 2, 10, lambda: "the frozen one has its locks")
     connection.execute(
-        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, created_at)"
-        " VALUES ('e', 'scheduled', now() + interval '1 s', now() + interval '1 hour', 1, now())"
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, created_at,"
+        " notify_at) SELECT 'e', 'scheduled', at, at + interval '1 hour', 1, now(), at"
+        " FROM (SELECT now() + interval '1 s') AS start (at)"
     )
     store.write(batch_of(telemetry("a")))
     with Scheduler(tmp_path, database_url, "second") as second:

@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -41,7 +42,7 @@ def test_migrate_ingest_jobs_serve_retain(shared_url: str) -> None:
     migrate(url)
     engine = engine_for(url, "jobs")
     with connect(url, "ingest") as connection:
-        Store(connection, "tests").write(batch_of(telemetry("a", used=1.5)))
+        Store(connection, "tests").write(batch_of(telemetry("a", used_kw=1.5)))
     Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
     with serving(url) as (port, _):
         path = f"http://127.0.0.1:{port}/api/vens/a"
@@ -50,8 +51,6 @@ def test_migrate_ingest_jobs_serve_retain(shared_url: str) -> None:
     with connect(url, "tests") as connection:
         assert value(connection, "SELECT count(*) FROM ven_telemetry") == 1
     with engine.begin() as retaining:
-        from datetime import timedelta
-
         assert drop_raw_days(retaining, NOW + timedelta(days=10), {0: timedelta(days=1)}) > 0
     engine.dispose()
     with psycopg.connect(shared_url, autocommit=True) as neighbour:

@@ -89,9 +89,7 @@ def _rejected(options: argparse.Namespace) -> None:
         if options.replay:
             _replay(connection, options.reason)
         for each in count_by_reason(connection):
-            print(
-                f"{each.count:>9}  {each.reason:<20} last {each.last:%Y-%m-%dT%H:%M:%SZ}  e.g. {each.example}"
-            )
+            print(each)
 
 
 def _replay(connection: psycopg.Connection, reason: str | None) -> None:

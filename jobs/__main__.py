@@ -85,7 +85,7 @@ def _watch(
 
 
 def _plan_anew(scheduler: BackgroundScheduler) -> None:
-    """The scheduler plans by the machine's clock, which has just been set: all jobs are due."""
+    """The machine's clock, towards which the scheduler sleeps, has just been set: all jobs are due."""
     for job in scheduler.get_jobs():
         job.modify(next_run_time=_now())
 
@@ -133,7 +133,7 @@ def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
         total += handled
-    print(f"{total} days and rows are gone")
+    print(f"{total} tables and rows are gone")
 
 
 def _settle(event_id: str, runner: Runner, rules: Rules) -> None:

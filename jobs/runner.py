@@ -131,6 +131,8 @@ class Runner:
         started_at, start = self._clock(), time.monotonic()
         try:
             rows = [self._take(job, step) for step in steps]
+            for _ in range(job.rounds - 1):
+                rows.append(self._take(job, steps[-1]) if rows[-1] else 0)
         except WrongRevisionError:
             self._metrics.failed(job.name)
             raise

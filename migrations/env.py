@@ -1,7 +1,5 @@
 """Alembic's environment: one migrator at a time, and no waiting for ever behind somebody's lock."""
 
-import re
-
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
@@ -19,19 +17,24 @@ BOUNDS = {
 }
 """The first is for the migrator before us, and for transactions of the programs that are under way."""
 
-PARTITION = re.compile(r"_(p\d{8}|before_2020)(_|$)")
 
-
-def _is_ours(_item: SchemaItem, name: str | None, _kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001
-    """Partitions come and go with the days; only their parents belong to the schema."""
-    return not PARTITION.search(name or "")
+def _is_ours(_item: SchemaItem, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001
+    """Partitions come and go, and other tables in our schema belong to others: neither is in the models."""
+    return kind != "table" or name in metadata.tables
 
 
 def _migrate(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
     connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
     connection.commit()
-    context.configure(connection=connection, target_metadata=metadata, include_object=_is_ours)
+    # Not whichever table of this name comes first on the search path: another program may have one, too.
+    home = connection.execute(text("SELECT current_schema()")).scalar_one()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_object=_is_ours,
+        version_table_schema=home,
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

@@ -1,4 +1,4 @@
-"""Whether a program and the database's schema fit together, asked in the transaction that depends on it."""
+"""Whether a program fits the schema of the database, asked in the transaction that depends on it."""
 
 import psycopg
 

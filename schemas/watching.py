@@ -103,7 +103,7 @@ class DatabaseWatch:
         else:
             misfit = None
         if misfit is not None and misfit != self._misfit:
-            self._warn("wrong_revision", reason=misfit, doing="write nothing until it fits")
+            self._warn("wrong_revision", reason=misfit)
         elif self._misfit is not None and misfit is None:
             self._warn("right_revision", doing="go on")
         self._misfit = misfit

@@ -1,7 +1,7 @@
 """Leases, runs, locks and news: what every job needs."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -93,7 +93,3 @@ def share(name: str) -> Select[Any]:
 
 def record_run(**values: object) -> Insert:
     return insert(job_runs).values(**values)
-
-
-def ensure_partitions(days: Sequence[date]) -> Select[Any]:
-    return select(func.ensure_raw_partitions(list(days)))

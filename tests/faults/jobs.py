@@ -13,10 +13,10 @@ from local.ports import HOST, free_ports
 from local.service import Service
 
 
-def health(port: int) -> tuple[int, str]:
+def health(port: int, path: str = "/health") -> tuple[int, str]:
     """Status and words; 0 where nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

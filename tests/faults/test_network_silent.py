@@ -22,6 +22,7 @@ from tests.faults.jobs import Scheduler, health
 from tests.faults.proxy import SOCKET, PostgresProxy
 from tests.faults.requirement import be_without
 from tests.faults.site import DATABASE, SETTLED_WITHIN_S, Site
+from tests.integration.test_live_served import serving
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-database")]
 
@@ -29,12 +30,16 @@ NOTICED_WITHIN_S = 30.0
 BACK_WITHIN_S = 40.0
 
 
-def all_are(ports: list[int], status: int) -> Callable[[], bool]:
-    return lambda: all(health(port)[0] == status for port in ports)
+Place = tuple[int, str]
+"""A port, and the path that says whether a program is well."""
 
 
-def words(ports: list[int]) -> Callable[[], str]:
-    return lambda: str([health(port) for port in ports])
+def all_are(places: list[Place], status: int) -> Callable[[], bool]:
+    return lambda: all(health(*place)[0] == status for place in places)
+
+
+def words(places: list[Place]) -> Callable[[], str]:
+    return lambda: str([health(*place) for place in places])
 
 
 def test_a_proxy_that_stops_forwarding(site: Site, messages: int) -> None:
@@ -44,20 +49,21 @@ def test_a_proxy_that_stops_forwarding(site: Site, messages: int) -> None:
     with PostgresProxy(directory, site.database_url.partition("host=")[2]) as proxy:
         url = f"postgresql://postgres@/{DATABASE}?host={directory}"
         worker = site.ingest(database_url=url, INGEST_HTTP_PORT=str(ingest_port))
-        with Scheduler(site.directory, url, "jobs") as jobs:
-            ports = [ingest_port, jobs.port]
+        with Scheduler(site.directory, url, "jobs") as jobs, serving(url) as (http_port, _):
+            places = [(ingest_port, "/health"), (jobs.port, "/health"), (http_port, "/health/db-check")]
             sender = site.sender(messages, per_s=messages / 30)
             site.until_stored(messages // 10)
-            until(all_are(ports, 200), BACK_WITHIN_S, words(ports))
+            until(all_are(places, 200), BACK_WITHIN_S, words(places))
             proxy.stall()
-            until(all_are(ports, 503), NOTICED_WITHIN_S, words(ports))
+            until(all_are(places, 503), NOTICED_WITHIN_S, words(places))
+            assert health(http_port)[0] == 200, "nobody is to restart serving for it"
             until(
                 lambda: worker.has_logged("store_failed"), NOTICED_WITHIN_S, lambda: "not a line in the log"
             )
             until(lambda: worker.has_logged("outbox_failed"), NOTICED_WITHIN_S, lambda: "commands hang")
             until(lambda: jobs.has_logged("job_failed"), NOTICED_WITHIN_S, lambda: "not a line in the log")
             proxy.flow()
-            until(all_are(ports, 200), BACK_WITHIN_S, words(ports))
+            until(all_are(places, 200), BACK_WITHIN_S, words(places))
             sender.finish(SETTLED_WITHIN_S)
             site.until_stored(sender.sums.messages)
 

@@ -173,8 +173,7 @@ def _resources(needs: Dependencies) -> Mapping[str, object]:
     resources = {
         **_fleet_resources(needs),
         **_event_resources(needs),
-        **_service_resources(needs),
-        "/openapi.json": document,
+        **_service_resources(needs, document),
     }
     document.hold(describe(resources))
     return resources
@@ -223,7 +222,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     }
 
 
-def _service_resources(needs: Dependencies) -> Mapping[str, object]:
+def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
     assets = AssetsResource(docs_files() | dashboard_files())
     return {
@@ -233,6 +232,7 @@ def _service_resources(needs: Dependencies) -> Mapping[str, object]:
         "/health": LivenessResource(),
         "/health/db-check": DatabaseCheckResource(needs.databases, clock),
         METRICS_PATH: PrometheusMetricsResource(needs.access_log.metrics),
+        "/openapi.json": document,
         "/docs": DocsPageResource(assets),
         "/": DashboardResource(assets),
         "/assets/{digest}/{asset}": assets,

@@ -215,8 +215,11 @@ _ALL = (
     AEMO,
 )
 
-BASELINES = MappingProxyType[BaselineName, Baseline]({baseline.name: baseline for baseline in _ALL})
+METHODS = MappingProxyType[BaselineName, Baseline]({baseline.name: baseline for baseline in _ALL})
 """What each baseline of a VEN is at a time of day; the portfolio's is the sum over its VENs."""
 
-GENERIC: tuple[BaselineName, ...] = tuple(name for name in BASELINES if BASELINES[name].look_back_days is None)
+BASELINES = MappingProxyType[BaselineName, str]({name: METHODS[name].meaning for name in METHODS})
+"""What each baseline means, in words."""
+
+GENERIC: tuple[BaselineName, ...] = tuple(name for name in METHODS if METHODS[name].look_back_days is None)
 """Baselines by the settings of the site, which are computed unless a setting says otherwise."""

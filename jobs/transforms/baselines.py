@@ -35,7 +35,7 @@ from jobs.transforms.days import (
     part_of,
     windows,
 )
-from schemas.baselines import BASELINES, GENERIC, Adjustment, Baseline, BaselineName, DayRule
+from schemas.baselines import METHODS, GENERIC, Adjustment, Baseline, BaselineName, DayRule
 from schemas.tables.history import SLOT_S
 
 Array = NDArray[np.float64]
@@ -47,6 +47,9 @@ ENOUGH = 0.8
 
 TARGETS = 10
 """So many days without events are predicted from the others, to see how good a baseline is."""
+
+DAYS_FIRST = TARGETS + 1
+"""So many of the latest similar days are looked at first: enough where none lacks samples or has an event."""
 
 SIMILAR_LOAD = 0.5
 """A ratio means something where the window's load is at least this share of the event's."""
@@ -281,7 +284,7 @@ def days_of(
     most: int | None = None,
 ) -> Days:
     """The days that some baselines look at; only the latest `most` before the event, if that is given."""
-    baselines = [BASELINES[name] for name in names]
+    baselines = [METHODS[name] for name in names]
     look_back = max([calendar.look_back_days, *(each.look_back_days or 0 for each in baselines)])
     backs = candidate_days(occasion, calendar, look_back)[:most]
     adjustments = {each.adjustment for each in baselines} | {Adjustment()}
@@ -306,7 +309,7 @@ def predict_from(
     targets = 1 if only else len(days.backs)
     last = _flat(seen, days, BEFORE, 1, targets)
     made = {
-        name: _made(BASELINES[name], seen, event, last, taken, usage, days, cap, targets)
+        name: _made(METHODS[name], seen, event, last, taken, usage, days, cap, targets)
         for name in ([only] if only else [*names])
     }
     return Prediction(usage.ven_ids, days, event, made, last[:, 0])

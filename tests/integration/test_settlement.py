@@ -21,7 +21,7 @@ from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
-from schemas.baselines import BASELINES
+from schemas.baselines import BASELINES, GENERIC
 from schemas.channels import EVENTS
 from schemas.database import engine_for
 from schemas.http import EventPerformance
@@ -135,7 +135,7 @@ def test_an_event_is_settled_by_every_baseline(
         "SELECT baseline, requested_kw, baseline_kw, actual_kw, delivered_kw, delivered_kwh,"
         " performance_percent, rrmse_percent, days_used FROM event_settlements WHERE revision = 1",
     )
-    assert {row[0] for row in found} == set(BASELINES)
+    assert {row[0] for row in found} == set(GENERIC)
     by_name = {row[0]: row[1:] for row in found}
     assert by_name["high-5-of-10-adjusted"] == pytest.approx((4.0, 8.0, 5.0, 3.0, 3.0, 75.0, 0.0, 5))
     assert by_name["10-of-10"] == pytest.approx((4.0, 8.0, 5.0, 3.0, 3.0, 75.0, 0.0, 10))
@@ -144,8 +144,8 @@ def test_an_event_is_settled_by_every_baseline(
         "SELECT delivered_kwh, coverage_percent, note FROM ven_settlements"
         " WHERE ven_id = 'new' AND baseline = '10-of-10'",
     )
-    assert (delivered_kwh, coverage, note) == (None, 50.0, "no samples to make a baseline of")
-    assert value(connection, "SELECT count(*) FROM ven_settlements") == 3 * len(BASELINES)
+    assert (delivered_kwh, coverage, note) == (None, 0.0, "no samples to make a baseline of")
+    assert value(connection, "SELECT count(*) FROM ven_settlements") == 3 * len(GENERIC)
     assert value(connection, "SELECT actual_reduction_kw FROM events") == pytest.approx(3.0)
 
 
@@ -174,7 +174,7 @@ def test_whoever_another_event_took_over_counts_until_then(
     at(SETTLED_AT).run(SETTLEMENT)
     measured = "SELECT delivered_kw, delivered_kwh, coverage_percent FROM ven_settlements"
     assert rows(connection, f"{measured} WHERE baseline = '10-of-10'") == [
-        (pytest.approx(2.0), pytest.approx(1.0), 50.0)
+        (pytest.approx(1.0), pytest.approx(1.0), 50.0)
     ]
 
 

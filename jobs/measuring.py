@@ -196,9 +196,7 @@ def _inputs(
     return Inputs(event, rules, days, sampled_cuts(connection, event.window), names)
 
 
-def _measured(
-    connection: Connection, inputs: Inputs, people: pl.DataFrame
-) -> tuple[Measurement, list[str]]:
+def _measured(connection: Connection, inputs: Inputs, people: pl.DataFrame) -> tuple[Measurement, list[str]]:
     """What some VENs delivered; and those for whom the days do not do, who are left out of it."""
     event, rules = inputs.event, inputs.rules
     ven_ids = people.get_column("ven_id").to_list()
@@ -253,7 +251,9 @@ def predicted(
 
 def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
     """The means of the slots of some ranges, which do not overlap."""
-    rows = fetch_binary(connection, settlement_queries.packed_slot_means(ven_ids, within))
+    # Range by range: rows of one day lie close together, whoever's they are.
+    queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
     slots = _slots_of(within)
     kw = np.full((len(ven_ids), len(slots)), np.nan)
     if rows:

@@ -194,9 +194,7 @@ _ALL = (
         weekend=_WEEKEND,
         adjustment=_BY_LOAD,
     ),
-    Baseline(
-        name="10-of-10", meaning="mean of the last ten similar days", weekday=_TEN, weekend=_WEEKEND
-    ),
+    Baseline(name="10-of-10", meaning="mean of the last ten similar days", weekday=_TEN, weekend=_WEEKEND),
     Baseline(
         name="same-day-3+2",
         meaning="mean of the three hours that end one hour before the event and the two that begin one hour"

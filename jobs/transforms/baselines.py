@@ -150,20 +150,25 @@ class Prediction(Struct, frozen=True):
         code = np.where(own, made.adjustment, NONE)
         by_rule = made.baseline.adjustment.kind in {"multiplicative", "additive"}
         reasons = [BY_RULE if by_rule and KINDS[n] != "none" else reason for n, reason in enumerate(REASONS)]
-        return pl.DataFrame(
-            {
-                "ven_id": pl.Series(self.ven_ids, dtype=pl.String),
-                "baseline": pl.Series([name] * len(self.ven_ids), dtype=pl.String),
-                "days_used": pl.Series(np.where(own, made.days_used, 0), dtype=pl.Int32),
-                "adjustment": pl.Series(np.array(KINDS, dtype=object)[code].tolist(), dtype=pl.String),
-                "adjustment_kw": pl.Series(np.where(own, made.adjustment_kw, 0.0), dtype=pl.Float64),
-                "adjustment_reason": pl.Series(np.array(reasons, dtype=object)[code].tolist(), dtype=pl.String),
-                "days": pl.Series(made.days, dtype=pl.Int64),
-                "is_own": own,
-                "is_too_little": own & (code == TOO_LITTLE),
-            }
-        ).filter(pl.Series(known)).with_columns(note=_note(made.baseline, self._fewest(made.baseline))).drop(
-            "days", "is_own", "is_too_little"
+        return (
+            pl.DataFrame(
+                {
+                    "ven_id": pl.Series(self.ven_ids, dtype=pl.String),
+                    "baseline": pl.Series([name] * len(self.ven_ids), dtype=pl.String),
+                    "days_used": pl.Series(np.where(own, made.days_used, 0), dtype=pl.Int32),
+                    "adjustment": pl.Series(np.array(KINDS, dtype=object)[code].tolist(), dtype=pl.String),
+                    "adjustment_kw": pl.Series(np.where(own, made.adjustment_kw, 0.0), dtype=pl.Float64),
+                    "adjustment_reason": pl.Series(
+                        np.array(reasons, dtype=object)[code].tolist(), dtype=pl.String
+                    ),
+                    "days": pl.Series(made.days, dtype=pl.Int64),
+                    "is_own": own,
+                    "is_too_little": own & (code == TOO_LITTLE),
+                }
+            )
+            .filter(pl.Series(known))
+            .with_columns(note=_note(made.baseline, self._fewest(made.baseline)))
+            .drop("days", "is_own", "is_too_little")
         )
 
     def _fewest(self, baseline: Baseline) -> int:
@@ -288,7 +293,10 @@ def days_of(
     look_back = max([calendar.look_back_days, *(each.look_back_days or 0 for each in baselines)])
     backs = candidate_days(occasion, calendar, look_back)[:most]
     adjustments = {each.adjustment for each in baselines} | {Adjustment()}
-    return days_for(occasion, calendar, backs, windows(occasion, adjustments))
+    parts = windows(occasion, adjustments)
+    if SAME_DAY not in names:
+        del parts[AROUND]
+    return days_for(occasion, calendar, backs, parts)
 
 
 # In arrays
@@ -372,8 +380,7 @@ def _made(
     is_target = eligible & (np.cumsum(eligible, axis=1) <= TARGETS)
     codes = np.full((vens, targets), NONE)
     if rule is None:
-        around = _flat(seen, days, AROUND, ENOUGH * len(days.parts[AROUND].slots), targets)
-        kw = last if baseline.name == LAST_SAMPLES else around
+        kw = last if baseline.name == LAST_SAMPLES else _around(seen, days, targets)
         used, shift = np.zeros((vens, targets), dtype=np.int64), np.zeros((vens, targets))
     else:
         chosen = chosen_days(eligible, mean_kw, rule, targets)
@@ -483,7 +490,9 @@ def _adjusted(
     limit = (cap if adjustment.cap is None else adjustment.cap) if adjustment.is_capped else np.inf
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.clip(used / expected, 1 - limit, 1 + limit)
-        reach = limit * _mean_over(np.abs(before), hours) if np.isfinite(limit) else np.full(load.shape, np.inf)
+        reach = (
+            limit * _mean_over(np.abs(before), hours) if np.isfinite(limit) else np.full(load.shape, np.inf)
+        )
         added = np.clip(used - expected, -reach, reach)
     factor = np.where(codes == MULTIPLICATIVE, factor, 1.0)
     added = np.where(codes == ADDITIVE, added, 0.0)
@@ -538,6 +547,10 @@ def _flat(seen: Array, days: Days, part: str, enough: float, targets: int) -> Ar
     return np.repeat(mean_kw[:, :, None], len(days.parts[EVENT].slots), axis=2)
 
 
+def _around(seen: Array, days: Days, targets: int) -> Array:
+    return _flat(seen, days, AROUND, ENOUGH * len(days.parts[AROUND].slots), targets)
+
+
 def _busy(taken: pl.DataFrame, usage: Usage, days: Days, adjustment: Adjustment) -> Mask:
     """Days on which the VEN took part in another event, by VEN and day before the event."""
     calendar, occasion = days.calendar, days.occasion
@@ -559,7 +572,10 @@ def _busy(taken: pl.DataFrame, usage: Usage, days: Days, adjustment: Adjustment)
     busy = np.zeros((len(usage.ven_ids), len(days.backs) - 1), dtype=bool)
     backs = np.array(days.backs[1:])
     for (least, most), group in rows.group_by("least", "most"):
-        rows_of, columns = group.get_column("row").to_numpy(), np.flatnonzero((backs >= least) & (backs <= most))
+        rows_of, columns = (
+            group.get_column("row").to_numpy(),
+            np.flatnonzero((backs >= least) & (backs <= most)),
+        )
         busy[np.ix_(rows_of, columns)] = True
     return busy
 
@@ -571,5 +587,3 @@ def _date(instant: pl.Expr, calendar: Calendar) -> pl.Expr:
 def chunks(ven_ids: Sequence[str], most: int) -> Iterator[Sequence[str]]:
     """Some VENs at a time."""
     return (ven_ids[start : start + most] for start in range(0, len(ven_ids), most))
-
-

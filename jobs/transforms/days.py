@@ -96,7 +96,9 @@ class Days(Struct, frozen=True):
         return list(_ranges_of(numbers[numbers != NO_SLOT]))
 
 
-def windows(occasion: Occasion, adjustments: Iterable[Adjustment] = (Adjustment(),)) -> dict[str, list[Range]]:
+def windows(
+    occasion: Occasion, adjustments: Iterable[Adjustment] = (Adjustment(),)
+) -> dict[str, list[Range]]:
     """What each part of the method looks at, on the day of the event.
 
     An adjustment's window ends before the event (CAISO leaves out the last hour), and not after the VENs could

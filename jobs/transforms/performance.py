@@ -122,14 +122,16 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: Range) ->
     end = pl.lit(window.end).cast(pl.Datetime("us", "UTC"))
     left = participants.drop_nulls("left_at").select("ven_id", start="left_at", end=end)
     until = pl.min_horizontal("end", "left_at")
-    both = taken.select(
-        "ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")
-    ).join(participants.select("ven_id", own_at="told_at"), on="ven_id")
+    both = taken.select("ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")).join(
+        participants.select("ven_id", own_at="told_at"), on="ven_id"
+    )
     is_later = (pl.col("other_at") > pl.col("own_at")).fill_null(value=True)
     later = both.filter(is_later).select("ven_id", start=pl.max_horizontal("start", "other_at"), end="end")
     sooner = both.filter(~is_later).select("ven_id", "start", end=pl.min_horizontal("end", "own_at"))
-    every = pl.concat([left, later, sooner]).filter(
-        pl.col("start") < pl.col("end"), pl.col("start") < window.end, pl.col("end") > window.start
+    every = (
+        pl.concat([left, later, sooner])
+        .with_columns(pl.col("start", "end").clip(window.start, window.end))
+        .filter(pl.col("start") < pl.col("end"))
     )
     reached = pl.col("end").cum_max().shift().over("ven_id")
     return (
@@ -152,7 +154,9 @@ def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: R
         `participants` with `requested_kwh`.
     """
     has_none = participants.join(shares, on="ven_id", how="anti")
-    first = has_none.select("ven_id", pl.coalesce("told_at", pl.lit(window.start)).alias("at"), "requested_kw")
+    first = has_none.select(
+        "ven_id", pl.coalesce("told_at", pl.lit(window.start)).alias("at"), "requested_kw"
+    )
     out = has_none.drop_nulls("opted_out_at").select("ven_id", at="opted_out_at", requested_kw=pl.lit(0.0))
     every = pl.concat([shares.select(first.columns), first, out]).sort("ven_id", "at", maintain_order=True)
     until = pl.col("at").shift(-1).over("ven_id").fill_null(window.end)
@@ -165,7 +169,9 @@ def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: R
         .group_by("ven_id")
         .agg(requested_kwh=(pl.col("requested_kw") * hours).sum())
     )
-    return participants.join(energy, on="ven_id", how="left").with_columns(pl.col("requested_kwh").fill_null(0.0))
+    return participants.join(energy, on="ven_id", how="left").with_columns(
+        pl.col("requested_kwh").fill_null(0.0)
+    )
 
 
 def settle_vens(
@@ -226,13 +232,13 @@ def _measured(used: Array, hours: Array, prediction: Prediction, event_h: float)
     return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.made])
 
 
-def _measured_by(name: str, used: Array, hours: Array, prediction: Prediction, event_h: float) -> pl.DataFrame:
+def _measured_by(
+    name: str, used: Array, hours: Array, prediction: Prediction, event_h: float
+) -> pl.DataFrame:
     baseline = prediction.event_kw(name)  # type: ignore[arg-type]
     both = ~np.isnan(baseline) & ~np.isnan(used)
     covered_h = np.where(both, hours, 0.0)
-    baseline_kwh, used_kwh = (
-        (np.where(both, kw, 0.0) * covered_h).sum(axis=1) for kw in (baseline, used)
-    )
+    baseline_kwh, used_kwh = ((np.where(both, kw, 0.0) * covered_h).sum(axis=1) for kw in (baseline, used))
     total_h = covered_h.sum(axis=1)
     frame = pl.DataFrame(
         {
@@ -314,14 +320,21 @@ def settle_portfolio(
         pl.DataFrame({"baseline": list(names)})
         .join(every, on="baseline", how="left")
         .join(rrmse(errors, ["baseline"]), on="baseline", how="left")
-        .with_columns(pl.col("vens", "known", "stand_ins", *_KINDS, "coverage_percent", "days_used").fill_null(0))
+        .with_columns(
+            pl.col("vens", "known", "stand_ins", *_KINDS, "coverage_percent", "days_used").fill_null(0)
+        )
         .with_columns(
             pl.lit(requested_kw).alias("requested_kw"),
             pl.lit(requested_kw * event_h).alias("requested_kwh"),
             pl.when(pl.col("known") > 0).then(pl.col(*_POWERS, "delivered_kwh", "adjustment_kw")).name.keep(),
-            pl.when(nobody).then(0.0).otherwise(pl.col("coverage_percent") / pl.col("vens")).alias("coverage_percent"),
+            pl.when(nobody)
+            .then(0.0)
+            .otherwise(pl.col("coverage_percent") / pl.col("vens"))
+            .alias("coverage_percent"),
         )
-        .with_columns(pl.when(nobody).then(0.0).otherwise(pl.col("delivered_kw", "delivered_kwh")).name.keep())
+        .with_columns(
+            pl.when(nobody).then(0.0).otherwise(pl.col("delivered_kw", "delivered_kwh")).name.keep()
+        )
         .with_columns(
             _percent("delivered_kwh", "requested_kwh").alias("performance_percent"),
             pl.when(nobody)
@@ -409,14 +422,18 @@ def _portfolio_note(least_coverage_percent: float) -> pl.Expr:
 def _portfolio_adjustment() -> list[pl.Expr]:
     """The kind that all VENs have, or `mixed`; and how many have which."""
     adjusted = pl.sum_horizontal(_KINDS[:2])
-    kinds = [pl.when((pl.col(kind) > 0) & (pl.col(kind) == pl.col("known"))).then(pl.lit(kind)) for kind in _KINDS]
-    counts = [pl.when(pl.col(kind) > 0).then(pl.format("{} for {} VENs", pl.lit(kind), kind)) for kind in _KINDS]
+    kinds = [
+        pl.when((pl.col(kind) > 0) & (pl.col(kind) == pl.col("known"))).then(pl.lit(kind)) for kind in _KINDS
+    ]
+    counts = [
+        pl.when(pl.col(kind) > 0).then(pl.format("{} for {} VENs", pl.lit(kind), kind)) for kind in _KINDS
+    ]
     mixed = pl.when(adjusted > 0).then(pl.lit("mixed"))
     return [
         pl.coalesce(*kinds, mixed).alias("adjustment"),
-        pl.when(pl.col("known") > 0).then(pl.concat_str(counts, separator=", ", ignore_nulls=True)).alias(
-            "adjustment_reason"
-        ),
+        pl.when(pl.col("known") > 0)
+        .then(pl.concat_str(counts, separator=", ", ignore_nulls=True))
+        .alias("adjustment_reason"),
     ]
 
 

@@ -178,6 +178,83 @@ def test_whoever_another_event_took_over_counts_until_then(
     ]
 
 
+def test_a_ven_in_two_events_at_once_counts_once(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """2 kW less for an hour are 2 kWh, although two events had the VEN: the one for 20 minutes, then the other."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    taken_at = START + HOUR / 3
+    make_event(engine)
+    make_event(engine, event_id="urgent", priority=1)
+    take_part(engine, "a", finished_at=taken_at)
+    take_part(engine, "a", event_id="urgent", notified_at=taken_at)
+    at(SETTLED_AT).catch_up(LANES)
+    assert [at(SETTLED_AT).run(SETTLEMENT), at(SETTLED_AT).run(SETTLEMENT)] == [1, 1]
+    energies = dict(
+        rows(
+            connection,
+            "SELECT event_id, delivered_kwh FROM event_settlements WHERE baseline = '10-of-10'",
+        )
+    )
+    assert energies == {"e": pytest.approx(2 / 3), "urgent": pytest.approx(4 / 3)}
+
+
+def test_performance_is_against_every_share_over_time(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """4 kW for a quarter of an hour; away, and asked for nothing, at the end: once it was asked for 0."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a", requested_reduction_kw=0.0)
+    shares = "INSERT INTO event_shares VALUES ('a', 'e', %s, 4), ('a', 'e', %s, 0)"
+    connection.execute(shares, [START - HOUR, START + HOUR / 4])
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    figures = "SELECT requested_kw, requested_kwh, performance_percent FROM ven_settlements"
+    assert rows(connection, f"{figures} WHERE baseline = '10-of-10'") == [
+        (pytest.approx(1.0), pytest.approx(1.0), pytest.approx(200))
+    ]
+
+
+def test_a_hole_in_the_baseline_is_not_covered(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """No similar day has samples of the last two slots."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    connection.execute(
+        "DELETE FROM ven_history WHERE bucket < %s AND bucket::time >= '16:50' AND bucket::time < '17:00'",
+        [START],
+    )
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    figures = "SELECT delivered_kw, delivered_kwh, round(coverage_percent) FROM ven_settlements"
+    assert rows(connection, f"{figures} WHERE baseline = '10-of-10'") == [
+        (pytest.approx(2.0 * 10 / 12), pytest.approx(2.0 * 10 / 12), 83)
+    ]
+
+
+def test_the_baselines_of_a_setting_are_computed(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    [settlement] = [job for job in jobs(listed_baselines="all") if job.name == "settlement"]
+    assert at(SETTLED_AT).run(settlement) == 1
+    assert rows(connection, "SELECT baseline, delivered_kw FROM event_settlements ORDER BY 1") == [
+        (name, pytest.approx(2.0)) for name in sorted(BASELINES)
+    ]
+    # The other baselines are no longer computed: that is another settlement.
+    [few] = [job for job in jobs(listed_baselines="10-of-10") if job.name == "settlement"]
+    late(store, at, report("a", START + SLOT / 2, 1.0, LATER + HOUR))
+    assert at(LATER + 2 * HOUR).run(few) == 1
+    names = "SELECT baseline FROM event_settlements WHERE revision = 2 ORDER BY 1"
+    assert rows(connection, names) == [("10-of-10",), ("10-of-10-adjusted",), ("last-samples",)]
+
+
 def test_it_waits_for_the_grace_and_for_the_history_lane(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
@@ -499,6 +576,32 @@ def test_a_running_event_is_followed(
     assert now_kw == pytest.approx(2.0 + 2.0)
     assert kwh == pytest.approx(2.0 * 35 / 60 + 1.0 * 30 / 60 + 2.0 * 5 / 60)
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
+
+
+def test_whoever_falls_silent_stops_counting(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The reduction stayed as it was, with the whole fleet gone. Reports every 5 minutes: a quarter of an hour."""
+    for ven_id in ("a", "b"):
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=0.0)
+        publish(store, [report(ven_id, START + n * SLOT + SLOT / 2, 0.0, START + n * SLOT) for n in range(3)])
+    publish(store, [report("b", END - 2 * SLOT, 1.0, END - 2 * SLOT)])
+    make_event(engine, "active")
+    take_part(engine, "a", "b", status="started")
+    at(END).catch_up(LANES)
+    connection.execute("UPDATE ven_snapshots SET heard_at = %s WHERE ven_id = 'a'", [START + 2 * SLOT])
+    progress = "SELECT current_reduction_kw, vens_reporting FROM event_progress"
+    follow = Progress(Cadence().rules()).follow_events
+    for slots, reporting in [(4, 2), (6, 1)]:
+        with engine.begin() as followed:
+            follow(followed, START + slots * SLOT)
+        latest = "SELECT sum(3 - used_power_kw) FROM ven_snapshots"
+        counted = value(connection, latest if reporting == 2 else f"{latest} WHERE ven_id = 'b'")
+        assert rows(connection, progress) == [(pytest.approx(counted), reporting)]
+    connection.execute("UPDATE ven_snapshots SET status = 'offline'")
+    with engine.begin() as followed:
+        follow(followed, START + 7 * SLOT)
+    assert rows(connection, progress) == [(0.0, 0)]
 
 
 def test_baselines_are_ready_when_the_event_starts(

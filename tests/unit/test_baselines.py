@@ -601,9 +601,7 @@ def test_a_ven_without_history_and_one_that_appears_amid_the_event() -> None:
     assert everybody["delivered_kw"] == pytest.approx(2.0)
     assert everybody["performance_percent"] == pytest.approx(100 * 2 / 6)
     assert everybody["coverage_percent"] == pytest.approx(100 / 3)
-    assert everybody["note"] == (
-        "2 of 3 VENs cannot be measured; only 33 % of the event's time is covered"
-    )
+    assert everybody["note"] == ("2 of 3 VENs cannot be measured; only 33 % of the event's time is covered")
     assert everybody["days_used"] == 10
 
 

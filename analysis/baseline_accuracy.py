@@ -1,8 +1,9 @@
-"""How far off each baseline is on days without events, by kind of home: `python -m analysis.baseline_accuracy`.
+"""How far off each baseline is on days without events, by kind of home: `python -m
+analysis.baseline_accuracy`.
 
-The homes are simulated, so nothing but the arguments decides the outcome. Bias: predicted less used, the mean over
-homes, days and hours, kW; positive: homes are credited with it for nothing. RRMSE: of the hours, in percent of
-the mean of what was used or fed in.
+The homes are simulated, so nothing but the arguments decides the outcome. Bias: predicted less used, the
+mean over homes, days and hours, kW; positive: homes are credited with it for nothing. RRMSE: of the hours,
+in percent of the mean of what was used or fed in.
 """
 
 import argparse

@@ -220,7 +220,7 @@ def _has_all(inputs: Inputs) -> bool:
 
 
 def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an array of booleans
-    return [ven_ids[row] for row in np.flatnonzero(mask)]
+    return [ven_ids[int(row)] for row in np.flatnonzero(mask)]
 
 
 def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:

@@ -109,8 +109,8 @@ def _is_mine(connection: Connection) -> bool:
 def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
     """Measure an event, and write down what differs from the newest revision, if anything does.
 
-    Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs, they
-    are taken back.
+    Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
+    they are taken back.
     """
     event_id = event.event_id
     last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()

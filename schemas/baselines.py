@@ -23,8 +23,8 @@ AdjustmentKind = Literal["none", "multiplicative", "additive", "by-load"]
 PRIMARY: BaselineName = "10-of-10-adjusted"
 """The baseline by which events are measured first, unless a setting names another.
 
-Not one of the highest days: chosen for each home, they are the days on which its car was charging, and promise
-what nobody would have used (notebook 03 has the figures).
+Not one of the highest days: chosen for each home, they are the days on which its car was charging, and
+promise what nobody would have used (notebook 03 has the figures).
 """
 
 
@@ -40,10 +40,10 @@ class Adjustment(Struct, frozen=True):
     """How a baseline of earlier days follows the day of the event.
 
     `kind` `multiplicative`: times usage over baseline in the window, between 1 - cap and 1 + cap. `additive`:
-    plus usage less baseline in the window, at most `cap` of the event's load. `by-load`: the one that suits the
-    baseline's sign and size. The window: from `from_h` to `to_h` hours before the start, earlier where the VEN
-    was notified earlier; and from `after_from_h` to `after_to_h` hours after the end, where these differ.
-    `cap` null: the setting `BASELINE_CAP_PERCENT`; `is_capped` false: without a cap.
+    plus usage less baseline in the window, at most `cap` of the event's load. `by-load`: the one that suits
+    the baseline's sign and size. The window: from `from_h` to `to_h` hours before the start, earlier where
+    the VEN was notified earlier; and from `after_from_h` to `after_to_h` hours after the end, where these
+    differ. `cap` null: the setting `BASELINE_CAP_PERCENT`; `is_capped` false: without a cap.
     """
 
     kind: AdjustmentKind = "none"
@@ -61,8 +61,8 @@ class Baseline(Struct, frozen=True, kw_only=True):
     `weekday`, `weekend`: the rules by kind of day; null for a baseline of the event's day alone. `like_days`:
     Saturdays are compared with Saturdays, Sundays and holidays with Sundays and holidays. `holidays_count`:
     holidays are candidates on weekends. `low_usage_share`: days with less than this share of the mean are
-    dropped. `look_back_days` null: the setting `BASELINE_LOOK_BACK_DAYS`. `source_read`: whether the source was
-    read for this implementation; `differs`: in what it is known to differ from the source.
+    dropped. `look_back_days` null: the setting `BASELINE_LOOK_BACK_DAYS`. `source_read`: whether the source
+    was read for this implementation; `differs`: in what it is known to differ from the source.
     """
 
     name: BaselineName
@@ -122,13 +122,13 @@ the tariff.
 NYISO = Baseline(
     name="nyiso-5-of-10",
     meaning="mean of the five of the last ten weekdays, or of the two of the last three Saturdays or Sundays,"
-    " with the highest usage, times usage over baseline in the two hours that begin four hours before the event,"
-    " between 0.8 and 1.2",
+    " with the highest usage, times usage over baseline in the two hours that begin four hours before the"
+    " event, between 0.8 and 1.2",
     operator="NYISO",
     source="NYISO manual 7, Emergency Demand Response Program, section 5.2, average day baseline with the"
     " weather sensitive adjustment",
-    differs="days with events are no weekend days either, where the source excludes none; the mean of the days,"
-    " not the highest hour of the month, says which days are low",
+    differs="days with events are no weekend days either, where the source excludes none; the mean of the"
+    " days, not the highest hour of the month, says which days are low",
     weekday=DayRule(5, 10, 5),
     weekend=_TWO_OF_THREE,
     like_days=True,
@@ -137,12 +137,12 @@ NYISO = Baseline(
     look_back_days=30,
     adjustment=Adjustment("multiplicative", from_h=4, to_h=2, cap=0.2),
 )
-"""NYISO's average day baseline: two of three on weekends, low days dropped. The manual could not be read here."""
+"""NYISO's average day baseline: two of three on weekends, low days dropped. The manual could not be read."""
 
 PJM = Baseline(
     name="pjm-4-of-5",
-    meaning="mean of the four of the last five weekdays, or of the two of the last three Saturdays or Sundays,"
-    " with the highest usage, plus usage less baseline in the first three of the four hours before the event",
+    meaning="mean of the four of the last five weekdays, or of the two of the last three Saturdays or"
+    " Sundays, with the highest usage, plus usage less baseline in the first three of the four hours before the event",
     operator="PJM",
     source="PJM manual 11, section 10.4.2, three day types with symmetric additive adjustment",
     differs="a baseline may be negative, as that of a home that exports",
@@ -154,15 +154,15 @@ PJM = Baseline(
     look_back_days=45,
     adjustment=Adjustment("additive", is_capped=False),
 )
-"""PJM's economic baseline: days below a quarter of the mean are dropped. The manual could not be read here."""
+"""PJM's economic baseline: days below a quarter of the mean are dropped. The manual could not be read."""
 
 AEMO = Baseline(
     name="aemo-10-of-10",
     meaning="mean of the last ten weekdays, or of the last four other days, plus usage less baseline in the"
     " first three of the four hours before the event, at most a fifth of the event's load",
     operator="AEMO",
-    source="AEMO, Wholesale Demand Response Guidelines, baseline methodology register; WattClarity, 'Will your 10"
-    " out of 10 baseline be eligible?' (2021), which describes its days",
+    source="AEMO, Wholesale Demand Response Guidelines, baseline methodology register; WattClarity, 'Will your"
+    " 10 out of 10 baseline be eligible?' (2021), which describes its days",
     weekday=DayRule(10, 10, 5),
     weekend=_FOUR,
     holidays_count=True,

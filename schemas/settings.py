@@ -114,8 +114,8 @@ class BaselineSettings(Settings):
     listed_baselines: Annotated[str, AfterValidator(_baseline_names)] = Field(
         "",
         validation_alias="EVENT_BASELINES",
-        description="the baselines that settlements compute besides, separated by commas, or `all`; without: those"
-        " that are no operator's",
+        description="the baselines that settlements compute besides, separated by commas, or `all`; without:"
+        " those that are no operator's",
     )
     look_back_days: int = Field(
         45,
@@ -133,7 +133,7 @@ class BaselineSettings(Settings):
     )
 
     def computed_baselines(self) -> tuple[BaselineName, ...]:
-        """The baselines of a settlement; the first one and what stands in for others are always among them."""
+        """The baselines of a settlement, always with the first one and what stands in for others."""
         wanted = {self.primary_baseline, "last-samples", *baseline_names(self.listed_baselines)}
         return tuple(name for name in BASELINES if name in wanted)
 

@@ -161,8 +161,8 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
 def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
     """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
 
-    The position of the VEN from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them. One
-    row for each slot would cost more to send and to read than all that is computed of it.
+    The position of the VEN from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them.
+    One row for each slot would cost more to send and to read than all that is computed of it.
     """
     ven = (
         func.unnest(_array(ven_ids, Text()))
@@ -184,7 +184,7 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select
         .correlate(ven, part)
         .subquery("slots")
     )
-    nothing = literal_column("''::bytea")
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
     packed = select(
         func.string_agg(func.timestamptz_send(slots.c.bucket), nothing).label("slots"),
         func.string_agg(func.float8send(slots.c.used_kw), nothing).label("used_kw"),

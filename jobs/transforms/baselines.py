@@ -1,17 +1,16 @@
 """Baselines: what a VEN would have used had there been no event. Powers in kW, usage as reported.
 
-A baseline is a power for each five-minute slot of an event, made of the means that `ven_history` keeps for such
-slots. A slot without samples, and one in which the VEN took part in another event, counts for nothing. A slot
-that a window cuts counts by the part within. All VENs are computed at once, in arrays whose axes are VENs, days
-(the event's first) and slots; NaN stands for no value.
+A baseline is a power for each five-minute slot of an event, made of the means that `ven_history` keeps for
+such slots. A slot without samples, and one in which the VEN took part in another event, counts for nothing.
+A slot that a window cuts counts by the part within. All VENs are computed at once, in arrays whose axes are
+VENs, days (the event's first) and slots; NaN stands for no value.
 
-Whose rules the baselines are stands in `schemas.baselines`. Common terms: NAESB, business practice standards for
-measurement and verification of wholesale demand response.
+Whose rules the baselines are stands in `schemas.baselines`. Common terms: NAESB, business practice standards
+for measurement and verification of wholesale demand response.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-
 
 import numpy as np
 import polars as pl
@@ -35,7 +34,7 @@ from jobs.transforms.days import (
     part_of,
     windows,
 )
-from schemas.baselines import METHODS, GENERIC, Adjustment, Baseline, BaselineName, DayRule
+from schemas.baselines import GENERIC, METHODS, Adjustment, Baseline, BaselineName, DayRule
 from schemas.tables.history import SLOT_S
 
 Array = NDArray[np.float64]
@@ -72,7 +71,7 @@ LAST_SAMPLES, SAME_DAY = "last-samples", "same-day-3+2"
 
 
 class Usage(Struct, frozen=True):
-    """Mean power of VENs in slots: `kw` has a row for each VEN and a column for each of `slots`, ascending."""
+    """Mean power of VENs in slots: `kw` has a row for each VEN, a column for each of `slots`, ascending."""
 
     ven_ids: list[str]
     slots: NDArray[np.int64]
@@ -106,7 +105,6 @@ class Prediction(Struct, frozen=True):
     made: dict[BaselineName, Made]
     stand_in: Array
     """By VEN and slot of the event: the hour before it."""
-    is_adjusted_by_rule: bool = False
 
     @property
     def event(self) -> pl.DataFrame:
@@ -132,12 +130,11 @@ class Prediction(Struct, frozen=True):
         )
 
     def event_kw(self, name: BaselineName) -> Array:
-        """By VEN and slot of the event, with the hour before it for VENs that have no baseline of their own."""
+        """By VEN and slot of the event; the hour before it for VENs that have no baseline of their own."""
         return np.where(self.has_own(name)[:, None], self.made[name].kw[:, 0], self.stand_in)
 
     def has_own(self, name: BaselineName) -> Mask:
-        own: Mask = ~np.isnan(self.made[name].kw[:, 0]).all(axis=1)
-        return own
+        return np.asarray(~np.isnan(self.made[name].kw[:, 0]).all(axis=1))
 
     @property
     def method(self) -> pl.DataFrame:
@@ -178,8 +175,7 @@ class Prediction(Struct, frozen=True):
     @property
     def is_complete(self) -> Mask:
         """VENs for whom no day further back could change anything."""
-        complete: Mask = np.logical_and.reduce([made.is_complete for made in self.made.values()])
-        return complete
+        return np.asarray(np.stack([made.is_complete for made in self.made.values()]).all(axis=0))
 
     def hourly(self, name: BaselineName) -> tuple[Array, Array]:
         """What was used and what was predicted, by VEN, day without an event, and hour of the event.
@@ -242,7 +238,7 @@ def _summed(values: Array, starts: NDArray[np.intp]) -> Array:
 # From frames
 
 
-def predict(
+def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     history: pl.DataFrame,
     taken: pl.DataFrame,
     occasion: Occasion,
@@ -275,10 +271,10 @@ def usage_of(history: pl.DataFrame) -> Usage:
     ven_ids = rows.get_column("ven_id").unique().sort()
     slots = rows.get_column("number").unique().sort().to_numpy()
     kw = np.full((len(ven_ids), len(slots)), np.nan)
-    row = ven_ids.search_sorted(rows.get_column("ven_id")) if len(ven_ids) else []
-    kw[np.asarray(row, dtype=np.intp), np.searchsorted(slots, rows.get_column("number").to_numpy())] = (
-        rows.get_column("used_kw").to_numpy()
-    )
+    if len(ven_ids):
+        row = ven_ids.search_sorted(rows.get_column("ven_id")).to_numpy()
+        column = np.searchsorted(slots, rows.get_column("number").to_numpy())
+        kw[row, column] = rows.get_column("used_kw").to_numpy()
     return Usage(ven_ids.to_list(), slots, kw)
 
 
@@ -313,14 +309,35 @@ def predict_from(
 ) -> Prediction:
     """What `predict` says, of usage that is an array already, and of the days given."""
     seen = on_days(without_events(usage, taken), days)
-    event = seen[:, :, days.positions(EVENT)]
-    targets = 1 if only else len(days.backs)
-    last = _flat(seen, days, BEFORE, 1, targets)
-    made = {
-        name: _made(METHODS[name], seen, event, last, taken, usage, days, cap, targets)
-        for name in ([only] if only else [*names])
-    }
-    return Prediction(usage.ven_ids, days, event, made, last[:, 0])
+    facts = Facts(
+        usage.ven_ids,
+        seen,
+        seen[:, :, days.positions(EVENT)],
+        taken,
+        days,
+        cap,
+        1 if only else len(days.backs),
+    )
+    last = _flat(facts, BEFORE, 1)
+    chosen = [only] if only else [*names]
+    made = {name: _made(METHODS[name], facts, last) for name in chosen}
+    return Prediction(usage.ven_ids, days, facts.event, made, last[:, 0])
+
+
+class Facts(Struct, frozen=True):
+    """What all baselines are made of.
+
+    `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
+    VENs. `targets`: how many days are predicted, the event's first.
+    """
+
+    ven_ids: list[str]
+    seen: Array
+    event: Array
+    taken: pl.DataFrame
+    days: Days
+    cap: float
+    targets: int
 
 
 def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:
@@ -342,7 +359,7 @@ _ROWS = {"ven_id": pl.String, "row": pl.Int64}
 
 
 def on_days(usage: Usage, days: Days) -> Array:
-    """What was used, by VEN, day, and slot of the event's day; the mean where the clock shows a time twice."""
+    """Usage by VEN, day, and slot of the event's day; the mean where the clock shows a time twice."""
     kw = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
     first = kw[:, _columns(usage.slots, days.first)]
     twice = days.first != days.second
@@ -363,40 +380,31 @@ def _columns(slots: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.
     return np.where(is_there, column, len(slots))
 
 
-def _made(
-    baseline: Baseline,
-    seen: Array,
-    event: Array,
-    last: Array,
-    taken: pl.DataFrame,
-    usage: Usage,
-    days: Days,
-    cap: float,
-    targets: int,
-) -> Made:
-    vens = len(usage.ven_ids)
-    rule = _rule(baseline, days)
-    eligible, mean_kw = _eligible(baseline, rule, event, _busy(taken, usage, days, baseline.adjustment), days)
+def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
+    rule = _rule(baseline, facts.days)
+    eligible, mean_kw = _eligible(baseline, rule, facts)
+    count = eligible.sum(axis=1)
     is_target = eligible & (np.cumsum(eligible, axis=1) <= TARGETS)
-    codes = np.full((vens, targets), NONE)
-    if rule is None:
-        kw = last if baseline.name == LAST_SAMPLES else _around(seen, days, targets)
-        used, shift = np.zeros((vens, targets), dtype=np.int64), np.zeros((vens, targets))
-    else:
-        chosen = chosen_days(eligible, mean_kw, rule, targets)
-        used = chosen.sum(axis=2)
-        before = _mean_of_days(chosen, event)
-        kw, codes, shift = _adjusted(baseline.adjustment, before, chosen, seen, days, cap, targets)
     enough = TARGETS + 1 if rule is None else max(TARGETS, rule.last) + 1
+    if facts.targets == 1:
+        enough = 0 if rule is None else rule.last
+    shape = (len(facts.ven_ids), facts.targets)
+    if rule is None:
+        kw = last if baseline.name == LAST_SAMPLES else _around(facts)
+        used, codes, shift = np.zeros(shape, dtype=np.int64), np.full(shape, NONE), np.zeros(shape)
+    else:
+        chosen = chosen_days(eligible, mean_kw, rule, facts.targets)
+        used = chosen.sum(axis=2)
+        kw, codes, shift = _adjusted(baseline.adjustment, chosen, facts)
     return Made(
         baseline,
         kw,
-        eligible.sum(axis=1),
+        count,
         used[:, 0],
         codes[:, 0],
         shift[:, 0],
-        eligible.sum(axis=1) >= (enough if targets > 1 else (rule.last if rule else 0)),
-        is_target[:, : targets - 1],
+        count >= enough,
+        is_target[:, : facts.targets - 1],
     )
 
 
@@ -404,16 +412,16 @@ def _rule(baseline: Baseline, days: Days) -> DayRule | None:
     return baseline.weekday if days.kinds[0] == WEEKDAY else baseline.weekend
 
 
-def _eligible(
-    baseline: Baseline, rule: DayRule | None, event: Array, busy: Mask, days: Days
-) -> tuple[Mask, Array]:
+def _eligible(baseline: Baseline, rule: DayRule | None, facts: Facts) -> tuple[Mask, Array]:
     """Days with enough samples in the event's hours and without another event; and their mean power."""
+    event, days = facts.event[:, 1:], facts.days
     hours = days.parts[EVENT].hours
-    present = ~np.isnan(event[:, 1:])
+    present = ~np.isnan(event)
     weight = present @ hours
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_kw = np.nan_to_num(event[:, 1:]) @ hours / weight
+        mean_kw = np.nan_to_num(event) @ hours / weight
     enough = present.sum(axis=2) >= ENOUGH * len(hours)
+    busy = _busy(facts, baseline.adjustment)
     eligible = enough & ~busy & _is_candidate(baseline, days)
     if rule and baseline.low_usage_share:
         eligible &= ~_is_low(eligible, mean_kw, rule, baseline.low_usage_share)
@@ -475,19 +483,18 @@ def _mean_of_days(chosen: Mask, seen: Array) -> Array:
         return np.where(count > 0, weights @ np.nan_to_num(seen[:, 1:]) / count, np.nan)
 
 
-def _adjusted(
-    adjustment: Adjustment, before: Array, chosen: Mask, seen: Array, days: Days, cap: float, targets: int
-) -> tuple[Array, Counts, Array]:
-    """A baseline adjusted to the day; the code of what was done, and what it adds, the mean over the event."""
+def _adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array, Counts, Array]:
+    """A baseline adjusted to the day, the code of the adjustment, and what it adds, the mean over the event."""
+    days, before = facts.days, _mean_of_days(chosen, facts.event)
     if adjustment.kind == "none":
         return before, np.full(before.shape[:2], NONE), np.zeros(before.shape[:2])
     part = days.parts[part_of(adjustment)]
-    window = seen[:, :, days.positions(part_of(adjustment))]
-    expected, used = _compared(_mean_of_days(chosen, window), window[:, :targets], part.hours)
+    window = facts.seen[:, :, days.positions(part_of(adjustment))]
+    expected, used = _compared(_mean_of_days(chosen, window), window[:, : facts.targets], part.hours)
     hours = days.parts[EVENT].hours
     load, least = _mean_over(before, hours), np.nanmin(_or_nan(before), axis=2, initial=np.inf)
     codes = _suited(adjustment, expected, load, least)
-    limit = (cap if adjustment.cap is None else adjustment.cap) if adjustment.is_capped else np.inf
+    limit = (facts.cap if adjustment.cap is None else adjustment.cap) if adjustment.is_capped else np.inf
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.clip(used / expected, 1 - limit, 1 + limit)
         reach = (
@@ -525,8 +532,8 @@ def _suited(adjustment: Adjustment, expected: Array, load: Array, least: Array) 
     """Which adjustment suits a baseline.
 
     A ratio turns the wrong way where the baseline is negative, and is noise where it is near zero: so it
-    multiplies only a baseline that is positive throughout, and is not small in the window beside the event. What
-    has another sign in the window than in the event says nothing about the event.
+    multiplies only a baseline that is positive throughout, and is not small in the window beside the event.
+    What has another sign in the window than in the event says nothing about the event.
     """
     unknown = np.isnan(expected)
     with np.errstate(invalid="ignore"):
@@ -539,20 +546,22 @@ def _suited(adjustment: Adjustment, expected: Array, load: Array, least: Array) 
     return np.select([unknown, is_ratio, is_other], [TOO_LITTLE, MULTIPLICATIVE, OTHER_SIGN], ADDITIVE)
 
 
-def _flat(seen: Array, days: Days, part: str, enough: float, targets: int) -> Array:
+def _flat(facts: Facts, part: str, enough: float) -> Array:
     """One power for the whole event: the mean over a part, where enough of its slots have samples."""
-    window, hours = seen[:, :targets, days.positions(part)], days.parts[part].hours
+    days = facts.days
+    window, hours = facts.seen[:, : facts.targets, days.positions(part)], days.parts[part].hours
     count = (~np.isnan(window)).sum(axis=2)
     mean_kw = np.where(count >= max(enough, 1), _mean_over(window, hours), np.nan)
     return np.repeat(mean_kw[:, :, None], len(days.parts[EVENT].slots), axis=2)
 
 
-def _around(seen: Array, days: Days, targets: int) -> Array:
-    return _flat(seen, days, AROUND, ENOUGH * len(days.parts[AROUND].slots), targets)
+def _around(facts: Facts) -> Array:
+    return _flat(facts, AROUND, ENOUGH * len(facts.days.parts[AROUND].slots))
 
 
-def _busy(taken: pl.DataFrame, usage: Usage, days: Days, adjustment: Adjustment) -> Mask:
+def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
     """Days on which the VEN took part in another event, by VEN and day before the event."""
+    days, ven_ids = facts.days, facts.ven_ids
     calendar, occasion = days.calendar, days.occasion
     ranges = windows(occasion, [adjustment])
     ends = [
@@ -563,13 +572,13 @@ def _busy(taken: pl.DataFrame, usage: Usage, days: Days, adjustment: Adjustment)
     ]
     first, last = min(map(calendar.day_of, ends)), max(map(calendar.day_of, ends))
     local = [_date(at, calendar) for at in (pl.col("start"), pl.col("end") - timedelta.resolution)]
-    rows = taken.select(
+    rows = facts.taken.select(
         "ven_id",
         # Days before the event on which the days looked at meet the days of the other event.
         least=(pl.lit(first) - local[1]).dt.total_days(),
         most=(pl.lit(last) - local[0]).dt.total_days(),
-    ).join(pl.DataFrame({"ven_id": usage.ven_ids, "row": range(len(usage.ven_ids))}, _ROWS), on="ven_id")
-    busy = np.zeros((len(usage.ven_ids), len(days.backs) - 1), dtype=bool)
+    ).join(pl.DataFrame({"ven_id": ven_ids, "row": range(len(ven_ids))}, _ROWS), on="ven_id")
+    busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
     backs = np.array(days.backs[1:])
     for (least, most), group in rows.group_by("least", "most"):
         rows_of, columns = (

@@ -1,7 +1,7 @@
 """The days and hours that baselines look at. Pure.
 
-Days and hours are local: 17:05 is the same slot on each day, also where clocks change between. Where the clock
-shows a time twice on a day, usage is the mean of both; where it does not show it, there is none.
+Days and hours are local: 17:05 is the same slot on each day, also where clocks change between. Where the
+clock shows a time twice on a day, usage is the mean of both; where it does not show it, there is none.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,8 +73,9 @@ class Days(Struct, frozen=True):
     """Which slots of which days are compared with which slots of the event's day.
 
     `backs`: days before the event, the event's day, 0, first. `kinds`: of each, as `Calendar.kind_of` names
-    them. `slots`: of the event's day, ascending. `first`, `second`: for each day and slot the slots at the same
-    local time, the same one twice unless the clock shows the time twice, `NO_SLOT` where it does not show it.
+    them. `slots`: of the event's day, ascending. `first`, `second`: for each day and slot the slots at the
+    same local time, the same one twice unless the clock shows the time twice, `NO_SLOT` where it does not
+    show it.
     `parts`: by name.
     """
 
@@ -101,8 +102,8 @@ def windows(
 ) -> dict[str, list[Range]]:
     """What each part of the method looks at, on the day of the event.
 
-    An adjustment's window ends before the event (CAISO leaves out the last hour), and not after the VENs could
-    know of it: else one could raise one's own baseline.
+    An adjustment's window ends before the event (CAISO leaves out the last hour), and not after the VENs
+    could know of it: else one could raise one's own baseline.
     """
     last = widened(Range(occasion.start, occasion.start), SLOT_S).start
     return {
@@ -150,7 +151,8 @@ def _slots_within(window: Range) -> tuple[Slots, Hours]:
 def overlap_h(slots: NDArray[Any], start: Any, end: Any) -> Hours:  # noqa: ANN401 - numbers, or arrays of them
     """How much of each slot lies within a range, in hours; `start` and `end` in seconds since the epoch."""
     inside = np.minimum((slots + 1) * SLOT_S, end) - np.maximum(slots * SLOT_S, start)
-    return np.clip(inside, 0, None) / 3600
+    hours: Hours = np.clip(inside, 0, None) / 3600
+    return hours
 
 
 def seconds(instant: datetime) -> float:

@@ -1,13 +1,12 @@
 """What an event delivered: baseline minus usage. Powers in kW, energies in kWh, shares in percent.
 
-A power is an energy over the hours of the event, for a VEN and for the portfolio, so that powers add up over VENs
-and kW times hours is kWh. Delivered is positive where less was used than the baseline says, negative where more.
-Time without samples, or without a baseline, delivers nothing; `coverage_percent` says how much of the event's
-time has both. Time that a VEN spent in another event counts there.
+A power is an energy over the hours of the event, for a VEN and for the portfolio, so that powers add up over
+VENs and kW times hours is kWh. Delivered is positive where less was used than the baseline says, negative
+where more. Time without samples, or without a baseline, delivers nothing; `coverage_percent` says how much
+of the event's time has both. Time that a VEN spent in another event counts there.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from jobs.ranges import Range, widened
 from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from jobs.transforms.days import overlap_h, part_within, seconds
+from schemas.baselines import BaselineName
 from schemas.tables.history import SLOT_S
 
 FIGURES = (
@@ -193,8 +193,8 @@ def settle_vens(
         least_coverage_percent: figures that cover less have a note that says so.
 
     Returns:
-        `ven_id`, `baseline`, the `FIGURES`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without a baseline, or
-        without samples, nothing is known to be delivered: null.
+        `ven_id`, `baseline`, the `FIGURES`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without a baseline,
+        or without samples, nothing is known to be delivered: null.
     """
     event_h = _event_h(window)
     silent = np.where(np.isnan(used), 0.0, hours).sum(axis=1) == 0
@@ -228,14 +228,14 @@ def _event_h(window: Range) -> float:
 
 
 def _measured(used: Array, hours: Array, prediction: Prediction, event_h: float) -> pl.DataFrame:
-    """Energies over the hours of the event, and how much of its time they cover; and the error of each baseline."""
+    """Energies over the hours of the event, how much of its time they cover, the error of each baseline."""
     return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.made])
 
 
 def _measured_by(
-    name: str, used: Array, hours: Array, prediction: Prediction, event_h: float
+    name: BaselineName, used: Array, hours: Array, prediction: Prediction, event_h: float
 ) -> pl.DataFrame:
-    baseline = prediction.event_kw(name)  # type: ignore[arg-type]
+    baseline = prediction.event_kw(name)
     both = ~np.isnan(baseline) & ~np.isnan(used)
     covered_h = np.where(both, hours, 0.0)
     baseline_kwh, used_kwh = ((np.where(both, kw, 0.0) * covered_h).sum(axis=1) for kw in (baseline, used))
@@ -249,7 +249,7 @@ def _measured_by(
             "delivered_kw": (baseline_kwh - used_kwh) / event_h,
             "delivered_kwh": baseline_kwh - used_kwh,
             "coverage_percent": np.clip(100 * total_h / event_h, 0.0, 100.0),
-            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly(name)), nan_to_null=True),  # type: ignore[arg-type]
+            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly(name)), nan_to_null=True),
         }
     )
     is_known = pl.Series(total_h > 0)
@@ -360,8 +360,8 @@ def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> p
     return pl.concat([_errors_of(name, prediction, is_counted) for name in prediction.made])
 
 
-def _errors_of(name: str, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
-    used, predicted = (values[is_counted] for values in prediction.hourly(name))  # type: ignore[arg-type]
+def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
+    used, predicted = (values[is_counted] for values in prediction.hourly(name))
     target, hour = np.nonzero((~np.isnan(used)).any(axis=0))
     return pl.DataFrame(
         {
@@ -437,7 +437,7 @@ def _portfolio_adjustment() -> list[pl.Expr]:
     ]
 
 
-def _joined(notes: list[pl.Expr]) -> pl.Expr:
+def _joined(notes: Iterable[pl.Expr]) -> pl.Expr:
     joined = pl.concat_str(notes, separator="; ", ignore_nulls=True)
     return pl.when(joined != "").then(joined)
 

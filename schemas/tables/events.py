@@ -244,9 +244,9 @@ class CommandFrame(Frame):
 class EventSettlementFrame(Frame):
     """The portfolio's performance in an event; powers are energies over the hours of the event.
 
-    `adjustment` (null in revisions from before it was recorded): `none`, `multiplicative`, `additive`, and for a
-    portfolio whose VENs differ `mixed`; `adjustment_kw`: what it adds to the baseline, the mean over the event.
-    In revisions from before migration 0015, powers are means over the time that is covered.
+    `adjustment` (null in revisions from before it was recorded): `none`, `multiplicative`, `additive`, and
+    for a portfolio whose VENs differ `mixed`; `adjustment_kw`: what it adds to the baseline, the mean over
+    the event. In revisions from before migration 0015, powers are means over the time that is covered.
     """
 
     event_id: str

@@ -142,8 +142,8 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
     settling = cost_of(engine, lambda connection: measure(connection, event, rules))
     print(told("measuring it, against a fetch of the slots", settling, reading[11]))
     print(
-        f"events: measuring {MEASURED_VENS:,} VENs: {settling.own_cpu_s / MEASURED_VENS * 1e6:.0f} us of CPU time"
-        f" a VEN in the job, {settling.server_cpu_s / MEASURED_VENS * 1e6:.0f} us in the server"
+        f"events: measuring {MEASURED_VENS:,} VENs: {settling.own_cpu_s / MEASURED_VENS * 1e6:.0f} us of CPU"
+        f" time a VEN in the job, {settling.server_cpu_s / MEASURED_VENS * 1e6:.0f} us in the server"
     )
     with engine.connect() as connection:
         found = connection.execute(text("SELECT current_reduction_kw FROM event_progress")).scalar_one()

@@ -181,7 +181,7 @@ def test_whoever_another_event_took_over_counts_until_then(
 def test_a_ven_in_two_events_at_once_counts_once(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """2 kW less for an hour are 2 kWh, although two events had the VEN: the one for 20 minutes, then the other."""
+    """2 kW less for an hour are 2 kWh, although two events had the VEN: one for 20 minutes, then the other."""
     sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
     taken_at = START + HOUR / 3
     make_event(engine)
@@ -581,7 +581,7 @@ def test_a_running_event_is_followed(
 def test_whoever_falls_silent_stops_counting(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """The reduction stayed as it was, with the whole fleet gone. Reports every 5 minutes: a quarter of an hour."""
+    """The reduction stayed as it was, with the whole fleet gone. Reports every 5 minutes: 15 minutes."""
     for ven_id in ("a", "b"):
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=0.0)
         publish(store, [report(ven_id, START + n * SLOT + SLOT / 2, 0.0, START + n * SLOT) for n in range(3)])

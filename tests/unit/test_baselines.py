@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.ranges import Range, without
+from jobs.ranges import Range
 from jobs.transforms.baselines import days_of, predict, usage_of
 from jobs.transforms.days import Calendar, Occasion, similar_days
 from jobs.transforms.performance import (
+    counted_hours,
     cuts,
     differ,
+    event_usage,
     portfolio_errors,
+    portfolio_sums,
     settle_portfolio,
     settle_vens,
-    counted_hours,
-    event_usage,
-    portfolio_sums,
 )
 from schemas.baselines import GENERIC, BaselineName
 

@@ -53,7 +53,7 @@ def test_time_in_two_events_counts_in_the_one_told_last() -> None:
     first_away = elsewhere(part(told, taken_at), other(second.start, second.end, taken_at), EVENT.window)
     assert first_away.rows() == [("a", taken_at, FOUR + HOUR)]
     second_away = elsewhere(part(taken_at), other(FOUR, FOUR + HOUR, told, taken_at), second)
-    assert second_away.rows() == [("a", FOUR, taken_at)]
+    assert second_away.rows() == [("a", second.start, taken_at)]
 
 
 def test_who_left_for_an_event_that_came_later_counts_nowhere_in_between() -> None:
@@ -156,7 +156,7 @@ def test_no_baseline_gives_more_than_its_cap_where_nothing_was_done(
 def kw_by(name: BaselineName, history: dict[datetime, float], calendar: Calendar, start: datetime) -> float:
     occasion = Occasion(start, start + HOUR, start)
     said = predict(frame({"a": history}), NOTHING_TAKEN, occasion, calendar, CAP, names=[name])
-    return float(said.event.get_column("baseline_kw").mean() or 0.0)
+    return float(said.event.select(pl.col("baseline_kw").mean()).item())
 
 
 def evenings(start: datetime, usage_kw: dict[int, float], days: int = 30) -> dict[datetime, float]:
@@ -221,7 +221,7 @@ def test_every_baseline_says_whose_it_is() -> None:
 def test_homes_that_export_are_neither_charged_nor_credited_for_nothing() -> None:
     """A battery that feeds in every evening: by a factor of up to 1.2 that was worth up to 0.6 kW."""
     rows = accuracy(3, ["exporter", "v2g"]).filter(baseline="10-of-10-adjusted")
-    assert rows.get_column("used_kw").max() < 0
+    assert all(used_kw < 0 for used_kw in rows.get_column("used_kw"))
     exporter = one(rows, kind="exporter")
     assert abs(exporter["bias_kw"]) < 0.02 * abs(exporter["used_kw"])
     assert exporter["rrmse_percent"] < 15

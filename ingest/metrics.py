@@ -1,14 +1,9 @@
 """What ingest tells of itself: Prometheus metrics, and whether it is well."""
 
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingest.batch import Batch
 from ingest.commands.states import Due
@@ -41,7 +36,7 @@ class Metrics:
         connected = Gauge(
             "gridgate_ingest_subscribed", "1 while the broker holds our subscriptions", registry=self.registry
         )
-        connected.set_function(lambda: self._is_subscribed)
+        connected.set_function(lambda: self._not_subscribed is None)
         self._commands = self._counter("commands", "Commands settled, by what became of them", ["status"])
         self._dispatch_failures = self._counter(
             "dispatch_failures", "Times that the dispatcher of commands lost the broker or the database"
@@ -51,7 +46,11 @@ class Metrics:
         )
         dispatching.set_function(lambda: self._is_dispatching)
         self._is_dispatching = False
-        self._is_subscribed = False
+        self._sessions_lost = self._counter(
+            "sessions_lost",
+            "Sessions that the broker had and has forgotten, with the messages queued in them",
+        )
+        self._not_subscribed: str | None = "the broker does not hold our subscriptions"
         self._failed_in_a_row = 0
 
     def took(self, messages: int) -> None:
@@ -90,14 +89,17 @@ class Metrics:
     def dispatching(self, *, is_on: bool) -> None:
         self._is_dispatching = is_on
 
-    def subscribed(self, *, is_on: bool) -> None:
-        self._is_subscribed = is_on
+    def subscribed(self, trouble: str | None) -> None:
+        """Whether messages can arrive; else the reason why not."""
+        self._not_subscribed = trouble
 
-    @property
+    def session_lost(self) -> None:
+        self._sessions_lost.inc()
+
     def trouble(self) -> str | None:
         """What is wrong, in words; None while all is well."""
-        if not self._is_subscribed:
-            return "the broker does not hold our subscriptions"
+        if self._not_subscribed is not None:
+            return self._not_subscribed
         if self._failed_in_a_row > MILD_FAILURES:
             return f"{self._failed_in_a_row} attempts to commit have failed in a row"
         return None
@@ -107,28 +109,3 @@ class Metrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"gridgate_ingest_{name}", about, buckets=buckets, registry=self.registry)
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - a scrape every few seconds is no event
-        """Say nothing."""
-
-
-def serve_metrics(metrics: Metrics, port: int) -> None:
-    """Answer `/metrics` and `/health` on the loopback interface, from a thread."""
-    scrape = make_wsgi_app(metrics.registry)
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Any:  # noqa: ANN401
-        if environ["PATH_INFO"] != "/health":
-            return scrape(environ, start_response)
-        trouble = metrics.trouble
-        status = "503 Service Unavailable" if trouble else "200 OK"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [(trouble or "ok").encode()]
-
-    server = make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_Quiet)
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

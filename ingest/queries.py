@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ingest.rows import COPY_OPTIONS
 from schemas.channels import COMMANDS, EVENTS
+from schemas.revisions import REVISION_NOW
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,11 @@ SAMPLES = Keyed(
     table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
 )
 
-NEXT_BATCH = "SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id'))"
+NEXT_BATCH = f"SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id')), {REVISION_NOW}"
 CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
-    " description_rows, status_rows, first_ts, last_ts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " description_rows, status_rows, first_ts, last_ts, days)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::date[])"
 )
 QUEUE_BATCH = "INSERT INTO pending_batches (lane, batch_id) SELECT unnest(%s::text[]), %s"
 REGISTER_VENS = (
@@ -137,10 +139,13 @@ REJECT = (
     "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
+SOON_OR_NOT_AT_ALL = "SET LOCAL lock_timeout = '300ms'"
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
 REJECTED_BY_REASON = (
-    "SELECT reason, count(*), min(received_at), max(received_at), min(detail) FROM rejected_messages"
-    " GROUP BY reason ORDER BY count(*) DESC, reason"
+    "SELECT counted.reason, number, first_at, last_at, detail, topic, ven_id FROM ("
+    "SELECT reason, count(*) AS number, min(received_at) AS first_at, max(received_at) AS last_at,"
+    " max(rejected_id) AS rejected_id FROM rejected_messages GROUP BY reason"
+    ") counted JOIN rejected_messages USING (rejected_id) ORDER BY number DESC, counted.reason"
 )
 REJECTED = (
     "SELECT rejected_id, topic, payload, received_at, ven_id, ts FROM rejected_messages"
@@ -154,20 +159,27 @@ TAKE_COMMANDS = (
     "WITH due AS MATERIALIZED (SELECT ven_id, command_id FROM commands"
     f" WHERE {_OPEN} AND next_attempt_at <= %(now)s AND (leased_until IS NULL OR leased_until <= %(now)s)"
     " AND (%(over_at)s::timestamptz IS NULL OR expires_at <= %(over_at)s)"
-    " ORDER BY next_attempt_at, created_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)"
-    " UPDATE commands SET leased_by = %(holder)s, leased_until = %(leased_until)s FROM due"
+    " ORDER BY next_attempt_at, created_at LIMIT %(most)s FOR UPDATE SKIP LOCKED),"
+    " taken AS (UPDATE commands SET leased_by = %(holder)s, leased_until = %(leased_until)s FROM due"
     " WHERE commands.ven_id = due.ven_id AND commands.command_id = due.command_id"
-    " RETURNING commands.ven_id, commands.command_id, op, data::text, status, attempts, created_at,"
-    " next_attempt_at, expires_at, sent_at, error"
+    " RETURNING commands.ven_id, commands.command_id, op, data::text, commands.status, attempts, created_at,"
+    " next_attempt_at, expires_at, sent_at, error, queued_since, interruptions)"
+    " SELECT taken.*, greatest(ven.received_at, ven.heard_at), coalesce(ven.status = 'offline', false)"
+    " FROM taken LEFT JOIN ven_snapshots AS ven ON ven.ven_id = taken.ven_id"
 )
+"""The columns of `Due`, in its order."""
+
 SETTLE_COMMANDS = (
-    "WITH told AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[], %(status)s::text[],"
-    " %(attempts)s::int[], %(sent_at)s::timestamptz[], %(next_attempt_at)s::timestamptz[], %(error)s::text[])"
-    " AS told (ven_id, command_id, status, attempts, sent_at, next_attempt_at, error)),"
-    " ours AS MATERIALIZED (SELECT told.* FROM commands JOIN told USING (ven_id, command_id)"
+    "WITH outcome AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[], %(status)s::text[],"
+    " %(attempts)s::int[], %(sent_at)s::timestamptz[], %(next_attempt_at)s::timestamptz[],"
+    " %(error)s::text[], %(queued_since)s::timestamptz[], %(interruptions)s::int[])"
+    " AS outcome (ven_id, command_id, status, attempts, sent_at, next_attempt_at, error, queued_since,"
+    " interruptions)),"
+    " ours AS MATERIALIZED (SELECT outcome.* FROM commands JOIN outcome USING (ven_id, command_id)"
     " WHERE leased_by = %(holder)s ORDER BY ven_id, command_id FOR UPDATE OF commands)"
     " UPDATE commands SET attempts = ours.attempts, sent_at = ours.sent_at,"
-    " next_attempt_at = ours.next_attempt_at, leased_by = NULL, leased_until = NULL,"
+    " next_attempt_at = ours.next_attempt_at, queued_since = ours.queued_since,"
+    " interruptions = ours.interruptions, leased_by = NULL, leased_until = NULL,"
     f" status = CASE WHEN commands.{_OPEN} THEN ours.status ELSE commands.status END,"
     f" error = CASE WHEN commands.{_OPEN} THEN ours.error ELSE commands.error END"
     " FROM ours WHERE commands.ven_id = ours.ven_id AND commands.command_id = ours.command_id"

@@ -1,14 +1,12 @@
 """Claiming batches: each is consumed once by each lane, whoever gets there first."""
 
-from datetime import datetime
-from typing import Any
-
 import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
 from jobs.models import ClaimFrame
 from jobs.queries import pending as pending_queries
+from jobs.ranges import Range, ranges_of_days
 from jobs.rows import fetch
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED
@@ -17,6 +15,9 @@ MOST_BATCHES = 20_000
 MOST_ROWS = 500_000
 """Bounds of one claim, and so of a cycle's memory: half a million rows are some 100 MB of frames."""
 
+MOST_RANGES = 16
+"""Of device time, for one query: each is looked for in the partitions that it touches."""
+
 
 class Claim(Struct, frozen=True):
     """Batches that this transaction consumes, if it commits."""
@@ -24,13 +25,14 @@ class Claim(Struct, frozen=True):
     connection: Connection
     batch_ids: list[int]
     rows: int
-    days: tuple[datetime, datetime] | None
+    within: list[Range]
+    """Ranges of device time that hold the batches' rows in partitioned tables, but for a few spare days."""
 
     def read(self, table: Table, model: type[Frame]) -> pl.DataFrame:
         """The rows that these batches brought to a raw table."""
-        days = self.days if table in PARTITIONED else None
+        within = self.within if table in PARTITIONED else None
         return fetch(
-            self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, days), model
+            self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, within), model
         )
 
 
@@ -42,10 +44,9 @@ def claim(connection: Connection, lane: str) -> Claim | None:
         return None
     batch_ids = taken.get_column("batch_id").to_list()
     connection.execute(pending_queries.consume(lane, batch_ids))
-    return Claim(connection, batch_ids, int(taken.get_column("rows").sum()), _days(taken))
+    return Claim(connection, batch_ids, int(taken.get_column("rows").sum()), _within(taken))
 
 
-def _days(batches: pl.DataFrame) -> tuple[datetime, datetime] | None:
-    first: Any = batches.get_column("first_ts").min()
-    last: Any = batches.get_column("last_ts").max()
-    return None if first is None else (first, last)
+def _within(batches: pl.DataFrame) -> list[Range]:
+    days = batches.get_column("days").drop_nulls().explode().drop_nulls().unique()
+    return ranges_of_days(days, MOST_RANGES)

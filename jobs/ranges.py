@@ -1,7 +1,8 @@
 """Ranges of device time, half-open and UTC, and how to cut them into parts of like size. Pure."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -23,6 +24,22 @@ def widened(within: Range, width_s: int) -> Range:
     return Range(
         EPOCH + (within.start - EPOCH) // width * width, EPOCH - (EPOCH - within.end) // width * width
     )
+
+
+def ranges_of_days(days: Iterable[date], most: int) -> list[Range]:
+    """Few ranges that hold all of some UTC days, and leave out the widest gaps between them; oldest first."""
+    each = sorted(set(days))
+    gaps = [place for place in range(1, len(each)) if (each[place] - each[place - 1]).days > 1]
+    widest = sorted(gaps, key=lambda place: each[place - 1] - each[place])[: most - 1]
+    borders = [0, *sorted(widest), len(each)] if each else [0]
+    return [
+        Range(_midnight(each[first]), _midnight(each[end - 1]) + timedelta(days=1))
+        for first, end in pairwise(borders)
+    ]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def days(within: Range) -> Iterator[Range]:

@@ -8,6 +8,7 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
+from jobs.admission import admit
 from jobs.models import SlotSizeFrame
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
@@ -22,6 +23,9 @@ from schemas.tables.history import NETWORK_RESOLUTIONS_S, RAW_S
 
 MOST_REPORTS = 50_000
 """Telemetry rows in a chunk: with eight loads each, half a million raw rows, or some 100 MB of frames."""
+
+LONGEST_PAUSE_S = 60.0
+"""Between two statements of a rebuild; a lane stands still until a frozen one loses its locks."""
 
 COARSEST_S = max(NETWORK_RESOLUTIONS_S)
 
@@ -118,6 +122,7 @@ def _comparisons(connection: Connection, scope: Scope) -> Iterator[Comparison]:
 
 def _rebuild_lane(engine: Engine, lane: str, part: Range, ven_ids: Sequence[str] | None) -> pl.DataFrame:
     with engine.begin() as connection:
+        admit(connection, LONGEST_PAUSE_S)
         connection.execute(running_queries.lock(f"lane {lane}"))
         connection.execute(running_queries.lock("energy"))
         scope = _scope(connection, part, ven_ids)

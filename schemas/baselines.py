@@ -142,7 +142,8 @@ NYISO = Baseline(
 PJM = Baseline(
     name="pjm-4-of-5",
     meaning="mean of the four of the last five weekdays, or of the two of the last three Saturdays or"
-    " Sundays, with the highest usage, plus usage less baseline in the first three of the four hours before the event",
+    " Sundays, with the highest usage, plus usage less baseline in the first three of the four hours"
+    " before the event",
     operator="PJM",
     source="PJM manual 11, section 10.4.2, three day types with symmetric additive adjustment",
     differs="a baseline may be negative, as that of a home that exports",
@@ -161,8 +162,8 @@ AEMO = Baseline(
     meaning="mean of the last ten weekdays, or of the last four other days, plus usage less baseline in the"
     " first three of the four hours before the event, at most a fifth of the event's load",
     operator="AEMO",
-    source="AEMO, Wholesale Demand Response Guidelines, baseline methodology register; WattClarity, 'Will your"
-    " 10 out of 10 baseline be eligible?' (2021), which describes its days",
+    source="AEMO, Wholesale Demand Response Guidelines, baseline methodology register; WattClarity, 'Will"
+    " your 10 out of 10 baseline be eligible?' (2021), which describes its days",
     weekday=DayRule(10, 10, 5),
     weekend=_FOUR,
     holidays_count=True,

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.settings import BaselineSettings, DatabaseUrl, ProgramSettings
-from serving.bodies import MAX_BODY_BYTES
-from serving.budget import MAX_POINTS
-from serving.event_rules import EventRules
-from serving.policy import Policy
+from serving.events.rules import EventRules
+from serving.history.limits import MAX_POINTS
+from serving.policy import MAX_BODY_BYTES, Policy
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
 
@@ -132,13 +131,6 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         validation_alias="HTTP_RATE_BURST",
         description="requests that a key which has been quiet may send at once",
     )
-    http_slow_client_s: float = Field(
-        60.0,
-        ge=1,
-        le=3_600,
-        validation_alias="HTTP_SLOW_CLIENT_S",
-        description="a client that gives or takes next to nothing for so many seconds is cut (on Linux)",
-    )
     http_finish_s: int = Field(
         20,
         ge=1,
@@ -187,7 +179,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
 
     @field_validator("http_auth")
     @classmethod
-    def _off_only_at_home(cls, auth: str, info: ValidationInfo) -> str:
+    def _off_only_on_loopback(cls, auth: str, info: ValidationInfo) -> str:
         host = info.data.get("http_host")
         if auth == "off" and host is not None and not ip_address(host).is_loopback:
             raise ValueError(
@@ -204,11 +196,6 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         return policy
 
     @property
-    def slow_client_window_s(self) -> float:
-        """A live stream, which is silent between heartbeats, is not slow."""
-        return max(self.http_slow_client_s, 3 * self.stream_heartbeat_s)
-
-    @property
     def policy(self) -> Policy:
         return Policy(
             needs_keys=self.http_auth == "keys",
@@ -216,7 +203,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             bodies_at_once=self.http_threads,
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
-            is_at_home=self.http_auth == "off",
+            is_local_only=self.http_auth == "off",
             trusted_proxies=tuple(ip_network(each) for each in _listed(self.http_trusted_proxies)),
             is_https=self.http_https == "yes",
             page_policy=self.http_page_policy or None,
@@ -228,6 +215,9 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             timedelta(seconds=self.event_start_grace_s),
             timedelta(seconds=self.event_lead_time_s),
             self.primary_baseline,
+            self.computed_baselines(),
+            self.look_back_days,
+            self.adjustment_cap_percent,
             timedelta(seconds=self.event_longest_s),
         )
 

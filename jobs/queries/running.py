@@ -1,7 +1,6 @@
 """Leases, runs, locks and news: what every job needs."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -9,6 +8,7 @@ from sqlalchemy import (
     Update,
     func,
     literal,
+    literal_column,
     or_,
     select,
     update,
@@ -16,7 +16,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
+from schemas.revisions import REVISION_NOW
 from schemas.tables.ledger import job_leases, job_runs
+
+
+def admission(pause_s: float) -> Select[Any]:
+    """The schema's revision; to the end of the transaction nobody migrates it, and a longer pause between two
+    statements than this ends the session, and with it its locks.
+    """
+    name = "idle_in_transaction_session_timeout"
+    bound = func.set_config(name, f"{pause_s * 1000:.0f}ms", literal_column("true")).label("pause")
+    return select(literal_column(REVISION_NOW).label("revision"), bound)
 
 
 def take_lease(
@@ -58,7 +68,3 @@ def share(name: str) -> Select[Any]:
 
 def record_run(**values: object) -> Insert:
     return insert(job_runs).values(**values)
-
-
-def ensure_partitions(days: Sequence[date]) -> Select[Any]:
-    return select(func.ensure_raw_partitions(list(days)))

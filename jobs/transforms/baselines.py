@@ -484,7 +484,7 @@ def _mean_of_days(chosen: Mask, seen: Array) -> Array:
 
 
 def _adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array, Counts, Array]:
-    """A baseline adjusted to the day, the code of the adjustment, and what it adds, the mean over the event."""
+    """A baseline adjusted to the day, the code of the adjustment, and what it adds on average."""
     days, before = facts.days, _mean_of_days(chosen, facts.event)
     if adjustment.kind == "none":
         return before, np.full(before.shape[:2], NONE), np.zeros(before.shape[:2])

@@ -1,13 +1,13 @@
 """Shares with their history, and settlements that say what was asked over time and how a baseline was adjusted.
 
-Revision: 0015, after 0009
+Revision: 0015, after 0016
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0009"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

@@ -39,6 +39,7 @@ events = Table(
     power_kw("actual_reduction_kw"),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("ven_ids", JSON),
+    Column("lead_time_s", Double),
     instant("notify_at"),
     instant("started_at", nullable=True),
     instant("ended_at", nullable=True),
@@ -104,6 +105,8 @@ commands = Table(
     Column("leased_by", Text),
     instant("leased_until", nullable=True),
     instant("sent_at", nullable=True),
+    instant("queued_since", nullable=True),
+    Column("interruptions", Integer, nullable=False, server_default=text("0")),
     instant("acknowledged_at", nullable=True),
     instant("executed_at", nullable=True),
     instant("expires_at"),
@@ -163,6 +166,9 @@ class EventFrame(Frame):
     actual_reduction_kw: float = pa.Field(nullable=True)
     priority: pl.Int32
     ven_ids: str = pa.Field(nullable=True)
+    lead_time_s: float = pa.Field(nullable=True, ge=0)
+    """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
+
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)
     ended_at: Utc = pa.Field(nullable=True)
@@ -218,7 +224,8 @@ class EventProgressFrame(Frame):
 class CommandFrame(Frame):
     """`command_id` is the correlation id. `acknowledged_at` is the VEN's word, `executed_at` telemetry's.
 
-    A dispatcher that has a command in hand holds it until `leased_until`.
+    A dispatcher that has a command in hand holds it until `leased_until`. Since `queued_since` the broker may
+    keep an attempt for a VEN that is away; `interruptions` in a row were attempts that a connection ended at.
     """
 
     ven_id: str
@@ -234,6 +241,8 @@ class CommandFrame(Frame):
     leased_by: str = pa.Field(nullable=True)
     leased_until: Utc = pa.Field(nullable=True)
     sent_at: Utc = pa.Field(nullable=True)
+    queued_since: Utc = pa.Field(nullable=True)
+    interruptions: pl.Int32 = pa.Field(ge=0)
     acknowledged_at: Utc = pa.Field(nullable=True)
     executed_at: Utc = pa.Field(nullable=True)
     expires_at: Utc

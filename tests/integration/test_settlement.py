@@ -181,7 +181,7 @@ def test_whoever_another_event_took_over_counts_until_then(
 def test_a_ven_in_two_events_at_once_counts_once(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """2 kW less for an hour are 2 kWh, although two events had the VEN: one for 20 minutes, then the other."""
+    """2 kW less for an hour are 2 kWh, although two events had the VEN, one for 20 minutes."""
     sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
     taken_at = START + HOUR / 3
     make_event(engine)
@@ -697,6 +697,7 @@ def test_performance_is_what_was_settled(
     newest = performance(client)
     figures = {
         "requestedKw": 2.0,
+        "requestedKwh": 2.0,
         "baselineKw": 3.0,
         "actualKw": 1.5,
         "deliveredKw": 1.5,
@@ -705,10 +706,18 @@ def test_performance_is_what_was_settled(
         "coveragePercent": 100.0,
         "rrmsePercent": 0.0,
         "daysUsed": 10,
+        "adjustment": "multiplicative",
+        "adjustmentKw": 0.0,
+        "adjustmentReason": "the baseline is positive, before the event and during it",
         "note": None,
     }
     assert newest["vens"] == [figures | {"venId": "a"}]
-    assert newest["portfolio"] == figures | {"requestedKw": 4.0, "performancePercent": 37.5}
+    assert newest["portfolio"] == figures | {
+        "requestedKw": 4.0,
+        "requestedKwh": 4.0,
+        "performancePercent": 37.5,
+        "adjustmentReason": "multiplicative for 1 VENs",
+    }
     assert newest["baseline"]["name"] == "10-of-10-adjusted"
     assert (newest["revision"], newest["provisional"]) == (2, False)
     assert newest["revisions"] == [
@@ -743,6 +752,29 @@ def test_performance_is_provisional_until_it_is_settled(
     other = client.simulate_get("/api/events/e/performance?baseline=10-of-10")
     assert (other.status_code, "not settled yet" in other.json["detail"]) == (409, True)
     assert client.simulate_get("/api/events/e/performance?revision=1").status_code == 404
+
+
+def test_a_baseline_that_was_not_computed_names_those_that_were(
+    store: Store, engine: Engine, at: At, client: testing.TestClient
+) -> None:
+    settled(store, engine, at)
+    answer = client.simulate_get("/api/events/e/performance?baseline=pjm-4-of-5")
+    assert (answer.status_code, "10-of-10-adjusted" in answer.json["detail"]) == (404, True)
+    assert performance(client)["baselines"] == list(GENERIC)
+
+
+def test_the_baselines_are_listed_with_their_parameters(client: testing.TestClient) -> None:
+    methods = {each["name"]: each for each in client.simulate_get("/api/baselines").json}
+    assert list(methods) == list(BASELINES)
+    assert [name for name, method in methods.items() if method["isPrimary"]] == ["10-of-10-adjusted"]
+    assert {name for name, method in methods.items() if method["isComputed"]} == set(GENERIC)
+    pjm, site = methods["pjm-4-of-5"], methods["10-of-10-adjusted"]
+    assert (pjm["weekday"], pjm["weekend"]) == (
+        {"highest": 4, "last": 5, "fewest": 4},
+        {"highest": 2, "last": 3, "fewest": 2},
+    )
+    assert (pjm["lowUsagePercent"], pjm["adjustment"]["capPercent"], pjm["sourceRead"]) == (25.0, None, False)
+    assert (site["lookBackDays"], site["adjustment"]["capPercent"]) == (45, 20)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules()).follow_events,),
+            (Progress(cadence.rules(), patience).follow_events,),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(

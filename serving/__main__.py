@@ -24,6 +24,7 @@ from schemas.logs import log_options
 from schemas.settings import ProgramSettings, SettingsError
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
+from serving.cache.generation import ChangeCounter
 from serving.cli import add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
@@ -33,6 +34,7 @@ from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
+CHANGES_FILE = "changes"
 SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
@@ -50,7 +52,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     state = WorkerState(
-        engine, FleetReader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s
+        engine, FleetReader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s, _changes()
     )
     keyring = Keyring(KeyStore(engine), _now)
     at_stop.callback(state.hub.close)
@@ -86,9 +88,14 @@ def _engine(database_url: str, settings: ServingSettings) -> Engine:
 
 
 def _shared_directory() -> Path | None:
-    """The directory in which the worker processes share their metrics."""
+    """The directory in which the worker processes share their metrics, and count their changes."""
     directory = os.environ.get(METRICS_DIRECTORY)
     return None if directory is None else Path(directory)
+
+
+def _changes() -> ChangeCounter:
+    directory = _shared_directory()
+    return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
 def _report(metrics: Metrics) -> Callable[[int, float], None]:

@@ -63,7 +63,7 @@ class ConnectionPool:
         `session` is that of `schemas.database.connect`.
         """
         url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        pool = cls(lambda: connect(url, "serving", **SESSION, **session), on_query)
+        pool = cls(lambda: connect(url, "serving", monitor=None, **SESSION, **session), on_query)
         event.listen(engine, "engine_disposed", lambda _: pool.close())
         return pool
 

@@ -12,6 +12,7 @@ from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.history.planner import Aggregate, HistoryRequest
+from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
 from serving.page import Page
 
@@ -268,7 +269,8 @@ def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName 
 
 
 def identifier(name: str, value: str) -> str:
-    """An id without the characters that PostgreSQL refuses."""
+    """An id of a path, without the characters that PostgreSQL refuses."""
+    value = decoded_id(value)
     if not re.fullmatch(ID, value):
         raise bad_parameter(name, "must not have control characters")
     return value

@@ -142,7 +142,8 @@ class Store:
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
         if not new:
             return
-        room = batch.limits.vens - self._fetch_one(queries.COUNT_VENS)
+        [count] = self._connection.execute(queries.COUNT_VENS).fetchone() or (0,)
+        room = batch.limits.vens - count
         if room >= len(new):
             return
         registered = {ven_id for [ven_id] in self._connection.execute(queries.REGISTERED_VENS, [new])}

@@ -18,14 +18,18 @@ Hold = Callable[[str], AbstractContextManager[object]]
 class Preconditions:
     """Falcon middleware: 412 unless the resource is as the client has seen it.
 
-    The lock is held until the change is committed, so that of two clients that saw the same only one succeeds.
+    A lock is held until the change is committed: of two clients that saw the same, one succeeds.
     """
 
     def __init__(self, hold: Hold) -> None:
         self._hold = hold
 
     def process_resource(
-        self, request: Request, _response: Response, resource: Any, parameters: dict[str, Any]
+        self,
+        request: Request,
+        _response: Response,
+        resource: Any,  # noqa: ANN401 - Falcon's
+        parameters: dict[str, Any],
     ) -> None:
         match, none_match = request.if_match, request.if_none_match
         if request.method not in METHODS or not (match or none_match) or not hasattr(resource, "on_get"):

@@ -103,10 +103,10 @@ def _database_away(
     _parameters: object,
 ) -> None:
     structlog.get_logger().error("database_failed", error=str(error).strip())
-    raise falcon.HTTPServiceUnavailable(description=_cause(error), retry_after=RETRY_AFTER_S)
+    raise falcon.HTTPServiceUnavailable(description=cause_of(error), retry_after=RETRY_AFTER_S)
 
 
-def _cause(error: DBAPIError | PoolTimeoutError | psycopg.Error) -> str:
+def cause_of(error: DBAPIError | PoolTimeoutError | psycopg.Error) -> str:
     """What is the matter with the database, so far as its error says so."""
     if isinstance(error, PoolTimeoutError):
         return "All connections to the database are in use: try again."

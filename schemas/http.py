@@ -349,6 +349,9 @@ CurrentReductionKw = Annotated[
     float | None, Meta(description="What it delivers now, or delivered at its end; null before its start.")
 ]
 VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
+VensReporting = Annotated[
+    Count, Meta(description="VENs that count in the current reduction: heard within their presence time.")
+]
 AvgResponseMs = Annotated[
     float | None, Meta(description="From a command to its acknowledgement; null without any.")
 ]
@@ -395,6 +398,7 @@ class EventMetrics(Shape, frozen=True):
     vens_responding: VensResponding
     avg_response_ms: AvgResponseMs
     actual_reduction_kw: float | None
+    vens_reporting: VensReporting
 
 
 class EventWithMetrics(Event, frozen=True):
@@ -403,6 +407,7 @@ class EventWithMetrics(Event, frozen=True):
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
     avg_response_ms: AvgResponseMs
+    vens_reporting: VensReporting
 
 
 class EventVen(Shape, frozen=True):
@@ -435,9 +440,13 @@ class Revision(Shape, frozen=True):
 
 
 class Delivery(Shape, frozen=True):
-    """What was delivered. Powers are means over the event, energy is that of the time with samples."""
+    """What was delivered. A power is the energy of the covered time over the hours of the event."""
 
     requested_kw: float
+    requested_kwh: Annotated[
+        float | None,
+        Meta(description="Of a VEN the integral of its shares over time; null in old revisions at most."),
+    ]
     baseline_kw: float | None
     actual_kw: Annotated[float | None, Meta(description="What was used.")]
     delivered_kw: Annotated[
@@ -448,7 +457,7 @@ class Delivery(Shape, frozen=True):
         float | None, Meta(description="Of what was requested; null where nothing was.")
     ]
     coverage_percent: Annotated[
-        float | None, Meta(description="Slots of five minutes with samples, of those of the event.")
+        float | None, Meta(description="The event's time that has both usage and a baseline.")
     ]
     rrmse_percent: Annotated[
         float | None,
@@ -458,6 +467,12 @@ class Delivery(Shape, frozen=True):
         ),
     ]
     days_used: Annotated[Count, Meta(description="Similar days that the baseline is made of.")]
+    adjustment: Annotated[
+        Literal["none", "multiplicative", "additive", "mixed"] | None,
+        Meta(description="How the baseline was adjusted to the day; null where that was not recorded."),
+    ]
+    adjustment_kw: Annotated[float | None, Meta(description="What that adds, the mean over the event.")]
+    adjustment_reason: Annotated[str | None, Meta(description="Why; of the portfolio, for how many VENs.")]
     note: Annotated[str | None, Meta(description="What to know about these figures.")]
 
 
@@ -479,6 +494,46 @@ class EventPerformance(Shape, frozen=True):
     baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
     portfolio: Delivery
     vens: list[VenDelivery]
+
+
+class DayRuleShown(Shape, frozen=True):
+    """The mean of the `highest` of the `last` eligible days; none with less than `fewest`."""
+
+    highest: int
+    last: int
+    fewest: int
+
+
+class AdjustmentShown(Shape, frozen=True):
+    """How a baseline follows the day of the event, and in which hours before its start they are compared."""
+
+    kind: Literal["none", "multiplicative", "additive", "by-load"]
+    from_hours_before: int
+    to_hours_before: int
+    hours_after: Annotated[list[int], Meta(description="From and to, after the end; empty for none.")]
+    cap_percent: Annotated[float | None, Meta(description="Null: no cap.")]
+
+
+class BaselineMethod(Shape, frozen=True):
+    """A baseline and its parameters."""
+
+    name: BaselineName
+    meaning: str
+    is_primary: Annotated[bool, Meta(description="Events are measured by it first.")]
+    is_computed: Annotated[bool, Meta(description="New settlements have it (`EVENT_BASELINES`).")]
+    operator: Annotated[str, Meta(description="Whose rule it is; empty for none.")]
+    source: str
+    source_read: Annotated[
+        bool, Meta(description="Whether the source's own text was read for this implementation.")
+    ]
+    differs: Annotated[str, Meta(description="In what it is known to differ from the source.")]
+    weekday: Annotated[DayRuleShown | None, Meta(description="Null: of the event's day alone.")]
+    weekend: DayRuleShown | None
+    like_days: Annotated[bool, Meta(description="Saturdays for a Saturday, Sundays for a Sunday.")]
+    holidays_count: Annotated[bool, Meta(description="Holidays are candidates, as weekend days.")]
+    low_usage_percent: Annotated[float, Meta(description="Days below this part of the mean are dropped.")]
+    look_back_days: int
+    adjustment: AdjustmentShown
 
 
 class Stopping(Shape, frozen=True):

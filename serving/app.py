@@ -20,6 +20,7 @@ from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
+from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
@@ -38,6 +39,7 @@ from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
+    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -218,6 +220,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     reader, writer = EventReader(primary), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, needs.event_rules.baseline)
     return {
+        "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica)),

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Row
 
-from schemas.baselines import PRIMARY, BaselineName
+from schemas.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, EventCreate
 from schemas.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
@@ -22,6 +22,9 @@ class EventRules(Struct, frozen=True):
     start_grace: timedelta = timedelta(minutes=5)
     lead_time: timedelta = timedelta(0)
     baseline: BaselineName = PRIMARY
+    computed: tuple[BaselineName, ...] = GENERIC
+    look_back_days: int = 45
+    cap_percent: float = 20
     longest: timedelta = timedelta(days=1)
 
 

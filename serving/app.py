@@ -191,10 +191,11 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
-    reader, writer = FleetReader(replica, clock), FleetWriter(primary, clock)
+    reader = FleetReader(replica, clock)
     histories = Histories(replica, pools[replica], clock, needs.max_points)
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    writer = FleetWriter(primary, clock, latest)
     commands = CommandReader(primary)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -217,13 +218,14 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
-    reader, writer = EventReader(primary), EventWriter(primary, needs.clock, needs.event_rules)
-    performance = PerformanceReader(replica, needs.event_rules.baseline)
+    baseline = needs.event_rules.baseline
+    reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
+    performance = PerformanceReader(replica, baseline)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
-        "/api/events/history": PastEventsResource(EventReader(replica)),
+        "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),

@@ -11,8 +11,10 @@ from schemas.http import EventWithMetrics
 from schemas.instants import microseconds
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
-from schemas.rounding import rounded
+from serving.events.shapes import EventRow, event_with_metrics
 from serving.live import queries
+
+EVENT_TIMES = ("start_time", "end_time", "ended_at", "notify_at", "refreshed_at")
 
 encode = msgspec.json.Encoder().encode
 
@@ -114,9 +116,10 @@ def _status_change(data: dict[str, Any]) -> StatusChange:
 
 
 def _event_change(data: dict[str, Any]) -> EventWithMetrics:
-    times = {name: _utc(data[name]) for name in ("start_time", "end_time")}
-    powers = {name: rounded(data[name]) for name in data if name.endswith(("_kw", "_ms"))}
-    return EventWithMetrics(**(data | times | powers))
+    """Changes from before migration 0018 have fewer fields."""
+    fields = {**dict.fromkeys(EventRow._fields), **data, "event_id": data["id"]}
+    times = {name: _utc(fields[name]) for name in EVENT_TIMES if fields[name] is not None}
+    return event_with_metrics(EventRow(**{name: (fields | times)[name] for name in EventRow._fields}))
 
 
 def _utc(text: str) -> datetime:

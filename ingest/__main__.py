@@ -21,6 +21,7 @@ from msgspec import Struct
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
 from ingest.metrics import Metrics
+from ingest.quotas import Quotas
 from ingest.rejected import count_by_reason, replay
 from ingest.retirement import RetiringSubscriber
 from ingest.settings import IngestSettings, Tolerance
@@ -94,8 +95,11 @@ def _rejected(options: argparse.Namespace) -> None:
 
 def _replay(connection: psycopg.Connection, reason: str | None) -> None:
     tried = accepted = 0
-    max_ahead = timedelta(seconds=Tolerance.from_environment().max_ahead_s)
-    for block_tried, block_accepted in replay(connection, Store(connection, "replay"), max_ahead, reason):
+    tolerance = Tolerance.from_environment()
+    max_ahead, quotas = timedelta(seconds=tolerance.max_ahead_s), Quotas(tolerance.limits)
+    store = Store(connection, "replay")
+    store.refresh(quotas)
+    for block_tried, block_accepted in replay(connection, store, max_ahead, reason, quotas):
         tried, accepted = tried + block_tried, accepted + block_accepted
         print(f"{accepted} of {tried} accepted", file=sys.stderr)
 
@@ -192,6 +196,7 @@ def _worker(
         batch_messages=settings.batch_messages,
         max_ahead=timedelta(seconds=settings.max_ahead_s),
         metrics=metrics,
+        quotas=Quotas(settings.limits),
     )
 
 

@@ -135,6 +135,12 @@ REGISTER_VENS = (
     " FROM unnest(%s::text[], %s::timestamptz[]) AS seen (ven_id, created_at) ORDER BY ven_id"
     " ON CONFLICT DO NOTHING"
 )
+REGISTERED_VENS = "SELECT ven_id FROM vens WHERE ven_id = ANY(%s)"
+COUNT_VENS = "SELECT count(*) FROM vens WHERE retired_at IS NULL"
+LOADS_OF_VENS_WITH_MANY = (
+    "SELECT ven_id, array_agg(load_id) FROM load_snapshots GROUP BY ven_id HAVING count(*) >= %s"
+)
+LOAD_TYPES = "SELECT load_type FROM load_type_rollups ORDER BY load_type LIMIT %s"
 REJECT = (
     "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
@@ -149,9 +155,10 @@ REJECTED_BY_REASON = (
 )
 REJECTED = (
     "SELECT rejected_id, topic, payload, received_at, ven_id, ts FROM rejected_messages"
-    " WHERE rejected_id > %(after)s AND reason <> ALL(%(final)s)"
+    " WHERE rejected_id > %(after)s AND rejected_id <= %(last)s AND reason <> ALL(%(final)s)"
     " AND (%(reason)s::text IS NULL OR reason = %(reason)s) ORDER BY rejected_id LIMIT %(most)s"
 )
+LAST_REJECTED = "SELECT coalesce(max(rejected_id), 0) FROM rejected_messages"
 FORGET_REJECTED = "DELETE FROM rejected_messages WHERE rejected_id = ANY(%s)"
 
 _OPEN = "status IN ('pending', 'sent')"

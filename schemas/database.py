@@ -43,6 +43,8 @@ _CONNECTION: dict[str, object] = {
 }
 """What libpq is to do, unless `DATABASE_URL` says otherwise: a silent network is noticed within 30 s."""
 
+_MONITOR = "gridgate_answer_monitor"
+
 LONG_WORK = {
     "idle_in_transaction_session_timeout": "10min",
     "lock_timeout": "1min",
@@ -109,6 +111,7 @@ def engine_for(
         pool_size=pool_size,
         max_overflow=overflow,
         pool_pre_ping=True,
+        execution_options={_MONITOR: monitor},
     )
 
     @event.listens_for(engine, "do_connect")
@@ -117,6 +120,12 @@ def engine_for(
         return _open(database_url, {**parameters, "context": arguments.get("context")}, monitor)
 
     return engine
+
+
+def monitor_of(engine: Engine) -> AnswerMonitor | None:
+    """The monitor that an engine was made with."""
+    monitor = engine.get_execution_options().get(_MONITOR)
+    return monitor if isinstance(monitor, AnswerMonitor) else None
 
 
 def _open(

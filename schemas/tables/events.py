@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
+ENDED_EVENTS = ("completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
 LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
 """Of VENs that have a part in an event that is not over for them."""

@@ -27,6 +27,7 @@ from tests.integration.published import (
     batch_of,
     description,
     rows,
+    status,
     telemetry,
     value,
 )
@@ -103,6 +104,33 @@ def test_history_by_minute_is_made_of_that_by_second(
     assert_same_rows(rows(connection, BY_MINUTE), expected)
     kept = rows(connection, "SELECT since FROM horizons WHERE resolution_s = 60")
     assert kept == ([] if since is None else [(min(row[0] for row in expected),)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Offline", "offline"),
+        (" ONLINE\n", "online"),
+        ("True", "online"),
+        ("Charging", "charging"),
+        (" ", " "),
+    ],
+)
+def test_words_of_status_are_brought_along(
+    old: str, new: str, engine: Engine, store: Store, database_url: str, connection: psycopg.Connection
+) -> None:
+    """As if they had been decoded as they are now; a redelivery is still none."""
+    migrate(database_url, "0009", "downgrade")
+    store.write(batch_of(status("a", THREE, "maintenance"), status("b", THREE, "offline")))
+    catch_up(engine)
+    for table in ("ven_statuses", "ven_snapshots", "vens"):
+        connection.execute(f"UPDATE {table} SET status = %s WHERE ven_id = 'a'".encode(), [old])
+    migrate(database_url)
+    for table in ("ven_statuses", "ven_snapshots", "vens"):
+        found = rows(connection, f"SELECT ven_id, status FROM {table} WHERE status IS NOT NULL ORDER BY 1")
+        assert found[0] == ("a", new), table
+    stored = store.write(batch_of(status("a", THREE, old))) if old.strip() else None
+    assert stored is None or (stored.duplicates, stored.rejected) == (1, {})
 
 
 def alembic(database_url: str, *arguments: str) -> subprocess.Popen[str]:

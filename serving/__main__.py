@@ -36,6 +36,9 @@ from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
+SLOW_CLIENT_S = 60.0
+"""Longest pause between two blocks of a streamed answer, which holds a connection to the database."""
+
 SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
@@ -103,7 +106,7 @@ def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor
         overflow=0,
         monitor=monitor,
         statement_timeout=timeout(settings.http_query_timeout_s),
-        idle_in_transaction_session_timeout=f"{settings.slow_client_window_s * 1000:.0f}ms",
+        idle_in_transaction_session_timeout=timeout(SLOW_CLIENT_S),
     )
 
 

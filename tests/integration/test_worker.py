@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ from ingest.messages import Received
 from ingest.metrics import Metrics
 from ingest.store import Store
 from ingest.worker import Stopped, Worker
-from schemas.database import connect
+from schemas.database import Bounds, connect
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,
@@ -108,7 +108,7 @@ def options() -> dict[str, Any]:
 
 
 def worker(
-    line: Line, database_url: str, stopping: threading.Event | None = None, **session: Any
+    line: Line, database_url: str, stopping: threading.Event | None = None, **session: Unpack[Bounds]
 ) -> tuple[Worker, Callable[[], None]]:
     """A worker, and the end of all connections that it has opened."""
     opened: list[psycopg.Connection] = []

@@ -16,7 +16,9 @@ import psycopg
 import structlog
 from falcon import Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
 from schemas.redaction import without_secrets
@@ -146,8 +148,20 @@ class Metrics:
             return generate_latest(self._registry)
         _mark_dead_processes(self._directory)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
+        registry.register(_WorkerFiles(self._directory))
         return generate_latest(registry)
+
+
+class _WorkerFiles(Collector):
+    """The metrics of all worker processes; without the file of one that has only just created it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in self._directory.glob("*.db") if file.stat().st_size]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return metrics
 
 
 def _mark_dead_processes(directory: Path) -> None:

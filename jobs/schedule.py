@@ -26,6 +26,7 @@ from jobs.retention import (
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+from jobs.trimming import trim_rejected, trim_statuses
 from schemas.database import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -149,6 +150,19 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_kept()),
+            ),
+        ),
+        Job(
+            "quotas",
+            20,
+            "deletes refused messages and statuses that are too old, and refused messages beyond a size",
+            (
+                partial(
+                    trim_rejected,
+                    kept=timedelta(days=cadence.rejected_days),
+                    most_bytes=cadence.rejected_mb * 1_000_000,
+                ),
+                partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
             ),
         ),
         Job(

@@ -66,6 +66,23 @@ class Ages(Settings):
         validation_alias="RETENTION_COMMANDS_DAYS",
         description="days that commands are kept that nobody has to see to any more",
     )
+    rejected_days: Days = Field(
+        30,
+        validation_alias="RETENTION_REJECTED_DAYS",
+        description="days that refused messages are kept",
+    )
+    rejected_mb: int = Field(
+        1_024,
+        ge=1,
+        le=1_000_000,
+        validation_alias="RETENTION_REJECTED_MB",
+        description="megabytes of refused messages that are kept; the oldest go first",
+    )
+    statuses_days: Days = Field(
+        366,
+        validation_alias="RETENTION_STATUSES_DAYS",
+        description="days that status transitions are kept; the newest of each VEN stays",
+    )
     events_days: int | None = Field(
         None,
         ge=400,

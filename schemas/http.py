@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.baselines import BaselineName
+from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.wire import LARGEST_KW, Priority
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -187,13 +188,15 @@ class VenSummary(Shape, frozen=True):
 
 
 PLAIN = r"^[^\x00-\x1f\x7f]+(?!\n)$"
-LEVEL = r"^[^\x00-\x1f\x7f/+#]+(?!\n)$"
-SEGMENT = r"^[^\x00-\x1f/]+(?!\n)$"
 PRINTED = r"^[^\x00-\x1f]+(?!\n)$"
+IDENTIFIER_WORDS = (
+    "a text without control characters, non-characters, line separators and bidirectional controls,"
+    " without white space at its ends"
+)
 PATTERNS = {
     PLAIN: "a text without control characters",
-    LEVEL: "a text without `/`, `+`, `#` and control characters",
-    SEGMENT: "a text without `/` and control characters",
+    TOPIC_LEVEL_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`, `+` and `#`",
+    SEGMENT_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`",
     PRINTED: "a text without control characters",
 }
 """What texts must be, in words for people."""
@@ -211,7 +214,7 @@ NewId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=LEVEL,
+        pattern=TOPIC_LEVEL_PATTERN,
         description="One level of a topic: without `/`, `+` and `#`.",
         examples=["ven-0001"],
         extra_json_schema={"not": {"enum": [*VEN_WORDS, *NO_SEGMENTS]}},
@@ -335,7 +338,7 @@ EventId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=SEGMENT,
+        pattern=SEGMENT_PATTERN,
         extra_json_schema={"not": {"enum": [*EVENT_WORDS, *NO_SEGMENTS]}},
     ),
 ]

@@ -4,7 +4,6 @@ Every setting's description is the row of the README's table; a test holds the t
 """
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -14,6 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from schemas.baselines import PRIMARY, BaselineName
+from schemas.broker_url import parse_broker_url
 
 
 class SettingsError(Exception):
@@ -40,13 +40,11 @@ def _is_read(url: str) -> bool:
 
 def _broker_url(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        is_broker = parts.scheme in {"mqtt", "mqtts"} and parts.hostname and not parts.path.strip("/")
-        is_broker = is_broker and parts.port != 0  # reading the port checks it
-    except ValueError:
-        is_broker = False
-    if not is_broker:
-        raise ValueError("expected mqtt://user:password@host:1883, or mqtts:// for TLS")
+        parse_broker_url(url)
+    except ValueError:  # its text could hold a part of the password
+        raise ValueError(
+            "expected mqtt://user:password@host:1883, or mqtts:// for TLS; more hosts after commas"
+        ) from None
     return url
 
 

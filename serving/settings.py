@@ -155,11 +155,11 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     )
 
     event_lead_time_s: float = Field(
-        300,
+        0,
         ge=0,
         le=86_400,
         validation_alias="EVENTS_LEAD_TIME_S",
-        description="seconds before an event's start at which VENs are told, unless it says otherwise",
+        description="seconds before an event's start at which VENs are told, unless the event says otherwise",
     )
     event_start_grace_s: float = Field(
         300,

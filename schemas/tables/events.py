@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
+ENDED_EVENTS = ("completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
 LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
 """Of VENs that have a part in an event that is not over for them."""
@@ -87,6 +88,8 @@ commands = Table(
     Column("leased_by", Text),
     instant("leased_until", nullable=True),
     instant("sent_at", nullable=True),
+    instant("queued_since", nullable=True),
+    Column("interruptions", Integer, nullable=False, server_default=text("0")),
     instant("acknowledged_at", nullable=True),
     instant("executed_at", nullable=True),
     instant("expires_at"),
@@ -186,7 +189,8 @@ class EventProgressFrame(Frame):
 class CommandFrame(Frame):
     """`command_id` is the correlation id. `acknowledged_at` is the VEN's word, `executed_at` telemetry's.
 
-    A dispatcher that has a command in hand holds it until `leased_until`.
+    A dispatcher that has a command in hand holds it until `leased_until`. Since `queued_since` the broker may
+    keep an attempt for a VEN that is away; `interruptions` in a row were attempts that a connection ended at.
     """
 
     ven_id: str
@@ -202,6 +206,8 @@ class CommandFrame(Frame):
     leased_by: str = pa.Field(nullable=True)
     leased_until: Utc = pa.Field(nullable=True)
     sent_at: Utc = pa.Field(nullable=True)
+    queued_since: Utc = pa.Field(nullable=True)
+    interruptions: pl.Int32 = pa.Field(ge=0)
     acknowledged_at: Utc = pa.Field(nullable=True)
     executed_at: Utc = pa.Field(nullable=True)
     expires_at: Utc

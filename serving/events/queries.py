@@ -222,6 +222,7 @@ def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
         "requested_reduction_kw": event.requested_reduction_kw,
         "priority": event.priority,
         "ven_ids": null() if event.ven_ids is None else event.ven_ids,
+        "lead_time_s": event.lead_time_s,
         "notify_at": event.notify_at,
         "created_at": now,
     }

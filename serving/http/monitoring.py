@@ -1,7 +1,7 @@
 """The access log and the Prometheus metrics: each response by route, with its time, and its time in SQL.
 
 Worker processes share nothing but files: each writes its metrics to its own, mapped into memory, and the one
-that is asked adds them up. The counters of a dead worker keep counting; its gauges do not.
+that answers adds them up. The counters of a dead worker keep counting; its gauges do not.
 """
 
 import logging
@@ -89,7 +89,7 @@ class Metrics:
         self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
         if directory is not None:
             os.environ[METRICS_DIRECTORY] = str(directory)
-            pid = os.getpid()  # by default each number asks again, which costs more than adding to it
+            pid = os.getpid()  # by default each update calls getpid, which costs more than the update
             values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
         self._requests = Counter(
             "gridgate_serving_requests",

@@ -13,7 +13,7 @@ def unnumbered() -> Select[Any]:
 
 
 def extent() -> Select[Any]:
-    """The oldest and the newest position that are kept; null before anything was told."""
+    """The oldest and the newest position that are kept; null before the first change."""
     return select(func.min(live_changes.c.position), func.max(live_changes.c.position))
 
 

@@ -1,4 +1,4 @@
-"""`python -m serving`: summary tables to HTTP, under granian; who may call; and the API described."""
+"""`python -m serving`: the HTTP API under granian; keys and audit log at a terminal; the OpenAPI document."""
 
 import argparse
 import os

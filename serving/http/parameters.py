@@ -1,4 +1,4 @@
-"""Query parameters and path ids: a wrong one becomes a 400 that says what it must be."""
+"""Query parameters and path ids: a wrong one becomes a 400 with what it must be."""
 
 import re
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """One parameter: what it means, and what it must be. What is checked here is what OpenAPI says."""
+    """One parameter: its meaning and its rules, for the check and for the OpenAPI document alike."""
 
     name: str
     description: str
     advice: str = ""
-    """What it must be, in words, for whoever got it wrong."""
+    """What it must be, for the error message."""
     pattern: str | None = None
     """Of the whole text, in the dialect that Python and ECMA 262 share."""
     choices: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ HISTORY = (GRANULARITY, START, END, AGGREGATE)
 
 LIMIT = Parameter(
     name="limit",
-    description="At most so many entries. Without it, the whole list.",
+    description="Maximum number of entries. Default: the whole list.",
     advice="must be a whole number from 1 to 10000",
     minimum=1,
     maximum=10_000,
@@ -119,13 +119,13 @@ NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 
 LAST_EVENT_ID = Parameter(
     name="lastEventId",
-    description="Go on after this event of the stream; 0 for all that is kept. `Last-Event-ID` counts more.",
+    description="Resume after this event; 0 for all that are stored. `Last-Event-ID` takes precedence.",
     advice="must be the id of an event of this stream, such as 5321-0a1b2c3d, or its number alone",
     pattern=STREAM_ID,
     examples=("5321-0a1b2c3d",),
 )
 LAST_EVENT_ID_HEADER = Parameter(
-    name="Last-Event-ID", description="What browsers send when they connect again.", where="header"
+    name="Last-Event-ID", description="Sent by browsers when they reconnect.", where="header"
 )
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -135,21 +135,21 @@ MEDIA_TYPES = {"json": JSON, "arrow": ARROW, "parquet": PARQUET, "csv": CSV}
 """The media types of lists and histories, by the value of the parameter `format`."""
 FORMAT = Parameter(
     name="format",
-    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    description="The media type, for clients that cannot set `Accept`; it takes precedence.",
     advice=f"must be one of {', '.join(MEDIA_TYPES)}",
     choices=tuple(MEDIA_TYPES),
 )
 
 BASELINE = Parameter(
     name="baseline",
-    description="What the event is measured by. Without it, what `EVENT_BASELINE` says.",
+    description="The baseline that the event is measured by. Default: `EVENT_BASELINE`.",
     advice=f"must be one of {', '.join(BASELINES)}",
     choices=tuple(BASELINES),
     examples=("10-of-10",),
 )
 REVISION = Parameter(
     name="revision",
-    description="Which settlement of the event. Without it, the newest.",
+    description="The settlement of the event. Default: the newest.",
     advice="must be a whole number from 1 on",
     minimum=1,
     maximum=999_999_999,
@@ -179,7 +179,7 @@ COMMAND_ID = Parameter(
     pattern=ID,
     where="path",
 )
-DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
+DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
     name="eventId",
@@ -204,7 +204,7 @@ def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest
     """The range, granularity and aggregate of a history request.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is not what the contract says.
+        falcon.HTTPBadRequest: one of them is not what the contract allows.
     """
     granularity_s = _granularity_s(parameters)
     start_us, end_us = _period_us(parameters)
@@ -231,7 +231,7 @@ def _period_us(parameters: Mapping[str, str | list[str]]) -> tuple[int | None, i
 
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:
-    """The part of a list that is asked for; all of it without `limit`."""
+    """The requested page of a list; the whole list without `limit`."""
     limit = checked(parameters, LIMIT)
     return Page(None if limit is None else int(limit), checked(parameters, AFTER))
 
@@ -243,10 +243,10 @@ def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:
-    """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
+    """The position to resume a live stream from: that of the header, else that of the parameter.
 
-    A browser cannot be told that it sends an id which is none of ours, only be sent to the present: that
-    becomes an id that nothing has.
+    A browser sends back any id that it has received, also one of another database: it becomes a position that
+    does not exist, so that the stream begins with a reset.
     """
     if header is not None:
         return _stream_position(header) if re.fullmatch(STREAM_ID, header) else NOWHERE

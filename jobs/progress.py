@@ -25,9 +25,7 @@ from jobs.measuring import (
     read_window,
     sampled_cuts,
 )
-from jobs.models import RecentReportFrame
-from jobs.presence import RECENT, REPORTS_EACH
-from jobs.queries import presence as presence_queries
+from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened
 from jobs.rows import fetch, write
@@ -173,10 +171,15 @@ def _reporting(
     query = settlement_queries.latest_usage(event.event_id, event.window.start)
     latest = fetch(connection, query, UsageFrame).join(standing.people, on="ven_id", how="semi")
     latest = latest.join(standing.baselines, on="ven_id", how="semi")
-    late = latest.filter(pl.col("heard_at") < now - patience.at_least, pl.col("status") != OFFLINE)
-    recent = presence_queries.recent_reports(late.get_column("ven_id").to_list(), now - RECENT, REPORTS_EACH)
-    silent = fallen_silent(late, fetch(connection, recent, RecentReportFrame), patience, now)
-    is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | (pl.col("status") == OFFLINE)
+    # By reports alone: a status says nothing of usage.
+    no_status = pl.lit(None, pl.Datetime("us", "UTC"))
+    late = latest.filter(pl.col("heard_at") < now - patience.at_least).with_columns(
+        status_ts=no_status, status_received_at=no_status
+    )
+    silent = fallen_silent(late, intervals_of(connection, late, now), patience, now)
+    is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | pl.col("status").eq_missing(
+        OFFLINE
+    )
     return latest.select("ven_id", "used_kw", is_silent=is_silent)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import falcon
 from falcon import Request, Response
@@ -17,6 +18,7 @@ from serving.auth.same_origin import SameOrigin
 from serving.cache.fast_path import CACHED_PATHS, FastPath
 from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
+from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
@@ -30,6 +32,8 @@ from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, Metrics, SqlClock
 from serving.http.openapi import Document, describe
+from serving.http.paths import IdPaths
+from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
@@ -129,6 +133,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(
         databases, clock, state, access_log, event_rules, max_points, default_aggregate, policy
@@ -136,6 +141,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     resources = _resources(needs)
     for path, resource in resources.items():
         app.add_route(path, resource)
+    app.mark_ids = IdPaths(resources).mark
     return app
 
 

@@ -216,8 +216,7 @@ def latest_usage(event_id: str, since: datetime) -> Select[Any]:
         select(
             part.ven_id,
             latest.used_power_kw.label("used_kw"),
-            func.coalesce(latest.status, "").label("status"),
-            latest.status_ts,
+            latest.status,
             func.coalesce(latest.heard_at, latest.used_power_ts).label("heard_at"),
         )
         .join(ven_snapshots, latest.ven_id == part.ven_id)

@@ -1,13 +1,13 @@
 """What each VEN delivers for a running event, who was passed over, and all fields of events in streams.
 
-Revision: 0018, after 0015
+Revision: 0018, after 0016
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

@@ -35,7 +35,7 @@ class SameOrigin:
         self._page_ports = page_ports
 
     def is_own_host(self, env: Mapping[str, Any]) -> bool:
-        """Whether the `Host` of a WSGI request excludes DNS rebinding; asked only without keys.
+        """Whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
 
         A browser binds a page to the name that it was loaded from, and a foreign site can have its own name
         resolve to this machine; an IP address or `localhost` it cannot.

@@ -74,8 +74,9 @@ class SameOrigin:
             )
 
     def _is_own_page(self, origin: str, host: str) -> bool:
-        """Whether an origin is ours: the same host; or, without keys, a page of this machine; or behind a proxy
-        that dropped the port from `Host`, the same name at one of the listed ports.
+        """Whether an origin is ours: that of the host, or, without keys, any of this machine.
+
+        Behind a proxy that drops the port from `Host`: the same name at one of the listed ports.
         """
         _, _, page_host = origin.partition("://")
         if page_host == host:

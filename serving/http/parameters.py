@@ -12,13 +12,9 @@ from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.history.planner import Aggregate, HistoryRequest
-<<<<<<< HEAD
-from serving.page import NewestWithin, Page
-=======
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
-from serving.page import Page
->>>>>>> main
+from serving.page import NewestWithin, Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
 NOWHERE = StreamPosition(-1)
@@ -335,20 +331,15 @@ def _instant_us(parameters: Mapping[str, str | list[str]], parameter: Parameter)
         raise bad_parameter(parameter.name, f"is {text[:40]!r}: {error}") from None
 
 
-<<<<<<< HEAD
-def _aggregate(
-    parameters: Mapping[str, str | list[str]], granularity_s: int, default: Aggregate
-) -> Aggregate:
-    aggregate = checked(parameters, AGGREGATE) or default
-=======
 def _with_plus(text: str) -> str:
     time = text.find(":") if "t" not in text.lower() else text.lower().index("t")
     return text if time < 0 else text[:time] + PLUS_AS_SPACE.sub("+", text[time:])
 
 
-def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:
-    aggregate = checked(parameters, AGGREGATE)
->>>>>>> main
+def _aggregate(
+    parameters: Mapping[str, str | list[str]], granularity_s: int, default: Aggregate
+) -> Aggregate:
+    aggregate = checked(parameters, AGGREGATE) or default
     if aggregate != "sum" and granularity_s % SLOT_S:
         raise bad_parameter(
             "granularity", f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h"

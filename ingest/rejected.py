@@ -91,7 +91,8 @@ def replay(
         last_id = letters[-1].rejected_id
         batch, accepted = _readable(letters, max_ahead, quotas)
         with connection.transaction():
-            store.write(batch)
+            if batch.received:
+                store.write(batch)
             connection.execute(queries.FORGET_REJECTED, [accepted])
         yield len(letters), len(accepted)
 

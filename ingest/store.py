@@ -142,7 +142,8 @@ class Store:
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
         if not new:
             return
-        room = batch.limits.vens - self._fetch_one(queries.COUNT_VENS)
+        [[registered_vens]] = self._connection.execute(queries.COUNT_VENS)
+        room = batch.limits.vens - registered_vens
         if room >= len(new):
             return
         registered = {ven_id for [ven_id] in self._connection.execute(queries.REGISTERED_VENS, [new])}

@@ -628,7 +628,6 @@ def test_what_the_database_holds_counts() -> None:
     assert list(with_loads("a", ["l3"], quotas).samples) == ["l3"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), max_size=6)), max_size=8))
 def test_no_ven_has_more_loads_than_its_quota(messages: list[tuple[str, list[int]]]) -> None:
     """And no other VEN loses one by it."""

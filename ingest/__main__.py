@@ -110,7 +110,8 @@ def _serve() -> None:
     database = Database.at(settings.database_url)
     database.watch.start()
     metrics = Metrics(database.clock)
-    subscriber = Subscriber(settings, database.clock, partial(_mark, metrics, settings.ready_file))
+    on_change = partial(_mark, metrics, settings.ready_file)
+    subscriber = Subscriber(settings, database.clock, on_change, metrics.session_lost)
     with _dispatching(settings, database, metrics):
         _work(settings, database, subscriber, metrics, stopping)
 
@@ -219,11 +220,12 @@ def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.Ex
     return failures
 
 
-def _mark(metrics: Metrics, ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001
-    metrics.subscribed(is_on=subscribed)
+def _mark(metrics: Metrics, ready_file: Path | None, trouble: str | None) -> None:
+    """Show whether messages can arrive, by `/health` and by the ready file."""
+    metrics.subscribed(trouble)
     if ready_file is None:
         return
-    if subscribed:
+    if trouble is None:
         ready_file.touch()
     else:
         ready_file.unlink(missing_ok=True)

@@ -88,7 +88,7 @@ class IngestSettings(ProgramSettings, Tolerance):
 
     mqtt_url: BrokerUrl = Field(
         validation_alias="MQTT_URL",
-        description="the broker: `mqtt://user:password@host:1883`; `mqtts://` for TLS",
+        description="the broker: `mqtt://user:password@host:1883`, or `host,host`; `mqtts://` for TLS",
     )
     mqtt_ca_file: FilePath | None = Field(
         None,
@@ -139,6 +139,11 @@ class IngestSettings(ProgramSettings, Tolerance):
         le=65_535,
         validation_alias="MQTT_RECEIVE_MAXIMUM",
         description="messages in flight, and so in memory, before the broker waits (MQTT 5)",
+    )
+    mqtt_message_expiry: Literal["on", "off"] = Field(
+        "on",
+        validation_alias="MQTT_MESSAGE_EXPIRY",
+        description="`off` for a broker that fails at messages with an expiry (MQTT 5); else `on`",
     )
     batch_messages: int = Field(
         4_000,

@@ -15,7 +15,7 @@ from ingest import queries
 from ingest.batch import Batch
 from ingest.content import same_content
 from ingest.messages import Refused
-from ingest.probe import probe_batch
+from ingest.probe_batch import probe_batch
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.quotas import Quotas
 from ingest.rows import Row, copy_data
@@ -142,8 +142,8 @@ class Store:
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
         if not new:
             return
-        [[registered_vens]] = self._connection.execute(queries.COUNT_VENS)
-        room = batch.limits.vens - registered_vens
+        [count] = self._connection.execute(queries.COUNT_VENS).fetchone() or (0,)
+        room = batch.limits.vens - count
         if room >= len(new):
             return
         registered = {ven_id for [ven_id] in self._connection.execute(queries.REGISTERED_VENS, [new])}

@@ -293,3 +293,27 @@ def test_days_of_an_older_version_are_taken_over(
 def arrange(engine: Engine) -> int:
     with engine.begin() as connection:
         return arrange_partitions(connection, datetime.now(UTC))
+
+
+OPEN_COMMANDS = """
+INSERT INTO commands (ven_id, command_id, op, data, status, created_at, next_attempt_at, sent_at, expires_at)
+SELECT 'a', status, 'ping', '{}', status, now(), now(), sent_at, now() + interval '1 hour'
+FROM (VALUES ('pending', NULL), ('sent', %(sent_at)s), ('acknowledged', %(sent_at)s)) AS v (status, sent_at)
+"""
+
+
+def test_commands_that_were_sent_before_0014_may_still_be_queued(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    migrate(database_url, "0009", "downgrade")
+    connection.execute(OPEN_COMMANDS, {"sent_at": THREE})
+    migrate(database_url)
+    found = dict(rows(connection, "SELECT status, queued_since FROM commands"))
+    assert found == {"pending": None, "sent": THREE, "acknowledged": None}
+    assert rows(connection, "SELECT DISTINCT interruptions FROM commands") == [(0,)]
+    migrate(database_url, "0009", "downgrade")
+    assert sorted(rows(connection, "SELECT status FROM commands")) == [
+        ("acknowledged",),
+        ("pending",),
+        ("sent",),
+    ]

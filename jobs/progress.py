@@ -26,7 +26,7 @@ from jobs.measuring import (
     sampled_cuts,
 )
 from jobs.models import RecentReportFrame
-from jobs.presence import RECENT, REPORTS_EACH
+from jobs.presence import RECENT
 from jobs.queries import presence as presence_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened
@@ -34,7 +34,7 @@ from jobs.rows import fetch
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
 from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
-from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
+from jobs.transforms.presence import OFFLINE, REPORTS_EACH, Patience, fallen_silent
 from schemas.tables.history import SLOT_S
 
 PATIENCE = Patience(3, timedelta(seconds=60))

@@ -21,19 +21,18 @@ from jobs.models import (
 )
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
-from jobs.queries import running as running_queries
 from jobs.queries import totals as totals_queries
 from jobs.rows import fetch, write
 from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
-from schemas import channels
+from schemas import channels, locks
 from schemas.tables import history, raw, snapshots
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     """New rows to the latest values and to network history; answers the number of rows read."""
-    connection.execute(running_queries.share("lane snapshot"))
+    connection.execute(locks.shared(locks.lane("snapshot")))
     claimed = claim(connection, "snapshot")
     if claimed is None:
         return 0
@@ -62,7 +61,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
 
 def refresh_totals(connection: Connection, now: datetime) -> int:
     """The network's totals and those of each load type, from the latest values; answers rows written."""
-    connection.execute(running_queries.lock("totals"))
+    connection.execute(locks.exclusive(locks.TOTALS))
     vens = fetch(connection, totals_queries.ven_groups(), VenGroupFrame)
     loads = fetch(connection, totals_queries.load_groups(), LoadGroupFrame)
     energy_kwh = connection.execute(totals_queries.energy_since(now.date())).scalar_one()
@@ -71,13 +70,13 @@ def refresh_totals(connection: Connection, now: datetime) -> int:
     write(connection, network, snapshots.network_snapshot, merging_queries.replace)
     write(connection, types, snapshots.load_type_rollups, merging_queries.replace)
     connection.execute(totals_queries.drop_types_except(types.get_column("load_type").to_list()))
-    connection.execute(running_queries.notify(channels.TOTALS))
+    connection.execute(channels.notify(channels.TOTALS))
     return network.height + types.height
 
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
     """New samples to the buckets of their VENs and loads; answers the number of rows read."""
-    connection.execute(running_queries.share("lane history"))
+    connection.execute(locks.shared(locks.lane("history")))
     claimed = claim(connection, "history")
     if claimed is None:
         return 0
@@ -93,7 +92,7 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
 
 def refresh_energy(connection: Connection, _now: datetime) -> int:
     """The network's energy in every slot whose VEN history has changed; answers slots written."""
-    connection.execute(running_queries.lock("energy"))
+    connection.execute(locks.exclusive(locks.ENERGY))
     stale = connection.execute(totals_queries.take_stale_slots()).scalars().all()
     if not stale:
         return 0

@@ -8,12 +8,10 @@ from sqlalchemy import Connection
 
 from jobs.models import RecentReportFrame, WatchedVenFrame
 from jobs.queries import merging as merging_queries
-from jobs.queries import pending as pending_queries
 from jobs.queries import presence as presence_queries
-from jobs.queries import running as running_queries
 from jobs.rows import fetch, write
 from jobs.transforms.presence import Patience, come_back, fallen_silent
-from schemas import channels
+from schemas import channels, ledger, locks
 from schemas.tables.raw import ven_statuses
 from schemas.tables.snapshots import VenSnapshotFrame, ven_snapshots
 
@@ -23,8 +21,8 @@ REPORTS_EACH = 5
 
 def judge_presence(connection: Connection, now: datetime, patience: Patience) -> int:
     """Write a status row for each VEN that has fallen silent or come back; answers their number."""
-    connection.execute(running_queries.lock("presence"))
-    connection.execute(running_queries.share("lane snapshot"))
+    connection.execute(locks.exclusive(locks.PRESENCE))
+    connection.execute(locks.shared(locks.lane("snapshot")))
     vens = fetch(connection, presence_queries.watched_vens(now - patience.at_least), WatchedVenFrame)
     offline = pl.col("status").eq_missing("offline")
     silent = vens.filter(~offline)
@@ -42,9 +40,7 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
     """As a batch of the ledger, like statuses from VENs; and at once in the snapshot, so that nobody is
     judged twice for the same silence.
     """
-    batch_id = connection.execute(
-        pending_queries.open_batch("presence", transitions.height, now)
-    ).scalar_one()
+    batch_id = connection.execute(ledger.open_status_batch("presence", transitions.height, now)).scalar_one()
     details = transitions.select("silent_s", "heard_at").to_dicts()
     rows = transitions.with_columns(
         pl.Series("details", [_details(row) for row in details], pl.String),
@@ -52,7 +48,7 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
         pl.lit(batch_id, pl.Int64).alias("batch_id"),
     )
     write(connection, rows, ven_statuses, merging_queries.insert_missing)
-    connection.execute(pending_queries.queue_batch(batch_id, done="snapshot"))
+    connection.execute(ledger.queue_batch(batch_id, except_lane="snapshot"))
     latest = rows.select("ven_id", "status", pl.col("ts").alias("status_ts"))
     missing = [
         pl.lit(None, dtype).alias(name)
@@ -60,7 +56,7 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
         if name not in latest.columns
     ]
     write(connection, latest.with_columns(missing), ven_snapshots, merging_queries.merge_latest_vens)
-    connection.execute(running_queries.notify(channels.TOTALS))
+    connection.execute(channels.notify(channels.TOTALS))
 
 
 def _details(transition: dict[str, object]) -> str:

@@ -29,6 +29,7 @@ from jobs.ranges import Range, widened
 from jobs.rows import fetch
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN
 from jobs.transforms.performance import usage
+from schemas import channels, locks
 from schemas.tables.history import SLOT_S
 
 SETTLES_AFTER = timedelta(minutes=10)
@@ -70,7 +71,7 @@ class Progress:
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
         """Write down how each running event goes; answers their number."""
-        if not connection.execute(settlement_queries.try_lock("progress")).scalar_one():
+        if not connection.execute(locks.try_exclusive(locks.PROGRESS)).scalar_one():
             return 0
         running, coming = (
             [MeasuredEvent.of(row) for row in connection.execute(query).all()]
@@ -83,7 +84,7 @@ class Progress:
             self._judge(connection, event, standing, has_begun=event in running)
         for event in running:
             connection.execute(settlement_queries.put_progress(self._progress(connection, event, now)))
-            connection.execute(settlement_queries.tell(event.event_id))
+            connection.execute(channels.notify(channels.EVENTS, event.event_id))
         return len(running)
 
     def _judge(

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Engine
 from jobs.models import SlotSizeFrame
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
-from jobs.queries import running as running_queries
 from jobs.queries import summary as summary_queries
 from jobs.ranges import Range, days, even_parts, widened
 from jobs.recomputing import LANES, Comparison, Scope
 from jobs.rows import fetch, write
 from jobs.transforms.differences import differing, listed
+from schemas import locks
 from schemas.instants import EPOCH, MICROSECOND
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, RAW_S
 
@@ -118,8 +118,8 @@ def _comparisons(connection: Connection, scope: Scope) -> Iterator[Comparison]:
 
 def _rebuild_lane(engine: Engine, lane: str, part: Range, ven_ids: Sequence[str] | None) -> pl.DataFrame:
     with engine.begin() as connection:
-        connection.execute(running_queries.lock(f"lane {lane}"))
-        connection.execute(running_queries.lock("energy"))
+        connection.execute(locks.exclusive(locks.lane(lane)))
+        connection.execute(locks.exclusive(locks.ENERGY))
         scope = _scope(connection, part, ven_ids)
         return pl.concat([_mended(connection, each) for each in LANES[lane](connection, scope)])
 

@@ -17,12 +17,12 @@ from sqlalchemy import Connection
 from jobs.measuring import MeasuredEvent, Measurement, Rules, measure
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
-from jobs.queries import running as running_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import AROUND, needed, windows
 from jobs.transforms.performance import differ
+from schemas import channels, locks
 from schemas.tables.events import (
     EventSettlementFrame,
     VenSettlementFrame,
@@ -96,13 +96,13 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
 
 def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
     """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
-    connection.execute(running_queries.lock("settlement"))
+    connection.execute(locks.exclusive(locks.SETTLEMENT))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
     return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
 
 
 def _is_mine(connection: Connection) -> bool:
-    return bool(connection.execute(settlement_queries.try_lock("settlement")).scalar_one())
+    return bool(connection.execute(locks.try_exclusive(locks.SETTLEMENT)).scalar_one())
 
 
 def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
@@ -115,7 +115,7 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     revision = (last or 0) + 1
     _write(connection, event.event_id, revision, found, now)
     connection.execute(settlement_queries.set_actual(event.event_id, delivered_kw))
-    connection.execute(settlement_queries.tell(event.event_id))
+    connection.execute(channels.notify(channels.EVENTS, event.event_id))
     structlog.get_logger().info(
         "event_settled", event_id=event.event_id, revision=revision, delivered_kw=delivered_kw
     )

@@ -17,7 +17,6 @@ from sqlalchemy import (
     and_,
     any_,
     case,
-    cast,
     func,
     literal,
     null,
@@ -31,7 +30,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
-from schemas.channels import COMMANDS, EVENTS
 from schemas.tables.events import LIVE_PARTICIPATIONS, OPEN_COMMANDS, commands, event_participations, events
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
@@ -353,13 +351,6 @@ def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool
         is_behind,
         and_(events.c.status == "active", PART.status != "planned", or_(begins, has_left)),
     )
-
-
-def tell_of_event(event_id: str) -> Select[Any]:
-    return select(func.pg_notify(EVENTS, event_id))
-
-
-TELL_OF_COMMANDS = select(func.pg_notify(COMMANDS, cast("", Text)))
 
 
 def _is_live(status: ColumnElement[str]) -> ColumnElement[bool]:

@@ -14,11 +14,9 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.sql.dml import ReturningInsert
 
 from schemas.tables import Frame
-from schemas.tables.ledger import LANES, ingest_batches, pending_batches
+from schemas.tables.ledger import ingest_batches, pending_batches
 
 MOST_SPANS = 16
 
@@ -95,16 +93,3 @@ def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int
     widest = sorted(gaps, key=lambda place: ids[place - 1] - ids[place])[: most - 1]
     borders = [0, *sorted(widest), len(ids)]
     return [(ids[start], ids[end - 1]) for start, end in pairwise(borders)]
-
-
-def open_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
-    """A batch that a job writes: nothing but statuses."""
-    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
-    values = {"worker": worker, "received_at": now, "status_rows": status_rows, **counts}
-    return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
-
-
-def queue_batch(batch_id: int, done: str) -> Insert:
-    """Queue a batch for every lane but the one whose work is done already."""
-    lanes = [lane for lane in LANES if lane != done]
-    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])

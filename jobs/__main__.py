@@ -193,6 +193,7 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
     signal.sigwait(stops)
+    runner.stop()
     scheduler.shutdown()
     runner.give_up_leases()
 

@@ -34,7 +34,10 @@ Step = Callable[[Connection, datetime], int]
 
 
 class Job(Struct, frozen=True):
-    """Steps that run in order, each in a transaction of its own; with a backlog, the first can be behind."""
+    """Steps that run in order, each in a transaction of its own.
+
+    With a backlog, the job is named after its lane, and its first step claims what the lane has pending.
+    """
 
     name: str
     every_s: float

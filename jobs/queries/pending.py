@@ -46,6 +46,21 @@ def pending(lane: str, most: int) -> Select[Any]:
     )
 
 
+def newest_pending(lane: str) -> Select[Any]:
+    """The newest batch that a lane has pending; null if it has none."""
+    return select(func.max(pending_batches.c.batch_id)).where(pending_batches.c.lane == lane)
+
+
+def unclaimed(lane: str, up_to: int) -> Select[Any]:
+    """A row if a lane has a pending batch, up to an id, that no worker has claimed."""
+    return (
+        select(pending_batches.c.batch_id)
+        .where(pending_batches.c.lane == lane, pending_batches.c.batch_id <= up_to)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+
+
 def oldest_pending() -> Select[Any]:
     """The oldest batch that any lane has pending; waits for a worker that holds it."""
     oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)

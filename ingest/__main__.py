@@ -25,7 +25,7 @@ from ingest.store import Store
 from ingest.subscriber import Subscriber
 from ingest.worker import Worker
 from schemas.database import connect
-from schemas.logs import log_options
+from schemas.logs import configure_logs
 from schemas.settings import ProgramSettings, SettingsError
 
 
@@ -109,7 +109,7 @@ def _retire() -> None:
 
 def _settings() -> IngestSettings:
     settings = IngestSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     return settings
 
 

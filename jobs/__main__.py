@@ -20,11 +20,12 @@ from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
 from jobs.schedule import Job, schedule
+from jobs.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.settlement import settle
 from schemas.database import engine_for
 from schemas.instants import parse_iso
-from schemas.logs import log_options
+from schemas.logs import configure_logs
 from schemas.settings import SettingsError
 
 FAILED = DIFFERENT = 1
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         _list(schedule(Cadence.from_environment()))
         return
     settings = JobsSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     jobs, metrics = schedule(settings), Metrics()
     engine = engine_for(settings.database_url, "jobs")
     try:
@@ -187,6 +188,7 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
             max_instances=1,
             misfire_grace_time=None,
         )
+    log_still_running_at_debug(scheduler)
     # Waited for, not handled: a handler would run amid the scheduler's own locks and could wait for ever.
     stops = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)

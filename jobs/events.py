@@ -24,6 +24,7 @@ from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
 from schemas import locks
 from schemas.channels import COMMANDS, EVENTS, notify
 from schemas.commands import new_command
+from schemas.load_values import GONE_AFTER
 from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
 
 AFTERWARDS = timedelta(milliseconds=1)
@@ -63,11 +64,13 @@ def follow_participations(connection: Connection, now: datetime) -> int:
     return parts.height
 
 
-def share_out(connection: Connection, now: datetime, rest: Rest) -> int:
+def share_out(
+    connection: Connection, now: datetime, rest: Rest, gone_after: timedelta | None = GONE_AFTER
+) -> int:
     """Tell VENs of the events whose time has come; answers the number of VENs told."""
     connection.execute(locks.exclusive(locks.EVENTS))
     rows = connection.execute(event_queries.events_to_tell(now)).all()
-    return sum(_share(connection, row, now, rest) for row in rows if may_tell(_course(row), now))
+    return sum(_share(connection, row, now, rest, gone_after) for row in rows if may_tell(_course(row), now))
 
 
 def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
@@ -94,8 +97,10 @@ def _close(connection: Connection, event_id: str, at: datetime) -> None:
     connection.execute(notify(EVENTS, event_id))
 
 
-def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> int:
-    newcomers = fetch(connection, event_queries.newcomers(row, now, rest), NewcomerFrame)
+def _share(
+    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
+) -> int:
+    newcomers = fetch(connection, event_queries.newcomers(row, now, rest, gone_after), NewcomerFrame)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)

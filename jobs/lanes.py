@@ -4,7 +4,7 @@ A lane's step adds claimed batches to summary rows that merge, so any number of 
 once. The step behind it computes what does not merge, anew, under a lock: whoever comes last sees all.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
 from schemas import channels, locks
+from schemas.load_values import GONE_AFTER
 from schemas.tables import history, raw, snapshots
 
 
@@ -59,11 +60,14 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     return claimed.rows
 
 
-def refresh_totals(connection: Connection, now: datetime) -> int:
-    """The network's totals and those of each load type, from the latest values; answers rows written."""
+def refresh_totals(connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER) -> int:
+    """The network's totals and those of each load type, from the latest values; returns rows written.
+
+    Without loads that lie further than `gone_after` behind their VEN.
+    """
     connection.execute(locks.exclusive(locks.TOTALS))
-    vens = fetch(connection, totals_queries.ven_groups(), VenGroupFrame)
-    loads = fetch(connection, totals_queries.load_groups(), LoadGroupFrame)
+    vens = fetch(connection, totals_queries.ven_groups(gone_after), VenGroupFrame)
+    loads = fetch(connection, totals_queries.load_groups(gone_after), LoadGroupFrame)
     energy_kwh = connection.execute(totals_queries.energy_since(now.date())).scalar_one()
     network = totals.network_snapshot(vens, loads, energy_kwh, now)
     types = totals.load_type_rollups(loads)

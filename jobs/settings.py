@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from jobs.calendars import check_holidays
 from jobs.measuring import Rules
 from jobs.queries.events import Rest
-from schemas.settings import BaselineSettings, ProgramSettings, Settings
+from schemas.settings import BaselineSettings, LoadSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
 
@@ -160,7 +160,7 @@ class Measuring(BaselineSettings):
         )
 
 
-class Cadence(Ages, Measuring):
+class Cadence(Ages, Measuring, LoadSettings):
     """How often each job runs, and how long what is kept."""
 
     snapshot_every_s: float = Field(

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0012"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 

@@ -3,6 +3,7 @@
 Every setting's description is the row of the README's table; a test holds the two together.
 """
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from schemas.baselines import PRIMARY, BaselineName
+from schemas.load_values import GONE_AFTER
 
 
 class SettingsError(Exception):
@@ -96,6 +98,23 @@ class BaselineSettings(Settings):
         validation_alias="EVENT_BASELINE",
         description="the baseline that events are measured by first; all of them are computed",
     )
+
+
+class LoadSettings(Settings):
+    """What jobs that total loads and answers that list them must have in common."""
+
+    loads_gone_after_hours: float = Field(
+        GONE_AFTER / timedelta(hours=1),
+        ge=0,
+        le=876_000,
+        validation_alias="LOADS_GONE_AFTER_HOURS",
+        description="hours that a load may lie behind its VEN's newest report, by device time, before it"
+        " leaves the latest values and totals; 0 for never",
+    )
+
+    def loads_gone_after(self) -> timedelta | None:
+        """None for never."""
+        return timedelta(hours=self.loads_gone_after_hours) or None
 
 
 def _advice(message: str) -> str:

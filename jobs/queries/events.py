@@ -30,9 +30,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
+from schemas.load_values import sheddable_kw
 from schemas.tables.events import LIVE_PARTICIPATIONS, OPEN_COMMANDS, commands, event_participations, events
-from schemas.tables.registry import loads, vens
-from schemas.tables.snapshots import load_snapshots, ven_snapshots
+from schemas.tables.registry import vens
+from schemas.tables.snapshots import ven_snapshots
 
 TO_COME = ("scheduled", "active")
 DAY = timedelta(days=1)
@@ -141,7 +142,7 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
+def newcomers(row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
     """VENs that could give something to an event and have not been told: what each could shed now, kW.
 
     That is its part of `controllablePowerKw`. VENs that an event of at least this priority has at the same
@@ -149,7 +150,7 @@ def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
     """
     latest = ven_snapshots.c
     untold = _untold(row.event_id)
-    sheddable = _sheddable(untold.c.ven_id).lateral("sheddable")
+    sheddable = sheddable_kw(untold.c.ven_id, gone_after, latest.ts).lateral("sheddable")
     available_kw = func.coalesce(sheddable.c.shed_kw, latest.shed_power_kw, 0.0)
     begin = max(row.start_time, now)
     passed_over = (_elsewhere(row), _resting(row, begin, rest.after), _tired(row, begin, rest.most_per_day))
@@ -182,21 +183,6 @@ def _untold(event_id: str) -> CTE:
         .where(vens.c.retired_at.is_(None), vens.c.ven_id.not_in(has_part), is_asked)
         .cte("untold")
         .prefix_with("MATERIALIZED")
-    )
-
-
-def _sheddable(ven_id: ColumnElement[str]) -> Select[Any]:
-    """What the loads of a VEN could shed; null where it has none."""
-    said, people = load_snapshots.c, loads.c
-    enabled = func.coalesce(people.enabled, said.enabled, true())
-    shed_kw = func.coalesce(people.shed_capability_kw, said.shed_capability_kw, said.shed_power_kw, 0.0)
-    with_settings = load_snapshots.outerjoin(
-        loads, and_(people.ven_id == said.ven_id, people.load_id == said.load_id)
-    )
-    return (
-        select(func.sum(case((enabled, shed_kw), else_=0.0)).label("shed_kw"))
-        .select_from(with_settings)
-        .where(said.ven_id == ven_id)
     )
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     FromClause,
-    ScalarSelect,
     Select,
     and_,
     case,
@@ -30,6 +30,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
@@ -67,26 +68,48 @@ def is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[bool]:
 
 
 def is_gone(
-    gone_after: timedelta | None,
-    latest: FromClause = load_snapshots,
-    ven_ts: ColumnElement[Any] | None = None,
+    gone_after: timedelta | None, ven_ts: ColumnElement[Any], latest: FromClause = load_snapshots
 ) -> ColumnElement[bool]:
     """Whether a load has left the latest values.
 
     Args:
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
+        ven_ts: device time of the newest report of the load's VEN; null without any.
         latest: with the column `ts`, the load's newest device time.
-        ven_ts: device time of the newest report of the load's VEN; without: looked up in `ven_snapshots`.
     """
     is_removed = func.coalesce(latest.c.ts <= loads.c.removed_ts, false())
     if gone_after is None:
         return is_removed
-    reported_ts = _reported_ts(latest) if ven_ts is None else ven_ts
-    return or_(is_removed, func.coalesce(latest.c.ts < reported_ts - literal(gone_after), false()))
+    return or_(is_removed, func.coalesce(latest.c.ts < ven_ts - literal(gone_after), false()))
+
+
+def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
+    """All loads of the fleet of which `is_gone` is true: `ven_id`, `load_id`.
+
+    For statements over the whole fleet: to compare each of 80,000 loads with its VEN takes twice the time.
+    """
+    latest = load_snapshots.c
+    removed = (
+        select(latest.ven_id, latest.load_id)
+        .join(loads, and_(loads.c.ven_id == latest.ven_id, loads.c.load_id == latest.load_id))
+        .where(loads.c.removed_ts.is_not(None), latest.ts <= loads.c.removed_ts)
+    )
+    if gone_after is None:
+        return union_all(removed)
+    newest_ts = select(func.max(ven_snapshots.c.ts)).scalar_subquery()
+    behind = (
+        select(latest.ven_id, latest.load_id)
+        .join(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
+        .where(
+            latest.ts < newest_ts - literal(gone_after),  # of nearly all loads this is all that is compared
+            latest.ts < ven_snapshots.c.ts - literal(gone_after),
+        )
+    )
+    return union_all(removed, behind)
 
 
 def sheddable_kw(
-    ven_id: ColumnElement[str], gone_after: timedelta | None, ven_ts: ColumnElement[Any] | None = None
+    ven_id: ColumnElement[str], ven_ts: ColumnElement[Any], gone_after: timedelta | None
 ) -> Select[Any]:
     """What the loads of a VEN could shed now, `shed_kw`: for a scalar or lateral subquery.
 
@@ -96,7 +119,7 @@ def sheddable_kw(
     return (
         select(shed_kw)
         .select_from(with_settings())
-        .where(load_snapshots.c.ven_id == ven_id, ~is_gone(gone_after, ven_ts=ven_ts))
+        .where(load_snapshots.c.ven_id == ven_id, ~is_gone(gone_after, ven_ts))
     )
 
 
@@ -111,13 +134,4 @@ def remove_load(ven_id: str, load_id: str, up_to: datetime, now: datetime) -> In
     return statement.on_conflict_do_update(
         index_elements=["ven_id", "load_id"],
         set_={"removed_ts": removed_ts, "updated_at": statement.excluded.updated_at},
-    )
-
-
-def _reported_ts(latest: FromClause) -> ScalarSelect[Any]:
-    return (
-        select(ven_snapshots.c.ts)
-        .where(ven_snapshots.c.ven_id == latest.c.ven_id)
-        .correlate(latest)
-        .scalar_subquery()
     )

@@ -150,7 +150,7 @@ def newcomers(row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | 
     """
     latest = ven_snapshots.c
     untold = _untold(row.event_id)
-    sheddable = sheddable_kw(untold.c.ven_id, gone_after, latest.ts).lateral("sheddable")
+    sheddable = sheddable_kw(untold.c.ven_id, latest.ts, gone_after).lateral("sheddable")
     available_kw = func.coalesce(sheddable.c.shed_kw, latest.shed_power_kw, 0.0)
     begin = max(row.start_time, now)
     passed_over = (_elsewhere(row), _resting(row, begin, rest.after), _tired(row, begin, rest.most_per_day))

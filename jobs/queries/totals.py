@@ -15,7 +15,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningDelete
 
-from schemas.load_values import capacity_kw, effective, is_enabled, is_gone, shed_capability_kw, with_settings
+from schemas.load_values import (
+    capacity_kw,
+    effective,
+    gone_loads,
+    is_enabled,
+    is_gone,
+    shed_capability_kw,
+    with_settings,
+)
 from schemas.tables.history import (
     SLOT_S,
     network_energy,
@@ -37,7 +45,7 @@ def ven_groups(gone_after: timedelta | None) -> Select[Any]:
     a_load = (
         select(load_snapshots.c.load_id)
         .select_from(with_settings())
-        .where(load_snapshots.c.ven_id == vens.c.ven_id, ~is_gone(gone_after, ven_ts=latest.ts))
+        .where(load_snapshots.c.ven_id == vens.c.ven_id, ~is_gone(gone_after, latest.ts))
         .limit(1)
         .correlate(vens, ven_snapshots)
     )
@@ -64,11 +72,14 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
     Generation is not negative usage: a load that exports adds nothing to it.
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
+    # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
+    offline = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.status == "offline").subquery("offline")
+    gone = gone_loads(gone_after).subquery("gone")
     is_retired = exists().where(vens.c.ven_id == load_snapshots.c.ven_id, vens.c.retired_at.is_not(None))
     groups = (
         effective("load_type").label("load_type"),
         is_enabled().label("enabled"),
-        (func.coalesce(ven_snapshots.c.status, "") != "offline").label("online"),
+        offline.c.ven_id.is_(None).label("online"),
     )
     return (
         select(
@@ -78,8 +89,11 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
             func.sum(used_kw).label("usage_kw"),
         )
         .select_from(with_settings())
-        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == load_snapshots.c.ven_id)
-        .where(~is_retired, ~is_gone(gone_after, ven_ts=ven_snapshots.c.ts))
+        .outerjoin(offline, offline.c.ven_id == load_snapshots.c.ven_id)
+        .outerjoin(
+            gone, and_(gone.c.ven_id == load_snapshots.c.ven_id, gone.c.load_id == load_snapshots.c.load_id)
+        )
+        .where(~is_retired, gone.c.ven_id.is_(None))
         .group_by(*groups)
     )
 

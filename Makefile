@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test check faults bench migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough check faults bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ fixtures: install ## the whole system, with a small world that is always the sam
 notebooks: install ## run every notebook on the sample, and keep what they say
 	$(BIN)/python -m analysis.sample $(BIN)/python -m tests.notebooks.execution
 
-test: install ## every test, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not faults"
+test: install ## the tests of an engineer's day, against a real PostgreSQL and a real broker
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not faults and not thorough"
+
+thorough: install ## what takes long: whole events, tests of the tests, schemathesis, notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
 
 check: install ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .

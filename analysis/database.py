@@ -1,4 +1,4 @@
-"""The door to the database: the planner and the queries of serving, straight into frames; and raw rows."""
+"""Frames read from the database with the planner and the queries of serving, and raw rows."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,15 +22,16 @@ from schemas.http import Event, EventPerformance
 from schemas.instants import from_microseconds, microseconds
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
-from serving.event_rules import Conflict
-from serving.events import EventReader
-from serving.latest import Latest
-from serving.lines import Lines
-from serving.performance import PerformanceReader
-from serving.queries import history
-from serving.queries.history import NOBODY, VENS, Series
-from serving.reader import Reader
-from serving.windows import Page, Window, shortfall
+from serving.db.pool import ConnectionPool
+from serving.errors import ConflictError
+from serving.events.performance import PerformanceReader
+from serving.events.service import EventReader
+from serving.fleet.latest import LatestReader
+from serving.fleet.reader import FleetReader
+from serving.history import queries as history
+from serving.history.planner import HistoryRequest, shortfall
+from serving.history.queries import NO_KEY, VENS, Series
+from serving.page import Page
 
 MODELS: dict[tuple[bool, bool], type[Frame]] = {
     (True, False): SumsFrame,
@@ -47,8 +48,8 @@ class Database(Door):
     def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: str = "UTC") -> None:
         super().__init__(zone)
         self._engine = engine
-        self._reader = Reader(engine, clock)
-        self._of_one = Latest(Lines.beside(engine), clock)
+        self._reader = FleetReader(engine, clock)
+        self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock)
         self.raw = Raw(engine.url, zone)
 
     def close(self) -> None:
@@ -71,10 +72,10 @@ class Database(Door):
         return self._read(self._series(of), of, width_s, within, aggregate)
 
     def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
-        return self._read(VENS, NOBODY, width_s, within, aggregate)
+        return self._read(VENS, NO_KEY, width_s, within, aggregate)
 
     def _series(self, of: dict[str, str]) -> Series:
-        """Raises: serving.unknown.Unknown, a LookupError: there is no such VEN or load."""
+        """Raises: serving.errors.NotFoundError, a LookupError: there is no such VEN or load."""
         match of:
             case {"ven_id": ven_id, "load_id": load_id}:
                 self._of_one.load(ven_id, load_id)
@@ -87,13 +88,13 @@ class Database(Door):
     def _read(
         self, series: Series, key: Mapping[str, str], width_s: int, within: Span, aggregate: Aggregate
     ) -> pl.DataFrame:
-        window = Window(within.start_us, within.end_us, width_s, aggregate)
+        window = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies
         with self._snapshot() as (connection, horizons_us):
             asked = msgspec.structs.replace(window, horizons_us=horizons_us)
             told = shortfall(asked, series.resolutions_s if aggregate == "sum" else [SLOT_S])
             model = MODELS[aggregate == "sum", bool(series.by)]
-            points = fetch(connection, query(series, asked, key).whole(), model)
+            points = fetch(connection, query(series, asked, key).bound(), model)
         if told:
             warnings.warn(told, CoarserThanAsked, stacklevel=5)
         return _values(points, aggregate)
@@ -124,7 +125,7 @@ class Database(Door):
         """Raises: LookupError, ValueError: as the door says."""
         try:
             return PerformanceReader(self._engine, PRIMARY).performance(event_id, baseline, revision)
-        except Conflict as conflict:
+        except ConflictError as conflict:
             raise ValueError(str(conflict)) from None
 
 

@@ -6,7 +6,7 @@ import polars as pl
 from msgspec import Struct
 
 from analysis.frames import pythonic
-from serving.columns import batch, nested, schema_of
+from serving.http.formats import batch, nested, schema_of
 
 
 def entries_frame(shape: type[Struct], entries: Sequence[Struct]) -> pl.DataFrame:

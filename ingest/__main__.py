@@ -5,28 +5,60 @@ import gc
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import structlog
+from msgspec import Struct
 
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
-from ingest.metrics import Metrics, serve_metrics
+from ingest.metrics import Metrics
 from ingest.rejected import count_by_reason, replay
 from ingest.retirement import RetiringSubscriber
 from ingest.settings import IngestSettings, Tolerance
 from ingest.store import Store
 from ingest.subscriber import Subscriber
 from ingest.worker import Worker
+from schemas.answers import AnswerMonitor
+from schemas.clock import DatabaseClock, StepDetector
 from schemas.database import connect
 from schemas.logs import configure_logs
+from schemas.monitoring import Trouble, first_trouble, serve_monitoring
+from schemas.revisions import WrongRevisionError
 from schemas.settings import ProgramSettings, SettingsError
+from schemas.watching import DatabaseWatch
+
+
+class Database(Struct, frozen=True):
+    """What all threads of this process share of the database: its address, its time, and how it is."""
+
+    url: str
+    clock: DatabaseClock
+    monitor: AnswerMonitor
+    watch: DatabaseWatch
+
+    @classmethod
+    def at(cls, url: str) -> "Database":
+        clock, monitor = DatabaseClock(_now, time.monotonic), AnswerMonitor(time.monotonic)
+        watch = DatabaseWatch(
+            lambda: connect(url, "ingest-watch", monitor=monitor),
+            monitor,
+            clock,
+            StepDetector(_now, time.monotonic),
+            structlog.get_logger().warning,
+        )
+        return cls(url, clock, monitor, watch)
+
+    def connect(self, program: str) -> psycopg.Connection[Any]:
+        return connect(self.url, program, monitor=self.monitor)
 
 
 def main(arguments: list[str]) -> None:
@@ -57,9 +89,7 @@ def _rejected(options: argparse.Namespace) -> None:
         if options.replay:
             _replay(connection, options.reason)
         for each in count_by_reason(connection):
-            print(
-                f"{each.count:>9}  {each.reason:<20} last {each.last:%Y-%m-%dT%H:%M:%SZ}  e.g. {each.example}"
-            )
+            print(each)
 
 
 def _replay(connection: psycopg.Connection, reason: str | None) -> None:
@@ -73,21 +103,23 @@ def _replay(connection: psycopg.Connection, reason: str | None) -> None:
 def _serve() -> None:
     settings = _settings()
     stopping = threading.Event()
-    metrics = Metrics(_now)
-    subscriber = Subscriber(settings, _now, partial(_mark, metrics, settings.ready_file))
-    with _dispatching(settings, metrics):
-        _work(settings, subscriber, metrics, stopping)
+    database = Database.at(settings.database_url)
+    database.watch.start()
+    metrics = Metrics(database.clock)
+    subscriber = Subscriber(settings, database.clock, partial(_mark, metrics, settings.ready_file))
+    with _dispatching(settings, database, metrics):
+        _work(settings, database, subscriber, metrics, stopping)
 
 
 @contextmanager
-def _dispatching(settings: IngestSettings, metrics: Metrics) -> Iterator[None]:
+def _dispatching(settings: IngestSettings, database: Database, metrics: Metrics) -> Iterator[None]:
     """Commands go out on a thread of their own, beside the telemetry that comes in."""
     if settings.command_dispatcher == "off":
         yield
         return
     holder = f"{settings.mqtt_client_id}/{uuid.uuid4().hex[:8]}"
     dispatcher = Dispatcher(
-        settings, lambda: Outbox(connect(settings.database_url, "commands"), holder), _now, metrics
+        settings, lambda: Outbox(database.connect("commands"), holder), database.clock, metrics
     )
     dispatcher.start()
     try:
@@ -99,8 +131,10 @@ def _dispatching(settings: IngestSettings, metrics: Metrics) -> Iterator[None]:
 def _retire() -> None:
     settings = _settings()
     stopping = threading.Event()
-    subscriber = RetiringSubscriber(settings, _now, stopping.set)
-    _work(settings, subscriber, Metrics(_now), stopping)
+    database = Database.at(settings.database_url)
+    database.watch.start()
+    subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
+    _work(settings, database, subscriber, Metrics(database.clock), stopping)
     if not subscriber.is_drained:
         sys.exit("Stopped before the session was drained: run it again.")
     subscriber.end_session()
@@ -114,15 +148,20 @@ def _settings() -> IngestSettings:
 
 
 def _work(
-    settings: IngestSettings, subscriber: Subscriber, metrics: Metrics, stopping: threading.Event
+    settings: IngestSettings,
+    database: Database,
+    subscriber: Subscriber,
+    metrics: Metrics,
+    stopping: threading.Event,
 ) -> None:
     """Move messages until something says stop; exits with 1 if a thread has failed."""
     failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())
     if settings.http_port:
-        _serve_metrics(metrics, settings.http_port)
-    worker = _worker(settings, subscriber, metrics, stopping)
+        trouble = first_trouble(database.watch.trouble, metrics.trouble)
+        _serve_monitoring(metrics, trouble, settings.http_port)
+    worker = _worker(settings, database, subscriber, metrics, stopping)
     # What the imports have made lives as long as we do: the collector need not look at it for each batch.
     gc.freeze()
     subscriber.start()
@@ -139,11 +178,15 @@ def _now() -> datetime:
 
 
 def _worker(
-    settings: IngestSettings, subscriber: Subscriber, metrics: Metrics, stopping: threading.Event
+    settings: IngestSettings,
+    database: Database,
+    subscriber: Subscriber,
+    metrics: Metrics,
+    stopping: threading.Event,
 ) -> Worker:
     return Worker(
         subscriber,
-        lambda: Store(connect(settings.database_url, "ingest"), settings.mqtt_client_id),
+        lambda: Store(database.connect("ingest"), settings.mqtt_client_id),
         stopping,
         batch_messages=settings.batch_messages,
         max_ahead=timedelta(seconds=settings.max_ahead_s),
@@ -151,9 +194,9 @@ def _worker(
     )
 
 
-def _serve_metrics(metrics: Metrics, port: int) -> None:
+def _serve_monitoring(metrics: Metrics, trouble: Trouble, port: int) -> None:
     try:
-        serve_metrics(metrics, port)
+        serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:
         raise SettingsError(f"INGEST_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
 
@@ -185,6 +228,8 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except SettingsError as error:
+        sys.exit(str(error))
+    except WrongRevisionError as error:
         sys.exit(str(error))
     except psycopg.Error as error:
         sys.exit(f"The database failed: {str(error).strip()}")

@@ -1,14 +1,9 @@
 """What ingest tells of itself: Prometheus metrics, and whether it is well."""
 
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingest.batch import Batch
 from ingest.commands.states import Due
@@ -93,7 +88,6 @@ class Metrics:
     def subscribed(self, *, is_on: bool) -> None:
         self._is_subscribed = is_on
 
-    @property
     def trouble(self) -> str | None:
         """What is wrong, in words; None while all is well."""
         if not self._is_subscribed:
@@ -107,28 +101,3 @@ class Metrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"gridgate_ingest_{name}", about, buckets=buckets, registry=self.registry)
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - a scrape every few seconds is no event
-        """Say nothing."""
-
-
-def serve_metrics(metrics: Metrics, port: int) -> None:
-    """Answer `/metrics` and `/health` on the loopback interface, from a thread."""
-    scrape = make_wsgi_app(metrics.registry)
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Any:  # noqa: ANN401
-        if environ["PATH_INFO"] != "/health":
-            return scrape(environ, start_response)
-        trouble = metrics.trouble
-        status = "503 Service Unavailable" if trouble else "200 OK"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [(trouble or "ok").encode()]
-
-    server = make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_Quiet)
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

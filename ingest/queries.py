@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ingest.rows import COPY_OPTIONS
 from schemas.channels import COMMANDS, EVENTS
+from schemas.revisions import REVISION_NOW
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,11 @@ SAMPLES = Keyed(
     table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
 )
 
-NEXT_BATCH = "SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id'))"
+NEXT_BATCH = f"SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id')), {REVISION_NOW}"
 CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
-    " description_rows, status_rows, first_ts, last_ts) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " description_rows, status_rows, first_ts, last_ts, days)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::date[])"
 )
 QUEUE_BATCH = "INSERT INTO pending_batches (lane, batch_id) SELECT unnest(%s::text[]), %s"
 REGISTER_VENS = (
@@ -137,10 +139,13 @@ REJECT = (
     "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
+SOON_OR_NOT_AT_ALL = "SET LOCAL lock_timeout = '300ms'"
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
 REJECTED_BY_REASON = (
-    "SELECT reason, count(*), min(received_at), max(received_at), min(detail) FROM rejected_messages"
-    " GROUP BY reason ORDER BY count(*) DESC, reason"
+    "SELECT counted.reason, number, first_at, last_at, detail, topic, ven_id FROM ("
+    "SELECT reason, count(*) AS number, min(received_at) AS first_at, max(received_at) AS last_at,"
+    " max(rejected_id) AS rejected_id FROM rejected_messages GROUP BY reason"
+    ") counted JOIN rejected_messages USING (rejected_id) ORDER BY number DESC, counted.reason"
 )
 REJECTED = (
     "SELECT rejected_id, topic, payload, received_at, ven_id, ts FROM rejected_messages"

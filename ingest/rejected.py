@@ -20,13 +20,30 @@ AT_ONCE = 500
 
 
 class ReasonCount(Struct, frozen=True):
-    """How often a reason occurred, and an example of what was wrong."""
+    """How often a reason occurred, and the last message for which it did.
+
+    `ven_id` is null where the message was refused as a whole; the topic may name the VEN all the same.
+    """
 
     reason: str
     count: int
     first: datetime
     last: datetime
-    example: str
+    detail: str
+    topic: str
+    ven_id: str | None = None
+
+    def __str__(self) -> str:
+        """One line, for people."""
+        ven_id = self.ven_id or ven_of_topic(self.topic) or "-"
+        last = f"last {self.last:%Y-%m-%dT%H:%M:%SZ} on {self.topic} from {ven_id}"
+        return f"{self.count:>9}  {self.reason:<20} {last}: {self.detail}"
+
+
+def ven_of_topic(topic: str) -> str | None:
+    """The VEN that a topic names, if it is a topic of one VEN."""
+    kind, _, ven_id = topic.rpartition("/")
+    return ven_id if kind in {"oadr/meter", "ven/loads", "ven/status", "ven/ack"} else None
 
 
 class Letter(Struct, frozen=True):

@@ -1,23 +1,30 @@
 """One batch, one transaction. COPY straight into the keyed tables; only where a key exists already, stage."""
 
 from collections import Counter
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import psycopg
+import structlog
 from msgspec import Struct
 from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
 from ingest.batch import Batch, same_content
+from ingest.probe import probe_batch
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.rows import Row, copy_data
+from schemas.revisions import require_revision
 from schemas.tables.ledger import LANES
 
 KEYED_REFUSALS = ("conflict", "unknown_command")
 """Reasons to refuse what else would be a duplicate."""
+
+
+PARTITIONS_RETRY = timedelta(minutes=1)
+"""So long after a partition could not be made nobody tries again."""
 
 
 class Stored(Struct, frozen=True):
@@ -41,6 +48,8 @@ class Store:
         self._worker = worker
         self._known_vens: set[str] = set()
         self._known_days: set[date] = set()
+        self._next_attempt_at = datetime.min.replace(tzinfo=UTC)
+        self._log = structlog.get_logger()
 
     def close(self) -> None:
         self._connection.close()
@@ -49,24 +58,53 @@ class Store:
         """Commit a batch, all of it or nothing.
 
         Raises:
+            WrongRevisionError: the schema is not the one that this program knows; nothing was stored.
             psycopg.Error: nothing was stored; or, if the connection broke in the commit, perhaps all of it,
                 which a second call finds out.
         """
-        self._ensure_days(batch.days())
+        received_at = batch.received[0].received_at
+        self._ensure_live_days(batch.days(), received_at)
         try:
             return self._transact(batch)
         except CheckViolation:
-            # A partition that we knew is gone: retention dropped it.
-            self._known_days.clear()
-            self._ensure_days(batch.days())
+            # No partition, not even the default one, takes a row: it is made again.
+            self._ensure_partitions([], received_at)
             return self._transact(batch)
 
-    def _ensure_days(self, days: set[date]) -> None:
-        missing = days - self._known_days
-        if missing:
-            with self._connection.transaction():
-                self._connection.execute(queries.ENSURE_PARTITIONS, [sorted(missing)])
+    def probe(self, at: datetime) -> None:
+        """Store rows of each kind as of a time, and take them back.
+
+        Raises:
+            psycopg.Error: the database stores nothing at present.
+        """
+        batch = probe_batch(at)
+        self._ensure_live_days(batch.days(), at)
+        with self._connection.transaction(force_rollback=True):
+            self._transact(batch)
+        self._known_vens -= batch.vens.keys()
+
+    def _ensure_live_days(self, days: set[date], now: datetime) -> None:
+        """Make partitions for the days around today that have none; older days have theirs from the jobs.
+
+        Where one cannot be had soon, say because of a manual ANALYZE, the default partition takes the rows.
+        """
+        live = {now.date() + timedelta(days=ahead) for ahead in (-1, 0, 1)}
+        missing = (days & live) - self._known_days
+        if missing and now >= self._next_attempt_at and self._ensure_partitions(sorted(missing), now):
             self._known_days |= missing
+
+    def _ensure_partitions(self, days: list[date], now: datetime) -> bool:
+        try:
+            with self._connection.transaction():
+                self._connection.execute(queries.SOON_OR_NOT_AT_ALL)
+                self._connection.execute(queries.ENSURE_PARTITIONS, [days])
+        except psycopg.Error as error:
+            if self._connection.broken:
+                raise
+            self._next_attempt_at = now + PARTITIONS_RETRY
+            self._log.warning("partition_not_made", days=[f"{day}" for day in days], error=str(error).strip())
+            return False
+        return True
 
     def _transact(self, batch: Batch) -> Stored:
         rejected_before = len(batch.rejections)
@@ -88,7 +126,7 @@ class Store:
         return set(new)
 
     def _write_rows(self, batch: Batch) -> Stored:
-        batch_id = self._fetch_one(queries.NEXT_BATCH)
+        batch_id = self._next_batch()
         reports = self._insert(TELEMETRY, [report.row for report in batch.reports.values()], batch_id, batch)
         new = [batch.reports[key] for key in reports]
         samples = [row for report in new for row in report.samples.values()]
@@ -169,8 +207,9 @@ class Store:
 
     def _copy(self, statement: psycopg.sql.Composed, rows: list[Row], batch_id: int) -> None:
         if rows:
+            data = copy_data(rows, batch_id)
             with self._connection.cursor().copy(statement) as copy:
-                copy.write(copy_data(rows, batch_id))
+                copy.write(data)
 
     def _close(self, batch_id: int, batch: Batch, stored: Stored, times: list[datetime]) -> None:
         """Write the ledger's row: from its commit on, the jobs know of these rows."""
@@ -185,6 +224,7 @@ class Store:
             stored.status_rows,
             min(times, default=None),
             max(times, default=None),
+            sorted({at.date() for at in times}) or None,
         ]
         self._connection.execute(queries.CLOSE_BATCH, values)
         self._connection.execute(queries.QUEUE_BATCH, [list(LANES), batch_id])
@@ -197,11 +237,13 @@ class Store:
             ]
             self._connection.cursor().executemany(queries.REJECT, rows)
 
-    def _fetch_one(self, statement: str) -> int:
-        row = self._connection.execute(statement).fetchone()
+    def _next_batch(self) -> int:
+        row = self._connection.execute(queries.NEXT_BATCH).fetchone()
         if row is None:
-            raise LookupError(f"the database answered nothing to {statement!r}")
-        return int(row[0])
+            raise LookupError("the database has no number for the next batch")
+        batch_id, revision = row
+        require_revision(revision)
+        return int(batch_id)
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,6 @@
 """The loop: take what has arrived, commit it, acknowledge it. In that order, whatever fails."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,21 +13,22 @@ import structlog
 
 from ingest.batch import Batch
 from ingest.metrics import Metrics
-from ingest.store import Store
+from ingest.store import Store, Stored
 from ingest.subscriber import Subscriber
+from schemas.revisions import WrongRevisionError
 
 IDLE_S = 0.5
 MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
+MISFIT_RETRY_S = 1.0
+"""Between looks at whether the schema is the right one by now."""
 
-POISON = ("22", "23", "54")
-"""SQLSTATE classes that blame the rows: data exceptions, integrity, program limits. All else may pass."""
+BATCH_ATTEMPTS = 3
+"""A batch that fails so often while the database stores other rows is divided."""
 
-
-def _blames_rows(error: psycopg.Error) -> bool:
-    """What psycopg itself refuses to send has no SQLSTATE."""
-    return (error.sqlstate or "").startswith(POISON) or isinstance(error, psycopg.DataError)
+MESSAGE_ATTEMPTS = 5
+"""A message that fails so often while the database stores other rows is put aside."""
 
 
 class Stopped(Exception):  # noqa: N818 - asked for, not an error
@@ -61,7 +63,7 @@ class Worker:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)
         except Stopped:
-            self._log.info("stopped_while_waiting", why="the database is away")
+            self._log.info("stopped_while_waiting", why="the database is away, or has another schema")
         finally:
             self._close()
 
@@ -100,36 +102,60 @@ class Worker:
         self._subscriber.acknowledge(batch.received)
         self._metrics.acknowledged(len(batch.received))
 
-    def _settle(self, batch: Batch) -> None:
-        """Store a batch; where the database refuses some, find out which by halves and put those aside."""
+    def _settle(self, batch: Batch, attempts: int = BATCH_ATTEMPTS) -> None:
+        """Store a batch. If it fails while other rows are stored, halve it, down to the message to put aside.
+
+        No error says for sure what it is about (a lock table that is full, a deadlock, an error of an
+        extension), so none is asked: only whether the database stores something else.
+        """
+        messages = batch.received
         try:
-            self._write(batch)
+            self._write(batch, MESSAGE_ATTEMPTS if len(messages) == 1 else attempts)
         except psycopg.Error as refusal:
-            messages = batch.received
             if len(messages) == 1:
                 self._write(Batch.refusing(messages[0], "refused_by_database", str(refusal)))
                 return
+            self._log.warning("batch_halved", messages=len(messages), error=str(refusal).strip())
             middle = len(messages) // 2
             for half in (messages[:middle], messages[middle:]):
-                self._settle(Batch.of(half, self._max_ahead))
+                self._settle(Batch.of(half, self._max_ahead), attempts=1)
 
-    def _write(self, batch: Batch) -> None:
-        """Commit a batch, trying again while the fault is not the batch's own."""
-        delay_s = FIRST_RETRY_S
+    def _write(self, batch: Batch, attempts: float = math.inf) -> None:
+        """Commit a batch, however long the database stores nothing.
+
+        Raises:
+            psycopg.Error: the batch failed this number of times while the database stored other rows.
+            Stopped: told to stop before it could be stored.
+        """
+        refusals, delay_s = 0, FIRST_RETRY_S
         while True:
             try:
                 self._attempt(batch)
             except psycopg.Error as error:
-                if _blames_rows(error):
-                    raise
                 self._metrics.commit_failed()
                 self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s)
                 self._close()
+                refusals += self._stores_others(batch)
+                if refusals >= attempts:
+                    raise
             else:
                 return
             if self._stopping.wait(delay_s):
                 raise Stopped
             delay_s = min(delay_s * 2, LAST_RETRY_S)
+
+    def _stores_others(self, batch: Batch) -> bool:
+        """Whether the database stores other rows of that time right now."""
+        try:
+            self._opened_store().probe(batch.received[0].received_at)
+        except psycopg.Error:
+            self._close()
+            return False
+        return True
+
+    def _opened_store(self) -> Store:
+        self._store = self._store or self._open_store()
+        return self._store
 
     def _close(self) -> None:
         if self._store is not None:
@@ -138,9 +164,18 @@ class Worker:
 
     def _attempt(self, batch: Batch) -> None:
         start = time.monotonic()
-        self._store = self._store or self._open_store()
-        stored = self._store.write(batch)
+        stored = self._write_when_fit(batch)
         self._metrics.stored(batch, stored, time.monotonic() - start)
         self._log.debug("batch_stored", **msgspec.structs.asdict(stored))
         if stored.rejected:
             self._log.warning("rejected", **stored.rejected, see="python -m ingest rejected")
+
+    def _write_when_fit(self, batch: Batch) -> Stored:
+        """Wait while the schema is another one than this program knows: the batch is not at fault."""
+        while True:
+            try:
+                return self._opened_store().write(batch)
+            except WrongRevisionError as error:
+                self._log.debug("batch_waits", reason=str(error))
+            if self._stopping.wait(MISFIT_RETRY_S):
+                raise Stopped

@@ -5,13 +5,15 @@ import os
 import signal
 import socket
 import sys
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
+from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
 from jobs.metrics import Backlog, Metrics
@@ -19,19 +21,28 @@ from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
-from jobs.schedule import Job, schedule
+from jobs.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.settlement import settle
-from schemas.database import engine_for
+from schemas.answers import AnswerMonitor
+from schemas.clock import DatabaseClock, StepDetector
+from schemas.database import LONG_WORK, connect, engine_for
 from schemas.instants import parse_iso
 from schemas.logs import configure_logs
+from schemas.monitoring import Trouble, first_trouble, serve_monitoring
+from schemas.revisions import WrongRevisionError
 from schemas.settings import SettingsError
+from schemas.watching import DatabaseWatch
 
 FAILED = DIFFERENT = 1
 WRONG_USAGE = 2
 AWAY = 75
+AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle"}
 """Exit codes: a job failed, or verify found differences; wrong arguments or settings; try again later."""
+
+CYCLE = {"statement_timeout": "5min"}
+"""A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
 
 
 def main(arguments: list[str]) -> None:
@@ -41,17 +52,43 @@ def main(arguments: list[str]) -> None:
         return
     settings = JobsSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
-    jobs, metrics = schedule(settings), Metrics()
-    engine = engine_for(settings.database_url, "jobs")
+    jobs, metrics, monitor = schedule(settings), Metrics(), AnswerMonitor(time.monotonic)
+    session = LONG_WORK if options.command in AT_A_TERMINAL else CYCLE
+    engine = engine_for(settings.database_url, "jobs", monitor=monitor, **session)
+    clock = DatabaseClock(_now, time.monotonic)
     try:
-        runner = Runner(engine, _now, metrics, f"{socket.gethostname()}:{os.getpid()}")
+        runner = Runner(engine, clock, metrics, f"{socket.gethostname()}:{os.getpid()}", time.monotonic)
+        scheduler = BackgroundScheduler(timezone=UTC)
+        watch = _watch(settings.database_url, monitor, clock, scheduler)
         if options.command in {None, "serve"}:
-            _serve_metrics(metrics, Backlog(engine, _now), settings.http_port)
-            _serve(runner, jobs)
+            watch.start()
+            trouble = first_trouble(watch.trouble, metrics.trouble)
+            _serve_monitoring(metrics, Backlog(engine, clock), trouble, settings.http_port)
+            _serve(scheduler, runner, jobs)
         else:
+            watch.look()
             _obey(options, runner, jobs, settings)
     finally:
         engine.dispose()
+
+
+def _watch(
+    database_url: str, monitor: AnswerMonitor, clock: DatabaseClock, scheduler: BackgroundScheduler
+) -> DatabaseWatch:
+    return DatabaseWatch(
+        lambda: connect(database_url, "jobs-watch", monitor=monitor),
+        monitor,
+        clock,
+        StepDetector(_now, time.monotonic),
+        structlog.get_logger().warning,
+        lambda: _plan_anew(scheduler),
+    )
+
+
+def _plan_anew(scheduler: BackgroundScheduler) -> None:
+    """The machine's clock, towards which the scheduler sleeps, has just been set: all jobs are due."""
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=_now())
 
 
 def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings) -> None:
@@ -61,7 +98,7 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
         case "retention":
             _retention(options, runner, jobs, settings.by_resolution())
         case "settle":
-            _settle(options.event_id, runner.engine, settings.rules())
+            _settle(options.event_id, runner, settings.rules())
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -92,17 +129,18 @@ def _parser() -> argparse.ArgumentParser:
 def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
     if options.dry_run:
         with runner.engine.connect() as connection:
-            show_previews(preview(connection, _now(), kept))
+            show_previews(preview(connection, runner.now(), kept))
         return
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
         total += handled
-    print(f"{total} days and rows are gone")
+    print(f"{total} tables and rows are gone")
 
 
-def _settle(event_id: str, engine: Engine, rules: Rules) -> None:
-    with engine.begin() as connection:
-        settled = settle(connection, _now(), rules, event_id)
+def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
+    with runner.engine.begin() as connection:
+        admit(connection, MEASURING_PAUSE_S)
+        settled = settle(connection, runner.now(), rules, event_id)
     if settled is None:
         print(f"There is no event {event_id!r} that has run and is over.", file=sys.stderr)
         sys.exit(WRONG_USAGE)
@@ -129,6 +167,8 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
     if within is None:
         print("There are no raw rows in this range.")
         return
+    with engine.begin() as connection:
+        admit(connection)
     does = {"verify": verify, "rebuild": rebuild}[options.command]
     found = followed(does(engine, within, options.ven), within, options.command)
     show_differences(found)
@@ -164,18 +204,18 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_metrics(metrics: Metrics, backlog: Backlog, port: int) -> None:
+def _serve_monitoring(metrics: Metrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
     if not port:
         return
     metrics.registry.register(backlog)
     try:
-        metrics.serve(port)
+        serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:
         raise SettingsError(f"JOBS_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
 
 
-def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
-    scheduler, due = BackgroundScheduler(timezone=UTC), runner.due(jobs)
+def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]) -> None:
+    due_in = runner.due_in_s(jobs)
     for job in jobs:
         scheduler.add_job(
             runner.attempt,
@@ -183,7 +223,7 @@ def _serve(runner: Runner, jobs: tuple[Job, ...]) -> None:
             args=[job],
             id=job.name,
             seconds=job.every_s,
-            next_run_time=due[job.name],
+            next_run_time=_now() + timedelta(seconds=due_in[job.name]),
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
@@ -206,6 +246,9 @@ if __name__ == "__main__":
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(WRONG_USAGE)
+    except WrongRevisionError as error:
+        print(error, file=sys.stderr)
+        sys.exit(AWAY)
     except DATABASE_ERRORS as error:
         print(f"The database failed: {str(error.__cause__ or error).strip()}", file=sys.stderr)
         sys.exit(AWAY if is_away(error) else FAILED)

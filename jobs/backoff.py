@@ -1,6 +1,7 @@
-"""Patience with what fails: after each failure in a row the wait doubles, up to a minute."""
+"""Patience with what fails: after each failure in a row the wait doubles, up to a minute.
 
-from datetime import datetime, timedelta
+Times are seconds of a monotonic clock, which nobody sets.
+"""
 
 LONGEST_S = 60.0
 MOST_DOUBLINGS = 10
@@ -13,17 +14,17 @@ class Backoff:
         self._every_s = every_s
         self._longest_s = longest_s
         self._failures = 0
-        self._not_before: datetime | None = None
+        self._not_before_s: float | None = None
 
-    def is_waiting(self, now: datetime) -> bool:
-        return self._not_before is not None and now < self._not_before
+    def is_waiting(self, now_s: float) -> bool:
+        return self._not_before_s is not None and now_s < self._not_before_s
 
-    def failed(self, now: datetime) -> float:
+    def failed(self, now_s: float) -> float:
         """Answers the seconds to wait: never less than a job waits anyway."""
         self._failures = min(self._failures + 1, MOST_DOUBLINGS)
         wait_s = max(self._every_s, min(self._every_s * float(2**self._failures), self._longest_s))
-        self._not_before = now + timedelta(seconds=wait_s)
+        self._not_before_s = now_s + wait_s
         return wait_s
 
     def succeeded(self) -> None:
-        self._failures, self._not_before = 0, None
+        self._failures, self._not_before_s = 0, None

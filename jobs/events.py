@@ -44,7 +44,7 @@ def move_events_on(connection: Connection, now: datetime) -> int:
         _move(connection, row, now)
     cancelled = connection.execute(event_queries.cancelled_events()).all()
     for row in cancelled:
-        _release(connection, row, now)
+        _release(connection, row, row.ended_at, now)
     return len(due) + len(cancelled)
 
 
@@ -76,25 +76,22 @@ def share_out(
 def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
     event = advanced(_course(row), now)
     connection.execute(event_queries.move(row.event_id, event.status, event.started_at, event.ended_at))
-    if event.status not in OVER:
-        connection.execute(notify(EVENTS, row.event_id))
-    elif row.ended_at is not None:
-        _release(connection, row, now)
+    if event.status in OVER:
+        _release(connection, row, event.ended_at or now, now)
     else:
-        _close(connection, row.event_id, event.ended_at or now)
+        connection.execute(notify(EVENTS, row.event_id))
 
 
-def _release(connection: Connection, row: Row[Any], now: datetime) -> None:
-    """It ends before its time: whoever was told of it returns to normal."""
+def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: datetime) -> None:
+    """It is over, by time, stop or cancel: every VEN that was told of it is sent a `restore`.
+
+    Also at the end that each was told: VENs in the field count from receipt, and for as long as they please.
+    """
     ven_ids = connection.execute(event_queries.told_vens(row.event_id)).scalars().all()
+    connection.execute(event_queries.finish(row.event_id, ended_at))
+    connection.execute(event_queries.call_back(row.event_id))
     _send(connection, _restores(row, ven_ids, now))
-    _close(connection, row.event_id, row.ended_at)
-
-
-def _close(connection: Connection, event_id: str, at: datetime) -> None:
-    connection.execute(event_queries.finish(event_id, at))
-    connection.execute(event_queries.call_back(event_id))
-    connection.execute(notify(EVENTS, event_id))
+    connection.execute(notify(EVENTS, row.event_id))
 
 
 def _share(
@@ -109,6 +106,7 @@ def _share(
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
+    connection.execute(event_queries.call_back_restores(ven_ids))
     asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
     _write_parts(connection, row.event_id, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
@@ -155,10 +153,13 @@ def _taken_over(
 
 
 def _event_command(row: Row[Any], ven_id: str, requested_kw: float, *, now: datetime) -> Command:
+    """Start and end for VENs that read them; for those that act on receipt, the seconds that are left."""
+    left = row.end_time - max(row.start_time, now)
     data = {
         "event_id": row.event_id,
         "start_ts": row.start_time.timestamp(),
         "end_ts": row.end_time.timestamp(),
+        "duration_s": max(1, round(left.total_seconds())),
         "requestedReductionKw": requested_kw,
     }
     return new_command("event", ven_id, data, now=now + AFTERWARDS, expires_at=row.end_time)

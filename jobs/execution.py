@@ -10,11 +10,14 @@ from schemas.channels import COMMANDS, EVENTS, notify
 
 def see_executions(connection: Connection, now: datetime) -> int:
     """Date the commands that telemetry shows to be obeyed; answers their number."""
+    since = connection.execute(execution_queries.watched_since(now)).scalar_one()
+    if since is None:
+        return 0
     seen = [
         event_id
         for statement in (
-            execution_queries.loads_that_shed(now),
-            execution_queries.panels_that_shed(now),
+            execution_queries.loads_that_shed(now, since),
+            execution_queries.panels_that_shed(now, since),
             execution_queries.loads_as_set(now),
         )
         for event_id in connection.execute(statement).scalars()

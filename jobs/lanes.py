@@ -21,19 +21,23 @@ from jobs.models import (
 )
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
+from jobs.queries import summary as summary_queries
 from jobs.queries import totals as totals_queries
 from jobs.rows import fetch, write
 from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
+from jobs.transforms.presence import skewed
 from schemas import channels, locks
 from schemas.load_values import GONE_AFTER
 from schemas.tables import history, raw, snapshots
+from schemas.tables.presence import skewed_reports
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     """New rows to the latest values and to network history; answers the number of rows read."""
     connection.execute(locks.shared(locks.lane("snapshot")))
+    connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "snapshot")
     if claimed is None:
         return 0
@@ -47,6 +51,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
         snapshots.ven_snapshots,
         merging_queries.merge_latest_vens,
     )
+    write(connection, skewed(reports), skewed_reports, merging_queries.insert_missing)
     write(
         connection,
         latest_loads(samples, descriptions),
@@ -81,6 +86,7 @@ def refresh_totals(connection: Connection, now: datetime, gone_after: timedelta 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
     """New samples to the buckets of their VENs and loads; answers the number of rows read."""
     connection.execute(locks.shared(locks.lane("history")))
+    connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "history")
     if claimed is None:
         return 0

@@ -1,8 +1,6 @@
 """Claiming batches: each is consumed once by each lane, by whichever worker claims it first."""
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
 
 import polars as pl
 from msgspec import Struct
@@ -10,6 +8,7 @@ from sqlalchemy import Connection, Table
 
 from jobs.models import ClaimFrame
 from jobs.queries import pending as pending_queries
+from jobs.ranges import Range, ranges_of_days
 from jobs.rows import fetch, paged
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED
@@ -17,6 +16,9 @@ from schemas.tables.raw import PARTITIONED
 MOST_BATCHES = 20_000
 MOST_ROWS = 500_000
 """Bounds of one claim, and so of a cycle's memory: half a million rows are some 100 MB of frames."""
+
+MOST_RANGES = 16
+"""Of device time, for one query: each is looked for in the partitions that it touches."""
 
 FIRST_PAGE = 4
 """Batches that a claim locks before it knows how many rows a batch has."""
@@ -28,13 +30,14 @@ class Claim(Struct, frozen=True):
     connection: Connection
     batch_ids: list[int]
     rows: int
-    days: tuple[datetime, datetime] | None
+    within: list[Range]
+    """Ranges of device time that hold the batches' rows in partitioned tables, but for a few spare days."""
 
     def read(self, table: Table, model: type[Frame]) -> pl.DataFrame:
         """The rows that these batches brought to a raw table."""
-        days = self.days if table in PARTITIONED else None
+        within = self.within if table in PARTITIONED else None
         return fetch(
-            self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, days), model
+            self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, within), model
         )
 
 
@@ -50,7 +53,7 @@ def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Clai
         return None
     batch_ids = claimed.get_column("batch_id").to_list()
     connection.execute(pending_queries.consume(lane, batch_ids))
-    return Claim(connection, batch_ids, int(claimed.get_column("rows").sum()), _days(claimed))
+    return Claim(connection, batch_ids, int(claimed.get_column("rows").sum()), _within(claimed))
 
 
 def _pending(connection: Connection, lane: str, most_rows: int) -> Iterator[pl.DataFrame]:
@@ -76,7 +79,6 @@ def page_size(batches: int, rows: int, most_rows: int) -> int:
     return max(1, min(likely, 3 * batches))
 
 
-def _days(batches: pl.DataFrame) -> tuple[datetime, datetime] | None:
-    first: Any = batches.get_column("first_ts").min()
-    last: Any = batches.get_column("last_ts").max()
-    return None if first is None else (first, last)
+def _within(batches: pl.DataFrame) -> list[Range]:
+    days = batches.get_column("days").drop_nulls().explode().drop_nulls().unique()
+    return ranges_of_days(days, MOST_RANGES)

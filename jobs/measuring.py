@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 from jobs.calendars import calendar_for
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
+from jobs.queries import summary as summary_queries
 from jobs.ranges import Range, widened, without
 from jobs.rows import fetch
 from jobs.transforms.baselines import (
@@ -219,6 +220,7 @@ def read_usage(connection: Connection, ven_ids: Sequence[str], window: Range) ->
 def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Range]) -> pl.DataFrame:
     if not within:
         return pl.DataFrame(schema=SampleFrame.types())
+    connection.execute(summary_queries.HOLD_RAW)
     return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
 
 

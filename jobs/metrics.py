@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import psycopg
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
@@ -14,6 +14,9 @@ from jobs.queries import pending as pending_queries
 from schemas.tables.ledger import LANES
 
 CYCLE_ROWS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+MILD_FAILURES = 3
+"""Cycles of a job that may fail in a row before the program calls itself unwell."""
+
 STEP_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 
@@ -22,6 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._failed_in_a_row: dict[str, int] = {}
         self._rows = Histogram(
             "gridgate_jobs_cycle_rows",
             "Rows handled in a cycle",
@@ -54,13 +58,16 @@ class Metrics:
         """One cycle, to its end."""
         self._rows.labels(job).observe(rows)
         self._ran_at.labels(job).set(now.timestamp())
+        self._failed_in_a_row.pop(job, None)
 
     def failed(self, job: str) -> None:
         self._failures.labels(job).inc()
+        self._failed_in_a_row[job] = self._failed_in_a_row.get(job, 0) + 1
 
-    def serve(self, port: int) -> None:
-        """Answer scrapes on the loopback interface, from a thread."""
-        start_http_server(port, addr="127.0.0.1", registry=self.registry)
+    def trouble(self) -> str | None:
+        """Jobs that fail again and again, in words; None while there are none."""
+        failing = sorted(job for job, times in self._failed_in_a_row.items() if times > MILD_FAILURES)
+        return f"cycles fail again and again: {', '.join(failing)}" if failing else None
 
 
 class Backlog(Collector):

@@ -3,6 +3,7 @@
 import pandera.polars as pa
 
 from schemas.tables.events import EventParticipationFrame
+from schemas.tables.ledger import Days
 from schemas.tables.metadata import Frame, Utc
 
 
@@ -11,8 +12,7 @@ class ClaimFrame(Frame):
 
     batch_id: int = pa.Field(unique=True)
     rows: int = pa.Field(ge=0)
-    first_ts: Utc = pa.Field(nullable=True)
-    last_ts: Utc = pa.Field(nullable=True)
+    days: Days = pa.Field(nullable=True)
 
 
 class ReportFrame(Frame):
@@ -91,12 +91,13 @@ class SlotEnergyFrame(Frame):
 
 
 class WatchedVenFrame(Frame):
-    """VENs whose presence is in question: silent for a while, or offline and yet heard."""
+    """VENs whose presence is in question: silent for a while, or heard after another status than `online`."""
 
-    ven_id: str
+    ven_id: str = pa.Field(unique=True)
     status: str = pa.Field(nullable=True)
     status_ts: Utc = pa.Field(nullable=True)
-    heard_at: Utc
+    status_received_at: Utc = pa.Field(nullable=True)
+    heard_at: Utc = pa.Field(nullable=True)
 
 
 class RecentReportFrame(Frame):
@@ -104,6 +105,7 @@ class RecentReportFrame(Frame):
 
     ven_id: str
     ts: Utc
+    received_at: Utc
 
 
 class SlotSizeFrame(Frame):

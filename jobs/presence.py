@@ -1,5 +1,6 @@
-"""Transitions that no VEN announces: it falls silent, or it speaks again."""
+"""Status changes that no VEN announces: it falls silent, or it is heard by its telemetry."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -9,31 +10,64 @@ from sqlalchemy import Connection
 from jobs.models import RecentReportFrame, WatchedVenFrame
 from jobs.queries import merging as merging_queries
 from jobs.queries import presence as presence_queries
+from jobs.queries import summary as summary_queries
 from jobs.rows import fetch, write
-from jobs.transforms.presence import Patience, come_back, fallen_silent
+from jobs.transforms.presence import (
+    REPORTS_EACH,
+    Patience,
+    come_online,
+    fallen_silent,
+    heard_skewed,
+    intervals,
+)
 from schemas import channels, ledger, locks
+from schemas.tables.presence import SkewedReportFrame
 from schemas.tables.raw import ven_statuses
 from schemas.tables.snapshots import VenSnapshotFrame, ven_snapshots
 
 RECENT = timedelta(days=1)
-REPORTS_EACH = 5
+DETAILS = {"silent_s": "silentS", "heard_at": "lastHeard", "clock_offset_s": "clockOffsetS"}
 
 
 def judge_presence(connection: Connection, now: datetime, patience: Patience) -> int:
-    """Write a status row for each VEN that has fallen silent or come back; answers their number."""
+    """Write a status row for each VEN that has fallen silent or was heard; answers their number."""
     connection.execute(locks.exclusive(locks.PRESENCE))
     connection.execute(locks.shared(locks.lane("snapshot")))
-    vens = fetch(connection, presence_queries.watched_vens(now - patience.at_least), WatchedVenFrame)
-    offline = pl.col("status").eq_missing("offline")
-    silent = vens.filter(~offline)
-    recent = presence_queries.recent_reports(
-        silent.get_column("ven_id").to_list(), now - RECENT, REPORTS_EACH
+    connection.execute(summary_queries.HOLD_RAW)
+    heard = _hear_skewed(connection, now, patience)
+    watched = fetch(connection, presence_queries.watched_vens(now - patience.at_least, now), WatchedVenFrame)
+    report_intervals = _intervals(connection, watched, now)
+    transitions = pl.concat(
+        [
+            fallen_silent(watched, report_intervals, patience, now),
+            come_online(watched, heard, report_intervals, patience, now),
+        ]
     )
-    reports = fetch(connection, recent, RecentReportFrame)
-    transitions = pl.concat([fallen_silent(silent, reports, patience, now), come_back(vens.filter(offline))])
     if not transitions.is_empty():
         _record(connection, transitions, now)
     return transitions.height
+
+
+def _hear_skewed(connection: Connection, now: datetime, patience: Patience) -> pl.DataFrame:
+    """Judge reports that were not received promptly, and keep when their VENs were last heard by them."""
+    ven_ids = connection.execute(presence_queries.vens_with_new_skewed_reports()).scalars().all()
+    if ven_ids:
+        connection.execute(presence_queries.drop_older_skewed_reports(ven_ids, REPORTS_EACH))
+        connection.execute(presence_queries.mark_judged(ven_ids, now))
+    reports = _skewed_reports(connection, ven_ids)
+    heard = heard_skewed(reports, _intervals(connection, reports, now), patience)
+    _update_latest(connection, heard.select("ven_id", "heard_at"))
+    return heard
+
+
+def _intervals(connection: Connection, vens: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    ven_ids = vens.get_column("ven_id").unique().to_list()
+    recent = presence_queries.recent_reports(ven_ids, now - RECENT, REPORTS_EACH)
+    return intervals(fetch(connection, recent, RecentReportFrame), _skewed_reports(connection, ven_ids))
+
+
+def _skewed_reports(connection: Connection, ven_ids: Sequence[str]) -> pl.DataFrame:
+    return fetch(connection, presence_queries.skewed_reports_of(ven_ids), SkewedReportFrame)
 
 
 def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) -> None:
@@ -41,25 +75,27 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
     judged twice for the same silence.
     """
     batch_id = connection.execute(ledger.open_status_batch("presence", transitions.height, now)).scalar_one()
-    details = transitions.select("silent_s", "heard_at").to_dicts()
     rows = transitions.with_columns(
-        pl.Series("details", [_details(row) for row in details], pl.String),
+        pl.Series("details", map(_details, transitions.iter_rows(named=True)), pl.String),
         pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("received_at"),
         pl.lit(batch_id, pl.Int64).alias("batch_id"),
     )
     write(connection, rows, ven_statuses, merging_queries.insert_missing)
     connection.execute(ledger.queue_batch(batch_id, except_lane="snapshot"))
-    latest = rows.select("ven_id", "status", pl.col("ts").alias("status_ts"))
+    _update_latest(connection, rows.select("ven_id", "status", pl.col("ts").alias("status_ts")))
+    connection.execute(channels.notify(channels.TOTALS))
+
+
+def _update_latest(connection: Connection, latest: pl.DataFrame) -> None:
+    """Some columns of `ven_snapshots`, where they are newer than what is there."""
     missing = [
         pl.lit(None, dtype).alias(name)
         for name, dtype in VenSnapshotFrame.types().items()
         if name not in latest.columns
     ]
     write(connection, latest.with_columns(missing), ven_snapshots, merging_queries.merge_latest_vens)
-    connection.execute(channels.notify(channels.TOTALS))
 
 
 def _details(transition: dict[str, object]) -> str:
-    reason = "heard again" if transition["silent_s"] is None else "silent"
-    stated = {"reason": reason, "silentS": transition["silent_s"], "lastHeard": transition["heard_at"]}
-    return msgspec.json.encode({key: value for key, value in stated.items() if value is not None}).decode()
+    details = {"reason": transition["reason"]} | {key: transition[name] for name, key in DETAILS.items()}
+    return msgspec.json.encode({key: value for key, value in details.items() if value is not None}).decode()

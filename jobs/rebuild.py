@@ -8,6 +8,7 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
+from jobs.admission import admit
 from jobs.models import SlotSizeFrame, VenSizeFrame
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
@@ -24,6 +25,9 @@ from schemas.time_ranges import TimeRange, days, even_parts, widened
 
 MOST_ROWS = 500_000
 """Raw rows that are in memory at once, some 100 MB of frames; a single VEN may have more in one slot."""
+
+LONGEST_PAUSE_S = 60.0
+"""Between two statements of a rebuild; a lane stands still until a frozen one loses its locks."""
 
 COARSEST_S = max(NETWORK_RESOLUTIONS_S)
 
@@ -153,6 +157,7 @@ def _rebuild_lane(
     engine: Engine, lane: str, part: TimeRange, ven_ids: Sequence[str] | None, rows: int, most_rows: int
 ) -> pl.DataFrame:
     with engine.begin() as connection:
+        admit(connection, LONGEST_PAUSE_S)
         connection.execute(locks.exclusive(locks.lane(lane)))
         connection.execute(locks.exclusive(locks.ENERGY))
         scope = _scope(connection, part, ven_ids)

@@ -6,14 +6,14 @@ readers nor, should a message come that late, for the lanes, since nobody could 
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import groupby, islice, takewhile
 
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
+from jobs.partitions import Partition, partitions_of
+from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
 from jobs.ranges import DAY_S, Range, widened
-from schemas.instants import EPOCH
 from schemas.live import number, number_alone
 from schemas.tables.events import commands, event_participations, ven_settlements
 from schemas.tables.history import (
@@ -26,14 +26,14 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, job_runs
 from schemas.tables.live import live_changes
+from schemas.tables.raw import PARTITIONED
 
-MOST_DAYS = 10
-"""Days of raw rows that one run drops: each takes some twenty locks."""
+MOST_PARTITIONS = 60
+"""Partitions that one run drops: each takes some seven locks."""
 
 MOST_ROWS = 500_000
 """Rows of a table that one run deletes."""
 
-ARCHIVE_END = date(2020, 1, 1)
 TABLES = {
     1: (network_history,),
     60: (network_history,),
@@ -45,19 +45,22 @@ Kept = Mapping[int, timedelta]
 """How long each resolution is kept; one that is missing is kept for ever."""
 
 
-class RawDay(Struct, frozen=True):
-    """The partitions that hold the raw rows of a day; or of all days before 2020."""
+class OutdatedPartition(Struct, frozen=True):
+    """A partition of a raw table with rows before a time."""
 
-    within: Range
-    partitions: tuple[str, ...]
-    rows: int
-    bytes: int
-    behind: tuple[str, ...]
-    """Lanes that may still have to read from them."""
+    partition: Partition
+    outdated: Range
+    """What of its range is outdated."""
 
     @property
-    def is_archive(self) -> bool:
-        return self.within.start == EPOCH
+    def is_whole(self) -> bool:
+        """Whether nothing of it is to stay, so that it may be dropped."""
+        return not self.partition.is_default and self.outdated == self.partition.within
+
+    @property
+    def is_oldest(self) -> bool:
+        """Whether it takes all rows that are older than any: it is emptied, but stays."""
+        return not self.partition.is_default and self.outdated.start.year == 1
 
 
 def limit(kept: timedelta, now: datetime) -> datetime:
@@ -65,63 +68,80 @@ def limit(kept: timedelta, now: datetime) -> datetime:
     return widened(Range(now - kept, now - kept), DAY_S).start
 
 
-def outdated_days(connection: Connection, since: datetime) -> Iterator[RawDay]:
-    """Days with raw rows, or partitions for them, that end by a time; oldest first."""
-    found = sorted(connection.execute(retention_queries.PARTITIONS).all(), key=lambda row: _end_of(row.name))
-    for end, rows in groupby(found, key=lambda row: _end_of(row.name)):
-        partitions = list(rows)
-        if end > since:
-            return
-        is_archive = end.date() == ARCHIVE_END
-        if is_archive and not any(row.is_filled for row in partitions):
-            continue
-        within = Range(EPOCH if is_archive else end - timedelta(days=1), end)
-        behind = connection.execute(retention_queries.lanes_behind(within)).scalars().all()
-        yield RawDay(
-            within,
-            tuple(row.name for row in partitions),
-            sum(row.rows for row in partitions),
-            sum(row.bytes for row in partitions),
-            tuple(behind),
+def outdated_partitions(connection: Connection, since: datetime) -> list[OutdatedPartition]:
+    """Partitions of our raw tables that reach back before a time, oldest first, default ones last."""
+    found = (each for table in PARTITIONED for each in partitions_of(connection, table))
+    outdated = (
+        OutdatedPartition(
+            each, Range(each.within.start, since if each.is_default else min(each.within.end, since))
         )
-
-
-def _end_of(partition: str) -> datetime:
-    suffix = partition.rpartition("_p")[2]
-    day = date.fromisoformat(suffix) + timedelta(days=1) if suffix.isdigit() else ARCHIVE_END
-    return datetime.combine(day, time(), UTC)
+        for each in found
+        if each.is_default or each.within.start < since
+    )
+    return sorted(outdated, key=lambda each: (each.partition.is_default, each.outdated.start))
 
 
 def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
-    """Drop the oldest days that nobody has still to read; answers their number.
+    """Let go of days that nobody has still to read, and drop the partitions of which nothing is to stay.
 
-    Dropping takes the raw tables for itself, for an instant. Where it cannot have them soon it gives up, and
-    the next run tries again.
+    That takes the raw tables for itself, for an instant. Where it cannot have them soon it gives up, and
+    the next run tries again. Answers the number of partitions that went.
 
     Raises:
         OperationalError: somebody else has had them for too long.
     """
     if RAW_S not in kept:
         return 0
-    since, dropped = limit(kept[RAW_S], now), 0
-    if any(True for _ in _droppable(connection, since)):
-        connection.execute(retention_queries.SOON_OR_NOT_AT_ALL)
-        connection.execute(retention_queries.RAW_FOR_ONESELF)
-        for day in list(_droppable(connection, since)):  # anew: nothing can come in between any more
-            names = day.partitions
-            connection.execute(
-                retention_queries.empty(names) if day.is_archive else retention_queries.drop(names)
-            )
-            dropped += 1
-    left = next(outdated_days(connection, since), None)
-    connection.execute(retention_queries.advance_horizon(RAW_S, left.within.start if left else since))
-    return dropped
+    until = limit(kept[RAW_S], now)
+    known = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    since = _readable_until(connection, until)
+    if known is not None and since <= known and not _doomed(connection, since):
+        return 0
+    connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
+    connection.execute(partition_queries.RAW_FOR_ONESELF)
+    since = _readable_until(connection, until)  # anew: nothing can come in between any more
+    doomed = _doomed(connection, since)[:MOST_PARTITIONS]
+    if whole := [each.partition.name for each in doomed if not each.is_oldest]:
+        connection.execute(partition_queries.drop(whole))
+    for each in doomed:
+        if each.is_oldest:
+            connection.execute(partition_queries.empty(each.partition.name))
+    connection.execute(retention_queries.advance_horizon(RAW_S, since))
+    return len(doomed)
 
 
-def _droppable(connection: Connection, since: datetime) -> Iterator[RawDay]:
-    """Without a gap: what is let go ends where the horizon is."""
-    days = takewhile(lambda day: not day.behind, outdated_days(connection, since))
-    return islice(days, MOST_DAYS)
+def _readable_until(connection: Connection, until: datetime) -> datetime:
+    """The end of the days before a time of which no lane has still to read rows."""
+    first: date | None = connection.execute(retention_queries.first_pending_day(until.date())).scalar_one()
+    return until if first is None else datetime.combine(first, time(), UTC)
+
+
+def _doomed(connection: Connection, since: datetime) -> list[OutdatedPartition]:
+    return [
+        each
+        for each in outdated_partitions(connection, since)
+        if each.is_whole and not (each.is_oldest and not _has_rows(connection, each))
+    ]
+
+
+def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
+    return bool(connection.execute(partition_queries.has_rows(outdated.partition.name)).scalar_one())
+
+
+def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept) -> int:
+    """Delete rows that count for nobody any more from partitions of which a part is to stay.
+
+    Answers the rows deleted, of many only some.
+    """
+    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    if RAW_S not in kept or since is None:
+        return 0
+    deleted = 0
+    for each in outdated_partitions(connection, since):
+        if not each.is_whole:
+            statement = partition_queries.delete_before(each.partition.name, since, MOST_ROWS - deleted)
+            deleted += connection.execute(statement).rowcount
+    return deleted
 
 
 def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
@@ -198,10 +218,7 @@ class Preview(Struct, frozen=True):
 def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Preview]:
     """What the next runs would let go of; writes nothing."""
     if RAW_S in kept:
-        for day in outdated_days(connection, limit(kept[RAW_S], now)):
-            what = "raw rows before 2020" if day.is_archive else f"raw rows of {day.within.start:%F}"
-            note = f"waits for {', '.join(day.behind)}" if day.behind else ""
-            yield Preview(what, day.within.end, day.rows, day.bytes, note)
+        yield from _preview_raw(connection, limit(kept[RAW_S], now))
     for resolution_s in sorted(TABLES.keys() & kept.keys()):
         since = limit(kept[resolution_s], now)
         for table in TABLES[resolution_s]:
@@ -209,3 +226,15 @@ def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Previ
             count = connection.execute(retention_queries.count(outdated)).scalar_one()
             if count:
                 yield Preview(f"{table.name} by {resolution_s} s", since, count, None, "")
+
+
+def _preview_raw(connection: Connection, since: datetime) -> Iterator[Preview]:
+    """A line for each table that would be dropped or emptied, or lose some rows."""
+    for each in outdated_partitions(connection, since):
+        name, end = each.partition.name, each.outdated.end
+        behind = connection.execute(retention_queries.lanes_behind(each.outdated)).scalars().all()
+        note = f"waits for {', '.join(behind)}" if behind else ""
+        if each.is_whole and not (each.is_oldest and not _has_rows(connection, each)):
+            yield Preview(f"table {name}", end, each.partition.rows, each.partition.bytes, note)
+        elif rows := connection.execute(partition_queries.count_before(name, since)).scalar_one():
+            yield Preview(f"rows of {name}", end, rows, None, note)

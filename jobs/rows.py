@@ -18,6 +18,7 @@ from schemas.database import driver_connection
 from schemas.tables import FRAMES, Frame
 
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_DAY = r"\d{4,}-\d\d-\d\d"
 _INSTANT_IN = "%Y-%m-%d %H:%M:%S%.f+00"
 _INSTANT_OUT = "%Y-%m-%d %H:%M:%S%.6f+00"
 
@@ -116,7 +117,7 @@ def _parse(data: bytearray, order: list[str], types: dict[str, Any]) -> pl.DataF
 
 
 def _read_as(dtype: Any) -> Any:  # noqa: ANN401 - Polars' classes and instances of types
-    return pl.String if dtype == pl.Boolean or isinstance(dtype, pl.Datetime) else dtype
+    return pl.String if dtype == pl.Boolean or isinstance(dtype, pl.Datetime | pl.List) else dtype
 
 
 def _typed(name: str, dtype: Any) -> pl.Expr:  # noqa: ANN401
@@ -125,4 +126,6 @@ def _typed(name: str, dtype: Any) -> pl.Expr:  # noqa: ANN401
         return column == "t"
     if isinstance(dtype, pl.Datetime):
         return column.str.to_datetime(_INSTANT_IN, time_unit="us", time_zone="UTC")
+    if dtype == pl.List(pl.Date):
+        return column.str.extract_all(_DAY).list.eval(pl.element().str.to_date())
     return column

@@ -10,11 +10,13 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from jobs.admission import admit
 from jobs.backoff import Backoff
 from jobs.metrics import Metrics
 from jobs.queries import pending as pending_queries
 from jobs.queries import running as running_queries
 from jobs.schedule import Job, Step, name_of
+from schemas.revisions import WrongRevisionError
 
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
 """COPY speaks to psycopg directly, so its errors come unwrapped."""
@@ -25,22 +27,38 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 
+def is_locked(error: Exception) -> bool:
+    """Somebody else has held a lock for longer than we wait."""
+    return isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable)
+
+
 def grace(job: Job) -> timedelta:
     """So late a lease's holder may be with its next cycle before another scheduler takes the job over."""
     return timedelta(seconds=min(max(2 * job.every_s, 5.0), 30.0))
 
 
 Clock = Callable[[], datetime]
+Monotonic = Callable[[], float]
 
 
 class Runner:
-    """Runs jobs against a database, whoever asks: a scheduler, cron, or a test."""
+    """Runs jobs against a database, whoever asks: a scheduler, cron, or a test.
+
+    `clock` tells what is compared with stored times, and so should be the database's; `monotonic` tells how
+    long to wait after failures: without it, `clock` does.
+    """
 
     def __init__(
-        self, engine: Engine, clock: Clock, metrics: Metrics | None = None, holder: str = "jobs"
+        self,
+        engine: Engine,
+        clock: Clock,
+        metrics: Metrics | None = None,
+        holder: str = "jobs",
+        monotonic: Monotonic | None = None,
     ) -> None:
         self.engine = engine
         self._clock = clock
+        self._monotonic = monotonic or (lambda: clock().timestamp())
         self._metrics = metrics or Metrics()
         self._holder = holder
         self._backoffs: dict[str, Backoff] = {}
@@ -64,12 +82,14 @@ class Runner:
         While another scheduler holds the lease, this one takes only the steps that schedulers share.
         """
         backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s, job.longest_wait_s))
-        if backoff.is_waiting(self._clock()):
+        if backoff.is_waiting(self._monotonic()):
             return
         try:
             self._drain(job, lambda: job.steps if self._take_lease(job) else job.shared_steps)
+        except WrongRevisionError as error:
+            self._log.debug("job_waits", job=job.name, reason=str(error))
         except Exception as error:  # noqa: BLE001 - of any kind: it must not stop the other jobs
-            wait_s = backoff.failed(self._clock())
+            wait_s = job.every_s if is_locked(error) else backoff.failed(self._monotonic())
             reason = str(error.__cause__ or error).strip()
             self._log.error("job_failed", job=job.name, error=reason, next_in_s=wait_s)
         else:
@@ -102,22 +122,30 @@ class Runner:
         with self.engine.begin() as connection:
             return connection.execute(pending_queries.unclaimed(lane, up_to)).first() is not None
 
-    def due(self, jobs: Iterable[Job]) -> dict[str, datetime]:
-        """When each job should run first: at once, unless it ran not long ago, whoever ran it."""
-        now, ran = self._clock(), dict[str, datetime]()
+    def now(self) -> datetime:
+        return self._clock()
+
+    def due_in_s(self, jobs: Iterable[Job]) -> dict[str, float]:
+        """When each job should run first, in seconds from now: at once, unless it ran not long ago, whoever
+        ran it.
+        """
+        now, due = self._clock(), dict[str, datetime]()
         try:
             with self.engine.connect() as connection:
-                ran = {row.job: row.due_at for row in connection.execute(running_queries.due())}
+                due = {row.job: row.due_at for row in connection.execute(running_queries.due())}
         except DATABASE_ERRORS:
             self._log.warning("database_away", doing="start every job at once")
-        soon = {job.name: now + timedelta(seconds=job.every_s) for job in jobs}
-        return {name: min(max(ran.get(name, now), now), latest) for name, latest in soon.items()}
+        left_s = {job.name: (due.get(job.name, now) - now).total_seconds() for job in jobs}
+        return {job.name: min(max(left_s[job.name], 0.0), job.every_s) for job in jobs}
 
     def give_up_leases(self) -> None:
         """At the end: another scheduler need not wait for ours to expire."""
         try:
             with self.engine.begin() as connection:
+                admit(connection)
                 connection.execute(running_queries.give_up_leases(self._holder, self._clock()))
+        except WrongRevisionError:
+            self._log.debug("wrong_revision", doing="leases are left to expire")
         except DATABASE_ERRORS:
             self._log.warning("database_away", doing="leases are left to expire")
 
@@ -126,6 +154,7 @@ class Runner:
         due_at = now + timedelta(seconds=job.every_s)
         lease = running_queries.take_lease(job.name, self._holder, now, due_at, due_at + grace(job))
         with self.engine.begin() as connection:
+            admit(connection)
             return connection.execute(lease).first() is not None
 
     def _run(self, job: Job, steps: Sequence[Step]) -> int:
@@ -134,6 +163,11 @@ class Runner:
         started_at, start = self._clock(), time.monotonic()
         try:
             rows = [self._take(job, step) for step in steps]
+            for _ in range(job.rounds - 1):
+                rows.append(self._take(job, steps[-1]) if rows[-1] else 0)
+        except WrongRevisionError:
+            self._metrics.failed(job.name)
+            raise
         except Exception as error:
             self._metrics.failed(job.name)
             self._record(job, started_at, start, 0, error)
@@ -177,13 +211,19 @@ class Runner:
 
     def _is_anything_pending(self) -> bool:
         """Waits for whoever holds the oldest pending batch."""
-        with self.engine.begin() as connection:
-            return connection.execute(pending_queries.oldest_pending()).first() is not None
+        try:
+            with self.engine.begin() as connection:
+                return connection.execute(pending_queries.oldest_pending()).first() is not None
+        except OperationalError as error:
+            if is_locked(error):
+                return True
+            raise
 
     def _take(self, job: Job, step: Step) -> int:
-        start = time.monotonic()
+        start, now = time.monotonic(), self._clock()
         with self.engine.begin() as connection:
-            rows = step(connection, self._clock())
+            admit(connection, job.longest_pause_s)
+            rows = step(connection, now)
         self._metrics.took(job.name, name_of(step), time.monotonic() - start)
         return rows
 
@@ -201,8 +241,9 @@ class Runner:
         }
         try:
             with self.engine.begin() as connection:
+                admit(connection)
                 connection.execute(running_queries.record_run(**run))
-        except DATABASE_ERRORS as unrecorded:
+        except (*DATABASE_ERRORS, WrongRevisionError) as unrecorded:
             self._log.error(
                 "run_not_recorded", job=job.name, error=str(unrecorded.__cause__ or unrecorded).strip()
             )

@@ -11,10 +11,11 @@ from jobs.backoff import LONGEST_S
 from jobs.events import follow_participations, move_events_on, share_out
 from jobs.execution import see_executions
 from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
-from jobs.partitions import ensure_coming_days
+from jobs.partitions import arrange_partitions
 from jobs.presence import judge_presence
 from jobs.progress import Progress
 from jobs.retention import (
+    delete_raw_rows,
     drop_raw_days,
     forget_buckets,
     trim_books,
@@ -25,6 +26,14 @@ from jobs.retention import (
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+from schemas.database import IDLE_IN_TRANSACTION_S
+from schemas.tables.history import RAW_S
+
+EVENTS_PAUSE_S = 5.0
+"""A scheduler that freezes while it sees to events makes them so late at most, for the others wait for it."""
+
+MEASURING_PAUSE_S = 300.0
+"""Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
 
 EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
@@ -50,6 +59,12 @@ class Job(Struct, frozen=True):
 
     longest_wait_s: float = LONGEST_S
     """After failures."""
+
+    rounds: int = 1
+    """While the last step handles anything it is taken again, at most so often."""
+
+    longest_pause_s: float = IDLE_IN_TRANSACTION_S
+    """Between two statements of a step; a frozen process then loses its transaction, and its locks."""
 
     @property
     def shared_steps(self) -> tuple[Step, ...]:
@@ -90,11 +105,12 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             ),
             is_for_all=True,
             longest_wait_s=EVENTS_WAIT_S,
+            longest_pause_s=EVENTS_PAUSE_S,
         ),
         Job(
             "presence",
             cadence.presence_every_s,
-            "who has fallen silent, who has come back",
+            "which VENs were heard, which have fallen silent",
             (partial(judge_presence, patience=patience),),
         ),
         Job(
@@ -108,6 +124,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             cadence.settlement_every_s,
             "how running events go",
             (Progress(cadence.rules()).follow_events,),
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
             "settlement",
@@ -117,6 +134,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(settle_ended, rules=cadence.rules()),
                 partial(revise_settled, rules=cadence.rules()),
             ),
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
             "retention",
@@ -124,6 +142,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "lets go of raw rows and of history that are too old",
             (
                 partial(drop_raw_days, kept=cadence.by_resolution()),
+                partial(delete_raw_rows, kept=cadence.by_resolution()),
                 partial(forget_buckets, kept=cadence.by_resolution()),
             ),
         ),
@@ -139,5 +158,11 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_events, kept=cadence.events_kept()),
             ),
         ),
-        Job("partitions", 3600, "partitions of the raw tables for the coming days", (ensure_coming_days,)),
+        Job(
+            "partitions",
+            60,
+            "partitions of the raw tables: coming days, old ones merged into months and years",
+            (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
+            rounds=40,
+        ),
     )

@@ -182,7 +182,7 @@ class Cadence(Ages, Measuring, LoadSettings):
         gt=0,
         le=86_400,
         validation_alias="JOBS_PRESENCE_EVERY_S",
-        description="seconds between looks at who has fallen silent",
+        description="seconds between looks at which VENs were heard or have fallen silent",
     )
     events_every_s: float = Field(
         0.5,
@@ -217,14 +217,14 @@ class Cadence(Ages, Measuring, LoadSettings):
         ge=1,
         le=1_000,
         validation_alias="PRESENCE_INTERVALS",
-        description="report intervals of its own after which a silent VEN is offline",
+        description="presence time of a VEN in report intervals of its own: silent for longer, it is offline",
     )
     silent_at_least_s: float = Field(
         60,
         gt=0,
-        le=86_400,
+        le=316_224_000,
         validation_alias="PRESENCE_AT_LEAST_S",
-        description="seconds that any VEN may be silent",
+        description="presence time of any VEN at least, seconds",
     )
 
     def rest(self) -> Rest:

@@ -1,6 +1,7 @@
 """Embedded MQTT broker: rumqttd of the `iotcore` wheel, with one listener for 3.1.1 and one for 5.
 
-It keeps sessions and messages in memory: whatever it holds is gone when it dies.
+It keeps sessions and messages in memory, hands out 100 messages at a time, and hangs up on a client that
+subscribes to a topic which begins with `$`: mosquitto, where it is installed, does better.
 """
 
 import sys
@@ -45,6 +46,11 @@ class EmbeddedBroker(Service):
         super().__init__()
         self._data_dir = data_dir.resolve()
         self._ports = {"v4": mqtt_port, "v5": mqtt5_port}
+
+    @property
+    def title(self) -> str:
+        """What runs, for people."""
+        return "the embedded rumqttd, which has limits: README, Be a VEN yourself"
 
     @property
     def mqtt_url(self) -> str:

@@ -25,6 +25,9 @@ class Options:
     daily_events: bool
     steady: bool
     truth: Path | None
+    broker: str
+    postgres: str
+    cors_origins: tuple[str, ...]
 
     @property
     def ports(self) -> dict[str, int]:
@@ -45,8 +48,9 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     """Read the command line; exit with a message that says what to do when it cannot work."""
     parser = _parser()
     words = vars(parser.parse_args(arguments))
+    origins = tuple(words.pop("cors_origin"))
     data_dir = words.pop("data_dir") or default_data_dir(has_fixtures=words["fixtures"])
-    options = Options(data_dir=data_dir, **words)
+    options = Options(data_dir=data_dir, cors_origins=origins, **words)
     if len(set(options.ports.values())) < len(options.ports):
         parser.error(f"{', '.join(options.ports)} must differ from one another")
     if options.backfill and not options.fleet:
@@ -73,12 +77,37 @@ def _parser() -> argparse.ArgumentParser:
         "--fixtures", action="store_true", help="load a small world that is always the same: docs/fixtures.md"
     )
     add("--ready-file", type=Path, metavar="F", help="JSON with URLs and process ids, written when ready")
-    _add_conduct(parser)
+    _add_servers(parser)
+    _add_behaviour(parser)
     return parser
 
 
-def _add_conduct(parser: argparse.ArgumentParser) -> None:
-    """How the fleet takes events."""
+def _add_servers(parser: argparse.ArgumentParser) -> None:
+    """Which servers run, and who may ask them."""
+    add = parser.add_argument_group("servers").add_argument
+    add(
+        "--broker",
+        choices=("auto", "mosquitto", "embedded"),
+        default="auto",
+        help="mosquitto as installed, the embedded rumqttd, or the former where it is (%(default)s)",
+    )
+    add(
+        "--postgres",
+        choices=("embedded", "installed"),
+        default="embedded",
+        help="PostgreSQL of the Python wheel, or as installed (%(default)s)",
+    )
+    add(
+        "--cors-origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="an origin whose pages may ask the API, as http://localhost:5173; may be repeated",
+    )
+
+
+def _add_behaviour(parser: argparse.ArgumentParser) -> None:
+    """How the fleet responds to events."""
     add = parser.add_argument_group("events").add_argument
     add("--opt-out", type=share, metavar="P", default=0.1, help="share of homes that opt out (%(default)g)")
     add("--mute", type=share, metavar="P", default=0.02, help="share of VENs that never answer (%(default)g)")

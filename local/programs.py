@@ -19,6 +19,8 @@ _JOBS = {
     "EVENTS_MOST_PER_DAY": "1000",
 }
 
+_STILL = {"PRESENCE_AT_LEAST_S": "315360000"}  # ten years: the sites of the fixtures reported in 2024
+
 
 class Programs:
     """How to run each program against one database and one broker.
@@ -47,11 +49,14 @@ class Programs:
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> Program:
-        return Program("jobs", self._command("jobs", ["jobs"], **_JOBS), _at_once)
+        settings = _JOBS | (_STILL if self._options.fixtures else {})
+        return Program("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
 
     def serving(self) -> Program:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
+        if self._options.cors_origins:
+            settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)
         command = self._command("serving", ["serving"], **settings)
         return Program("serving", command, partial(is_healthy, port))
 

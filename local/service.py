@@ -117,7 +117,7 @@ class Program(Service):
     ) -> None:
         super().__init__()
         self.name = name
-        self._what = command
+        self.command = command
         self._ready = is_ready
         self._before = prepare
 
@@ -126,7 +126,7 @@ class Program(Service):
             self._before()
 
     def _command(self) -> Command:
-        return self._what
+        return self.command
 
     def _is_ready(self) -> bool:
         return self._ready()

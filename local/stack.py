@@ -10,10 +10,12 @@ from rich.markup import escape
 from local.broker import EmbeddedBroker
 from local.data_dir import locked
 from local.environment import REPOSITORY
+from local.fleet.disturbances import BROKEN
 from local.guardian import Guardian
+from local.mosquitto import MosquittoBroker, mosquitto_program
 from local.options import Options
 from local.ports import HOST, is_free
-from local.postgres import EmbeddedPostgres
+from local.postgres import EmbeddedPostgres, InstalledPostgres, PostgresServer
 from local.programs import Programs
 from local.service import StartError
 from local.supervisor import Supervisor
@@ -29,10 +31,8 @@ class Stack:
     def __init__(self, options: Options, say: Callable[[str], None], root: Path = REPOSITORY) -> None:
         self._options = options
         self._say = say
-        self._postgres = EmbeddedPostgres(options.data_dir)
-        self._broker = EmbeddedBroker(
-            options.data_dir, mqtt_port=options.mqtt_port, mqtt5_port=options.mqtt5_port
-        )
+        self._postgres = postgres_server(options)
+        self._broker = broker(options)
         self._urls = {
             "http_url": f"http://{HOST}:{options.http_port}",
             "database_url": self._postgres.url(DATABASE),
@@ -65,10 +65,10 @@ class Stack:
         self._say(f"data and logs in {escape(str(self._options.data_dir))}")
         supervisor.start(self._postgres)
         self._postgres.ensure_database(DATABASE)
-        self._say("PostgreSQL runs; migrating")
+        self._say(f"{escape(self._postgres.title)} runs; migrating")
         supervisor.run(self._programs.migration(), "the migration")
         supervisor.start(self._broker)
-        self._say("the broker runs; starting ingest, jobs and serving")
+        self._say(f"the broker is {escape(self._broker.title)}; starting ingest, jobs and serving")
         for program in (self._programs.ingest(), self._programs.jobs(), self._programs.serving()):
             supervisor.start(program)
         if self._options.fixtures:
@@ -121,9 +121,33 @@ class Stack:
             self._say(escape(f"  {event_command(api, self._options.fleet)}"))
             self._say("and how it goes:")
             self._say(f"  curl {api}/api/events/current")
+            self._say(
+                f"the fleet breaks one report in {round(1 / BROKEN)} on purpose: `ingest rejected` shows them"
+            )
         self._say(f"  database  {self._urls['database_url']}")
         self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
         self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")
+
+
+def broker(options: Options) -> EmbeddedBroker | MosquittoBroker:
+    """The broker that the options choose: `auto` is mosquitto where it is installed.
+
+    Raises:
+        StartError: mosquitto is wanted, and not installed.
+    """
+    is_mosquitto = options.broker == "mosquitto" or (options.broker == "auto" and mosquitto_program())
+    service = MosquittoBroker if is_mosquitto else EmbeddedBroker
+    return service(options.data_dir, mqtt_port=options.mqtt_port, mqtt5_port=options.mqtt5_port)
+
+
+def postgres_server(options: Options) -> PostgresServer:
+    """The PostgreSQL server that the options choose.
+
+    Raises:
+        StartError: there is none.
+    """
+    service = InstalledPostgres if options.postgres == "installed" else EmbeddedPostgres
+    return service(options.data_dir)
 
 
 def event_command(api: str, vens: int, platform: str = sys.platform) -> str:

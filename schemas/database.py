@@ -1,59 +1,149 @@
 """How a program talks to the database: UTC, a name, and time-outs that turn a hang into an error."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Connection, Engine, create_engine, event
 
-SCHEMA_REVISION = "0012"
+from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
+
+SCHEMA_REVISION = "0016"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
+IDLE_IN_TRANSACTION_S = 10
+"""A process that is frozen within a transaction keeps its locks for so long."""
 
 _SESSION: dict[str, object] = {
-    "timezone": "UTC",
     "jit": "off",
     "tcp_keepalives_idle": 10,
     "tcp_keepalives_interval": 5,
     "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+    "lock_timeout": "5s",
+    "statement_timeout": "60s",
 }
-_WRITER = {**_SESSION, "idle_in_transaction_session_timeout": "10s"}
-"""What the server is to do for us: a writer's locks must not outlive it by more than some seconds."""
+"""What the server is to do for us, unless a program or `DATABASE_URL` says otherwise: no lock outlives its
+holder, no wait stalls a line, and no statement runs for ever.
+"""
+
+_ALWAYS: dict[str, object] = {"timezone": "UTC"}
+"""What SQL and frames depend on."""
+
+_CONNECTION: dict[str, object] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""What libpq is to do, unless `DATABASE_URL` says otherwise: a silent network is noticed within 30 s."""
+
+LONG_WORK = {
+    "idle_in_transaction_session_timeout": "10min",
+    "lock_timeout": "1min",
+    "statement_timeout": "30min",
+}
+"""For work that somebody waits for at a terminal, and that may compute for minutes between statements."""
 
 
-def _options(program: str, session: dict[str, object]) -> dict[str, Any]:
-    return {
-        "application_name": f"gridgate-{program}",
-        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
-        "connect_timeout": 5,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
+def connection_parameters(database_url: str, program: str, session: Mapping[str, object]) -> dict[str, Any]:
+    """What to say to libpq beside the URL, or in place of what it says, so that both are heard.
+
+    Where the URL, or libpq's own environment, speaks of a parameter or in `options` of a setting, that
+    counts; only the time zone is always ours.
+    """
+    spoken = _spoken(database_url)
+    ours = _as_options({**_SESSION, **session})
+    options = " ".join(filter(None, (ours, spoken.get("options"), _as_options(_ALWAYS))))
+    unspoken = {name: value for name, value in _CONNECTION.items() if name not in spoken}
+    return {**unspoken, "fallback_application_name": f"gridgate-{program}", "options": options}
+
+
+def _spoken(database_url: str) -> dict[str, str]:
+    environment = {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar and option.val and option.val != option.compiled
     }
+    return {**environment, **{name: str(value) for name, value in conninfo_to_dict(database_url).items()}}
 
 
-def connect(database_url: str, program: str, **session: str) -> psycopg.Connection:
+def _as_options(settings: Mapping[str, object]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def connect(
+    database_url: str, program: str, *, monitor: AnswerMonitor | None = None, **session: str
+) -> psycopg.Connection[Any]:
     """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`.
 
-    `session` names more of what the server is to do for us, as `SET` has it.
+    `session` names more of what the server is to do for us, as `SET` has it; `monitor` is told how long the
+    database owes an answer, and bounds the wait for it.
     """
-    return psycopg.connect(database_url, autocommit=True, **_options(program, _WRITER | session))
+    parameters = connection_parameters(database_url, program, session)
+    return _open(database_url, {**parameters, "autocommit": True}, monitor)
 
 
 def engine_for(
-    database_url: str, program: str, *, pool_size: int = 5, overflow: int = 10, **session: str
+    database_url: str,
+    program: str,
+    *,
+    pool_size: int = 5,
+    overflow: int = 10,
+    monitor: AnswerMonitor | None = None,
+    **session: str,
 ) -> Engine:
     """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it.
 
     Connections that overflow the pool are closed after each use, and opened for each: they help in a pinch.
-    `session` is that of `connect`.
+    `monitor` and `session` are those of `connect`.
     """
-    return create_engine(
+    parameters = connection_parameters(database_url, program, session)
+    engine = create_engine(
         database_url.replace("postgresql://", "postgresql+psycopg://", 1),
-        connect_args=_options(program, _SESSION | session),
         pool_size=pool_size,
         max_overflow=overflow,
         pool_pre_ping=True,
     )
+
+    @event.listens_for(engine, "do_connect")
+    def connect_by_libpq(_dialect: Any, _record: Any, _: Any, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
+        """The URL goes to libpq as it is: SQLAlchemy reads some of its characters in another way."""
+        return _open(database_url, {**parameters, "context": arguments.get("context")}, monitor)
+
+    return engine
+
+
+def _open(
+    database_url: str, parameters: Mapping[str, Any], monitor: AnswerMonitor | None
+) -> psycopg.Connection[Any]:
+    if monitor is None:
+        return psycopg.connect(database_url, **parameters)
+    attempt = object()
+    monitor.begin(attempt)
+    try:
+        connection = MonitoredConnection.connect(database_url, **parameters)
+    except psycopg.OperationalError:
+        monitor.given_up(attempt)
+        raise
+    monitor.answered(attempt)
+    connection.monitor = monitor
+    connection.open_other = partial(_open_probe, database_url, parameters, monitor)
+    return connection
+
+
+def _open_probe(
+    database_url: str, parameters: Mapping[str, Any], monitor: AnswerMonitor
+) -> psycopg.Connection[Any]:
+    plain = {name: value for name, value in parameters.items() if name != "context"}
+    probe = MonitoredConnection.connect(database_url, **{**plain, "autocommit": True})
+    probe.monitor, probe.ask_after_s = AnswerMonitor(monitor.monotonic), PROBE_WITHIN_S
+    return probe
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection:

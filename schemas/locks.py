@@ -8,6 +8,9 @@ EVENTS = "events"
 NEW_EVENT = "new event"
 """Whoever writes an event: overlaps are checked one event at a time."""
 
+PARTITIONS = "partitions"
+"""Whoever makes, fills or merges partitions of the raw tables."""
+
 PRESENCE = "presence"
 TOTALS = "totals"
 ENERGY = "energy"

@@ -1,7 +1,8 @@
 """Ranges of time, half-open and UTC, and how to cut them into parts of like size. Pure."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -23,6 +24,22 @@ def widened(within: TimeRange, width_s: int) -> TimeRange:
     return TimeRange(
         EPOCH + (within.start - EPOCH) // width * width, EPOCH - (EPOCH - within.end) // width * width
     )
+
+
+def ranges_of_days(days: Iterable[date], most: int) -> list[TimeRange]:
+    """Few ranges that contain some UTC days and leave out the widest gaps between them; oldest first."""
+    each = sorted(set(days))
+    gaps = [place for place in range(1, len(each)) if (each[place] - each[place - 1]).days > 1]
+    widest = sorted(gaps, key=lambda place: each[place - 1] - each[place])[: most - 1]
+    borders = [0, *sorted(widest), len(each)] if each else [0]
+    return [
+        TimeRange(_midnight(each[first]), _midnight(each[end - 1]) + timedelta(days=1))
+        for first, end in pairwise(borders)
+    ]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def days(within: TimeRange) -> Iterator[TimeRange]:

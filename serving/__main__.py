@@ -22,24 +22,23 @@ from schemas.channels import KEYS
 from schemas.database import connect, engine_for
 from schemas.logs import log_options
 from schemas.settings import ProgramSettings, SettingsError
-from serving.administration import add_commands, administrate
 from serving.app import api_document, create_app
-from serving.databases import Databases, timeout
-from serving.keys import Keyring, KeyStore
-from serving.metrics import METRICS_DIRECTORY, Metrics
-from serving.openapi import as_yaml
-from serving.present import Present
-from serving.reader import Reader
+from serving.auth.keys import Keyring, KeyStore
+from serving.cli import add_commands, run_command
+from serving.db.engines import Databases, timeout
+from serving.fleet.reader import FleetReader
+from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.openapi import as_yaml
 from serving.server import serve
 from serving.settings import ServingSettings
-from serving.watching import SqlClock, Watch
+from serving.worker_state import WorkerState
 
-MORE_CONNECTIONS = 10
-"""Than requests at once: for long answers that slow clients hold, and for what works beside requests."""
+SPARE_CONNECTIONS = 10
+"""Besides one for each thread: for streamed answers, and for the work beside requests."""
 
 
 def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
-    """What each worker process serves, and what it does first when it is asked to stop."""
+    """The application of a worker process; what must end with it is put on the stack."""
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
     engine = _engine(settings.database_url, settings)
@@ -47,34 +46,39 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
-    watch = Watch(Metrics(_shared_directory()), SqlClock())
+    access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
-        watch.sql_clock.watch(each)
-    present = Present(engine, Reader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s)
+        access_log.sql_clock.listen_to(each)
+    state = WorkerState(
+        engine, FleetReader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s
+    )
     keyring = Keyring(KeyStore(engine), _now)
-    at_stop.callback(present.live.close)
-    also = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
-    present.listener(lambda: connect(settings.database_url, "listener"), also, _look(watch.metrics)).start()
+    at_stop.callback(state.hub.close)
+    other_channels = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
+    listener = state.listener(
+        lambda: connect(settings.database_url, "listener"), other_channels, _report(access_log.metrics)
+    )
+    listener.start()
     return create_app(
         engine,
         _now,
         settings.allowed_origins,
         event_rules=settings.event_rules,
-        present=present,
+        state=state,
         max_points=settings.http_max_points,
         policy=settings.policy,
         keyring=keyring,
-        watch=watch,
+        access_log=access_log,
         databases=databases,
     )
 
 
 def _engine(database_url: str, settings: ServingSettings) -> Engine:
-    """Who takes an answer slowly holds a connection, and a snapshot: the database does not wait for ever."""
+    """An engine with time limits: a client that reads slowly must not hold a connection for ever."""
     return engine_for(
         database_url,
         "serving",
-        pool_size=settings.http_threads + MORE_CONNECTIONS,
+        pool_size=settings.http_threads + SPARE_CONNECTIONS,
         overflow=0,
         statement_timeout=timeout(settings.http_query_timeout_s),
         idle_in_transaction_session_timeout=f"{settings.slow_client_window_s * 1000:.0f}ms",
@@ -82,13 +86,13 @@ def _engine(database_url: str, settings: ServingSettings) -> Engine:
 
 
 def _shared_directory() -> Path | None:
-    """Where the worker processes add up their metrics."""
+    """The directory in which the worker processes share their metrics."""
     directory = os.environ.get(METRICS_DIRECTORY)
     return None if directory is None else Path(directory)
 
 
-def _look(metrics: Metrics) -> Callable[[int, float], None]:
-    return lambda clients, age_s: metrics.look(clients, time.time() - age_s)
+def _report(metrics: Metrics) -> Callable[[int, float], None]:
+    return lambda clients, age_s: metrics.set_gauges(clients, time.time() - age_s)
 
 
 def _now() -> datetime:
@@ -96,7 +100,7 @@ def _now() -> datetime:
 
 
 def _user() -> str:
-    """Who is at the terminal, by the name that the machine has for him; a container may have none."""
+    """The name of the user at the terminal; a container may have none."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -110,7 +114,7 @@ def main() -> None:
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "audit":
             database_url = ProgramSettings.from_environment().database_url
-            administrate(options, engine_for(database_url, "administration"), _now(), _user())
+            run_command(options, engine_for(database_url, "administration"), _now(), _user())
         case _:
             _serve()
 
@@ -133,7 +137,7 @@ def _serve() -> None:
 
 
 def _require_free_port(host: str, port: int) -> None:
-    """The server shares its port with whoever else offers to; two services on one port help nobody."""
+    """Fail if the port is in use; the server itself would share it with another service."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

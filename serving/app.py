@@ -1,162 +1,251 @@
-"""The WSGI application: which noun answers on which path."""
+"""The WSGI application: which resource answers on which path, and what each of them depends on."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import falcon
 from falcon import Request, Response
+from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
-from serving.access import METRICS_PATH, SESSION_PATH, allow_origins, gate
-from serving.audit import Audit, AuditLog
-from serving.budget import MAX_POINTS
-from serving.caching import Representations
-from serving.databases import Databases, timeout
-from serving.errors import add_error_handling
-from serving.event_rules import EventRules
-from serving.events import EventReader, EventWriter
-from serving.headers import SecurityHeaders
-from serving.histories import Histories
-from serving.keys import Keyring, KeyStore
-from serving.latest import Latest
-from serving.lines import Lines
-from serving.metrics import Metrics
-from serving.openapi import Document, describe
-from serving.performance import PerformanceReader
-from serving.policy import AT_HOME, Policy
-from serving.present import Present
-from serving.proxies import Proxies
-from serving.reader import Reader
-from serving.ready import App, Ready
-from serving.resources.assets import Assets
-from serving.resources.audit import AuditTrail
-from serving.resources.commands import OneCommand, ShedCommands, VenCommands
-from serving.resources.dashboard import Dashboard, dashboard_files
-from serving.resources.documentation import DocsPage, OpenApi, docs_files
+from serving.auth.audit import AuditLog, Auditor
+from serving.auth.keys import Keyring, KeyStore
+from serving.auth.middleware import AuthMiddleware
+from serving.auth.proxies import TrustedProxies
+from serving.auth.rate_limit import TokenBuckets
+from serving.auth.same_origin import SameOrigin
+from serving.cache.fast_path import CACHED_PATHS, FastPath
+from serving.commands.service import CommandReader, CommandWriter
+from serving.db.engines import Databases, timeout
+from serving.db.pool import ConnectionPool
+from serving.events.performance import PerformanceReader
+from serving.events.rules import EventRules
+from serving.events.service import EventReader, EventWriter
+from serving.fleet.latest import LatestReader
+from serving.fleet.reader import FleetReader
+from serving.fleet.writer import FleetWriter
+from serving.history.limits import MAX_POINTS
+from serving.history.service import Histories
+from serving.http.monitoring import AccessLog, Metrics, SqlClock
+from serving.http.openapi import Document, describe
+from serving.http.problems import add_error_handling
+from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
+from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
-    CurrentEvent,
-    EventMetrics,
-    EventPerformance,
-    Events,
-    EventStop,
-    OneEvent,
-    PastEvents,
+    CurrentEventResource,
+    EventMetricsResource,
+    EventPerformanceResource,
+    EventsResource,
+    EventStopResource,
+    OneEventResource,
+    PastEventsResource,
 )
-from serving.resources.health import DatabaseCheck, Liveness, PrometheusMetrics
-from serving.resources.live import Changes
-from serving.resources.session import CurrentSession
-from serving.resources.stats import LoadTypes, Network, NetworkHistory
-from serving.resources.vens import LoadHistory, Loads, OneLoad, OneVen, VenHistory, Vens, VenSummaries
-from serving.watching import SqlClock, Watch
-from serving.writer import Writer
+from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
+from serving.resources.pages import (
+    AssetsResource,
+    DashboardResource,
+    DocsPageResource,
+    OpenApiResource,
+    dashboard_files,
+    docs_files,
+)
+from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
+from serving.resources.stream import StreamResource
+from serving.resources.vens import (
+    LoadHistoryResource,
+    LoadsResource,
+    OneLoadResource,
+    OneVenResource,
+    VenHistoryResource,
+    VensResource,
+    VenSummariesResource,
+)
+from serving.worker_state import WorkerState
 
 Clock = Callable[[], datetime]
 DEFAULT_RULES = EventRules()
+EXPOSED_HEADERS = [
+    "ETag",
+    "History-Warning",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+]
+"""Headers that scripts of other origins may read."""
 
 
-def create_app(  # noqa: PLR0913 - here everything comes together
+class Dependencies(Struct):
+    """What resources are made of."""
+
+    databases: Databases
+    clock: Clock
+    state: WorkerState
+    access_log: AccessLog
+    event_rules: EventRules = DEFAULT_RULES
+    max_points: int = MAX_POINTS
+    policy: Policy = LOCAL_POLICY
+
+
+def create_app(  # noqa: PLR0913 - the composition root
     engine: Engine,
     clock: Clock,
     allowed_origins: list[str],
     event_rules: EventRules = DEFAULT_RULES,
-    present: Present | None = None,
+    state: WorkerState | None = None,
     max_points: int = MAX_POINTS,
     *,
-    policy: Policy = AT_HOME,
+    policy: Policy = LOCAL_POLICY,
     keyring: Keyring | None = None,
-    watch: Watch | None = None,
+    access_log: AccessLog | None = None,
     databases: Databases | None = None,
 ) -> falcon.App[Request, Response]:
-    """The whole API over one database, which asks for keys if the policy says so.
+    """The whole API over one database, with keys if the policy needs them.
 
-    `present` and `keyring` are what a listener keeps up to date.
+    `state` and `keyring` are given where a listener keeps them up to date.
     """
-    present = present or Present(engine, Reader(engine, clock))
-    watch = watch or Watch(Metrics(), SqlClock())
-    app = App(middleware=[watch])
-    app.add_middleware(Representations(present.hot))
+    state = state or WorkerState(engine, FleetReader(engine, clock))
+    access_log = access_log or AccessLog(Metrics(), SqlClock())
+    databases = databases or Databases(engine)
+    auth = _auth(engine, clock, allowed_origins, policy, keyring)
+    app = App(middleware=[access_log])
+    app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
-    allow_origins(app, allowed_origins)
-    door = gate(keyring or Keyring(KeyStore(engine), clock), clock, allowed_origins, policy)
-    app.add_middleware(door)
-    app.ready = Ready(present.hot, door, watch)
-    app.proxies = Proxies(policy.trusted_proxies)
-    app.add_middleware(Audit(AuditLog(engine, clock), policy))
+    _allow_origins(app, allowed_origins)
+    app.add_middleware(auth)
+    app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
+    if policy.trusted_proxies:
+        app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     add_error_handling(app)
-    databases = databases or Databases(engine)
-    resources = _resources(databases, clock, present, watch, event_rules, max_points, policy)
+    resources = _resources(Dependencies(databases, clock, state, access_log, event_rules, max_points, policy))
     for path, resource in resources.items():
         app.add_route(path, resource)
     return app
 
 
 def api_document() -> Document:
-    """The OpenAPI document; nothing is connected for it."""
+    """The OpenAPI document; no database is connected."""
     engine = create_engine("postgresql+psycopg://")
-    present = Present(engine, Reader(engine, _never))
-    return describe(_resources(Databases(engine), _never, present, Watch(Metrics(), SqlClock())))
+    state = WorkerState(engine, FleetReader(engine, _never))
+    access_log = AccessLog(Metrics(), SqlClock())
+    return describe(_resources(Dependencies(Databases(engine), _never, state, access_log)))
 
 
 def _never() -> datetime:
     return datetime.min.replace(tzinfo=UTC)
 
 
-def _resources(  # noqa: PLR0913, PLR0917 - the same
-    databases: Databases,
-    clock: Clock,
-    present: Present,
-    watch: Watch,
-    event_rules: EventRules = DEFAULT_RULES,
-    max_points: int = MAX_POINTS,
-    policy: Policy = AT_HOME,
-) -> Mapping[str, object]:
-    """Which noun answers on which path. What it takes and answers, each responder tells itself."""
-    assets, document = Assets(docs_files() | dashboard_files()), OpenApi()
-    engine, replica = databases.primary, databases.to_read
-    within = timeout(databases.query_timeout_s)
-    lines = {
-        each: Lines.beside(each, watch.sql_clock.add, statement_timeout=within) for each in {engine, replica}
-    }
-    reader, writer = Reader(replica, clock), Writer(engine, clock)
-    histories = Histories(replica, lines[replica], clock, max_points)
-    # Who has written something must see it: what is written here is read where it was written.
-    written, latest = Reader(engine, clock), Latest(lines[engine], clock)
-    events, event_writer = EventReader(engine), EventWriter(engine, clock, event_rules)
+def _auth(
+    engine: Engine, clock: Clock, allowed_origins: list[str], policy: Policy, keyring: Keyring | None
+) -> AuthMiddleware:
+    return AuthMiddleware(
+        (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
+        TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None,
+        SameOrigin(allowed_origins, is_local_only=policy.is_local_only),
+        Auditor(AuditLog(engine, clock), policy),
+        clock,
+    )
+
+
+def _allow_origins(app: App, allowed_origins: list[str]) -> None:
+    """CORS: pages of these origins may call, those that are named also with the cookie."""
+    if "*" in allowed_origins:
+        app.add_middleware(falcon.CORSMiddleware(allow_origins="*", expose_headers=EXPOSED_HEADERS))
+    elif allowed_origins:
+        app.add_middleware(
+            falcon.CORSMiddleware(
+                allow_origins=allowed_origins,
+                allow_credentials=allowed_origins,
+                expose_headers=EXPOSED_HEADERS,
+            )
+        )
+
+
+def _resources(needs: Dependencies) -> Mapping[str, object]:
+    """Each path with its resource."""
+    document = OpenApiResource()
     resources = {
-        "/api/stats/network": Network(reader, present.hot),
-        "/api/stats/network/history": NetworkHistory(histories),
-        "/api/stats/loads": LoadTypes(reader, present.hot),
-        "/api/vens": Vens(written, latest, writer),
-        "/api/vens/summary": VenSummaries(reader, present.hot),
-        "/api/vens/{ven_id}": OneVen(latest, writer),
-        "/api/vens/{ven_id}/history": VenHistory(histories),
-        "/api/vens/{ven_id}/loads": Loads(latest),
-        "/api/vens/{ven_id}/loads/{load_id}": OneLoad(latest, writer),
-        "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistory(histories),
-        "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommands(writer),
-        "/api/vens/{ven_id}/commands": VenCommands(written),
-        "/api/commands/{command_id}": OneCommand(written),
-        "/api/events": Events(events, event_writer),
-        "/api/events/current": CurrentEvent(events),
-        "/api/events/history": PastEvents(EventReader(replica)),
-        "/api/events/{event_id}": OneEvent(events, event_writer),
-        "/api/events/{event_id}/metrics": EventMetrics(events),
-        "/api/events/{event_id}/performance": EventPerformance(
-            PerformanceReader(replica, event_rules.baseline)
-        ),
-        "/api/events/{event_id}/stop": EventStop(event_writer),
-        "/api/stream": Changes(present.live),
-        SESSION_PATH: CurrentSession(KeyStore(engine), clock, is_https=policy.is_https),
-        "/api/audit": AuditTrail(AuditLog(engine, clock)),
-        "/health": Liveness(),
-        "/health/db-check": DatabaseCheck(databases, clock),
-        METRICS_PATH: PrometheusMetrics(watch.metrics),
+        **_fleet_resources(needs),
+        **_event_resources(needs),
+        **_service_resources(needs),
         "/openapi.json": document,
-        "/docs": DocsPage(assets),
-        "/": Dashboard(assets),
-        "/assets/{digest}/{asset}": assets,
     }
     document.hold(describe(resources))
     return resources
+
+
+def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
+    primary, replica = needs.databases.primary, needs.databases.to_read
+    clock, cache = needs.clock, needs.state.cache
+    pools = _pools(needs)
+    reader, writer = FleetReader(replica, clock), FleetWriter(primary, clock)
+    histories = Histories(replica, pools[replica], clock, needs.max_points)
+    # A client must see its own changes, so what can be changed here is read from the primary.
+    primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    commands = CommandReader(primary)
+    return {
+        "/api/stats/network": NetworkResource(reader, cache),
+        "/api/stats/network/history": NetworkHistoryResource(histories),
+        "/api/stats/loads": LoadTypesResource(reader, cache),
+        "/api/vens": VensResource(primary_reader, latest, writer),
+        "/api/vens/summary": VenSummariesResource(reader, cache),
+        "/api/vens/{ven_id}": OneVenResource(latest, writer),
+        "/api/vens/{ven_id}/history": VenHistoryResource(histories),
+        "/api/vens/{ven_id}/loads": LoadsResource(latest),
+        "/api/vens/{ven_id}/loads/{load_id}": OneLoadResource(latest, writer),
+        "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistoryResource(histories),
+        "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommandsResource(
+            CommandWriter(primary, clock)
+        ),
+        "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
+        "/api/commands/{command_id}": OneCommandResource(commands),
+    }
+
+
+def _event_resources(needs: Dependencies) -> Mapping[str, object]:
+    primary, replica = needs.databases.primary, needs.databases.to_read
+    reader, writer = EventReader(primary), EventWriter(primary, needs.clock, needs.event_rules)
+    performance = PerformanceReader(replica, needs.event_rules.baseline)
+    return {
+        "/api/events": EventsResource(reader, writer),
+        "/api/events/current": CurrentEventResource(reader),
+        "/api/events/history": PastEventsResource(EventReader(replica)),
+        "/api/events/{event_id}": OneEventResource(reader, writer),
+        "/api/events/{event_id}/metrics": EventMetricsResource(reader),
+        "/api/events/{event_id}/performance": EventPerformanceResource(performance),
+        "/api/events/{event_id}/stop": EventStopResource(writer),
+    }
+
+
+def _service_resources(needs: Dependencies) -> Mapping[str, object]:
+    primary, clock = needs.databases.primary, needs.clock
+    assets = AssetsResource(docs_files() | dashboard_files())
+    return {
+        "/api/stream": StreamResource(needs.state.hub),
+        SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),
+        "/api/audit": AuditTrailResource(AuditLog(primary, clock)),
+        "/health": LivenessResource(),
+        "/health/db-check": DatabaseCheckResource(needs.databases, clock),
+        METRICS_PATH: PrometheusMetricsResource(needs.access_log.metrics),
+        "/docs": DocsPageResource(assets),
+        "/": DashboardResource(assets),
+        "/assets/{digest}/{asset}": assets,
+    }
+
+
+def _pools(needs: Dependencies) -> Mapping[Engine, ConnectionPool]:
+    """A pool for short queries of each database."""
+    return {
+        engine: ConnectionPool.for_engine(
+            engine,
+            needs.access_log.sql_clock.add,
+            statement_timeout=timeout(needs.databases.query_timeout_s),
+        )
+        for engine in {needs.databases.primary, needs.databases.to_read}
+    }

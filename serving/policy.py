@@ -1,33 +1,52 @@
-"""What this service demands of its callers, and what it tells browsers; the settings say it."""
+"""What this service demands of its callers, and what it tells browsers."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
-from serving.bodies import MAX_BODY_BYTES
-from serving.proxies import Network
+Network = IPv4Network | IPv6Network
+
+MAX_BODY_BYTES = 1_048_576
+"""Unless the settings say otherwise."""
+
+OPEN_PATHS = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
+OPEN_PREFIXES = ("/assets/",)
+"""Paths that need no key, since they reveal nothing of the fleet: health, the API's description, pages that
+must load before they can ask for a key.
+"""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+METRICS_PATH = "/metrics"
+SESSION_PATH = "/api/session"
+SESSION_COOKIE = "gridgate_session"
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""A page may use what it is served with, and nothing else; no script or style in the page itself."""
+"""The default Content-Security-Policy: a page may use what this service serves, and no inline code."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The defaults are those of a test, or of one's own machine: no keys, and no bound on the rate."""
+    """The defaults suit tests and a developer's machine: no keys, and no limit on the rate."""
 
     needs_keys: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
     bodies_at_once: int = 8
-    """That are being read; there are more threads, so that slow ones leave room for other requests."""
+    """Bodies that are received at once; there are more threads, so that slow bodies leave some free."""
     rate_per_s: float = 0.0
     rate_burst: int = 1
-    is_at_home: bool = False
-    """Only programs and browsers on this machine may call, and those nobody asks for a key."""
+    is_local_only: bool = False
+    """Only programs and browsers on this machine may call, without a key."""
     trusted_proxies: tuple[Network, ...] = ()
     is_https: bool = False
     page_policy: str | None = None
-    """Instead of what a page, or `PAGE_POLICY`, says."""
+    """Replaces the policy that a page sets, and `PAGE_POLICY`."""
 
 
-AT_HOME = Policy()
+LOCAL_POLICY = Policy()
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no key."""
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)

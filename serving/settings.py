@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.settings import BaselineSettings, DatabaseUrl, ProgramSettings
-from serving.bodies import MAX_BODY_BYTES
-from serving.budget import MAX_POINTS
-from serving.event_rules import EventRules
-from serving.policy import Policy
+from serving.events.rules import EventRules
+from serving.history.limits import MAX_POINTS
+from serving.policy import MAX_BODY_BYTES, Policy
 
 ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
 
@@ -187,7 +186,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
 
     @field_validator("http_auth")
     @classmethod
-    def _off_only_at_home(cls, auth: str, info: ValidationInfo) -> str:
+    def _off_only_on_loopback(cls, auth: str, info: ValidationInfo) -> str:
         host = info.data.get("http_host")
         if auth == "off" and host is not None and not ip_address(host).is_loopback:
             raise ValueError(
@@ -216,7 +215,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             bodies_at_once=self.http_threads,
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
-            is_at_home=self.http_auth == "off",
+            is_local_only=self.http_auth == "off",
             trusted_proxies=tuple(ip_network(each) for each in _listed(self.http_trusted_proxies)),
             is_https=self.http_https == "yes",
             page_policy=self.http_page_policy or None,

@@ -14,18 +14,55 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import settings
 from sqlalchemy import Engine
 
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
+from tests.examples import load_profile
 
-# A machine that is busy with something else is no fault of the code.
-settings.register_profile("gridgate", deadline=None)
-settings.load_profile("gridgate")
+load_profile()
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = "gridgate_template"
+
+NEIGHBOURS = """
+CREATE TABLE invoices (day date, amount int) PARTITION BY RANGE (day);
+CREATE TABLE invoices_p20240101 PARTITION OF invoices FOR VALUES FROM ('2024-01-01') TO ('2024-01-02');
+CREATE TABLE invoices_p2023 PARTITION OF invoices FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
+CREATE TABLE invoices_before_2020 PARTITION OF invoices FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
+CREATE TABLE invoices_default PARTITION OF invoices DEFAULT;
+INSERT INTO invoices VALUES ('2010-01-01', 1), ('2023-01-01', 2), ('2024-01-01', 4), ('2024-02-01', 8);
+CREATE SCHEMA neighbour;
+CREATE TABLE neighbour.ven_telemetry (ts timestamptz) PARTITION BY RANGE (ts);
+CREATE TABLE neighbour.ven_telemetry_p20240704 PARTITION OF neighbour.ven_telemetry
+    FOR VALUES FROM ('2024-07-04 00:00Z') TO ('2024-07-05 00:00Z');
+CREATE TABLE neighbour.ven_telemetry_before_2020 PARTITION OF neighbour.ven_telemetry
+    FOR VALUES FROM (MINVALUE) TO ('2020-01-01 00:00Z');
+CREATE TABLE neighbour.ven_telemetry_default PARTITION OF neighbour.ven_telemetry DEFAULT;
+INSERT INTO neighbour.ven_telemetry VALUES ('2011-01-01Z'), ('2024-07-04Z'), ('2024-07-10Z');
+CREATE TABLE neighbour.ingest_batches AS SELECT 1 AS batch_id;
+CREATE TABLE neighbour.alembic_version AS SELECT 'theirs' AS version_num
+"""
+"""Tables of others in our database, before ours: named like ours, and partitioned; one schema is not ours."""
+
+NEIGHBOURS_ROWS = """
+SELECT tableoid::regclass::text, count(*) FROM (
+    SELECT tableoid FROM invoices UNION ALL SELECT tableoid FROM neighbour.ven_telemetry
+    UNION ALL SELECT tableoid FROM neighbour.ingest_batches
+    UNION ALL SELECT tableoid FROM neighbour.alembic_version
+) AS theirs GROUP BY 1 ORDER BY 1
+"""
+NEIGHBOURS_HAVE = [
+    ("invoices_before_2020", 1),
+    ("invoices_default", 1),
+    ("invoices_p2023", 1),
+    ("invoices_p20240101", 1),
+    ("neighbour.alembic_version", 1),
+    ("neighbour.ingest_batches", 1),
+    ("neighbour.ven_telemetry_before_2020", 1),
+    ("neighbour.ven_telemetry_default", 1),
+    ("neighbour.ven_telemetry_p20240704", 1),
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +89,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres(tmp_path_factory.mktemp("shared"), durable=False) as server:
         server.ensure_database(TEMPLATE)
+        with psycopg.connect(server.url(TEMPLATE), autocommit=True) as admin:
+            admin.execute(NEIGHBOURS.encode())
         migrate(server.url(TEMPLATE))
         yield server
 
@@ -79,11 +118,12 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 def migrate(database_url: str, target: str = "head", command: str = "upgrade") -> None:
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "alembic", command, target],
         cwd=REPOSITORY,
         env={**os.environ, "DATABASE_URL": database_url},
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stderr

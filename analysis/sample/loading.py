@@ -19,8 +19,8 @@ from local.fleet.messages import Arrival
 from schemas.commands import envelope
 from schemas.database import connect, engine_for
 from schemas.instants import from_unix
-from serving.event_rules import EventRules
-from serving.events import EventWriter
+from serving.events.rules import EventRules
+from serving.events.service import EventWriter
 
 MAX_AHEAD = timedelta(minutes=5)
 AT_ONCE = 2_000

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from local.fleet.chance import draw
-from local.fleet.conduct import Conduct
+from local.fleet.behaviour import ResponseBehaviour
 from local.fleet.household import Household
-from local.fleet.reports import Habits
+from local.fleet.randomness import draw
+from local.fleet.reports import FleetSettings
 from local.fleet.weather import HeatWave
 from schemas.http import EventCreate
 
@@ -30,16 +30,16 @@ CREATED_AT = EVENT_DAY + timedelta(hours=9)
 
 
 @dataclass(frozen=True)
-class Foreseen(Conduct):
+class Foreseen(ResponseBehaviour):
     """Answers take as long as they take whatever a command's id is, for that is another one each time."""
 
     def answer_delays_s(self, home: Household, correlation_id: str) -> list[float]:  # noqa: ARG002
         return super().answer_delays_s(home, "sample")
 
 
-CONDUCT = Foreseen(opt_out=0.12, mute=0.06)
+BEHAVIOUR = Foreseen(opt_out=0.12, mute=0.06)
 HEAT_WAVE = HeatWave(BEGIN.timestamp() - 8 * 86_400, END.timestamp(), degrees=10.0)
-HABITS = Habits(INTERVAL_S, CONDUCT, heat_wave=HEAT_WAVE)
+FLEET = FleetSettings(INTERVAL_S, BEHAVIOUR, heat_wave=HEAT_WAVE)
 
 
 class Clock(Struct, frozen=True):

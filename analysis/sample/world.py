@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from analysis.sample import story
-from local.fleet.commands import Commands
+from local.fleet.commands import CommandHandler
 from local.fleet.messages import Arrival, status
 from local.fleet.reports import Reporter, fleet
 
@@ -15,8 +15,8 @@ class World:
 
     def __init__(self) -> None:
         self._now = story.BEGIN.timestamp()
-        self._reporters = fleet(story.SEED, story.VENS, story.HABITS)
-        self._commands = Commands(self._reporters, story.CONDUCT, lambda: self._now)
+        self._reporters = fleet(story.SEED, story.VENS, story.FLEET)
+        self._commands = CommandHandler(self._reporters, story.BEHAVIOUR, lambda: self._now)
         self._queue: list[tuple[float, int, tuple[Reporter, float] | Arrival]] = []
         self._count = 0
         for reporter in self._reporters:
@@ -36,14 +36,14 @@ class World:
 
     def hear(self, command: bytes) -> None:
         """A command reaches its VEN now; its answer is on its way."""
-        told = self._commands.handle(command)
-        if told is not None:
-            self._line_up(told.answers)
+        handled = self._commands.handle(command)
+        if handled is not None:
+            self._line_up(handled.answers)
 
     def _report(self, reporter: Reporter, ts: float) -> None:
-        home, orders = reporter.home, self._commands.orders(reporter.home.ven_id)
+        home, state = reporter.home, self._commands.state(reporter.home.ven_id)
         is_first = ts - story.BEGIN.timestamp() <= story.INTERVAL_S
-        for arrival in reporter.arrivals(reporter.read(ts, orders), orders, describe=is_first):
+        for arrival in reporter.arrivals(reporter.read(ts, state), state, describe=is_first):
             at = self._now + arrival.at - ts
             self._line_up(Arrival(each, arrival.message) for each in story.arrives_at(home, at))
         self._schedule(reporter, ts)

@@ -17,6 +17,7 @@ from ingest.mqtt.link import Link
 from ingest.mqtt.packets import ProtocolError
 from ingest.settings import IngestSettings
 from ingest.subscriber import FAREWELL_S, address_of, login_for, tls_for
+from schemas.revisions import WrongRevisionError
 
 POLL_S = 1.0
 """For what no NOTIFY tells of: the next attempts, and the end of leases."""
@@ -79,6 +80,8 @@ class Dispatcher:
             self._failed("broker_disconnected", error)
         except psycopg.Error as error:
             self._failed("outbox_failed", error)
+        except WrongRevisionError as error:
+            self._failed("wrong_revision", error)
         except Exception as error:  # noqa: BLE001 - of any kind: it must not stop ingest of telemetry
             self._failed("dispatcher_failed", error)
         finally:

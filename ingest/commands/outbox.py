@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from ingest import queries
+from ingest.admission import admit
 from ingest.commands.states import Due
 from schemas.channels import COMMANDS
 
@@ -44,6 +45,7 @@ class Outbox:
             "most": AT_ONCE,
         }
         with self._connection.transaction():
+            admit(self._connection)
             taken = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, asked)]
         return sorted(taken, key=lambda command: (command.next_attempt_at, command.created_at))
 
@@ -55,6 +57,7 @@ class Outbox:
         if not commands:
             return
         with self._connection.transaction():
+            admit(self._connection)
             self._connection.execute(queries.SETTLE_COMMANDS, self._columns(commands))
             self._connection.execute(queries.TELL_OF_COMMANDS)
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     any_,
     case,
+    false,
     func,
     literal,
     null,
@@ -39,6 +40,7 @@ TO_COME = ("scheduled", "active")
 DAY = timedelta(days=1)
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c
+REPORTED_EVENT = events.alias("reported_event")
 NO_TOPIC_LEVEL = "[/+#]"
 """An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
 
@@ -104,26 +106,44 @@ def finish(event_id: str, at: datetime, ven_ids: Sequence[str] | None = None) ->
     """It is over for all who take part, or for some of them."""
     statement = update(event_participations).where(PART.event_id == event_id, _is_live(PART.status))
     if ven_ids is not None:
-        statement = statement.where(PART.ven_id == any_(literal(list(ven_ids), ARRAY(Text))))
+        statement = statement.where(PART.ven_id == _any_of(ven_ids))
     return statement.values(status="finished", finished_at=at)
 
 
 def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[Any]:
-    """Commands that told of an event and are still on their way are not worth sending any more."""
+    """Expire open commands that announced an event: it has gone on without them."""
     command = commands.c
-    found = select(command.ven_id, command.command_id).where(
-        command.event_id == event_id, command.op == "event", command.status.in_(OPEN_COMMANDS)
-    )
+    conditions = [command.event_id == event_id, command.op == "event"]
     if ven_ids is not None:
-        found = found.where(command.ven_id == any_(literal(list(ven_ids), ARRAY(Text))))
-    # In the order of the key, as those who send them lock them.
-    held = found.order_by(command.ven_id, command.command_id).with_for_update().cte("held")
+        conditions.append(command.ven_id == _any_of(ven_ids))
+    return _expire(conditions, "the event has gone on without it")
+
+
+def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[Any]:
+    """Expire the open `restore` commands of VENs that are told of another event: sent again, they might end
+    that one. Those that were never sent go first, and stay.
+    """
+    command = commands.c
+    is_restore = and_(command.op == "restore", command.event_id.is_not(None), command.attempts > 0)
+    return _expire([command.ven_id == _any_of(ven_ids), is_restore], "the VEN has been told of another event")
+
+
+def _expire(conditions: Sequence[ColumnElement[bool]], reason: str) -> ReturningUpdate[Any]:
+    """Expire open commands, locked in the order of the key, as the dispatcher locks them."""
+    command = commands.c
+    is_open = command.status.in_(OPEN_COMMANDS)
+    open_commands = select(command.ven_id, command.command_id).where(is_open, *conditions)
+    held = open_commands.order_by(command.ven_id, command.command_id).with_for_update().cte("held")
     return (
         update(commands)
         .where(command.ven_id == held.c.ven_id, command.command_id == held.c.command_id)
-        .values(status="expired", error="the event has gone on without it")
+        .values(status="expired", error=reason)
         .returning(command.command_id)
     )
+
+
+def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
+    return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
 def balance(event_id: str) -> Select[Any]:
@@ -244,7 +264,7 @@ def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
         select(events.c.event_id, events.c.end_time, PART.ven_id)
         .join(event_participations, events.c.event_id == PART.event_id)
         .where(
-            PART.ven_id == any_(literal(list(ven_ids), ARRAY(Text))),
+            PART.ven_id == _any_of(ven_ids),
             _is_live(PART.status),
             *_overlaps(row),
             events.c.priority < row.priority,
@@ -299,7 +319,7 @@ def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Selec
             told.c.status.label("command_status"),
             told.c.acknowledged_at.label("answered_at"),
             latest.ts.label("reported_at"),
-            latest.event_id.label("reported_event_id"),
+            _reported_event_id().label("reported_event_id"),
             latest.shed_power_kw,
             is_away.label("is_away"),
             events.c.status.label("event_status"),
@@ -310,6 +330,7 @@ def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Selec
         .join(events, events.c.event_id == PART.event_id)
         .outerjoin(vens, vens.c.ven_id == PART.ven_id)
         .outerjoin(ven_snapshots, latest.ven_id == PART.ven_id)
+        .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.event_id)
         .outerjoin(told, and_(told.c.ven_id == PART.ven_id, told.c.command_id == PART.command_id))
         .where(_is_live(PART.status), IS_TO_COME, PART.event_id.in_(ids))
         .order_by(PART.event_id, PART.ven_id)
@@ -317,11 +338,19 @@ def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Selec
     return query.where(_is_news(told, is_away)) if only_news else query
 
 
+def _reported_event_id() -> ColumnElement[str | None]:
+    """The event that a VEN names; null for one that is over, which some VENs go on naming."""
+    named = REPORTED_EVENT.c
+    is_over = or_(named.status.not_in(TO_COME), named.ended_at.is_not(None))
+    return case((func.coalesce(is_over, false()), null()), else_=ven_snapshots.c.event_id)
+
+
 def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether a participation can have moved on; what has, `jobs.transforms.participation` says."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
-    names_it = latest.event_id == PART.event_id
-    sheds = and_(latest.shed_power_kw > 0, latest.event_id.is_(None))
+    reported_event_id = _reported_event_id()
+    names_it = reported_event_id == PART.event_id
+    sheds = and_(latest.shed_power_kw > 0, reported_event_id.is_(None))
     is_behind = or_(
         and_(PART.status == "notified", PART.acknowledged_at.is_not(None)),
         and_(PART.status != "planned", PART.status != "started", PART.started_at.is_not(None)),

@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ScalarSelect,
+    Select,
     Table,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -37,31 +39,42 @@ LONGEST_COMMAND = timedelta(days=1)
 SET_WITHIN = timedelta(days=1)
 
 
+SENT_AT = func.coalesce(commands.c.sent_at, commands.c.created_at)
+
 SAME_KW = 0.0005
 """Powers are told with three decimals."""
 
 
-def loads_that_shed(now: datetime) -> ReturningUpdate[str | None]:
+def watched_since(now: datetime) -> Select[Any]:
+    """When the oldest command was sent that is watched; null without any."""
+    return select(func.min(SENT_AT)).where(*_is_watched(now))
+
+
+def loads_that_shed(now: datetime, since: datetime) -> ReturningUpdate[str | None]:
     """Date `shedLoad` commands by the first sample within their time in which the load sheds."""
-    sample = ven_load_samples.c
-    return _executed("shedLoad", now, _first_shedding(ven_load_samples, sample.load_id == commands.c.load_id))
+    is_of_load = ven_load_samples.c.load_id == commands.c.load_id
+    return _executed("shedLoad", now, _first_shedding(ven_load_samples, since, is_of_load))
 
 
-def panels_that_shed(now: datetime) -> ReturningUpdate[str | None]:
+def panels_that_shed(now: datetime, since: datetime) -> ReturningUpdate[str | None]:
     """Date `shedPanel` commands by the first report within their time in which the panel sheds."""
-    return _executed("shedPanel", now, _first_shedding(ven_telemetry))
+    return _executed("shedPanel", now, _first_shedding(ven_telemetry, since))
 
 
-def _first_shedding(table: Table, *conditions: ColumnElement[bool]) -> ScalarSelect[datetime]:
+def _first_shedding(
+    table: Table, watched_since: datetime, *conditions: ColumnElement[bool]
+) -> ScalarSelect[datetime]:
+    """`watched_since` becomes a constant of the statement, which so leaves older partitions alone."""
     seconds = commands.c.data["durationS"].as_float()
-    since = func.coalesce(commands.c.sent_at, commands.c.created_at)
+    constant = bindparam(None, watched_since, table.c.ts.type, literal_execute=True)
     return (
         select(table.c.ts)
         .where(
             table.c.ven_id == commands.c.ven_id,
             *conditions,
-            table.c.ts > since,
-            table.c.ts <= since + seconds * literal(timedelta(seconds=1)),
+            table.c.ts > constant,
+            table.c.ts > SENT_AT,
+            table.c.ts <= SENT_AT + seconds * literal(timedelta(seconds=1)),
             table.c.shed_power_kw > 0,
         )
         .order_by(table.c.ts)
@@ -83,28 +96,31 @@ def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
         ),
         (data["priority"], said.priority == data["priority"].as_integer(), said.priority_stamp),
     )
-    since = func.coalesce(commands.c.sent_at, commands.c.created_at)
-    since_us = cast(func.extract("epoch", since) * 1_000_000, BigInteger)
+    since_us = cast(func.extract("epoch", SENT_AT) * 1_000_000, BigInteger)
     is_set = (or_(asked.is_(None), and_(holds, stamp / 2 > since_us)) for asked, holds, stamp in fields)
     last_us = func.greatest(*(case((asked.is_not(None), stamp / 2)) for asked, _, stamp in fields))
     at = literal(EPOCH) + last_us * literal(timedelta(microseconds=1))
     query = (
         select(at)
         .where(said.ven_id == commands.c.ven_id, said.load_id == commands.c.load_id, *is_set)
-        .where(at <= since + literal(SET_WITHIN))
+        .where(at <= SENT_AT + literal(SET_WITHIN))
         .correlate(commands)
     )
     return _executed("setLoad", now, query.scalar_subquery())
 
 
-def _executed(op: str, now: datetime, seen_at: ScalarSelect[Any]) -> ReturningUpdate[str | None]:
-    """Date what is watched and has been seen; answers the events that it belongs to."""
-    is_watched: ColumnElement[bool] = literal_column(
+def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    unseen: ColumnElement[bool] = literal_column(
         "commands.status = 'acknowledged' AND commands.executed_at IS NULL"
     )
+    return unseen, commands.c.acknowledged_at > now - LONGEST_COMMAND - LATE
+
+
+def _executed(op: str, now: datetime, seen_at: ScalarSelect[Any]) -> ReturningUpdate[str | None]:
+    """Date what is watched and has been seen; answers the events that it belongs to."""
     watched = (
         select(commands.c.ven_id, commands.c.command_id, seen_at.label("seen_at"))
-        .where(is_watched, commands.c.op == op, commands.c.acknowledged_at > now - LONGEST_COMMAND - LATE)
+        .where(*_is_watched(now), commands.c.op == op)
         .cte("watched")
         .prefix_with("MATERIALIZED")
     )

@@ -1,7 +1,6 @@
 """Batches that lanes have still to consume, and their rows."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -9,12 +8,16 @@ from sqlalchemy import (
     Delete,
     Select,
     Table,
+    and_,
     delete,
+    false,
     func,
+    literal_column,
     or_,
     select,
 )
 
+from jobs.ranges import Range
 from schemas.tables import Frame
 from schemas.tables.ledger import ingest_batches, pending_batches
 
@@ -28,6 +31,16 @@ ROWS_OF_BATCH = (
     + ingest_batches.c.status_rows
 )
 
+DAYS_OF_BATCH = func.coalesce(
+    ingest_batches.c.days,
+    literal_column(
+        "ARRAY(SELECT CAST(day AS date) FROM generate_series("
+        "CAST(CAST(first_ts AT TIME ZONE 'UTC' AS date) AS timestamp), last_ts AT TIME ZONE 'UTC', '1 day')"
+        " AS day WHERE first_ts IS NOT NULL)"
+    ),
+)
+"""Who writes a batch without its days, like a program of an older version, has all between its ends read."""
+
 
 def pending(lane: str, most: int) -> Select[Any]:
     """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
@@ -35,8 +48,7 @@ def pending(lane: str, most: int) -> Select[Any]:
         select(
             pending_batches.c.batch_id,
             ROWS_OF_BATCH.label("rows"),
-            ingest_batches.c.first_ts,
-            ingest_batches.c.last_ts,
+            DAYS_OF_BATCH.label("days"),
         )
         .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
         .where(pending_batches.c.lane == lane)
@@ -91,14 +103,18 @@ def rows_of_batches(
     table: Table,
     model: type[Frame],
     batch_ids: Sequence[int],
-    days: tuple[datetime, datetime] | None,
+    within: Sequence[Range] | None,
 ) -> Select[Any]:
-    """The rows that some batches brought; `days` (both inclusive) spares the other partitions."""
+    """The rows that some batches brought; ranges of time spare the other partitions, none excludes none."""
     columns = [table.c[name] for name in model.types()]
     # The index finds the spans; a list would have it search once for each batch, so that is a mere filter.
     spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
     query = select(*columns).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
-    return query if days is None else query.where(table.c.ts.between(*days))
+    if within is None:
+        return query
+    return query.where(
+        or_(false(), *(and_(table.c.ts >= part.start, table.c.ts < part.end) for part in within))
+    )
 
 
 def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int, int]]:

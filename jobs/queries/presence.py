@@ -1,52 +1,125 @@
-"""Who has fallen silent, and who reports."""
+"""The SQL of presence: VENs whose status is in question, and the reports that answer it."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
+    Delete,
     Select,
+    Text,
+    Update,
     and_,
+    any_,
+    case,
+    delete,
     func,
+    literal,
     or_,
     select,
     true,
+    tuple_,
+    update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from schemas.tables.raw import ven_telemetry
+from schemas.tables.presence import skewed_reports
+from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import vens
-from schemas.tables.snapshots import (
-    ven_snapshots,
-)
+from schemas.tables.snapshots import ven_snapshots
+
+NOT_EXPECTED = ("offline", "maintenance")
+SETTLED = ("online", "maintenance")
 
 
-def watched_vens(heard_before: datetime) -> Select[Any]:
-    """VENs that are not offline and were last heard before a time; and those offline, but heard since.
+def watched_vens(heard_before: datetime, now: datetime) -> Select[Any]:
+    """VENs that may have fallen silent, or that may have been heard after a status other than `online`.
 
-    Under maintenance a VEN may be silent; one that was never heard live is not expected to be.
+    A VEN that was never heard is watched if it has a status, be it one that people gave it.
     """
-    ven = ven_snapshots.c
-    not_offline = func.coalesce(ven.status, "").not_in(("offline", "maintenance"))
+    watched = _candidates(heard_before, now)
+    said = and_(ven_statuses.c.ven_id == watched.c.ven_id, ven_statuses.c.ts == watched.c.status_ts)
+    registered_at = case((watched.c.status.is_not(None), watched.c.created_at))
+    received_at = func.coalesce(ven_statuses.c.received_at, watched.c.status_ts, registered_at)
+    return select(
+        watched.c.ven_id,
+        watched.c.status,
+        watched.c.status_ts,
+        received_at.label("status_received_at"),
+        watched.c.heard_at,
+    ).select_from(watched.outerjoin(ven_statuses, said))
+
+
+def _candidates(heard_before: datetime, now: datetime) -> CTE:
+    """By the snapshot alone: whether a status was received before its VEN was heard, is asked of few.
+
+    Only a VEN whose clock is ahead can have been heard after a status that is dated later.
+    """
+    latest = ven_snapshots.c
+    status = func.coalesce(latest.status, vens.c.status)
+    is_quiet = or_(latest.heard_at < heard_before, and_(latest.heard_at.is_(None), status.is_not(None)))
+    is_heard = or_(
+        latest.heard_at > func.coalesce(latest.status_ts, "-infinity"),
+        and_(latest.heard_at.is_not(None), latest.status_ts > now),
+    )
     return (
-        select(ven.ven_id, ven.status, ven.status_ts, ven.heard_at)
-        .join(vens, and_(vens.c.ven_id == ven.ven_id, vens.c.retired_at.is_(None)))
+        select(vens.c.ven_id, status.label("status"), latest.status_ts, latest.heard_at, vens.c.created_at)
+        .select_from(vens.outerjoin(ven_snapshots, latest.ven_id == vens.c.ven_id))
         .where(
+            vens.c.retired_at.is_(None),
             or_(
-                and_(not_offline, ven.heard_at < heard_before),
-                and_(ven.status == "offline", ven.heard_at > ven.status_ts),
-            )
+                and_(func.coalesce(status, "").not_in(NOT_EXPECTED), is_quiet),
+                and_(func.coalesce(status, "").not_in(SETTLED), is_heard),
+            ),
         )
+        .cte("watched")
+        .prefix_with("MATERIALIZED")
     )
 
 
 def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Select[Any]:
-    """The last reports, at most so many each, of some VENs."""
-    asked = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.ven_id.in_(ven_ids)).subquery()
+    """The last reports by device time, at most so many each, of some VENs."""
+    wanted = select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids)).subquery()
     last = (
-        select(ven_telemetry.c.ts)
-        .where(ven_telemetry.c.ven_id == asked.c.ven_id, ven_telemetry.c.ts >= since)
+        select(ven_telemetry.c.ts, ven_telemetry.c.received_at)
+        .where(ven_telemetry.c.ven_id == wanted.c.ven_id, ven_telemetry.c.ts >= since)
         .order_by(ven_telemetry.c.ts.desc())
         .limit(most)
         .lateral()
     )
-    return select(asked.c.ven_id, last.c.ts).join(last, true())
+    return select(wanted.c.ven_id, last.c.ts, last.c.received_at).join(last, true())
+
+
+def skewed_reports_of(ven_ids: Sequence[str]) -> Select[Any]:
+    """The reports of some VENs that were not received promptly, as far as they are kept."""
+    return select(skewed_reports).where(skewed_reports.c.ven_id.in_(ven_ids))
+
+
+def vens_with_new_skewed_reports() -> Select[Any]:
+    report = skewed_reports.c
+    return select(report.ven_id).where(report.judged_at.is_(None)).distinct().order_by(report.ven_id)
+
+
+def mark_judged(ven_ids: Sequence[str], now: datetime) -> Update:
+    report = skewed_reports.c
+    is_new = and_(report.ven_id == any_(_texts(ven_ids)), report.judged_at.is_(None))
+    return update(skewed_reports).where(is_new).values(judged_at=now)
+
+
+def drop_older_skewed_reports(ven_ids: Sequence[str], most: int) -> Delete:
+    """All but the last ones received, at most so many each, of some VENs."""
+    report = skewed_reports.c
+    by_receipt = func.row_number().over(
+        partition_by=report.ven_id, order_by=(report.received_at.desc(), report.ts.desc())
+    )
+    ranked = select(report.ven_id, report.ts, by_receipt.label("place")).where(
+        report.ven_id == any_(_texts(ven_ids))
+    )
+    places = ranked.subquery()
+    surplus = select(places.c.ven_id, places.c.ts).where(places.c.place > most)
+    return delete(skewed_reports).where(tuple_(report.ven_id, report.ts).in_(surplus))
+
+
+def _texts(values: Sequence[str]) -> Any:  # noqa: ANN401 - a bound array
+    return literal(list(values), ARRAY(Text))

@@ -1,25 +1,25 @@
 """What retention lets go of, and what has been let go."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sqlalchemy import (
     Delete,
     FromClause,
     Select,
+    Subquery,
     Table,
     any_,
     delete,
     func,
     literal_column,
     select,
-    text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.elements import TextClause
 
+from jobs.queries.pending import DAYS_OF_BATCH
 from jobs.ranges import Range
 from schemas.tables.events import OPEN_COMMANDS, commands, events
 from schemas.tables.history import (
@@ -41,40 +41,28 @@ def advance_horizon(resolution_s: int, since: datetime) -> Insert:
     return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})
 
 
-PARTITIONS = text(
-    "SELECT relname AS name, greatest(reltuples, 0)::bigint AS rows, pg_total_relation_size(oid) AS bytes,"
-    " pg_relation_size(oid) > 0 AS is_filled"
-    " FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY relname"
-)
-
-
-SOON_OR_NOT_AT_ALL = text("SET LOCAL lock_timeout = '2s'")
-
-
-RAW_FOR_ONESELF = text(
-    "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions"
-    " IN ACCESS EXCLUSIVE MODE"
-)
-
-
-def drop(names: Sequence[str]) -> TextClause:
-    return text(f"DROP TABLE {', '.join(names)}")
-
-
-def empty(names: Sequence[str]) -> TextClause:
-    return text(f"TRUNCATE {', '.join(names)}")
+def first_pending_day(before: date) -> Select[Any]:
+    """The first day before another of which a lane has still to read rows; null without any."""
+    return select(func.min(_pending_days(before).c.day))
 
 
 def lanes_behind(within: Range) -> Select[Any]:
-    """Lanes with a pending batch that may have rows in a range."""
+    """Lanes with a pending batch that has rows in a range of days."""
+    days = _pending_days(within.end.date())
+    return select(days.c.lane).where(days.c.day >= within.start.date()).distinct().order_by(days.c.lane)
+
+
+def _pending_days(before: date) -> Subquery:
+    """Days before another, by the lane that has still to read rows of them."""
     batch = ingest_batches.c
-    reaches = (batch.first_ts < within.end, batch.last_ts >= within.start)
+    day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
+    start = datetime.combine(before, time(), UTC)
     return (
-        select(pending_batches.c.lane)
+        select(pending_batches.c.lane, day.c.day)
         .join(ingest_batches, batch.batch_id == pending_batches.c.batch_id)
-        .where(*reaches)
-        .distinct()
-        .order_by(pending_batches.c.lane)
+        .join(day, true())
+        .where(batch.first_ts < start, day.c.day < before)
+        .subquery()
     )
 
 

@@ -1,13 +1,13 @@
 """Leases and runs of jobs."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     Select,
     Update,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -15,7 +15,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
+from schemas.revisions import REVISION_NOW
 from schemas.tables.ledger import job_leases, job_runs
+
+
+def admission(pause_s: float) -> Select[Any]:
+    """The schema's revision; to the end of the transaction nobody migrates it, and a longer pause between two
+    statements than this ends the session, and with it its locks.
+    """
+    name = "idle_in_transaction_session_timeout"
+    bound = func.set_config(name, f"{pause_s * 1000:.0f}ms", literal_column("true")).label("pause")
+    return select(literal_column(REVISION_NOW).label("revision"), bound)
 
 
 def take_lease(
@@ -42,7 +52,3 @@ def due() -> Select[Any]:
 
 def record_run(**values: object) -> Insert:
     return insert(job_runs).values(**values)
-
-
-def ensure_partitions(days: Sequence[date]) -> Select[Any]:
-    return select(func.ensure_raw_partitions(list(days)))

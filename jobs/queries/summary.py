@@ -138,7 +138,11 @@ def stale(within: TimeRange) -> Select[Any]:
 
 
 HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")
-"""To the end of the transaction no partition is dropped: that takes the parent's lock for itself."""
+"""To the end of the transaction no partition is dropped or replaced: that takes the lock for itself.
+
+COPY takes its snapshot before its locks: without this, having waited for a lock, it would not see rows that
+were moved meanwhile.
+"""
 
 
 def known_vens(ven_ids: Sequence[str]) -> Select[Any]:

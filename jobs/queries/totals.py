@@ -39,7 +39,7 @@ from schemas.tables.snapshots import (
 
 
 def ven_groups(gone_after: timedelta | None) -> Select[Any]:
-    """Counts of, and sums over, VENs that are not retired and whose last status is the same."""
+    """Counts of, and sums over, VENs that are not retired, by status: the latest, else as registered."""
     latest = ven_snapshots.c
     # One VEN at a time, and only where it matters: to know it of all takes as long as reading their loads.
     a_load = (
@@ -51,9 +51,10 @@ def ven_groups(gone_after: timedelta | None) -> Select[Any]:
     )
     is_whole = and_(latest.shed_power_kw != 0, a_load.scalar_subquery().is_(None))
     shed_kw = func.sum(latest.shed_power_kw)
+    status = func.coalesce(latest.status, vens.c.status).label("status")
     return (
         select(
-            latest.status,
+            status,
             func.count().label("vens"),
             func.count(latest.ts).label("reporting_vens"),
             func.coalesce(func.sum(latest.used_power_kw), 0.0).label("used_power_kw"),
@@ -62,7 +63,7 @@ def ven_groups(gone_after: timedelta | None) -> Select[Any]:
         )
         .select_from(vens.outerjoin(ven_snapshots, latest.ven_id == vens.c.ven_id))
         .where(vens.c.retired_at.is_(None))
-        .group_by(latest.status)
+        .group_by(status)
     )
 
 

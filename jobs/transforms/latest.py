@@ -1,11 +1,11 @@
 """The latest of everything, by device time: never the last to arrive."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 import polars as pl
 from msgspec import Struct
 
+from jobs.transforms.presence import is_prompt
 from schemas.instants import microseconds
 from schemas.tables.snapshots import LOAD_FIELDS
 from schemas.time_ranges import TimeRange
@@ -32,9 +32,6 @@ VENS = Latest(
     ("received_at", "heard_at"),
 )
 LOADS = Latest(("ven_id", "load_id"), {f"{field}_stamp": (field,) for field in LOAD_FIELDS}, ("ts",))
-
-REPLAY_LAG = timedelta(minutes=5)
-"""A report that took longer than this is a replay: it does not tell that its VEN is there now."""
 
 
 def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame:
@@ -141,10 +138,9 @@ def _is_within(order: str, within: TimeRange) -> pl.Expr:
 
 
 def _last_heard() -> tuple[pl.Expr, pl.Expr]:
-    """When something last came; and when something last came that was not long on its way."""
+    """When a report was last received; and when one was last received promptly."""
     received_at = pl.col("received_at")
-    is_live = received_at - pl.col("ts") < REPLAY_LAG
-    return received_at.max(), received_at.filter(is_live).max().alias("heard_at")
+    return received_at.max(), received_at.filter(is_prompt()).max().alias("heard_at")
 
 
 def _stamped(entries: pl.DataFrame, rank: int) -> pl.DataFrame:

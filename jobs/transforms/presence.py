@@ -1,72 +1,218 @@
-"""Presence: who has fallen silent, and who has come back. Judged by time of receipt."""
+"""Presence: which VENs are online, judged by when their reports are received.
+
+A report is *live* if its device time lies within the presence time of its VEN of its receipt: some of the
+VEN's report intervals, but never less than a minimum. Reports of a VEN whose clock is wrong by more are live
+once three in a row agree on the offset of that clock; a replay does not, for it arrives faster than it was
+measured.
+"""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 import polars as pl
 from msgspec import Struct
 
-ONLINE, OFFLINE = "online", "offline"
+ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
 ONE_TICK = timedelta(microseconds=1)
+PROMPT_WITHIN: Final = timedelta(seconds=10)
+"""A report received so soon is live, whatever its VEN's presence time: the snapshot lane needs no more."""
+
+REPORTS_EACH = 5
+"""Reports of a VEN of which its report interval and the offset of its clock are computed."""
+
+AGREEING_REPORTS = 3
+MOST_OFFSET_SPREAD = 0.25
+"""How far offsets that agree may differ, as a part of the device time that the reports span.
+
+A replay at four times the speed of measuring differs by 0.75 of it, a burst by all of it.
+"""
+
+_UTC = pl.Datetime("us", "UTC")
 
 
 class Patience(Struct, frozen=True):
-    """How long a VEN may be silent: some of its own report intervals, but never less than a minimum."""
+    """The presence time of a VEN: so many of its own report intervals, but never less than a minimum."""
 
     intervals: float
     at_least: timedelta
 
+    def allowed(self, interval: pl.Expr) -> pl.Expr:
+        """The presence time by the report interval; the minimum where that is null."""
+        return pl.max_horizontal(interval * self.intervals, pl.lit(self.at_least))
 
-def fallen_silent(
-    vens: pl.DataFrame, reports: pl.DataFrame, patience: Patience, now: datetime
-) -> pl.DataFrame:
-    """VENs that have been silent for too long, as transitions to `offline`.
+
+def skewed(reports: pl.DataFrame) -> pl.DataFrame:
+    """The last few reports of each VEN that were not received promptly, or come from the future.
 
     Args:
-        vens: VENs that are not offline: `ven_id`, `heard_at`, `status_ts` (null without a status).
-        reports: the last few reports of these VENs: `ven_id`, `ts`; their median distance is the VEN's
-            report interval. With fewer than two, the minimum alone counts.
-        patience: how long is too long.
+        reports: new telemetry: `ven_id`, `ts`, `received_at`.
+
+    Returns:
+        Rows of `skewed_reports`, not judged yet.
+    """
+    return (
+        reports.filter(~is_prompt())
+        .sort("received_at", "ts")
+        .group_by("ven_id")
+        .tail(REPORTS_EACH)
+        .select("ven_id", "ts", "received_at", pl.lit(None, _UTC).alias("judged_at"))
+    )
+
+
+def is_prompt() -> pl.Expr:
+    """Whether a report was received when it was measured, as nearly as any network allows."""
+    return (pl.col("received_at") - pl.col("ts")).abs() <= PROMPT_WITHIN
+
+
+def intervals(reports: pl.DataFrame, skewed_reports: pl.DataFrame) -> pl.DataFrame:
+    """The report interval of each VEN.
+
+    Args:
+        reports: the last few reports by device time: `ven_id`, `ts`, `received_at`. The median distance of
+            those received promptly is the interval.
+        skewed_reports: the last few by receipt of those that were not: they count where there are no two of
+            the former. Replays may be among them, with gaps of any length before and after: so of three at
+            least, the shortest distance.
+
+    Returns:
+        `ven_id`, `interval`; no row for a VEN of which that is not known.
+    """
+    distance = pl.col("ts").diff()
+    of_prompt = _by_ven(reports.filter(is_prompt()), distance.median())
+    is_enough = pl.len() >= AGREEING_REPORTS
+    of_skewed = _by_ven(skewed_reports, pl.when(is_enough).then(distance.min()))
+    return pl.concat([of_prompt, of_skewed.join(of_prompt, on="ven_id", how="anti")])
+
+
+def heard_skewed(
+    skewed_reports: pl.DataFrame, report_intervals: pl.DataFrame, patience: Patience
+) -> pl.DataFrame:
+    """When VENs were last heard live by reports that were not received promptly.
+
+    Args:
+        skewed_reports: the last few of each VEN: `ven_id`, `ts`, `received_at`.
+        report_intervals: as `intervals` answers.
+        patience: what the presence time of a VEN is.
+
+    Returns:
+        `ven_id`, `heard_at`, `clock_offset_s` (receipt less device time; null where it is within the presence
+        time). No row for a VEN of which nothing was live.
+    """
+    offset = pl.col("received_at") - pl.col("ts")
+    is_near = offset.abs() <= patience.allowed(pl.col("interval"))
+    return (
+        skewed_reports.join(report_intervals, on="ven_id", how="left")
+        .sort("ven_id", "received_at", "ts")
+        .with_columns(is_near.alias("is_near"), _agrees(offset, patience).over("ven_id").alias("agrees"))
+        .filter(pl.col("is_near") | pl.col("agrees"))
+        .with_columns(
+            pl.when(~pl.col("is_near")).then(offset.dt.total_seconds(fractional=True)).alias("by_s")
+        )
+        .group_by("ven_id", maintain_order=True)
+        .agg(pl.col("received_at").last().alias("heard_at"), pl.col("by_s").last().alias("clock_offset_s"))
+    )
+
+
+def fallen_silent(
+    vens: pl.DataFrame, report_intervals: pl.DataFrame, patience: Patience, now: datetime
+) -> pl.DataFrame:
+    """VENs that have been silent for longer than their presence time, as transitions to `offline`.
+
+    A VEN's last word is its last live report, or its last status, whichever is later; a status of an earlier
+    time than its receipt is a replay, and counts as of then.
+
+    Args:
+        vens: `ven_id`, `status`, `status_ts`, `status_received_at`, `heard_at` (null: never).
+        report_intervals: as `intervals` answers.
+        patience: what the presence time of a VEN is.
         now: the time of this look.
 
     Returns:
-        `ven_id`, `ts` (after every status that the VEN has), `status`, `silent_s`, `heard_at`.
+        `ven_id`, `ts` (after every status that the VEN has), `status`, `reason`, `silent_s`, `heard_at`,
+        `clock_offset_s` (null).
     """
-    interval = (
-        reports.sort("ts").group_by("ven_id").agg(pl.col("ts").diff().median().alias("interval")).drop_nulls()
-    )
-    allowed = pl.max_horizontal(pl.col("interval") * patience.intervals, pl.lit(patience.at_least))
-    silent = pl.lit(now) - pl.col("heard_at")
+    status_at = pl.min_horizontal("status_ts", "status_received_at")
+    silent = pl.lit(now) - pl.max_horizontal("heard_at", status_at)
+    is_watched = pl.col("status").is_in((OFFLINE, MAINTENANCE)).fill_null(value=False).not_()
     return (
-        vens.join(interval, on="ven_id", how="left")
-        .filter(silent > allowed)
+        vens.filter(is_watched)
+        .join(report_intervals, on="ven_id", how="left")
+        .filter(silent > patience.allowed(pl.col("interval")))
         .select(
             "ven_id",
             _after_last_status(pl.lit(now)).alias("ts"),
             pl.lit(OFFLINE).alias("status"),
+            _either(pl.col("heard_at").is_null(), "never heard", "silent").alias("reason"),
             silent.dt.total_seconds(fractional=True).alias("silent_s"),
             "heard_at",
+            pl.lit(None, pl.Float64).alias("clock_offset_s"),
         )
     )
 
 
-def come_back(vens: pl.DataFrame) -> pl.DataFrame:
-    """Offline VENs that were heard after they went offline, as transitions to `online`.
+def come_online(
+    vens: pl.DataFrame,
+    heard: pl.DataFrame,
+    report_intervals: pl.DataFrame,
+    patience: Patience,
+    now: datetime,
+) -> pl.DataFrame:
+    """VENs that were heard live after their last status, which was another one, as transitions to `online`.
+
+    Not one that has been silent for too long since; and a VEN in `maintenance` ends that by word alone.
 
     Args:
-        vens: VENs that are offline: `ven_id`, `heard_at`, `status_ts`.
+        vens: as `fallen_silent`.
+        heard: as `heard_skewed` answers, for the offset of wrong clocks.
+        report_intervals: as `intervals` answers.
+        patience: what the presence time of a VEN is.
+        now: the time of this look.
 
     Returns:
         As `fallen_silent`; `silent_s` is null.
     """
-    return vens.filter(pl.col("heard_at") > pl.col("status_ts")).select(
-        "ven_id",
-        _after_last_status(pl.col("heard_at")).alias("ts"),
-        pl.lit(ONLINE).alias("status"),
-        pl.lit(None, pl.Float64).alias("silent_s"),
-        "heard_at",
+    is_settled = pl.col("status").is_in((ONLINE, MAINTENANCE)).fill_null(value=False)
+    is_later = (pl.col("heard_at") > pl.coalesce("status_received_at", "status_ts")).fill_null(value=True)
+    is_present = pl.lit(now) - pl.col("heard_at") <= patience.allowed(pl.col("interval"))
+    was_offline = pl.col("status").eq_missing(OFFLINE)
+    return (
+        vens.join(report_intervals, on="ven_id", how="left")
+        .join(heard.select("ven_id", "clock_offset_s"), on="ven_id", how="left")
+        .filter(~is_settled & is_later & is_present)
+        .select(
+            "ven_id",
+            _after_last_status(pl.col("heard_at")).alias("ts"),
+            pl.lit(ONLINE).alias("status"),
+            _either(was_offline, "heard again", "heard").alias("reason"),
+            pl.lit(None, pl.Float64).alias("silent_s"),
+            "heard_at",
+            "clock_offset_s",
+        )
     )
+
+
+def _by_ven(reports: pl.DataFrame, interval: pl.Expr) -> pl.DataFrame:
+    ordered = reports.sort("ven_id", "ts").group_by("ven_id", maintain_order=True)
+    return ordered.agg(interval.alias("interval")).drop_nulls()
+
+
+def _agrees(offset: pl.Expr, patience: Patience) -> pl.Expr:
+    """Of reports in the order of receipt: whether each and the two before it agree on the offset."""
+    earlier = range(AGREEING_REPORTS)
+    offsets = [offset.shift(number) for number in earlier]
+    spread = pl.max_horizontal(offsets) - pl.min_horizontal(offsets)
+    spanned = pl.col("ts") - pl.col("ts").shift(AGREEING_REPORTS - 1)
+    is_in_order = pl.all_horizontal(
+        pl.col("ts").shift(number) > pl.col("ts").shift(number + 1) for number in earlier[:-1]
+    )
+    is_close = (spread <= spanned * MOST_OFFSET_SPREAD) & (spread <= pl.lit(patience.at_least))
+    return (is_in_order & is_close).fill_null(value=False)
 
 
 def _after_last_status(instant: pl.Expr) -> pl.Expr:
     """A VEN whose clock is ahead has statuses in our future; the newest must win all the same."""
-    return pl.max_horizontal(instant, pl.col("status_ts") + ONE_TICK).cast(pl.Datetime("us", "UTC"))
+    return pl.max_horizontal(instant, pl.col("status_ts") + ONE_TICK).cast(_UTC)
+
+
+def _either(condition: pl.Expr, yes: str, no: str) -> pl.Expr:
+    return pl.when(condition).then(pl.lit(yes)).otherwise(pl.lit(no))

@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from local.fleet.backfill import backfill, backfill_length
-from local.fleet.commands import Commands
-from local.fleet.conduct import Conduct
-from local.fleet.live import LiveFleet, Witness
+from local.fleet.behaviour import ResponseBehaviour
+from local.fleet.commands import CommandHandler
+from local.fleet.live import LiveFleet, ReadingObserver
 from local.fleet.progress import with_progress
-from local.fleet.publisher import BrokerError, Publisher
-from local.fleet.reports import Habits, fleet
+from local.fleet.publisher import BrokerError, FleetPublisher
+from local.fleet.reports import FleetSettings, fleet
 from local.fleet.truth import TruthFile
 from local.options import count, hours, seconds, share
 
@@ -44,42 +44,52 @@ def _options() -> argparse.Namespace:
     add("--seed", type=int, default=1, help="another seed, another fleet")
     add("--backfill", type=hours, default=0.0, help="past hours to send first")
     add("--once", action="store_true", help="end after the backfill")
-    add("--opt-out", type=share, default=Conduct.opt_out, help="share of the homes that opt out of an event")
-    add("--mute", type=share, default=Conduct.mute, help="share of the VENs that never answer a command")
+    add(
+        "--opt-out",
+        type=share,
+        default=ResponseBehaviour.opt_out,
+        help="share of the homes that opt out of an event",
+    )
+    add(
+        "--mute",
+        type=share,
+        default=ResponseBehaviour.mute,
+        help="share of the VENs that never answer a command",
+    )
     add("--daily-events", action="store_true", help="shed every day at fixed times, too, unasked")
     add("--steady", action="store_true", help="every day is the same, in steps of five minutes")
     add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
     return parser.parse_args()
 
 
-def _habits(options: argparse.Namespace) -> Habits:
-    conduct = Conduct(opt_out=options.opt_out, mute=options.mute)
-    return Habits(options.interval, conduct, options.daily_events, options.steady)
+def _settings(options: argparse.Namespace) -> FleetSettings:
+    behaviour = ResponseBehaviour(opt_out=options.opt_out, mute=options.mute)
+    return FleetSettings(options.interval, behaviour, options.daily_events, options.steady)
 
 
 def _send_past(options: argparse.Namespace) -> None:
-    messages = backfill(options.seed, options.vens, options.backfill, _habits(options), now=time.time())
+    messages = backfill(options.seed, options.vens, options.backfill, _settings(options), now=time.time())
     total = backfill_length(options.vens, options.backfill, options.interval)
-    with Publisher(options.mqtt_url, f"fleet-backfill-{options.seed}") as publisher:
+    with FleetPublisher(options.mqtt_url, f"fleet-backfill-{options.seed}") as publisher:
         for message in with_progress(messages, total, Console(highlight=False)):
             publisher.publish(message)
         publisher.wait_acknowledged()
 
 
 def _report(options: argparse.Namespace) -> None:
-    habits = _habits(options)
-    reporters = fleet(options.seed, options.vens, habits)
-    commands = Commands(reporters, habits.conduct, time.time)
-    publisher = Publisher(options.mqtt_url, f"fleet-{options.seed}")
-    with _witness(options.truth) as witness:
-        live = LiveFleet(reporters, publisher, commands, witness, time.time)
+    settings = _settings(options)
+    reporters = fleet(options.seed, options.vens, settings)
+    commands = CommandHandler(reporters, settings.behaviour, time.time)
+    publisher = FleetPublisher(options.mqtt_url, f"fleet-{options.seed}")
+    with _observer(options.truth) as observer:
+        live = LiveFleet(reporters, publisher, commands, observer, time.time)
         publisher.listen(live.hear)
         with publisher:
             live.run()
 
 
 @contextlib.contextmanager
-def _witness(path: Path | None) -> Iterator[Witness]:
+def _observer(path: Path | None) -> Iterator[ReadingObserver]:
     """Who writes the truth down, if anybody."""
     if path is None:
         yield lambda *_: None

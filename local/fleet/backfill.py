@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from local.fleet.messages import Message
-from local.fleet.reports import Habits, Reporter, fleet
+from local.fleet.reports import FleetSettings, Reporter, fleet
 
 COARSEST_S = 60.0
 
@@ -20,7 +20,7 @@ def backfill_length(vens: int, hours: float, interval_s: float) -> int:
     return round(vens * hours * 3_600 / backfill_step_s(interval_s) * (1 + 0.7 / 6))
 
 
-def backfill(seed: int, vens: int, hours: float, habits: Habits, now: float) -> Iterator[Message]:
+def backfill(seed: int, vens: int, hours: float, settings: FleetSettings, now: float) -> Iterator[Message]:
     """The messages of the last `hours`, up to `now` (Unix seconds), in the order of their arrival.
 
     What would arrive only after `now` comes at the end: nothing is held back for the live fleet.
@@ -28,7 +28,7 @@ def backfill(seed: int, vens: int, hours: float, habits: Habits, now: float) -> 
     begin = now - hours * 3_600
     held: list[tuple[float, int, Message]] = []
     number = 0
-    sparse = replace(habits, interval_s=backfill_step_s(habits.interval_s))
+    sparse = replace(settings, interval_s=backfill_step_s(settings.interval_s))
     for reporter, ts in _reports(fleet(seed, vens, sparse), begin, now):
         is_first = reporter.next_after(begin) == ts
         for arrival in reporter.arrivals(reporter.read(ts), describe=is_first):

@@ -16,7 +16,7 @@ _REBOUND_PER_EVENT = 1.5
 
 
 @dataclass(frozen=True)
-class Event:
+class ShedEvent:
     """Something to shed from `begin` to `end`, Unix seconds, half-open.
 
     `event_id` is missing where a command names none. Without a `requested_kw`, each home owes its share.
@@ -58,7 +58,7 @@ class Event:
         return 2 * fading * energy_kwh * 3_600 / self.rebound_s
 
 
-def daily_events(ts: float) -> Iterator[Event]:
+def daily_events(ts: float) -> Iterator[ShedEvent]:
     """The daily events that are felt at `ts`: 17:00 to 18:30 UTC, and ten minutes of every second hour.
 
     No gateway ordered them: the contract allows VENs to speak of events that it has never heard of.
@@ -70,17 +70,17 @@ def daily_events(ts: float) -> Iterator[Event]:
 
 
 @lru_cache(maxsize=64)
-def _evening(day: int) -> Event:
+def _evening(day: int) -> ShedEvent:
     midnight = day * DAY_S
-    return Event(
+    return ShedEvent(
         f"evt-{_stamp(midnight, '%Y-%m-%d')}-evening", midnight + _EVENING[0], midnight + _EVENING[1]
     )
 
 
 @lru_cache(maxsize=64)
-def _short(number: int) -> Event:
+def _short(number: int) -> ShedEvent:
     begin = number * _EVERY_S
-    return Event(f"evt-{_stamp(begin, '%Y-%m-%dT%H%M')}", begin, begin + _SHORT_S)
+    return ShedEvent(f"evt-{_stamp(begin, '%Y-%m-%dT%H%M')}", begin, begin + _SHORT_S)
 
 
 def _stamp(ts: float, form: str) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from local.fleet.chance import between, draw, trait
-from local.fleet.events import Event
-from local.fleet.orders import NO_ORDERS, Orders
+from local.fleet.control_state import INITIAL_STATE, ControlState
+from local.fleet.events import ShedEvent
 from local.fleet.profiles import PROFILES, Key, battery_soc, living
+from local.fleet.randomness import between, draw, trait
 from local.fleet.weather import DAY_S, HeatWave, Weather, weather_at
 
 _CATALOGUE = (
@@ -29,7 +29,7 @@ _ENERGY_STEPS = 12  # an event's energy is added up from so many readings
 
 
 @dataclass(frozen=True)
-class Load:
+class HouseholdLoad:
     """`sheddable` is the share of its power that it can give up, `returning` of that energy what comes back.
 
     What it was built for is `rated_kw`; what people set, and it never exceeds, is `capacity_kw`.
@@ -56,7 +56,7 @@ class Load:
 class LoadReading:
     """Powers in kW at the load; generation is negative."""
 
-    load: Load
+    load: HouseholdLoad
     power_kw: float
     shed_kw: float
 
@@ -67,7 +67,7 @@ class LoadReading:
 
 
 @dataclass(frozen=True)
-class Reading:
+class HouseholdReading:
     """A home at one moment, kW at the panel: loads and the unmetered rest, net of generation.
 
     `natural_kw` is what it would have drawn if no event had ever been: only a simulation knows.
@@ -80,7 +80,7 @@ class Reading:
     rest_kw: float
     loads: tuple[LoadReading, ...]
     soc: float | None
-    event: Event | None
+    event: ShedEvent | None
     requested_kw: float | None
     is_recovering: bool
 
@@ -103,32 +103,32 @@ class Household:
         return f"ven-{self.index:04d}"
 
     @property
-    def loads(self) -> tuple[Load, ...]:
+    def loads(self) -> tuple[HouseholdLoad, ...]:
         return _furnish(self.seed, self.ven_id)
 
-    def loads_under(self, orders: Orders) -> tuple[Load, ...]:
+    def loads_under(self, state: ControlState) -> tuple[HouseholdLoad, ...]:
         """The loads as they were set by commands."""
-        if not orders.load_settings:
+        if not state.load_settings:
             return self.loads
-        return tuple(replace(load, **orders.of_load(load.load_id)) for load in self.loads)
+        return tuple(replace(load, **state.of_load(load.load_id)) for load in self.loads)
 
-    def owed_kw(self, event: Event) -> float:
+    def owed_kw(self, event: ShedEvent) -> float:
         """What an event asks of this home."""
         if event.requested_kw is not None:
             return event.requested_kw
         return round(_OWED_SHARE * sum(load.capacity_kw * load.sheddable for load in self.loads), 1)
 
-    def read(self, ts: float, orders: Orders = NO_ORDERS) -> Reading:
+    def read(self, ts: float, state: ControlState = INITIAL_STATE) -> HouseholdReading:
         """The home at `ts`, Unix seconds."""
         when = _ALWAYS + ts % DAY_S // _STEP_S * _STEP_S if self.is_steady else ts
         weather = self._weather(when)
         rest = self._rest_kw(when)
-        natural = [(load, round(load.natural_kw(when, weather), 3)) for load in self.loads_under(orders)]
-        wanted = self._rebounding(natural, ts, orders)
-        running = [event for event in orders.events if event.runs_at(ts)]
-        loads = _share_out(wanted, *self._owed(running, ts, rest + _total(wanted), orders))
+        natural = [(load, round(load.natural_kw(when, weather), 3)) for load in self.loads_under(state)]
+        wanted = self._rebounding(natural, ts, state)
+        running = [event for event in state.events if event.runs_at(ts)]
+        loads = _share_out(wanted, *self._owed(running, ts, rest + _total(wanted), state))
         event = next((each for each in running if each.load_id is None), running[0] if running else None)
-        return Reading(
+        return HouseholdReading(
             ts=ts,
             used_kw=round(rest + sum(reading.power_kw for reading in loads), 3),
             shed_kw=round(sum(reading.shed_kw for reading in loads), 3),
@@ -138,7 +138,7 @@ class Household:
             soc=self._soc(when),
             event=event,
             requested_kw=self.owed_kw(event) if event else None,
-            is_recovering=any(each.rebounds_at(ts) for each in orders.events),
+            is_recovering=any(each.rebounds_at(ts) for each in state.events),
         )
 
     def _weather(self, ts: float) -> Weather:
@@ -151,11 +151,11 @@ class Household:
         return round(trait(0.2, 0.9, *key) * living(key, ts), 3)
 
     def _rebounding(
-        self, natural: list[tuple[Load, float]], ts: float, orders: Orders
-    ) -> list[tuple[Load, float]]:
+        self, natural: list[tuple[HouseholdLoad, float]], ts: float, state: ControlState
+    ) -> list[tuple[HouseholdLoad, float]]:
         """What loads draw when nobody stops them: they make up for ended events, as far as they can."""
         ended = [
-            (event, _shed_kwh(self, orders.only(event))) for event in orders.events if event.rebounds_at(ts)
+            (event, _shed_kwh(self, state.only(event))) for event in state.events if event.rebounds_at(ts)
         ]
         if not ended:
             return natural
@@ -165,10 +165,10 @@ class Household:
         ]
 
     def _owed(
-        self, running: Sequence[Event], ts: float, wanted_kw: float, orders: Orders
+        self, running: Sequence[ShedEvent], ts: float, wanted_kw: float, state: ControlState
     ) -> tuple[float, dict[str, float]]:
         """What the panel owes at `ts`, and what single loads do."""
-        above_target = 0.0 if orders.target_power_kw is None else wanted_kw - orders.target_power_kw
+        above_target = 0.0 if state.target_power_kw is None else wanted_kw - state.target_power_kw
         panel = next((event for event in running if event.load_id is None), None)
         owed = self.owed_kw(panel) * panel.depth(ts) if panel else 0.0
         of_loads = {
@@ -183,21 +183,21 @@ class Household:
         return round(battery_soc(battery.key, ts), 3) if battery else None
 
 
-def _total(powers: list[tuple[Load, float]]) -> float:
+def _total(powers: list[tuple[HouseholdLoad, float]]) -> float:
     return sum(power_kw for _, power_kw in powers)
 
 
-def _topped_up(load: Load, power_kw: float, more_kw: float) -> float:
+def _topped_up(load: HouseholdLoad, power_kw: float, more_kw: float) -> float:
     """A load cannot make up for anything beyond its capacity."""
     return max(power_kw, min(load.capacity_kw, power_kw + load.returning * more_kw))
 
 
 @lru_cache(maxsize=20_000)
-def _shed_kwh(home: Household, orders: Orders) -> dict[str, float]:
-    """What each load gave up in the one event of `orders`."""
-    [event] = orders.events
+def _shed_kwh(home: Household, state: ControlState) -> dict[str, float]:
+    """What each load gave up in the one event of `state`."""
+    [event] = state.events
     step_s = (event.end - event.begin) / _ENERGY_STEPS
-    readings = [home.read(event.begin + step_s * (n + 0.5), orders) for n in range(_ENERGY_STEPS)]
+    readings = [home.read(event.begin + step_s * (n + 0.5), state) for n in range(_ENERGY_STEPS)]
     energy = dict.fromkeys((load.load_id for load in home.loads), 0.0)
     for reading in readings:
         for load in reading.loads:
@@ -206,7 +206,7 @@ def _shed_kwh(home: Household, orders: Orders) -> dict[str, float]:
 
 
 def _share_out(
-    wanted: list[tuple[Load, float]], owed_kw: float, owed_by_load: Mapping[str, float]
+    wanted: list[tuple[HouseholdLoad, float]], owed_kw: float, owed_by_load: Mapping[str, float]
 ) -> tuple[LoadReading, ...]:
     """Take what is owed: of single loads what they owe themselves, then of all by priority."""
     own = {load.load_id: min(owed_by_load.get(load.load_id, 0.0), _can_shed(load, kw)) for load, kw in wanted}
@@ -220,12 +220,12 @@ def _share_out(
     return tuple(readings)
 
 
-def _can_shed(load: Load, power_kw: float) -> float:
+def _can_shed(load: HouseholdLoad, power_kw: float) -> float:
     return max(0.0, power_kw) * load.sheddable if load.enabled else 0.0
 
 
 @lru_cache(maxsize=100_000)
-def _furnish(seed: int, ven_id: str) -> tuple[Load, ...]:
+def _furnish(seed: int, ven_id: str) -> tuple[HouseholdLoad, ...]:
     """Two to six loads, some of a kind rarer than others; every home has light and warm water at least."""
     wanted = [row for row in _CATALOGUE if draw(seed, ven_id, "has", row[0]) < row[2]]
     fewest = [row for row in _CATALOGUE if row[0] in {"lighting", "water_heater"}]
@@ -233,8 +233,8 @@ def _furnish(seed: int, ven_id: str) -> tuple[Load, ...]:
     return tuple(_load((seed, ven_id, row[0]), row) for row in chosen)
 
 
-def _load(key: Key, row: tuple[str, str, float, float, float, float, float, int]) -> Load:
+def _load(key: Key, row: tuple[str, str, float, float, float, float, float, int]) -> HouseholdLoad:
     kind, name, _, smallest, largest, sheddable, returning, priority = row
     capacity = round(between(smallest, largest, *key, "capacity"), 1)
     load_id = f"{kind.split('_')[0]}1"
-    return Load(load_id, kind, name, capacity, capacity, sheddable, returning, priority, key)
+    return HouseholdLoad(load_id, kind, name, capacity, capacity, sheddable, returning, priority, key)

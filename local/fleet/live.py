@@ -1,20 +1,20 @@
-"""The present: every VEN reports when its time comes, and does what it is told."""
+"""The live fleet: every VEN reports at its device times and carries out commands."""
 
 import heapq
 import queue
 from collections.abc import Callable, Iterable, Sequence
 
-from local.fleet.commands import Commands
-from local.fleet.household import Household, Reading
+from local.fleet.commands import CommandHandler
+from local.fleet.household import Household, HouseholdReading
 from local.fleet.messages import Arrival, Message, status
-from local.fleet.publisher import Publisher
+from local.fleet.publisher import FleetPublisher
 from local.fleet.reports import Reporter
 
 _LONGEST_GAP_S = 900.0
 """A fleet that could not report for longer than this (the lid was closed) does not make up for it."""
 
-Witness = Callable[[Household, Reading], None]
-"""Told of every reading that is reported."""
+ReadingObserver = Callable[[Household, HouseholdReading], None]
+"""HandledCommand of every reading that is reported."""
 
 
 class LiveFleet:
@@ -23,15 +23,15 @@ class LiveFleet:
     def __init__(
         self,
         reporters: Sequence[Reporter],
-        publisher: Publisher,
-        commands: Commands,
-        witness: Witness,
+        publisher: FleetPublisher,
+        commands: CommandHandler,
+        observer: ReadingObserver,
         clock: Callable[[], float],
     ) -> None:
         self._reporters = {reporter.home.ven_id: reporter for reporter in reporters}
         self._publisher = publisher
         self._commands = commands
-        self._witness = witness
+        self._observer = observer
         self._clock = clock
         self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._queue: list[tuple[float, int, Reporter | Message]] = []
@@ -52,44 +52,44 @@ class LiveFleet:
             self._go_offline()
 
     def hear(self, command: bytes) -> None:
-        """Take a command, from any thread; it is obeyed, and its acknowledgement goes out, on ours."""
+        """Take a command, from any thread; it is carried out, and its acknowledgement published, on ours."""
         self._heard.put(command)
 
     def _step(self) -> None:
-        """Obey a command, or wait for what is due next and do it."""
+        """Carry out a command, or wait for what is due next and publish it."""
         due = self._queue[0][0]
         try:
-            self._obey(self._heard.get(timeout=max(0.0, due - self._clock())))
+            self._respond(self._heard.get(timeout=max(0.0, due - self._clock())))
         except queue.Empty:
             item = heapq.heappop(self._queue)[2]
             if isinstance(item, Message):
                 self._publisher.publish(item)
-            elif self._next[item.home.ven_id] == due:  # else it was told another interval since
+            elif self._next[item.home.ven_id] == due:  # else its interval has changed since
                 self._report(item, due)
 
-    def _obey(self, command: bytes) -> None:
-        told = self._commands.handle(command)
-        if told is None:
+    def _respond(self, command: bytes) -> None:
+        handled = self._commands.handle(command)
+        if handled is None:
             return
-        reporter = self._reporters[told.ven_id]
-        self._line_up(told.answers)
-        if told.has_other_interval:
+        reporter = self._reporters[handled.ven_id]
+        self._line_up(handled.answers)
+        if handled.has_other_interval:
             self._schedule(reporter, self._clock())
 
     def _report(self, reporter: Reporter, ts: float) -> None:
         """Line up what a VEN says at `ts`. It describes its loads at first, and when they were set."""
         ven_id = reporter.home.ven_id
-        orders = self._commands.orders(ven_id)
-        reading = reporter.read(ts, orders)
-        describe = self._described.get(ven_id) != orders.load_settings
-        self._described[ven_id] = orders.load_settings
-        self._line_up(reporter.arrivals(reading, orders, describe=describe))
-        self._witness(reporter.home, reading)
+        state = self._commands.state(ven_id)
+        reading = reporter.read(ts, state)
+        describe = self._described.get(ven_id) != state.load_settings
+        self._described[ven_id] = state.load_settings
+        self._line_up(reporter.arrivals(reading, state, describe=describe))
+        self._observer(reporter.home, reading)
         self._schedule(reporter, max(ts, self._clock() - _LONGEST_GAP_S))
 
     def _schedule(self, reporter: Reporter, after: float) -> None:
         ven_id = reporter.home.ven_id
-        self._next[ven_id] = reporter.next_after(after, self._commands.orders(ven_id))
+        self._next[ven_id] = reporter.next_after(after, self._commands.state(ven_id))
         self._push(self._next[ven_id], reporter)
 
     def _line_up(self, arrivals: Iterable[Arrival]) -> None:

@@ -1,4 +1,4 @@
-"""A reading in the words of the contract. VENs speak two generations of it, each with its own habits."""
+"""A reading in the words of the contract. VENs speak two generations of it, each with its own settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from local.fleet.chance import draw
-from local.fleet.household import Household, LoadReading, Reading
+from local.fleet.household import Household, HouseholdReading, LoadReading
+from local.fleet.randomness import draw
 
 _VOLTAGE_V = 230.0
 
@@ -38,19 +38,19 @@ class Dialect:
 
 
 def dialect_of(home: Household) -> Dialect:
-    """The habits of a VEN, for all of its life."""
-    chance = (home.seed, home.ven_id, "dialect")
-    is_shared = draw(*chance, "shared") < 0.2  # noqa: PLR2004
+    """The settings of a VEN, for all of its life."""
+    key = (home.seed, home.ven_id, "dialect")
+    is_shared = draw(*key, "shared") < 0.2  # noqa: PLR2004
     writers = (_fractional,) if is_shared else (_epoch, _epoch, _zulu, _naive)
     return Dialect(
         is_shared=is_shared,
-        writes_time=writers[int(draw(*chance, "time") * len(writers))],
-        is_brief=draw(*chance, "brief") < 0.7,  # noqa: PLR2004
-        names_itself=is_shared or draw(*chance, "name") < 0.9,  # noqa: PLR2004
+        writes_time=writers[int(draw(*key, "time") * len(writers))],
+        is_brief=draw(*key, "brief") < 0.7,  # noqa: PLR2004
+        names_itself=is_shared or draw(*key, "name") < 0.9,  # noqa: PLR2004
     )
 
 
-def telemetry(home: Household, dialect: Dialect, reading: Reading) -> Message:
+def telemetry(home: Household, dialect: Dialect, reading: HouseholdReading) -> Message:
     """The regular report."""
     entry = _brief_entry if dialect.is_brief else load_entry
     if dialect.is_brief and (reading.event or reading.shed_kw or reading.is_recovering):
@@ -63,7 +63,7 @@ def telemetry(home: Household, dialect: Dialect, reading: Reading) -> Message:
     return Message(topic, msgspec.json.encode(body))
 
 
-def description(home: Household, dialect: Dialect, reading: Reading) -> Message:
+def description(home: Household, dialect: Dialect, reading: HouseholdReading) -> Message:
     """The load snapshot: what each load is."""
     body = {
         "schemaVersion": "1.0",
@@ -79,7 +79,7 @@ def status(home: Household, word: str, ts: float) -> Message:
     return Message(f"ven/status/{home.ven_id}", msgspec.json.encode(body))
 
 
-def _panel(reading: Reading) -> dict[str, Any]:
+def _panel(reading: HouseholdReading) -> dict[str, Any]:
     body: dict[str, Any] = {"schemaVersion": "1.0", "usedPowerKw": reading.used_kw}
     if reading.event is not None or reading.shed_kw:
         body["shedPowerKw"] = reading.shed_kw
@@ -89,7 +89,7 @@ def _panel(reading: Reading) -> dict[str, Any]:
     return body
 
 
-def _panel_of_old(reading: Reading) -> dict[str, Any]:
+def _panel_of_old(reading: HouseholdReading) -> dict[str, Any]:
     """The older keys, and what the older firmware adds of its own accord."""
     body: dict[str, Any] = {
         "power_kw": reading.used_kw,
@@ -104,7 +104,7 @@ def _panel_of_old(reading: Reading) -> dict[str, Any]:
     return body
 
 
-def _event(reading: Reading) -> dict[str, Any]:
+def _event(reading: HouseholdReading) -> dict[str, Any]:
     """What only a home that takes part in an event says."""
     if reading.event is None:
         return {}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from local.fleet.chance import draw, drift, trait
+from local.fleet.randomness import draw, drift, trait
 from local.fleet.weather import DAY_S, Weather
 
 Key = tuple[int, str, str]

@@ -25,7 +25,7 @@ class BrokerError(Exception):
     """The broker is not there, or has stopped answering."""
 
 
-class Publisher:
+class FleetPublisher:
     """Publishes with QoS 1 and at most `MOST_IN_FLIGHT` messages that the broker has not acknowledged."""
 
     def __init__(self, mqtt_url: str, client_id: str) -> None:

@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from local.fleet.household import Household, Reading
+from local.fleet.household import Household, HouseholdReading
 
 
 class TruthFile:
@@ -20,11 +20,11 @@ class TruthFile:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, home: Household, reading: Reading) -> None:
+    def write(self, home: Household, reading: HouseholdReading) -> None:
         self._file.write(msgspec.json.encode(truth(home, reading)) + b"\n")
 
 
-def truth(home: Household, reading: Reading) -> dict[str, object]:
+def truth(home: Household, reading: HouseholdReading) -> dict[str, object]:
     """One line: powers at the panel, kW; `timestamp` in Unix seconds, as in the report."""
     return {
         "venId": home.ven_id,

@@ -1,6 +1,6 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import access, events, history, ledger, live, raw, registry, snapshots
+from schemas.tables import access, events, history, ledger, live, presence, raw, registry, snapshots
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
@@ -24,8 +24,10 @@ FRAMES: dict[str, type[Frame]] = {
     "network_energy": history.NetworkEnergyFrame,
     "network_history": history.NetworkHistoryFrame,
     "network_snapshot": snapshots.NetworkSnapshotFrame,
+    "partition_moves": ledger.PartitionMoveFrame,
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
+    "skewed_reports": presence.SkewedReportFrame,
     "stale_slots": history.StaleSlotFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
@@ -47,6 +49,7 @@ __all__ = [
     "ledger",
     "live",
     "metadata",
+    "presence",
     "raw",
     "registry",
     "snapshots",

@@ -32,6 +32,7 @@ events = Table(
     power_kw("actual_reduction_kw"),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("ven_ids", JSON),
+    Column("lead_time_s", Double),
     instant("notify_at"),
     instant("started_at", nullable=True),
     instant("ended_at", nullable=True),
@@ -141,6 +142,9 @@ class EventFrame(Frame):
     actual_reduction_kw: float = pa.Field(nullable=True)
     priority: pl.Int32
     ven_ids: str = pa.Field(nullable=True)
+    lead_time_s: float = pa.Field(nullable=True, ge=0)
+    """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
+
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)
     ended_at: Utc = pa.Field(nullable=True)

@@ -5,11 +5,15 @@ A batch enters the ledger in the transaction that stores its rows, and with it o
 pending is what a reader must still add.
 """
 
+from typing import Annotated
+
 import pandera.polars as pa
 import polars as pl
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
+    Date,
     Double,
     Identity,
     Index,
@@ -17,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    text,
 )
 
 from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
@@ -36,6 +41,9 @@ ingest_batches = Table(
     Column("status_rows", Integer, nullable=False),
     instant("first_ts", nullable=True),
     instant("last_ts", nullable=True),
+    Column("days", ARRAY(Date)),
+    Column("xact_id", BigInteger, server_default=text("(pg_current_xact_id()::text::bigint)")),
+    Index("ix_ingest_batches_xact_id", "xact_id"),
 )
 
 pending_batches = Table(
@@ -82,7 +90,25 @@ job_leases = Table(
 )
 
 
+partition_moves = Table(
+    "partition_moves",
+    metadata,
+    text_key("parent"),
+    Column("target", Text, nullable=False),
+    instant("since"),
+    instant("until"),
+    instant("copied_until"),
+    Column("caught_up_xact_id", BigInteger, nullable=False),
+)
+
+Days = Annotated[pl.List, pl.Date()]
+
+
 class IngestBatchFrame(Frame):
+    """`days`: UTC days of the batch's rows in partitioned tables; null without any, and of batches that were
+    consumed before there was this column. `xact_id`: the transaction that wrote it; null for these, too.
+    """
+
     batch_id: int
     worker: str
     received_at: Utc
@@ -93,6 +119,8 @@ class IngestBatchFrame(Frame):
     status_rows: pl.Int32
     first_ts: Utc = pa.Field(nullable=True)
     last_ts: Utc = pa.Field(nullable=True)
+    days: Days = pa.Field(nullable=True)
+    xact_id: int = pa.Field(nullable=True)
 
 
 class PendingBatchFrame(Frame):
@@ -129,3 +157,18 @@ class JobLeaseFrame(Frame):
     holder: str
     due_at: Utc
     expires_at: Utc
+
+
+class PartitionMoveFrame(Frame):
+    """Raw rows of a time range on their way to a table that becomes a partition, `target`.
+
+    Rows before `copied_until` are there, but for those of batches whose transaction may not have been over
+    when the copy began: their `xact_id` is not less than `caught_up_xact_id`.
+    """
+
+    parent: str
+    target: str
+    since: Utc
+    until: Utc
+    copied_until: Utc
+    caught_up_xact_id: int

@@ -1,1 +1,1 @@
-"""A resource is a noun: parse parameters, ask, answer."""
+"""One noun of the API a file: parse the request, ask a service, answer."""

@@ -5,32 +5,38 @@ from falcon import Request, Response
 from falcon.uri import encode_value
 
 from schemas.http import Command, ShedAccepted, ShedRequest
-from serving.answers import answer, answer_list
-from serving.bodies import read_body
-from serving.description import Answer, Operation
-from serving.paging import paged
-from serving.parameters import PAGE, identifier, page
-from serving.reader import Reader
-from serving.writer import Writer
+from serving.commands.service import CommandReader, CommandWriter
+from serving.http.bodies import read_body
+from serving.http.openapi import Operation, ResponseSpec
+from serving.http.parameters import (
+    PAGE,
+    identifier,
+    page,
+)
+from serving.http.responses import (
+    answer,
+    answer_list,
+    link_next_page,
+)
 
 
-class OneCommand:
-    def __init__(self, reader: Reader) -> None:
+class OneCommandResource:
+    def __init__(self, reader: CommandReader) -> None:
         self._reader = reader
 
     @Operation(
         id="getCommand",
         summary="One command, and what has become of it",
         tag="commands",
-        answers={200: Answer("The command.", Command)},
+        answers={200: ResponseSpec("The command.", Command)},
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, command_id: str) -> None:
         answer(response, self._reader.command(identifier("commandId", command_id)))
 
 
-class VenCommands:
-    def __init__(self, reader: Reader) -> None:
+class VenCommandsResource:
+    def __init__(self, reader: CommandReader) -> None:
         self._reader = reader
 
     @Operation(
@@ -38,17 +44,17 @@ class VenCommands:
         summary="The commands to a VEN, newest first",
         tag="commands",
         parameters=PAGE,
-        answers={200: Answer("Its commands, or a page of them.", list[Command], headers=("Link",))},
+        answers={200: ResponseSpec("Its commands, or a page of them.", list[Command], headers=("Link",))},
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        asked = page(request.params)
-        commands = self._reader.commands(identifier("venId", ven_id), asked)
-        answer_list(response, paged(request, response, asked, commands))
+        part = page(request.params)
+        commands = self._reader.commands(identifier("venId", ven_id), part)
+        answer_list(response, link_next_page(request, response, part, commands))
 
 
-class ShedCommands:
-    def __init__(self, writer: Writer) -> None:
+class ShedCommandsResource:
+    def __init__(self, writer: CommandWriter) -> None:
         self._writer = writer
 
     @Operation(
@@ -57,7 +63,7 @@ class ShedCommands:
         tag="commands",
         takes=ShedRequest,
         answers={
-            202: Answer("The command is stored, and will be sent.", ShedAccepted, headers=("Location",))
+            202: ResponseSpec("The command is stored, and will be sent.", ShedAccepted, headers=("Location",))
         },
         problems=(404,),
     )

@@ -7,16 +7,27 @@ from falcon.uri import encode_value
 from schemas.http import Event, EventCreate, EventDetail, EventWithMetrics, Stopping
 from schemas.http import EventMetrics as Metrics
 from schemas.http import EventPerformance as Performance
-from serving.answers import answer, answer_list
-from serving.bodies import read_body
-from serving.description import Answer, Operation
-from serving.events import EventReader, EventWriter
-from serving.paging import paged
-from serving.parameters import PAGE, PERFORMANCE, PERIOD, identifier, page, period, settlement
-from serving.performance import PerformanceReader
+from serving.events.performance import PerformanceReader
+from serving.events.service import EventReader, EventWriter
+from serving.http.bodies import read_body
+from serving.http.openapi import Operation, ResponseSpec
+from serving.http.parameters import (
+    PAGE,
+    PERFORMANCE,
+    PERIOD,
+    identifier,
+    page,
+    period,
+    settlement,
+)
+from serving.http.responses import (
+    answer,
+    answer_list,
+    link_next_page,
+)
 
 
-class Events:
+class EventsResource:
     def __init__(self, reader: EventReader, writer: EventWriter) -> None:
         self._reader = reader
         self._writer = writer
@@ -26,18 +37,18 @@ class Events:
         summary="All events, by start",
         tag="events",
         parameters=PAGE,
-        answers={200: Answer("All events, or a page of them.", list[Event], headers=("Link",))},
+        answers={200: ResponseSpec("All events, or a page of them.", list[Event], headers=("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        asked = page(request.params)
-        answer_list(response, paged(request, response, asked, self._reader.all(asked)))
+        part = page(request.params)
+        answer_list(response, link_next_page(request, response, part, self._reader.all(part)))
 
     @Operation(
         id="createEvent",
         summary="Make an event",
         tag="events",
         takes=EventCreate,
-        answers={201: Answer("It is made.", Event, headers=("Location",))},
+        answers={201: ResponseSpec("It is made.", Event, headers=("Location",))},
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
@@ -46,7 +57,7 @@ class Events:
         answer(response, made)
 
 
-class OneEvent:
+class OneEventResource:
     def __init__(self, reader: EventReader, writer: EventWriter) -> None:
         self._reader = reader
         self._writer = writer
@@ -55,7 +66,7 @@ class OneEvent:
         id="getEvent",
         summary="One event, how it goes, and who takes part",
         tag="events",
-        answers={200: Answer("The event.", EventDetail)},
+        answers={200: ResponseSpec("The event.", EventDetail)},
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, event_id: str) -> None:
@@ -65,7 +76,7 @@ class OneEvent:
         id="cancelEvent",
         summary="Call an event off",
         tag="events",
-        answers={204: Answer("It is cancelled.")},
+        answers={204: ResponseSpec("It is cancelled.")},
         problems=(404, 409),
     )
     def on_delete(self, _request: Request, response: Response, event_id: str) -> None:
@@ -73,7 +84,7 @@ class OneEvent:
         response.status = falcon.HTTP_204
 
 
-class EventStop:
+class EventStopResource:
     def __init__(self, writer: EventWriter) -> None:
         self._writer = writer
 
@@ -81,7 +92,7 @@ class EventStop:
         id="stopEvent",
         summary="End an event that runs before its time",
         tag="events",
-        answers={202: Answer("It will be completed within a second.", Stopping)},
+        answers={202: ResponseSpec("It will be completed within a second.", Stopping)},
         problems=(404, 409),
     )
     def on_post(self, _request: Request, response: Response, event_id: str) -> None:
@@ -90,7 +101,7 @@ class EventStop:
         answer(response, Stopping(event_id))
 
 
-class EventMetrics:
+class EventMetricsResource:
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
 
@@ -98,14 +109,14 @@ class EventMetrics:
         id="getEventMetrics",
         summary="How an event goes",
         tag="events",
-        answers={200: Answer("How it goes, or how it went.", Metrics)},
+        answers={200: ResponseSpec("How it goes, or how it went.", Metrics)},
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, event_id: str) -> None:
         answer(response, self._reader.metrics(identifier("eventId", event_id)))
 
 
-class EventPerformance:
+class EventPerformanceResource:
     def __init__(self, reader: PerformanceReader) -> None:
         self._reader = reader
 
@@ -114,7 +125,7 @@ class EventPerformance:
         summary="What an event delivered",
         tag="events",
         parameters=PERFORMANCE,
-        answers={200: Answer("As settled; or so far, and provisional.", Performance)},
+        answers={200: ResponseSpec("As settled; or so far, and provisional.", Performance)},
         problems=(404, 409),
     )
     def on_get(self, request: Request, response: Response, event_id: str) -> None:
@@ -122,7 +133,7 @@ class EventPerformance:
         answer(response, self._reader.performance(identifier("eventId", event_id), baseline, revision))
 
 
-class CurrentEvent:
+class CurrentEventResource:
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
 
@@ -130,13 +141,13 @@ class CurrentEvent:
         id="getCurrentEvent",
         summary="The event that runs, else the next one",
         tag="events",
-        answers={200: Answer("The event, or null.", EventWithMetrics | None)},
+        answers={200: ResponseSpec("The event, or null.", EventWithMetrics | None)},
     )
     def on_get(self, _request: Request, response: Response) -> None:
         answer(response, self._reader.current())
 
 
-class PastEvents:
+class PastEventsResource:
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
 
@@ -145,7 +156,7 @@ class PastEvents:
         summary="Events that are over, by start",
         tag="events",
         parameters=PERIOD,
-        answers={200: Answer("Those completed or cancelled.", list[Event])},
+        answers={200: ResponseSpec("Those completed or cancelled.", list[Event])},
     )
     def on_get(self, request: Request, response: Response) -> None:
         answer_list(response, self._reader.past(*period(request.params)))

@@ -7,25 +7,27 @@ from falcon import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from schemas.http import Health, Readiness
-from serving.answers import answer
-from serving.databases import Databases
-from serving.description import Answer, Operation
-from serving.metrics import Metrics
+from serving.db.engines import Databases
+from serving.http.monitoring import Metrics
+from serving.http.openapi import Operation, ResponseSpec
+from serving.http.responses import (
+    answer,
+)
 
 
-class Liveness:
+class LivenessResource:
     @Operation(
         id="getHealth",
         summary="The process is alive",
         tag="health",
-        answers={200: Answer("It is.", Health)},
+        answers={200: ResponseSpec("It is.", Health)},
         needs_database=False,
     )
     def on_get(self, _request: Request, response: Response) -> None:
         answer(response, Health())
 
 
-class DatabaseCheck:
+class DatabaseCheckResource:
     """Ready means: the databases answer, are at the revision that this code needs, and are up to date."""
 
     def __init__(self, databases: Databases, clock: Callable[[], datetime]) -> None:
@@ -36,13 +38,13 @@ class DatabaseCheck:
         id="getReadiness",
         summary="The database answers, at the revision that this version needs, and is up to date",
         tag="health",
-        answers={200: Answer("Ready.", Readiness)},
+        answers={200: ResponseSpec("Ready.", Readiness)},
     )
     def on_get(self, _request: Request, response: Response) -> None:
         answer(response, self._databases.readiness(self._clock()))
 
 
-class PrometheusMetrics:
+class PrometheusMetricsResource:
     """The sums of all worker processes."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -52,7 +54,7 @@ class PrometheusMetrics:
         id="getMetrics",
         summary="What this service does, for Prometheus",
         tag="health",
-        answers={200: Answer("The text format of Prometheus.", str, media=("text/plain",))},
+        answers={200: ResponseSpec("The text format of Prometheus.", str, media=("text/plain",))},
         needs_database=False,
     )
     def on_get(self, _request: Request, response: Response) -> None:

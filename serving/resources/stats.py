@@ -3,53 +3,64 @@
 from falcon import Request, Response
 
 from schemas.http import LoadTypeStats, NetworkStats
-from serving.answers import answer, answer_whole
-from serving.description import FORMATS, HISTORY, JSON, Answer, Operation
-from serving.formats import answer_entries, answer_history, negotiate
-from serving.histories import Histories
-from serving.hot import Hot
-from serving.parameters import WINDOW, window
-from serving.reader import Reader
+from serving.cache.response_cache import ResponseCache
+from serving.fleet.reader import FleetReader
+from serving.history.service import Histories
+from serving.http.openapi import HISTORY, LIST_MEDIA, Operation, ResponseSpec
+from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
+from serving.http.parameters import (
+    JSON,
+    history_request,
+)
+from serving.http.responses import (
+    answer,
+    answer_cached,
+    answer_entries,
+    answer_history,
+    negotiate,
+)
 
 
-class Network:
-    def __init__(self, reader: Reader, hot: Hot) -> None:
+class NetworkResource:
+    def __init__(self, reader: FleetReader, cache: ResponseCache) -> None:
         self._reader = reader
-        self._hot = hot
+        self._cache = cache
 
     @Operation(
         id="getNetworkStats",
         summary="The whole network now",
         tag="statistics",
-        answers={200: Answer("Totals over the latest values of all VENs.", NetworkStats)},
+        answers={200: ResponseSpec("Totals over the latest values of all VENs.", NetworkStats)},
     )
     def on_get(self, _request: Request, response: Response) -> None:
-        if whole := self._hot.get("network"):
-            answer_whole(response, whole)
+        if cached := self._cache.get("network"):
+            answer_cached(response, cached)
         else:
             answer(response, self._reader.network())
 
 
-class LoadTypes:
-    def __init__(self, reader: Reader, hot: Hot) -> None:
+class LoadTypesResource:
+    def __init__(self, reader: FleetReader, cache: ResponseCache) -> None:
         self._reader = reader
-        self._hot = hot
+        self._cache = cache
 
     @Operation(
         id="getLoadTypeStats",
         summary="Totals by type of load",
         tag="statistics",
-        answers={200: Answer("One entry for each type, sorted by type.", list[LoadTypeStats], FORMATS)},
+        answers={
+            200: ResponseSpec("One entry for each type, sorted by type.", list[LoadTypeStats], LIST_MEDIA)
+        },
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        if media_type == JSON and (whole := self._hot.get("load types")):
-            answer_whole(response, whole)
+        if media_type == JSON and (cached := self._cache.get("load types")):
+            answer_cached(response, cached)
         else:
             answer_entries(response, media_type, LoadTypeStats, self._reader.load_types())
 
 
-class NetworkHistory:
+class NetworkHistoryResource:
     def __init__(self, histories: Histories) -> None:
         self._histories = histories
 
@@ -57,9 +68,9 @@ class NetworkHistory:
         id="getNetworkHistory",
         summary="History of the network",
         tag="statistics",
-        parameters=WINDOW,
+        parameters=HISTORY_PARAMETERS,
         answers={200: HISTORY},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        media_type, asked = negotiate(request, response), window(request.params)
-        answer_history(response, media_type, self._histories.network(asked))
+        media_type, wanted = negotiate(request, response), history_request(request.params)
+        answer_history(response, media_type, self._histories.network(wanted))

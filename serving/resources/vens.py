@@ -5,24 +5,37 @@ from falcon import Request, Response
 from falcon.uri import encode_value
 
 from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
-from serving.answers import answer, answer_whole
-from serving.bodies import read_body
-from serving.description import FORMATS, HISTORY, JSON, VEN_HISTORY, Answer, Operation
-from serving.formats import answer_entries, answer_history, negotiate
-from serving.histories import Histories
-from serving.hot import Hot
-from serving.latest import Latest
-from serving.paging import paged
-from serving.parameters import PAGE, WINDOW, identifier, page, window
-from serving.reader import Reader
-from serving.windows import Page
-from serving.writer import Writer
+from serving.cache.response_cache import ResponseCache
+from serving.fleet.latest import LatestReader
+from serving.fleet.reader import FleetReader
+from serving.fleet.writer import FleetWriter
+from serving.history.service import Histories
+from serving.http.bodies import read_body
+from serving.http.openapi import HISTORY, LIST_MEDIA, VEN_HISTORY, Operation, ResponseSpec
+from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
+from serving.http.parameters import (
+    JSON,
+    PAGE,
+    history_request,
+    identifier,
+    page,
+)
+from serving.http.responses import (
+    AT_FIRST,
+    answer,
+    answer_cached,
+    answer_entries,
+    answer_history,
+    link_next_page,
+    negotiate,
+)
+from serving.page import Page
 
 EVERYTHING = Page()
 
 
-class Vens:
-    def __init__(self, reader: Reader, latest: Latest, writer: Writer) -> None:
+class VensResource:
+    def __init__(self, reader: FleetReader, latest: LatestReader, writer: FleetWriter) -> None:
         self._reader = reader
         self._latest = latest
         self._writer = writer
@@ -32,19 +45,19 @@ class Vens:
         summary="All VENs with their loads, by id",
         tag="vens",
         parameters=PAGE,
-        answers={200: Answer("All VENs, or a page of them.", list[Ven], FORMATS, ("Link",))},
+        answers={200: ResponseSpec("All VENs, or a page of them.", list[Ven], LIST_MEDIA, ("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        media_type, asked = negotiate(request, response), page(request.params)
-        vens = paged(request, response, asked, self._reader.vens(asked))
-        answer_entries(response, media_type, Ven, vens, self._reader.at_first(asked))
+        media_type, part = negotiate(request, response), page(request.params)
+        vens = link_next_page(request, response, part, self._reader.vens(part))
+        answer_entries(response, media_type, Ven, vens, self._reader.at_first(part, AT_FIRST))
 
     @Operation(
         id="createVen",
         summary="Register a VEN, or bring a retired one back",
         tag="vens",
         takes=VenCreate,
-        answers={201: Answer("The VEN.", Ven, headers=("Location",))},
+        answers={201: ResponseSpec("The VEN.", Ven, headers=("Location",))},
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
@@ -53,29 +66,29 @@ class Vens:
         answer(response, self._latest.ven(ven_id))
 
 
-class VenSummaries:
-    def __init__(self, reader: Reader, hot: Hot) -> None:
+class VenSummariesResource:
+    def __init__(self, reader: FleetReader, cache: ResponseCache) -> None:
         self._reader = reader
-        self._hot = hot
+        self._cache = cache
 
     @Operation(
         id="listVenSummaries",
         summary="All VENs, one line each, by id",
         tag="vens",
         parameters=PAGE,
-        answers={200: Answer("All VENs, or a page of them.", list[VenSummary], FORMATS, ("Link",))},
+        answers={200: ResponseSpec("All VENs, or a page of them.", list[VenSummary], LIST_MEDIA, ("Link",))},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        media_type, asked = negotiate(request, response), page(request.params)
-        if media_type == JSON and asked == EVERYTHING and (whole := self._hot.get("summaries")):
-            answer_whole(response, whole)
+        media_type, part = negotiate(request, response), page(request.params)
+        if media_type == JSON and part == EVERYTHING and (cached := self._cache.get("summaries")):
+            answer_cached(response, cached)
             return
-        summaries = paged(request, response, asked, self._reader.ven_summaries(asked))
-        answer_entries(response, media_type, VenSummary, summaries, self._reader.at_first(asked))
+        summaries = link_next_page(request, response, part, self._reader.ven_summaries(part))
+        answer_entries(response, media_type, VenSummary, summaries, self._reader.at_first(part, AT_FIRST))
 
 
-class OneVen:
-    def __init__(self, latest: Latest, writer: Writer) -> None:
+class OneVenResource:
+    def __init__(self, latest: LatestReader, writer: FleetWriter) -> None:
         self._latest = latest
         self._writer = writer
 
@@ -83,7 +96,7 @@ class OneVen:
         id="getVen",
         summary="One VEN with its loads",
         tag="vens",
-        answers={200: Answer("The VEN.", Ven)},
+        answers={200: ResponseSpec("The VEN.", Ven)},
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, ven_id: str) -> None:
@@ -94,7 +107,7 @@ class OneVen:
         summary="Change what is registered of a VEN",
         tag="vens",
         takes=VenUpdate,
-        answers={200: Answer("The VEN as it is now.", Ven)},
+        answers={200: ResponseSpec("The VEN as it is now.", Ven)},
         problems=(404,),
     )
     def on_patch(self, request: Request, response: Response, ven_id: str) -> None:
@@ -105,7 +118,7 @@ class OneVen:
         id="retireVen",
         summary="Take a VEN out of lists and totals; its history stays",
         tag="vens",
-        answers={204: Answer("It is retired.")},
+        answers={204: ResponseSpec("It is retired.")},
         problems=(404,),
     )
     def on_delete(self, _request: Request, response: Response, ven_id: str) -> None:
@@ -113,8 +126,8 @@ class OneVen:
         response.status = falcon.HTTP_204
 
 
-class Loads:
-    def __init__(self, latest: Latest) -> None:
+class LoadsResource:
+    def __init__(self, latest: LatestReader) -> None:
         self._latest = latest
 
     @Operation(
@@ -123,20 +136,23 @@ class Loads:
         tag="vens",
         parameters=PAGE,
         answers={
-            200: Answer(
-                "Its loads, or a page of them; none if it has reported none.", list[Load], FORMATS, ("Link",)
+            200: ResponseSpec(
+                "Its loads, or a page of them; none if it has reported none.",
+                list[Load],
+                LIST_MEDIA,
+                ("Link",),
             )
         },
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        media_type, asked = negotiate(request, response), page(request.params)
-        loads = self._latest.loads(identifier("venId", ven_id), asked)
-        answer_entries(response, media_type, Load, paged(request, response, asked, iter(loads)))
+        media_type, part = negotiate(request, response), page(request.params)
+        loads = self._latest.loads(identifier("venId", ven_id), part)
+        answer_entries(response, media_type, Load, link_next_page(request, response, part, iter(loads)))
 
 
-class OneLoad:
-    def __init__(self, latest: Latest, writer: Writer) -> None:
+class OneLoadResource:
+    def __init__(self, latest: LatestReader, writer: FleetWriter) -> None:
         self._latest = latest
         self._writer = writer
 
@@ -144,7 +160,7 @@ class OneLoad:
         id="getLoad",
         summary="The latest of one load",
         tag="vens",
-        answers={200: Answer("The load.", Load)},
+        answers={200: ResponseSpec("The load.", Load)},
         problems=(404,),
     )
     def on_get(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
@@ -156,7 +172,7 @@ class OneLoad:
         summary="Set what people say of a load, and tell its VEN",
         tag="vens",
         takes=LoadUpdate,
-        answers={200: Answer("The load as it is now.", Load)},
+        answers={200: ResponseSpec("The load as it is now.", Load)},
         problems=(404,),
     )
     def on_patch(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
@@ -165,7 +181,7 @@ class OneLoad:
         answer(response, self._latest.load(ven_id, load_id))
 
 
-class VenHistory:
+class VenHistoryResource:
     def __init__(self, histories: Histories) -> None:
         self._histories = histories
 
@@ -173,16 +189,16 @@ class VenHistory:
         id="getVenHistory",
         summary="History of a VEN",
         tag="vens",
-        parameters=WINDOW,
+        parameters=HISTORY_PARAMETERS,
         answers={200: VEN_HISTORY},
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        media_type, asked = negotiate(request, response), window(request.params)
-        answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), asked))
+        media_type, wanted = negotiate(request, response), history_request(request.params)
+        answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), wanted))
 
 
-class LoadHistory:
+class LoadHistoryResource:
     def __init__(self, histories: Histories) -> None:
         self._histories = histories
 
@@ -190,11 +206,11 @@ class LoadHistory:
         id="getLoadHistory",
         summary="History of a load",
         tag="vens",
-        parameters=WINDOW,
+        parameters=HISTORY_PARAMETERS,
         answers={200: HISTORY},
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
-        media_type, asked = negotiate(request, response), window(request.params)
+        media_type, wanted = negotiate(request, response), history_request(request.params)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
-        answer_history(response, media_type, self._histories.load(ven_id, load_id, asked))
+        answer_history(response, media_type, self._histories.load(ven_id, load_id, wanted))

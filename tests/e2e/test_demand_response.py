@@ -1,4 +1,4 @@
-"""An event from the request to the settlement: homes that obey, and know what they did.
+"""An event from the request to the settlement: homes that respond, and know what they did.
 
 The homes are steady: at a time of day they draw the same on every day, in steps of five minutes, so every
 baseline of similar days is what they would have drawn. What is left between measured and true is a sample
@@ -22,11 +22,11 @@ from typing import Any, Self
 import pytest
 
 from local.environment import REPOSITORY
-from local.fleet.conduct import Conduct
+from local.fleet.behaviour import ResponseBehaviour
 from local.fleet.household import Household
 from tests.e2e.stack import running_stack
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 VENS, SEED, OPT_OUT = 10, 4, 0.3
 ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 180, 20, 60
@@ -108,8 +108,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         past = ["--interval", "300", "--backfill", str(24 * past_days(datetime.now(UTC))), "--once"]
         with running("local.fleet", *fleet, *past) as backfill:
             assert backfill.wait(ARRIVES_WITHIN_S) == 0
-        habits = ["--interval", "1", "--opt-out", str(OPT_OUT), "--mute", "0", "--truth", str(site.truth)]
-        with running("local.fleet", *fleet, *habits):
+        settings = ["--interval", "1", "--opt-out", str(OPT_OUT), "--mute", "0", "--truth", str(site.truth)]
+        with running("local.fleet", *fleet, *settings):
             site.until("/stats/network", lambda network: network["onlineVens"] == VENS, ARRIVES_WITHIN_S)
             yield site
 
@@ -134,10 +134,10 @@ def _statuses(event: dict[str, Any]) -> dict[str, str]:
 
 def _event_that_some_refuse(first: int) -> tuple[str, set[str]]:
     """An event, by its id, that a few homes refuse and most do not: they decide by the id."""
-    conduct = Conduct(opt_out=OPT_OUT)
+    behaviour = ResponseBehaviour(opt_out=OPT_OUT)
     for number in range(first, first + 1_000):
         event_id = f"evt-{number}"
-        refusing = {home.ven_id for home in homes() if conduct.opts_out(home, event_id)}
+        refusing = {home.ven_id for home in homes() if behaviour.opts_out(home, event_id)}
         if 1 <= len(refusing) <= VENS // 3:
             return event_id, refusing
     raise AssertionError("no such event")

@@ -4,7 +4,11 @@ It speaks to a running `python -m local`, and its numbers must be in every answe
 """
 
 import json
+import re
+import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +18,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.environment import REPOSITORY
 from tests.e2e.stack import running_stack
 
 WITHIN_S = 5.0
@@ -116,13 +121,35 @@ def test_both_generations_appear_everywhere(stack: dict[str, Any], publish: Call
     assert sum(point["usedPowerKw"] for point in whole) == 6.0
 
 
+def test_the_snippet_of_the_readme_works_and_prints_nothing(stack: dict[str, Any]) -> None:
+    """As it stands there, but for the port."""
+    [snippet] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert "1883" in snippet
+    code = snippet.replace("1883", stack["mqtt_url"].rpartition(":")[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    house = _answer(
+        stack,
+        "/vens/my-house",
+        lambda a: a["metrics"]["currentPowerKw"] == 1.7 and a["status"] == "online",
+        time.monotonic() + 20,
+    )
+    assert [load["id"] for load in house["loads"]] == ["lamp"]
+
+
 def _answer(stack: dict[str, Any], path: str, is_there: Callable[[Any], object], deadline: float) -> Any:
     """The first answer that satisfies, or the failure to see one in time."""
     answers: list[Any] = [None]
 
     def look() -> bool:
-        with urllib.request.urlopen(f"{stack['http_url']}/api{path}", timeout=5) as response:  # noqa: S310
-            answers.append(json.load(response))
+        try:
+            with urllib.request.urlopen(f"{stack['http_url']}/api{path}", timeout=5) as response:  # noqa: S310
+                answers.append(json.load(response))
+        except urllib.error.HTTPError as error:  # a VEN that nobody has heard of yet
+            answers.append(error.code)
+            return False
         return bool(is_there(answers[-1]))
 
     _until(look, deadline - time.monotonic(), lambda: f"{path} still answers {answers[-1]}")

@@ -123,6 +123,7 @@ def start(tmp_path: Path, root: Path) -> Iterator[Start]:
         ports = ports or free_ports(3)
         ready_file = tmp_path / "ready.json"
         words = ["--data-dir", str(tmp_path / "data"), "--ready-file", str(ready_file)]
+        words += ["--broker", "embedded"]
         for option, port in zip(("--http-port", "--mqtt-port", "--mqtt5-port"), ports, strict=True):
             words += [option, str(port)]
         where = f"root=pathlib.Path({str(root)!r})"

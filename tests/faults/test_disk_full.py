@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.postgres import SYSTEM_USER
+from local.postgres_binaries import SYSTEM_USER
 from tests.faults.deadline import until
 from tests.faults.program import Ingest
 from tests.faults.site import DATABASE, Site

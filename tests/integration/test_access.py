@@ -14,15 +14,21 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from schemas.database import engine_for
-from serving.access import COOKIE, is_open
 from serving.app import create_app
-from serving.audit import KEPT_BYTES
-from serving.bodies import read_body
-from serving.keys import FRESH_FOR, LOOKS_AT_ONCE, SESSION_LASTS, KeyStore, NameTaken, UnknownKey
-from serving.policy import Policy
-from serving.present import Present
-from serving.queries.access import SESSIONS_PER_KEY
-from serving.reader import Reader
+from serving.auth.audit import STORED_BODY_BYTES
+from serving.auth.keys import (
+    FRESH_FOR,
+    MISSES_AT_ONCE,
+    SESSION_LASTS,
+    KeyNameTakenError,
+    KeyStore,
+    UnknownKeyError,
+)
+from serving.auth.queries import SESSIONS_PER_KEY
+from serving.fleet.reader import FleetReader
+from serving.http.bodies import read_body
+from serving.policy import SESSION_COOKIE, Policy, is_open
+from serving.worker_state import WorkerState
 from tests.integration.published import NOW
 
 ORIGIN = "https://ui.example"
@@ -223,10 +229,10 @@ def test_guesses_cost_hardly_a_query(engine: Engine, clock: Clock) -> None:
     client = testing.TestClient(app_of(engine, clock))
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
-    for number in range(10 * LOOKS_AT_ONCE):
+    for number in range(10 * MISSES_AT_ONCE):
         guess = bearer(f"gg_{number:012x}_" + "0" * 64)
         assert client.simulate_get("/api/vens", headers=guess).status_code == 401
-    assert sum("api_keys" in statement for statement in asked) <= LOOKS_AT_ONCE + 1
+    assert sum("api_keys" in statement for statement in asked) <= MISSES_AT_ONCE + 1
 
 
 def test_a_revoked_key_works_for_seconds_at_most(
@@ -252,13 +258,13 @@ def test_a_key_expires_to_the_instant(client: testing.TestClient, store: KeyStor
 
 def test_a_name_is_one_keys_until_it_is_revoked(store: KeyStore) -> None:
     store.create("ui", "viewer", None, NOW)
-    with pytest.raises(NameTaken, match="'ui'"):
+    with pytest.raises(KeyNameTakenError, match="'ui'"):
         store.create("ui", "operator", None, NOW)
     store.revoke("ui", NOW)
-    with pytest.raises(UnknownKey, match="'ui'"):
+    with pytest.raises(UnknownKeyError, match="'ui'"):
         store.revoke("ui", NOW)
     store.create("ui", "operator", None, NOW)
-    assert sorted(key.role for key in store.everyone()) == ["operator", "viewer"]
+    assert sorted(key.role for key in store.all_keys()) == ["operator", "viewer"]
 
 
 def test_a_stream_ends_with_its_key(
@@ -308,16 +314,16 @@ READY = "/api/stats/network"
 @pytest.fixture
 def ready(engine: Engine, clock: Clock) -> testing.TestClient:
     """With an answer that was made and sent."""
-    present = Present(engine, Reader(engine, clock))
-    present.hot.check()
+    state = WorkerState(engine, FleetReader(engine, clock))
+    state.cache.poll()
     policy = Policy(needs_keys=True, rate_per_s=1, rate_burst=4)
-    client = testing.TestClient(create_app(engine, clock, [ORIGIN], present=present, policy=policy))
+    client = testing.TestClient(create_app(engine, clock, [ORIGIN], state=state, policy=policy))
     first = bearer(KeyStore(engine).create("first", "viewer", None, NOW))
     for _ in range(2):
         assert client.simulate_get(READY, headers=first).status_code == 200
-    whole = present.hot.peek("network")
+    whole = state.cache.peek("network")
     assert whole is not None
-    assert whole.sent
+    assert whole.heads
     return client
 
 
@@ -325,7 +331,7 @@ def test_what_is_ready_needs_a_key_all_the_same(ready: testing.TestClient, viewe
     secret = secret_of(viewer)
     assert_problem(ready.simulate_get(READY), 401, "keys create")
     assert_problem(ready.simulate_get(READY, headers=bearer(secret[:-4] + "0000")), 401, "revoked")
-    assert_problem(ready.simulate_get(READY, headers={"Cookie": f"{COOKIE}={secret}x"}), 401)
+    assert_problem(ready.simulate_get(READY, headers={"Cookie": f"{SESSION_COOKIE}={secret}x"}), 401)
     for headers in (viewer, {"X-API-Key": secret}, {"Authorization": f"bearer  {secret}"}):
         assert ready.simulate_get(READY, headers=headers).status_code == 200
 
@@ -356,7 +362,7 @@ def log_in(client: testing.TestClient, key: dict[str, str]) -> dict[str, str]:
     """The header that a browser sends from now on."""
     response = client.simulate_post("/api/session", headers=key)
     assert response.status_code == 200, response.text
-    return {"Cookie": f"{COOKIE}={response.cookies[COOKIE].value}"}
+    return {"Cookie": f"{SESSION_COOKIE}={response.cookies[SESSION_COOKIE].value}"}
 
 
 def test_a_cookie_reads_what_its_key_may(client: testing.TestClient, viewer: dict[str, str]) -> None:
@@ -366,7 +372,7 @@ def test_a_cookie_reads_what_its_key_may(client: testing.TestClient, viewer: dic
     for attribute in ("HttpOnly", "SameSite=Strict", "Path=/api"):
         assert attribute in told
     assert secret_of(viewer) not in told
-    cookie = {"Cookie": f"{COOKIE}={response.cookies[COOKIE].value}"}
+    cookie = {"Cookie": f"{SESSION_COOKIE}={response.cookies[SESSION_COOKIE].value}"}
     assert client.simulate_get("/api/vens", headers=cookie).status_code == 200
     assert client.simulate_get("/api/session", headers=cookie).json == response.json
     assert_problem(client.simulate_get("/api/audit", headers=cookie), 403, "operator")
@@ -395,7 +401,7 @@ def test_a_cookie_is_answered_from_what_is_ready(
 
 def test_a_cookie_lends_no_key(client: testing.TestClient, operator: dict[str, str]) -> None:
     """A key in a cookie was taken for the key itself, for which no page is asked where it is from."""
-    cookie = {"Cookie": f"{COOKIE}={secret_of(operator)}"}
+    cookie = {"Cookie": f"{SESSION_COOKIE}={secret_of(operator)}"}
     assert client.simulate_get("/api/vens", headers=cookie).status_code == 401
     assert wish(client, cookie | {"Origin": "https://evil.example"}).status_code == 401
 
@@ -519,10 +525,10 @@ def test_at_home_names_of_others_lead_nowhere(
     clock: Clock,
 ) -> None:
     """A page of evil.example that lets that name lead to 127.0.0.1 is of the same origin as we are then."""
-    present = Present(engine, Reader(engine, clock))
-    present.hot.check()
-    policy = Policy(is_at_home=True)
-    client = testing.TestClient(create_app(engine, clock, [ORIGIN], present=present, policy=policy))
+    state = WorkerState(engine, FleetReader(engine, clock))
+    state.cache.poll()
+    policy = Policy(is_local_only=True)
+    client = testing.TestClient(create_app(engine, clock, [ORIGIN], state=state, policy=policy))
     for _ in range(2):
         assert client.simulate_get(READY, headers={"Host": "localhost"}).status_code == 200
     called = {"Host": host}
@@ -654,7 +660,7 @@ def test_a_long_body_is_cut(client: testing.TestClient, operator: dict[str, str]
     client.simulate_post("/api/wishes", json={"what": "x" * 100_000}, headers=operator)
     [row] = audit_rows(engine)
     assert row.body["bytes"] > 100_000
-    assert len(row.body["start"]) == KEPT_BYTES
+    assert len(row.body["start"]) == STORED_BODY_BYTES
 
 
 def test_secrets_are_not_written_down(

@@ -21,8 +21,8 @@ from schemas.database import engine_for
 from schemas.http import EventCreate
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from serving.app import create_app
-from serving.event_rules import EventRules
-from serving.events import EventWriter
+from serving.events.rules import EventRules
+from serving.events.service import EventWriter
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import Published, random_traffic

@@ -11,8 +11,9 @@ from sqlalchemy.dialects import postgresql
 
 from ingest import queries as ingest_queries
 from jobs.queries import execution as execution_queries
-from serving.queries import commands as serving_queries
-from serving.windows import Page
+from serving.commands import queries as serving_queries
+from serving.fleet import registry_queries
+from serving.page import Page
 from tests.integration.published import NOW
 
 FILL = """
@@ -79,9 +80,9 @@ def test_answers(full: psycopg.Connection) -> None:
         serving_queries.command("c-7"),
         serving_queries.commands_of_ven("ven-7", Page(20)),
         serving_queries.commands_of_ven("ven-7", Page(20, "c-7")),
-        serving_queries.withdraw("ven-7", "why"),
-        execution_queries.loads_that_shed(NOW),
-        execution_queries.panels_that_shed(NOW),
+        registry_queries.withdraw_commands("ven-7", "why"),
+        execution_queries.loads_that_shed(NOW, NOW - timedelta(days=1)),
+        execution_queries.panels_that_shed(NOW, NOW - timedelta(days=1)),
         execution_queries.loads_as_set(NOW + timedelta(seconds=1)),
     ],
     ids=["one", "of a ven", "a page", "withdraw", "shed", "panel", "set"],

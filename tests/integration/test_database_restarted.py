@@ -84,6 +84,7 @@ def is_refusal(answer: HTTPResponse) -> bool:
     )
 
 
+@pytest.mark.thorough
 def test_restarted_under_load(own_postgres: EmbeddedPostgres) -> None:
     with serving(own_postgres.url("gridgate"), HTTP_WORKERS="2") as (port, _):
         load = Load(port)

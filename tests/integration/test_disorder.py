@@ -1,9 +1,8 @@
 """Whatever happens in whatever order, the summary is in the end what the raw rows and the plain loop say.
 
-`STATEFUL_EXAMPLES=200 .venv/bin/python -m pytest tests/integration/test_disorder.py` looks longer.
+`HYPOTHESIS_PROFILE=night .venv/bin/python -m pytest tests/integration/test_disorder.py` looks longer.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -12,25 +11,26 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from jobs.partitions import arrange_partitions
 from jobs.ranges import Range
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
+from tests.examples import share
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_each, check_history, check_latest
 from tests.integration.mortal import Fuse, mortal_engine
 from tests.integration.published import value
 from tests.oracle.messages import DEFAULT, Published, Sent, next_message
 
-EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "4"))
 STEPS = 15
 LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
 PRIVATE_DAYS = [date(2031, 1, 1) + timedelta(days=number) for number in range(3)]
@@ -108,11 +108,28 @@ class Disorder(RuleBasedStateMachine):
     def empty_partitions_go(self) -> None:
         """Also days that ingest believes to be there."""
         for (name,) in self.admin.execute(
-            "SELECT oid::regclass::text FROM pg_class WHERE relispartition AND relname ~ '_p[0-9]{8}$'"
-            " AND relkind = 'r'"
+            "SELECT format('%I.%I', home, name) FROM unnest(ARRAY['ven_telemetry', 'ven_load_samples',"
+            " 'ven_load_descriptions']::regclass[]) parent, raw_partitions(parent)"
+            " WHERE NOT is_default AND name ~ '_p[0-9]'"
         ).fetchall():
             if not value(self.admin, f"SELECT count(*) FROM {name}"):
                 self.admin.execute(f"DROP TABLE {name}".encode())
+
+    @rule(steps=st.integers(1, 8))
+    def partitions_are_arranged(self, steps: int) -> None:
+        """Rows move from the default partition, and from days to their year."""
+        for _ in range(steps):
+            with self.house.engine.begin() as connection:
+                arrange_partitions(connection, NOW)
+
+    @rule(statement=st.integers(1, 30))
+    def a_crash_while_partitions_are_arranged(self, statement: int) -> None:
+        def arrange() -> None:
+            for _ in range(3):
+                with self.mortal.begin() as connection:
+                    arrange_partitions(connection, NOW)
+
+        self._crash(arrange, statement)
 
     @rule()
     def the_summary_is_verified(self) -> None:
@@ -169,10 +186,5 @@ def machine(engine: Engine, database_url: str) -> Iterator[type[Disorder]]:
 def test_any_order_of_events(machine: type[Disorder]) -> None:
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=settings(max_examples=share(12), stateful_step_count=STEPS),
     )

@@ -68,6 +68,7 @@ class Grid:
             "startTime": (START + timedelta(minutes=start)).isoformat(),
             "endTime": (START + timedelta(minutes=end)).isoformat(),
             "requestedReductionKw": kw,
+            "leadTimeS": 300,
             **said,
         }
         response = self.client.simulate_post("/api/events", json=wish)
@@ -177,7 +178,8 @@ def test_an_event_runs_its_course(three: Grid) -> None:
     assert {status for status, _ in three.parts().values()} == {"finished"}
     assert three.times("a") == {"notified": -0.5, "acknowledged": 0, "started": 0.5, "finished": 60}
     assert three.times("c") == {"notified": -0.5, "acknowledged": 0.6, "finished": 60}
-    assert [len(three.sent(ven_id)) for ven_id in "abc"] == [1, 1, 1]
+    for ven_id in "abc":
+        assert [op for op, *_ in three.sent(ven_id)] == ["event", "restore"]
 
 
 def test_what_a_ven_is_told(three: Grid) -> None:
@@ -190,9 +192,72 @@ def test_what_a_ven_is_told(three: Grid) -> None:
         "event_id": "e",
         "start_ts": START.timestamp(),
         "end_ts": START.timestamp() + 3600,
+        "duration_s": 3600,
         "requestedReductionKw": 3,
     }
     assert (created_at - three.now, expires_at) == (timedelta(milliseconds=1), START + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("minutes", [0, 0.01, 20, 58])
+def test_who_acts_on_receipt_is_told_what_is_left(minutes: float, three: Grid) -> None:
+    """Whoever is told late: at the start by default, or because it has just appeared."""
+    three.event(kw=3, venIds=["b"], leadTimeS=0)
+    three.look()
+    assert three.sent("b") == []
+    three.at(minutes)
+    [(seconds_left,)] = three.db.execute("SELECT data->'duration_s' FROM commands")
+    assert seconds_left == round(60 * (60 - minutes))
+
+
+def test_an_end_releases_whoever_was_told_of_it(three: Grid) -> None:
+    """By time, too: VENs that count from receipt, or know no end, would go on."""
+    three.event()
+    three.at(0)
+    three.answer("a", "acknowledged")
+    three.answer("c", "rejected")
+    three.at(59.99)
+    assert [op for op, *_ in three.sent("a")] == ["event"]
+    three.at(60)
+    for ven_id in "abc":
+        assert three.sent(ven_id)[-1] == ("restore", "e", None, "pending")
+    query = "SELECT DISTINCT expires_at FROM commands WHERE op = 'restore'"
+    assert three.db.execute(query).fetchall() == [(START + timedelta(minutes=65),)]
+    before = three.everything()
+    three.at(61)
+    assert three.everything() == before
+
+
+def test_a_restore_that_nobody_answers_does_not_end_the_next_event(three: Grid) -> None:
+    three.event("first", kw=3, venIds=["b"])
+    three.at(0)
+    three.event("second", 61, 90, kw=3, venIds=["b"], leadTimeS=0)
+    three.at(60)
+    three.db.execute("UPDATE commands SET status = 'sent', attempts = 1 WHERE op = 'restore'")
+    three.at(60.5)
+    assert three.sent("b")[1:] == [("restore", "first", None, "sent")]
+    three.at(61)
+    assert three.sent("b")[1:] == [
+        ("restore", "first", None, "expired"),
+        ("event", "second", 3, "pending"),
+    ]
+
+
+def test_an_event_that_is_over_and_still_named_is_none(three: Grid) -> None:
+    """A VEN that never stops naming its first event takes part in the second all the same."""
+    three.event("first", kw=3, venIds=["b"])
+    three.at(0)
+    three.report("b", 0.5, "first", 3)
+    three.at(1)
+    assert three.parts("first") == {"b": ("started", 3)}
+    three.event("second", 61, 90, kw=2, venIds=["b"])
+    three.at(61)
+    assert three.parts("second") == {"b": ("notified", 2)}
+    three.report("b", 62, "first", 2)
+    three.at(62)
+    assert three.parts("second") == {"b": ("started", 2)}
+    three.report("b", 63, "elsewhere", 2)
+    three.at(63)
+    assert three.parts("second") == {"b": ("started", 2)}
 
 
 def test_an_event_that_begins_at_once_is_told_and_started_in_one_look(three: Grid) -> None:
@@ -454,9 +519,11 @@ def test_two_schedulers_do_it_once(three: Grid) -> None:
             for minutes in (0, 3, 9):
                 three.now = START + timedelta(minutes=10 * round_ + minutes)
                 list(threads.map(lambda _: three.look(), range(2)))
-    told = three.db.execute("SELECT event_id, ven_id, count(*) FROM commands GROUP BY 1, 2").fetchall()
-    assert len(told) == 230
-    assert {count for *_, count in told} == {1}
+    query = "SELECT event_id, ven_id, op, count(*) FROM commands GROUP BY 1, 2, 3"
+    sent = three.db.execute(query).fetchall()
+    assert len([op for _, _, op, _ in sent if op == "event"]) == 230
+    assert len([op for _, _, op, _ in sent if op == "restore"]) == 230
+    assert {count for *_, count in sent} == {1}
     assert three.db.execute("SELECT DISTINCT status FROM events").fetchall() == [("completed",)]
 
 
@@ -514,6 +581,7 @@ def mortal(engine: Engine, connection: psycopg.Connection, database_url: str) ->
     its_engine.dispose()
 
 
+@pytest.mark.thorough
 def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine) -> None:
     for grid in (mortal, Grid(engine, mortal.db)):
         mortal.db.execute(
@@ -560,14 +628,15 @@ CREATE TEMPORARY TABLE cases AS SELECT row_number() OVER () AS n, * FROM
     unnest(array['planned', 'notified', 'acknowledged', 'started']) status,
     unnest(array[NULL, 'sent', 'acknowledged', 'rejected']) command_status,
     unnest(array[NULL, interval '-1 min', '5 min', '61 min']) reported,
-    unnest(array[NULL, 'e0', 'e1', 'x']) names,
+    unnest(array[NULL, 'e0', 'e1', 'e2', 'x']) names,
     unnest(array[NULL, 0.0, 1.0]) shed_kw,
     unnest(array['online', 'offline']) presence,
     unnest(array[false, true]) was_named,
     unnest(array[false, true]) was_acknowledged;
 INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at, created_at)
 SELECT 'e' || n, s, %(start)s, %(end)s, 1, %(start)s, %(start)s
-FROM unnest(array['scheduled', 'active']) WITH ORDINALITY t (s, o), LATERAL (SELECT o - 1 AS n) u;
+FROM unnest(array['scheduled', 'active', 'completed']) WITH ORDINALITY t (s, o),
+    LATERAL (SELECT o - 1 AS n) u;
 INSERT INTO vens (ven_id, created_at) SELECT 'v' || n, %(start)s FROM cases;
 INSERT INTO ven_snapshots (ven_id, status, ts, event_id, shed_power_kw)
 SELECT 'v' || n, presence, %(start)s + reported, names, shed_kw FROM cases;

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from falcon import testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
@@ -426,7 +426,6 @@ anything = st.recursive(
 KEYS = ("id", "venIds", "priority", "leadTimeS", "startTime", "endTime", "requestedReductionKw", "x")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(KEYS), anything, max_size=4))
 def test_nothing_is_our_fault(client: testing.TestClient, said: dict[str, Any]) -> None:
     response = client.simulate_post("/api/events", json=wish() | said)

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from ingest.batch import Batch
 from ingest.messages import Received
 from schemas.tables import metadata
+from tests.examples import costly
 from tests.integration.house import (
     EDGES,
     EVERYTHING,
@@ -40,7 +41,7 @@ def batches(messages: Sequence[Published], chance: random.Random) -> Iterator[Se
         position += size
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
     house.empty()
     chance = random.Random(seed)
@@ -72,11 +73,7 @@ def ranges(draw: st.DrawFn) -> tuple[datetime | None, datetime | None]:
     return draw(st.sampled_from(((start, end), (start, end), (None, end), (start, None))))
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@costly(4)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
     cuts=st.lists(st.integers(0, 40), max_size=4),

@@ -20,8 +20,11 @@ from schemas.database import engine_for
 from schemas.instants import microseconds
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
-from serving.queries import fleet, history, latest
-from serving.windows import Page, Window
+from serving.fleet import latest_queries as latest
+from serving.fleet import queries as fleet
+from serving.history import queries as history
+from serving.history.planner import HistoryRequest
+from serving.page import Page
 from tests.conftest import TEMPLATE
 
 pytestmark = pytest.mark.xdist_group("explain")  # the database is dear: one process makes it
@@ -109,16 +112,20 @@ def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def assert_no_scan_of_raw_rows(connection: Connection, statement: Executable) -> None:
     """Of a partition that has rows; an empty one is read in no time."""
-    filled = "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r' AND reltuples > 0"
-    partitions = set(connection.exec_driver_sql(filled).scalars())
+    filled = "SELECT relname FROM raw_partitions('{}') JOIN pg_class ON pg_class.oid = id WHERE reltuples > 0"
+    partitions = {
+        name
+        for table in PARTITIONED
+        for name in connection.exec_driver_sql(filled.format(table.name)).scalars()
+    }
     assert len(partitions) == 2 * DAYS
     found = list(nodes(connection, statement))
     scanned = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"} & partitions
     assert not scanned, json.dumps(found[0], indent=1)
 
 
-def window(start: datetime | None, end: datetime | None, granularity_s: int) -> Window:
-    return Window(
+def window(start: datetime | None, end: datetime | None, granularity_s: int) -> HistoryRequest:
+    return HistoryRequest(
         None if start is None else microseconds(start),
         None if end is None else microseconds(end),
         granularity_s,
@@ -142,7 +149,7 @@ def test_rows_of_batches(
     table: Table, model: type[Frame], oldest: datetime, batches: int, connection: Connection
 ) -> None:
     newest = list(range(REPORTS - batches + 1, REPORTS + 1))
-    query = pending_queries.rows_of_batches(table, model, newest, (oldest, LAST))
+    query = pending_queries.rows_of_batches(table, model, newest, [Range(oldest, LAST)])
     assert_no_scan_of_raw_rows(connection, query)
 
 
@@ -162,12 +169,12 @@ def test_the_history_of_a_ven_with_pending_batches(
 ) -> None:
     query = {"sum": history.sums, "energy": history.energies}[aggregate]
     for series in (history.VEN, history.LOAD):
-        assert_no_scan_of_raw_rows(connection, query(series, window(*RANGES[asked], 900), KEY).whole())
+        assert_no_scan_of_raw_rows(connection, query(series, window(*RANGES[asked], 900), KEY).bound())
 
 
 @pytest.mark.parametrize("asked", ["everything", "a day", "since"])
 def test_the_history_of_the_network_with_pending_batches(asked: str, connection: Connection) -> None:
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)).whole())
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)).bound())
 
 
 @pytest.mark.parametrize(
@@ -181,7 +188,7 @@ def test_how_far_a_history_reaches(series: history.Series, connection: Connectio
         history.extent(series, key),
         history.points_at_most(series, window(*RANGES["a day"], 7), key),
     ):
-        query = asked.whole()
+        query = asked.bound()
         assert_no_scan_of_raw_rows(connection, query)
         scanned = {
             node["Relation Name"] for node in nodes(connection, query) if node["Node Type"] == "Seq Scan"
@@ -190,8 +197,8 @@ def test_how_far_a_history_reaches(series: history.Series, connection: Connectio
 
 
 SPANS = {
-    "new": latest.Span(LAST - timedelta(hours=2), LAST),
-    "late ones too": latest.Span(FIRST, LAST),
+    "new": latest.DeviceTimeRange(LAST - timedelta(hours=2), LAST),
+    "late ones too": latest.DeviceTimeRange(FIRST, LAST),
 }
 
 
@@ -203,7 +210,7 @@ def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connect
         fleet.loads_of_ven("ven-7", Page(5, "a")),
         fleet.load("ven-7", "hvac1"),
     ):
-        assert_no_scan_of_raw_rows(connection, query.whole().params(structs.asdict(SPANS[span])))
+        assert_no_scan_of_raw_rows(connection, query.bound().params(structs.asdict(SPANS[span])))
 
 
 @pytest.mark.parametrize("granularity_s", [1, 900])
@@ -211,18 +218,18 @@ def test_a_second_of_raw_rows_of_the_network(granularity_s: int, connection: Con
     """The splinter before the first whole second of a range."""
     start = FIRST + timedelta(days=5, seconds=0.5)
     edge = window(start, start + timedelta(seconds=1), granularity_s)
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge).whole())
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge).bound())
 
 
 def test_the_ragged_edges_of_the_network(connection: Connection) -> None:
     assert_no_scan_of_raw_rows(
-        connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900)).whole()
+        connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900)).bound()
     )
 
 
 def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
     """Else the absence of a scan would say nothing."""
-    found = list(nodes(connection, history.sums(history.VEN, window(*RANGES["ragged"], 900), KEY).whole()))
+    found = list(nodes(connection, history.sums(history.VEN, window(*RANGES["ragged"], 900), KEY).bound()))
     relations = {node["Relation Name"] for node in found if "Relation Name" in node}
     assert any(relation.startswith("ven_telemetry_p") for relation in relations)
     assert {"ven_history", "pending_batches", "ingest_batches"} <= relations

@@ -19,9 +19,10 @@ from ingest.store import Store
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
-from serving import formats
 from serving.app import create_app
-from serving.blocks import AT_FIRST
+from serving.http import formats
+from serving.http.parameters import MEDIA_TYPES
+from serving.http.responses import AT_FIRST
 from tests.integration.published import MAX_AHEAD, NOW, THREE, telemetry
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -176,7 +177,7 @@ def test_what_we_do_not_have_is_told(client: testing.TestClient) -> None:
 
 
 def test_a_parameter_wins_over_accept(client: testing.TestClient) -> None:
-    for name, media_type in formats.BY_NAME.items():
+    for name, media_type in MEDIA_TYPES.items():
         response = client.simulate_get(f"/api/vens?format={name}", headers={"Accept": "image/png"})
         assert (response.status_code, response.headers["content-type"]) == (200, media_type)
     wrong = client.simulate_get("/api/vens?format=xml")
@@ -188,7 +189,7 @@ def test_a_parameter_wins_over_accept(client: testing.TestClient) -> None:
 def test_each_format_has_its_own_tag(client: testing.TestClient) -> None:
     for path in (*LISTS, *HISTORIES):
         tags = set()
-        for media_type in formats.BY_NAME.values():
+        for media_type in MEDIA_TYPES.values():
             first = client.simulate_get(path, headers={"Accept": media_type})
             tags.add(first.headers["etag"])
             again = client.simulate_get(
@@ -216,7 +217,7 @@ def test_long_answers_come_in_batches(points: int, client: testing.TestClient, s
     ingest(store, *(telemetry("ven-1", THREE + timedelta(seconds=n), used_kw=n / 8) for n in range(points)))
     path = "/api/vens/ven-1/history?granularity=1s"
     bodies = {}
-    for media_type in formats.BY_NAME.values():
+    for media_type in MEDIA_TYPES.values():
         response = client.simulate_get(path, headers={"Accept": media_type})
         assert ("content-length" in response.headers) == (points < AT_FIRST)
         bodies[media_type] = response.content
@@ -240,7 +241,7 @@ def test_a_coarser_history_warns_beside_the_columns(
         connection.execute(text("INSERT INTO horizons (resolution_s, since) VALUES (0, now())"))
     path = "/api/vens/ven-1/history?granularity=1s"
     told = client.simulate_get(path).json["warning"]
-    for media_type in formats.COLUMNAR:
+    for media_type in formats.MEDIA_WRITERS:
         response = client.simulate_get(path, headers={"Accept": media_type})
         assert response.headers["history-warning"] == told
         if media_type == ARROW:

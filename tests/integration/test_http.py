@@ -9,7 +9,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from falcon import testing
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
@@ -396,11 +396,6 @@ ids = st.sampled_from(("ven-1", "ven-2", "hvac1", "zz")) | unreserved | st.binar
 
 
 @pytest.mark.usefixtures("some_vens")
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 @given(st.sampled_from(ROUTES), ids, ids, parameters | garbage)
 @example(
     "/api/vens/ven-1/history",

@@ -10,10 +10,11 @@ import pytest
 
 from ingest.batch import Batch
 from ingest.messages import Received
-from ingest.metrics import MILD_FAILURES, Metrics, serve_metrics
+from ingest.metrics import MILD_FAILURES, Metrics
 from ingest.store import Store
 from local.ports import free_ports
 from schemas.database import connect
+from schemas.monitoring import serve_monitoring
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -33,7 +34,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def port(metrics: Metrics) -> int:
     [port] = free_ports(1)
-    serve_metrics(metrics, port)
+    serve_monitoring(metrics.registry, metrics.trouble, port)
     return port
 
 

@@ -20,13 +20,14 @@ from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect, engine_for
 from serving.app import create_app
-from serving.listening import Listener
-from serving.live import HEARTBEAT, RECENT, Live, Stream, TooManyStreams
-from serving.present import Present
-from serving.reader import Reader
+from serving.cache.listener import Listener
+from serving.errors import TooManyStreamsError
+from serving.fleet.reader import FleetReader
+from serving.live.hub import HEARTBEAT, RECENT, LiveHub, LiveStream
+from serving.worker_state import WorkerState
 from tests.integration.published import NOW, THREE, batch_of, rows, status, telemetry, until, value
 
-MakeLive = Callable[[], Live]
+MakeLive = Callable[[], LiveHub]
 
 
 class Told(Struct, frozen=True):
@@ -47,7 +48,7 @@ def parse(text: str) -> list[Told]:
     return told
 
 
-def read(stream: Stream, wanted: int, *kinds: str) -> list[Told]:
+def read(stream: LiveStream, wanted: int, *kinds: str) -> list[Told]:
     """The next events of some kinds; whoever waits too long has heartbeats in their place."""
     found: list[Told] = []
     for chunk in stream:
@@ -58,8 +59,10 @@ def read(stream: Stream, wanted: int, *kinds: str) -> list[Told]:
     raise AssertionError(f"the stream ended after {found}")
 
 
-def make(engine: Engine, **said: Any) -> Live:
-    return Live(engine, Reader(engine, lambda: NOW).network, **{"most_clients": 8, "heartbeat_s": 10, **said})
+def make(engine: Engine, **said: Any) -> LiveHub:
+    return LiveHub(
+        engine, FleetReader(engine, lambda: NOW).network, **{"most_clients": 8, "heartbeat_s": 10, **said}
+    )
 
 
 @pytest.fixture
@@ -67,11 +70,11 @@ def listened(engine: Engine, database_url: str) -> Iterator[MakeLive]:
     """Makes what a worker process has, as if it had started again."""
     started: list[tuple[Listener, threading.Thread]] = []
 
-    def start() -> Live:
-        present = Present(engine, Reader(engine, lambda: NOW), stream_clients=8, stream_heartbeat_s=10)
-        listener = present.listener(lambda: connect(database_url, "tests"), every_s=0.5)
+    def start() -> LiveHub:
+        state = WorkerState(engine, FleetReader(engine, lambda: NOW), stream_clients=8, stream_heartbeat_s=10)
+        listener = state.listener(lambda: connect(database_url, "tests"), every_s=0.5)
         started.append((listener, listener.start()))
-        return present.live
+        return state.hub
 
     yield start
     for listener, thread in started:
@@ -226,7 +229,7 @@ def test_several_processes_number_at_once(
     assert value(connection, "SELECT count(DISTINCT position) FROM live_changes") == 120
 
 
-def _write_many(database_url: str, ven_id: str, lives: list[Live]) -> None:
+def _write_many(database_url: str, ven_id: str, lives: list[LiveHub]) -> None:
     with connect(database_url, "tests") as connection:
         for number in range(40):
             write(connection, ven_id, str(number))
@@ -324,27 +327,27 @@ def test_a_quiet_stream_shows_that_it_is_there(engine: Engine) -> None:
 
 
 def test_a_bound_on_clients(engine: Engine) -> None:
-    present = Present(engine, Reader(engine, lambda: NOW), stream_clients=2)
-    live = present.live
+    state = WorkerState(engine, FleetReader(engine, lambda: NOW), stream_clients=2)
+    live = state.hub
     streams = [live.open(None), live.open(None)]
-    with pytest.raises(TooManyStreams):
+    with pytest.raises(TooManyStreamsError):
         live.open(None)
-    client = testing.TestClient(create_app(engine, lambda: NOW, [], present=present))
+    client = testing.TestClient(create_app(engine, lambda: NOW, [], state=state))
     refused = client.simulate_get("/api/stream")
     assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
     streams[0].close()
     streams[0].close()  # once more is no more
     assert live.open(None)
-    with pytest.raises(TooManyStreams):
+    with pytest.raises(TooManyStreamsError):
         live.open(None)
 
 
 def test_a_client_that_could_not_be_served_takes_no_place() -> None:
     away = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "tests")
-    present = Present(away, Reader(away, lambda: NOW))
-    client = testing.TestClient(create_app(away, lambda: NOW, [], present=present))
+    state = WorkerState(away, FleetReader(away, lambda: NOW))
+    client = testing.TestClient(create_app(away, lambda: NOW, [], state=state))
     assert client.simulate_get("/api/stream").status_code == 503
-    assert present.live.clients == 0
+    assert state.hub.clients == 0
 
 
 def test_closing_down_ends_every_stream(engine: Engine) -> None:
@@ -359,7 +362,7 @@ def test_closing_down_ends_every_stream(engine: Engine) -> None:
     for thread in ended:
         thread.join(5)
     assert not any(thread.is_alive() for thread in ended)
-    with pytest.raises(TooManyStreams, match="closing down"):
+    with pytest.raises(TooManyStreamsError, match="closing down"):
         live.open(None)
 
 

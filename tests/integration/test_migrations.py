@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from ingest.queries import ENSURE_PARTITIONS
 from ingest.store import Store
+from jobs.partitions import arrange_partitions
 from local.postgres import EmbeddedPostgres
 from schemas.database import connect
 from schemas.tables import metadata
@@ -33,8 +34,13 @@ from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+    " AND relname NOT LIKE 'invoices%'"
 )
-PARTITIONS = "SELECT oid::regclass::text FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY 1"
+PARTITIONS = (
+    "SELECT name::text FROM raw_partitions('ven_telemetry') UNION ALL"
+    " SELECT name::text FROM raw_partitions('ven_load_samples') UNION ALL"
+    " SELECT name::text FROM raw_partitions('ven_load_descriptions') ORDER BY 1"
+)
 
 
 @pytest.fixture
@@ -52,6 +58,24 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
     assert rows(connection, "SELECT proname FROM pg_proc WHERE proname = 'ensure_raw_partitions'") == []
     migrate(database_url)
     assert sorted(rows(connection, RELATIONS)) == before
+
+
+def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: psycopg.Connection) -> None:
+    """Also one that was made after its lead time had begun, or whose start had passed."""
+    migrate(database_url, "0009", "downgrade")
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) SELECT 'e' || lead_s, 'scheduled', %(at)s, %(at)s + interval '1 hour', 1,"
+        " %(at)s - lead_s * interval '1 second', %(at)s FROM unnest(array[300, 0, 7.5, -20]) lead_s",
+        {"at": THREE},
+    )
+    connection.commit()
+    migrate(database_url)
+    found = rows(connection, "SELECT event_id, lead_time_s FROM events ORDER BY lead_time_s, event_id")
+    assert found == [("e-20", 0), ("e0", 0), ("e7.5", 7.5), ("e300", 300)]
+    connection.commit()
+    migrate(database_url, "0009", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM events") == [(4,)]
 
 
 BY_MINUTE = """
@@ -121,8 +145,10 @@ def test_two_migrators_at_once(empty_database_url: str) -> None:
 
 def test_the_database_has_the_tables_of_the_code(engine: Engine) -> None:
     found = inspect(engine)
-    partitions = {f"{table.name}_before_2020" for table in PARTITIONED}
-    assert set(found.get_table_names()) == {*metadata.tables, *partitions, "alembic_version"}
+    partitions = {f"{table.name}_{name}" for table in PARTITIONED for name in ("before_2020", "default")}
+    theirs = {name for name in found.get_table_names() if name.startswith("invoices")}
+    assert len(theirs) == 5
+    assert set(found.get_table_names()) - theirs == {*metadata.tables, *partitions, "alembic_version"}
     for table in metadata.sorted_tables:
         assert_same_table(found, table)
 
@@ -174,7 +200,7 @@ def test_a_row_of_any_age_is_accepted(at: str, database_url: str, connection: ps
     with connect(database_url, "ingest") as own:
         stored = Store(own, "tests").write(batch_of(*messages))
     assert (stored.telemetry_rows, stored.sample_rows, stored.description_rows) == (1, 1, 1)
-    partition = "before_2020" if ts.year < 2020 else f"p{ts:%Y%m%d}"
+    partition = "before_2020" if ts.year < 2020 else "default"
     for table in PARTITIONED:
         query = f"SELECT ts, tableoid::regclass::text FROM {table.name}"
         assert rows(connection, query) == [(ts, f"{table.name}_{partition}")]
@@ -189,3 +215,65 @@ def test_a_partition_holds_a_day_of_utc(connection: psycopg.Connection) -> None:
     assert value(connection, bounds) == (
         "FOR VALUES FROM ('2024-07-10 00:00:00+00') TO ('2024-07-11 00:00:00+00')"
     )
+
+
+DAYS_OF_2024 = (
+    "SELECT ensure_raw_partitions(ARRAY(SELECT date '2023-12-20' + n FROM generate_series(0, 69, 3) n))"
+)
+OLD_BATCH = """
+WITH batch AS (
+    INSERT INTO ingest_batches (worker, received_at, messages, telemetry_rows, sample_rows, description_rows,
+        status_rows, first_ts, last_ts)
+    SELECT 'old', now(), 3, 3, 3, 0, 0, '2019-05-01 10:00Z', '2024-02-24 10:00Z' RETURNING batch_id
+), report AS (
+    INSERT INTO ven_telemetry (ven_id, ts, used_power_kw, shed_power_kw, payload, received_at, batch_id)
+    SELECT 'a', ts, 2, 0, '{}', now(), batch_id
+    FROM batch, unnest('{2019-05-01 10:00Z,2023-12-20 10:00Z,2024-02-24 10:00Z}'::timestamptz[]) ts
+    RETURNING ven_id, ts, batch_id
+), sample AS (
+    INSERT INTO ven_load_samples (ven_id, load_id, ts, used_power_kw, batch_id)
+    SELECT ven_id, 'l', ts, 2, batch_id FROM report
+)
+INSERT INTO pending_batches SELECT lane, batch_id FROM batch, unnest(ARRAY['snapshot', 'history']) lane
+"""
+EACH_ROW = "SELECT ven_id, ts, batch_id FROM ven_telemetry ORDER BY ts"
+
+
+def test_days_of_an_older_version_are_taken_over(
+    database_url: str, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """With batches that were pending, partitions with gaps between them, and back again."""
+    migrate(database_url, "0009", "downgrade")
+    assert value(connection, "SELECT to_regclass('ven_telemetry_default')") is None
+    connection.execute(DAYS_OF_2024)
+    connection.execute("INSERT INTO vens (ven_id, created_at) VALUES ('a', now())")
+    connection.execute(OLD_BATCH)
+    before = rows(connection, EACH_ROW)
+    migrate(database_url)
+    with connect(database_url, "ingest") as own:
+        Store(own, "tests").write(batch_of(telemetry("a", THREE - timedelta(days=900), loads=[{"id": "l"}])))
+    catch_up(engine)
+    counted = "SELECT sum(samples) FROM ven_history WHERE resolution_s = 300"
+    assert value(connection, counted) == len(before) + 1
+    while arrange(engine):
+        pass
+    found = rows(connection, EACH_ROW)
+    assert [row for row in found if row in before] == before
+    assert len(found) == len(before) + 1
+    assert len(rows(connection, PARTITIONS)) <= 3 * 30
+    assert value(connection, "SELECT count(*) FROM ven_telemetry_default") == 0
+    migrate(database_url, "0009", "downgrade")
+    assert rows(connection, EACH_ROW) == found
+    where = "SELECT ts, tableoid::regclass::text FROM ven_telemetry"
+    assert {(f"{ts:%Y%m%d}", name) for ts, name in rows(connection, where)} == {
+        ("20190501", "ven_telemetry_before_2020"),
+        *((day, f"ven_telemetry_p{day}") for day in ("20220122", "20231220", "20240224")),
+    }
+    connection.execute(DAYS_OF_2024)
+    migrate(database_url)
+    assert rows(connection, EACH_ROW) == found
+
+
+def arrange(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return arrange_partitions(connection, datetime.now(UTC))

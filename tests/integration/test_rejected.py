@@ -6,10 +6,11 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 
 from ingest.batch import Batch
 from ingest.messages import Received
-from ingest.rejected import count_by_reason, replay
+from ingest.rejected import ReasonCount, count_by_reason, replay
 from ingest.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -60,6 +61,22 @@ def test_a_conflict_is_final(connection: psycopg.Connection) -> None:
     assert list(replay(connection, store, LENIENT)) == []
 
 
+@pytest.mark.parametrize(
+    ("topic", "ven_id", "shown"),
+    [
+        ("ven/status/house", None, "on ven/status/house from house: "),
+        ("volttron/metering", "house", "on volttron/metering from house: "),
+        ("volttron/metering", None, "on volttron/metering from -: "),
+        ("else/where", None, "on else/where from -: "),
+    ],
+)
+def test_a_line_of_the_list_names_topic_and_ven(topic: str, ven_id: str | None, shown: str) -> None:
+    line = str(ReasonCount("not_json", 7, NOW, NOW, "it ends early", topic, ven_id))
+    assert shown in line
+    assert "        7  not_json " in line
+    assert line.endswith(": it ends early")
+
+
 def test_the_command_counts_by_reason(connection: psycopg.Connection, database_url: str) -> None:
     Store(connection, "tests").write(Batch.of([Received("oadr/meter/x", b"{", NOW)] * 2, STRICT))
     done = subprocess.run(
@@ -70,4 +87,5 @@ def test_the_command_counts_by_reason(connection: psycopg.Connection, database_u
         text=True,
     )
     assert "2  not_json" in done.stdout
+    assert " on oadr/meter/x from x: " in done.stdout
     assert "0 of 2 accepted" in done.stderr

@@ -16,10 +16,11 @@ from ingest.store import Store
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
-from local.postgres import SYSTEM_USER, EmbeddedPostgres
+from local.postgres import EmbeddedPostgres
+from local.postgres_binaries import SYSTEM_USER
 from schemas.database import engine_for
 from serving.app import create_app
-from serving.databases import Databases
+from serving.db.engines import Databases
 from tests.integration.published import NOW, THREE, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem, catch_up
 

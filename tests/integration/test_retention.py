@@ -10,16 +10,19 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from ingest.store import Store
+from jobs.partitions import arrange_partitions
 from jobs.rebuild import rebuild, verify, whole_range
-from jobs.retention import drop_raw_days, forget_buckets, preview, trim_books, trim_events
+from jobs.retention import delete_raw_rows, drop_raw_days, forget_buckets, preview, trim_books, trim_events
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
-from serving.histories import Histories
-from serving.lines import Lines
-from serving.queries.history import HOLD_RAW
-from serving.windows import Window as Asked
+from schemas.tables.raw import PARTITIONED
+from serving.db.pool import ConnectionPool
+from serving.history.planner import HistoryRequest as Asked
+from serving.history.queries import HOLD_RAW
+from serving.history.service import Histories
+from tests.conftest import NEIGHBOURS_HAVE, NEIGHBOURS_ROWS
 from tests.integration.house import EVERYTHING, House, check_history
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
 from tests.oracle.messages import Published, Setting, Window, random_traffic
@@ -28,12 +31,22 @@ LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
 DAY = timedelta(days=1)
 NOON = NOW.replace(hour=12)
 WEEK = [NOON - number * DAY for number in range(7)]
-PARTITIONS = "SELECT count(*) FROM pg_class WHERE relname LIKE 'ven_telemetry_p%' AND relkind = 'r'"
+PARTITIONS = (
+    "SELECT count(*) FROM raw_partitions('ven_telemetry') WHERE NOT is_default AND name LIKE '%p________'"
+)
+DAYS = "SELECT ensure_raw_partitions(%s::date[])"
 SUMS = "SELECT sum(samples) FROM {} WHERE resolution_s = 300"
 
 
 @pytest.fixture
-def week(store: Store, runner: Runner) -> None:
+def days(connection: psycopg.Connection) -> None:
+    """Partitions for each day of the week, as the jobs made them while these days were still to come."""
+    connection.execute(DAYS, [[at.date() for at in WEEK]])
+
+
+@pytest.fixture
+def week(store: Store, runner: Runner, days: None) -> None:
+    del days
     for at in WEEK:
         said = telemetry("a", at, loads=[{"id": "l", "currentPowerKw": 1.0}])
         store.write(batch_of(said, description("a", at, {"id": "l", "name": "L"})))
@@ -41,8 +54,14 @@ def week(store: Store, runner: Runner) -> None:
 
 
 def drop(engine: Engine, days: int = 3, now: datetime = NOW) -> int:
+    """Days of three tables each."""
     with engine.begin() as connection:
-        return drop_raw_days(connection, now, {0: days * DAY})
+        return drop_raw_days(connection, now, {0: days * DAY}) // 3
+
+
+def delete(engine: Engine, days: int = 3) -> int:
+    with engine.begin() as connection:
+        return delete_raw_rows(connection, NOW, {0: days * DAY})
 
 
 def horizons(connection: psycopg.Connection) -> list[tuple[int, datetime]]:
@@ -76,6 +95,7 @@ def test_nothing_is_dropped_unless_told(
         assert list(preview(reading, NOW, {})) == []
 
 
+@pytest.mark.usefixtures("days")
 def test_a_day_that_a_lane_has_still_to_read_stays_and_all_after_it(
     store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
 ) -> None:
@@ -88,7 +108,7 @@ def test_a_day_that_a_lane_has_still_to_read_stays_and_all_after_it(
     assert horizons(connection) == [(0, WEEK[5].replace(hour=0))]
     with engine.connect() as reading:
         notes = [line.note for line in preview(reading, NOW, {0: 3 * DAY})]
-    assert notes == ["waits for history", ""]
+    assert notes == ["waits for history"] * 3 + [""] * 3
     runner.catch_up(LANES)
     assert drop(engine) == 2
     assert value(connection, SUMS.format("ven_history")) == 4
@@ -98,15 +118,17 @@ def test_a_day_that_a_lane_has_still_to_read_stays_and_all_after_it(
 def test_what_comes_for_a_dropped_day_counts_for_nobody(
     store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
 ) -> None:
-    """It could be a redelivery of what was counted; its partition comes and goes."""
+    """It could be a redelivery of what was counted; its row comes and goes."""
     drop(engine)
     store.write(batch_of(telemetry("a", WEEK[6]), telemetry("a", WEEK[1] + timedelta(seconds=1))))
     runner.catch_up(LANES)
-    assert value(connection, PARTITIONS) == 5
     for table in ("network_history", "ven_history"):
         assert value(connection, SUMS.format(table)) == 8
-    assert drop(engine) == 1
-    assert value(connection, PARTITIONS) == 4
+    assert drop(engine) == 0
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 4 + 2
+    assert delete(engine) == 1
+    assert delete(engine) == 0
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 4 + 1
 
 
 @pytest.mark.usefixtures("week")
@@ -232,8 +254,9 @@ def test_the_archive_of_the_years_before_2020(
     runner.catch_up(LANES)
     with engine.connect() as reading:
         [line] = preview(reading, NOW, {0: DAY})
-    assert line.what == "raw rows before 2020"
-    assert drop(engine) == 1
+    assert line.what == "table public.ven_telemetry_before_2020"
+    with engine.begin() as own:
+        assert drop_raw_days(own, NOW, {0: DAY}) == 1
     assert rows(connection, "SELECT ts FROM ven_telemetry") == [(NOON,)]
     assert drop(engine) == 0
 
@@ -251,6 +274,56 @@ def test_as_a_job_over_many_runs(engine: Engine, connection: psycopg.Connection)
         (300, datetime(2024, 7, 8, tzinfo=UTC)),
     ]
     assert value(connection, "SELECT count(*) FROM ven_telemetry") == 0
+
+
+def test_a_partition_of_many_days_loses_those_that_are_outdated(
+    store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """To the day, whatever the partitions are: here one holds a year, and the default one what has none."""
+    with engine.begin() as own:
+        assert arrange_partitions(own, NOW) > 0
+    later = datetime(2030, 5, 1, tzinfo=UTC)
+    first, last = datetime(2021, 2, 27, tzinfo=UTC), datetime(2021, 3, 1, tzinfo=UTC)
+    times = [first, last - timedelta.resolution, last, NOON, later]
+    store.write(batch_of(*(telemetry("a", at, loads=[{"id": "l", "currentPowerKw": 1}]) for at in times)))
+    runner.catch_up(LANES)
+    kept = NOW - datetime(2021, 3, 1, 9, tzinfo=UTC)
+    with engine.connect() as reading:
+        lines = [(line.what, line.rows, line.bytes) for line in preview(reading, NOW, {0: kept})]
+    whole = [line for line in lines if line[0].startswith("table")]
+    assert {what for what, *_ in whole} == {f"table public.{table.name}_p2020" for table in PARTITIONED}
+    assert [line for line in lines if line not in whole] == [
+        ("rows of public.ven_telemetry_p2021", 2, None),
+        ("rows of public.ven_load_samples_p2021", 2, None),
+    ]
+    with engine.begin() as own:
+        assert drop_raw_days(own, NOW, {0: kept}) == 3
+        assert delete_raw_rows(own, NOW, {0: kept}) == 4
+    assert horizons(connection) == [(0, last)]
+    assert [at for [at] in rows(connection, "SELECT ts FROM ven_telemetry ORDER BY ts")] == times[2:]
+    with engine.connect() as reading:
+        within = whole_range(reading, None, None)
+    assert within is not None
+    assert sum(chunk.differences.height for chunk in verify(engine, within)) == 0
+
+
+def test_tables_of_others_stay(week: None, engine: Engine, connection: psycopg.Connection) -> None:
+    """Retention took each partition in the database for ours, and dropped or emptied it."""
+    del week
+    theirs = rows(connection, NEIGHBOURS_ROWS)
+    assert theirs == NEIGHBOURS_HAVE
+    with engine.connect() as reading:
+        named = [line.what for line in preview(reading, NOW, {0: 3 * DAY})]
+    assert len(named) == 3 * 3
+    assert all(name.startswith("table public.ven_") for name in named)
+    for step in (drop_raw_days, delete_raw_rows, forget_buckets):
+        with engine.begin() as own:
+            step(own, NOW, {0: 3 * DAY})
+    with engine.begin() as own:
+        while arrange_partitions(own, NOW + 2000 * DAY, 3 * DAY):
+            pass
+    assert rows(connection, NEIGHBOURS_ROWS) == NEIGHBOURS_HAVE
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 4
 
 
 # What is answered
@@ -322,7 +395,7 @@ def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
     message = telemetry("a", WEEK[5], 1.0)
     house.ingest([Published(message.topic, message.payload)])
     house.catch_up()
-    histories = Histories(house.engine, Lines.beside(house.engine), lambda: NOW)
+    histories = Histories(house.engine, ConnectionPool.for_engine(house.engine), lambda: NOW)
     points = histories.ven("a", Asked(None, None, 7))
     with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
         reading.execute(HOLD_RAW)

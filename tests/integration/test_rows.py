@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.rows import COPY_OPTIONS, copy_data
@@ -31,7 +31,6 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written)
 @example(
     [("]\x7f[", -0.0, AT, None, "],["), ("null", 1e-320, AT, True, "\\."), ("", 1.7e308, AT, False, "None")]

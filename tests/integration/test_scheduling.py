@@ -14,6 +14,7 @@ from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
 from local.ports import free_ports
 from schemas.database import engine_for
+from schemas.monitoring import serve_monitoring
 from tests.integration.published import NOW, batch_of, rows, telemetry, value
 
 HISTORY, SNAPSHOT = (job for job in schedule(Cadence()) if job.has_backlog)
@@ -115,13 +116,13 @@ def test_what_must_be_on_time_waits_for_no_lease(engine: Engine, clock: Clock, s
 def test_a_job_that_was_missed_is_due_at_once(engine: Engine, clock: Clock, steps: Steps) -> None:
     daily, quick = Job("daily", 86_400, "", (steps.step,)), Job("quick", 2, "", (steps.step,))
     first = Runner(engine, clock, holder="one")
-    assert first.due([daily]) == {"daily": NOW}
+    assert first.due_in_s([daily]) == {"daily": 0}
     first.attempt(daily)
     first.attempt(quick)
     clock.move(3600)
-    assert first.due([daily, quick]) == {"daily": NOW + timedelta(days=1), "quick": clock.now}
+    assert first.due_in_s([daily, quick]) == {"daily": 82_800, "quick": 0}
     clock.move(5 * 86_400)
-    assert first.due([daily]) == {"daily": clock.now}
+    assert first.due_in_s([daily]) == {"daily": 0}
 
 
 def test_whatever_fails_is_tried_again_later(
@@ -153,7 +154,7 @@ def test_a_database_that_is_away_is_asked_less_and_less(clock: Clock, steps: Ste
         runner.attempt(HISTORY)
         clock.move(HISTORY.every_s)
     assert steps.taken == 0
-    assert runner.due([HISTORY]) == {"history": clock.now}
+    assert runner.due_in_s([HISTORY]) == {"history": 0}
     runner.give_up_leases()
 
 
@@ -171,7 +172,7 @@ def test_metrics_tell_what_was_done_and_what_is_left(engine: Engine, clock: Cloc
     metrics = Metrics()
     metrics.registry.register(Backlog(engine, clock))
     [port] = free_ports(1)
-    metrics.serve(port)
+    serve_monitoring(metrics.registry, metrics.trouble, port)
     runner = Runner(engine, clock, metrics)
     store.write(batch_of(telemetry("a", loads=[{"id": "l"}])))
     store.write(batch_of(telemetry("b")))

@@ -23,6 +23,8 @@ from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
 from tests.integration.published import THREE, batch_of, telemetry
 
+pytestmark = pytest.mark.thorough
+
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 HOOKS = {"SCHEMATHESIS_HOOKS": "tests.integration.schemathesis_rules", "PYTHONPATH": str(REPOSITORY)}
 WITHIN_S = 900

@@ -18,12 +18,12 @@ from ingest.store import Store
 from local.ports import HOST
 from schemas.database import engine_for
 from serving.app import create_app
-from serving.databases import Databases, timeout
-from serving.watching import SqlClock
+from serving.db.engines import Databases, timeout
+from serving.http.monitoring import SqlClock
 from tests.integration.published import NOW, THREE, batch_of, telemetry, until
+from tests.integration.test_access_log import fetch
 from tests.integration.test_http import assert_problem
 from tests.integration.test_live_served import serving
-from tests.integration.test_watching import fetch
 
 FORMATS = ("json", "csv", "arrow", "parquet")
 READERS: dict[str, Callable[[bytes], Any]] = {
@@ -161,7 +161,7 @@ def test_a_history_that_takes_too_long_is_told_what_would_do(
 
 def test_time_spent_in_fetching_counts(engine: Engine) -> None:
     clock = SqlClock()
-    clock.watch(engine)
+    clock.listen_to(engine)
     engine.dispose()
     with engine.connect().execution_options(yield_per=1) as one:
         for _ in one.execute(text("SELECT pg_sleep(0.05) FROM generate_series(1, 6)")):

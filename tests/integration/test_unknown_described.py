@@ -9,7 +9,7 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from serving.app import api_document, create_app
-from serving.resources.documentation import docs_files
+from serving.resources.pages import docs_files
 
 DOCUMENT = api_document()
 OPERATIONS = [

@@ -20,12 +20,19 @@ NOWHERE = "postgresql://nobody@/nothing?host=/nonexistent"
 REFUSE_666_KW = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'the number of the beast' USING ERRCODE = 'data_exception';
+    RAISE EXCEPTION 'the number of the beast' USING ERRCODE = '{code}';
 END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON ven_telemetry
-    FOR EACH ROW WHEN (NEW.used_power_kw = 666) EXECUTE FUNCTION refuse()
+    FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()
 """
 """A row that decodes and that only the database refuses: nothing known to us is one by nature."""
+
+
+def refuse(
+    connection: psycopg.Connection, code: str = "22000", condition: str = "NEW.used_power_kw = 666"
+) -> None:
+    connection.execute(REFUSE_666_KW.format(code=code, condition=condition).encode())
+
 
 DIE_TWICE = """
 CREATE SEQUENCE deaths;
@@ -71,16 +78,19 @@ class Line:
 
 
 class ImpatientEvent(threading.Event):
-    """Stops whoever waits for the third time, and lets nobody wait long."""
+    """Stops whoever waits for the last time, and lets nobody wait long."""
 
-    waits = 0
+    def __init__(self, waits: int = 3) -> None:
+        super().__init__()
+        self.waits = 0
+        self._last = waits
 
     def wait(self, timeout: float | None = None) -> bool:
         del timeout
         self.waits += 1
-        if self.waits >= 3:
+        if self.waits >= self._last:
             self.set()
-        return super().wait(0.01)
+        return super().wait(0.001)
 
 
 def options() -> dict[str, Any]:
@@ -88,13 +98,13 @@ def options() -> dict[str, Any]:
 
 
 def worker(
-    line: Line, database_url: str, stopping: threading.Event | None = None
+    line: Line, database_url: str, stopping: threading.Event | None = None, **session: str
 ) -> tuple[Worker, Callable[[], None]]:
     """A worker, and the end of all connections that it has opened."""
     opened: list[psycopg.Connection] = []
 
     def open_store() -> Store:
-        opened.append(connect(database_url, "ingest"))
+        opened.append(connect(database_url, "ingest", **session))
         return Store(opened[-1], "tests")
 
     def close() -> None:
@@ -144,7 +154,7 @@ def test_what_is_acknowledged_is_committed(handle: Handle, connection: psycopg.C
 def test_a_row_that_only_the_database_refuses_is_put_aside(
     position: int, handle: Handle, connection: psycopg.Connection
 ) -> None:
-    connection.execute(REFUSE_666_KW.encode())
+    refuse(connection)
     messages = [telemetry(f"ven-{number:02}") for number in range(12)]
     messages.insert(position, telemetry("poison", used_kw=666, loads=[{"id": "l"}]))
     line = Line()
@@ -160,10 +170,83 @@ def test_a_row_that_only_the_database_refuses_is_put_aside(
     assert rows(connection, written) == [(12, 12)]
 
 
+CODES = (
+    "53100",  # disk full
+    "53200",  # out of shared memory: the lock table is full
+    "XX000",  # internal error: also what Citus makes of any error of a worker
+    "40P01",  # deadlock
+    "40001",  # serialization failure
+    "55P03",  # lock not available
+    "57014",  # statement timeout
+    "08006",  # connection failure, told over a connection that lives
+    "42501",  # insufficient privilege
+    "P0001",  # raised by somebody's trigger
+    "ZZ999",  # no class that there is
+)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_message_that_cannot_be_stored_is_put_aside_whatever_the_error_says(
+    code: str, handle: Handle, connection: psycopg.Connection
+) -> None:
+    """Class 53 was in no list: nobody's telemetry was stored while one batch was tried for ever."""
+    refuse(connection, code)
+    messages = [telemetry(f"ven-{number:02}") for number in range(7)]
+    messages.insert(3, telemetry("poison", used_kw=666))
+    line = Line()
+    handle(line, messages)
+    assert line.acknowledged == messages
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 7
+    [[ven, reason, detail]] = rows(
+        connection,
+        "SELECT convert_from(payload, 'UTF8')::json->>'venId', reason, detail FROM rejected_messages",
+    )
+    assert (ven, reason) == ("poison", "refused_by_database")
+    assert "the number of the beast" in detail
+    assert value(connection, "SELECT count(*) FROM vens WHERE ven_id = 'gridgate-probe'") == 0
+
+
+def test_an_error_that_passes_costs_no_message(handle: Handle, connection: psycopg.Connection) -> None:
+    connection.execute("CREATE SEQUENCE attempts")
+    refuse(connection, "53200", "NEW.used_power_kw = 666 AND nextval('attempts') <= 2")
+    handle(Line(), [telemetry("a"), telemetry("b", used_kw=666)])
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 2
+    assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
+
+
+@pytest.mark.parametrize("code", ["53100", "XX000", "25006"])
+def test_while_nothing_can_be_stored_no_message_is_blamed(
+    code: str, database_url: str, connection: psycopg.Connection
+) -> None:
+    refuse(connection, code, "true")
+    stopping = ImpatientEvent(waits=20)
+    line = Line([telemetry("a")], [telemetry("b")])
+    made, close = worker(line, database_url, stopping)
+    made.run()
+    close()
+    assert stopping.waits == 20
+    assert line.found == []
+    assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
+
+
+def test_a_locked_table_is_waited_for(database_url: str, connection: psycopg.Connection) -> None:
+    """Who holds a table for long must not send whatever comes meanwhile to the rejected messages."""
+    stopping = ImpatientEvent(waits=12)
+    line = Line([telemetry("a"), telemetry("b")])
+    with connection.transaction():
+        connection.execute("LOCK TABLE ven_load_samples IN ACCESS EXCLUSIVE MODE")
+        made, close = worker(line, database_url, stopping, lock_timeout="20ms")
+        made.run()
+        close()
+    assert stopping.waits == 12
+    assert line.found == []
+    assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
+
+
 def test_duplicates_and_conflicts_are_told_once_although_batches_were_split(
     handle: Handle, connection: psycopg.Connection
 ) -> None:
-    connection.execute(REFUSE_666_KW.encode())
+    refuse(connection)
     messages = [
         telemetry("a"),
         telemetry("a", used_kw=2),

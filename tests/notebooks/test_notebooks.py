@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.notebooks.execution import METADATA, NOTEBOOKS, executed, texts
 
+pytestmark = pytest.mark.thorough
+
 MACHINE_PATHS = ("/root", "/home/", "/var/", "/Users/", "/site-packages")
 IDS = [path.stem for path in NOTEBOOKS]
 

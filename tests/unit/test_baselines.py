@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.ranges import Range, without
@@ -34,6 +34,7 @@ from jobs.transforms.performance import (
     usage,
 )
 from schemas.baselines import BASELINES, BaselineName
+from tests.examples import costly
 
 SLOT = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
@@ -309,7 +310,7 @@ def situations(draw: st.DrawFn) -> tuple[dict[str, History], dict[str, list[Rang
     return histories, taken, occasion, calendar
 
 
-@settings(max_examples=40, deadline=None)
+@costly(2)
 @given(situations())
 def test_baselines_are_what_the_loop_says(
     situation: tuple[dict[str, History], dict[str, list[Range]], Occasion, Calendar],

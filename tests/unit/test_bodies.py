@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from serving.bodies import read_body, take_body
+from serving.http.bodies import read_body, read_bytes
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ class Order(Struct, rename="camel", forbid_unknown_fields=True):
 
 class Orders:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        take_body(request, 1_000)
+        read_bytes(request, 1_000)
         order = read_body(request, Order)
         response.media = {"kw": order.amount_kw, "bytes": len(request.context.body)}
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandera.polars as pa
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import jobs.models
@@ -67,7 +67,6 @@ GOOD: dict[str, list[Any]] = {
 }
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.fixed_dictionaries(
         {},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import decoding, loads, rows
@@ -485,13 +485,11 @@ def check_entries(entries: dict[str, rows.Row], keyed: Keyed) -> None:
         assert metadata is None or isinstance(json.loads(metadata), dict)
 
 
-@settings(max_examples=200, deadline=None)
 @given(TOPICS, st.binary(max_size=60))
 def test_any_bytes_decode_or_are_refused(topic: str, payload: bytes) -> None:
     check(topic, payload)
 
 
-@settings(max_examples=250, deadline=None)
 @given(TOPICS, telemetry_like | values)
 def test_any_json_decodes_or_is_refused(topic: str, said: Any) -> None:
     check(topic, json.dumps(said).encode())

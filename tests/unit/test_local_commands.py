@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from local.fleet.commands import Commands
-from local.fleet.conduct import Conduct
-from local.fleet.household import Household, LoadReading, Reading
+from local.fleet.behaviour import ResponseBehaviour
+from local.fleet.commands import CommandHandler
+from local.fleet.household import Household, HouseholdReading, LoadReading
 from local.fleet.messages import dialect_of, load_entry, telemetry
-from local.fleet.reports import Habits, Reporter
+from local.fleet.reports import FleetSettings, Reporter
 from local.fleet.truth import truth
 
 SEED = 7
 EVENING = 1_720_569_600 + 19.75 * 3_600  # 2024-07-10T19:45:00Z
-OBEDIENT = Conduct(opt_out=0, mute=0)
+OBEDIENT = ResponseBehaviour(opt_out=0, mute=0)
 HOMES = [Household(SEED, index) for index in range(1, 201)]
 NEW = next(
     home
@@ -34,14 +34,14 @@ class Ven:
     """One VEN that is told things at a time that the test sets."""
 
     home: Household = NEW
-    conduct: Conduct = OBEDIENT
+    behaviour: ResponseBehaviour = OBEDIENT
     now: float = EVENING
-    commands: Commands = field(init=False)
+    commands: CommandHandler = field(init=False)
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.reporter = Reporter(self.home, Habits(5))
-        self.commands = Commands([self.reporter], self.conduct, lambda: self.now)
+        self.reporter = Reporter(self.home, FleetSettings(5))
+        self.commands = CommandHandler([self.reporter], self.behaviour, lambda: self.now)
 
     def tell(self, op: str, correlation_id: str = "", **data: Any) -> dict[str, Any]:
         """The body of the acknowledgement."""
@@ -51,8 +51,8 @@ class Ven:
         body: dict[str, Any] = json.loads(told.answers[0].message.payload)
         return body
 
-    def read(self, after_s: float = 0) -> Reading:
-        return self.reporter.read(self.now + after_s, self.commands.orders(self.home.ven_id))
+    def read(self, after_s: float = 0) -> HouseholdReading:
+        return self.reporter.read(self.now + after_s, self.commands.state(self.home.ven_id))
 
     def load(self, load_id: str, after_s: float = 0) -> LoadReading:
         return next(each for each in self.read(after_s).loads if each.load.load_id == load_id)
@@ -187,9 +187,9 @@ def test_settings_are_applied_and_told() -> None:
     assert ven.reporter.next_after(first) - first == 5
     body = ven.tell("set", report_interval_seconds=30)
     assert body["data"] == {"applied": {"report_interval_seconds": 30}}
-    orders = ven.commands.orders(ven.home.ven_id)
-    first = ven.reporter.next_after(EVENING, orders)
-    assert ven.reporter.next_after(first, orders) - first == 30
+    state = ven.commands.state(ven.home.ven_id)
+    first = ven.reporter.next_after(EVENING, state)
+    assert ven.reporter.next_after(first, state) - first == 30
     target_kw = ven.read().used_kw - 0.4
     ven.tell("setConfig", target_power_kw=target_kw)
     assert ven.read().used_kw == pytest.approx(target_kw, abs=0.002)
@@ -246,7 +246,9 @@ def test_a_command_that_comes_again_changes_nothing_and_is_answered_alike() -> N
 
 def test_some_opt_out_and_always_of_the_same_events() -> None:
     verdicts = {
-        event_id: [Ven(home, Conduct(0.2, 0)).tell("event", **event(event_id=event_id)) for home in HOMES]
+        event_id: [
+            Ven(home, ResponseBehaviour(0.2, 0)).tell("event", **event(event_id=event_id)) for home in HOMES
+        ]
         for event_id in ("evt-a", "evt-b")
     }
     refused = {
@@ -258,7 +260,7 @@ def test_some_opt_out_and_always_of_the_same_events() -> None:
     assert all(0.05 < len(vens) / len(HOMES) < 0.15 for vens in refused.values())
     assert refused["evt-a"] != refused["evt-b"]
     for home in HOMES:
-        ven = Ven(home, Conduct(0.2, 0))
+        ven = Ven(home, ResponseBehaviour(0.2, 0))
         ven.tell("event", **event(event_id="evt-a"))
         assert (ven.read(100).event is None) == (home.ven_id in refused["evt-a"])
 
@@ -266,7 +268,7 @@ def test_some_opt_out_and_always_of_the_same_events() -> None:
 def test_some_leave_in_the_middle_and_are_not_asked_back() -> None:
     left = []
     for home in HOMES:
-        ven = Ven(home, Conduct(0.2, 0))
+        ven = Ven(home, ResponseBehaviour(0.2, 0))
         ven.tell("event", **event())
         if ven.read(100).event and not ven.read(590).event:
             left.append(home)
@@ -280,7 +282,7 @@ def test_some_leave_in_the_middle_and_are_not_asked_back() -> None:
 def test_answers_take_their_time_some_come_twice_and_some_never() -> None:
     times = []
     for home in HOMES:
-        ven = Ven(home, Conduct(0, 0.1))
+        ven = Ven(home, ResponseBehaviour(0, 0.1))
         told = ven.commands.handle(command("event", home, **event()))
         times.append([answer.at - EVENING for answer in told.answers] if told else [])
         assert not told or len({answer.message.payload for answer in told.answers}) <= 1
@@ -292,10 +294,10 @@ def test_answers_take_their_time_some_come_twice_and_some_never() -> None:
 
 
 def test_who_never_answers_may_obey_all_the_same() -> None:
-    silent = [home for home in HOMES if Conduct(0, 0.1).is_mute(home)]
+    silent = [home for home in HOMES if ResponseBehaviour(0, 0.1).is_mute(home)]
     obeying = 0
     for home in silent:
-        ven = Ven(home, Conduct(0, 0.1))
+        ven = Ven(home, ResponseBehaviour(0, 0.1))
         ven.commands.handle(command("event", home, **event()))
         obeying += ven.read(300).event is not None
     assert 0 < obeying < len(silent)

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.fleet.backfill import backfill, backfill_length
-from local.fleet.events import Event, daily_events
+from local.fleet.control_state import ControlState
+from local.fleet.disturbances import BROKEN, break_message, is_broken
+from local.fleet.events import ShedEvent, daily_events
 from local.fleet.household import Household
 from local.fleet.messages import Arrival, Message
-from local.fleet.mishaps import BROKEN, break_message, is_broken
-from local.fleet.orders import Orders
-from local.fleet.reports import Habits, Reporter, fleet
+from local.fleet.reports import FleetSettings, Reporter, fleet
 from local.fleet.weather import HeatWave
 
 SEED = 7
 DAY = 1_720_569_600  # 2024-07-10T00:00:00Z
 NOON = DAY + 12 * 3_600
 FLEET = [Household(SEED, index) for index in range(1, 201)]
-DAILY = Habits(5, has_daily_events=True)
+DAILY = FleetSettings(5, has_daily_events=True)
 
 
 def _messages(seed: int = SEED) -> list[Message]:
@@ -127,7 +127,7 @@ def test_the_daily_events() -> None:
 
 def test_nobody_sheds_unasked_unless_daily_events_are_wanted() -> None:
     evening, later = DAY + 17.5 * 3_600, DAY + 19.8 * 3_600
-    assert not any(Reporter(home, Habits()).read(evening).event for home in FLEET)
+    assert not any(Reporter(home, FleetSettings()).read(evening).event for home in FLEET)
     during = [Reporter(home, DAILY).read(evening) for home in FLEET]
     assert sum(reading.shed_kw for reading in during) > 50
     assert 0.8 < sum(reading.event is not None for reading in during) / len(FLEET) < 1
@@ -136,13 +136,11 @@ def test_nobody_sheds_unasked_unless_daily_events_are_wanted() -> None:
 
 def test_an_event_is_a_curve() -> None:
     """Down within a tenth of its time, as deep as asked or possible, then more than usual for a while."""
-    event = Event("evt-1", NOON, NOON + 600, 1.0, lag_s=10, ramp_s=20)
+    event = ShedEvent("evt-1", NOON, NOON + 600, 1.0, lag_s=10, ramp_s=20)
     assert [event.depth(NOON + s) for s in (-1, 0, 10, 20, 30, 599, 600)] == [0, 0, 0, 0.5, 1, 1, 0]
-    orders = Orders((event,))
-    power = {
-        ts: _network(ts, orders) for ts in (NOON + 5, NOON + 300, NOON + 610, NOON + 1_499, NOON + 1_501)
-    }
-    natural = {ts: _network(ts, Orders()) for ts in power}
+    state = ControlState((event,))
+    power = {ts: _network(ts, state) for ts in (NOON + 5, NOON + 300, NOON + 610, NOON + 1_499, NOON + 1_501)}
+    natural = {ts: _network(ts, ControlState()) for ts in power}
     more = {ts - NOON: power[ts] - natural[ts] for ts in power}
     assert more[5] == 0
     assert more[300] < -20
@@ -150,25 +148,25 @@ def test_an_event_is_a_curve() -> None:
     assert more[1_501] == 0
 
 
-def _network(ts: float, orders: Orders) -> float:
-    return sum(home.read(ts, orders).used_kw for home in FLEET)
+def _network(ts: float, state: ControlState) -> float:
+    return sum(home.read(ts, state).used_kw for home in FLEET)
 
 
 def test_a_part_of_the_energy_shed_comes_back() -> None:
-    event = Event("evt-1", NOON, NOON + 1_200, 1.5)
-    orders = Orders((event,))
+    event = ShedEvent("evt-1", NOON, NOON + 1_200, 1.5)
+    state = ControlState((event,))
     times = range(NOON, NOON + 3_600, 60)
-    more = {ts: _network(ts, orders) - _network(ts, Orders()) for ts in times}
+    more = {ts: _network(ts, state) - _network(ts, ControlState()) for ts in times}
     shed = -sum(kw for ts, kw in more.items() if event.runs_at(ts))
     returned = sum(kw for ts, kw in more.items() if not event.runs_at(ts))
     assert 0.2 * shed < returned < 0.8 * shed
 
 
 def test_the_truth_is_what_a_home_would_have_drawn_without_any_event() -> None:
-    orders = Orders((Event("evt-1", NOON, NOON + 600, 1.0),))
+    state = ControlState((ShedEvent("evt-1", NOON, NOON + 600, 1.0),))
     for home in FLEET:
         for ts in (NOON + 300, NOON + 700):
-            reading = home.read(ts, orders)
+            reading = home.read(ts, state)
             assert reading.natural_kw == home.read(ts).used_kw
             if ts < NOON + 600:
                 assert reading.natural_kw == pytest.approx(reading.used_kw + reading.shed_kw, abs=0.002)
@@ -200,7 +198,7 @@ def test_a_steady_home_draws_the_same_at_the_same_time_of_every_day() -> None:
 
 
 def test_reports_come_once_an_interval_at_a_phase_of_their_own() -> None:
-    reporters = fleet(SEED, 50, Habits(5))
+    reporters = fleet(SEED, 50, FleetSettings(5))
     times = [reporter.next_after(NOON) for reporter in reporters]
     assert len(set(times)) == 5
     for reporter, ts in zip(reporters, times, strict=True):
@@ -210,14 +208,14 @@ def test_reports_come_once_an_interval_at_a_phase_of_their_own() -> None:
 
 @given(interval=st.floats(0.1, 86_400), ts=st.floats(DAY, DAY + 1e7))
 def test_the_next_report_is_later_and_not_by_more_than_an_interval(interval: float, ts: float) -> None:
-    following = Reporter(FLEET[0], Habits(interval)).next_after(ts)
+    following = Reporter(FLEET[0], FleetSettings(interval)).next_after(ts)
     assert ts < following <= ts + interval + 0.002
 
 
 def test_what_a_fleet_of_both_generations_says_fits_the_contract() -> None:
     """Broken messages apart, everything names its VEN, its time, and its power."""
     topics = set()
-    for reporter in fleet(SEED, 200, Habits(60, has_daily_events=True)):
+    for reporter in fleet(SEED, 200, FleetSettings(60, has_daily_events=True)):
         ts = reporter.next_after(DAY + 17 * 3_600)
         if is_broken(reporter.home, ts):
             continue
@@ -238,7 +236,7 @@ def test_what_a_fleet_of_both_generations_says_fits_the_contract() -> None:
 
 
 def test_now_and_then_a_message_is_late_doubled_or_broken() -> None:
-    reporters = fleet(SEED, 100, Habits(5))
+    reporters = fleet(SEED, 100, FleetSettings(5))
     reports = [list(_arrivals(reporter, ts)) for reporter in reporters for ts in range(NOON, NOON + 500, 5)]
     arrivals = [arrival for report in reports for arrival in report]
     broken = sum(
@@ -263,7 +261,7 @@ def _has_power(message: Message) -> bool:
 
 
 def test_a_broken_message_is_never_readable() -> None:
-    for reporter in fleet(SEED, 60, Habits(5)):
+    for reporter in fleet(SEED, 60, FleetSettings(5)):
         *_, arrival = _arrivals(reporter, NOON + reporter.home.index)
         if not is_broken(reporter.home, NOON + reporter.home.index):
             assert _has_power(arrival.message)
@@ -271,7 +269,7 @@ def test_a_broken_message_is_never_readable() -> None:
 
 
 def test_a_backfill_is_about_as_long_as_foretold_and_describes_every_load_first() -> None:
-    messages = list(backfill(SEED, 50, 6, Habits(5), NOON))
+    messages = list(backfill(SEED, 50, 6, FleetSettings(5), NOON))
     assert len(messages) == pytest.approx(backfill_length(50, 6, 5), rel=0.05)
     described = {message.topic for message in messages[:150] if message.topic.startswith("ven/loads/")}
     assert len(described) > 20

@@ -6,6 +6,7 @@ import pytest
 
 from local.environment import inherited_environment
 from local.options import parse_options
+from local.programs import Programs
 from local.service import describe_exit
 from local.supervisor import restart_pause_s
 
@@ -26,6 +27,23 @@ def test_every_option() -> None:
     assert options.ready_file == Path("f")
     assert (options.opt_out, options.mute, options.daily_events, options.steady) == (0.2, 0, True, True)
     assert options.truth == Path("t")
+
+
+def test_which_servers_run_and_who_may_ask_them() -> None:
+    options = parse_options([])
+    assert (options.broker, options.postgres, options.cors_origins) == ("auto", "embedded", ())
+    origins = ["--cors-origin", "http://localhost:5173", "--cors-origin", "https://ui.example"]
+    options = parse_options(["--broker", "mosquitto", "--postgres", "installed", *origins])
+    assert (options.broker, options.postgres) == ("mosquitto", "installed")
+    assert options.cors_origins == ("http://localhost:5173", "https://ui.example")
+
+
+@pytest.mark.parametrize("origins", [(), ("http://localhost:5173", "https://ui.example")])
+def test_serving_gets_the_origins(origins: tuple[str, ...]) -> None:
+    words = [word for origin in origins for word in ("--cors-origin", origin)]
+    urls = {"database_url": "postgresql:///x", "mqtt_url": "", "mqtt5_url": ""}
+    serving = Programs(parse_options(words), urls).serving()
+    assert serving.command.env.get("CORS_ORIGINS", "") == ",".join(origins)
 
 
 def test_fixtures_have_a_directory_of_their_own() -> None:
@@ -52,6 +70,8 @@ def test_fixtures_have_a_directory_of_their_own() -> None:
         "--http-port web",
         "--http-port 1883",
         "--seed x",
+        "--broker hive",
+        "--postgres 15",
     ],
 )
 def test_what_cannot_work_is_refused_and_the_option_named(

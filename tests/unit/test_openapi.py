@@ -11,9 +11,9 @@ import pytest
 from falcon import inspect, testing
 
 from schemas.database import engine_for
-from serving import parameters
 from serving.app import api_document, create_app
-from serving.openapi import TAGS, as_yaml, public_path
+from serving.http import parameters
+from serving.http.openapi import TAGS, as_yaml, public_path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.oracle.compare import assert_same, first_difference
@@ -22,6 +22,8 @@ from tests.oracle.messages import (
     random_traffic,
     traffic,
 )
+
+pytestmark = pytest.mark.thorough
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 
@@ -359,7 +361,6 @@ def test_every_spelling_of_a_time_is_the_same_microsecond(rnd: Random, when: dat
     assert message.at == when
 
 
-@settings(deadline=None, max_examples=50)
 @given(traffic(shrink_messages=False))
 def test_a_second_delivery_changes_no_answer(messages: list[Published]) -> None:
     once, twice = oracle(*messages), oracle(*messages, *messages)
@@ -370,7 +371,6 @@ def test_a_second_delivery_changes_no_answer(messages: list[Published]) -> None:
     assert twice.row_counts() == once.row_counts()
 
 
-@settings(deadline=None, max_examples=50)
 @given(traffic(min_size=5), instants(), instants())
 def test_the_network_is_the_sum_of_its_vens_and_a_day_of_its_slots(
     messages: list[Published], one: datetime, other: datetime

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.instants import microseconds
-from serving.parameters import identifier, page, window
-from serving.windows import Page, Window
+from serving.history.planner import HistoryRequest
+from serving.http.parameters import history_request, identifier, page
+from serving.page import Page
 
 Parameters = Mapping[str, str | list[str]]
 
@@ -20,12 +21,12 @@ THREE_US = 1_720_623_600_000_000
 
 def refusal_of_window(parameters: Parameters) -> str:
     with pytest.raises(falcon.HTTPBadRequest) as refused:
-        window(parameters)
+        history_request(parameters)
     return refused.value.description or ""
 
 
 def test_nothing_asked_is_everything_in_five_minutes() -> None:
-    assert window({}) == Window(None, None, 300, "sum")
+    assert history_request({}) == HistoryRequest(None, None, 300, "sum")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_nothing_asked_is_everything_in_five_minutes() -> None:
     ],
 )
 def test_granularity(text: str, seconds: int) -> None:
-    assert window({"granularity": text}).granularity_s == seconds
+    assert history_request({"granularity": text}).granularity_s == seconds
 
 
 @pytest.mark.parametrize(
@@ -84,17 +85,17 @@ def test_granularities_that_are_none(text: str) -> None:
     ],
 )
 def test_instants_with_and_without_zones(text: str) -> None:
-    asked = window({"start": text, "end": text})
+    asked = history_request({"start": text, "end": text})
     assert (asked.start_us, asked.end_us) == (THREE_US, THREE_US + 1)
 
 
 def test_a_date_is_its_midnight() -> None:
-    assert window({"start": "2024-07-10"}).start_us == THREE_US - 15 * 3600 * 1_000_000
+    assert history_request({"start": "2024-07-10"}).start_us == THREE_US - 15 * 3600 * 1_000_000
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9998, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_the_end_is_inclusive_to_the_microsecond(end: datetime) -> None:
-    assert window({"end": end.isoformat()}).end_us == microseconds(end) + 1
+    assert history_request({"end": end.isoformat()}).end_us == microseconds(end) + 1
 
 
 @pytest.mark.parametrize("name", ["start", "end"])
@@ -123,11 +124,11 @@ def test_an_instant_with_a_nul_is_none() -> None:
 
 
 def test_the_last_year_that_can_be_asked_for() -> None:
-    assert window({"end": "9998-12-31T23:59:59.999999Z"}).end_us is not None
+    assert history_request({"end": "9998-12-31T23:59:59.999999Z"}).end_us is not None
 
 
 def test_what_lies_before_the_epoch_is_asked_for_from_there() -> None:
-    assert window({"start": "0001-01-01", "end": "1960-01-01"}) == Window(0, 1, 300)
+    assert history_request({"start": "0001-01-01", "end": "1960-01-01"}) == HistoryRequest(0, 1, 300)
 
 
 def test_start_after_end() -> None:
@@ -138,7 +139,7 @@ def test_start_after_end() -> None:
 @given(*(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)) for _ in "12"))  # noqa: DTZ001
 def test_start_and_end_in_order_are_a_window(one: datetime, other: datetime) -> None:
     start, end = sorted((one, other))
-    asked = window({"start": start.isoformat(), "end": end.isoformat()})
+    asked = history_request({"start": start.isoformat(), "end": end.isoformat()})
     assert asked.start_us is not None
     assert asked.end_us is not None
     assert timedelta(microseconds=asked.end_us - asked.start_us) == end - start + timedelta(microseconds=1)
@@ -146,7 +147,7 @@ def test_start_and_end_in_order_are_a_window(one: datetime, other: datetime) -> 
 
 @pytest.mark.parametrize("aggregate", ["sum", "energy", "mean"])
 def test_aggregates(aggregate: str) -> None:
-    assert window({"aggregate": aggregate, "granularity": "15m"}).aggregate == aggregate
+    assert history_request({"aggregate": aggregate, "granularity": "15m"}).aggregate == aggregate
 
 
 @pytest.mark.parametrize("aggregate", ["avg", "SUM", "sum "])

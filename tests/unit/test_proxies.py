@@ -4,9 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from serving.proxies import Proxies
+from serving.auth.proxies import TrustedProxies
 
-OURS = Proxies([ip_network("10.0.0.0/8"), ip_network("127.0.0.1"), ip_network("::1")])
+OURS = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("127.0.0.1"), ip_network("::1")])
 CLIENT = "192.0.2.9"
 
 
@@ -34,7 +34,9 @@ def test_the_last_that_is_none_of_ours(peer: str, forwarded: str, client: str) -
     assert OURS.client(peer, forwarded) == client
 
 
-def test_nobodys_word_unless_told() -> None:
+def test_only_a_trusted_proxy_names_the_client() -> None:
     env = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": CLIENT}
-    assert Proxies().name_client(env)["REMOTE_ADDR"] == "127.0.0.1"
-    assert OURS.name_client(env)["REMOTE_ADDR"] == CLIENT
+    TrustedProxies().set_client_address(env)
+    assert env["REMOTE_ADDR"] == "127.0.0.1"
+    OURS.set_client_address(env)
+    assert env["REMOTE_ADDR"] == CLIENT

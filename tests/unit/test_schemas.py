@@ -24,6 +24,7 @@ FRAME_TYPES: dict[type[sa.types.TypeEngine[Any]], Any] = {
     sa.Boolean: pl.Boolean,
     sa.Date: pl.Date,
     sa.LargeBinary: pl.Binary,
+    sa.ARRAY: pl.List(pl.Date),
 }
 
 UNIQUE = (sa.PrimaryKeyConstraint, sa.UniqueConstraint)

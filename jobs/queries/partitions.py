@@ -1,0 +1,196 @@
+"""Partitions of the raw tables, and moving rows from some to another.
+
+Partitions are found by the raw table that they belong to, never by their names. `partition`, `target` and
+`parent` are names as SQL has them: with their schema, quoted where necessary.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Delete,
+    Select,
+    Table,
+    Update,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.elements import TextClause
+
+from jobs.queries.pending import spans_of
+from jobs.ranges import Range
+from schemas.tables.ledger import ingest_batches, partition_moves
+
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+
+_OLDEST_XACT_ID: ColumnElement[int] = literal_column(
+    "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)", BigInteger
+)
+_NEXT_XACT_ID: ColumnElement[int] = literal_column(
+    "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)", BigInteger
+)
+
+SOON_OR_NOT_AT_ALL = text("SET LOCAL lock_timeout = '2s'")
+FOR_LONG = text("SET LOCAL statement_timeout = '10min'")
+RAW_FOR_ONESELF = text(
+    "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions"
+    " IN ACCESS EXCLUSIVE MODE"
+)
+
+ENSURE_DEFAULT = text("SELECT ensure_raw_partitions('{}')")
+"""Waits for whoever makes partitions, and keeps others from it to the end of the transaction."""
+
+PARTITIONS = text(
+    "SELECT format('%I.%I', home, name) AS partition, is_default, greatest(since, '0001-01-01Z') AS since,"
+    " least(until, '9999-12-31Z') AS until, greatest(reltuples, 0)::bigint AS rows,"
+    " coalesce(pg_total_relation_size(id), 0) AS bytes"
+    " FROM raw_partitions(CAST(:parent AS regclass)) JOIN pg_catalog.pg_class AS found ON found.oid = id"
+    " ORDER BY is_default, since"
+)
+"""The partitions of a raw table, oldest first, the default one last."""
+
+NAME_BESIDE = text(
+    "SELECT format('%I.%I', nspname, relname || :ending) FROM pg_catalog.pg_class AS parent"
+    " JOIN pg_catalog.pg_namespace AS home ON home.oid = relnamespace"
+    " WHERE parent.oid = CAST(:parent AS regclass)"
+)
+"""The name of a table in the schema of a raw table, after that one's name."""
+
+
+def move(parent: str) -> Select[Any]:
+    """The move under way to a new partition of a raw table, if there is one."""
+    return select(partition_moves).where(partition_moves.c.parent == parent)
+
+
+def begin_move(parent: str, target: str, within: Range) -> Insert:
+    """All transactions before the oldest that runs now are over: their rows are seen from now on."""
+    return insert(partition_moves).values(
+        parent=parent,
+        target=target,
+        since=within.start,
+        until=within.end,
+        copied_until=within.start,
+        caught_up_xact_id=_OLDEST_XACT_ID,
+    )
+
+
+def oldest_transaction() -> Select[Any]:
+    """The oldest transaction that may still commit; all before it are over, and seen from now on."""
+    return select(_OLDEST_XACT_ID)
+
+
+def note_progress(parent: str, **values: object) -> Update:
+    return update(partition_moves).where(partition_moves.c.parent == parent).values(**values)
+
+
+def end_move(parent: str) -> Delete:
+    return delete(partition_moves).where(partition_moves.c.parent == parent)
+
+
+def late_batches(within: Range, since_xact_id: int) -> Select[Any]:
+    """Batches with rows in a range that were written by a transaction, or by a later one.
+
+    Numbers that are still to come stand in the ledger after a dump was restored: these batches are not late.
+    """
+    batch = ingest_batches.c
+    day = func.unnest(batch.days).column_valued("day")
+    has_such_day = select(day).where(day >= within.start.date(), day < within.end.date()).exists()
+    return (
+        select(batch.batch_id)
+        .where(batch.xact_id >= since_xact_id, batch.xact_id < _NEXT_XACT_ID)
+        .where(batch.first_ts < within.end, batch.last_ts >= within.start)
+        .where(or_(batch.days.is_(None), has_such_day))
+    )
+
+
+def make_table(target: str, parent: str) -> TextClause:
+    return text(f"CREATE TABLE {target} (LIKE {parent} INCLUDING ALL)")
+
+
+def bound(target: str, within: Range) -> TextClause:
+    """That its rows are known to be in the range spares reading them when the table is attached."""
+    start, end = _ends(within)
+    return text(f"ALTER TABLE {target} ADD CONSTRAINT moved CHECK (ts >= {start} AND ts < {end})")
+
+
+def copy(table: Table, target: str, within: Range) -> str:
+    """Copy the rows of a range, sorted by time."""
+    columns, rows = ", ".join(table.c.keys()), _rows(table, within)
+    return f"INSERT INTO {target} ({columns}) {_text(rows.order_by(table.c.ts))}"
+
+
+def copy_late(table: Table, target: str, within: Range, batch_ids: Sequence[int]) -> str:
+    """Copy what some batches have in a range, as far as it is not there."""
+    spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
+    rows = _rows(table, within).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
+    columns = ", ".join(table.c.keys())
+    return f"INSERT INTO {target} ({columns}) {_text(rows)} ON CONFLICT DO NOTHING"
+
+
+def attach(parent: str, target: str, within: Range) -> TextClause:
+    start, end = _ends(within)
+    return text(f"ALTER TABLE {parent} ATTACH PARTITION {target} FOR VALUES FROM ({start}) TO ({end})")
+
+
+def unbound(target: str) -> TextClause:
+    """The partition's bounds say the same."""
+    return text(f"ALTER TABLE {target} DROP CONSTRAINT moved")
+
+
+def analyze(target: str) -> TextClause:
+    return text(f"ANALYZE {target}")
+
+
+def drop(tables: Sequence[str]) -> TextClause:
+    return text(f"DROP TABLE {', '.join(tables)}")
+
+
+def empty(partition: str) -> TextClause:
+    return text(f"TRUNCATE {partition}")
+
+
+def extent(partition: str) -> TextClause:
+    """The first and the last instant of a partition's rows; null without any."""
+    return text(f"SELECT min(ts), max(ts) FROM {partition}")
+
+
+def has_rows(partition: str) -> TextClause:
+    return text(f"SELECT EXISTS (SELECT FROM {partition})")
+
+
+def delete_range(partition: str, within: Range) -> TextClause:
+    start, end = _ends(within)
+    return text(f"DELETE FROM {partition} WHERE ts >= {start} AND ts < {end}")
+
+
+def count_before(partition: str, since: datetime) -> TextClause:
+    return text(f"SELECT count(*) FROM {partition} WHERE ts < '{since.isoformat()}'")
+
+
+def delete_before(partition: str, since: datetime, most: int) -> TextClause:
+    """Delete rows before a time, at most so many."""
+    old = f"SELECT ctid FROM {partition} WHERE ts < '{since.isoformat()}' LIMIT {most:d}"
+    return text(f"DELETE FROM {partition} WHERE ctid = ANY(ARRAY({old}))")
+
+
+def _rows(table: Table, within: Range) -> Select[Any]:
+    return select(*table.c).where(table.c.ts >= within.start, table.c.ts < within.end)
+
+
+def _text(query: Select[Any]) -> str:
+    """With constants: for parameters PostgreSQL would open all partitions."""
+    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+
+
+def _ends(within: Range) -> tuple[str, str]:
+    return f"'{within.start.isoformat()}'", f"'{within.end.isoformat()}'"

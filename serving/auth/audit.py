@@ -1,0 +1,148 @@
+"""The audit log: every change has an entry.
+
+The entry is committed before the responder runs, without the outcome; if that fails, the request is refused.
+The outcome is added when the response is ready. So no change lacks its entry, in however many transactions
+it is made; an entry without a status stands for a request whose end was not seen.
+"""
+
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import falcon
+import msgspec
+import structlog
+from falcon import Request, Response
+from sqlalchemy import Engine, Row
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.http import AuditEntry
+from schemas.redaction import without_secrets
+from serving.auth import queries
+from serving.auth.keys import caller_of
+from serving.db.reading import in_blocks
+from serving.http.bodies import read_bytes
+from serving.page import Page
+from serving.policy import Policy
+
+STORED_BODY_BYTES = 8_192
+"""A longer body is cut."""
+
+STORED_PATH_LENGTH = 2_048
+BODY_WAIT_S = 0.25
+REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
+
+
+class AuditLog:
+    """The table `audit_log`."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def begin(self, attempt: dict[str, Any]) -> int:
+        with self._engine.begin() as connection:
+            return int(connection.execute(queries.begin_audit({"at": self._clock()} | attempt)).scalar_one())
+
+    def finish(self, audit_id: int, status: int) -> None:
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(queries.finish_audit(audit_id, status, self._clock()))
+        except SQLAlchemyError as error:
+            # The client must still learn whether the change was made.
+            structlog.get_logger().error(
+                "audit_unfinished", audit_id=audit_id, status=status, error=str(error).strip()
+            )
+
+    def entries(self, page: Page) -> Iterator[AuditEntry]:
+        """The newest first; the iterator holds a connection to its end."""
+        with self._engine.connect() as connection:
+            yield from map(_entry, in_blocks(connection, queries.audit_entries(page)))
+
+
+class Auditor:
+    """Writes the audit entry of each request that may change something."""
+
+    def __init__(self, log: AuditLog, policy: Policy) -> None:
+        self._log = log
+        self._policy = policy
+        self._bodies = threading.BoundedSemaphore(policy.bodies_at_once)
+
+    def begin(self, request: Request, response: Response) -> None:
+        """Commit the entry of a request, before its responder runs.
+
+        Raises:
+            falcon.HTTPServiceUnavailable: too many bodies are being received.
+        """
+        request_id = request_id_of(request)
+        response.set_header("X-Request-Id", request_id)
+        body = self._read_body(request)
+        caller = caller_of(request)
+        request.context.audit_id = self._log.begin(
+            {
+                "who": caller.name,
+                "key_id": caller.key_id,
+                "role": caller.role,
+                "method": request.method,
+                "path": _storable(without_secrets(request.relative_uri))[:STORED_PATH_LENGTH],
+                "request_id": request_id,
+                "client_address": request.remote_addr,
+                "body": stored_body(body),
+            }
+        )
+
+    def _read_body(self, request: Request) -> bytes:
+        if not self._bodies.acquire(timeout=BODY_WAIT_S):
+            raise falcon.HTTPServiceUnavailable(
+                description="Too many bodies are being received at once: try again.", retry_after=5
+            )
+        try:
+            return read_bytes(request, self._policy.max_body_bytes)
+        finally:
+            self._bodies.release()
+
+    def finish(self, request: Request, response: Response) -> None:
+        """Complete the entry with the status of the response."""
+        self._log.finish(request.context.audit_id, response.status_code)
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the client or a proxy gave the request; else a new one."""
+    given = request.get_header("X-Request-Id", default="")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def stored_body(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """The body as it is stored: JSON as it came; of other and of long bodies, the beginning."""
+    if not body:
+        return None
+    if len(body) <= STORED_BODY_BYTES:
+        try:
+            return msgspec.json.decode(without_secrets(body.decode()).replace(r"\u0000", "�"))
+        except (ValueError, RecursionError):
+            pass
+    start = _storable(without_secrets(body[:STORED_BODY_BYTES].decode(errors="replace")))
+    return {"bytes": len(body), "start": start}
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL has no U+0000 in texts."""
+    return text.replace("\0", "�")
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
+        id=str(row.audit_id),
+        at=row.at,
+        who=row.who,
+        role=row.role,
+        method=row.method,
+        path=row.path,
+        status=row.status,
+        request_id=row.request_id,
+        client_address=row.client_address,
+        body=row.body,
+    )

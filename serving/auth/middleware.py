@@ -1,0 +1,178 @@
+"""Falcon middleware: who calls, how often, with which role; and the audit log of changes."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import falcon
+from falcon import Request, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from serving.auth.audit import Auditor
+from serving.auth.keys import SESSION, Caller, Keyring, caller_of, require_operator
+from serving.auth.rate_limit import Grant, TokenBuckets
+from serving.auth.same_origin import SameOrigin
+from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
+
+SESSION_IN_COOKIES = re.compile(rf'(?:^|;)\s*{SESSION_COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)
+REALM = 'Bearer realm="gridgate"'
+RATE_HEADERS = ("ratelimit-policy", "ratelimit")
+"""As Falcon spells them. They belong to one request, and are never cached."""
+
+
+class AuthMiddleware:
+    """Asks for a key, limits its rate, checks its role and origin, and has changes audited.
+
+    Without a keyring every caller is anonymous, and only the host and the origin are checked.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring | None,
+        buckets: TokenBuckets | None,
+        same_origin: SameOrigin,
+        auditor: Auditor,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._keyring = keyring
+        self._buckets = buckets
+        self._same_origin = same_origin
+        self._auditor = auditor
+        self._clock = clock
+
+    def process_request(self, request: Request, response: Response) -> None:
+        if self._keyring is None:
+            self._same_origin.check(request)
+        # A browser's preflight request (OPTIONS) has no key yet.
+        elif request.method != "OPTIONS" and not is_open(request.path):
+            self._require_key(self._keyring, request, response)
+
+    def process_resource(
+        self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
+    ) -> None:
+        if request.method not in SAFE_METHODS and hasattr(resource, f"on_{request.method.lower()}"):
+            self._auditor.begin(request, response)
+
+    def process_response(
+        self,
+        request: Request,
+        response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        """Complete the audit entry; and end a stream when the key that opened it ends."""
+        if hasattr(request.context, "audit_id"):
+            self._auditor.finish(request, response)
+        if self._keyring is not None and isinstance(response.stream, Iterator):
+            caller = caller_of(request)
+            if caller.key_id is not None:
+                response.stream = _StreamWhileValid(response.stream, caller, self._keyring)
+
+    def admit(self, env: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+        """`process_request` of a GET without a look at the database: the rate headers of the response.
+
+        None if the request must take the slow path, also to be refused; that costs the caller no token.
+        """
+        if self._keyring is None:
+            return [] if self._same_origin.is_own_host(env) else None
+        secret = secret_in(env)
+        caller = None if secret is None else self._keyring.caller_in_memory(secret)
+        if caller is None or self._buckets is None:
+            return None if caller is None else []
+        grant = self._take(self._buckets, caller)
+        headers = zip(RATE_HEADERS, (self._buckets.policy, _rate_limit(grant)), strict=True)
+        return list(headers) if grant.is_granted else None
+
+    def _require_key(self, keyring: Keyring, request: Request, response: Response) -> None:
+        caller = _identify(keyring, request)
+        request.context.caller = caller
+        if self._buckets is not None:
+            self._limit_rate(self._buckets, caller, response)
+        if caller.is_session:
+            # A browser sends the cookie with requests of any page (CSRF); a header, it sends for ours only.
+            self._same_origin.require(request)
+        if request.method not in SAFE_METHODS and request.path != SESSION_PATH:
+            require_operator(request)
+
+    def _limit_rate(self, buckets: TokenBuckets, caller: Caller, response: Response) -> None:
+        grant = self._take(buckets, caller)
+        response.set_header("RateLimit-Policy", buckets.policy)
+        response.set_header("RateLimit", _rate_limit(grant))
+        if not grant.is_granted:
+            raise falcon.HTTPTooManyRequests(
+                description=f"The key {caller.name!r} calls more often than it may ({buckets.policy}).",
+                retry_after=math.ceil(grant.next_in_s),
+            )
+
+    def _take(self, buckets: TokenBuckets, caller: Caller) -> Grant:
+        return buckets.take(str(caller.key_id), self._clock().timestamp())
+
+
+def secret_in(env: Mapping[str, Any]) -> str | None:
+    """The key in a header; else the session in the cookie of a browser, whose EventSource sends no header."""
+    scheme, _, key = env.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return str(key).strip()
+    return env.get("HTTP_X_API_KEY") or _session_in(env.get("HTTP_COOKIE", ""))
+
+
+def _session_in(cookies: str) -> str | None:
+    """A session only: a key in a cookie would be one that foreign pages can use."""
+    match = SESSION_IN_COOKIES.search(cookies)
+    return None if match is None else match[1]
+
+
+def _identify(keyring: Keyring, request: Request) -> Caller:
+    secret = secret_in(request.env)
+    if secret is None:
+        raise _unauthorized(
+            "Send an API key as Authorization: Bearer KEY, or as X-API-Key; "
+            "`python -m serving keys create` makes one.",
+            REALM,
+        )
+    caller = _caller(keyring, secret, request.path)
+    if caller is None:
+        detail = "This key is unknown, was revoked, or has expired: ask for a new one."
+        raise _unauthorized(detail, f'{REALM}, error="invalid_token"')
+    return caller
+
+
+def _caller(keyring: Keyring, secret: str, path: str) -> Caller | None:
+    try:
+        return keyring.caller(secret)
+    except SQLAlchemyError:
+        # Prometheus must be able to see that the database is away: the last keys that were read will do.
+        caller = keyring.caller_last_read(secret) if path == METRICS_PATH else None
+        if caller is None:
+            raise
+        return caller
+
+
+def _rate_limit(grant: Grant) -> str:
+    return f'"key";r={grant.remaining};t={math.ceil(grant.full_in_s)}'
+
+
+def _unauthorized(detail: str, challenge: str) -> falcon.HTTPUnauthorized:
+    return falcon.HTTPUnauthorized(description=detail, challenges=[challenge])
+
+
+class _StreamWhileValid:
+    """A response's stream that ends when the key of its caller ends."""
+
+    def __init__(self, stream: Iterator[bytes], caller: Caller, keyring: Keyring) -> None:
+        self._stream = stream
+        self._caller = caller
+        self._keyring = keyring
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._stream:
+            if not self._keyring.is_valid(self._caller):
+                return
+            yield block
+
+    def close(self) -> None:
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,74 @@
+"""Protection against cross-site request forgery and DNS rebinding."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import falcon
+from falcon import Request
+
+from serving.auth.proxies import address_of
+from serving.policy import SAFE_METHODS
+
+LOCAL_NAMES = frozenset({"localhost"})
+PORT = re.compile(r":\d*$", re.ASCII)
+
+
+class SameOrigin:
+    """Refuses changes that a foreign page makes a browser send.
+
+    A browser names the origin of the page in each request that changes something. Programs that are no
+    browsers send no origin, and hold no cookies that a page could use.
+    """
+
+    def __init__(self, allowed_origins: list[str], *, is_local_only: bool) -> None:
+        self._allowed_origins = allowed_origins
+        self._names = LOCAL_NAMES | {origin.partition("://")[2] for origin in allowed_origins}
+        self._is_local_only = is_local_only
+
+    def is_own_host(self, env: Mapping[str, Any]) -> bool:
+        """Whether the `Host` of a WSGI request excludes DNS rebinding; asked only without keys.
+
+        A browser binds a page to the name that it was loaded from, and a foreign site can have its own name
+        resolve to this machine; an IP address or `localhost` it cannot.
+        """
+        host = env.get("HTTP_HOST")
+        return not self._is_local_only or host is None or host in self._names or _is_local(host)
+
+    def check(self, request: Request) -> None:
+        """Refuse what `is_own_host` or `require` refuses.
+
+        Raises:
+            falcon.HTTPForbidden: the host name or the origin is foreign.
+        """
+        if not self.is_own_host(request.env):
+            raise falcon.HTTPForbidden(
+                description="Without keys, this service answers to its IP address or localhost only, not to "
+                f"{request.host}: any site can have a name of its own resolve to this machine."
+            )
+        if request.get_header("Origin") is not None:
+            self.require(request)
+
+    def require(self, request: Request) -> None:
+        """Refuse a change that does not come from one of our pages.
+
+        Raises:
+            falcon.HTTPForbidden: the origin is foreign, or missing.
+        """
+        origin = request.get_header("Origin", default="")
+        if request.method in SAFE_METHODS or origin in self._allowed_origins:
+            return
+        if origin.partition("://")[2] != request.netloc:
+            raise falcon.HTTPForbidden(
+                description=f"Pages of {origin or 'an unknown origin'} may change nothing at "
+                f"{request.netloc}: name the page's origin in CORS_ORIGINS, or send a key as "
+                "Authorization: Bearer KEY."
+            )
+
+
+@lru_cache(maxsize=64)
+def _is_local(host: str) -> bool:
+    """Whether a `Host` is an IP address, or this machine's own name."""
+    name = PORT.sub("", host).strip("[]").lower()
+    return name in LOCAL_NAMES or address_of(name) is not None

@@ -1,0 +1,1 @@
+"""Responses that every client polls, kept as bytes until the database notifies a change."""

@@ -1,0 +1,162 @@
+"""`python -m serving keys ...` and `audit`: who may call, and what was done, at a terminal."""
+
+import argparse
+import json
+import re
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from schemas.http import AuditEntry
+from schemas.instants import parse_iso
+from schemas.tables.access import ROLES
+from serving.auth.audit import AuditLog
+from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
+from serving.page import Page
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+DEFAULT_LIMIT = 50
+TERMINAL = "terminal:"
+"""Before the name of a user in the audit log; no key's name has a colon."""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key, and print it once")
+    create.add_argument("name", type=_name, help="whose it is")
+    create.add_argument(
+        "--role", choices=ROLES, required=True, help="a viewer reads, an operator does everything"
+    )
+    create.add_argument(
+        "--expires", metavar="WHEN", help="90d or 12h from now, or a time in ISO 8601 (never)"
+    )
+    actions.add_parser("list", help="all keys that there ever were")
+    actions.add_parser("revoke", help="let a key work no more").add_argument("name")
+    audit = commands.add_parser("audit", help="what was changed, and by whom; the newest first")
+    audit.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="at most so many (%(default)s)")
+    audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
+
+
+def run_command(options: argparse.Namespace, engine: Engine, now: datetime, user: str) -> None:
+    """Do what the command line says, for a user; exits with 1 and a reason if that cannot be done."""
+    store, log = KeyStore(engine), AuditLog(engine, lambda: now)
+    actions: dict[str, Callable[[], None]] = {
+        "create": lambda: _create(store, AuditedChange(log, user), options, now),
+        "list": lambda: _print_keys(store.all_keys(), now),
+        "revoke": lambda: _revoke(store, AuditedChange(log, user), options.name, now),
+        "audit": lambda: _print_audit(log, options),
+    }
+    try:
+        actions[getattr(options, "action", options.command)]()
+    except (KeyNameTakenError, UnknownKeyError) as error:
+        sys.exit(str(error))
+
+
+class AuditedChange:
+    """A change of keys at a terminal, with an entry in the audit log like that of a request."""
+
+    def __init__(self, log: AuditLog, user: str) -> None:
+        self._log = log
+        self._user = user
+
+    @contextmanager
+    def audited(self, action: str, body: dict[str, Any] | None, done: HTTPStatus) -> Iterator[None]:
+        audit_id = self._log.begin(
+            {
+                "who": f"{TERMINAL}{self._user}",
+                "role": "operator",
+                "method": "keys",
+                "path": action,
+                "request_id": uuid.uuid4().hex,
+                "body": body,
+            }
+        )
+        try:
+            yield
+        except (KeyNameTakenError, UnknownKeyError) as error:
+            status = HTTPStatus.CONFLICT if isinstance(error, KeyNameTakenError) else HTTPStatus.NOT_FOUND
+            self._log.finish(audit_id, status)
+            raise
+        self._log.finish(audit_id, done)
+
+
+def _create(store: KeyStore, change: AuditedChange, options: argparse.Namespace, now: datetime) -> None:
+    expires_at = None if options.expires is None else _expiry(options.expires, now)
+    body = {"role": options.role, "expiresAt": expires_at and f"{expires_at:{TIME}}"}
+    with change.audited(f"create {options.name}", body, HTTPStatus.CREATED):
+        secret = store.create(options.name, options.role, expires_at, now)
+    _say(f"The {options.role} key of {options.name!r}, which is shown this once only:", to=sys.stderr)
+    _say(secret)
+
+
+def _revoke(store: KeyStore, change: AuditedChange, name: str, now: datetime) -> None:
+    with change.audited(f"revoke {name}", None, HTTPStatus.NO_CONTENT):
+        store.revoke(name, now)
+    _say(f"{name!r} is revoked; every worker refuses it within seconds.")
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            "a name has up to 64 letters, digits and . _ @ -, such as ui or ops@example"
+        )
+    return text
+
+
+def _expiry(text: str, now: datetime) -> datetime:
+    duration = DURATION.fullmatch(text)
+    try:
+        expires_at = now + _timedelta(*duration.groups()) if duration else parse_iso(text)
+    except ValueError as error:
+        sys.exit(f"--expires: neither like 90d or 12h, nor a time: {error}")
+    if expires_at <= now:
+        sys.exit(f"--expires: {text} is past")
+    return expires_at
+
+
+def _timedelta(number: str, unit: str) -> timedelta:
+    return timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number))
+
+
+def _print_keys(keys: list[Row[Any]], now: datetime) -> None:
+    if not keys:
+        _say(
+            "There are no keys: `python -m serving keys create NAME --role operator` makes one.",
+            to=sys.stderr,
+        )
+    for key in keys:
+        _say(f"{key.key_id}  {key.name:<24}  {key.role:<8}  made {key.created_at:{TIME}}  {_state(key, now)}")
+
+
+def _state(key: Row[Any], now: datetime) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:{TIME}}"
+    if key.expires_at is None:
+        return "works"
+    return f"{'expired' if key.expires_at <= now else 'works until'} {key.expires_at:{TIME}}"
+
+
+def _print_audit(log: AuditLog, options: argparse.Namespace) -> None:
+    after = None if options.after is None else str(options.after)
+    for entry in log.entries(Page(options.limit, after)):
+        _say(_line(entry))
+
+
+def _line(entry: AuditEntry) -> str:
+    status = "----" if entry.status is None else f" {entry.status}"
+    who = f"{entry.who} ({entry.role})" + (f" from {entry.client_address}" if entry.client_address else "")
+    body = "" if entry.body is None else f"  {json.dumps(entry.body)}"
+    return f"{entry.id:>8}  {entry.at:{TIME}}  {status}  {entry.method:<6} {entry.path}  by {who}{body}"
+
+
+def _say(line: str, to: Any = None) -> None:  # noqa: ANN401 - any text stream
+    print(line, file=to or sys.stdout)

@@ -1,0 +1,1 @@
+"""Commands to VENs: the outbox, and what became of each command."""

@@ -1,0 +1,92 @@
+"""Commands to VENs: read with their status, and sent to shed a load."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Raw
+from sqlalchemy import Engine, Row
+
+from schemas.http import Command, ShedAccepted, ShedRequest
+from serving.commands import queries
+from serving.db.reading import in_blocks, snapshot
+from serving.errors import NotFoundError, no_load, no_ven
+from serving.fleet import outbox
+from serving.fleet import queries as fleet
+from serving.fleet import registry_queries as registry
+from serving.fleet.writer import require_row
+from serving.page import Page
+
+
+class CommandReader:
+    """Reads commands. Lists are iterators that hold a connection to their end."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def command(self, command_id: str) -> Command:
+        """One command.
+
+        Raises:
+            NotFoundError: there is none with that id.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(queries.command(command_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"There is no command {command_id!r}.")
+        return _command(row)
+
+    def commands(self, ven_id: str, page: Page) -> Iterator[Command]:
+        """The commands to a VEN, newest first.
+
+        Raises:
+            NotFoundError: there is no such VEN.
+        """
+        with snapshot(self._engine) as connection:
+            if fleet.registered_ven(ven_id).run(connection).one_or_none() is None:
+                raise NotFoundError(no_ven(ven_id))
+            yield from map(_command, in_blocks(connection, queries.commands_of_ven(ven_id, page)))
+
+
+class CommandWriter:
+    """Writes commands to the outbox."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def shed(self, ven_id: str, load_id: str, request: ShedRequest) -> ShedAccepted:
+        """Command a VEN to shed a load for a while; returns once the command is stored.
+
+        Raises:
+            NotFoundError: there is no such VEN, or it has no such load.
+        """
+        data = {"loadId": load_id, "reduceKw": request.amount_kw, "durationS": request.duration_s}
+        with self._engine.begin() as connection:
+            require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
+            require_row(connection, fleet.reported_load(ven_id, load_id).bound(), no_load(ven_id, load_id))
+            valid_for = timedelta(seconds=request.duration_s)
+            command_id = outbox.send(
+                connection, "shedLoad", ven_id, data, now=self._clock(), valid_for=valid_for
+            )
+        return ShedAccepted(ven_id, load_id, request.amount_kw, command_id)
+
+
+def _command(row: Row[Any]) -> Command:
+    return Command(
+        id=row.command_id,
+        ven_id=row.ven_id,
+        op=row.op,
+        load_id=row.load_id,
+        event_id=row.event_id,
+        data=Raw(row.data.encode()),
+        status=row.status,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        sent_at=row.sent_at,
+        acknowledged_at=row.acknowledged_at,
+        executed_at=row.executed_at,
+        expires_at=row.expires_at,
+        acknowledgement=None if row.acknowledgement is None else Raw(row.acknowledgement.encode()),
+        error=row.error,
+    )

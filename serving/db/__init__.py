@@ -1,0 +1,1 @@
+"""Engines, the connection pool, and statements that are built once."""

@@ -1,0 +1,169 @@
+"""A small connection pool for short queries, first come, first served.
+
+A query costs one network round trip and releases the GIL once: with sixteen requests at a time, each release
+costs a wait for up to fifteen other threads.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from queue import Empty, SimpleQueue
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+import psycopg
+from psycopg.raw_cursor import RawCursor
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its own pools raise it
+
+from schemas.database import connect
+from serving.db.statements import Query, side_by_side, text_of
+
+POOL_SIZE = 3
+"""Queries that PostgreSQL runs for one process at a time; more would only compete for processors."""
+
+WAIT_TIMEOUT_S = 10.0
+"""How long a request waits for a connection before it fails."""
+
+SESSION = {"plan_cache_mode": "force_generic_plan"}
+"""Plans do not depend on the values, and take longer to make than to run."""
+
+Rows = list[tuple[Any, ...]]
+Columns = list[list[Any]]
+
+
+def _ignore(_duration_s: float) -> None:
+    pass
+
+
+class ConnectionPool:
+    """Connections in autocommit mode, opened when first needed."""
+
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection],
+        on_query: Callable[[float], None] = _ignore,
+        size: int = POOL_SIZE,
+        wait_timeout_s: float = WAIT_TIMEOUT_S,
+    ) -> None:
+        self._on_query = on_query
+        self._wait_timeout_s = wait_timeout_s
+        self._lock = Lock()
+        self._free = [PooledConnection(connect) for _ in range(size)]
+        self._waiting: deque[SimpleQueue[PooledConnection]] = deque()
+
+    @classmethod
+    def for_engine(
+        cls, engine: Engine, on_query: Callable[[float], None] = _ignore, **session: str
+    ) -> "ConnectionPool":
+        """A pool for the database of an engine, closed with it. `on_query` gets the seconds of each query.
+
+        `session` is that of `schemas.database.connect`.
+        """
+        url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        pool = cls(lambda: connect(url, "serving", **SESSION, **session), on_query)
+        event.listen(engine, "engine_disposed", lambda _: pool.close())
+        return pool
+
+    def rows(self, query: Query) -> Rows:
+        """The rows of a query.
+
+        Raises:
+            psycopg.Error: the query failed.
+            sqlalchemy.exc.TimeoutError: no connection became free in time.
+        """
+        started_s = perf_counter()
+        text, values = text_of(query.statement), query.values
+        with self._connection() as connection:
+            rows = connection.execute(
+                text.sql, [values[name] if name in values else text.constants[name] for name in text.names]
+            )
+        self._on_query(perf_counter() - started_s)
+        return rows
+
+    def columns(self, *queries: Query) -> list[Columns]:
+        """The columns of each query, all from one snapshot of the database; empty lists if there are no rows.
+
+        Raises:
+            As `rows`.
+        """
+        statement = side_by_side(*(query.statement for query in queries))
+        values = {name: value for query in queries for name, value in query.values.items()}
+        [row] = self.rows(Query(statement, values))
+        columns = iter(column or [] for column in row)
+        return [list(islice(columns, len(query.statement.selected_columns))) for query in queries]
+
+    def close(self) -> None:
+        """Close the idle connections; each opens again when it is needed."""
+        with self._lock:
+            for connection in self._free:
+                connection.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator["PooledConnection"]:
+        connection = self._acquire()
+        try:
+            yield connection
+        finally:
+            self._release(connection)
+
+    def _acquire(self) -> "PooledConnection":
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            handover: SimpleQueue[PooledConnection] = SimpleQueue()
+            self._waiting.append(handover)
+        try:
+            return handover.get(timeout=self._wait_timeout_s)
+        except Empty:
+            return self._stop_waiting(handover)
+
+    def _stop_waiting(self, handover: SimpleQueue["PooledConnection"]) -> "PooledConnection":
+        """Give up, unless a connection has just been handed over."""
+        with self._lock:
+            if handover in self._waiting:
+                self._waiting.remove(handover)
+                raise TimeoutError(
+                    f"no connection to the database became free within {self._wait_timeout_s:g} s"
+                )
+        return handover.get()
+
+    def _release(self, connection: "PooledConnection") -> None:
+        """Hand the connection to the thread that has waited longest, if any."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().put(connection)
+            else:
+                self._free.append(connection)
+
+
+class PooledConnection:
+    """A connection that is opened when it is first used, and again after it was lost."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection | None = None
+
+    def execute(self, sql: str, arguments: Sequence[Any]) -> Rows:
+        """Run a query; an idle connection may have been lost: then once more, on a new one."""
+        if self._connection is not None:
+            try:
+                return _execute(self._connection, sql, arguments)
+            except psycopg.OperationalError:
+                if not self._connection.closed:
+                    raise
+                self.close()
+        self._connection = self._connect()
+        return _execute(self._connection, sql, arguments)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _execute(connection: psycopg.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
+    cursor = RawCursor(connection)
+    return cursor.execute(sql, arguments, prepare=True, binary=True).fetchall()

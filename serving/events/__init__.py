@@ -1,0 +1,1 @@
+"""Demand response events: their rules, their progress, and what they delivered."""

@@ -1,0 +1,138 @@
+"""What events delivered, as the jobs have settled it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row
+
+from schemas.baselines import BASELINES, BaselineName
+from schemas.http import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
+from schemas.rounding import rounded
+from serving.db.reading import snapshot
+from serving.errors import ConflictError, NotFoundError
+from serving.events import queries
+
+
+class PerformanceReader:
+    """Reads settlements; for an event without one, its progress."""
+
+    def __init__(self, engine: Engine, primary: BaselineName) -> None:
+        self._engine = engine
+        self._primary = primary
+
+    def performance(
+        self, event_id: str, baseline: BaselineName | None, revision: int | None
+    ) -> EventPerformance:
+        """The performance by a baseline (default: the primary one) in a revision (default: the newest).
+
+        Raises:
+            NotFoundError: there is no such event, or it has no such revision.
+            ConflictError: nothing is measured yet; or it is not settled, and the baseline is not the primary.
+        """
+        with snapshot(self._engine) as connection:
+            found = connection.execute(queries.event(event_id)).one_or_none()
+            if found is None:
+                raise NotFoundError(f"There is no event {event_id!r}.")
+            made = connection.execute(queries.revisions(event_id)).all()
+            if not made and revision is None:
+                return self._provisional(connection, found, baseline)
+            chosen = _chosen(event_id, made, revision)
+            return _settled(connection, event_id, made, chosen, baseline or self._primary)
+
+    def _provisional(
+        self, connection: Connection, found: Row[Any], baseline: BaselineName | None
+    ) -> EventPerformance:
+        row = connection.execute(queries.progress_of(found.event_id)).one_or_none()
+        if row is None:
+            raise ConflictError(
+                f"Event {found.event_id!r} is {found.status}, and nothing of it is measured yet."
+            )
+        if baseline not in {None, self._primary}:
+            raise ConflictError(
+                f"Event {found.event_id!r} is not settled yet: there is only {self._primary}."
+            )
+        return EventPerformance(
+            event_id=found.event_id,
+            provisional=True,
+            baseline=_named(self._primary),
+            revision=None,
+            settled_at=None,
+            revisions=[],
+            baselines=[self._primary],
+            portfolio=_provisional_delivery(row),
+            vens=[],
+        )
+
+
+def _chosen(event_id: str, made: Sequence[Row[Any]], revision: int | None) -> Row[Any]:
+    wanted = [row for row in made if revision in {None, row.revision}]
+    if wanted:
+        return wanted[-1]
+    has = f"it has 1 to {made[-1].revision}" if made else "it is not settled yet"
+    raise NotFoundError(f"Event {event_id!r} has no revision {revision}: {has}.")
+
+
+def _settled(
+    connection: Connection,
+    event_id: str,
+    made: Sequence[Row[Any]],
+    chosen: Row[Any],
+    baseline: BaselineName,
+) -> EventPerformance:
+    portfolio = connection.execute(queries.portfolio(event_id, chosen.revision, baseline)).one()
+    vens = connection.execute(queries.deliveries(event_id, chosen.revision, baseline)).all()
+    return EventPerformance(
+        event_id=event_id,
+        provisional=False,
+        baseline=_named(baseline),
+        revision=chosen.revision,
+        settled_at=chosen.settled_at,
+        revisions=[Revision(row.revision, row.settled_at) for row in made],
+        baselines=list(BASELINES),
+        portfolio=_portfolio(portfolio),
+        vens=[_ven_delivery(row) for row in vens],
+    )
+
+
+def _named(baseline: BaselineName) -> BaselineChosen:
+    return BaselineChosen(baseline, BASELINES[baseline])
+
+
+def _portfolio(row: Row[Any]) -> Delivery:
+    return Delivery(**_delivery(row))
+
+
+def _ven_delivery(row: Row[Any]) -> VenDelivery:
+    return VenDelivery(**_delivery(row), ven_id=row.ven_id)
+
+
+def _delivery(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "requested_kw": rounded(row.requested_kw),
+        "baseline_kw": rounded(row.baseline_kw),
+        "actual_kw": rounded(row.actual_kw),
+        "delivered_kw": rounded(row.delivered_kw),
+        "delivered_kwh": rounded(row.delivered_kwh),
+        "performance_percent": rounded(row.performance_percent),
+        "coverage_percent": rounded(row.coverage_percent),
+        "rrmse_percent": rounded(row.rrmse_percent),
+        "days_used": row.days_used,
+        "note": row.note,
+    }
+
+
+def _provisional_delivery(row: Row[Any]) -> Delivery:
+    """The delivery of an event that is not settled: its energy so far, and the mean power of that time."""
+    kw = row.delivered_kwh / float(row.hours) if row.delivered_kwh is not None and row.hours > 0 else None
+    return Delivery(
+        requested_kw=rounded(row.requested_reduction_kw),
+        baseline_kw=None,
+        actual_kw=None,
+        delivered_kw=rounded(kw),
+        delivered_kwh=rounded(row.delivered_kwh),
+        performance_percent=None if kw is None else rounded(100 * kw / row.requested_reduction_kw),
+        coverage_percent=None,
+        rrmse_percent=None,
+        days_used=0,
+        note="so far; it is not settled yet",
+    )

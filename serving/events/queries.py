@@ -1,0 +1,256 @@
+"""Queries of events: reading, creating, cancelling and stopping them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    Update,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    select,
+    update,
+)
+from sqlalchemy import tuple_ as row_of
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+from schemas.channels import EVENTS
+from schemas.instants import from_microseconds
+from schemas.tables.events import (
+    event_participations,
+    event_progress,
+    event_settlements,
+    events,
+    ven_settlements,
+)
+from schemas.tables.registry import vens
+from schemas.tables.snapshots import ven_snapshots
+from serving.db.statements import VEN_ID, Query
+from serving.events.rules import PlannedEvent
+from serving.page import Page
+
+TO_COME = ("scheduled", "active")
+OVER = ("completed", "cancelled")
+LIVE = events.c.status.in_(TO_COME)
+ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+IN_TURN = (events.c.start_time, events.c.event_id)
+
+
+def all_events(page: Page) -> Select[Any]:
+    """By start; `after` is the id of the last one seen."""
+    query = _with_progress().order_by(*IN_TURN).limit(page.limit)
+    if page.after is None:
+        return query
+    last = events.alias()
+    seen = select(last.c.start_time, last.c.event_id).where(last.c.event_id == page.after).subquery()
+    return query.join(seen, row_of(*IN_TURN) > row_of(*seen.c))
+
+
+def event(event_id: str) -> Select[Any]:
+    return _with_progress().where(events.c.event_id == event_id)
+
+
+def current_event() -> Select[Any]:
+    """The running event, of several the most urgent; else the next one."""
+    is_waiting = case((events.c.status == "active", 0), else_=1)
+    order = (is_waiting, case((events.c.status == "active", -events.c.priority), else_=0), *IN_TURN)
+    return _with_progress().where(LIVE).order_by(*order).limit(1)
+
+
+def past_events(start: datetime | None, end: datetime | None) -> Select[Any]:
+    """Events that are over and had any of the time between two instants, both inclusive; oldest first."""
+    query = _with_progress().where(events.c.status.in_(OVER)).order_by(*IN_TURN)
+    if start is not None:
+        query = query.where(func.least(events.c.end_time, events.c.ended_at) >= start)
+    return query if end is None else query.where(events.c.start_time <= end)
+
+
+def _with_progress() -> Select[Any]:
+    progress = event_progress.c
+    return select(
+        events.c.event_id,
+        events.c.status,
+        events.c.start_time,
+        events.c.end_time,
+        events.c.requested_reduction_kw,
+        events.c.actual_reduction_kw,
+        progress.current_reduction_kw,
+        func.coalesce(progress.vens_responding, 0).label("vens_responding"),
+        progress.avg_response_ms,
+    ).outerjoin(event_progress, progress.event_id == events.c.event_id)
+
+
+def vens_of_event(event_id: str) -> Select[Any]:
+    """The participating VENs, and the power that each sheds now; null when the event is over."""
+    part = event_participations.c
+    shed_kw = case(
+        (and_(LIVE, part.status == "started"), func.coalesce(ven_snapshots.c.shed_power_kw, 0.0)),
+        (and_(LIVE, part.status != "finished"), literal(0.0)),
+    )
+    return (
+        select(
+            part.ven_id,
+            func.coalesce(vens.c.name, part.ven_id).label("ven_name"),
+            shed_kw.label("shed_kw"),
+            part.status,
+        )
+        .join(events, events.c.event_id == part.event_id)
+        .outerjoin(vens, vens.c.ven_id == part.ven_id)
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == part.ven_id)
+        .where(part.event_id == event_id)
+        .order_by(part.ven_id)
+    )
+
+
+# What they delivered
+
+
+def progress_of(event_id: str) -> Select[Any]:
+    """How an event that has begun goes, with the hours of it that have passed."""
+    progress = event_progress.c
+    until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
+    return (
+        select(
+            events.c.requested_reduction_kw,
+            progress.delivered_kwh,
+            (func.extract("epoch", until - events.c.start_time) / 3600).label("hours"),
+        )
+        .join(event_progress, progress.event_id == events.c.event_id)
+        .where(events.c.event_id == event_id)
+    )
+
+
+def revisions(event_id: str) -> Select[Any]:
+    settled = event_settlements.c
+    return (
+        select(settled.revision, func.min(settled.settled_at).label("settled_at"))
+        .where(settled.event_id == event_id)
+        .group_by(settled.revision)
+        .order_by(settled.revision)
+    )
+
+
+def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
+    settled = event_settlements.c
+    return select(event_settlements).where(
+        settled.event_id == event_id, settled.revision == revision, settled.baseline == baseline
+    )
+
+
+def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
+    """Of each VEN, by id; found by way of the participations, which an index finds by the event."""
+    settled, part = ven_settlements.c, event_participations.c
+    return (
+        select(ven_settlements)
+        .select_from(event_participations)
+        .join(ven_settlements, and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id))
+        .where(part.event_id == event_id, settled.revision == revision, settled.baseline == baseline)
+        .order_by(settled.ven_id)
+    )
+
+
+class ParticipationRow(NamedTuple):
+    """The time that a VEN took part in an event."""
+
+    start: datetime
+    end: datetime
+    event_id: str
+    requested_reduction_kw: float
+
+
+def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Query:
+    """The participations of a VEN that overlap with a range of time."""
+    first = ALWAYS[0] if start_us is None else from_microseconds(start_us)
+    last = ALWAYS[1] if end_us is None else from_microseconds(end_us)
+    return Query(_participations(), {"ven_id": ven_id, "first": first, "last": last})
+
+
+@cache
+def _participations() -> Select[Any]:
+    part = event_participations.c
+    start = func.greatest(events.c.start_time, part.notified_at).label("start")
+    end = func.least(events.c.end_time, events.c.ended_at, part.finished_at, part.opted_out_at).label("end")
+    return (
+        select(start, end, part.event_id, part.requested_reduction_kw)
+        .join(events, events.c.event_id == part.event_id)
+        .where(part.ven_id == VEN_ID, part.notified_at.is_not(None), start < end)
+        .where(end > bindparam("first"), start < bindparam("last"))
+        .order_by(start, part.event_id)
+    )
+
+
+# Writing
+
+
+ONE_AT_A_TIME = select(func.pg_advisory_xact_lock(func.hashtext(literal("new event"))))
+"""Else two that overlap could each be made without seeing the other."""
+
+
+def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
+    """Events that run, or will run, between two instants; those being stopped are out of the way."""
+    return (
+        select(events.c.event_id, events.c.priority, events.c.ven_ids)
+        .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
+        .order_by(events.c.priority.desc(), *IN_TURN)
+    )
+
+
+def registered_vens(ven_ids: Sequence[str]) -> Select[Any]:
+    """Those of the ids that name a registered VEN."""
+    return select(vens.c.ven_id).where(
+        vens.c.ven_id == any_(literal(list(ven_ids), ARRAY(Text))), vens.c.retired_at.is_(None)
+    )
+
+
+def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
+    """No row comes back if there is one with this id."""
+    values = {
+        "event_id": event.event_id,
+        "status": "scheduled",
+        "start_time": event.start_time,
+        "end_time": event.end_time,
+        "requested_reduction_kw": event.requested_reduction_kw,
+        "priority": event.priority,
+        "ven_ids": null() if event.ven_ids is None else event.ven_ids,
+        "notify_at": event.notify_at,
+        "created_at": now,
+    }
+    return insert(events).values(values).on_conflict_do_nothing().returning(events.c.event_id)
+
+
+def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
+    """One that is not over; the jobs then see to the VENs."""
+    return (
+        _change(event_id, LIVE, events.c.end_time > now)
+        .values(status="cancelled", ended_at=func.coalesce(events.c.ended_at, now))
+        .returning(events.c.event_id)
+    )
+
+
+def stop_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
+    """One that runs; the jobs complete it, and see to the VENs."""
+    is_running = and_(events.c.status == "active", events.c.end_time > now)
+    return (
+        _change(event_id, is_running)
+        .values(ended_at=func.coalesce(events.c.ended_at, now))
+        .returning(events.c.event_id)
+    )
+
+
+def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:
+    return update(events).where(events.c.event_id == event_id, *conditions)
+
+
+def notify_event(event_id: str) -> Select[Any]:
+    """Delivered when this transaction commits."""
+    return select(func.pg_notify(EVENTS, event_id))

@@ -1,0 +1,111 @@
+"""Rules for events: their times, and which of them may run at the same time. Pure."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Row
+
+from schemas.baselines import PRIMARY, BaselineName
+from schemas.http import EVENT_WORDS, NO_SEGMENTS, EventCreate
+from schemas.instants import parse_iso
+from serving.errors import ConflictError, InvalidRequestError
+
+
+class EventRules(Struct, frozen=True):
+    """How late a start may be and still mean "now"; how long before the start VENs are notified by default;
+    the primary baseline; and the longest duration.
+    """
+
+    start_grace: timedelta = timedelta(minutes=5)
+    lead_time: timedelta = timedelta(minutes=5)
+    baseline: BaselineName = PRIMARY
+    longest: timedelta = timedelta(days=1)
+
+
+class PlannedEvent(Struct, frozen=True):
+    """A new row of `events`; without `ven_ids` it concerns all VENs."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    notify_at: datetime
+    requested_reduction_kw: float
+    priority: int
+    ven_ids: list[str] | None
+
+
+def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent:
+    """The event of a request. A start that passed within `start_grace` means at once.
+
+    Raises:
+        InvalidRequestError: its times or its id are not allowed.
+    """
+    start, end = _instant("startTime", request.start_time), _instant("endTime", request.end_time)
+    if end <= start:
+        raise InvalidRequestError("endTime must be after startTime")
+    if end <= now:
+        raise InvalidRequestError("endTime must be still ahead")
+    if start < now - rules.start_grace:
+        seconds = rules.start_grace.total_seconds()
+        raise InvalidRequestError(
+            f"startTime must be ahead; one that passed up to {seconds:g} s ago means at once"
+        )
+    require_free_path(request.id, EVENT_WORDS)
+    start = max(start, now)
+    if end - start > rules.longest:
+        seconds = rules.longest.total_seconds()
+        raise InvalidRequestError(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
+    lead = rules.lead_time if request.lead_time_s is None else timedelta(seconds=request.lead_time_s)
+    return PlannedEvent(
+        event_id=request.id or f"evt-{uuid.uuid4().hex}",
+        start_time=start,
+        end_time=end,
+        notify_at=max(start - lead, now),
+        requested_reduction_kw=request.requested_reduction_kw,
+        priority=request.priority,
+        ven_ids=None if request.ven_ids is None else sorted(set(request.ven_ids)),
+    )
+
+
+def require_free_path(requested_id: str | None, reserved: Sequence[str]) -> None:
+    """Refuse an id whose path would be that of another route.
+
+    Raises:
+        InvalidRequestError: it is one.
+    """
+    if requested_id in reserved:
+        raise InvalidRequestError(f"id must not be {requested_id!r}: that is a route")
+    if requested_id in NO_SEGMENTS:
+        raise InvalidRequestError(f"id must not be {requested_id!r}: that is no path")
+
+
+def require_free(event: PlannedEvent, others: Iterable[Row[Any]]) -> None:
+    """Of two events that want the same VENs at the same time, the later one must have the higher priority.
+
+    Args:
+        event: the new event.
+        others: events that overlap with it: `event_id`, `priority`, `ven_ids`.
+
+    Raises:
+        ConflictError: one of them has the same VENs and no lower priority.
+    """
+    for other in others:
+        if other.priority >= event.priority and _share_vens(event.ven_ids, other.ven_ids):
+            raise ConflictError(
+                f"Event {other.event_id!r} asks the same VENs at the same time, with priority "
+                f"{other.priority}; choose another time, other VENs, or a higher priority."
+            )
+
+
+def _share_vens(some: list[str] | None, others: list[str] | None) -> bool:
+    return some is None or others is None or not set(some).isdisjoint(others)
+
+
+def _instant(name: str, text: str) -> datetime:
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"{name} is {text[:40]!r}: {error}") from None

@@ -1,0 +1,1 @@
+"""VENs and loads: the registry, the latest values, and the totals."""

@@ -1,0 +1,70 @@
+"""The latest values of one VEN and its loads, each in one statement and one round trip."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import asdict, replace
+
+from schemas.http import Load, Ven
+from serving.db.pool import ConnectionPool
+from serving.db.statements import Query
+from serving.errors import NotFoundError, no_load, no_ven
+from serving.fleet import queries, shapes
+from serving.fleet.latest_queries import DeviceTimeRange
+from serving.fleet.queries import LoadRow, VenRow
+from serving.page import Page
+
+_LOADS_FROM = 2
+_VEN_FROM = _LOADS_FROM + len(LoadRow._fields)
+
+
+class LatestReader:
+    """Reads values as recent as the last message; lists of all VENs are as old as the last cycle."""
+
+    def __init__(self, pool: ConnectionPool, clock: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._range: DeviceTimeRange | None = None
+
+    def ven(self, ven_id: str) -> Ven:
+        ven, loads = self._of_ven(ven_id, queries.ven_with_loads(ven_id))
+        return shapes.ven(VenRow(*ven), loads)
+
+    def loads(self, ven_id: str, page: Page) -> list[Load]:
+        _, loads = self._of_ven(ven_id, queries.loads_of_ven(ven_id, page))
+        return [shapes.load(row) for row in loads]
+
+    def load(self, ven_id: str, load_id: str) -> Load:
+        _, loads = self._of_ven(ven_id, queries.load(ven_id, load_id))
+        if not loads:
+            raise NotFoundError(no_load(ven_id, load_id))
+        return shapes.load(loads[0])
+
+    def _of_ven(self, ven_id: str, query: Query) -> tuple[Sequence[Any], list[LoadRow]]:
+        """The columns of the VEN itself, and its loads.
+
+        Raises:
+            NotFoundError: there is no such VEN.
+        """
+        rows = self._rows(query)
+        ven = rows[0][_VEN_FROM:]
+        if ven[0] is None:
+            raise NotFoundError(no_ven(ven_id))
+        loads = (LoadRow(*row[_LOADS_FROM:_VEN_FROM]) for row in rows)
+        return ven, [load for load in loads if load.load_id is not None]
+
+    def _rows(self, query: Query) -> list[tuple[Any, ...]]:
+        """Runs a query for the days of the pending reports of last time; again if they are of other days now.
+
+        PostgreSQL prunes partitions only by values that it has when the statement begins.
+        """
+        pending = self._range or DeviceTimeRange.of_days(self._clock(), self._clock())
+        while True:
+            rows = self._pool.rows(replace(query, values={**query.values, **asdict(pending)}))
+            first, last = rows[0][:_LOADS_FROM]
+            needed = pending if first is None else DeviceTimeRange.of_days(first, last)
+            self._range = needed
+            if pending.covers(needed):
+                return rows
+            pending = needed

@@ -1,0 +1,158 @@
+"""The latest of one VEN: what the snapshot lane has kept of it, and what that lane has not consumed yet.
+
+Both are merged as the lane merges them: of each field what was said last, by device time.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Subquery,
+    Table,
+    bindparam,
+    case,
+    cast,
+    func,
+    null,
+    select,
+    union_all,
+)
+
+from schemas.tables.ledger import ingest_batches, pending_batches
+from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
+from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
+from serving.db.statements import VEN_ID
+
+ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
+"""What speaks of loads; at the same device time the greater rank has the last word."""
+
+VEN_FIELDS = {
+    "shed_power_kw": "ts",
+    "event_id": "ts",
+    "used_power_kw": "used_power_ts",
+    "status": "status_ts",
+}
+"""What answers tell of a VEN, and the column that says how new it is."""
+
+VEN_COLUMNS = [
+    ven_snapshots.c[name] for name in dict.fromkeys((*VEN_FIELDS, *VEN_FIELDS.values(), "received_at"))
+]
+LOAD_COLUMNS = [load_snapshots.c[name] for field in LOAD_FIELDS for name in (field, f"{field}_stamp")]
+
+
+FIRST_TS: Any = bindparam("first_ts")
+LAST_TS: Any = bindparam("last_ts")
+
+
+class DeviceTimeRange(Struct, frozen=True):
+    """Device times between which reports are looked for, both inclusive."""
+
+    first_ts: datetime
+    last_ts: datetime
+
+    @classmethod
+    def of_days(cls, first: datetime, last: datetime) -> "DeviceTimeRange":
+        """From the begin of the first instant's day to the end of the last one's: as partitions have it."""
+        start, end = (each.replace(hour=0, minute=0, second=0, microsecond=0) for each in (first, last))
+        return cls(start, end + timedelta(days=1))
+
+    def covers(self, other: "DeviceTimeRange") -> bool:
+        return self.first_ts <= other.first_ts and other.last_ts <= self.last_ts
+
+
+def pending_range() -> Subquery:
+    """A row: between which device times that lies which the snapshot lane has not consumed, if anything."""
+    batches = _batches()
+    first, last = func.min(batches.c.first_ts).label("first"), func.max(batches.c.last_ts).label("last")
+    return select(first, last).subquery("pending")
+
+
+def latest_of_ven() -> Subquery:
+    """A row like that of `ven_snapshots`, as far as answers tell of it; or none."""
+    kept = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == VEN_ID)
+    rows = union_all(kept, _new_reports(), _new_statuses()).subquery()
+    fields = [_newest(rows.c[field], rows.c[order]) for field, order in VEN_FIELDS.items()]
+    received_at = func.max(rows.c.received_at).label("received_at")
+    return select(rows.c.ven_id, received_at, *fields).group_by(rows.c.ven_id).subquery("latest")
+
+
+def latest_of_loads(load_id: Any = None) -> Subquery:  # noqa: ANN401 - a parameter of the statement
+    """Rows like those of `load_snapshots`: of all loads of a VEN, or of one."""
+    kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, *LOAD_COLUMNS)
+    kept = kept.where(*_of(load_snapshots, load_id))
+    new = (_new_entries(table, rank).where(*_of(table, load_id)) for table, rank in ENTRIES)
+    rows = union_all(kept, *new).subquery()
+    fields = [_newest(rows.c[field], rows.c[f"{field}_stamp"]) for field in LOAD_FIELDS]
+    keys = (rows.c.ven_id, rows.c.load_id)
+    return select(*keys, *fields).group_by(*keys).subquery("latest")
+
+
+def _new_reports() -> Select[Any]:
+    report = ven_telemetry.c
+    values = {**report, "used_power_ts": _if_not_null(report.used_power_kw, report.ts)}
+    return _new(ven_telemetry, [report.ven_id, *_as(VEN_COLUMNS, values)]).where(report.ven_id == VEN_ID)
+
+
+def _new_statuses() -> Select[Any]:
+    """All of a VEN, which are few: the ledger does not know their times."""
+    status = ven_statuses.c
+    values = {"status": status.status, "status_ts": status.ts}
+    pending = select(_batches().c.batch_id)
+    return select(status.ven_id, *_as(VEN_COLUMNS, values)).where(
+        status.ven_id == VEN_ID, status.batch_id.in_(pending)
+    )
+
+
+def _new_entries(table: Table, rank: int) -> Select[Any]:
+    stamp = cast(func.extract("epoch", table.c.ts) * 1_000_000, BigInteger) * 2 + rank
+    stamps = {f"{field}_stamp": _if_not_null(table.c[field], stamp) for field in LOAD_FIELDS}
+    columns = _as(LOAD_COLUMNS, {**table.c, **stamps})
+    return _new(table, [table.c.ven_id, table.c.load_id, *columns])
+
+
+def _new(table: Table, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    """Rows of batches that are pending; the span spares the other partitions, and the locks on them."""
+    batches = _batches()
+    return (
+        select(*columns)
+        .join(batches, batches.c.batch_id == table.c.batch_id)
+        .where(
+            table.c.ts.between(batches.c.first_ts, batches.c.last_ts),
+            table.c.ts.between(FIRST_TS, LAST_TS),
+        )
+    )
+
+
+def _batches() -> Subquery:
+    return (
+        select(ingest_batches.c.batch_id, ingest_batches.c.first_ts, ingest_batches.c.last_ts)
+        .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
+        .where(pending_batches.c.lane == "snapshot")
+        .subquery()
+    )
+
+
+def _of(table: Table, load_id: Any) -> list[ColumnElement[bool]]:  # noqa: ANN401 - the same
+    of_ven = [table.c.ven_id == VEN_ID]
+    return of_ven if load_id is None else [*of_ven, table.c.load_id == load_id]
+
+
+def _as(
+    columns: Sequence[ColumnElement[Any]], values: Mapping[str, ColumnElement[Any]]
+) -> list[ColumnElement[Any]]:
+    """Columns of these names and types; null without a value."""
+    return [values.get(column.name, cast(null(), column.type)).label(column.name) for column in columns]
+
+
+def _if_not_null(field: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((field.is_not(None), order))
+
+
+def _newest(field: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+    in_turn = func.array_agg(field).aggregate_order_by(order.desc()).filter(order.is_not(None))
+    return in_turn[1].label(field.name)

@@ -1,0 +1,298 @@
+"""The latest of the network, of VENs and of their loads."""
+
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    Subquery,
+    Table,
+    and_,
+    bindparam,
+    case,
+    extract,
+    func,
+    or_,
+    select,
+    true,
+)
+
+from schemas.tables.events import commands, event_progress, events
+from schemas.tables.raw import ven_load_descriptions, ven_load_samples
+from schemas.tables.registry import loads, vens
+from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
+from serving.db.statements import LOAD_ID, VEN_ID, Query
+from serving.fleet.latest_queries import latest_of_loads, latest_of_ven, pending_range
+from serving.page import Page
+
+UNKNOWN_STATUS = "unknown"
+RECENT_ANSWERS = 5
+"""Acknowledged commands of a VEN that make up its response time."""
+
+
+class LoadRow(NamedTuple):
+    """A row of `current_loads`."""
+
+    ven_id: str
+    load_id: str
+    load_type: str | None
+    name: str | None
+    capacity_kw: float
+    shed_capability_kw: float
+    used_power_kw: float | None
+    is_shedding: bool
+    is_enabled: bool
+
+
+class VenRow(NamedTuple):
+    """A row of `current_vens`."""
+
+    ven_id: str
+    name: str
+    status: str
+    latitude_deg: float | None
+    longitude_deg: float | None
+    address: str | None
+    created_at: datetime
+    received_at: datetime | None
+    used_power_kw: float | None
+    shed_power_kw: float | None
+    event_id: str | None
+
+
+ENTRIES = (ven_load_samples, ven_load_descriptions)
+AFTER: Any = bindparam("after")
+MOST: Any = bindparam("most", type_=BigInteger)
+
+
+def network() -> Select[Any]:
+    """The network's totals; no row before the jobs have run for the first time.
+
+    With what running events deliver now, in percent of what they ask for.
+    """
+    progress = event_progress.c
+    delivered = 100 * func.sum(progress.current_reduction_kw) / func.sum(events.c.requested_reduction_kw)
+    efficiency = (
+        select(delivered)
+        .select_from(events)
+        .join(event_progress, progress.event_id == events.c.event_id)
+        .where(events.c.status == "active", progress.current_reduction_kw.is_not(None))
+        .scalar_subquery()
+    )
+    return select(network_snapshot, efficiency.label("efficiency_percent"))
+
+
+def refreshed_at() -> Select[Any]:
+    return select(network_snapshot.c.refreshed_at)
+
+
+def load_types() -> Select[Any]:
+    return select(load_type_rollups).order_by(load_type_rollups.c.load_type)
+
+
+def registered_ven(ven_id: str) -> Query:
+    return Query(_registered_ven(), {"ven_id": ven_id})
+
+
+@cache
+def _registered_ven() -> Select[Any]:
+    return select(vens.c.ven_id).where(vens.c.ven_id == VEN_ID, vens.c.retired_at.is_(None))
+
+
+def reported_load(ven_id: str, load_id: str) -> Query:
+    """A row if the load was ever reported: in the snapshot, or in raw rows that it does not include yet."""
+    return Query(_reported_load(load_snapshots, *ENTRIES), {"ven_id": ven_id, "load_id": load_id})
+
+
+def load_in_snapshot(ven_id: str, load_id: str) -> Query:
+    """A row if the load is in the snapshot."""
+    return Query(_reported_load(load_snapshots), {"ven_id": ven_id, "load_id": load_id})
+
+
+@cache
+def _reported_load(*tables: Table) -> Select[Any]:
+    seen = (
+        select(table.c.load_id).where(table.c.ven_id == VEN_ID, table.c.load_id == LOAD_ID).exists()
+        for table in tables
+    )
+    return select(true()).where(or_(*seen))
+
+
+def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
+    """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
+    query = (
+        select(
+            vens.c.ven_id,
+            func.coalesce(vens.c.name, vens.c.ven_id).label("name"),
+            func.coalesce(latest.c.status, vens.c.status, UNKNOWN_STATUS).label("status"),
+            vens.c.latitude_deg,
+            vens.c.longitude_deg,
+            vens.c.address,
+            vens.c.created_at,
+            latest.c.received_at,
+            latest.c.used_power_kw,
+            latest.c.shed_power_kw,
+            latest.c.event_id,
+        )
+        .outerjoin(latest, latest.c.ven_id == vens.c.ven_id)
+        .where(vens.c.retired_at.is_(None))
+        .order_by(vens.c.ven_id)
+        .limit(page.limit)
+    )
+    return query if page.after is None else query.where(vens.c.ven_id > page.after)
+
+
+def vens_up_to(most: int, page: Page) -> Select[Any]:
+    """How many VENs a page has, counted no further than this."""
+    limit = most if page.limit is None else min(page.limit, most)
+    of_page = current_vens(Page(limit, page.after)).with_only_columns(vens.c.ven_id)
+    return select(func.count()).select_from(of_page.subquery())
+
+
+def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
+    """What people have set for a load; else what the VEN says."""
+    return func.coalesce(loads.c[field], latest.c[field])
+
+
+def _shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
+    return func.coalesce(_effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+
+
+def _capacity_kw(latest: FromClause) -> ColumnElement[Any]:
+    estimated_kw = func.coalesce(latest.c.used_power_kw, 0.0) + _shed_capability_kw(latest)
+    return func.coalesce(_effective("capacity_kw", latest), estimated_kw)
+
+
+def _is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
+    return func.coalesce(_effective("enabled", latest), true())
+
+
+def _with_settings(latest: FromClause = load_snapshots) -> FromClause:
+    of_load = and_(loads.c.ven_id == latest.c.ven_id, loads.c.load_id == latest.c.load_id)
+    return latest.outerjoin(loads, of_load)
+
+
+def current_loads(latest: FromClause = load_snapshots) -> Select[Any]:
+    """The latest of loads, by VEN and load; `latest` has the columns of `load_snapshots`."""
+    return (
+        select(
+            latest.c.ven_id,
+            latest.c.load_id,
+            _effective("load_type", latest).label("load_type"),
+            _effective("name", latest).label("name"),
+            _capacity_kw(latest).label("capacity_kw"),
+            _shed_capability_kw(latest).label("shed_capability_kw"),
+            latest.c.used_power_kw,
+            (func.coalesce(latest.c.shed_power_kw, 0.0) > 0).label("is_shedding"),
+            _is_enabled(latest).label("is_enabled"),
+        )
+        .select_from(_with_settings(latest))
+        .order_by(latest.c.ven_id, latest.c.load_id)
+    )
+
+
+def loads_between(first_ven_id: str, last_ven_id: str) -> Select[Any]:
+    """Of neighbours in the list of VENs, both ends included."""
+    ven_id = load_snapshots.c.ven_id
+    return current_loads().where(ven_id >= first_ven_id, ven_id <= last_ven_id)
+
+
+def ven_with_loads(ven_id: str) -> Query:
+    """A VEN, in each row with one of its loads, or with nulls if it has none."""
+    return Query(_ven_with_loads(), {"ven_id": ven_id})
+
+
+def loads_of_ven(ven_id: str, page: Page) -> Query:
+    values = {"ven_id": ven_id, "most": page.limit}
+    if page.after is None:
+        return Query(_loads_of_ven(), values)
+    return Query(_loads_of_ven_after(), {**values, "after": page.after})
+
+
+def load(ven_id: str, load_id: str) -> Query:
+    return Query(_load(), {"ven_id": ven_id, "load_id": load_id})
+
+
+@cache
+def _ven_with_loads() -> Select[Any]:
+    ven = current_vens(Page(), latest_of_ven()).where(vens.c.ven_id == VEN_ID).subquery("ven")
+    return _in_rows(ven, current_loads(latest_of_loads()).subquery("load"))
+
+
+@cache
+def _loads_of_ven() -> Select[Any]:
+    """Without a range of ids, PostgreSQL skips from load to load in the index, to the times that count."""
+    of_page = current_loads(latest_of_loads()).limit(MOST)
+    return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
+
+
+@cache
+def _loads_of_ven_after() -> Select[Any]:
+    latest = latest_of_loads()
+    of_page = current_loads(latest).where(latest.c.load_id > AFTER).limit(MOST)
+    return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
+
+
+@cache
+def _load() -> Select[Any]:
+    return _in_rows(
+        _registered_ven().subquery("ven"), current_loads(latest_of_loads(LOAD_ID)).subquery("load")
+    )
+
+
+def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
+    """The span of what is pending, and one load, in each row; one row of nulls if there is nothing."""
+    pending = pending_range()
+    return (
+        select(pending, *(loads.c[name] for name in LoadRow._fields), *ven.c)
+        .select_from(pending)
+        .outerjoin(ven, true())
+        .outerjoin(loads, loads.c.ven_id == ven.c.ven_id)
+        .order_by(loads.c.load_id)
+    )
+
+
+def ven_summaries(page: Page) -> Select[Any]:
+    """The list view: registered VENs with what each could shed now."""
+    ven = current_vens(page).subquery()
+    sheddable = _sheddable_of(ven.c.ven_id).lateral()
+    controllable_kw = case(
+        (ven.c.status == "offline", 0.0),
+        else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
+    )
+    return (
+        select(
+            ven,
+            controllable_kw.label("controllable_power_kw"),
+            _response_ms(ven.c.ven_id).label("response_ms"),
+        )
+        .outerjoin(sheddable, true())
+        .order_by(ven.c.ven_id)
+    )
+
+
+def _sheddable_of(ven_id: ColumnElement[str]) -> Select[Any]:
+    shed_kw = func.sum(case((_is_enabled(), _shed_capability_kw()), else_=0.0)).label("shed_kw")
+    return select(shed_kw).select_from(_with_settings()).where(load_snapshots.c.ven_id == ven_id)
+
+
+def _response_ms(ven_id: ColumnElement[str]) -> ColumnElement[float]:
+    """The mean time from sending to acknowledgement, over the last commands of a VEN; null without any."""
+    answer = commands.alias()
+    last = (
+        select((extract("epoch", answer.c.acknowledged_at - answer.c.sent_at) * 1000).label("ms"))
+        .where(
+            answer.c.ven_id == ven_id,
+            answer.c.acknowledged_at.is_not(None),
+            answer.c.sent_at.is_not(None),
+        )
+        .order_by(answer.c.created_at.desc())
+        .limit(RECENT_ANSWERS)
+        .correlate(ven_id.table)
+        .subquery()
+    )
+    return select(func.avg(last.c.ms)).scalar_subquery()

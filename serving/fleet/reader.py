@@ -1,0 +1,80 @@
+"""Lists of VENs and the totals, as of the last cycle of the snapshot lane."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select
+
+from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
+from serving.db.reading import in_blocks, snapshot
+from serving.fleet import queries, shapes
+from serving.page import Page
+
+VENS_AT_FIRST = 100
+"""VENs of the first block, and those that are read before a response begins."""
+
+VENS_AT_ONCE = 500
+SUMMARIES_AT_ONCE = 1_000
+
+
+class FleetReader:
+    """Reads lists and totals. Lists are iterators that hold a connection, with one snapshot, to their end."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def network(self) -> NetworkStats:
+        with self._engine.connect() as connection:
+            row = connection.execute(queries.network()).one_or_none()
+        return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
+
+    def version(self) -> Hashable:
+        """Changes with each refresh of the totals, and each day."""
+        with self._engine.connect() as connection:
+            refreshed_at = connection.execute(queries.refreshed_at()).scalar_one_or_none()
+        return refreshed_at, self._clock().date()
+
+    def load_types(self) -> list[LoadTypeStats]:
+        return [shapes.load_type_stats(row) for row in self._rows(queries.load_types())]
+
+    def vens(self, page: Page) -> Iterator[Ven]:
+        """VENs with their loads, block by block."""
+        with snapshot(self._engine) as connection:
+            for block in _pages(connection, queries.current_vens, page, VENS_AT_FIRST, VENS_AT_ONCE):
+                loads = connection.execute(queries.loads_between(block[0].ven_id, block[-1].ven_id)).all()
+                by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
+                yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
+
+    def at_first(self, page: Page, short: int) -> int:
+        """How many VENs of a page to read before the response begins: at least all if fewer than `short`."""
+        with snapshot(self._engine) as connection:
+            vens = connection.execute(queries.vens_up_to(short, page)).scalar_one()
+        return short if vens < short else VENS_AT_FIRST
+
+    def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
+        with snapshot(self._engine) as connection:
+            for block in _pages(connection, queries.ven_summaries, page, VENS_AT_FIRST, SUMMARIES_AT_ONCE):
+                yield from map(shapes.ven_summary, block)
+
+    def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
+        with snapshot(self._engine) as connection:
+            yield from in_blocks(connection, query)
+
+
+def _pages(
+    connection: Connection, query: Callable[[Page], Select[Any]], page: Page, first: int, most: int
+) -> Iterator[Sequence[Row[Any]]]:
+    """A list in blocks by id, the first ones short, so that the response begins soon."""
+    after, left, part = page.after, page.limit, first
+    while left is None or left > 0:
+        size = part if left is None else min(left, part)
+        block = connection.execute(query(Page(size, after))).all()
+        if block:
+            yield block
+        if len(block) < size:
+            return
+        after, left = block[-1].ven_id, None if left is None else left - size
+        part = min(2 * part, most)

@@ -1,0 +1,115 @@
+"""Statements that change VENs and loads, and the outbox of commands that these changes lead to."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Update, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+from schemas.channels import COMMANDS, TOTALS
+from schemas.tables.events import OPEN_COMMANDS, commands
+from schemas.tables.ledger import LANES, ingest_batches, pending_batches
+from schemas.tables.raw import ven_statuses
+from schemas.tables.registry import loads, vens
+from schemas.tables.snapshots import ven_snapshots
+
+WORKER = "people"
+"""The worker of the ledger's batches that hold statuses set by people."""
+
+NOTIFY_TOTALS = text(f"NOTIFY {TOTALS}")
+NOTIFY_COMMANDS = text(f"NOTIFY {COMMANDS}")
+
+
+def add_ven(values: Mapping[str, Any]) -> ReturningInsert[str]:
+    """Register a VEN, or bring back one that was retired; no row if it is there."""
+    statement = insert(vens).values(**values)
+    updates = {name: statement.excluded[name] for name in values if name not in {"ven_id", "created_at"}}
+    return statement.on_conflict_do_update(
+        index_elements=["ven_id"], set_={**updates, "retired_at": None}, where=vens.c.retired_at.is_not(None)
+    ).returning(vens.c.ven_id)
+
+
+def change_ven(ven_id: str, values: Mapping[str, Any]) -> Update:
+    return update(vens).where(vens.c.ven_id == ven_id).values(**values)
+
+
+def lock_ven(ven_id: str) -> Select[Any]:
+    """Lock a registered VEN to the end of the transaction; no row if there is none."""
+    return select(vens.c.ven_id).where(vens.c.ven_id == ven_id, vens.c.retired_at.is_(None)).with_for_update()
+
+
+def retire_ven(ven_id: str, now: datetime) -> ReturningUpdate[str]:
+    statement = update(vens).where(vens.c.ven_id == ven_id, vens.c.retired_at.is_(None))
+    return statement.values(retired_at=now).returning(vens.c.ven_id)
+
+
+def set_load(ven_id: str, load_id: str, values: Mapping[str, Any], now: datetime) -> Insert:
+    """Upsert the settings of a load; other settings stay as they are."""
+    statement = insert(loads).values(ven_id=ven_id, load_id=load_id, updated_at=now, **values)
+    updates = {name: statement.excluded[name] for name in (*values, "updated_at")}
+    return statement.on_conflict_do_update(index_elements=["ven_id", "load_id"], set_=updates)
+
+
+LOCK_SNAPSHOT_LANE = select(func.pg_advisory_xact_lock_shared(func.hashtext(literal("lane snapshot"))))
+"""The shared lock that the lane's workers take; a rebuild takes it exclusively."""
+
+
+def status_since(ven_id: str) -> Select[Any]:
+    """Since when the latest status of a VEN stands."""
+    return select(ven_snapshots.c.status_ts).where(ven_snapshots.c.ven_id == ven_id)
+
+
+def open_batch(now: datetime) -> ReturningInsert[int]:
+    """A batch that holds one status."""
+    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0, "status_rows": 1}
+    statement = insert(ingest_batches).values(worker=WORKER, received_at=now, **counts)
+    return statement.returning(ingest_batches.c.batch_id)
+
+
+def queue_batch(batch_id: int) -> Insert:
+    """For every lane but the one whose work `set_status` does."""
+    lanes = [lane for lane in LANES if lane != "snapshot"]
+    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])
+
+
+def add_status(ven_id: str, status: str, at: datetime, now: datetime, batch_id: int) -> Insert:
+    return insert(ven_statuses).values(
+        ven_id=ven_id,
+        ts=at,
+        status=status,
+        details={"reason": "set by people"},
+        received_at=now,
+        batch_id=batch_id,
+    )
+
+
+def set_status(ven_id: str, status: str, at: datetime) -> Insert:
+    """The latest status, unless a later one is there."""
+    statement = insert(ven_snapshots).values(ven_id=ven_id, status=status, status_ts=at)
+    new, since = statement.excluded, ven_snapshots.c.status_ts
+    return statement.on_conflict_do_update(
+        index_elements=["ven_id"],
+        set_={"status": new.status, "status_ts": new.status_ts},
+        where=or_(since.is_(None), since < new.status_ts),
+    )
+
+
+def add_command(row: Mapping[str, Any]) -> Insert:
+    return insert(commands).values(**row)
+
+
+def withdraw_commands(ven_id: str, reason: str, *conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    """Expire commands that are not acknowledged yet; returns their data."""
+    return (
+        update(commands)
+        .where(commands.c.ven_id == ven_id, commands.c.status.in_(OPEN_COMMANDS), *conditions)
+        .values(status="expired", error=reason)
+        .returning(commands.c.created_at, commands.c.data)
+    )
+
+
+def sets_load(load_id: str) -> tuple[ColumnElement[bool], ...]:
+    """Commands that change the settings of a load."""
+    return commands.c.op == "setLoad", commands.c.load_id == load_id

@@ -1,0 +1,114 @@
+"""From rows of VENs, loads and totals to the types of the API, rounded as the contract says."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from schemas.http import (
+    Load,
+    LoadTypeStats,
+    Location,
+    NetworkStats,
+    Ven,
+    VenMetrics,
+    VenSummary,
+)
+from schemas.rounding import rounded
+from serving.fleet.queries import LoadRow, VenRow
+
+EMPTY_NETWORK = NetworkStats(
+    ven_count=0,
+    controllable_power_kw=0.0,
+    potential_load_reduction_kw=0.0,
+    household_usage_kw=0.0,
+    online_vens=0,
+    current_load_reduction_kw=0.0,
+    average_house_power=None,
+    total_house_power_today=None,
+    network_efficiency=None,
+)
+"""Before the jobs have run for the first time."""
+
+
+def network_stats(row: Row[Any], now: datetime) -> NetworkStats:
+    """The totals; yesterday's energy is not today's, should the jobs have stopped before midnight."""
+    average_kw = row.household_usage_kw / row.reporting_vens if row.reporting_vens else None
+    is_today = row.energy_day == now.astimezone(UTC).date()
+    return NetworkStats(
+        ven_count=row.ven_count,
+        controllable_power_kw=rounded(row.controllable_power_kw),
+        potential_load_reduction_kw=rounded(row.potential_load_reduction_kw),
+        household_usage_kw=rounded(row.household_usage_kw),
+        online_vens=row.online_vens,
+        current_load_reduction_kw=rounded(row.current_load_reduction_kw),
+        average_house_power=rounded(average_kw),
+        total_house_power_today=rounded(row.energy_today_kwh) if is_today else None,
+        network_efficiency=rounded(row.efficiency_percent),
+    )
+
+
+def load_type_stats(row: Row[Any]) -> LoadTypeStats:
+    return LoadTypeStats(
+        row.load_type,
+        rounded(row.total_capacity_kw),
+        rounded(row.total_shed_capability_kw),
+        rounded(row.current_usage_kw),
+    )
+
+
+def load(row: Row[Any] | LoadRow) -> Load:
+    return Load(
+        row.load_id,
+        row.load_type,
+        rounded(row.capacity_kw),
+        rounded(row.shed_capability_kw),
+        rounded(row.used_power_kw),
+        row.name,
+    )
+
+
+def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
+    return Ven(
+        id=row.ven_id,
+        name=row.name,
+        status=row.status,
+        location=Location(row.latitude_deg, row.longitude_deg),
+        loads=[load(each) for each in loads],
+        metrics=_metrics(row, loads),
+        created_at=row.created_at,
+        last_seen=row.received_at,
+    )
+
+
+def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> VenMetrics:
+    available_kw = sum(each.shed_capability_kw for each in loads if each.is_enabled)
+    if not loads:
+        available_kw = row.shed_power_kw or 0.0
+    return VenMetrics(
+        current_power_kw=rounded(row.used_power_kw),
+        shed_availability_kw=0.0 if row.status == "offline" else rounded(available_kw),
+        active_event_id=row.event_id,
+        shed_load_ids=[each.load_id for each in loads if each.is_shedding],
+    )
+
+
+def ven_summary(row: Row[Any]) -> VenSummary:
+    return VenSummary(
+        id=row.ven_id,
+        name=row.name,
+        location=_place(row.latitude_deg, row.longitude_deg),
+        status=row.status,
+        controllable_power=rounded(row.controllable_power_kw),
+        current_power=rounded(row.used_power_kw),
+        address=row.address,
+        last_seen=row.received_at,
+        response_time=rounded(None if row.response_ms is None else float(row.response_ms)),
+    )
+
+
+def _place(latitude_deg: float | None, longitude_deg: float | None) -> str | None:
+    return (
+        None if latitude_deg is None or longitude_deg is None else f"{latitude_deg:.4f}, {longitude_deg:.4f}"
+    )

@@ -1,0 +1,1 @@
+"""Histories: which buckets serve a request, their queries, and their points."""

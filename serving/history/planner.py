@@ -1,0 +1,165 @@
+"""The plan of a history request: which buckets of which resolution answer it exactly. Pure.
+
+Times are whole microseconds since the Unix epoch, ranges half-open, None an open end.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import lcm
+from types import MappingProxyType
+from typing import Literal
+
+from msgspec import Struct
+
+from schemas.instants import from_microseconds
+
+Aggregate = Literal["sum", "energy", "mean"]
+MICROSECONDS_PER_S = 1_000_000
+
+
+RAW_S = 0
+CUT_S = 3600
+NO_HORIZONS: Mapping[int, int] = MappingProxyType({})
+
+
+class HistoryRequest(Struct, frozen=True):
+    """A range of time, the width of its buckets, and how samples are aggregated."""
+
+    start_us: int | None
+    end_us: int | None
+    granularity_s: int
+    aggregate: Aggregate = "sum"
+    horizons_us: Mapping[int, int] = NO_HORIZONS
+    """Since when each resolution (0: raw rows) is kept; without an entry, since ever."""
+
+
+class Piece(Struct, frozen=True):
+    """A part of a range and the resolution that serves it; None means raw rows.
+
+    A closed one lies before the raw rows that are kept: what comes now does not count there any more.
+    """
+
+    resolution_s: int | None
+    start_us: int | None
+    end_us: int | None
+    is_closed: bool = False
+
+
+class Era(Struct, frozen=True):
+    """A part of a range in which the same resolutions are kept, raw rows (0) perhaps among them."""
+
+    start_us: int | None
+    end_us: int | None
+    kept_s: tuple[int, ...]
+
+
+def plan(request: HistoryRequest, resolutions_s: Sequence[int]) -> list[Piece]:
+    """Cover a range once, never twice, from the coarsest buckets that fit, and its edges from finer ones.
+
+    Args:
+        request: the request.
+        resolutions_s: what the summary has; those that do not divide the granularity cannot serve it.
+
+    Returns:
+        Pieces in the order of time. A rollup piece begins and ends on borders of its own resolution. Where
+        retention has left nothing fine enough, the finest buckets that remain count whole, where they begin.
+    """
+    return [piece for era in _eras(request, resolutions_s) for piece in _serve(era, request.granularity_s)]
+
+
+def next_cut_us(at_us: int, granularity_s: int, most_buckets: int) -> int:
+    """Where a history may be cut in two after some buckets: on a border of theirs, and of the summary's.
+
+    Retention leaves buckets of up to an hour, which count where they begin.
+    """
+    step_us = lcm(granularity_s, CUT_S) * MICROSECONDS_PER_S
+    steps = max(1, -(-most_buckets * granularity_s * MICROSECONDS_PER_S // step_us))
+    return (at_us // step_us + steps) * step_us
+
+
+def shortfall(request: HistoryRequest, resolutions_s: Sequence[int]) -> str | None:
+    """Why retention keeps the answer from being exact, as a text for the client; None if it is exact."""
+    eras = list(_eras(request, resolutions_s))
+    edges = {request.start_us, request.end_us} - {None}
+    coarse_s = 0
+    for era in (each for each in eras if RAW_S not in each.kept_s):
+        width_s = _closed_width_s(era, request.granularity_s)
+        cut = any(
+            edge % (width_s * MICROSECONDS_PER_S) for edge in edges & {era.start_us, era.end_us} if edge
+        )
+        if cut or request.granularity_s % width_s:
+            coarse_s = max(coarse_s, width_s)
+    notes = []
+    if coarse_s:
+        notes.append(
+            f"Before {_instant(request.horizons_us[RAW_S])} there are no raw rows any more: "
+            f"buckets of up to {coarse_s} s count whole, where they begin."
+        )
+    first_us = eras[0].start_us if eras else request.end_us
+    if request.start_us is not None and first_us is not None and first_us > request.start_us:
+        notes.append(f"Of the time before {_instant(first_us)} nothing is kept.")
+    return " ".join(notes) or None
+
+
+def _instant(us: int) -> str:
+    return f"{from_microseconds(us):%FT%TZ}"
+
+
+def _eras(request: HistoryRequest, resolutions_s: Sequence[int]) -> Iterator[Era]:
+    """The range, cut at each horizon; the time of which nothing is kept is left out."""
+    sources_s = (RAW_S, *sorted(resolutions_s))
+    since_us = {source_s: request.horizons_us.get(source_s) for source_s in sources_s}
+    cuts = sorted({us for us in since_us.values() if us is not None and _is_inside(us, request)})
+    for start_us, end_us in pairwise([request.start_us, *cuts, request.end_us]):
+        kept = (s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us))
+        if kept_s := tuple(kept):
+            yield Era(start_us, end_us, kept_s)
+
+
+def _is_inside(us: int, request: HistoryRequest) -> bool:
+    return (request.start_us is None or us > request.start_us) and (
+        request.end_us is None or us < request.end_us
+    )
+
+
+def _serve(era: Era, granularity_s: int) -> Iterator[Piece]:
+    if RAW_S in era.kept_s:
+        usable = sorted((r for r in era.kept_s if r and granularity_s % r == 0), reverse=True)
+        yield from _cover(era.start_us, era.end_us, usable)
+        return
+    width_us = _closed_width_s(era, granularity_s) * MICROSECONDS_PER_S
+    start_us, end_us = (
+        None if us is None else -(-us // width_us) * width_us for us in (era.start_us, era.end_us)
+    )
+    if start_us is None or end_us is None or start_us < end_us:
+        yield Piece(width_us // MICROSECONDS_PER_S, start_us, end_us, is_closed=True)
+
+
+def _closed_width_s(era: Era, granularity_s: int) -> int:
+    """The finest that is kept, unless a coarser one fits the granularity and both edges as well."""
+    edges = [us for us in (era.start_us, era.end_us) if us is not None]
+    for width_s in sorted(era.kept_s, reverse=True):
+        fits = all(edge % (width_s * MICROSECONDS_PER_S) == 0 for edge in edges)
+        if fits and granularity_s % width_s == 0:
+            return width_s
+    return min(era.kept_s)
+
+
+def _cover(start_us: int | None, end_us: int | None, usable_s: Sequence[int]) -> Iterator[Piece]:
+    if start_us is not None and end_us is not None and start_us >= end_us:
+        return
+    if not usable_s:
+        yield Piece(None, start_us, end_us)
+        return
+    coarsest_s, *finer_s = usable_s
+    width_us = coarsest_s * MICROSECONDS_PER_S
+    first_us = None if start_us is None else -(-start_us // width_us) * width_us
+    last_us = None if end_us is None else end_us // width_us * width_us
+    if first_us is not None and last_us is not None and first_us >= last_us:
+        yield from _cover(start_us, end_us, finer_s)
+        return
+    if start_us is not None:
+        yield from _cover(start_us, first_us, finer_s)
+    yield Piece(coarsest_s, first_us, last_us)
+    if end_us is not None:
+        yield from _cover(last_us, end_us, finer_s)

@@ -1,0 +1,99 @@
+"""The points of a history, from columns; those of a VEN with the event that they lie in. Pure."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from operator import truediv
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Row
+
+from schemas.http import EnergyPoint, PowerPoint
+from schemas.instants import microseconds
+from schemas.rounding import rounded
+from serving.events.queries import ParticipationRow
+from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest
+
+TIE_MARGIN = 0.499
+"""In thousandths: a number that is nearer than this to a whole one is no tie between two."""
+
+Point = PowerPoint | EnergyPoint
+
+
+class EventSpan(Struct, frozen=True):
+    """The time that a VEN took part in an event, half-open, and what was asked of it."""
+
+    start_us: int
+    end_us: int
+    event_id: str
+    requested_kw: float
+
+
+def with_events(
+    points: Iterable[Point], spans: Iterable[EventSpan], request: HistoryRequest
+) -> Iterator[Point]:
+    """The points of a VEN, each with the first event that has any of its bucket's time.
+
+    Args:
+        points: in the order of time, of a shape that has a place for it.
+        spans: by start.
+        request: it has the width of a bucket.
+    """
+    ahead, width_us = deque(spans), request.granularity_s * MICROSECONDS_PER_S
+    for point in points:
+        start_us = microseconds(point.timestamp)
+        while ahead and ahead[0].end_us <= start_us:
+            ahead.popleft()
+        yield _with_event(point, _first(ahead, start_us, start_us + width_us))
+
+
+def _first(ahead: Iterable[EventSpan], start_us: int, end_us: int) -> EventSpan | None:
+    for span in ahead:
+        if span.start_us >= end_us:
+            return None
+        if span.end_us > start_us:
+            return span
+    return None
+
+
+def _with_event(point: Point, span: EventSpan | None) -> Point:
+    if span is None:
+        return point
+    return replace(point, event_id=span.event_id, requested_reduction_kw=span.requested_kw)
+
+
+def sum_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
+    buckets, used_kw, shed_kw = columns
+    return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
+
+
+def energy_points(columns: Iterable[Any], shape: type[EnergyPoint]) -> Iterable[EnergyPoint]:
+    buckets, used_kwh, shed_kwh, _hours = columns
+    return map(shape, buckets, all_rounded(used_kwh), all_rounded(shed_kwh))
+
+
+def mean_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
+    """Average kW: the energy over the hours of the slots that have samples."""
+    buckets, used_kwh, shed_kwh, hours = columns
+    used_kw, shed_kw = map(truediv, used_kwh, hours), map(truediv, shed_kwh, hours)
+    return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
+
+
+def event_span(row: Row[Any] | ParticipationRow) -> EventSpan:
+    requested_kw = rounded(row.requested_reduction_kw)
+    return EventSpan(microseconds(row.start), microseconds(row.end), row.event_id, requested_kw)
+
+
+def all_rounded(values: Iterable[float]) -> list[float]:
+    """`rounded` of each value, in half the time.
+
+    Below 2^40, the nearest whole number of thousandths divided by 1000 is what `round` gives, unless the
+    value lies near a tie between two; those are left to `round`.
+    """
+    return [
+        whole / 1000
+        if -TIE_MARGIN < (scaled := value * 1000) - (whole := round(scaled)) < TIE_MARGIN
+        else rounded(value)
+        for value in values
+    ]

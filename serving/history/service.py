@@ -1,0 +1,277 @@
+"""Histories: short ones in one round trip; long ones in parts, so that memory stays bounded."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from itertools import chain, islice
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import Struct, structs
+from psycopg.errors import QueryCanceled
+from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import OperationalError
+
+from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
+from schemas.instants import microseconds
+from schemas.tables.history import SLOT_S
+from serving.db.pool import ConnectionPool
+from serving.db.reading import ROWS_AT_ONCE, snapshot
+from serving.db.statements import Query
+from serving.errors import NotFoundError, no_load, no_ven
+from serving.events import queries as events
+from serving.events.queries import ParticipationRow
+from serving.fleet import queries as fleet
+from serving.history import limits, points, queries
+from serving.history.planner import NO_HORIZONS, HistoryRequest, next_cut_us, plan, shortfall
+from serving.history.points import Point
+from serving.history.queries import Series
+
+BUCKETS_AT_FIRST = 1_000
+BUCKETS_AT_ONCE = 8_000
+"""A long history is read in parts, the first one short; where there are few points, the parts grow."""
+
+POINTS_AT_ONCE = 1_000
+
+_AGGREGATES: dict[
+    str, tuple[Callable[..., Iterable[Point]], Callable[[Series, HistoryRequest, Mapping[str, str]], Query]]
+] = {
+    "sum": (points.sum_points, queries.sums),
+    "energy": (points.energy_points, queries.energies),
+    "mean": (points.mean_points, queries.energies),
+}
+_OF_VEN: dict[str, type[Point]] = {"sum": VenPowerPoint, "energy": VenEnergyPoint, "mean": VenPowerPoint}
+_SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
+_SINCE = Query(queries.since())
+
+
+class Subject(Struct, frozen=True):
+    """A series, the key of its entity, and queries that prove that the entity exists.
+
+    `required` maps the message of the error to a query that must have a row.
+    """
+
+    series: Series
+    key: Mapping[str, str] = queries.NO_KEY
+    required: Mapping[str, Query] = MappingProxyType({})
+    sufficient: Sequence[Query] = ()
+    """Quicker queries: if each has a row, so has each of `required`."""
+
+
+class HistoryRows(Struct, frozen=True):
+    """What was read: the request with the horizons of retention, blocks of columns, and participations."""
+
+    request: HistoryRequest
+    blocks: Iterable[Sequence[Any]]
+    participations: Sequence[Any]
+
+
+class History(Iterable[Point]):
+    """Points of a shape, and, from the first point on, a warning if they are not exact."""
+
+    def __init__(
+        self, shape: type[Point], points: Callable[[Callable[[str | None], None]], Iterator[Point]]
+    ) -> None:
+        self.shape = shape
+        self._warnings: list[str] = []
+        # A reference cycle would be freed only by the cyclic garbage collector, and its connection with it.
+        self._points = points(partial(_keep, self._warnings))
+
+    def __iter__(self) -> Iterator[Point]:
+        return self._points
+
+    @property
+    def warning(self) -> str | None:
+        return self._warnings[-1] if self._warnings else None
+
+
+def _keep(warnings: list[str], warning: str | None) -> None:
+    if warning is not None:
+        warnings.append(warning)
+
+
+class Histories:
+    """Reads histories. The iterator of a long one holds a connection, with one snapshot, to its end."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: ConnectionPool,
+        clock: Callable[[], datetime],
+        max_points: int = limits.MAX_POINTS,
+    ) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._clock = clock
+        self._max_points = max_points
+        self._horizons_us: Mapping[int, int] = NO_HORIZONS
+
+    def network(self, request: HistoryRequest) -> History:
+        return self._history(Subject(queries.NETWORK), request)
+
+    def ven(self, ven_id: str, request: HistoryRequest) -> History:
+        """Each point with the event that it lies in."""
+        registered = fleet.registered_ven(ven_id)
+        subject = Subject(queries.VEN, {"ven_id": ven_id}, {no_ven(ven_id): registered}, [registered])
+        return self._history(
+            subject, request, events.participations(ven_id, request.start_us, request.end_us)
+        )
+
+    def load(self, ven_id: str, load_id: str, request: HistoryRequest) -> History:
+        registered = fleet.registered_ven(ven_id)
+        subject = Subject(
+            queries.LOAD,
+            {"ven_id": ven_id, "load_id": load_id},
+            {no_ven(ven_id): registered, no_load(ven_id, load_id): fleet.reported_load(ven_id, load_id)},
+            [registered, fleet.load_in_snapshot(ven_id, load_id)],
+        )
+        return self._history(subject, request)
+
+    def _history(
+        self, subject: Subject, request: HistoryRequest, participations: Query | None = None
+    ) -> History:
+        shape = (_SHAPES if participations is None else _OF_VEN)[request.aggregate]
+        return History(shape, partial(self._points, shape, subject, request, participations))
+
+    def _points(
+        self,
+        shape: type[Point],
+        subject: Subject,
+        request: HistoryRequest,
+        participations: Query | None,
+        warn: Callable[[str | None], None],
+    ) -> Iterator[Point]:
+        make, _ = _AGGREGATES[request.aggregate]
+        with _naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
+            warn(shortfall(rows.request, _resolutions_s(subject.series, request)))
+            found = chain.from_iterable(make(columns, shape) for columns in rows.blocks)
+            spans = map(points.event_span, rows.participations)
+            yield from points.with_events(found, spans, request) if rows.participations else found
+
+    @contextmanager
+    def _read(
+        self, subject: Subject, request: HistoryRequest, participations: Query | None
+    ) -> Iterator[HistoryRows]:
+        rows = self._read_short(subject, request, participations)
+        if rows is not None:
+            yield rows
+            return
+        with self._snapshot(subject.required) as connection:
+            extent = self._require_few_points(connection, subject, request)
+            planned = structs.replace(request, horizons_us=_horizons_us(_SINCE.run(connection)))
+            taken = [] if participations is None else participations.run(connection).all()
+            yield HistoryRows(planned, _blocks(_in_parts(connection, subject, planned, extent)), taken)
+
+    def _read_short(
+        self, subject: Subject, request: HistoryRequest, participations: Query | None
+    ) -> HistoryRows | None:
+        """A short history in one statement; None if it may be long, or if the entity may not exist.
+
+        The statement assumes the horizons of the last request, and reads the present ones besides; if they
+        differ, it is run again.
+        """
+        if not self._is_small(subject.series, request):
+            return None
+        others = [_SINCE, *subject.sufficient, *([] if participations is None else [participations])]
+        while True:
+            planned = structs.replace(request, horizons_us=self._horizons_us)
+            columns, since, *answers = self._pool.columns(_query(subject, planned), *others)
+            self._horizons_us = kept_us = _horizons_us(zip(*since, strict=True))
+            if kept_us == planned.horizons_us:
+                break
+        if len(columns[0]) > self._max_points or not all(
+            rows for [rows] in answers[: len(subject.sufficient)]
+        ):
+            return None
+        if participations is None:
+            return HistoryRows(planned, [columns], [])
+        return HistoryRows(
+            planned, [columns], [ParticipationRow(*row) for row in zip(*answers[-1], strict=True)]
+        )
+
+    def _is_small(self, series: Series, request: HistoryRequest) -> bool:
+        now_us = microseconds(self._clock())
+        pieces = plan(request, _resolutions_s(series, request))
+        return limits.is_small(request, pieces, now_us, series.raw_rows_per_s, self._max_points)
+
+    def _require_few_points(
+        self, connection: Connection, subject: Subject, request: HistoryRequest
+    ) -> tuple[int, int]:
+        """The first and the last instant to look at; asks for what is stored only where the range is not
+        short enough in itself.
+        """
+        start_us, end_us = request.start_us, request.end_us
+        if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):
+            return start_us, end_us - 1
+        stored = queries.extent(subject.series, subject.key).run(connection).one()
+        extent = limits.extent(request, [None if at is None else microseconds(at) for at in stored])
+        if extent is None:
+            return request.start_us or 0, request.start_us or 0
+        if limits.buckets(*extent, request.granularity_s) > self._max_points:
+            points = queries.points_at_most(subject.series, request, subject.key).run(connection).scalar_one()
+            if points > self._max_points:
+                raise limits.too_many_points(request, *extent, int(points), self._max_points)
+        return extent
+
+    @contextmanager
+    def _snapshot(self, required: Mapping[str, Query]) -> Iterator[Connection]:
+        with snapshot(self._engine) as connection:
+            connection.execute(queries.HOLD_RAW)
+            for message, query in required.items():
+                if query.run(connection).one_or_none() is None:
+                    raise NotFoundError(message)
+            yield connection
+
+
+@contextmanager
+def _naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
+    """Name a quicker granularity if the query was cancelled by its time limit."""
+    try:
+        yield
+    except (QueryCanceled, OperationalError) as error:
+        too_slow = limits.too_slow(request, _resolutions_s(series, request))
+        if too_slow is None or not isinstance(getattr(error, "orig", error), QueryCanceled):
+            raise
+        raise too_slow from error
+
+
+def _query(subject: Subject, request: HistoryRequest) -> Query:
+    _, query = _AGGREGATES[request.aggregate]
+    return query(subject.series, request, subject.key)
+
+
+def _resolutions_s(series: Series, request: HistoryRequest) -> Sequence[int]:
+    return series.resolutions_s if request.aggregate == "sum" else (SLOT_S,)
+
+
+def _horizons_us(since: Iterable[Any]) -> dict[int, int]:
+    return {resolution_s: microseconds(first) for resolution_s, first in since}
+
+
+def _in_parts(
+    connection: Connection, subject: Subject, request: HistoryRequest, extent: tuple[int, int]
+) -> Iterator[Row[Any]]:
+    """The rows of a long history, read in parts, so that the first do not wait for the last."""
+    (at_us, last_us), buckets, part = extent, BUCKETS_AT_FIRST, request
+    while (cut_us := next_cut_us(at_us, request.granularity_s, buckets)) <= last_us:
+        points = 0
+        for row in _in_blocks(connection, _query(subject, structs.replace(part, end_us=cut_us)), buckets):
+            points += 1
+            yield row
+        at_us, part = cut_us, structs.replace(part, start_us=cut_us)
+        buckets = BUCKETS_AT_ONCE if 4 * points > buckets else 8 * buckets
+    yield from _in_blocks(connection, _query(subject, part), buckets)
+
+
+def _blocks(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    remaining = iter(rows)
+    while block := list(islice(remaining, POINTS_AT_ONCE)):
+        yield list(zip(*block, strict=True))
+
+
+def _in_blocks(connection: Connection, query: Query, most: int) -> Iterable[Row[Any]]:
+    """The rows, of many only some at a time."""
+    if most <= BUCKETS_AT_ONCE:
+        return query.run(connection).all()
+    return query.run(connection.execution_options(yield_per=ROWS_AT_ONCE))

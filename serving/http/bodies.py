@@ -1,0 +1,145 @@
+"""Request bodies: JSON to structs, or an error that names the field and what it must be."""
+
+import re
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import falcon
+import msgspec
+from falcon import Request
+from msgspec import structs
+
+from schemas.http import PATTERNS
+from serving.policy import MAX_BODY_BYTES
+
+EXACT_BELOW = 2**53
+BLOCK_BYTES = 65_536
+MEDIA_TYPE = "application/json"
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
+NAMED = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
+MATCHING = re.compile(r"Expected `.*` matching regex (?P<pattern>'.*')", re.DOTALL)
+WORDS = {repr(pattern): words for pattern, words in PATTERNS.items()}
+JSON_WORDS = {"int": "whole number", "float": "number", "str": "string", "bool": "boolean"}
+
+Shape = TypeVar("Shape")
+
+
+def read_body(request: Request, shape: type[Shape]) -> Shape:
+    """The body of a request as a struct.
+
+    Raises:
+        falcon.HTTPUnsupportedMediaType: it is not JSON, or is compressed.
+        falcon.HTTPContentTooLarge: it is longer than the settings allow.
+        falcon.HTTPBadRequest: it is not what the contract says.
+    """
+    _require_json(request)
+    body = read_bytes(request, MAX_BODY_BYTES)
+    if NUL.search(body):
+        raise _bad("The body must not have the character U+0000.")
+    try:
+        return _decode(body, shape)
+    except msgspec.ValidationError as error:
+        raise _bad(_advice(str(error), shape)) from None
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
+        raise _bad(f"The body must be JSON: {error}.") from None
+
+
+def _decode(body: bytes, shape: type[Shape]) -> Shape:
+    """To JSON `5.0` is a whole number as good as `5`."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+    return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), shape)
+
+
+def _with_whole_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
+    return int(value) if is_whole else value
+
+
+def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The bytes of a body, read once: by the audit log, and then by the responder.
+
+    Raises:
+        falcon.HTTPContentTooLarge: it is longer than `max_bytes`.
+    """
+    if not hasattr(request.context, "body"):
+        request.context.body = _bytes_of(request, max_bytes)
+    body: bytes = request.context.body
+    return body
+
+
+def _require_json(request: Request) -> None:
+    sent = (request.content_type or "").partition(";")[0].strip().lower()
+    if sent != MEDIA_TYPE:
+        raise falcon.HTTPUnsupportedMediaType(
+            description=f"Send the body with Content-Type: {MEDIA_TYPE}, not {sent or 'without a type'}."
+        )
+    if request.get_header("Content-Encoding", default="identity").lower() != "identity":
+        raise falcon.HTTPUnsupportedMediaType(description="Send the body as it is, without Content-Encoding.")
+
+
+def _bytes_of(request: Request, max_bytes: int) -> bytes:
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    # A body in chunks has no length; only a server that ends the stream itself lets us read one.
+    is_chunked = request.content_length is None and request.env.get("wsgi.input_terminated", False)
+    stream = request.stream if is_chunked else request.bounded_stream
+    body = bytearray()
+    while block := stream.read(BLOCK_BYTES):
+        body += block
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    if len(body) < (request.content_length or 0):
+        raise _bad("The body ended before its Content-Length.")
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
+    return falcon.HTTPContentTooLarge(description=f"The body must have at most {max_bytes} bytes.")
+
+
+def _advice(message: str, shape: type[Any]) -> str:
+    """The message of msgspec, by the field and in JSON's words."""
+    match = AT.fullmatch(message)
+    what, where = (match["what"], match["where"] or "") if match else (message, "")
+    if named := NAMED.fullmatch(what):
+        field = f"{where}.{named['name']}".lstrip(".")
+        return f"{field} is missing." if named["how"] == "missing required" else _unknown(field, where, shape)
+    if what.startswith("Invalid enum value") and (choices := _choices(where, shape)):
+        return f"{where} must be one of {', '.join(choices)}."
+    if pattern := MATCHING.fullmatch(what):
+        return f"{where} must be {WORDS.get(pattern['pattern'], 'of another form')}."
+    what = re.sub(r"`([^`]*)`", lambda quoted: _in_words(quoted[1]), what)
+    if not match or match["where"] is None:
+        return f"The body is wrong: {what}." if what.startswith("Expected") else f"{what}."
+    return f"{where}: {what[0].lower()}{what[1:]}."
+
+
+def _in_words(kinds: str) -> str:
+    return " or ".join(JSON_WORDS.get(kind, kind) for kind in kinds.split(" | "))
+
+
+def _unknown(field: str, where: str, shape: type[Any]) -> str:
+    if where:
+        return f"{field} is unknown here."
+    return f"{field} is unknown; there are {', '.join(each.encode_name for each in structs.fields(shape))}."
+
+
+def _choices(where: str, shape: type[Any]) -> list[str]:
+    """What a field of the body itself may be, where that is a list of words."""
+    for field in structs.fields(shape):
+        if field.encode_name == where:
+            kinds = (field.type, *get_args(field.type))
+            return [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    return []
+
+
+def _bad(detail: str) -> falcon.HTTPBadRequest:
+    return falcon.HTTPBadRequest(title="Bad request", description=detail)

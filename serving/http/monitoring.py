@@ -1,0 +1,249 @@
+"""The access log and the Prometheus metrics: each response by route, with its time, and its time in SQL.
+
+Worker processes share nothing but files: each writes its metrics to its own, mapped into memory, and the one
+that is asked adds them up. The counters of a dead worker keep counting; its gauges do not.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self, TypeVar, cast
+
+import psycopg
+import structlog
+from falcon import Request, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from sqlalchemy import Engine, event
+
+from schemas.redaction import without_secrets
+from serving.http.representation import ResponseHead, requested_method
+
+NO_ROUTE = "none"
+ENDLESS = "text/event-stream"
+MAX_LOGGED_PATH = 512
+"""Characters."""
+
+
+class SqlClock:
+    """The time that each thread has spent in statements, and in fetching their rows, s."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+        self._cursors = _timed_cursors(self.add)
+
+    def listen_to(self, engine: Engine) -> None:
+        event.listen(engine, "before_cursor_execute", self._start)
+        event.listen(engine, "after_cursor_execute", self._stop)
+        event.listen(engine, "connect", self._time_fetches)
+
+    def total_s(self) -> float:
+        return getattr(self._of_thread, "total_s", 0.0)
+
+    def add(self, duration_s: float) -> None:
+        self._of_thread.total_s = self.total_s() + duration_s
+
+    def _start(self, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        self._of_thread.started = perf_counter()
+
+    def _stop(self, *_: Any) -> None:  # noqa: ANN401
+        self.add(perf_counter() - self._of_thread.started)
+
+    def _time_fetches(self, connection: psycopg.Connection, _record: object) -> None:
+        connection.server_cursor_factory = self._cursors
+
+
+def _timed_cursors(add: Callable[[float], None]) -> type[psycopg.ServerCursor[Any]]:
+    """Server-side cursors, which fetch long answers in blocks, that call `add` with each duration."""
+
+    class TimedCursor(psycopg.ServerCursor[Any]):
+        def fetchmany(self, size: int = 0) -> list[Any]:
+            started_s = perf_counter()
+            try:
+                return super().fetchmany(size)
+            finally:
+                add(perf_counter() - started_s)
+
+    return TimedCursor
+
+
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The name is the library's."""
+
+TIMES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+Labelled = TypeVar("Labelled", Counter, Histogram)
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+class Metrics:
+    """The metrics of one process, or of all processes that share a directory."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._registry = CollectorRegistry()
+        self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
+        if directory is not None:
+            os.environ[METRICS_DIRECTORY] = str(directory)
+            pid = os.getpid()  # by default each number asks again, which costs more than adding to it
+            values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
+        self._requests = Counter(
+            "gridgate_serving_requests",
+            "Responses, by route",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "gridgate_serving_request_seconds",
+            "Time to the last byte of a response, by route; without live streams",
+            ["route"],
+            buckets=TIMES_S,
+            registry=self._registry,
+        )
+        self._sql = Counter(
+            "gridgate_serving_sql_seconds", "Time in SQL, by route", ["route"], registry=self._registry
+        )
+        self._clients = Gauge(
+            "gridgate_serving_stream_clients",
+            "Open live streams",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._confirmed_at = Gauge(
+            "gridgate_serving_heard_timestamp_seconds",
+            "When the worker that is furthest behind last confirmed its cache with the database",
+            registry=self._registry,
+            multiprocess_mode="livemin",
+        )
+
+    def answered(self, method: str, route: str, status: int, duration_s: float | None, sql_s: float) -> None:
+        """Count a response; without a duration if it has no end."""
+        counted = method if method in METHODS else "other"
+        self._child(self._requests, counted, route, status).inc()
+        if duration_s is not None:
+            self._child(self._durations, route).observe(duration_s)
+        if sql_s:
+            self._sql.labels(route).inc(sql_s)
+
+    def _child(self, metric: Labelled, *labels: str | int) -> Labelled:
+        """The child of these labels, which the library would look up under a lock."""
+        key = metric, labels
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast(Labelled, child)
+
+    def set_gauges(self, stream_clients: int, confirmed_at_s: float) -> None:
+        """Called every few seconds."""
+        self._clients.set(stream_clients)
+        self._confirmed_at.set(confirmed_at_s)
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        if self._directory is None:
+            return generate_latest(self._registry)
+        _mark_dead_processes(self._directory)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _mark_dead_processes(directory: Path) -> None:
+    pids = {int(path.stem.rpartition("_")[2]) for path in directory.glob("gauge_live*.db")}
+    for pid in pids:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, path=str(directory))  # type: ignore[no-untyped-call]
+
+
+class AccessLog:
+    """Falcon middleware, the outermost. A stream is logged when it has ended."""
+
+    def __init__(self, metrics: Metrics, sql_clock: SqlClock) -> None:
+        self.metrics = metrics
+        self.sql_clock = sql_clock
+        self._log = structlog.get_logger()
+
+    def process_request(self, request: Request, _response: Response) -> None:
+        request.context.started = perf_counter(), self.sql_clock.total_s()
+
+    def process_response(
+        self,
+        request: Request,
+        response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        if response.stream is None:
+            self._log_response(request, response, len(response.data or b""))
+        else:
+            blocks: Any = response.stream
+            response.stream = CountedStream(blocks, lambda sent: self._log_response(request, response, sent))
+
+    def log_cached(self, method: str, route: str, head: ResponseHead, duration_s: float) -> None:
+        """Count a response of the fast path; it is logged at DEBUG only, since a line costs more than it."""
+        self.metrics.answered(method, route, int(head.status[:3]), duration_s, 0.0)
+        if self._log.is_enabled_for(logging.DEBUG):
+            self._log.debug(
+                "request",
+                method=method,
+                route=route,
+                status=int(head.status[:3]),
+                duration_s=round(duration_s, 6),
+            )
+
+    def _log_response(self, request: Request, response: Response, sent_bytes: int) -> None:
+        started, sql_before_s = request.context.started
+        duration_s, sql_s = perf_counter() - started, self.sql_clock.total_s() - sql_before_s
+        route, status = request.uri_template or NO_ROUTE, response.status_code
+        method = requested_method(request.env)
+        is_endless = response.content_type == ENDLESS
+        self.metrics.answered(method, route, status, None if is_endless else duration_s, sql_s)
+        if not self._log.is_enabled_for(logging.INFO):
+            return
+        self._log.info(
+            "request",
+            method=method,
+            route=route,
+            path=without_secrets(request.path)[:MAX_LOGGED_PATH],
+            status=status,
+            duration_s=round(duration_s, 6),
+            sql_s=round(sql_s, 6),
+            bytes=0 if method == "HEAD" else sent_bytes,
+            client=request.remote_addr,
+        )
+
+
+class CountedStream:
+    """A streamed body that calls `on_end` once, with the number of bytes that were sent."""
+
+    def __init__(self, blocks: Iterable[bytes], on_end: Callable[[int], None]) -> None:
+        self._blocks = blocks
+        self._iterator: Iterator[bytes] = iter(blocks)
+        self._on_end: Callable[[int], None] | None = on_end
+        self._sent_bytes = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            block = next(self._iterator)
+        except BaseException:
+            self._end()
+            raise
+        self._sent_bytes += len(block)
+        return block
+
+    def close(self) -> None:
+        if close := getattr(self._blocks, "close", None):
+            close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._on_end is not None:
+            on_end, self._on_end = self._on_end, None
+            on_end(self._sent_bytes)

@@ -1,0 +1,364 @@
+"""The OpenAPI 3.1 document, made from the `Operation` of each responder and the types of `schemas.http`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct, structs
+
+from schemas.http import ISO_INSTANT, EnergyHistory, PowerHistory, Problem, VenEnergyHistory, VenPowerHistory
+from serving.http.parameters import ARROW, FORMAT, JSON, MEDIA_TYPES, PARQUET, PATH, Parameter
+from serving.http.problems import PROBLEM_JSON
+from serving.policy import SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
+
+Responder = TypeVar("Responder", bound=Callable[..., None])
+
+
+class ResponseSpec(Struct, frozen=True):
+    """What is answered with one status: a description, a type, media types, headers."""
+
+    description: str
+    shape: Any = None
+    """A type of `schemas.http`, a list of one, or several of which the answer is any; None for no body."""
+    media: tuple[str, ...] = (JSON,)
+    headers: tuple[str, ...] = ()
+    """Names of `serving.http.openapi.HEADERS`."""
+    examples: Mapping[str, Any] = MappingProxyType({})
+
+
+LIST_MEDIA = tuple(MEDIA_TYPES.values())
+"""Media types of lists and histories. Such an operation takes the parameter `format`, and may answer 406."""
+
+HISTORY = ResponseSpec(
+    "Buckets with samples, oldest first.",
+    (PowerHistory, EnergyHistory),
+    LIST_MEDIA,
+    ("History-Warning",),
+    examples={
+        "sum": {"points": [{"timestamp": "2026-01-15T12:00:00Z", "usedPowerKw": 12.0, "shedPowerKw": 3.0}]},
+        "energy": {
+            "points": [{"timestamp": "2026-01-15T12:00:00Z", "usedEnergyKwh": 0.75, "shedEnergyKwh": 0.208}]
+        },
+        "mean": {"points": [{"timestamp": "2026-01-15T12:00:00Z", "usedPowerKw": 4.5, "shedPowerKw": 1.25}]},
+    },
+)
+"""What every history answers with."""
+
+
+VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory))
+"""The history of a VEN, with the events that it took part in."""
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One method of one route; a decorator of its responder.
+
+    What goes without saying is added to the document: the ids in the path, `If-None-Match` and 304 for a GET,
+    400 where anything can be said wrong, 413 and 415 where there is a body, 503 where the database is asked.
+    """
+
+    id: str
+    summary: str
+    tag: str
+    answers: Mapping[int, ResponseSpec]
+    parameters: tuple[Parameter, ...] = ()
+    takes: Any = None
+    """The type of the JSON body."""
+    problems: tuple[int, ...] = ()
+    """Statuses of errors, beside those that go without saying: of `serving.http.openapi.PROBLEMS`."""
+    needs_database: bool = True
+    is_tagged: bool = True
+    """Whether a GET has an ETag; not so for streams that never end."""
+
+    @property
+    def has_formats(self) -> bool:
+        return any(answer.media == LIST_MEDIA for answer in self.answers.values())
+
+    @property
+    def has_input(self) -> bool:
+        return self.has_formats or bool(self.parameters) or self.takes is not None
+
+    def __call__(self, responder: Responder) -> Responder:
+        responder.operation = self  # type: ignore[attr-defined]
+        return responder
+
+
+Method = Literal["get", "put", "post", "delete", "options", "head", "patch", "trace"]
+METHODS: tuple[Method, ...] = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+
+def operations(resource: object) -> dict[Method, Operation]:
+    """What a resource says of its methods."""
+    responders = {method: getattr(resource, f"on_{method}", None) for method in METHODS}
+    told = {method: getattr(responder, "operation", None) for method, responder in responders.items()}
+    return {method: operation for method, operation in told.items() if operation is not None}
+
+
+Document = dict[str, Any]
+Schemas = dict[str, Any]
+
+INFO = {
+    "title": "Gridgate",
+    "version": version("gridgate"),
+    "summary": "Telemetry of fleets of homes, as it is now and as it was.",
+    "description": "What each number means, with worked examples, is in `docs/backend-api.md`. Powers are "
+    "kW, energies kWh, rounded to three decimals; times are UTC.",
+    "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+}
+SERVERS = [
+    {"url": "/", "description": "Where this document comes from."},
+    {"url": "http://127.0.0.1:8000", "description": "Where `make demo` listens."},
+]
+TAGS = {
+    "statistics": "The whole network.",
+    "vens": "VENs and their loads.",
+    "access": "Who may call, and what was done.",
+    "commands": "What VENs are told, and what becomes of it.",
+    "events": "Demand response.",
+    "health": "The service itself.",
+    "description": "This API, described.",
+}
+HEADERS: dict[str, Document] = {
+    "ETag": {
+        "description": "Changes with the answer. A streamed answer has none.",
+        "schema": {"type": "string", "examples": ['"10faee936d98dbdc6a8dc98f"']},
+    },
+    "Link": {
+        "description": "Where the next page is, with `rel=next`, if this one is full.",
+        "schema": {"type": "string", "examples": ['</api/vens?limit=2&after=ven-0002>; rel="next"']},
+    },
+    "History-Warning": {
+        "description": "The `warning` of a history, where it comes as columns, which have no place for it.",
+        "schema": {"type": "string"},
+    },
+    "Location": {"description": "Where what was made is.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Set-Cookie": {"description": "The cookie `gridgate_session`.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
+}
+PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
+    400: ("BadRequest", "A parameter, an id or a body that cannot be meant.", ()),
+    401: ("Unauthorized", "There is no key, or none that works.", ("WWW-Authenticate",)),
+    403: ("Forbidden", "The key's role does not allow it; `detail` names the role that would.", ()),
+    404: ("NotFound", "There is no such thing.", ()),
+    406: ("NotAcceptable", "`Accept` names no media type in which this comes.", ()),
+    409: ("Conflict", "It cannot be done as things are now.", ()),
+    413: ("TooLarge", "The body is too large.", ()),
+    415: ("UnsupportedMediaType", "The body is not JSON.", ()),
+    429: ("TooManyRequests", "The key calls more often than it may.", ("Retry-After",)),
+    503: ("Unavailable", "The database is away, or lacks a migration.", ("Retry-After",)),
+}
+"""Errors by status: the name of the component, what it means, its headers."""
+
+SECURITY_SCHEMES: dict[str, Document] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SESSION_COOKIE,
+        "description": "A browser's session, of `POST /api/session`; changes need an `Origin` of ours.",
+    },
+}
+
+IF_NONE_MATCH = Parameter(
+    name="If-None-Match", description="The ETag of the answer that the client has.", where="header"
+)
+NOT_MODIFIED = ResponseSpec("The client has the answer already.", headers=("ETag",))
+
+
+def describe(resources: Mapping[str, object]) -> Document:
+    """The document of the resources, by path as Falcon has it."""
+    told = {path: operations(resource) for path, resource in resources.items()}
+    every = [operation for methods in told.values() for operation in methods.values()]
+    references, schemas = _schemas(every)
+    return {
+        "openapi": "3.1.0",
+        "info": INFO,
+        "servers": SERVERS,
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "paths": {
+            public_path(path): _path_item(path, methods, references)
+            for path, methods in told.items()
+            if methods
+        },
+        "components": {
+            "parameters": _parameters(every),
+            "headers": HEADERS,
+            "responses": {name: _problem(status) for status, (name, _, _) in PROBLEMS.items()},
+            "schemas": schemas,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+def public_path(path: str) -> str:
+    """`/api/vens/{ven_id}` as clients are told of it: `/api/vens/{venId}`."""
+    for name, parameter in PATH.items():
+        path = path.replace(f"{{{name}}}", f"{{{parameter.name}}}")
+    return path
+
+
+def _path_item(
+    path: str, methods: Mapping[Method, Operation], references: Mapping[Any, Document]
+) -> Document:
+    ids = [parameter for name, parameter in PATH.items() if f"{{{name}}}" in path]
+    shared = {"parameters": [_reference(parameter) for parameter in ids]} if ids else {}
+    return shared | {
+        method: _operation(
+            method, _guarded(path, method, operation), has_ids=bool(ids), references=references
+        )
+        | {"security": _security(path)}
+        for method, operation in methods.items()
+    }
+
+
+def _guarded(path: str, method: Method, operation: Operation) -> Operation:
+    """With the errors of who may call what, and of the body that is read for the audit log."""
+    if is_open(path):
+        return operation
+    problems = {*operation.problems, 401, 429}
+    if method.upper() not in SAFE_METHODS:
+        problems |= {413} if path == SESSION_PATH else {403, 413}
+    return msgspec.structs.replace(operation, problems=tuple(problems))
+
+
+def _security(path: str) -> list[Document]:
+    return [] if is_open(path) else [{name: []} for name in SECURITY_SCHEMES]
+
+
+def _operation(
+    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[Any, Document]
+) -> Document:
+    document: Document = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if parameters := _parameters_of(method, operation):
+        document["parameters"] = [_reference(parameter) for parameter in parameters]
+    if operation.takes is not None:
+        content = {JSON: {"schema": references[operation.takes]}}
+        document["requestBody"] = {"required": True, "content": content}
+    document["responses"] = _responses(method, operation, has_ids=has_ids, references=references)
+    return document
+
+
+def _parameters_of(method: Method, operation: Operation) -> list[Parameter]:
+    """What it says, and what goes without saying."""
+    implied = [FORMAT] if operation.has_formats else []
+    return [*operation.parameters, *implied, *([IF_NONE_MATCH] if _is_tagged(method, operation) else [])]
+
+
+def _responses(
+    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[Any, Document]
+) -> Document:
+    answers = dict(operation.answers)
+    if _is_tagged(method, operation):
+        answers = {
+            status: msgspec.structs.replace(answer, headers=("ETag", *answer.headers))
+            for status, answer in answers.items()
+        } | {304: NOT_MODIFIED}
+    problems = set(operation.problems)
+    problems |= {400} if has_ids or operation.has_input else set()
+    problems |= {406} if operation.has_formats else set()
+    problems |= {413, 415} if operation.takes is not None else set()
+    problems |= {503} if operation.needs_database else set()
+    documents = {status: _answer(answer, references) for status, answer in answers.items()}
+    documents |= {status: {"$ref": f"#/components/responses/{PROBLEMS[status][0]}"} for status in problems}
+    return {str(status): documents[status] for status in sorted(documents)}
+
+
+def _is_tagged(method: Method, operation: Operation) -> bool:
+    return method == "get" and operation.is_tagged
+
+
+def _answer(answer: ResponseSpec, references: Mapping[Any, Document]) -> Document:
+    document: Document = {"description": answer.description} | _headers(answer.headers)
+    if answer.shape is None:
+        return document
+    shown = {name: {"value": value} for name, value in answer.examples.items()}
+    as_json = {"schema": _schema_of(answer.shape, references)} | ({"examples": shown} if shown else {})
+    document["content"] = {media: as_json if media == JSON else _other(media) for media in answer.media}
+    return document
+
+
+def _other(media: str) -> Document:
+    """Bytes have no schema; what is no JSON is text."""
+    return {} if media in {ARROW, PARQUET} else {"schema": {"type": "string"}}
+
+
+def _headers(names: Sequence[str]) -> Document:
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}} if names else {}
+
+
+def _schema_of(shape: Any, references: Mapping[Any, Document]) -> Document:  # noqa: ANN401 - any type at all
+    shapes = _alternatives(shape)
+    return references[shapes[0]] if len(shapes) == 1 else {"anyOf": [references[each] for each in shapes]}
+
+
+def _alternatives(shape: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any type at all
+    return shape if isinstance(shape, tuple) else (shape,)
+
+
+def _problem(status: int) -> Document:
+    _name, description, headers = PROBLEMS[status]
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {"description": description} | _headers(headers) | {"content": {PROBLEM_JSON: schema}}
+
+
+def _schemas(every: Iterable[Operation]) -> tuple[dict[Any, Document], Schemas]:
+    """How to refer to each type that is used, and what they are."""
+    types: dict[Any, None] = {Problem: None}
+    for operation in every:
+        for answer in operation.answers.values():
+            types |= dict.fromkeys(each for each in _alternatives(answer.shape) if each is not None)
+        types |= {} if operation.takes is None else {operation.takes: None}
+    references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return dict(zip(types, references, strict=True)), {name: schemas[name] for name in sorted(schemas)}
+
+
+def _parameters(every: Iterable[Operation]) -> Document:
+    used = {parameter for operation in every for parameter in operation.parameters}
+    used |= {FORMAT, IF_NONE_MATCH, *PATH.values()}
+    by_key = {_key(parameter): parameter for parameter in sorted(used, key=_key)}
+    if len(by_key) < len(used):
+        raise ValueError("two parameters share a name, and differ: let them share one definition")
+    return {key: _parameter(parameter) for key, parameter in by_key.items()}
+
+
+def _key(parameter: Parameter) -> str:
+    name = parameter.key or parameter.name.replace("-", "")
+    return name[0].upper() + name[1:]
+
+
+def _reference(parameter: Parameter) -> Document:
+    return {"$ref": f"#/components/parameters/{_key(parameter)}"}
+
+
+def _parameter(parameter: Parameter) -> Document:
+    document: Document = {"name": parameter.name, "in": parameter.where}
+    if parameter.where == "path":
+        document["required"] = True
+    return document | {"description": parameter.description, "schema": _parameter_schema(parameter)}
+
+
+def _parameter_schema(parameter: Parameter) -> Document:
+    if parameter.is_instant:
+        return {"type": "string"} | ISO_INSTANT | {"examples": list(parameter.examples)}
+    is_number = parameter.maximum is not None
+    said = {
+        "type": "integer" if is_number else "string",
+        "pattern": None if parameter.pattern is None else f"^{parameter.pattern}$",
+        "enum": list(parameter.choices) or None,
+        "minimum": parameter.minimum,
+        "maximum": parameter.maximum,
+        "default": parameter.default,
+        "examples": list(parameter.examples) or None,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def as_yaml(document: Document) -> str:
+    return msgspec.yaml.encode(document).decode()

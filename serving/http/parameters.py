@@ -1,0 +1,303 @@
+"""Query parameters and path ids: a wrong one becomes a 400 that says what it must be."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, cast
+
+import falcon
+from msgspec import Struct
+
+from schemas.baselines import BASELINES, BaselineName
+from schemas.instants import from_microseconds, microseconds, parse_iso
+from schemas.tables.history import SLOT_S
+from serving.history.planner import Aggregate, HistoryRequest
+from serving.page import Page
+
+UNIT_S = {"s": 1, "m": 60, "h": 3600}
+NO_POSITION = -1
+AGGREGATES = ("sum", "energy", "mean")
+ID = r"[^\x00-\x1f]+"
+PLUS_AS_SPACE = re.compile(r" (?=\d\d:?\d\d$)")
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """One parameter: what it means, and what it must be. What is checked here is what OpenAPI says."""
+
+    name: str
+    description: str
+    advice: str = ""
+    """What it must be, in words, for whoever got it wrong."""
+    pattern: str | None = None
+    """Of the whole text, in the dialect that Python and ECMA 262 share."""
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    """With a maximum: it is a whole number."""
+    maximum: int | None = None
+    default: str | None = None
+    examples: tuple[str, ...] = ()
+    where: Literal["query", "path", "header"] = "query"
+    is_instant: bool = False
+    key: str = ""
+    """Its name in OpenAPI, where several share a name."""
+
+    def check(self, text: str) -> str:
+        """The text, if it is what it must be.
+
+        Raises:
+            falcon.HTTPBadRequest: it is not.
+        """
+        if self.pattern is not None and not re.fullmatch(self.pattern, text):
+            raise bad_parameter(self.name, self.advice)
+        if self.choices and text not in self.choices:
+            raise bad_parameter(self.name, self.advice)
+        if self.maximum is not None and not (re.fullmatch("[0-9]{1,9}", text) and self._is_within(int(text))):
+            raise bad_parameter(self.name, self.advice)
+        return text
+
+    def _is_within(self, number: int) -> bool:
+        return (self.minimum or 0) <= number <= (self.maximum or 0)
+
+
+GRANULARITY = Parameter(
+    name="granularity",
+    description="Width of a bucket: a positive whole number and `s`, `m` or `h`.",
+    advice="must be a positive whole number and s, m or h, such as 30s, 5m or 1h",
+    pattern="0{0,9}[1-9][0-9]{0,8}[smh]",
+    default="5m",
+    examples=("30s", "15m", "1h"),
+)
+START = Parameter(
+    name="start",
+    description="First instant, ISO 8601; without a zone UTC. Without it, from the beginning.",
+    is_instant=True,
+    examples=("2026-01-15T12:00:00Z",),
+)
+END = Parameter(
+    name="end",
+    description="Last instant, itself included. Without it, to the end.",
+    is_instant=True,
+    examples=("2026-01-15T13:00:00Z",),
+)
+AGGREGATE = Parameter(
+    name="aggregate",
+    description="`sum` of the samples; or `energy` in kWh, or `mean` power, both from 5-minute slots and "
+    "only for a granularity that is a multiple of `5m`.",
+    advice=f"must be one of {', '.join(AGGREGATES)}",
+    choices=AGGREGATES,
+    default="sum",
+)
+PERIOD = (START, END)
+HISTORY = (GRANULARITY, START, END, AGGREGATE)
+
+LIMIT = Parameter(
+    name="limit",
+    description="At most so many entries. Without it, the whole list.",
+    advice="must be a whole number from 1 to 10000",
+    minimum=1,
+    maximum=10_000,
+)
+AFTER = Parameter(
+    name="after",
+    description="Only entries that come after the one with this id.",
+    advice="must not have control characters",
+    pattern=r"[^\x00-\x1f]*",
+)
+PAGE = (LIMIT, AFTER)
+AFTER_NUMBER = Parameter(
+    name="after",
+    description="Only entries that come after the one with this id.",
+    advice="must be the id of an entry",
+    pattern="[0-9]{1,18}",
+    key="AfterNumber",
+)
+NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
+
+LAST_EVENT_ID = Parameter(
+    name="lastEventId",
+    description="Go on after this event of the stream; 0 for all that is kept. `Last-Event-ID` counts more.",
+    advice="must be the id of an event of this stream, a whole number",
+    pattern="[0-9]{1,18}",
+    examples=("5321",),
+)
+LAST_EVENT_ID_HEADER = Parameter(
+    name="Last-Event-ID", description="What browsers send when they connect again.", where="header"
+)
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
+MEDIA_TYPES = {"json": JSON, "arrow": ARROW, "parquet": PARQUET, "csv": CSV}
+"""The media types of lists and histories, by the value of the parameter `format`."""
+FORMAT = Parameter(
+    name="format",
+    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    advice=f"must be one of {', '.join(MEDIA_TYPES)}",
+    choices=tuple(MEDIA_TYPES),
+)
+
+BASELINE = Parameter(
+    name="baseline",
+    description="What the event is measured by. Without it, what `EVENT_BASELINE` says.",
+    advice=f"must be one of {', '.join(BASELINES)}",
+    choices=tuple(BASELINES),
+    examples=("10-of-10",),
+)
+REVISION = Parameter(
+    name="revision",
+    description="Which settlement of the event. Without it, the newest.",
+    advice="must be a whole number from 1 on",
+    minimum=1,
+    maximum=999_999_999,
+)
+PERFORMANCE = (BASELINE, REVISION)
+
+VEN_ID = Parameter(
+    name="venId",
+    description="The VEN.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("ven-0001",),
+    where="path",
+)
+LOAD_ID = Parameter(
+    name="loadId",
+    description="The load, unique within its VEN.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("hvac1",),
+    where="path",
+)
+COMMAND_ID = Parameter(
+    name="commandId",
+    description="The command, by its correlation id.",
+    advice="must not have control characters",
+    pattern=ID,
+    where="path",
+)
+DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
+ASSET = Parameter(name="asset", description="The file's name.", where="path")
+EVENT_ID = Parameter(
+    name="eventId",
+    description="The event.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("evt-1",),
+    where="path",
+)
+PATH = {
+    "digest": DIGEST,
+    "asset": ASSET,
+    "ven_id": VEN_ID,
+    "load_id": LOAD_ID,
+    "command_id": COMMAND_ID,
+    "event_id": EVENT_ID,
+}
+"""What the names in the paths of `serving/app.py` stand for."""
+
+
+def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest:
+    """The range, granularity and aggregate of a history request.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is not what the contract says.
+    """
+    granularity_s = _granularity_s(parameters)
+    start_us, end_us = _period_us(parameters)
+    # Nothing is older than the epoch. `end` is inclusive, a range half-open: it ends a microsecond later.
+    return HistoryRequest(
+        None if start_us is None else max(start_us, 0),
+        None if end_us is None else max(end_us, 0) + 1,
+        granularity_s,
+        _aggregate(parameters, granularity_s),
+    )
+
+
+def period(parameters: Mapping[str, str | list[str]]) -> tuple[datetime | None, datetime | None]:
+    """`start` and `end`, both inclusive, each perhaps open."""
+    start, end = (None if us is None else from_microseconds(us) for us in _period_us(parameters))
+    return start, end
+
+
+def _period_us(parameters: Mapping[str, str | list[str]]) -> tuple[int | None, int | None]:
+    start_us, end_us = _instant_us(parameters, START), _instant_us(parameters, END)
+    if start_us is not None and end_us is not None and start_us > end_us:
+        raise bad_parameter("start", "must not be after end")
+    return start_us, end_us
+
+
+def page(parameters: Mapping[str, str | list[str]]) -> Page:
+    """The part of a list that is asked for; all of it without `limit`."""
+    limit = checked(parameters, LIMIT)
+    return Page(None if limit is None else int(limit), checked(parameters, AFTER))
+
+
+def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
+    """The same of a list whose entries have numbers."""
+    checked(parameters, AFTER_NUMBER)
+    return page(parameters)
+
+
+def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:
+    """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
+
+    A browser cannot be told that it sends an id which is none of ours, only be sent to the present: that
+    becomes an id that nothing has.
+    """
+    if header is not None:
+        return int(header) if re.fullmatch("[0-9]{1,18}", header) else NO_POSITION
+    text = checked(parameters, LAST_EVENT_ID)
+    return None if text is None else int(text)
+
+
+def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName | None, int | None]:
+    """The baseline and the revision; a `+` that was not percent-encoded arrives as a space."""
+    decoded = {
+        name: text.replace(" ", "+") if isinstance(text, str) else text for name, text in parameters.items()
+    }
+    baseline, revision = checked(decoded, BASELINE), checked(parameters, REVISION)
+    return cast(BaselineName | None, baseline), None if revision is None else int(revision)
+
+
+def identifier(name: str, value: str) -> str:
+    """An id without the characters that PostgreSQL refuses."""
+    if not re.fullmatch(ID, value):
+        raise bad_parameter(name, "must not have control characters")
+    return value
+
+
+def checked(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> str | None:
+    """The value of a parameter, checked; else its default."""
+    value = parameters.get(parameter.name)
+    if isinstance(value, list):
+        raise bad_parameter(parameter.name, "must be given once")
+    return parameter.default if value is None else parameter.check(value)
+
+
+def _granularity_s(parameters: Mapping[str, str | list[str]]) -> int:
+    text = checked(parameters, GRANULARITY) or ""
+    return int(text[:-1]) * UNIT_S[text[-1]]
+
+
+def _instant_us(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> int | None:
+    text = checked(parameters, parameter)
+    if text is None:
+        return None
+    try:
+        # A `+` of a zone that was not percent-encoded arrives as a space.
+        return microseconds(parse_iso(PLUS_AS_SPACE.sub("+", text)))
+    except ValueError as error:
+        raise bad_parameter(parameter.name, f"is {text[:40]!r}: {error}") from None
+
+
+def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:
+    aggregate = checked(parameters, AGGREGATE)
+    if aggregate != "sum" and granularity_s % SLOT_S:
+        raise bad_parameter(
+            "granularity", f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h"
+        )
+    return cast(Literal["sum", "energy", "mean"], aggregate)
+
+
+def bad_parameter(name: str, advice: str) -> falcon.HTTPBadRequest:
+    return falcon.HTTPBadRequest(title="Bad request", description=f"{name} {advice}")

@@ -1,0 +1,101 @@
+"""Errors become problem details (RFC 9457), here alone, and never with a stack trace."""
+
+from http import HTTPStatus
+
+import falcon
+import msgspec
+import psycopg
+import structlog
+from falcon import Request, Response
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from schemas.http import Problem
+from schemas.redaction import without_secrets
+from serving.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    NotReadyError,
+    TooManyStreamsError,
+)
+
+RETRY_AFTER_S = 2
+STREAM_RETRY_AFTER_S = 15
+PROBLEM_JSON = "application/problem+json"
+
+
+def add_error_handling(app: falcon.App[Request, Response]) -> None:
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(NotFoundError, _not_found)
+    app.add_error_handler(TooManyStreamsError, _too_many_streams)
+    app.add_error_handler(NotReadyError, _not_ready)
+    app.add_error_handler(InvalidRequestError, _invalid)
+    app.add_error_handler(ConflictError, _conflict)
+    app.add_error_handler(DBAPIError, _database_away)
+    app.add_error_handler(PoolTimeoutError, _database_away)
+    app.add_error_handler(psycopg.Error, _database_away)
+
+
+def _serialize(request: Request, response: Response, error: falcon.HTTPError) -> None:
+    status = error.status_code
+    title = falcon.code_to_http_status(status).partition(" ")[2]
+    problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
+    response.data = msgspec.json.encode(problem)
+    response.content_type = PROBLEM_JSON
+    if "Accept" not in (response.get_header("Vary") or "").split(", "):
+        response.append_header("Vary", "Accept")
+
+
+def _advice(request: Request, status: int) -> str | None:
+    """The detail for errors of Falcon, which have none."""
+    if status == HTTPStatus.NOT_FOUND:
+        return f"There is nothing at {request.path}."
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"{request.method} is not offered at {request.path}; the header Allow says what is."
+    return None
+
+
+def _not_found(_request: Request, _response: Response, error: NotFoundError, _parameters: object) -> None:
+    raise falcon.HTTPNotFound(description=str(error))
+
+
+def _not_ready(_request: Request, _response: Response, error: NotReadyError, _parameters: object) -> None:
+    raise falcon.HTTPServiceUnavailable(description=str(error), retry_after=5)
+
+
+def _too_many_streams(
+    _request: Request, _response: Response, error: TooManyStreamsError, _parameters: object
+) -> None:
+    raise falcon.HTTPServiceUnavailable(description=str(error), retry_after=STREAM_RETRY_AFTER_S)
+
+
+def _invalid(_request: Request, _response: Response, error: InvalidRequestError, _parameters: object) -> None:
+    raise falcon.HTTPBadRequest(title="Bad request", description=str(error))
+
+
+def _conflict(_request: Request, _response: Response, error: ConflictError, _parameters: object) -> None:
+    raise falcon.HTTPConflict(title="Conflict", description=str(error))
+
+
+def _database_away(
+    _request: Request,
+    _response: Response,
+    error: DBAPIError | PoolTimeoutError | psycopg.Error,
+    _parameters: object,
+) -> None:
+    structlog.get_logger().error("database_failed", error=str(error).strip())
+    detail = "The database cannot be reached."
+    if isinstance(error, (ProgrammingError, psycopg.ProgrammingError)):
+        detail = "The database lacks what this service needs: has it been migrated?"
+    if isinstance(getattr(error, "orig", error), psycopg.errors.QueryCanceled):
+        detail = "The database has not answered in time."
+    raise falcon.HTTPServiceUnavailable(description=detail, retry_after=RETRY_AFTER_S)
+
+
+def _unexpected(request: Request, _response: Response, _error: Exception, _parameters: object) -> None:
+    structlog.get_logger().exception(
+        "request_failed", method=request.method, path=without_secrets(request.path)
+    )
+    raise falcon.HTTPInternalServerError(description="An error of this service; it has been logged.")

@@ -1,0 +1,233 @@
+"""Responses of `schemas.http` types, in the media type that the client prefers; long ones are streamed.
+
+A short response is sent whole, with an ETag. A long one is streamed, so that memory stays bounded.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Any, Protocol, Self, TypeVar
+
+import falcon
+import msgspec
+from falcon import Request, Response
+from falcon.uri import encode_value
+from falcon.util import mediatypes
+from msgspec import Struct
+
+from serving.http.formats import ROWS_AT_ONCE, columnar_body
+from serving.http.parameters import FORMAT, JSON, MEDIA_TYPES, checked
+from serving.http.representation import CachedResponse
+from serving.page import Page
+
+AT_FIRST = 1_001
+"""Entries of a list or history that are read before the status line is sent, so that what fails until then
+is answered as an error. A response of fewer entries is sent whole.
+"""
+
+AT_ONCE = 1_000
+"""Entries that are encoded together, at most."""
+
+WARNING_HEADER = "History-Warning"
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+
+
+class Entry(Protocol):
+    """An entry of a list that comes in pages."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Points(Protocol):
+    """A history: points of one shape, and a warning, known from the first point on, if they are not exact."""
+
+    @property
+    def shape(self) -> type[Struct]: ...
+    @property
+    def warning(self) -> str | None: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+Listed = TypeVar("Listed", bound=Entry)
+Block = TypeVar("Block")
+
+
+def negotiate(request: Request, response: Response) -> str:
+    """The media type that the client prefers, of those in which lists and histories are offered.
+
+    Raises:
+        falcon.HTTPNotAcceptable: it accepts none of them.
+    """
+    response.append_header("Vary", "Accept")
+    if name := checked(request.params, FORMAT):
+        return MEDIA_TYPES[name]
+    preferred = _preferred(request.accept)
+    if preferred is None:
+        raise falcon.HTTPNotAcceptable(description=f"This comes as {', '.join(MEDIA_TYPES.values())}.")
+    return preferred
+
+
+@lru_cache(maxsize=256)
+def _preferred(accept: str) -> str | None:
+    try:
+        return mediatypes.best_match(MEDIA_TYPES.values(), accept) or None
+    except ValueError:  # not a list of media types
+        return None
+
+
+def answer_cached(response: Response, cached: CachedResponse) -> None:
+    response.data = cached.body
+    response.context.cached = cached
+
+
+def answer(response: Response, value: Any) -> None:  # noqa: ANN401 - any of schemas.http
+    """A value of `schemas.http`, or a list of them, as JSON."""
+    response.data = _encoder.encode(value)
+
+
+def answer_list(response: Response, entries: Iterable[Any], at_first: int = AT_FIRST) -> None:
+    """A list as JSON."""
+    _answer_json(response, entries, b"[", lambda: b"]", at_first)
+
+
+def answer_entries(
+    response: Response,
+    media_type: str,
+    shape: type[Struct],
+    entries: Iterable[Any],
+    at_first: int = AT_FIRST,
+) -> None:
+    """A list in a media type."""
+    if media_type == JSON:
+        answer_list(response, entries, at_first)
+    else:
+        _answer_columns(response, media_type, shape, iter(entries), at_first)
+
+
+def answer_history(response: Response, media_type: str, points: Points) -> None:
+    """A history in a media type; columns have no place for its warning, which goes to a header."""
+    if media_type == JSON:
+        _answer_json(response, points, b'{"points":[', lambda: _end_of_history(points))
+    else:
+        _answer_columns(response, media_type, points.shape, iter(points), warning=lambda: points.warning)
+
+
+def link_next_page(
+    request: Request, response: Response, page: Page, entries: Iterator[Listed]
+) -> list[Listed] | Iterator[Listed]:
+    """The entries of a page; if it is full, a `Link` header leads to the next one."""
+    if page.limit is None:
+        return entries
+    listed = list(entries)
+    if len(listed) == page.limit:
+        path = "/".join(map(encode_value, request.path.split("/")))
+        following = f"{path}?limit={page.limit}&after={encode_value(listed[-1].id)}"
+        if "format" in request.params:
+            following += f"&format={request.params['format']}"
+        response.append_header("Link", f'<{following}>; rel="next"')
+    return listed
+
+
+class StreamedBody:
+    """A streamed body; closing it closes the source of its blocks, such as a database cursor.
+
+    A generator that has not begun does not close what it reads from, and one in a reference cycle is closed
+    only by the cyclic garbage collector.
+
+    If a block fails after the first was sent, the status line cannot tell: `broken` is sent as the last
+    block, which is no valid end of the media type.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], source: object, broken: bytes = b"") -> None:
+        self._blocks = blocks
+        self._source = source
+        self._broken = broken
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return next(self._blocks)
+        except StopIteration:
+            raise
+        except Exception as failure:
+            if not self._broken:
+                raise
+            self._failure = failure
+            return self._broken
+
+    def close(self) -> None:
+        for each in (self._blocks, self._source):
+            if close := getattr(each, "close", None):
+                close()
+
+
+def growing_blocks(entries: Iterator[Block], first: int, most: int) -> Iterator[list[Block]]:
+    """Entries in lists, each twice as long as the one before, up to `most`."""
+    size = min(first, most)
+    while block := list(islice(entries, size)):
+        yield block
+        size = min(2 * size, most)
+
+
+def _end_of_history(points: Points) -> bytes:
+    warning = b"" if points.warning is None else b',"warning":' + _encoder.encode(points.warning)
+    return b"]" + warning + b"}"
+
+
+def _answer_json(
+    response: Response,
+    entries: Iterable[Any],
+    opening: bytes,
+    close: Callable[[], bytes],
+    at_first: int = AT_FIRST,
+) -> None:
+    remaining = iter(entries)
+    first = list(islice(remaining, at_first))
+    closing = close()
+    if len(first) < at_first:
+        response.data = opening + _json_items(first) + closing
+    else:
+        response.stream = StreamedBody(_json_blocks(first, remaining, opening, closing), remaining)
+
+
+def _json_blocks(
+    first: list[Any], remaining: Iterator[Any], opening: bytes, closing: bytes
+) -> Iterator[bytes]:
+    yield opening + _json_items(first)
+    for block in growing_blocks(remaining, 2 * len(first), AT_ONCE):
+        yield b"," + _json_items(block)
+    yield closing
+
+
+def _json_items(entries: list[Any]) -> bytes:
+    """JSON of the entries, without the brackets around them."""
+    return _encoder.encode(entries)[1:-1]
+
+
+def _answer_columns(
+    response: Response,
+    media_type: str,
+    shape: type[Struct],
+    entries: Iterator[Any],
+    at_first: int = AT_FIRST,
+    warning: Callable[[], str | None] = lambda: None,
+) -> None:
+    first = list(islice(entries, at_first))
+    message = warning()
+    if message:
+        response.set_header(WARNING_HEADER, message)
+    rest = growing_blocks(entries, 2 * len(first), ROWS_AT_ONCE)
+    body = columnar_body(media_type, shape, chain([first] if first else [], rest), message)
+    response.content_type = media_type
+    if len(first) < at_first:
+        response.data = b"".join(body.blocks)
+    else:
+        response.stream = StreamedBody(body.blocks, entries, body.broken)

@@ -1,0 +1,1 @@
+"""Live streams: the log of changes, and its distribution to clients."""

@@ -1,1 +1,0 @@
-"""All of serving's SQL: functions that return a SQLAlchemy `Select`."""

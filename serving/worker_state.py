@@ -1,0 +1,71 @@
+"""What each worker process keeps in memory between requests: cached responses and live streams."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import psycopg
+from sqlalchemy import Engine
+
+from schemas.channels import LIVE, TOTALS
+from serving.cache.listener import Listener, Refresh
+from serving.cache.response_cache import ResponseCache
+from serving.fleet.reader import FleetReader
+from serving.http.responses import encode
+from serving.live.hub import LiveHub
+from serving.page import Page
+
+POLL_EVERY_S = 2.0
+"""In case a notification was lost."""
+
+MAX_CACHED_VENS = 20_000
+"""Longer lists, from some four megabytes on, are streamed to each client, so that memory stays bounded."""
+
+NO_CHANNELS: Mapping[str, Refresh] = MappingProxyType({})
+
+
+class WorkerState:
+    """Kept up to date by a listener; without one every request reads the database."""
+
+    def __init__(
+        self, engine: Engine, reader: FleetReader, stream_clients: int = 64, stream_heartbeat_s: float = 15
+    ) -> None:
+        self.hub = LiveHub(engine, reader.network, stream_clients, stream_heartbeat_s)
+        builders = {
+            "network": lambda: encode(reader.network()),
+            "load types": lambda: encode(reader.load_types()),
+            "summaries": lambda: _summaries(reader),
+        }
+        self.cache = ResponseCache(builders, reader.version)
+
+    def listener(
+        self,
+        connect: Callable[[], psycopg.Connection],
+        other_channels: Mapping[str, Refresh] = NO_CHANNELS,
+        report: Callable[[int, float], None] | None = None,
+        every_s: float = POLL_EVERY_S,
+    ) -> Listener:
+        """A listener that refreshes this state, and what else is to be refreshed by other channels.
+
+        `report` is called after each poll with the number of open streams, and the age of the cache in s.
+        """
+        hub, cache = self.hub, self.cache
+        on_notify: dict[str, tuple[Refresh, ...]] = {
+            TOTALS: (cache.refresh, hub.refresh_network),
+            LIVE: (hub.refresh_changes,),
+        }
+        on_notify |= {channel: (refresh,) for channel, refresh in other_channels.items()}
+        on_poll: tuple[Refresh, ...] = (
+            cache.poll,
+            hub.refresh_network,
+            hub.refresh_changes,
+            *other_channels.values(),
+        )
+        if report is not None:
+            on_poll = (*on_poll, lambda: report(hub.clients, cache.age_s()))
+        return Listener(connect, on_notify, on_poll, cache.expire, every_s)
+
+
+def _summaries(reader: FleetReader) -> bytes | None:
+    if reader.network().ven_count > MAX_CACHED_VENS:
+        return None
+    return encode(list(reader.ven_summaries(Page())))

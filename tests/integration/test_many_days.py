@@ -1,0 +1,172 @@
+"""One device with an archive of thousands of days: everybody else goes on, and every answer is right."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from ingest.batch import Batch
+from ingest.messages import Received
+from ingest.store import Store
+from jobs.ledger import claim
+from jobs.models import VenSampleFrame
+from jobs.partitions import arrange_partitions
+from jobs.runner import Runner
+from schemas.database import connect
+from schemas.tables.raw import ven_telemetry
+from tests.integration.house import NOW, House, check_history, check_latest
+from tests.integration.published import batch_of, rows, telemetry, value
+from tests.integration.test_partitions import LANES, arrange, assert_verified, in_default
+from tests.oracle.messages import Published
+
+DAY = timedelta(days=1)
+LOCKED = """
+SELECT count(DISTINCT relation) FROM pg_locks
+JOIN raw_partitions('ven_telemetry') ON id = relation WHERE pid = pg_backend_pid()
+"""
+
+
+def report(ven_id: str, at: datetime, used_kw: float) -> Published:
+    loads = [{"id": "heat", "type": "hvac", "currentPowerKw": used_kw / 2}]
+    said = {"venId": ven_id, "timestamp": at.timestamp(), "usedPowerKw": used_kw, "loads": loads}
+    return Published("volttron/metering", json.dumps(said).encode())
+
+
+def archive(days: int, now: datetime = NOW) -> list[Published]:
+    """A report of each of so many days, the newest first."""
+    return [report("archive", now - (number + 1) * DAY, number % 7 + 0.5) for number in range(days)]
+
+
+def others(number: int, now: datetime = NOW) -> list[Published]:
+    at = now - timedelta(minutes=90) + number * timedelta(seconds=30)
+    return [report(f"ven-{ven:02}", at, ven + number / 10) for ven in range(20)]
+
+
+@pytest.mark.parametrize("before", ["arranged", "new"])
+def test_784_days_in_one_batch(before: str, house: House, connection: psycopg.Connection) -> None:
+    """Each had three partitions: "out of shared memory", for ever, and nobody's telemetry was stored."""
+    if before == "arranged":
+        arrange(house.engine)
+    house.ingest([*archive(784), *others(0)])
+    assert value(connection, "SELECT count(*) FROM ingest_batches") == 1
+    house.catch_up()
+    check_latest(house)
+    check_history(house, (None, None), "36h", "sum")
+    arrange(house.engine)
+    assert in_default(connection) == 0
+    house.ingest([*archive(784), *others(1)])
+    house.catch_up()
+    check_latest(house)
+    check_history(house, (None, None), "36h", "energy")
+    assert_verified(house.engine)
+
+
+def test_a_lane_reads_the_days_of_its_batches_and_not_those_between(
+    store: Store, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """A batch of two messages, of 2020 and of now, opened every partition between them."""
+    for number in range(40, -1, -1):
+        arrange(engine, NOW - number * 8 * DAY)
+    assert len(rows(connection, "SELECT name FROM raw_partitions('ven_telemetry')")) > 40
+    store.write(batch_of(telemetry("a", datetime(2020, 5, 1, tzinfo=UTC)), telemetry("a", NOW)))
+    with engine.begin() as own:
+        claimed = claim(own, "history")
+        assert claimed is not None
+        assert claimed.read(ven_telemetry, VenSampleFrame).height == 2
+        assert own.exec_driver_sql(LOCKED).scalar_one() == 2
+
+
+def test_a_batch_whose_days_nobody_wrote_down_is_read_all_the_same(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """A program of an older version writes the ledger without them."""
+    store.write(batch_of(telemetry("a", NOW - 500 * DAY), telemetry("a", NOW)))
+    connection.execute("UPDATE ingest_batches SET days = NULL")
+    runner.catch_up(LANES)
+    counted = "SELECT sum(samples) FROM ven_history WHERE resolution_s = 300"
+    assert value(connection, counted) == 2
+
+
+STORED = """
+WITH batch AS (
+    INSERT INTO ingest_batches (worker, received_at, messages, telemetry_rows, sample_rows, description_rows,
+        status_rows, first_ts, last_ts, days)
+    SELECT 'stored', min(day), count(*), count(*), count(*), 0, 0, min(day), max(day), array_agg(day::date)
+    FROM generate_series(%(first)s::timestamptz, %(last)s::timestamptz, '1 day') day
+    GROUP BY date_trunc('month', day) RETURNING batch_id, days
+), report AS (
+    INSERT INTO ven_telemetry (ven_id, ts, used_power_kw, shed_power_kw, payload, received_at, batch_id)
+    SELECT 'ven-' || to_char(ven, 'FM00'), day + ven * interval '1 min', 1, 0, '{}', day, batch_id
+    FROM batch, unnest(days) AS day, generate_series(0, 19) AS ven RETURNING ven_id, ts, batch_id
+), sample AS (
+    INSERT INTO ven_load_samples (ven_id, load_id, ts, used_power_kw, batch_id)
+    SELECT ven_id, 'heat', ts, 0.5, batch_id FROM report
+)
+INSERT INTO pending_batches SELECT lane, batch_id FROM batch, unnest(ARRAY['snapshot', 'history']) AS lane
+"""
+LATE = datetime(2039, 12, 23, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def twenty_years(engine: Engine, connection: psycopg.Connection) -> Runner:
+    """Days, months and years as they come about, each day with reports of 20 VENs, and all consumed."""
+    for number in range(760, -1, -4):
+        arrange(engine, LATE - number * DAY)
+    connection.execute("SET timezone = 'UTC'")
+    connection.execute(STORED.encode(), {"first": LATE - 20 * 365 * DAY, "last": LATE - DAY})
+    runner = Runner(engine, lambda: LATE)
+    runner.catch_up(LANES)
+    return runner
+
+
+@pytest.mark.faults
+def test_4000_days_are_replayed_into_20_years_while_20_others_report(
+    twenty_years: Runner, engine: Engine, database_url: str, connection: psycopg.Connection
+) -> None:
+    """In batches of some two hundred days each, which is what a connection brings, while partitions move."""
+    partitions = len(rows(connection, "SELECT name FROM raw_partitions('ven_telemetry')"))
+    quiet_s = [_timed(database_url, twenty_years, others(number, LATE)) for number in range(5)]
+    replay, done = archive(4000, LATE), Event()
+    with ThreadPoolExecutor(1) as pool:
+        arranging = pool.submit(_arrange_until, engine, done)
+        busy_s = [
+            _timed(database_url, twenty_years, [*replay[number::20], *others(5 + number, LATE)])
+            for number in range(20)
+        ]
+        done.set()
+        arranging.result()
+    assert_verified(engine)
+    counted = "SELECT count(*), count(DISTINCT ts) FROM ven_telemetry WHERE ven_id = 'archive'"
+    assert rows(connection, counted) == [(4000, 4000)]
+    fresh = "SELECT min(ts) FROM ven_snapshots WHERE ven_id LIKE 'ven-%'"
+    assert value(connection, fresh) == LATE - timedelta(minutes=90) + 24 * timedelta(seconds=30)
+    print(
+        f"\n{partitions} partitions; 20 reports from message to summary in {max(quiet_s):.2f} s at most,"
+        f" beside 200 days of an archive in {max(busy_s):.2f} s"
+    )
+    assert partitions > 60
+    assert max(busy_s) < 30
+
+
+def _timed(database_url: str, runner: Runner, messages: list[Published]) -> float:
+    """From the hand of the broker to both summaries, in one batch."""
+    start = time.monotonic()
+    with connect(database_url, "ingest") as own:
+        arrived = [Received(message.topic, message.payload, LATE) for message in messages]
+        Store(own, "tests").write(Batch.of(arrived, DAY))
+    for lane in LANES:
+        runner.run(lane)
+    return time.monotonic() - start
+
+
+def _arrange_until(engine: Engine, done: Event) -> None:
+    number = 0
+    while not done.is_set():
+        number += 1
+        with engine.begin() as connection:
+            arrange_partitions(connection, LATE + number * DAY)

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from analysis.sample import story
-from analysis.sample.world import World
+from analysis.sample import scenario
+from analysis.sample.simulated_broker import SimulatedBroker
 from ingest.batch import Batch
 from ingest.commands.outbox import Outbox
 from ingest.commands.states import Patience, given_up, published
@@ -27,7 +27,7 @@ AT_ONCE = 2_000
 PATIENCE = Patience(timedelta(seconds=5), timedelta(minutes=5), most_attempts=10)
 ACCEPTED = 0
 STEP, HOUR = timedelta(minutes=5), timedelta(hours=1)
-CLOSELY = story.EVENT_DAY + 16 * HOUR, story.EVENT_DAY + 19 * HOUR
+CLOSELY = scenario.EVENT_DAY + 16 * HOUR, scenario.EVENT_DAY + 19 * HOUR
 """Between these, jobs run every five minutes; else once an hour or a day, enough for histories."""
 
 ON_THE_WAY = timedelta(milliseconds=2)
@@ -35,10 +35,10 @@ ON_THE_WAY = timedelta(milliseconds=2)
 
 
 class Loader:
-    """One database, at head and empty; one clock, which follows the story."""
+    """One database, at head and empty; one clock, which follows the scenario."""
 
     def __init__(self, database_url: str) -> None:
-        self._now = story.BEGIN
+        self._now = scenario.BEGIN
         self._engine = engine_for(database_url, "sample")
         self._store = Store(connect(database_url, "sample"), "sample")
         self._commands = connect(database_url, "sample")
@@ -46,19 +46,19 @@ class Loader:
         self._runner = Runner(self._engine, self._clock)
         self._events = EventWriter(self._engine, self._clock, EventRules())
         self._jobs = schedule(Cadence())
-        self._world = World()
+        self._broker = SimulatedBroker()
 
     def load(self, tell: Callable[[datetime], None]) -> None:
         """Tell the whole story, and say how far it is."""
         for moment in moments():
             self._move_to(moment)
-            if moment == story.CREATED_AT:
-                self._events.create(story.EVENT)
+            if moment == scenario.CREATED_AT:
+                self._events.create(scenario.EVENT)
             tell(moment)
         self._close()
 
     def _move_to(self, moment: datetime) -> None:
-        for some in _some_at_a_time(self._world.until(moment)):
+        for some in _some_at_a_time(self._broker.until(moment)):
             self._store.write(Batch.of(some, MAX_AHEAD))
         self._now = moment
         self._runner.catch_up([job for job in self._jobs if job.has_backlog])
@@ -73,7 +73,7 @@ class Loader:
             ended = given_up(command, now, PATIENCE)
             if ended is None:
                 told = envelope(command.op, command.ven_id, command.command_id, {})
-                self._world.hear(msgspec.json.encode({**told, "data": msgspec.Raw(command.data.encode())}))
+                self._broker.hear(msgspec.json.encode({**told, "data": msgspec.Raw(command.data.encode())}))
             self._outbox.settle([ended or published(command, ACCEPTED, now, PATIENCE)])
 
     def _clock(self) -> datetime:
@@ -87,10 +87,10 @@ class Loader:
 
 def moments() -> Iterator[datetime]:
     """When jobs run: each midnight; on the day of the event each hour, and around it each five minutes."""
-    moment = story.BEGIN
-    while moment < story.END:
+    moment = scenario.BEGIN
+    while moment < scenario.END:
         is_close = CLOSELY[0] <= moment < CLOSELY[1]
-        moment += STEP if is_close else HOUR if moment >= story.EVENT_DAY else story.DAY
+        moment += STEP if is_close else HOUR if moment >= scenario.EVENT_DAY else scenario.DAY
         yield moment
 
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
 from ingest.metrics import Metrics
+from ingest.quotas import Quotas
 from ingest.rejected import count_by_reason, replay
 from ingest.retirement import RetiringSubscriber
 from ingest.settings import IngestSettings, Tolerance
@@ -94,8 +95,11 @@ def _rejected(options: argparse.Namespace) -> None:
 
 def _replay(connection: psycopg.Connection, reason: str | None) -> None:
     tried = accepted = 0
-    max_ahead = timedelta(seconds=Tolerance.from_environment().max_ahead_s)
-    for block_tried, block_accepted in replay(connection, Store(connection, "replay"), max_ahead, reason):
+    tolerance = Tolerance.from_environment()
+    max_ahead, quotas = timedelta(seconds=tolerance.max_ahead_s), Quotas(tolerance.limits)
+    store = Store(connection, "replay")
+    store.refresh(quotas)
+    for block_tried, block_accepted in replay(connection, store, max_ahead, reason, quotas):
         tried, accepted = tried + block_tried, accepted + block_accepted
         print(f"{accepted} of {tried} accepted", file=sys.stderr)
 
@@ -106,7 +110,8 @@ def _serve() -> None:
     database = Database.at(settings.database_url)
     database.watch.start()
     metrics = Metrics(database.clock)
-    subscriber = Subscriber(settings, database.clock, partial(_mark, metrics, settings.ready_file))
+    on_change = partial(_mark, metrics, settings.ready_file)
+    subscriber = Subscriber(settings, database.clock, on_change, metrics.session_lost)
     with _dispatching(settings, database, metrics):
         _work(settings, database, subscriber, metrics, stopping)
 
@@ -191,6 +196,7 @@ def _worker(
         batch_messages=settings.batch_messages,
         max_ahead=timedelta(seconds=settings.max_ahead_s),
         metrics=metrics,
+        quotas=Quotas(settings.limits),
     )
 
 
@@ -214,11 +220,12 @@ def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.Ex
     return failures
 
 
-def _mark(metrics: Metrics, ready_file: Path | None, subscribed: bool) -> None:  # noqa: FBT001
-    metrics.subscribed(is_on=subscribed)
+def _mark(metrics: Metrics, ready_file: Path | None, trouble: str | None) -> None:
+    """Show whether messages can arrive, by `/health` and by the ready file."""
+    metrics.subscribed(trouble)
     if ready_file is None:
         return
-    if subscribed:
+    if trouble is None:
         ready_file.touch()
     else:
         ready_file.unlink(missing_ok=True)

@@ -1,13 +1,14 @@
 """Whatever has arrived since the last commit, decoded, each natural key once."""
 
-import json
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Any, TypeVar
 
+from ingest.content import same_content
 from ingest.decoding import decode
 from ingest.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
+from ingest.quotas import Limits, Quotas
 from ingest.rows import Row
 
 C = TypeVar("C", Report, Status)
@@ -23,7 +24,8 @@ class Batch:
     reports that were stored without them. `size_bytes` is the size of all payloads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quotas: Quotas | None = None) -> None:
+        self._quotas = quotas or Quotas()
         self.received: list[Received] = []
         self.vens: dict[str, datetime] = {}
         self.reports: dict[Key, Report] = {}
@@ -36,8 +38,8 @@ class Batch:
         self.size_bytes = 0
 
     @classmethod
-    def of(cls, messages: Iterable[Received], max_ahead: timedelta) -> "Batch":
-        batch = cls()
+    def of(cls, messages: Iterable[Received], max_ahead: timedelta, quotas: Quotas | None = None) -> "Batch":
+        batch = cls(quotas)
         batch.extend(messages, max_ahead)
         return batch
 
@@ -66,6 +68,28 @@ class Batch:
         detail = f"{answer.ven_id} was never sent a command {answer.command_id!r:.100}"
         self.refuse(answer.message, Refused("unknown_command", detail))
 
+    def refuse_vens(self, ven_ids: Iterable[str], refusal: Refused) -> None:
+        """Take out all that some VENs have sent, and put their messages among the rejected."""
+        refused = set(ven_ids)
+        sources = [
+            *(report.source for report in self.reports.values()),
+            *(status.source for status in self.statuses.values()),
+            *(source for source, _ in chain(self.described.values(), self.late_samples.values())),
+        ]
+        messages = {id(each.message): each.message for each in sources if each.ven_id in refused}
+        for message in messages.values():
+            self.refuse(message, refusal)
+        self.keyed -= sum(key[0] in refused for key in chain(self.reports, self.statuses))
+        for kept in (self.reports, self.statuses, self.described, self.late_samples):
+            for key in [key for key in kept if key[0] in refused]:
+                del kept[key]  # type: ignore[arg-type]
+        for ven_id in refused:
+            self.vens.pop(ven_id, None)
+
+    @property
+    def limits(self) -> Limits:
+        return self._quotas.limits
+
     def days(self) -> set[date]:
         """UTC days of the rows that go to partitioned tables."""
         return {ts.date() for _, ts, *_ in self._partitioned_keys()}
@@ -81,7 +105,7 @@ class Batch:
         self.received.append(message)
         self.size_bytes += len(message.payload)
         try:
-            decoded = decode(message, max_ahead)
+            decoded = decode(message, max_ahead, self._quotas)
         except Refused as refusal:
             self.refuse(message, refusal)
             return
@@ -113,17 +137,12 @@ class Batch:
         self.rejections += description.rejections
         for load_id, row in description.rows.items():
             _, first = self.described.setdefault((source.ven_id, source.ts, load_id), (source, row))
-            if first != row:
+            if first != row and not _is_same_entry(first, row):
                 self.refuse_conflict(source, load_id)
 
 
-def same_content(one: str | bytes, other: str | bytes) -> bool:
-    """Equal to the letter, or as JSON: a redelivery is the former, a gateway in between may respell it."""
-    return one == other or _parsed(one) == _parsed(other)
-
-
-def _parsed(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+def _is_same_entry(one: Row, other: Row) -> bool:
+    """Whether two load entries differ in the spelling of their metadata at most."""
+    *fields, metadata = one
+    *other_fields, other_metadata = other
+    return fields == other_fields and same_content(metadata or "null", other_metadata or "null")

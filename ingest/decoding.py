@@ -6,48 +6,84 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import msgspec
+from msgspec import Raw
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from ingest import rows
-from ingest.loads import any_rows, plain_rows
-from ingest.messages import Answer, Decoded, Description, Received, Refused, Report, Source, Status
-from ingest.rows import Row
+from ingest.encodings import another_encoding
+from ingest.fields import FieldDecoders, read_fields
+from ingest.loads import Rows, any_rows, plain_rows
+from ingest.messages import Answer, Decoded, Description, Received, Refused, Rejection, Report, Source, Status
+from ingest.quotas import Quotas
+from ingest.rows import Row, label
 from schemas.instants import from_unix, parse_iso
-from schemas.wire import Acknowledgement, LoadSnapshot, PlainTelemetry, StatusMessage, StatusWord, Telemetry
+from schemas.statuses import status_word
+from schemas.wire import (
+    Acknowledgement,
+    LenientTelemetry,
+    LoadSnapshot,
+    PanelTelemetry,
+    PlainTelemetry,
+    StatusMessage,
+    StatusWord,
+)
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No VEN reported before; a clock that was never set says 1970."""
 
-LARGEST_PAYLOAD_BYTES = 16 * 1024 * 1024
-"""A hundred thousand loads fit; what is longer is not telemetry."""
-
 BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
+BOM = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
-Wire = PlainTelemetry | Telemetry | LoadSnapshot | StatusMessage
-Kind = Callable[[Received, str | None, datetime], Decoded]
+Wire = PlainTelemetry | LenientTelemetry | LoadSnapshot | StatusMessage
+Kind = Callable[[Received, str | None, datetime, Quotas], Decoded]
+MEASURED = ("timestamp", "ven_id", "used_power_kw", "shed_power_kw", "power_kw", "shed_kw")
+"""What telemetry is for. A wrong value here refuses the message; elsewhere, itself alone."""
 
 _plain_telemetry = Decoder(PlainTelemetry)
-_any_telemetry = Decoder(Telemetry)
+_lenient_telemetry = Decoder(LenientTelemetry)
+_descriptive = FieldDecoders(PanelTelemetry, but=MEASURED)
+_load_list = Decoder(list[Raw] | None)
 _load_snapshot = Decoder(LoadSnapshot)
 _status = Decoder(StatusMessage)
-_status_word = Decoder(StatusWord)
+_quoted_word = Decoder(StatusWord)
 _acknowledgement = Decoder(Acknowledgement)
 
 
-def decode(message: Received, max_ahead: timedelta) -> Decoded:
+def decode(message: Received, max_ahead: timedelta, quotas: Quotas | None = None) -> Decoded:
     """Decode one message by its topic.
 
     Raises:
         Refused: nothing of it can be accepted.
     """
     kind, topic_ven = _route(message.topic)
-    if len(message.payload) > LARGEST_PAYLOAD_BYTES:
-        raise Refused("too_large", f"{len(message.payload)} bytes; {LARGEST_PAYLOAD_BYTES} are accepted")
+    quotas = quotas or Quotas()
+    if len(message.payload) > quotas.limits.payload_bytes:
+        raise Refused(
+            "too_large",
+            f"{len(message.payload)} bytes; {quotas.limits.payload_bytes} are accepted"
+            " (INGEST_MAX_PAYLOAD_BYTES)",
+        )
+    latest = message.received_at + max_ahead
     try:
-        return kind(message, topic_ven, message.received_at + max_ahead)
+        return _decode(kind, message, topic_ven, latest, quotas)
+    except Refused as refusal:
+        if refusal.reason != "not_json":
+            raise
+        if not message.payload.startswith(BOM):
+            raise another_encoding(message.payload) or refusal from None
+    without_mark = replace(message, payload=message.payload[len(BOM) :])
+    return _decode(kind, without_mark, topic_ven, latest, quotas)
+
+
+def _decode(
+    kind: Kind, message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas
+) -> Decoded:
+    try:
+        return kind(message, topic_ven, latest, quotas)
     except UnicodeDecodeError as error:
-        raise Refused("not_utf8", str(error)) from None
+        raise Refused("not_utf8", f"{error}; publish UTF-8, not Windows-1252 or ISO 8859-1") from None
     except RecursionError:
         raise Refused("too_deep", "nested deeper than any telemetry is") from None
 
@@ -62,19 +98,42 @@ def _route(topic: str) -> tuple[Kind, str | None]:
     return kind, ven_id
 
 
-def _telemetry(message: Received, topic_ven: str | None, latest: datetime) -> Report:
+def _telemetry(message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas) -> Report:
     try:
         plain = _plain_telemetry.decode(message.payload)
         source = _source(message, topic_ven, plain, latest)
-        return Report(source, _panel(plain, source), plain_rows(plain.loads or [], source), [])
+        return Report(source, _panel(plain, source), plain_rows(plain.loads or [], source, quotas), [])
     except ValueError:
-        # Not the plain case: read it entry by entry, and find out what is wrong with it, if anything.
-        wire = _read(_any_telemetry, message.payload)
-        source = _source(message, topic_ven, wire, latest)
-        return Report(source, _panel(wire, source), *any_rows(wire.loads or [], source))
+        # Not the plain case: read it field by field, and find out what is wrong with it, if anything.
+        return _lenient(message, topic_ven, latest, quotas)
 
 
-def _panel(wire: PlainTelemetry | Telemetry, source: Source) -> Row:
+def _lenient(message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas) -> Report:
+    wire = _read(_lenient_telemetry, message.payload)
+    source = _source(message, topic_ven, wire, latest)
+    values, refusals = read_fields(wire, _descriptive)
+    try:
+        label(values["event_id"])
+    except ValueError as error:
+        values["event_id"] = None
+        refusals.append(Refused("bad_field", f"eventId: {error}"))
+    panel = PanelTelemetry(**{name: getattr(wire, name) for name in MEASURED}, **values)
+    samples, rejections = _samples(wire.loads, source, quotas)
+    if refusals:
+        details = Refused("bad_field", "; ".join(refusal.detail for refusal in refusals))
+        rejections.append(source.rejection(message.payload, details))
+    return Report(source, _panel(panel, source), samples, rejections)
+
+
+def _samples(loads: Raw, source: Source, quotas: Quotas) -> tuple[Rows, list[Rejection]]:
+    try:
+        entries = _load_list.decode(loads) if bytes(loads) else None
+    except ValueError as error:
+        return {}, [source.rejection(bytes(loads), Refused("bad_field", f"loads: {error}"))]
+    return any_rows(entries or [], source, quotas)
+
+
+def _panel(wire: PanelTelemetry, source: Source) -> Row:
     used = wire.power_kw if wire.used_power_kw is None else wire.used_power_kw
     shed = wire.shed_kw if wire.shed_power_kw is None else wire.shed_power_kw
     soc = _first(wire.battery_soc, wire.battery_soc_upper, wire.battery_soc_snake)
@@ -84,7 +143,7 @@ def _panel(wire: PlainTelemetry | Telemetry, source: Source) -> Row:
         used,
         shed or 0.0,
         wire.requested_reduction_kw,
-        _label("eventId", wire.event_id),
+        label(wire.event_id),
         wire.baseline_power_kw,
         soc,
         rows.document(source.message.payload),
@@ -92,28 +151,37 @@ def _panel(wire: PlainTelemetry | Telemetry, source: Source) -> Row:
     )
 
 
-def _load_descriptions(message: Received, topic_ven: str | None, latest: datetime) -> Description:
+def _load_descriptions(
+    message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas
+) -> Description:
     wire = _read(_load_snapshot, message.payload)
     source = _source(message, topic_ven, wire, latest)
-    return Description(source, *any_rows(wire.loads, source))
+    return Description(source, *any_rows(wire.loads, source, quotas))
 
 
-def _status_transition(message: Received, topic_ven: str | None, latest: datetime) -> Status:
+def _status_transition(message: Received, topic_ven: str | None, latest: datetime, _quotas: Quotas) -> Status:
     wire = _read_status(message.payload)
     source = _source(message, topic_ven, wire, latest)
     details = rows.document(bytes(wire.details))
-    row = (source.ven_id, source.ts, _label("status", wire.status), details or None, message.received_at)
-    content = f"[{msgspec.json.encode(wire.status).decode()},{details or 'null'}]"
-    return Status(source, row, content)
+    word = _status_word(wire.status)
+    row = (source.ven_id, source.ts, word, details or None, message.received_at)
+    return Status(source, row, f"[{msgspec.json.encode(word).decode()},{details or 'null'}]")
 
 
-def _answer(message: Received, topic_ven: str | None, _latest: datetime) -> Answer:
+def _status_word(status: object) -> str:
+    try:
+        return label(status_word(str(status))) or ""
+    except ValueError as error:
+        raise Refused("wrong_type" if "\0" not in str(status) else "bad_text", f"status {error}") from None
+
+
+def _answer(message: Received, topic_ven: str | None, _latest: datetime, _quotas: Quotas) -> Answer:
     wire = _read(_acknowledgement, message.payload)
     ven_id = _identifier(_ven_id(topic_ven, wire.ven_id))
     if wire.is_accepted is None:
         raise Refused("wrong_type", "neither `ok` nor `status` says what came of the command")
     if "\0" in wire.correlation_id:
-        raise Refused("bad_text", "correlationId has a NUL character")
+        raise Refused("bad_text", "correlationId has a NUL character; take it out")
     return Answer(message, ven_id, wire.correlation_id, wire.is_accepted, rows.document(message.payload))
 
 
@@ -135,10 +203,11 @@ def _read(decoder: Decoder[T], payload: bytes) -> T:
 
 
 def _read_status(payload: bytes) -> StatusMessage:
-    if BARE_WORD.fullmatch(payload):
-        return StatusMessage(payload.decode())
-    if payload.startswith(b'"'):
-        return StatusMessage(_read(_status_word, payload))
+    word = payload.strip()
+    if BARE_WORD.fullmatch(word):
+        return StatusMessage(word.decode())
+    if word.startswith(b'"'):
+        return StatusMessage(_read(_quoted_word, payload))
     return _read(_status, payload)
 
 
@@ -159,8 +228,6 @@ def _ven_id(from_topic: str | None, from_payload: str | None) -> str:
     ven_id = from_payload or from_topic
     if ven_id is None:
         raise Refused("no_ven_id", "neither the topic nor venId names the VEN")
-    if len(ven_id) > 255:  # noqa: PLR2004 - as schemas.wire.Id
-        raise Refused("bad_id", "venId is longer than 255 characters")
     return ven_id
 
 
@@ -185,13 +252,6 @@ def _instant(timestamp: float | str, latest: datetime) -> datetime:
             "timestamp_too_old", f"timestamp {ts} is before {EARLIEST:%Y}: is the device's clock set?"
         )
     return ts
-
-
-def _label(field: str, text: str | None) -> str | None:
-    try:
-        return rows.label(text)
-    except ValueError as error:
-        raise Refused("bad_text", f"{field} {error}") from None
 
 
 def _first(*values: float | None) -> float | None:

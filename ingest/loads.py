@@ -1,69 +1,144 @@
 """Load entries of a message to rows, by load id."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from ingest.fields import FieldDecoders, read_fields
 from ingest.messages import Refused, Rejection, Source
-from ingest.rows import Row, identifier, label
-from schemas.wire import LoadEntry, PlainLoadEntry
+from ingest.quotas import LoadIds, QuotaExceeded, Quotas
+from ingest.rows import Row, label
+from schemas.wire import LenientLoadEntry, LoadEntry, PlainLoadEntry
 
 Rows = dict[str, Row]
 """By load id, in the order of `queries.SAMPLES`."""
 
 CONTRACT_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(LoadEntry))
+MEASURED = ("id", "load_id", "current_power_kw", "shed_power_kw")
+"""What an entry is for. A wrong value here refuses the entry; elsewhere, itself alone."""
 
-_entry = Decoder(LoadEntry)
+_entry = Decoder(LenientLoadEntry)
 _keys = Decoder(dict[str, Raw])
+_descriptive = FieldDecoders(LoadEntry, but=MEASURED)
 
 
-def plain_rows(loads: list[PlainLoadEntry], source: Source) -> Rows:
+def plain_rows(loads: list[PlainLoadEntry], source: Source, quotas: Quotas) -> Rows:
     """Rows of entries with nothing but the contract's keys.
 
     Raises:
         ValueError: an entry is not perfect; `any_rows` finds out which.
     """
-    rows = dict([_row(load, source, None) for load in loads])
+    try:
+        return _plain_rows(loads, source, quotas)
+    except KeyError:
+        for load in loads:
+            quotas.load_id(source.ven_id, _load_id(load))
+            quotas.load_type(load.type)
+        return _plain_rows(loads, source, quotas)
+
+
+def _plain_rows(loads: list[PlainLoadEntry], source: Source, quotas: Quotas) -> Rows:
+    if not loads:
+        return {}
+    load_ids, load_types = quotas.load_ids[source.ven_id], quotas.load_types
+    rows = dict([_row(load, source, load_ids, load_types, None) for load in loads])
     if len(rows) < len(loads):
         raise ValueError("a load stands in the message twice")
     return rows
 
 
-def any_rows(loads: list[Raw], source: Source) -> tuple[Rows, list[Rejection]]:
+def any_rows(loads: list[Raw], source: Source, quotas: Quotas) -> tuple[Rows, list[Rejection]]:
     """Rows of entries of any form. A bad one is refused alone; what is beyond the contract is metadata."""
     rows: Rows = {}
     rejections: list[Rejection] = []
+    beyond_quota: list[Raw] = []
     for position, raw in enumerate(loads):
         try:
-            load_id, row = _row(_entry.decode(raw), source, _metadata(raw))
-            refusal = Refused("load_twice", f"loads[{position}]: {load_id!r} stands in the message already")
+            load_id, row, refusals = _any_row(raw, source, quotas)
+        except QuotaExceeded:
+            beyond_quota.append(raw)
+            continue
         except ValueError as error:
-            refusal = Refused("bad_load", f"loads[{position}]: {error}")
+            refusals = [Refused("bad_load", str(error))]
         else:
-            if rows.setdefault(load_id, row) is row:
-                continue
-        rejections.append(source.rejection(bytes(raw), refusal))
+            if rows.setdefault(load_id, row) is not row:
+                refusals = [Refused("load_twice", f"{load_id!r} stands in the message already")]
+        rejections += _rejections(raw, position, refusals, source)
+    if beyond_quota:
+        rejections.append(_rejection_of_loads(beyond_quota, source, quotas))
     return rows, rejections
 
 
-def _row(load: LoadEntry, source: Source, metadata: str | None) -> tuple[str, Row]:
+def _any_row(raw: Raw, source: Source, quotas: Quotas) -> tuple[str, Row, list[Refused]]:
+    lenient = _entry.decode(raw)
+    values, refusals = read_fields(lenient, _descriptive)
+    entry = LoadEntry(**{name: getattr(lenient, name) for name in MEASURED}, **values)
+    for name, reader in (("priority", _whole), ("name", label), ("type", quotas.load_type)):
+        try:
+            setattr(entry, name, reader(values.get(name)))
+        except ValueError as error:
+            setattr(entry, name, None)
+            refusals.append(Refused(getattr(error, "reason", "bad_field"), f"{name}: {error}"))
+    quotas.load_id(source.ven_id, _load_id(entry))
+    row = _row(entry, source, quotas.load_ids[source.ven_id], quotas.load_types, _metadata(raw))
+    return *row, refusals
+
+
+def _rejections(raw: Raw, position: int, refusals: list[Refused], source: Source) -> Iterator[Rejection]:
+    """A record for each reason to refuse something of an entry."""
+    details: dict[str, list[str]] = {}
+    for refusal in refusals:
+        details.setdefault(refusal.reason, []).append(refusal.detail)
+    for reason, reasons in details.items():
+        yield source.rejection(bytes(raw), Refused(reason, f"loads[{position}]: {'; '.join(reasons)}"))
+
+
+def _rejection_of_loads(loads: list[Raw], source: Source, quotas: Quotas) -> Rejection:
+    """One record for all loads of a message that are beyond the quota; its payload is a list of entries."""
+    most = quotas.limits.loads_of_ven
+    detail = f"{len(loads)} loads beyond the {most} of a VEN (INGEST_MAX_LOADS_OF_VEN)"
+    return source.rejection(b"[" + b",".join(map(bytes, loads)) + b"]", Refused("too_many_loads", detail))
+
+
+def _load_id(load: LoadEntry) -> str:
     load_id = load.id or load.load_id
     if load_id is None:
         raise ValueError("has neither id nor loadId")
+    return load_id
+
+
+def _row(
+    load: LoadEntry,
+    source: Source,
+    load_ids: LoadIds,
+    load_types: dict[str | None, str | None],
+    metadata: str | None,
+) -> tuple[str, Row]:
+    load_id = load.id or _load_id(load)
+    priority = load.priority
     return load_id, (
         source.ven_id,
         source.ts,
-        identifier(load_id),
-        label(load.type or None),
+        load_ids[load_id],
+        load_types[load.type],
         label(load.name),
         load.current_power_kw,
         load.shed_power_kw,
         load.capacity_kw,
         load.shed_capability_kw,
         load.enabled,
-        load.priority,
+        _whole(priority) if priority.__class__ is float else priority,
         metadata,
     )
+
+
+def _whole(number: Any) -> int | None:  # noqa: ANN401 - as JSON has it
+    if number is None or number == int(number):
+        return None if number is None else int(number)
+    raise ValueError(f"Expected a whole number, got {number}")
 
 
 def _metadata(raw: Raw) -> str | None:

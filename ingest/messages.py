@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from ingest.rows import Row
 
+LONGEST_DETAIL = 1_000
+
 
 class Received(Struct, frozen=True, gc=False):
     """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
@@ -21,9 +23,10 @@ class Received(Struct, frozen=True, gc=False):
 
 
 class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
-    """A message, or one entry of it, that cannot be accepted: a countable reason and a telling detail."""
+    """A message, or one entry of it, that cannot be accepted: a reason to count by, and a detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
+        detail = detail[:LONGEST_DETAIL]
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

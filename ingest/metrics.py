@@ -36,7 +36,7 @@ class Metrics:
         connected = Gauge(
             "gridgate_ingest_subscribed", "1 while the broker holds our subscriptions", registry=self.registry
         )
-        connected.set_function(lambda: self._is_subscribed)
+        connected.set_function(lambda: self._not_subscribed is None)
         self._commands = self._counter("commands", "Commands settled, by what became of them", ["status"])
         self._dispatch_failures = self._counter(
             "dispatch_failures", "Times that the dispatcher of commands lost the broker or the database"
@@ -46,7 +46,11 @@ class Metrics:
         )
         dispatching.set_function(lambda: self._is_dispatching)
         self._is_dispatching = False
-        self._is_subscribed = False
+        self._sessions_lost = self._counter(
+            "sessions_lost",
+            "Sessions that the broker had and has forgotten, with the messages queued in them",
+        )
+        self._not_subscribed: str | None = "the broker does not hold our subscriptions"
         self._failed_in_a_row = 0
 
     def took(self, messages: int) -> None:
@@ -85,13 +89,17 @@ class Metrics:
     def dispatching(self, *, is_on: bool) -> None:
         self._is_dispatching = is_on
 
-    def subscribed(self, *, is_on: bool) -> None:
-        self._is_subscribed = is_on
+    def subscribed(self, trouble: str | None) -> None:
+        """Whether messages can arrive; else the reason why not."""
+        self._not_subscribed = trouble
+
+    def session_lost(self) -> None:
+        self._sessions_lost.inc()
 
     def trouble(self) -> str | None:
         """What is wrong, in words; None while all is well."""
-        if not self._is_subscribed:
-            return "the broker does not hold our subscriptions"
+        if self._not_subscribed is not None:
+            return self._not_subscribed
         if self._failed_in_a_row > MILD_FAILURES:
             return f"{self._failed_in_a_row} attempts to commit have failed in a row"
         return None

@@ -1,21 +1,56 @@
-"""A batch to try the database with: a row of each kind, to be taken back."""
+"""A probe: a message to ourselves, which only a broker with shared subscriptions brings back.
 
-from datetime import datetime, timedelta
+A broker without them may take `$share/group/topic` for an ordinary topic filter and confirm it; nothing would
+ever arrive, and nobody would notice.
+"""
 
-from ingest.batch import Batch
-from ingest.messages import Received
+import math
+import uuid
+from urllib.parse import quote
 
-VEN_ID = "gridgate-probe"
+from ingest.mqtt import packets
+from ingest.mqtt.packets import Version
+
+TOPIC = "gridgate/probe/"
+WITHIN_S = 10.0
+"""So long after our subscription, or after the last message by it, the probe may take."""
 
 
-def probe_batch(at: datetime) -> Batch:
-    """Messages of a made-up VEN at a time, one of each kind, and one that is refused."""
-    load, ts = '"loads": [{"id": "probe"}]', f'"timestamp": {at.timestamp()}'
-    payloads = {
-        "volttron/metering": f'{{"venId": "{VEN_ID}", {ts}, {load}}}',
-        f"ven/loads/{VEN_ID}": f"{{{ts}, {load}}}",
-        f"ven/status/{VEN_ID}": f'{{{ts}, "status": "online"}}',
-        "": "",
-    }
-    messages = (Received(topic, payload.encode(), at) for topic, payload in payloads.items())
-    return Batch.of(messages, timedelta(0))
+class SharedSubscriptionProbe:
+    """One worker's probe: its topic and share group are its own. `now_s` is a monotonic clock's."""
+
+    def __init__(self, client_id: str, version: Version) -> None:
+        name = quote(client_id, safe="")
+        self.topic = TOPIC + name
+        self.filter = f"$share/{name}/{self.topic}"
+        self._version = version
+        self._content = uuid.uuid4().hex.encode()
+        self._due_s = math.inf
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._due_s < math.inf
+
+    def packet(self, now_s: float) -> bytes:
+        """The message to send now, with QoS 0: it needs no confirmation but its arrival."""
+        self._due_s = now_s + WITHIN_S
+        return packets.probe(self._version, self.topic, self._content)
+
+    def arrives(self, payload: bytes) -> bool:
+        """Whether this message on our topic is the probe; then it is no longer under way."""
+        if payload != self._content:
+            return False
+        self._due_s = math.inf
+        return True
+
+    def postpone(self, now_s: float) -> None:
+        """Other messages arrive by the same subscriptions: the probe may stand behind them."""
+        if self.is_under_way:
+            self._due_s = now_s + WITHIN_S
+
+    def cancel(self) -> None:
+        self._due_s = math.inf
+
+    def left_s(self, now_s: float) -> float:
+        """Until it is overdue."""
+        return max(self._due_s - now_s, 0.0)

@@ -135,6 +135,12 @@ REGISTER_VENS = (
     " FROM unnest(%s::text[], %s::timestamptz[]) AS seen (ven_id, created_at) ORDER BY ven_id"
     " ON CONFLICT DO NOTHING"
 )
+REGISTERED_VENS = "SELECT ven_id FROM vens WHERE ven_id = ANY(%s)"
+COUNT_VENS = "SELECT count(*) FROM vens WHERE retired_at IS NULL"
+LOADS_OF_VENS_WITH_MANY = (
+    "SELECT ven_id, array_agg(load_id) FROM load_snapshots GROUP BY ven_id HAVING count(*) >= %s"
+)
+LOAD_TYPES = "SELECT load_type FROM load_type_rollups ORDER BY load_type LIMIT %s"
 REJECT = (
     "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
@@ -149,9 +155,10 @@ REJECTED_BY_REASON = (
 )
 REJECTED = (
     "SELECT rejected_id, topic, payload, received_at, ven_id, ts FROM rejected_messages"
-    " WHERE rejected_id > %(after)s AND reason <> ALL(%(final)s)"
+    " WHERE rejected_id > %(after)s AND rejected_id <= %(last)s AND reason <> ALL(%(final)s)"
     " AND (%(reason)s::text IS NULL OR reason = %(reason)s) ORDER BY rejected_id LIMIT %(most)s"
 )
+LAST_REJECTED = "SELECT coalesce(max(rejected_id), 0) FROM rejected_messages"
 FORGET_REJECTED = "DELETE FROM rejected_messages WHERE rejected_id = ANY(%s)"
 
 _OPEN = "status IN ('pending', 'sent')"
@@ -159,20 +166,27 @@ TAKE_COMMANDS = (
     "WITH due AS MATERIALIZED (SELECT ven_id, command_id FROM commands"
     f" WHERE {_OPEN} AND next_attempt_at <= %(now)s AND (leased_until IS NULL OR leased_until <= %(now)s)"
     " AND (%(over_at)s::timestamptz IS NULL OR expires_at <= %(over_at)s)"
-    " ORDER BY next_attempt_at, created_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)"
-    " UPDATE commands SET leased_by = %(holder)s, leased_until = %(leased_until)s FROM due"
+    " ORDER BY next_attempt_at, created_at LIMIT %(most)s FOR UPDATE SKIP LOCKED),"
+    " taken AS (UPDATE commands SET leased_by = %(holder)s, leased_until = %(leased_until)s FROM due"
     " WHERE commands.ven_id = due.ven_id AND commands.command_id = due.command_id"
-    " RETURNING commands.ven_id, commands.command_id, op, data::text, status, attempts, created_at,"
-    " next_attempt_at, expires_at, sent_at, error"
+    " RETURNING commands.ven_id, commands.command_id, op, data::text, commands.status, attempts, created_at,"
+    " next_attempt_at, expires_at, sent_at, error, queued_since, interruptions)"
+    " SELECT taken.*, greatest(ven.received_at, ven.heard_at), coalesce(ven.status = 'offline', false)"
+    " FROM taken LEFT JOIN ven_snapshots AS ven ON ven.ven_id = taken.ven_id"
 )
+"""The columns of `Due`, in its order."""
+
 SETTLE_COMMANDS = (
-    "WITH told AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[], %(status)s::text[],"
-    " %(attempts)s::int[], %(sent_at)s::timestamptz[], %(next_attempt_at)s::timestamptz[], %(error)s::text[])"
-    " AS told (ven_id, command_id, status, attempts, sent_at, next_attempt_at, error)),"
-    " ours AS MATERIALIZED (SELECT told.* FROM commands JOIN told USING (ven_id, command_id)"
+    "WITH outcome AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[], %(status)s::text[],"
+    " %(attempts)s::int[], %(sent_at)s::timestamptz[], %(next_attempt_at)s::timestamptz[],"
+    " %(error)s::text[], %(queued_since)s::timestamptz[], %(interruptions)s::int[])"
+    " AS outcome (ven_id, command_id, status, attempts, sent_at, next_attempt_at, error, queued_since,"
+    " interruptions)),"
+    " ours AS MATERIALIZED (SELECT outcome.* FROM commands JOIN outcome USING (ven_id, command_id)"
     " WHERE leased_by = %(holder)s ORDER BY ven_id, command_id FOR UPDATE OF commands)"
     " UPDATE commands SET attempts = ours.attempts, sent_at = ours.sent_at,"
-    " next_attempt_at = ours.next_attempt_at, leased_by = NULL, leased_until = NULL,"
+    " next_attempt_at = ours.next_attempt_at, queued_since = ours.queued_since,"
+    " interruptions = ours.interruptions, leased_by = NULL, leased_until = NULL,"
     f" status = CASE WHEN commands.{_OPEN} THEN ours.status ELSE commands.status END,"
     f" error = CASE WHEN commands.{_OPEN} THEN ours.error ELSE commands.error END"
     " FROM ours WHERE commands.ven_id = ours.ven_id AND commands.command_id = ours.command_id"

@@ -5,18 +5,25 @@ from datetime import datetime, timedelta
 
 import psycopg
 from msgspec import Raw, Struct
+from msgspec.json import Decoder
 
 from ingest import queries
 from ingest.batch import Batch
 from ingest.decoding import decode
 from ingest.loads import any_rows
 from ingest.messages import Received, Refused, Source
+from ingest.quotas import Quotas
 from ingest.store import Store
 
-FINAL = ("conflict", "load_conflict", "load_twice", "unknown_command")
-"""Reasons that no fix of ours changes: another message stands in the place."""
+FINAL = ("bad_field", "conflict", "load_conflict", "load_twice", "too_many_load_types", "unknown_command")
+"""Reasons that no fix of ours changes: another message, or the rest of the entry, stands in the place."""
+
+PUT_ASIDE = ("bad_load", "too_many_loads")
+"""Reasons for which an entry is not stored at all."""
 
 AT_ONCE = 500
+
+_entries = Decoder(list[Raw])
 
 
 class ReasonCount(Struct, frozen=True):
@@ -67,54 +74,68 @@ def count_by_reason(connection: psycopg.Connection) -> list[ReasonCount]:
 
 
 def replay(
-    connection: psycopg.Connection, store: Store, max_ahead: timedelta, reason: str | None = None
+    connection: psycopg.Connection,
+    store: Store,
+    max_ahead: timedelta,
+    reason: str | None = None,
+    quotas: Quotas | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Try rejected messages again, oldest first. What is accepted now is stored and leaves the table.
 
     Yields:
         (tried, accepted) of each block, so that a caller can show progress.
     """
-    last_id = 0
-    while letters := _block(connection, last_id, reason):
+    [[newest]] = connection.execute(queries.LAST_REJECTED)
+    last_id = 0  # what is refused once more, as beyond a quota, is not tried again
+    while letters := _block(connection, last_id, newest, reason):
         last_id = letters[-1].rejected_id
-        batch, accepted = _readable(letters, max_ahead)
+        batch, accepted = _readable(letters, max_ahead, quotas)
         with connection.transaction():
             store.write(batch)
             connection.execute(queries.FORGET_REJECTED, [accepted])
         yield len(letters), len(accepted)
 
 
-def _block(connection: psycopg.Connection, after: int, reason: str | None) -> list[Letter]:
-    asked = {"after": after, "reason": reason, "final": list(FINAL), "most": AT_ONCE}
+def _block(connection: psycopg.Connection, after: int, last: int, reason: str | None) -> list[Letter]:
+    asked = {"after": after, "last": last, "reason": reason, "final": list(FINAL), "most": AT_ONCE}
     return [Letter(*row) for row in connection.execute(queries.REJECTED, asked)]
 
 
-def _readable(letters: Iterable[Letter], max_ahead: timedelta) -> tuple[Batch, list[int]]:
-    batch, accepted = Batch(), []
+def _readable(
+    letters: Iterable[Letter], max_ahead: timedelta, quotas: Quotas | None
+) -> tuple[Batch, list[int]]:
+    quotas = quotas or Quotas()
+    batch, accepted = Batch(quotas), []
     for letter in letters:
-        is_accepted = _add_message if letter.ts is None else _add_entry
-        if is_accepted(batch, letter, max_ahead):
+        if letter.ven_id is None or letter.ts is None:
+            is_accepted = _add_message(batch, letter, max_ahead, quotas)
+        else:
+            source = Source(letter.message, letter.ven_id, letter.ts)
+            is_accepted = _add_entries(batch, source, quotas)
+        if is_accepted:
             accepted.append(letter.rejected_id)
     return batch, accepted
 
 
-def _add_message(batch: Batch, letter: Letter, max_ahead: timedelta) -> bool:
+def _add_message(batch: Batch, letter: Letter, max_ahead: timedelta, quotas: Quotas) -> bool:
     try:
-        decode(letter.message, max_ahead)
+        decode(letter.message, max_ahead, quotas)
     except Refused:
         return False
     batch.add(letter.message, max_ahead)
     return True
 
 
-def _add_entry(batch: Batch, letter: Letter, _max_ahead: timedelta) -> bool:
-    """A load entry joins the sample, or the description, that its message has left."""
-    if letter.ven_id is None or letter.ts is None:
+def _add_entries(batch: Batch, source: Source, quotas: Quotas) -> bool:
+    """Load entries join the sample, or the description, that their message has left."""
+    payload = source.message.payload
+    try:
+        entries = _entries.decode(payload) if payload.startswith(b"[") else [Raw(payload)]
+    except ValueError:
         return False
-    batch.received.append(letter.message)
-    source = Source(letter.message, letter.ven_id, letter.ts)
-    rows, _ = any_rows([Raw(letter.payload)], source)
-    kept = batch.described if letter.topic.startswith("ven/loads/") else batch.late_samples
+    batch.received.append(source.message)
+    rows, rejections = any_rows(entries, source, quotas)
+    kept = batch.described if source.message.topic.startswith("ven/loads/") else batch.late_samples
     for load_id, row in rows.items():
-        kept[letter.ven_id, letter.ts, load_id] = (source, row)
-    return bool(rows)
+        kept[source.ven_id, source.ts, load_id] = (source, row)
+    return bool(rows) and not any(rejection.reason in PUT_ASIDE for rejection in rejections)

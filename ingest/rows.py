@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from schemas.identifiers import require_identifier
+
 Row = tuple[Any, ...]
 """A value for each column, in the order of a `queries.Keyed`, up to the batch id."""
 
@@ -45,17 +47,15 @@ def label(text: str | None) -> str | None:
     if text is None:
         return None
     if "\0" in text:
-        raise ValueError("has a NUL character")
+        raise ValueError("has a NUL character; take it out")
     return text.translate(_CONTROLS)
 
 
-@lru_cache(maxsize=1 << 19)
+@lru_cache(maxsize=1 << 17)
 def identifier(text: str) -> str:
     """A VEN's or a load's id, which ends up in topics, paths and logs.
 
     Raises:
-        ValueError: it holds a control character.
+        ValueError: it is no identifier.
     """
-    if any(character < " " or character == "\x7f" for character in text):
-        raise ValueError("has a control character")
-    return text
+    return require_identifier(text)

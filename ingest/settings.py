@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, FilePath
 
 from ingest.commands.states import Patience
+from ingest.quotas import Limits
 from schemas.settings import BrokerUrl, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
@@ -43,6 +44,43 @@ class Tolerance(Settings):
         validation_alias="INGEST_MAX_AHEAD_S",
         description="a timestamp further ahead of our clock than this is refused",
     )
+    max_payload_bytes: int = Field(
+        1_048_576,
+        ge=1_024,
+        le=16_777_216,
+        validation_alias="INGEST_MAX_PAYLOAD_BYTES",
+        description="bytes of one message; a longer one is refused as `too_large`",
+    )
+    max_loads_of_ven: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        validation_alias="INGEST_MAX_LOADS_OF_VEN",
+        description="loads that one VEN may have; more are refused as `too_many_loads`",
+    )
+    max_vens: int = Field(
+        1_000_000,
+        ge=1,
+        le=100_000_000,
+        validation_alias="INGEST_MAX_VENS",
+        description="VENs that may register themselves by reporting; more are refused as `too_many_vens`",
+    )
+    max_load_types: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        validation_alias="INGEST_MAX_LOAD_TYPES",
+        description="different load types in all; another one is left out as `too_many_load_types`",
+    )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            payload_bytes=self.max_payload_bytes,
+            loads_of_ven=self.max_loads_of_ven,
+            vens=self.max_vens,
+            load_types=self.max_load_types,
+        )
 
 
 class IngestSettings(ProgramSettings, Tolerance):
@@ -50,7 +88,7 @@ class IngestSettings(ProgramSettings, Tolerance):
 
     mqtt_url: BrokerUrl = Field(
         validation_alias="MQTT_URL",
-        description="the broker: `mqtt://user:password@host:1883`; `mqtts://` for TLS",
+        description="the broker: `mqtt://user:password@host:1883`, or `host,host`; `mqtts://` for TLS",
     )
     mqtt_ca_file: FilePath | None = Field(
         None,
@@ -101,6 +139,11 @@ class IngestSettings(ProgramSettings, Tolerance):
         le=65_535,
         validation_alias="MQTT_RECEIVE_MAXIMUM",
         description="messages in flight, and so in memory, before the broker waits (MQTT 5)",
+    )
+    mqtt_message_expiry: Literal["on", "off"] = Field(
+        "on",
+        validation_alias="MQTT_MESSAGE_EXPIRY",
+        description="`off` for a broker that fails at messages with an expiry (MQTT 5); else `on`",
     )
     batch_messages: int = Field(
         4_000,

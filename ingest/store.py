@@ -12,9 +12,12 @@ from msgspec import Struct
 from psycopg.errors import CheckViolation, UniqueViolation
 
 from ingest import queries
-from ingest.batch import Batch, same_content
-from ingest.probe import probe_batch
+from ingest.batch import Batch
+from ingest.content import same_content
+from ingest.messages import Refused
+from ingest.probe_batch import probe_batch
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+from ingest.quotas import Quotas
 from ingest.rows import Row, copy_data
 from schemas.revisions import require_revision
 from schemas.tables.ledger import LANES
@@ -63,6 +66,7 @@ class Store:
                 which a second call finds out.
         """
         received_at = batch.received[0].received_at
+        self._refuse_vens_beyond_quota(batch)
         self._ensure_live_days(batch.days(), received_at)
         try:
             return self._transact(batch)
@@ -70,6 +74,14 @@ class Store:
             # No partition, not even the default one, takes a row: it is made again.
             self._ensure_partitions([], received_at)
             return self._transact(batch)
+
+    def refresh(self, quotas: Quotas) -> None:
+        """Have quotas begin again with the loads and types that the database holds."""
+        limits = quotas.limits
+        many = self._connection.execute(queries.LOADS_OF_VENS_WITH_MANY, [(limits.loads_of_ven + 1) // 2])
+        load_ids: dict[str, list[str]] = dict(many.fetchall())
+        types = self._connection.execute(queries.LOAD_TYPES, [limits.load_types])
+        quotas.restart(load_ids, [load_type for [load_type] in types])
 
     def probe(self, at: datetime) -> None:
         """Store rows of each kind as of a time, and take them back.
@@ -124,6 +136,22 @@ class Store:
         if new:
             self._connection.execute(queries.REGISTER_VENS, [list(new), list(new.values())])
         return set(new)
+
+    def _refuse_vens_beyond_quota(self, batch: Batch) -> None:
+        """Several workers at once may let through a few more."""
+        new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
+        if not new:
+            return
+        [count] = self._connection.execute(queries.COUNT_VENS).fetchone() or (0,)
+        room = batch.limits.vens - count
+        if room >= len(new):
+            return
+        registered = {ven_id for [ven_id] in self._connection.execute(queries.REGISTERED_VENS, [new])}
+        unknown = [ven_id for ven_id in new if ven_id not in registered]
+        beyond = unknown[max(room, 0) :]
+        if beyond:
+            detail = f"there are {batch.limits.vens} VENs already (INGEST_MAX_VENS); retire some, or raise it"
+            batch.refuse_vens(beyond, Refused("too_many_vens", detail))
 
     def _write_rows(self, batch: Batch) -> Stored:
         batch_id = self._next_batch()

@@ -13,6 +13,7 @@ import structlog
 
 from ingest.batch import Batch
 from ingest.metrics import Metrics
+from ingest.quotas import Quotas
 from ingest.store import Store, Stored
 from ingest.subscriber import Subscriber
 from schemas.revisions import WrongRevisionError
@@ -38,7 +39,7 @@ class Stopped(Exception):  # noqa: N818 - asked for, not an error
 class Worker:
     """Moves messages from the subscriber to the store. Connections to the database are made as needed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is composed of, by name
         self,
         subscriber: Subscriber,
         open_store: Callable[[], Store],
@@ -47,6 +48,7 @@ class Worker:
         batch_messages: int,
         max_ahead: timedelta,
         metrics: Metrics,
+        quotas: Quotas | None = None,
     ) -> None:
         self._subscriber = subscriber
         self._open_store = open_store
@@ -54,6 +56,7 @@ class Worker:
         self._batch_messages = batch_messages
         self._max_ahead = max_ahead
         self._metrics = metrics
+        self._quotas = quotas or Quotas()
         self._store: Store | None = None
         self._log = structlog.get_logger()
 
@@ -71,7 +74,7 @@ class Worker:
         """Decode what arrives while the batch before it is written; hand it over once that is done."""
         writing: Future[None] = Future()
         writing.set_result(None)
-        batch = Batch()
+        batch = Batch(self._quotas)
         while not self._stopping.is_set():
             self._gather(batch, writing)
             if writing.done():
@@ -79,7 +82,7 @@ class Worker:
                 if batch.received and not self._stopping.is_set():
                     writing = writer.submit(self.commit, batch)
                     writing.add_done_callback(lambda _: self._subscriber.nudge())
-                    batch = Batch()
+                    batch = Batch(self._quotas)
         writing.result()
 
     def _gather(self, batch: Batch, writing: Future[None]) -> None:
@@ -118,7 +121,7 @@ class Worker:
             self._log.warning("batch_halved", messages=len(messages), error=str(refusal).strip())
             middle = len(messages) // 2
             for half in (messages[:middle], messages[middle:]):
-                self._settle(Batch.of(half, self._max_ahead), attempts=1)
+                self._settle(Batch.of(half, self._max_ahead, self._quotas), attempts=1)
 
     def _write(self, batch: Batch, attempts: float = math.inf) -> None:
         """Commit a batch, however long the database stores nothing.
@@ -148,7 +151,7 @@ class Worker:
         """Whether the database stores other rows of that time right now."""
         try:
             self._opened_store().probe(batch.received[0].received_at)
-        except psycopg.Error:
+        except (psycopg.Error, WrongRevisionError):
             self._close()
             return False
         return True
@@ -174,7 +177,10 @@ class Worker:
         """Wait while the schema is another one than this program knows: the batch is not at fault."""
         while True:
             try:
-                return self._opened_store().write(batch)
+                store = self._opened_store()
+                if self._quotas.is_due(batch.received[-1].received_at):
+                    store.refresh(self._quotas)
+                return store.write(batch)
             except WrongRevisionError as error:
                 self._log.debug("batch_waits", reason=str(error))
             if self._stopping.wait(MISFIT_RETRY_S):

@@ -23,9 +23,11 @@ from jobs.retention import (
     trim_events,
     trim_live_changes,
 )
+from jobs.sessions import FROZEN_AFTER, end_frozen_sessions
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
+from jobs.trimming import trim_rejected, trim_statuses
 from schemas.database import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -123,7 +125,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules()).follow_events,),
+            (Progress(cadence.rules(), patience).follow_events,),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
@@ -157,6 +159,26 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_kept()),
             ),
+        ),
+        Job(
+            "quotas",
+            20,
+            "deletes refused messages and statuses that are too old, and refused messages beyond a size",
+            (
+                partial(
+                    trim_rejected,
+                    kept=timedelta(days=cadence.rejected_days),
+                    most_bytes=cadence.rejected_mb * 1_000_000,
+                ),
+                partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
+            ),
+        ),
+        Job(
+            "sessions",
+            5,
+            "ends sessions of programs that are frozen within a statement",
+            (partial(end_frozen_sessions, after=FROZEN_AFTER),),
+            is_for_all=True,
         ),
         Job(
             "partitions",

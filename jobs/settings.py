@@ -66,6 +66,23 @@ class Ages(Settings):
         validation_alias="RETENTION_COMMANDS_DAYS",
         description="days to keep commands that have ended",
     )
+    rejected_days: Days = Field(
+        30,
+        validation_alias="RETENTION_REJECTED_DAYS",
+        description="days to keep refused messages",
+    )
+    rejected_mb: int = Field(
+        1_024,
+        ge=1,
+        le=1_000_000,
+        validation_alias="RETENTION_REJECTED_MB",
+        description="megabytes of refused messages to keep; the oldest are deleted first",
+    )
+    statuses_days: Days = Field(
+        366,
+        validation_alias="RETENTION_STATUSES_DAYS",
+        description="days to keep status transitions; the newest of each VEN stays",
+    )
     events_days: int | None = Field(
         None,
         ge=400,
@@ -133,19 +150,12 @@ class Measuring(BaselineSettings):
         validation_alias="HOLIDAYS",
         description="days left out of baselines: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., by commas",
     )
-    look_back_days: int = Field(
-        45,
-        ge=1,
-        le=366,
-        validation_alias="BASELINE_LOOK_BACK_DAYS",
-        description="days before an event from which baselines choose similar days",
-    )
-    adjustment_cap_percent: float = Field(
-        20,
+    least_coverage_percent: float = Field(
+        80,
         ge=0,
-        lt=100,
-        validation_alias="BASELINE_CAP_PERCENT",
-        description="how far an adjustment to the day of the event may go, up or down",
+        le=100,
+        validation_alias="SETTLEMENT_COVERAGE_PERCENT",
+        description="a settlement notes which figures cover less of the event's time than this",
     )
 
     def rules(self) -> Rules:
@@ -155,6 +165,8 @@ class Measuring(BaselineSettings):
             look_back_days=self.look_back_days,
             cap=self.adjustment_cap_percent / 100,
             primary=self.primary_baseline,
+            computed=self.computed_baselines(),
+            least_coverage_percent=self.least_coverage_percent,
             grace=timedelta(seconds=self.settlement_grace_s),
             revise_for=timedelta(days=self.settlement_revise_days),
         )

@@ -44,6 +44,7 @@ class Programs:
             ["ingest"],
             MQTT_URL=self._urls["mqtt5_url"],
             MQTT_PROTOCOL="5",
+            MQTT_MESSAGE_EXPIRY="off",  # rumqttd's listener for 3.1.1 dies of a message with properties
             INGEST_READY_FILE=str(ready_file),
         )
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))

@@ -35,6 +35,21 @@ def new_command(
     }
 
 
-def envelope(op: str, ven_id: str, command_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is published on `ven/cmd/{venId}`."""
-    return {"op": op, "correlationId": command_id, "venId": ven_id, "data": data}
+def envelope(
+    op: str,
+    ven_id: str,
+    command_id: str,
+    data: Mapping[str, Any],
+    *,
+    issued_at: datetime,
+    expires_at: datetime,
+) -> dict[str, Any]:
+    """What is published on `ven/cmd/{venId}`, in an attempt made at `issued_at`; times in Unix seconds."""
+    return {
+        "op": op,
+        "correlationId": command_id,
+        "venId": ven_id,
+        "issued_ts": issued_at.timestamp(),
+        "expires_ts": expires_at.timestamp(),
+        "data": data,
+    }

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0016"
+SCHEMA_REVISION = "0015"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
@@ -42,6 +42,8 @@ _CONNECTION: dict[str, object] = {
     "tcp_user_timeout": 15_000,
 }
 """What libpq is to do, unless `DATABASE_URL` says otherwise: a silent network is noticed within 30 s."""
+
+_MONITOR = "gridgate_answer_monitor"
 
 LONG_WORK = {
     "idle_in_transaction_session_timeout": "10min",
@@ -109,6 +111,7 @@ def engine_for(
         pool_size=pool_size,
         max_overflow=overflow,
         pool_pre_ping=True,
+        execution_options={_MONITOR: monitor},
     )
 
     @event.listens_for(engine, "do_connect")
@@ -117,6 +120,12 @@ def engine_for(
         return _open(database_url, {**parameters, "context": arguments.get("context")}, monitor)
 
     return engine
+
+
+def monitor_of(engine: Engine) -> AnswerMonitor | None:
+    """The monitor that an engine was made with."""
+    monitor = engine.get_execution_options().get(_MONITOR)
+    return monitor if isinstance(monitor, AnswerMonitor) else None
 
 
 def _open(

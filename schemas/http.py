@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.baselines import BaselineName
+from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.wire import LARGEST_KW, Priority
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -187,13 +188,15 @@ class VenSummary(Shape, frozen=True):
 
 
 PLAIN = r"^[^\x00-\x1f\x7f]+(?!\n)$"
-LEVEL = r"^[^\x00-\x1f\x7f/+#]+(?!\n)$"
-SEGMENT = r"^[^\x00-\x1f/]+(?!\n)$"
 PRINTED = r"^[^\x00-\x1f]+(?!\n)$"
+IDENTIFIER_WORDS = (
+    "a text without control characters, non-characters, line separators and bidirectional controls,"
+    " without white space at its ends"
+)
 PATTERNS = {
     PLAIN: "a text without control characters",
-    LEVEL: "a text without `/`, `+`, `#` and control characters",
-    SEGMENT: "a text without `/` and control characters",
+    TOPIC_LEVEL_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`, `+` and `#`",
+    SEGMENT_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`",
     PRINTED: "a text without control characters",
 }
 """What texts must be, in words for people."""
@@ -211,7 +214,7 @@ NewId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=LEVEL,
+        pattern=TOPIC_LEVEL_PATTERN,
         description="One level of a topic: without `/`, `+` and `#`.",
         examples=["ven-0001"],
         extra_json_schema={"not": {"enum": [*VEN_WORDS, *NO_SEGMENTS]}},
@@ -335,7 +338,7 @@ EventId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=SEGMENT,
+        pattern=SEGMENT_PATTERN,
         extra_json_schema={"not": {"enum": [*EVENT_WORDS, *NO_SEGMENTS]}},
     ),
 ]
@@ -346,6 +349,9 @@ CurrentReductionKw = Annotated[
     float | None, Meta(description="What it delivers now, or delivered at its end; null before its start.")
 ]
 VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
+VensReporting = Annotated[
+    Count, Meta(description="VENs that count in the current reduction: heard within their presence time.")
+]
 AvgResponseMs = Annotated[
     float | None, Meta(description="From a command to its acknowledgement; null without any.")
 ]
@@ -392,6 +398,7 @@ class EventMetrics(Shape, frozen=True):
     vens_responding: VensResponding
     avg_response_ms: AvgResponseMs
     actual_reduction_kw: float | None
+    vens_reporting: VensReporting
 
 
 class EventWithMetrics(Event, frozen=True):
@@ -400,6 +407,7 @@ class EventWithMetrics(Event, frozen=True):
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
     avg_response_ms: AvgResponseMs
+    vens_reporting: VensReporting
 
 
 class EventVen(Shape, frozen=True):
@@ -432,9 +440,13 @@ class Revision(Shape, frozen=True):
 
 
 class Delivery(Shape, frozen=True):
-    """What was delivered. Powers are means over the event, energy is that of the time with samples."""
+    """What was delivered. A power is the energy of the covered time over the hours of the event."""
 
     requested_kw: float
+    requested_kwh: Annotated[
+        float | None,
+        Meta(description="Of a VEN the integral of its shares over time; null in old revisions at most."),
+    ]
     baseline_kw: float | None
     actual_kw: Annotated[float | None, Meta(description="What was used.")]
     delivered_kw: Annotated[
@@ -445,7 +457,7 @@ class Delivery(Shape, frozen=True):
         float | None, Meta(description="Of what was requested; null where nothing was.")
     ]
     coverage_percent: Annotated[
-        float | None, Meta(description="Slots of five minutes with samples, of those of the event.")
+        float | None, Meta(description="The event's time that has both usage and a baseline.")
     ]
     rrmse_percent: Annotated[
         float | None,
@@ -455,6 +467,12 @@ class Delivery(Shape, frozen=True):
         ),
     ]
     days_used: Annotated[Count, Meta(description="Similar days that the baseline is made of.")]
+    adjustment: Annotated[
+        Literal["none", "multiplicative", "additive", "mixed"] | None,
+        Meta(description="How the baseline was adjusted to the day; null where that was not recorded."),
+    ]
+    adjustment_kw: Annotated[float | None, Meta(description="What that adds, the mean over the event.")]
+    adjustment_reason: Annotated[str | None, Meta(description="Why; of the portfolio, for how many VENs.")]
     note: Annotated[str | None, Meta(description="What to know about these figures.")]
 
 
@@ -476,6 +494,46 @@ class EventPerformance(Shape, frozen=True):
     baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
     portfolio: Delivery
     vens: list[VenDelivery]
+
+
+class DayRuleShown(Shape, frozen=True):
+    """The mean of the `highest` of the `last` eligible days; none with less than `fewest`."""
+
+    highest: int
+    last: int
+    fewest: int
+
+
+class AdjustmentShown(Shape, frozen=True):
+    """How a baseline follows the day of the event, and in which hours before its start they are compared."""
+
+    kind: Literal["none", "multiplicative", "additive", "by-load"]
+    from_hours_before: int
+    to_hours_before: int
+    hours_after: Annotated[list[int], Meta(description="From and to, after the end; empty for none.")]
+    cap_percent: Annotated[float | None, Meta(description="Null: no cap.")]
+
+
+class BaselineMethod(Shape, frozen=True):
+    """A baseline and its parameters."""
+
+    name: BaselineName
+    meaning: str
+    is_primary: Annotated[bool, Meta(description="Events are measured by it first.")]
+    is_computed: Annotated[bool, Meta(description="New settlements have it (`EVENT_BASELINES`).")]
+    operator: Annotated[str, Meta(description="Whose rule it is; empty for none.")]
+    source: str
+    source_read: Annotated[
+        bool, Meta(description="Whether the source's own text was read for this implementation.")
+    ]
+    differs: Annotated[str, Meta(description="In what it is known to differ from the source.")]
+    weekday: Annotated[DayRuleShown | None, Meta(description="Null: of the event's day alone.")]
+    weekend: DayRuleShown | None
+    like_days: Annotated[bool, Meta(description="Saturdays for a Saturday, Sundays for a Sunday.")]
+    holidays_count: Annotated[bool, Meta(description="Holidays are candidates, as weekend days.")]
+    low_usage_percent: Annotated[float, Meta(description="Days below this part of the mean are dropped.")]
+    look_back_days: int
+    adjustment: AdjustmentShown
 
 
 class Stopping(Shape, frozen=True):

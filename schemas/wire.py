@@ -4,7 +4,7 @@ Powers are kW. A number that no site can have (beyond `LARGEST_KW`) is refused h
 would overflow every sum they enter.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
@@ -15,57 +15,97 @@ Id = Annotated[str, Meta(min_length=1, max_length=255)]
 Label = Annotated[str, Meta(max_length=255)]
 StatusWord = Annotated[str, Meta(min_length=1, max_length=255)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Whole = Priority | Annotated[float, Meta(ge=-(2**31), le=2**31 - 1)]
+"""A whole number, which JSON may also spell `1.0`; whoever reads it refuses `1.5`."""
 
 
-class LoadEntry(Struct, rename="camel", gc=False):
-    """One load in telemetry or in a load snapshot; `null` says as little as leaving the key out."""
+class _Measured(Struct, rename="camel", gc=False):
+    """What a load entry is for: which load, and its power."""
 
     id: Id | None = None
     load_id: Id | None = None
-    name: Label | None = None
-    type: Label | None = None
     current_power_kw: Kw | None = None
     shed_power_kw: Kw | None = None
+
+
+class LoadEntry(_Measured, rename="camel", gc=False):
+    """One load in telemetry or in a load snapshot; `null` says as little as leaving the key out."""
+
+    name: Label | None = None
+    type: Label | None = None
     capacity_kw: Kw | None = None
     shed_capability_kw: Kw | None = None
     enabled: bool | None = None
-    priority: Priority | None = None
+    priority: Whole | None = None
 
 
 class PlainLoadEntry(LoadEntry, forbid_unknown_fields=True, rename="camel", gc=False):
     """A load entry with nothing but the contract's keys: what nearly all are, and quick to read."""
 
 
+class LenientLoadEntry(_Measured, rename="camel", gc=False):
+    """A load entry whose descriptive fields stay as they came, so that a bad one is refused alone."""
+
+    name: Raw = Raw()
+    type: Raw = Raw()
+    capacity_kw: Raw = Raw()
+    shed_capability_kw: Raw = Raw()
+    enabled: Raw = Raw()
+    priority: Raw = Raw()
+
+
 class _Panel(Struct, rename="camel", gc=False):
+    """What telemetry is for: whose power, and when; `power_kw` and `shed_kw` are the older names."""
+
     timestamp: int | float | str
     ven_id: Id | None = None
     used_power_kw: Kw | None = None
     shed_power_kw: Kw | None = None
+
+
+_OLDER_NAMES = {
+    "battery_soc_upper": "batterySOC",
+    "battery_soc_snake": "battery_soc",
+    "power_kw": "power_kw",
+    "shed_kw": "shed_kw",
+    "requested_reduction_kw": "requestedReductionKw",
+    "event_id": "eventId",
+    "baseline_power_kw": "baselinePowerKw",
+    "battery_soc": "batterySoc",
+}
+
+
+class PanelTelemetry(_Panel, rename=_OLDER_NAMES, gc=False):
+    """Telemetry without its loads."""
+
+    power_kw: Kw | None = None
+    shed_kw: Kw | None = None
     requested_reduction_kw: Kw | None = None
     event_id: Label | None = None
     baseline_power_kw: Kw | None = None
     battery_soc: Kw | None = None
-
-
-class _Legacy(
-    _Panel, gc=False, rename={"battery_soc_upper": "batterySOC", "battery_soc_snake": "battery_soc"}
-):
     battery_soc_upper: Kw | None = None
     battery_soc_snake: Kw | None = None
-    power_kw: Kw | None = None
-    shed_kw: Kw | None = None
 
 
-class PlainTelemetry(_Legacy, gc=False):
+class PlainTelemetry(PanelTelemetry, gc=False):
     """Telemetry whose loads say nothing beyond the contract."""
 
     loads: list[PlainLoadEntry] | None = None
 
 
-class Telemetry(_Legacy, gc=False):
-    """Any telemetry: loads stay as they came, so that a bad one does not take the others down."""
+class LenientTelemetry(_Panel, rename=_OLDER_NAMES, gc=False):
+    """Any telemetry: what is not its measurement stays as it came, so that a bad value is refused alone."""
 
-    loads: list[Raw] | None = None
+    power_kw: Kw | None = None
+    shed_kw: Kw | None = None
+    requested_reduction_kw: Raw = Raw()
+    event_id: Raw = Raw()
+    baseline_power_kw: Raw = Raw()
+    battery_soc: Raw = Raw()
+    battery_soc_upper: Raw = Raw()
+    battery_soc_snake: Raw = Raw()
+    loads: Raw = Raw()
 
 
 class LoadSnapshot(Struct, rename="camel", gc=False):
@@ -79,10 +119,14 @@ class LoadSnapshot(Struct, rename="camel", gc=False):
 class StatusMessage(Struct, rename="camel", gc=False):
     """A status transition; one without a timestamp is dated when it comes."""
 
-    status: StatusWord
+    status: StatusWord | bool
     ven_id: Id | None = None
     timestamp: int | float | str | None = None
     details: Raw = Raw()
+
+
+ACCEPTED = ("accepted", "success")
+NOT_ACCEPTED = ("rejected", "error")
 
 
 class Acknowledgement(Struct, rename="camel", gc=False):
@@ -91,9 +135,12 @@ class Acknowledgement(Struct, rename="camel", gc=False):
     correlation_id: Id
     ven_id: Id | None = None
     ok: bool | None = None
-    status: Literal["accepted", "success", "rejected", "error"] | None = None
+    status: str | None = None
 
     @property
     def is_accepted(self) -> bool | None:
-        """The VEN's word; None where it says neither."""
-        return self.ok if self.status is None else self.status in {"accepted", "success"}
+        """What the VEN answers; None where it says neither, or a word that nobody knows."""
+        word = None if self.status is None else self.status.strip().lower()
+        if word is None:
+            return self.ok
+        return word in ACCEPTED if word in ACCEPTED + NOT_ACCEPTED else None

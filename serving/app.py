@@ -18,6 +18,7 @@ from serving.cache.fast_path import CACHED_PATHS, FastPath
 from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.pool import ConnectionPool
+from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
@@ -34,6 +35,7 @@ from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
+    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -173,8 +175,7 @@ def _resources(needs: Dependencies) -> Mapping[str, object]:
     resources = {
         **_fleet_resources(needs),
         **_event_resources(needs),
-        **_service_resources(needs),
-        "/openapi.json": document,
+        **_service_resources(needs, document),
     }
     document.hold(describe(resources))
     return resources
@@ -213,6 +214,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     reader, writer = EventReader(primary), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, needs.event_rules.baseline)
     return {
+        "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica)),
@@ -223,7 +225,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     }
 
 
-def _service_resources(needs: Dependencies) -> Mapping[str, object]:
+def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
     assets = AssetsResource(docs_files() | dashboard_files())
     return {
@@ -233,6 +235,7 @@ def _service_resources(needs: Dependencies) -> Mapping[str, object]:
         "/health": LivenessResource(),
         "/health/db-check": DatabaseCheckResource(needs.databases, clock),
         METRICS_PATH: PrometheusMetricsResource(needs.access_log.metrics),
+        "/openapi.json": document,
         "/docs": DocsPageResource(assets),
         "/": DashboardResource(assets),
         "/assets/{digest}/{asset}": assets,

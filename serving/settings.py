@@ -131,13 +131,6 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         validation_alias="HTTP_RATE_BURST",
         description="requests that a key which has been quiet may send at once",
     )
-    http_slow_client_s: float = Field(
-        60.0,
-        ge=1,
-        le=3_600,
-        validation_alias="HTTP_SLOW_CLIENT_S",
-        description="a client that gives or takes next to nothing for so many seconds is cut (on Linux)",
-    )
     http_finish_s: int = Field(
         20,
         ge=1,
@@ -162,11 +155,11 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     )
 
     event_lead_time_s: float = Field(
-        300,
+        0,
         ge=0,
         le=86_400,
         validation_alias="EVENTS_LEAD_TIME_S",
-        description="seconds before an event's start at which VENs are told, unless it says otherwise",
+        description="seconds before an event's start at which VENs are told, unless the event says otherwise",
     )
     event_start_grace_s: float = Field(
         300,
@@ -203,11 +196,6 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         return policy
 
     @property
-    def slow_client_window_s(self) -> float:
-        """A live stream, which is silent between heartbeats, is not slow."""
-        return max(self.http_slow_client_s, 3 * self.stream_heartbeat_s)
-
-    @property
     def policy(self) -> Policy:
         return Policy(
             needs_keys=self.http_auth == "keys",
@@ -227,6 +215,9 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             timedelta(seconds=self.event_start_grace_s),
             timedelta(seconds=self.event_lead_time_s),
             self.primary_baseline,
+            self.computed_baselines(),
+            self.look_back_days,
+            self.adjustment_cap_percent,
             timedelta(seconds=self.event_longest_s),
         )
 

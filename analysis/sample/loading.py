@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
-import msgspec
-
 from analysis.sample import scenario
 from analysis.sample.simulated_broker import SimulatedBroker
 from ingest.batch import Batch
+from ingest.commands.message import payload
 from ingest.commands.outbox import Outbox
 from ingest.commands.states import Patience, given_up, published
 from ingest.messages import Received
@@ -16,7 +15,6 @@ from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from local.fleet.messages import Arrival
-from schemas.commands import envelope
 from schemas.database import connect, engine_for
 from schemas.instants import from_unix
 from serving.events.rules import EventRules
@@ -72,8 +70,7 @@ class Loader:
         for command in self._outbox.take(now):
             ended = given_up(command, now, PATIENCE)
             if ended is None:
-                told = envelope(command.op, command.ven_id, command.command_id, {})
-                self._broker.hear(msgspec.json.encode({**told, "data": msgspec.Raw(command.data.encode())}))
+                self._broker.hear(payload(command, now))
             self._outbox.settle([ended or published(command, ACCEPTED, now, PATIENCE)])
 
     def _clock(self) -> datetime:

@@ -1,35 +1,38 @@
-"""The thread that sees to the outbox. Whatever fails in it, telemetry goes on."""
+"""The thread that empties the outbox. Whatever fails in it, telemetry goes on."""
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
+from itertools import cycle
 
 import psycopg
 import structlog
 from msgspec.structs import replace
 
+from ingest.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
 from ingest.commands.outbox import Outbox
-from ingest.commands.publisher import Publisher
-from ingest.commands.states import Due, given_up
+from ingest.commands.publisher import Attempt, Publisher
+from ingest.commands.states import Due, given_up, postponed
 from ingest.metrics import Metrics
-from ingest.mqtt.connection import Connection, LoginRefusedError
-from ingest.mqtt.link import Link
-from ingest.mqtt.packets import ProtocolError
+from ingest.mqtt.connection import LoginRefusedError
 from ingest.settings import IngestSettings
-from ingest.subscriber import FAREWELL_S, address_of, login_for, tls_for
 from schemas.revisions import WrongRevisionError
 
 POLL_S = 1.0
-"""For what no NOTIFY tells of: the next attempts, and the end of leases."""
+"""For what no NOTIFY announces: the next attempts, and the end of leases."""
 
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 10.0
+NEXT_PAUSE_S = 0.05
+"""Until the next connection, where one of several commands may be what the last one ended at."""
 
 
 class Dispatcher:
-    """Takes due commands from the outbox, publishes them, and says there what became of them.
+    """Takes due commands from the outbox, publishes them, and writes down there what became of them.
 
-    Only with a connection to both ends: what is taken in hand is published at once.
+    It works only with connections to both ends: what is taken in hand is published at once.
+
+    A broker may close the connection at one command, out of many that are on their way. So those that it had
+    not confirmed then are published one by one: where the connection ends again, it is for that command.
     """
 
     def __init__(
@@ -39,14 +42,16 @@ class Dispatcher:
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
-        self._address = address_of(settings)
+        self._addresses = cycle(addresses_of(settings))
         self._tls = tls_for(settings)
         client_id = f"{settings.mqtt_client_id}-commands"
         self._login = replace(login_for(settings), client_id=client_id, is_clean=True, session_expiry_s=0)
+        self._has_expiry = settings.mqtt_message_expiry == "on"
         self._patience = settings.patience
         self._open_outbox = open_outbox
         self._clock = clock
         self._metrics = metrics
+        self._suspects: set[str] = set()
         self._unsettled: list[Due] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="dispatcher")
@@ -62,7 +67,7 @@ class Dispatcher:
         self._thread.join()
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Work until asked to stop."""
         while not self._stopping.is_set():
             self._attempt()
             self._stopping.wait(self._pause_s)
@@ -76,7 +81,7 @@ class Dispatcher:
                 self._converse(outbox)
         except LoginRefusedError as error:
             self._failed("broker_refused", error)
-        except (OSError, ProtocolError) as error:
+        except OSError as error:
             self._failed("broker_disconnected", error)
         except psycopg.Error as error:
             self._failed("outbox_failed", error)
@@ -92,49 +97,70 @@ class Dispatcher:
         self._log.error(event, what="commands", reason=str(error).strip(), retry_s=self._pause_s)
 
     def _clear(self, outbox: Outbox) -> None:
-        """What was in hand when the connection broke; and what is over, which takes no broker to say."""
+        """Settle what was in hand when the connection broke, and what is over, which needs no broker."""
         self._settle(outbox, self._unsettled)
         while over := outbox.take(self._clock(), only_over=True):
-            self._settle(outbox, self._ended(over))
+            self._settle(outbox, [end for each in over if (end := self._ended(each)) is not None])
 
     def _converse(self, outbox: Outbox) -> None:
-        with Link(*self._address, self._tls) as link:
-            connection = Connection(link, self._login)
-            publisher = Publisher(link, connection, self._login.version, self._clock)
+        with closing(self._connect()) as publisher:
             self._metrics.dispatching(is_on=True)
             self._pause_s = FIRST_PAUSE_S
             while not self._stopping.is_set():
                 if not self.dispatch(outbox, publisher):
                     outbox.wait(POLL_S)
                 publisher.keep_alive()
-            publisher.leave(FAREWELL_S)
+            publisher.leave()
+
+    def _connect(self) -> Publisher:
+        address = next(self._addresses)
+        return Publisher(address, self._tls, self._login, self._clock, has_expiry=self._has_expiry)
 
     def dispatch(self, outbox: Outbox, publisher: Publisher) -> int:
         """Publish the commands that are due, up to some number; answers how many were taken in hand.
 
         Raises:
-            OSError, ProtocolError: the connection to the broker broke; its commands are settled.
+            OSError: the connection to the broker ended; its commands are settled.
         """
         taken = outbox.take(self._clock())
-        ended = self._ended(taken)
-        over = {command.command_id for command in ended}
-        # Until the broker confirms it, as it was: so it goes back if we do not get as far as that.
+        # Until there is an outcome, as they were: so they go back if we do not get as far as that.
         self._unsettled = taken
-        told, error = publisher.publish(
-            (each for each in taken if each.command_id not in over), self._patience
-        )
-        self._settle(outbox, [*ended, *told])
-        if error is not None:
-            raise error
+        ready, decided = self._sort(taken, has_expiry=publisher.has_expiry)
+        attempt = self._publish(publisher, ready)
+        self._settle(outbox, [*decided, *attempt.settled], [*attempt.unconfirmed, *attempt.unpublished])
+        if attempt.error is not None:
+            self._pause_s = NEXT_PAUSE_S if attempt.unconfirmed else self._pause_s
+            raise attempt.error
         return len(taken)
 
-    def _ended(self, commands: list[Due]) -> list[Due]:
+    def _sort(self, taken: list[Due], *, has_expiry: bool) -> tuple[list[Due], list[Due]]:
+        """Commands to publish now, and those that are over or have to wait."""
         now = self._clock()
-        return [end for end in (given_up(each, now, self._patience) for each in commands) if end is not None]
+        ready, decided = list[Due](), list[Due]()
+        for command in taken:
+            end = self._ended(command) or postponed(command, now, self._patience, has_expiry=has_expiry)
+            (ready if end is None else decided).append(end or command)
+        return ready, decided
 
-    def _settle(self, outbox: Outbox, commands: list[Due]) -> None:
+    def _publish(self, publisher: Publisher, commands: list[Due]) -> Attempt:
+        """All at once; then each one alone that a connection may have ended at before."""
+        suspects = [each for each in commands if each.interruptions or each.command_id in self._suspects]
+        others = [each for each in commands if not (each.interruptions or each.command_id in self._suspects)]
+        attempt = publisher.publish(others, self._patience)
+        settled = attempt.settled
+        while suspects and attempt.error is None:
+            attempt = publisher.publish([suspects.pop(0)], self._patience)
+            settled += attempt.settled
+        self._suspects -= {each.command_id for each in settled}
+        self._suspects |= {each.command_id for each in attempt.unconfirmed}
+        return Attempt(settled, attempt.unconfirmed, [*attempt.unpublished, *suspects], attempt.error)
+
+    def _ended(self, command: Due) -> Due | None:
+        return given_up(command, self._clock(), self._patience)
+
+    def _settle(self, outbox: Outbox, settled: list[Due], unchanged: list[Due] | None = None) -> None:
         """Kept until the database has it, over its outages: else they would be published again."""
-        self._unsettled = commands
-        outbox.settle(commands)
+        self._unsettled = [*settled, *(unchanged or [])]
+        outbox.settle(self._unsettled)
         self._unsettled = []
-        self._metrics.settled(commands)
+        self._metrics.settled(settled)

@@ -1,4 +1,4 @@
-"""The table of commands as a dispatcher sees it: it takes some in hand, and says what became of them."""
+"""The table of commands as a dispatcher uses it: it leases due ones, and writes down the outcome."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,6 +17,19 @@ LEASE = timedelta(seconds=60)
 """So long others leave a command alone that a dispatcher has in hand; after its death they take over."""
 
 AT_ONCE = 1_000
+
+SETTLED = (
+    "ven_id",
+    "command_id",
+    "status",
+    "attempts",
+    "sent_at",
+    "next_attempt_at",
+    "error",
+    "queued_since",
+    "interruptions",
+)
+"""The key, and the columns that a dispatcher writes."""
 
 
 class Outbox:
@@ -37,7 +50,7 @@ class Outbox:
 
     def take(self, now: datetime, *, only_over: bool = False) -> list[Due]:
         """Take due commands in hand, oldest first; or only those whose time is over."""
-        asked = {
+        parameters = {
             "now": now,
             "over_at": now if only_over else None,
             "holder": self._holder,
@@ -46,13 +59,13 @@ class Outbox:
         }
         with self._connection.transaction():
             admit(self._connection)
-            taken = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, asked)]
+            taken = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, parameters)]
         return sorted(taken, key=lambda command: (command.next_attempt_at, command.created_at))
 
     def settle(self, commands: Sequence[Due]) -> None:
-        """Write down what became of commands in hand, and let go of them.
+        """Write down what became of commands in hand, and release them. Idempotent.
 
-        One that has been answered meanwhile stays answered. To settle twice changes nothing.
+        One that has been answered meanwhile stays answered.
         """
         if not commands:
             return
@@ -62,11 +75,10 @@ class Outbox:
             self._connection.execute(queries.TELL_OF_COMMANDS)
 
     def wait(self, timeout_s: float) -> None:
-        """Until somebody tells of the outbox, or the time is up."""
+        """Wait for a NOTIFY of the outbox, at most so long."""
         for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
             pass
 
     def _columns(self, commands: Sequence[Due]) -> dict[str, object]:
-        names = ("ven_id", "command_id", "status", "attempts", "sent_at", "next_attempt_at", "error")
-        columns = {name: [getattr(command, name) for command in commands] for name in names}
+        columns = {name: [getattr(command, name) for command in commands] for name in SETTLED}
         return {**columns, "holder": self._holder}

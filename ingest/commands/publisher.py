@@ -1,111 +1,251 @@
-"""Commands to the broker: pipelined, with QoS 1, over one connection."""
+"""Commands to the broker, published by paho: pipelined, with QoS 1, over one connection."""
 
+import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from itertools import cycle
+from typing import Any
 
-import msgspec
+import paho.mqtt.client as mqtt
+from msgspec import Struct
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
-from ingest.commands.states import Due, Patience, interrupted, published
-from ingest.mqtt import packets
-from ingest.mqtt.connection import Connection
-from ingest.mqtt.link import Link
-from ingest.mqtt.packets import Kind, Packet, ProtocolError, Version
-from schemas.commands import envelope
+from ingest.commands.message import expiry_s, payload
+from ingest.commands.states import REFUSED, Due, Patience, interrupted, published, unpublishable
+from ingest.mqtt.connection import LoginRefusedError
+from ingest.mqtt.link import CONNECT_TIMEOUT_S
+from ingest.mqtt.packets import Connect, Version
+from schemas.broker_url import BrokerAddress
 
 TOPIC = "ven/cmd/"
 CONFIRMED_WITHIN_S = 10.0
 """For all that is published together; well within the lease."""
 
-WINDOW = 1_000
-"""Most messages on their way at once, where the broker does not ask for fewer."""
+WINDOW = 100
+"""Most messages on their way at once, and so in doubt when the connection ends."""
+
+OVERHEAD_BYTES = 64
+"""More than a PUBLISH has beside topic and payload."""
+
+PROTOCOLS = {Version.V3_1_1: MQTTProtocolVersion.MQTTv311, Version.V5: MQTTProtocolVersion.MQTTv5}
 
 Clock = Callable[[], datetime]
 
 
+class Attempt(Struct, frozen=True):
+    """Commands after an attempt, and what ended the connection, if anything did.
+
+    `unconfirmed` and `unpublished` are as they were; of the former the broker may have taken some.
+    """
+
+    settled: list[Due]
+    unconfirmed: list[Due]
+    unpublished: list[Due]
+    error: ConnectionError | TimeoutError | None = None
+
+
 class Publisher:
-    """Publishes what it is given, and tells what became of it; it belongs to the thread that made it."""
+    """One connection to the broker, driven by the thread that made it.
 
-    def __init__(self, link: Link, connection: Connection, version: Version, clock: Clock) -> None:
-        self._link = link
-        self._connection = connection
-        self._version = version
-        self._clock = clock
-        self._window = min(connection.receive_maximum, WINDOW)
-        self._ids = cycle(range(1, 65_536))
-        self._in_flight: dict[int, tuple[Due, datetime]] = {}
+    paho's client serves for this one connection and never reconnects, so it repeats nothing by itself.
+    """
 
-    def publish(
-        self, commands: Iterable[Due], patience: Patience
-    ) -> tuple[list[Due], OSError | ProtocolError | None]:
-        """Publish commands; answers each as it is now, and what broke the connection, if anything did.
-
-        One that was not on its way yet when it broke comes back as it was.
-        """
-        waiting, told = deque(commands), list[Due]()
-        try:
-            self._pump(waiting, told, patience)
-        except (OSError, ProtocolError) as error:
-            told += (interrupted(command, sent_at, patience) for command, sent_at in self._in_flight.values())
-            self._in_flight.clear()
-            return [*told, *waiting], error
-        return told, None
-
-    def keep_alive(self) -> None:
-        """Hear what the broker says, and ping it when it is time.
+    def __init__(
+        self,
+        address: BrokerAddress,
+        tls: ssl.SSLContext | None,
+        login: Connect,
+        clock: Clock,
+        *,
+        has_expiry: bool = True,
+    ) -> None:
+        """Log in; without `has_expiry` no message has an expiry, as is always so with MQTT 3.1.1.
 
         Raises:
-            OSError, ProtocolError: the connection has ended.
+            LoginRefusedError: the broker does not let us in, or takes nothing at QoS 1.
+            OSError: it cannot be reached, or does not answer.
         """
-        for packet in self._connection.receive(within_s=0):
-            self._hear(packet)
+        self._clock = clock
+        self.has_expiry = has_expiry and login.version is Version.V5
+        self._confirmed: deque[tuple[int, int]] = deque()
+        self._connack: tuple[ReasonCode, Mapping[str, Any]] | None = None
+        self._departure = "the broker closed the connection"
+        self._client = _client(login, tls)
+        self._client.on_connect = self._on_connect
+        self._client.on_publish = lambda _c, _u, mid, code, _p: self._confirmed.append((mid, code.value))
+        self._client.on_disconnect = self._on_disconnect
+        try:
+            with _connection_errors():
+                self._client.connect(*address, keepalive=login.keepalive_s)
+            limits = self._await_login()
+        except OSError:
+            self.close()
+            raise
+        self._window = min(limits.get("ReceiveMaximum", WINDOW), WINDOW)
+        self._most_bytes = limits.get("MaximumPacketSize")
 
-    def leave(self, within_s: float) -> None:
-        self._link.send(packets.DISCONNECT)
-        self._link.finish(within_s)
+    def publish(self, commands: Sequence[Due], patience: Patience) -> Attempt:
+        """Publish commands and wait for the broker's confirmations.
 
-    def _pump(self, waiting: deque[Due], told: list[Due], patience: Patience) -> None:
+        One command alone that the connection ends at has had its attempt; of several, none has.
+        """
+        waiting = deque(commands)
+        in_flight: dict[int, tuple[Due, datetime]] = {}
+        settled: list[Due] = []
+        try:
+            self._pump(waiting, in_flight, settled, patience)
+        except TimeoutError as error:  # a broker that goes on without confirming may have delivered them
+            settled += (interrupted(*each, patience, is_alone=False) for each in in_flight.values())
+            return Attempt(settled, [], list(waiting), error)
+        except ConnectionError as error:
+            if len(commands) == 1 and in_flight:
+                [(command, sent_at)] = in_flight.values()
+                return Attempt([interrupted(command, sent_at, patience, is_alone=True)], [], [], error)
+            return Attempt(settled, [each for each, _ in in_flight.values()], list(waiting), error)
+        return Attempt(settled, [], [])
+
+    def keep_alive(self) -> None:
+        """Read what the broker sends, and ping it when it is time.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        self._loop(0)
+
+    def leave(self) -> None:
+        """Send DISCONNECT, and close."""
+        with _connection_errors():
+            self._client.disconnect()
+
+    def close(self) -> None:
+        """Close what is still open; without the callbacks, reference counting frees paho's client."""
+        self._client.on_connect = self._client.on_publish = self._client.on_disconnect = None
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _pump(
+        self,
+        waiting: deque[Due],
+        in_flight: dict[int, tuple[Due, datetime]],
+        settled: list[Due],
+        patience: Patience,
+    ) -> None:
         deadline = time.monotonic() + CONFIRMED_WITHIN_S
-        while waiting or self._in_flight:
-            self._send(waiting)
+        while waiting or in_flight:
+            while waiting and len(in_flight) < self._window:
+                settled += self._send(waiting.popleft(), in_flight)
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise TimeoutError(f"the broker has not confirmed {len(self._in_flight)} commands in time")
-            for packet in self._connection.receive(within_s=left_s):
-                if packet.kind == Kind.PUBACK:
-                    told += self._confirmed(packet, patience)
-                else:
-                    self._hear(packet)
+                raise TimeoutError(f"the broker has not confirmed {len(in_flight)} commands in time")
+            if in_flight:
+                try:
+                    self._loop(left_s)
+                finally:
+                    settled += self._take_confirmed(in_flight, patience)
 
-    def _send(self, waiting: deque[Due]) -> None:
-        """As many as the window has room for, in one piece."""
-        now, out = self._clock(), list[bytes]()
-        while waiting and len(self._in_flight) < self._window:
-            command, packet_id = waiting.popleft(), next(self._ids)
-            self._in_flight[packet_id] = command, now
-            out.append(packets.publish(self._version, packet_id, TOPIC + command.ven_id, _payload(command)))
-        if out:
-            self._link.send(b"".join(out))
+    def _send(self, command: Due, in_flight: dict[int, tuple[Due, datetime]]) -> list[Due]:
+        """Publish one; answers it where that is not possible."""
+        now, topic = self._clock(), TOPIC + command.ven_id
+        content = payload(command, now)
+        size_bytes = len(topic.encode()) + len(content) + OVERHEAD_BYTES
+        if self._most_bytes is not None and size_bytes > self._most_bytes:
+            return [unpublishable(command, REFUSED[0x95])]
+        try:
+            with _connection_errors(passing=ValueError):
+                message = self._client.publish(topic, content, qos=1, properties=self._expiry(command, now))
+        except ValueError as error:
+            return [unpublishable(command, f"it cannot be published: {error}")]
+        in_flight[message.mid] = command, now
+        return []
 
-    def _confirmed(self, packet: Packet, patience: Patience) -> Sequence[Due]:
-        packet_id, code = packets.read_puback(packet)
-        if packet_id not in self._in_flight:
-            raise ProtocolError(f"a confirmation of message {packet_id}, which we have not sent")
-        command, sent_at = self._in_flight.pop(packet_id)
-        return [published(command, code, sent_at, patience)]
+    def _expiry(self, command: Due, now: datetime) -> Properties | None:
+        if not self.has_expiry:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no type here
+        properties.MessageExpiryInterval = expiry_s(command, now)
+        return properties
 
-    def _hear(self, packet: Packet) -> None:
-        match packet.kind:
-            case Kind.PINGRESP:
-                pass
-            case Kind.DISCONNECT:
-                raise ConnectionResetError(f"the broker left: {packets.read_disconnect(packet)}")
-            case kind:
-                raise ProtocolError(f"a packet that we did not ask for (type {kind})")
+    def _take_confirmed(
+        self, in_flight: dict[int, tuple[Due, datetime]], patience: Patience
+    ) -> Iterator[Due]:
+        while self._confirmed:
+            mid, code = self._confirmed.popleft()
+            command, sent_at = in_flight.pop(mid)
+            yield published(command, code, sent_at, patience)
+
+    def _await_login(self) -> Mapping[str, Any]:
+        """What the broker's CONNACK says that it is able to do (MQTT 5, 3.2.2.3)."""
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while self._connack is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("the broker does not answer CONNECT")
+            self._loop(left_s)
+        code, properties = self._connack
+        if code.is_failure:
+            raise LoginRefusedError(str(code).lower())
+        if properties.get("MaximumQoS") == 0:
+            raise LoginRefusedError("it takes nothing at QoS 1")
+        return properties
+
+    def _loop(self, timeout_s: float) -> None:
+        with _connection_errors():
+            result = self._client.loop(timeout_s)
+        refused = self._connack is not None and self._connack[0].is_failure
+        if result is not MQTTErrorCode.MQTT_ERR_SUCCESS and not refused:
+            raise ConnectionResetError(self._departure)
+
+    def _on_connect(
+        self,
+        _client: mqtt.Client,
+        _data: object,
+        _flags: mqtt.ConnectFlags,
+        code: ReasonCode,
+        limits: Properties | None,
+    ) -> None:
+        self._connack = code, {} if limits is None else vars(limits)
+
+    def _on_disconnect(
+        self,
+        _client: mqtt.Client,
+        _data: object,
+        flags: mqtt.DisconnectFlags,
+        code: ReasonCode,
+        _limits: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._departure = f"the broker left: {str(code).lower()}"
 
 
-def _payload(command: Due) -> bytes:
-    told = envelope(command.op, command.ven_id, command.command_id, {})
-    return msgspec.json.encode({**told, "data": msgspec.Raw(command.data.encode())})
+def _client(login: Connect, tls: ssl.SSLContext | None) -> mqtt.Client:
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=login.client_id,
+        protocol=PROTOCOLS[login.version],
+        reconnect_on_failure=False,
+    )
+    client.max_inflight_messages_set(0)  # the window is ours: paho's takes no account of the broker's
+    client.disable_logger()  # what ends a connection is an event of ours
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    if login.username is not None:
+        client.username_pw_set(login.username, login.password)
+    if tls is not None:
+        client.tls_set_context(tls)
+    return client
+
+
+@contextmanager
+def _connection_errors(passing: type[Exception] = ConnectionError) -> Iterator[None]:
+    """Whatever paho raises, at bytes that are no MQTT for one, ends the connection and nothing else."""
+    try:
+        yield
+    except (ConnectionError, passing):
+        raise
+    except Exception as error:
+        raise ConnectionAbortedError(f"{type(error).__name__}: {error!s:.200}") from error

@@ -5,6 +5,9 @@
 
 The four at the end are final. An answer that comes after `expired` or `failed` is written down, and changes
 nothing else: whoever has acted on the end of a command was not wrong to do so.
+
+A broker that has confirmed an attempt may keep it for a VEN that is away (`queued_since`). Another attempt
+follows only once the VEN has been heard since, and has had time to answer: it never finds two in its queue.
 """
 
 from datetime import datetime, timedelta
@@ -15,12 +18,25 @@ from msgspec.structs import replace
 REFUSED = {
     0x87: "the broker does not let us publish to this VEN: see its ACL",
     0x90: "the broker does not accept the topic",
+    0x95: "the command is larger than the broker's maximum packet size",
     0x99: "the broker does not accept the payload",
 }
 """Reason codes of PUBACK (MQTT 5, 3.4.2.1) that another attempt would not change."""
 
+FIRST_REFUSAL = 0x80
+NO_SUBSCRIBER = 0x10
+"""Reason code: the broker has confirmed the message, and neither delivered nor queued it."""
+
 BROKEN = "the connection to the broker ended before it had confirmed the command"
+CLOSED_AT = "the broker closes the connection at this command"
 BAD_TOPIC = "the VEN's id cannot be part of a topic"
+AWAY = "the VEN was offline, and MQTT 3.1.1 has no expiry: nothing was sent that it could get too late"
+
+MOST_INTERRUPTIONS = 5
+"""So often in a row a command, published alone, may coincide with the end of a connection."""
+
+LONGEST_LOOK = timedelta(seconds=60)
+"""For a VEN that is away we look after as long as we have waited, at most this."""
 
 
 class Patience(Struct, frozen=True):
@@ -37,7 +53,11 @@ class Patience(Struct, frozen=True):
 
 
 class Due(Struct, frozen=True):
-    """A command that a dispatcher has in hand; `data` is JSON."""
+    """A command that a dispatcher has in hand; `data` is JSON.
+
+    `interruptions`: attempts in a row, made for this command alone, at which the connection ended.
+    `heard_at` and `is_offline` are what is known of its VEN.
+    """
 
     ven_id: str
     command_id: str
@@ -50,21 +70,43 @@ class Due(Struct, frozen=True):
     expires_at: datetime
     sent_at: datetime | None = None
     error: str | None = None
+    queued_since: datetime | None = None
+    interruptions: int = 0
+    heard_at: datetime | None = None
+    is_offline: bool = False
 
 
 def published(command: Due, code: int, sent_at: datetime, patience: Patience) -> Due:
     """The broker has answered an attempt that was made at `sent_at`."""
-    tried = _tried(command, sent_at, patience)
+    tried = replace(_tried(command, sent_at, patience), interruptions=0)
     if code in REFUSED:
         return replace(tried, status="failed", error=REFUSED[code])
-    if code >= 0x80:  # noqa: PLR2004 - from here on codes refuse
+    if code >= FIRST_REFUSAL:
         return replace(tried, error=f"the broker refuses for now: reason code {code}")
-    return replace(tried, status="sent", sent_at=command.sent_at or sent_at, error=None)
+    return replace(
+        tried,
+        status="sent",
+        sent_at=command.sent_at or sent_at,
+        queued_since=None if code == NO_SUBSCRIBER else sent_at,
+        error=None,
+    )
 
 
-def interrupted(command: Due, sent_at: datetime, patience: Patience) -> Due:
-    """The connection ended before the broker had confirmed: the VEN may have the command, or not."""
-    return replace(_tried(command, sent_at, patience), error=BROKEN)
+def interrupted(command: Due, sent_at: datetime, patience: Patience, *, is_alone: bool) -> Due:
+    """The connection ended before the broker had confirmed: the VEN may have the command, or not.
+
+    Where it `is_alone`, the command itself may be the reason; in the end that counts as a refusal.
+    """
+    tried = _tried(command, sent_at, patience)
+    if not is_alone:
+        return replace(tried, error=BROKEN)
+    tried = replace(tried, interruptions=command.interruptions + 1, error=CLOSED_AT)
+    return replace(tried, status="failed") if tried.interruptions >= MOST_INTERRUPTIONS else tried
+
+
+def unpublishable(command: Due, reason: str) -> Due:
+    """No attempt can be made."""
+    return replace(command, status="failed", error=reason)
 
 
 def given_up(command: Due, now: datetime, patience: Patience) -> Due | None:
@@ -74,7 +116,22 @@ def given_up(command: Due, now: datetime, patience: Patience) -> Due | None:
     if command.attempts >= patience.most_attempts:
         return replace(command, status="failed", error=command.error or _unanswered(command))
     if not is_topic_level(command.ven_id):
-        return replace(command, status="failed", error=BAD_TOPIC)
+        return unpublishable(command, BAD_TOPIC)
+    return None
+
+
+def postponed(command: Due, now: datetime, patience: Patience, *, has_expiry: bool) -> Due | None:
+    """A command that has to wait for its VEN; None if an attempt may be made now.
+
+    Without `has_expiry` (MQTT 3.1.1) a message that the broker keeps would outlive its use: a VEN that is
+    offline is sent nothing until it is heard.
+    """
+    if command.queued_since is not None:
+        if command.heard_at is not None and command.heard_at >= command.queued_since + patience.first:
+            return _at(replace(command, queued_since=None), now + patience.first)
+        return _at(command, now + _look_after(now - command.queued_since, patience))
+    if command.is_offline and not has_expiry:
+        return _at(replace(command, error=AWAY), now + _look_after(now - command.created_at, patience))
     return None
 
 
@@ -85,8 +142,15 @@ def is_topic_level(ven_id: str) -> bool:
 
 def _tried(command: Due, sent_at: datetime, patience: Patience) -> Due:
     attempts = command.attempts + 1
-    next_attempt_at = min(sent_at + patience.after(attempts), command.expires_at)
-    return replace(command, attempts=attempts, next_attempt_at=next_attempt_at)
+    return _at(replace(command, attempts=attempts), sent_at + patience.after(attempts))
+
+
+def _at(command: Due, next_attempt_at: datetime) -> Due:
+    return replace(command, next_attempt_at=min(next_attempt_at, command.expires_at))
+
+
+def _look_after(waited: timedelta, patience: Patience) -> timedelta:
+    return min(max(waited, patience.first), max(patience.first, LONGEST_LOOK))
 
 
 def _unanswered(command: Due) -> str:

@@ -9,14 +9,22 @@ from ingest.mqtt.packets import Connect, Packet, Stream
 
 
 class LoginRefusedError(ConnectionError):
-    """The broker does not let us in."""
+    """The broker does not let us in; `is_older`: because it does not speak MQTT 5."""
+
+    def __init__(self, reason: str, *, is_older: bool = False) -> None:
+        super().__init__(reason)
+        self.is_older = is_older
+
+
+class HungUpError(ConnectionResetError):
+    """The broker closed the connection instead of answering CONNECT."""
 
 
 class Connection:
     """A login and what follows; it belongs to the thread that made it.
 
-    `has_session` tells whether the broker remembered us: then it sends again whatever we did not acknowledge.
-    `receive_maximum` is how many messages of ours it takes without having confirmed the first.
+    `accepted` is the broker's answer. Where that has a session, the broker sends again whatever we did not
+    acknowledge.
     """
 
     def __init__(self, link: Link, login: Connect) -> None:
@@ -24,7 +32,8 @@ class Connection:
 
         Raises:
             LoginRefusedError: the broker says no.
-            OSError, ProtocolError: it says nothing, or what is no MQTT.
+            HungUpError: it closes the connection.
+            OSError, ProtocolError: it does not answer, or what it sends is no MQTT.
         """
         self._link = link
         self._stream = Stream()
@@ -32,11 +41,9 @@ class Connection:
         self._ping_at = self._heard_at = time.monotonic()
         link.send(login.encode())
         answer, *self._early = self._await_answer()
-        accepted = packets.read_connack(answer, login.version)
+        self.accepted = accepted = packets.read_connack(answer, login.version)
         if accepted.refusal is not None:
-            raise LoginRefusedError(accepted.refusal)
-        self.has_session = accepted.has_session
-        self.receive_maximum = accepted.receive_maximum
+            raise LoginRefusedError(accepted.refusal, is_older=accepted.is_older)
         self._ping_every_s = min(accepted.keepalive_s or login.keepalive_s, login.keepalive_s) / 2
         self._ping_at = time.monotonic() + self._ping_every_s
 
@@ -71,7 +78,11 @@ class Connection:
     def _await_answer(self) -> list[Packet]:
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         while (left_s := deadline - time.monotonic()) > 0:
-            arrived = self._stream.feed(self._link.exchange(left_s))
+            try:
+                data = self._link.exchange(left_s)
+            except ConnectionResetError as error:
+                raise HungUpError("the broker closed the connection at CONNECT") from error
+            arrived = self._stream.feed(data)
             if arrived:
                 return arrived
         raise TimeoutError("the broker does not answer CONNECT")

@@ -1,4 +1,4 @@
-"""Packets of MQTT 3.1.1 and 5: what we send, and what we are sent. Pure functions over bytes.
+"""Packets of MQTT 3.1.1 and 5, as a receiver sends and gets them. Pure functions over bytes.
 
 The layouts are those of the OASIS standards MQTT 3.1.1 (2014) and 5.0 (2019); sections are those of 5.0.
 """
@@ -10,6 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 QOS_1 = 1
+FIRST_REFUSAL_OF_V5 = 0x80
+UNSUPPORTED_VERSION = 0x84
 LONGEST_PACKET = 268_435_455
 
 
@@ -63,6 +65,11 @@ class Connect(Struct, frozen=True, gc=False):
     session_expiry_s: int = 0
     receive_maximum: int = 65_535
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether the session is to outlive the connection."""
+        return not self.is_clean and (self.version is Version.V3_1_1 or self.session_expiry_s > 0)
+
     def encode(self) -> bytes:
         v5 = self.version is Version.V5
         flags = self.is_clean << 1 | (self.password is not None) << 6 | (self.username is not None) << 7
@@ -80,12 +87,31 @@ class Connect(Struct, frozen=True, gc=False):
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """The broker's answer to CONNECT (3.2). `refusal` is None where it accepts."""
+    """The broker's answer to CONNECT (3.2). `refusal` is None where it accepts.
+
+    `is_older`: it refuses since it does not speak our version. `session_expiry_s` is None where ours stands,
+    `maximum_packet_bytes` where there is no limit.
+    """
 
     refusal: str | None
     has_session: bool
-    keepalive_s: int | None
+    keepalive_s: int | None = None
+    is_older: bool = False
+    session_expiry_s: int | None = None
     receive_maximum: int = 65_535
+    maximum_packet_bytes: int | None = None
+    has_wildcards: bool = True
+    has_shared: bool = True
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """What it restricts, for the log."""
+        limits = {
+            "session_expiry_s": self.session_expiry_s,
+            "receive_maximum": self.receive_maximum,
+            "maximum_packet_bytes": self.maximum_packet_bytes,
+        }
+        return {name: value for name, value in limits.items() if value not in {None, 65_535}}
 
 
 class Subscription(Struct, frozen=True, gc=False):
@@ -116,10 +142,9 @@ def acknowledgements(packet_ids: Iterable[int]) -> bytes:
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
 
 
-def publish(version: Version, packet_id: int, topic: str, payload: bytes) -> bytes:
-    """A message with QoS 1, not retained (3.3)."""
-    properties = b"\0" if version is Version.V5 else b""
-    return _packet(Kind.PUBLISH << 4 | QOS_1 << 1, _text(topic), packet_id.to_bytes(2), properties, payload)
+def probe(version: Version, topic: str, payload: bytes) -> bytes:
+    """A message with QoS 0, not retained (3.3): the only kind that we send over the receiver's connection."""
+    return _packet(Kind.PUBLISH << 4, _text(topic), b"\0" if version is Version.V5 else b"", payload)
 
 
 DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
@@ -199,7 +224,7 @@ def _skip_properties(body: bytes, position: int) -> int:
 
 
 def read_connack(packet: Packet, version: Version) -> Accepted:
-    """What the broker says to CONNECT.
+    """Read the broker's answer to CONNECT.
 
     Raises:
         ProtocolError: it is something else.
@@ -207,10 +232,20 @@ def read_connack(packet: Packet, version: Version) -> Accepted:
     if packet.kind != Kind.CONNACK or len(packet.body) < 2:  # noqa: PLR2004 - flags and code
         raise ProtocolError(f"an answer to CONNECT that is none (packet type {packet.kind})")
     flags, code = packet.body[:2]
+    if version is Version.V5 and 0 < code < FIRST_REFUSAL_OF_V5:  # a broker of before answers as it used to
+        return Accepted(_explain(code, {}, _REFUSALS[Version.V3_1_1]), has_session=False, is_older=code == 1)
     properties = _properties(packet.body, 2) if version is Version.V5 else {}
-    refusal = _explain(code, properties, _REFUSALS[version]) if code else None
-    receive_maximum = properties.get(_RECEIVE_MAXIMUM, 65_535)
-    return Accepted(refusal, bool(flags & 1), properties.get(_SERVER_KEEPALIVE), receive_maximum)
+    return Accepted(
+        refusal=_explain(code, properties, _REFUSALS[version]) if code else None,
+        has_session=bool(flags & 1),
+        keepalive_s=properties.get(_SERVER_KEEPALIVE),
+        is_older=code == UNSUPPORTED_VERSION,
+        session_expiry_s=properties.get(_SESSION_EXPIRY),
+        receive_maximum=properties.get(_RECEIVE_MAXIMUM, 65_535),
+        maximum_packet_bytes=properties.get(_MAXIMUM_PACKET),
+        has_wildcards=properties.get(_HAS_WILDCARDS, 1) == 1,
+        has_shared=properties.get(_HAS_SHARED, 1) == 1,
+    )
 
 
 def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
@@ -228,18 +263,6 @@ def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
     return int.from_bytes(body[:2]), list(body[start:])
 
 
-def read_puback(packet: Packet) -> tuple[int, int]:
-    """Packet id and reason code of a PUBACK (3.4): 128 and up refuse the message; a short one says 0.
-
-    Raises:
-        ProtocolError: it is cut short.
-    """
-    body = packet.body
-    if len(body) < 2:  # noqa: PLR2004 - the packet id
-        raise ProtocolError("a confirmation that is cut short")
-    return int.from_bytes(body[:2]), body[2] if len(body) > 2 else 0  # noqa: PLR2004
-
-
 def read_disconnect(packet: Packet) -> str:
     """Why the broker leaves us: MQTT 5 has this packet from the broker, too (3.14).
 
@@ -252,8 +275,8 @@ def read_disconnect(packet: Packet) -> str:
 
 def _explain(code: int, properties: dict[int, Any], meanings: dict[int, str]) -> str:
     meaning = meanings.get(code, f"reason code {code}")
-    said = properties.get(_REASON)
-    return f"{meaning}: {said}" if said else meaning
+    detail = properties.get(_REASON)
+    return f"{meaning}: {detail}" if detail else meaning
 
 
 _REFUSALS = {
@@ -294,9 +317,13 @@ _DEPARTURES = _REFUSALS[Version.V5] | {
     0x98: "administrative action",
 }
 
+_SESSION_EXPIRY = 0x11
 _SERVER_KEEPALIVE = 0x13
 _REASON = 0x1F
 _RECEIVE_MAXIMUM = 0x21
+_MAXIMUM_PACKET = 0x27
+_HAS_WILDCARDS = 0x28
+_HAS_SHARED = 0x2A
 
 
 def _properties(body: bytes, position: int) -> dict[int, Any]:
@@ -307,16 +334,16 @@ def _properties(body: bytes, position: int) -> dict[int, Any]:
     end = position + length
     if end > len(body):
         raise ProtocolError("properties that are cut short")
-    found: dict[int, Any] = {}
+    properties: dict[int, Any] = {}
     while position < end:
         number = body[position]
         read = _PROPERTY.get(number)
         if read is None:
             raise ProtocolError(f"property {number}, which does not exist")
-        found[number], position = read(body, position + 1)
+        properties[number], position = read(body, position + 1)
     if position > end:
         raise ProtocolError("a property that is longer than all of them")
-    return found
+    return properties
 
 
 def _variable(body: bytes, position: int) -> tuple[int, int]:

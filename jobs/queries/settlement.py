@@ -10,6 +10,7 @@ from sqlalchemy import (
     Text,
     Update,
     and_,
+    any_,
     case,
     exists,
     func,
@@ -29,6 +30,7 @@ from schemas.tables.events import (
     event_participations,
     event_progress,
     event_settlements,
+    event_shares,
     events,
     ven_settlements,
 )
@@ -98,18 +100,35 @@ def is_behind(received_until: datetime) -> Select[Any]:
 
 
 def participants(event_id: str) -> Select[Any]:
-    """Who was asked, for how much; who had opted out before the start, and who left for another event."""
-    part = event_participations.c
+    """Who was asked, for how much, and when first; who had opted out before the start, and who left."""
+    part, share = event_participations.c, event_shares.c
+    first = (
+        select(share.ven_id, func.min(share.at).label("at"))
+        .where(share.event_id == event_id)
+        .group_by(share.ven_id)
+        .subquery("first")
+    )
     return (
         select(
             part.ven_id,
             part.requested_reduction_kw.label("requested_kw"),
             OPTED_OUT_BEFORE.label("has_opted_out"),
+            func.least(part.notified_at, first.c.at).label("told_at"),
+            part.opted_out_at,
             case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
+        .outerjoin(first, first.c.ven_id == part.ven_id)
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
+    )
+
+
+def shares(event_id: str) -> Select[Any]:
+    """What was asked of each VEN from which time on."""
+    share = event_shares.c
+    return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
+        share.event_id == event_id
     )
 
 
@@ -117,10 +136,16 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
     """Other events in which some VENs took part, of which they were told."""
     part = event_participations.c
     return (
-        select(part.ven_id, events.c.start_time.label("start"), ended_at.label("end"))
+        select(
+            part.ven_id,
+            events.c.start_time.label("start"),
+            ended_at.label("end"),
+            part.notified_at.label("told_at"),
+            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
+        )
         .join(events, events.c.event_id == part.event_id)
         .where(
-            part.ven_id.in_(ven_ids),
+            part.ven_id == any_(_array(ven_ids, Text())),
             part.event_id != but,
             events.c.started_at.is_not(None),
             ~OPTED_OUT_BEFORE,
@@ -132,16 +157,21 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
     )
 
 
-def slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
-    """The mean power of some VENs in each slot in which they said one."""
-    ven, part, history = _ids(ven_ids), _ranges(within), ven_history.c
+def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
+    """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
+
+    The position of the VEN from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them.
+    One row for each slot would cost more to send and to read than all that is computed of it.
+    """
+    ven = (
+        func.unnest(_array(ven_ids, Text()))
+        .table_valued("ven_id", with_ordinality="position", name="ven")
+        .render_derived()
+    )
+    part, history = _ranges(within), ven_history.c
     # With OFFSET 0 each range of each VEN is looked up by the key; joined freely, all of history is read.
     slots = (
-        select(
-            history.ven_id,
-            history.bucket.label("slot"),
-            (history.used_power_kw_sum / history.used_samples).label("used_kw"),
-        )
+        select(history.bucket, (history.used_power_kw_sum / history.used_samples).label("used_kw"))
         .where(
             history.ven_id == ven.c.ven_id,
             history.resolution_s == SLOT_S,
@@ -150,9 +180,21 @@ def slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
             history.used_samples > 0,
         )
         .offset(literal_column("0"))
-        .lateral()
+        .correlate(ven, part)
+        .subquery("slots")
     )
-    return select(slots).select_from(ven).join(part, true()).join(slots, true())
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
+    packed = select(
+        func.string_agg(func.timestamptz_send(slots.c.bucket), nothing).label("slots"),
+        func.string_agg(func.float8send(slots.c.used_kw), nothing).label("used_kw"),
+    ).lateral("packed")
+    return (
+        select(ven.c.position, packed.c.slots, packed.c.used_kw)
+        .select_from(ven)
+        .join(part, true())
+        .join(packed, true())
+        .where(packed.c.slots.is_not(None))
+    )
 
 
 def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
@@ -165,12 +207,18 @@ def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
 
 
 def latest_usage(event_id: str, since: datetime) -> Select[Any]:
-    """What participants use now, as far as they have said anything since a time."""
+    """What participants use, as far as they have said anything since a time, and when each was last heard."""
     part, latest = event_participations.c, ven_snapshots.c
     return (
-        select(part.ven_id, latest.used_power_kw.label("used_kw"))
+        select(
+            part.ven_id,
+            latest.used_power_kw.label("used_kw"),
+            func.coalesce(latest.status, "").label("status"),
+            latest.status_ts,
+            func.coalesce(latest.heard_at, latest.used_power_ts).label("heard_at"),
+        )
         .join(ven_snapshots, latest.ven_id == part.ven_id)
-        .where(part.event_id == event_id, latest.used_power_ts >= since)
+        .where(part.event_id == event_id, latest.used_power_ts >= since, latest.used_power_kw.is_not(None))
     )
 
 
@@ -212,15 +260,13 @@ def portfolio_of(event_id: str, revision: int) -> Select[Any]:
     return select(event_settlements).where(settled.event_id == event_id, settled.revision == revision)
 
 
-def vens_of(event_id: str, revision: int) -> Select[Any]:
-    """By way of the participations, which can be found by the event."""
-    part, settled = event_participations.c, ven_settlements.c
-    same = and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id)
-    return (
-        select(ven_settlements)
-        .select_from(event_participations)
-        .join(ven_settlements, same)
-        .where(part.event_id == event_id, settled.revision == revision)
+def vens_of(event_id: str, revision: int, ven_ids: Sequence[str]) -> Select[Any]:
+    """What some VENs delivered, as a revision says."""
+    settled = ven_settlements.c
+    return select(ven_settlements).where(
+        settled.ven_id == any_(_array(ven_ids, Text())),
+        settled.event_id == event_id,
+        settled.revision == revision,
     )
 
 

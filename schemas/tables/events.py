@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
+ENDED_EVENTS = ("completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
 LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
 """Of VENs that have a part in an event that is not over for them."""
@@ -20,6 +21,13 @@ _IS_LIVE = "status IN ('planned', 'notified', 'acknowledged', 'started')"
 COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "failed")
 OPEN_COMMANDS = ("pending", "sent")
 """Commands that somebody has still to see to."""
+
+
+def _key_instant(name: str) -> Column[object]:
+    column = instant(name)
+    column.primary_key = True
+    return column
+
 
 events = Table(
     "events",
@@ -59,6 +67,16 @@ event_participations = Table(
     Index("ix_event_participations_live", "event_id", postgresql_where=text(_IS_LIVE)),
 )
 
+event_shares = Table(
+    "event_shares",
+    metadata,
+    text_key("ven_id"),
+    text_key("event_id"),
+    _key_instant("at"),
+    power_kw("requested_reduction_kw", nullable=False),
+    Index("ix_event_shares_event_id", "event_id"),
+)
+
 event_progress = Table(
     "event_progress",
     metadata,
@@ -66,6 +84,7 @@ event_progress = Table(
     power_kw("current_reduction_kw"),
     Column("delivered_kwh", Double),
     Column("vens_responding", Integer, nullable=False),
+    Column("vens_reporting", Integer),
     Column("avg_response_ms", Double),
     Column("efficiency_percent", Double),
     instant("refreshed_at"),
@@ -87,6 +106,8 @@ commands = Table(
     Column("leased_by", Text),
     instant("leased_until", nullable=True),
     instant("sent_at", nullable=True),
+    instant("queued_since", nullable=True),
+    Column("interruptions", Integer, nullable=False, server_default=text("0")),
     instant("acknowledged_at", nullable=True),
     instant("executed_at", nullable=True),
     instant("expires_at"),
@@ -114,6 +135,7 @@ def _measured(name: str, *keys: Column[str]) -> Table:
         Column("revision", Integer, primary_key=True, autoincrement=False),
         text_key("baseline"),
         power_kw("requested_kw", nullable=False),
+        Column("requested_kwh", Double),
         power_kw("baseline_kw"),
         power_kw("actual_kw"),
         power_kw("delivered_kw"),
@@ -122,6 +144,9 @@ def _measured(name: str, *keys: Column[str]) -> Table:
         Column("coverage_percent", Double, nullable=False),
         Column("rrmse_percent", Double),
         Column("days_used", Integer, nullable=False),
+        Column("adjustment", Text),
+        power_kw("adjustment_kw"),
+        Column("adjustment_reason", Text),
         Column("note", Text),
         instant("settled_at"),
     )
@@ -171,13 +196,27 @@ class EventParticipationFrame(Frame):
     finished_at: Utc = pa.Field(nullable=True)
 
 
+class EventShareFrame(Frame):
+    """Revisions of a VEN's share: what it was asked for from a time on, kW; 0 when it left or went away."""
+
+    ven_id: str
+    event_id: str
+    at: Utc
+    requested_reduction_kw: float = pa.Field(ge=0)
+
+
 class EventProgressFrame(Frame):
-    """A running event, or how it stood when it ended, until it is settled."""
+    """A running event, or how it stood when it ended, until it is settled.
+
+    `vens_reporting`: participants whose latest report is not older than their presence time, and who have a
+    baseline; the others do not count in `current_reduction_kw`. Null in rows from before this was recorded.
+    """
 
     event_id: str
     current_reduction_kw: float = pa.Field(nullable=True)
     delivered_kwh: float = pa.Field(nullable=True)
     vens_responding: pl.Int32 = pa.Field(ge=0)
+    vens_reporting: pl.Int32 = pa.Field(ge=0, nullable=True)
     avg_response_ms: float = pa.Field(nullable=True)
     efficiency_percent: float = pa.Field(nullable=True)
     refreshed_at: Utc
@@ -186,7 +225,8 @@ class EventProgressFrame(Frame):
 class CommandFrame(Frame):
     """`command_id` is the correlation id. `acknowledged_at` is the VEN's word, `executed_at` telemetry's.
 
-    A dispatcher that has a command in hand holds it until `leased_until`.
+    A dispatcher that has a command in hand holds it until `leased_until`. Since `queued_since` the broker may
+    keep an attempt for a VEN that is away; `interruptions` in a row were attempts that a connection ended at.
     """
 
     ven_id: str
@@ -202,6 +242,8 @@ class CommandFrame(Frame):
     leased_by: str = pa.Field(nullable=True)
     leased_until: Utc = pa.Field(nullable=True)
     sent_at: Utc = pa.Field(nullable=True)
+    queued_since: Utc = pa.Field(nullable=True)
+    interruptions: pl.Int32 = pa.Field(ge=0)
     acknowledged_at: Utc = pa.Field(nullable=True)
     executed_at: Utc = pa.Field(nullable=True)
     expires_at: Utc
@@ -210,12 +252,18 @@ class CommandFrame(Frame):
 
 
 class EventSettlementFrame(Frame):
-    """The portfolio's performance in an event; powers are means over the event, never sums over time."""
+    """The portfolio's performance in an event; powers are energies over the hours of the event.
+
+    `adjustment` (null in revisions from before it was recorded): `none`, `multiplicative`, `additive`, and
+    for a portfolio whose VENs differ `mixed`; `adjustment_kw`: what it adds to the baseline, the mean over
+    the event. In revisions from before migration 0015, powers are means over the time that is covered.
+    """
 
     event_id: str
     revision: pl.Int32 = pa.Field(ge=1)
     baseline: str
     requested_kw: float
+    requested_kwh: float = pa.Field(nullable=True)
     baseline_kw: float = pa.Field(nullable=True)
     actual_kw: float = pa.Field(nullable=True)
     delivered_kw: float = pa.Field(nullable=True)
@@ -224,6 +272,9 @@ class EventSettlementFrame(Frame):
     coverage_percent: float = pa.Field(ge=0, le=100)
     rrmse_percent: float = pa.Field(nullable=True)
     days_used: pl.Int32 = pa.Field(ge=0)
+    adjustment: str = pa.Field(nullable=True)
+    adjustment_kw: float = pa.Field(nullable=True)
+    adjustment_reason: str = pa.Field(nullable=True)
     note: str = pa.Field(nullable=True)
     settled_at: Utc
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from schemas.http import AuditEntry
 from schemas.redaction import without_secrets
 from serving.auth import queries
-from serving.auth.keys import caller_of
+from serving.auth.keys import Caller
 from serving.db.reading import in_blocks
 from serving.http.bodies import read_bytes
 from serving.page import Page
@@ -71,7 +71,7 @@ class Auditor:
         self._policy = policy
         self._bodies = threading.BoundedSemaphore(policy.bodies_at_once)
 
-    def begin(self, request: Request, response: Response) -> None:
+    def begin(self, request: Request, response: Response, caller: Caller) -> None:
         """Commit the entry of a request, before its responder runs.
 
         Raises:
@@ -80,7 +80,6 @@ class Auditor:
         request_id = request_id_of(request)
         response.set_header("X-Request-Id", request_id)
         body = self._read_body(request)
-        caller = caller_of(request)
         request.context.audit_id = self._log.begin(
             {
                 "who": caller.name,

@@ -11,7 +11,7 @@ from falcon import Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.auth.audit import Auditor
-from serving.auth.keys import SESSION, Caller, Keyring, caller_of, require_operator
+from serving.auth.keys import ANONYMOUS, SESSION, Caller, Keyring, caller_of, require_operator
 from serving.auth.rate_limit import Grant, TokenBuckets
 from serving.auth.same_origin import SameOrigin
 from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
@@ -44,7 +44,8 @@ class AuthMiddleware:
 
     def process_request(self, request: Request, response: Response) -> None:
         if self._keyring is None:
-            self._same_origin.check(request)
+            if self._same_origin.is_local_only or request.get_header("Origin") is not None:
+                self._same_origin.check(request)
         # A browser's preflight request (OPTIONS) has no key yet.
         elif request.method != "OPTIONS" and not is_open(request.path):
             self._require_key(self._keyring, request, response)
@@ -53,7 +54,7 @@ class AuthMiddleware:
         self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
     ) -> None:
         if request.method not in SAFE_METHODS and hasattr(resource, f"on_{request.method.lower()}"):
-            self._auditor.begin(request, response)
+            self._auditor.begin(request, response, getattr(request.context, "caller", ANONYMOUS))
 
     def process_response(
         self,

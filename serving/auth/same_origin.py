@@ -25,7 +25,7 @@ class SameOrigin:
     def __init__(self, allowed_origins: list[str], *, is_local_only: bool) -> None:
         self._allowed_origins = allowed_origins
         self._names = LOCAL_NAMES | {origin.partition("://")[2] for origin in allowed_origins}
-        self._is_local_only = is_local_only
+        self.is_local_only = is_local_only
 
     def is_own_host(self, env: Mapping[str, Any]) -> bool:
         """Whether the `Host` of a WSGI request excludes DNS rebinding; asked only without keys.
@@ -34,7 +34,7 @@ class SameOrigin:
         resolve to this machine; an IP address or `localhost` it cannot.
         """
         host = env.get("HTTP_HOST")
-        return not self._is_local_only or host is None or host in self._names or _is_local(host)
+        return not self.is_local_only or host is None or host in self._names or _is_local(host)
 
     def check(self, request: Request) -> None:
         """Refuse what `is_own_host` or `require` refuses.

@@ -86,6 +86,7 @@ def _with_progress() -> Select[Any]:
         events.c.actual_reduction_kw,
         progress.current_reduction_kw,
         func.coalesce(progress.vens_responding, 0).label("vens_responding"),
+        func.coalesce(progress.vens_reporting, 0).label("vens_reporting"),
         progress.avg_response_ms,
     ).outerjoin(event_progress, progress.event_id == events.c.event_id)
 
@@ -138,6 +139,12 @@ def revisions(event_id: str) -> Select[Any]:
         .group_by(settled.revision)
         .order_by(settled.revision)
     )
+
+
+def settled_by(event_id: str, revision: int) -> Select[Any]:
+    """The baselines of a revision."""
+    settled = event_settlements.c
+    return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
 
 
 def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
@@ -222,6 +229,7 @@ def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
         "requested_reduction_kw": event.requested_reduction_kw,
         "priority": event.priority,
         "ven_ids": null() if event.ven_ids is None else event.ven_ids,
+        "lead_time_s": event.lead_time_s,
         "notify_at": event.notify_at,
         "created_at": now,
     }

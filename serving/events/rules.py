@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Row
 
-from schemas.baselines import PRIMARY, BaselineName
+from schemas.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, EventCreate
 from schemas.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
@@ -20,8 +20,11 @@ class EventRules(Struct, frozen=True):
     """
 
     start_grace: timedelta = timedelta(minutes=5)
-    lead_time: timedelta = timedelta(minutes=5)
+    lead_time: timedelta = timedelta(0)
     baseline: BaselineName = PRIMARY
+    computed: tuple[BaselineName, ...] = GENERIC
+    look_back_days: int = 45
+    cap_percent: float = 20
     longest: timedelta = timedelta(days=1)
 
 
@@ -31,6 +34,7 @@ class PlannedEvent(Struct, frozen=True):
     event_id: str
     start_time: datetime
     end_time: datetime
+    lead_time_s: float | None
     notify_at: datetime
     requested_reduction_kw: float
     priority: int
@@ -63,6 +67,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
         event_id=request.id or f"evt-{uuid.uuid4().hex}",
         start_time=start,
         end_time=end,
+        lead_time_s=request.lead_time_s,
         notify_at=max(start - lead, now),
         requested_reduction_kw=request.requested_reduction_kw,
         priority=request.priority,

@@ -150,5 +150,6 @@ def _progress(row: Row[Any]) -> dict[str, Any]:
     return {
         "current_reduction_kw": rounded(row.current_reduction_kw),
         "vens_responding": row.vens_responding,
+        "vens_reporting": row.vens_reporting,
         "avg_response_ms": rounded(row.avg_response_ms),
     }

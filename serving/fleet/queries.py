@@ -16,12 +16,13 @@ from sqlalchemy import (
     case,
     extract,
     func,
+    null,
     or_,
     select,
     true,
 )
 
-from schemas.tables.events import commands, event_progress, events
+from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
@@ -30,6 +31,7 @@ from serving.fleet.latest_queries import latest_of_loads, latest_of_ven, pending
 from serving.page import Page
 
 UNKNOWN_STATUS = "unknown"
+REPORTED_EVENT = events.alias("reported_event")
 RECENT_ANSWERS = 5
 """Acknowledged commands of a VEN that make up its response time."""
 
@@ -136,14 +138,23 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
             latest.c.received_at,
             latest.c.used_power_kw,
             latest.c.shed_power_kw,
-            latest.c.event_id,
+            _active_event_id(latest).label("event_id"),
         )
         .outerjoin(latest, latest.c.ven_id == vens.c.ven_id)
+        .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.c.event_id)
         .where(vens.c.retired_at.is_(None))
         .order_by(vens.c.ven_id)
         .limit(page.limit)
     )
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
+
+
+def _active_event_id(latest: FromClause) -> ColumnElement[str | None]:
+    """The event that the newest report names; null for one that is over, which some VENs go on naming."""
+    reported = REPORTED_EVENT.c
+    # One comparison each: statements that are prepared cannot expand an IN.
+    is_over = or_(*(reported.status == ended for ended in ENDED_EVENTS), reported.ended_at.is_not(None))
+    return case((is_over, null()), else_=latest.c.event_id)
 
 
 def vens_up_to(most: int, page: Page) -> Select[Any]:

@@ -4,7 +4,7 @@ import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import Event, EventCreate, EventDetail, EventWithMetrics, Stopping
+from schemas.http import BaselineMethod, Event, EventCreate, EventDetail, EventWithMetrics, Stopping
 from schemas.http import EventMetrics as Metrics
 from schemas.http import EventPerformance as Performance
 from serving.events.performance import PerformanceReader
@@ -114,6 +114,20 @@ class EventMetricsResource:
     )
     def on_get(self, _request: Request, response: Response, event_id: str) -> None:
         answer(response, self._reader.metrics(identifier("eventId", event_id)))
+
+
+class BaselinesResource:
+    def __init__(self, methods: list[BaselineMethod]) -> None:
+        self._methods = methods
+
+    @Operation(
+        id="listBaselines",
+        summary="The baselines, with their parameters and sources",
+        tag="events",
+        answers={200: ResponseSpec("All baselines that there are.", list[BaselineMethod])},
+    )
+    def on_get(self, _request: Request, response: Response) -> None:
+        answer(response, self._methods)
 
 
 class EventPerformanceResource:

@@ -123,7 +123,8 @@ def test_both_generations_appear_everywhere(stack: dict[str, Any], publish: Call
 
 def test_the_snippet_of_the_readme_works_and_prints_nothing(stack: dict[str, Any]) -> None:
     """As it stands there, but for the port."""
-    [snippet] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    snippets = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    [snippet] = [each for each in snippets if "paho" in each]
     assert "1883" in snippet
     code = snippet.replace("1883", stack["mqtt_url"].rpartition(":")[2])
     done = subprocess.run(

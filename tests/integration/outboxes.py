@@ -12,9 +12,11 @@ from schemas.tables.events import commands
 HOUR = timedelta(hours=1)
 
 
-def put(engine: Engine, *ven_ids: str, now: datetime, op: Op = "ping", **data: Any) -> list[str]:
+def put(
+    engine: Engine, *ven_ids: str, now: datetime, worth: timedelta = HOUR, op: Op = "ping", **data: Any
+) -> list[str]:
     """A command for each VEN; answers their ids."""
-    rows = [new_command(op, ven_id, data, now=now, expires_at=now + HOUR) for ven_id in ven_ids]
+    rows = [new_command(op, ven_id, data, now=now, expires_at=now + worth) for ven_id in ven_ids]
     empty = dict.fromkeys(("load_id", "event_id"))
     with engine.begin() as connection:
         connection.execute(insert(commands), [empty | row for row in rows])

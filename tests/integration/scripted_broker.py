@@ -15,7 +15,7 @@ class Peer:
 
     def __init__(self, connected: socket.socket, version: Version) -> None:
         self._socket = connected
-        self._version = version
+        self.version = version
         self._stream = Stream()
         self._heard: list[Packet] = []
 
@@ -85,7 +85,7 @@ class Peer:
 
     @property
     def no_properties(self) -> bytes:
-        return b"\0" if self._version is Version.V5 else b""
+        return b"\0" if self.version is Version.V5 else b""
 
 
 class ScriptedBroker:
@@ -95,15 +95,20 @@ class ScriptedBroker:
         self.version = version
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(PATIENCE_S)
+        self.patience_s = PATIENCE_S
 
     @property
     def mqtt_url(self) -> str:
-        return f"mqtt{'s' if self._tls else ''}://localhost:{self._listener.getsockname()[1]}"
+        return f"mqtt{'s' if self._tls else ''}://localhost:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
 
     def accept(self) -> Peer:
+        self._listener.settimeout(self.patience_s)
         connected, _ = self._listener.accept()
-        connected.settimeout(PATIENCE_S)
+        connected.settimeout(self.patience_s)
         if self._tls is not None:
             connected = self._tls.wrap_socket(connected, server_side=True)
         return Peer(connected, self.version)

@@ -1,12 +1,14 @@
 """Commands leave the outbox once, whoever dispatches, whatever dies; and each of them comes to an end."""
 
+import gc
 import json
 import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -18,11 +20,15 @@ import pytest
 import structlog
 import trustme
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from sqlalchemy import Engine
 
 from ingest.commands import dispatcher as dispatchers
+from ingest.commands import publisher as publishers
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
+from ingest.commands.states import LONGEST_LOOK, MOST_INTERRUPTIONS
 from ingest.metrics import Metrics
 from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
@@ -65,7 +71,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Vens:
-    """All VENs: what they were told, by correlation id."""
+    """All VENs: the commands that they received, by correlation id."""
 
     def __init__(self, mqtt_url: str) -> None:
         url = urlsplit(mqtt_url)
@@ -82,7 +88,7 @@ class Vens:
         assert self._subscribed.wait(PATIENCE_S)
 
     @property
-    def told(self) -> Counter[str]:
+    def received(self) -> Counter[str]:
         return Counter(envelope["correlationId"] for _, envelope in self.heard)
 
     def __enter__(self) -> Self:
@@ -109,6 +115,11 @@ def real(
 @pytest.fixture(params=list(Version), ids=str)
 def version(request: pytest.FixtureRequest) -> Version:
     return Version(request.param)
+
+
+def borne_by(service: EmbeddedBroker | Mosquitto) -> dict[str, str]:
+    """A message with properties kills rumqttd's listener for 3.1.1, if a client there is to get it."""
+    return {"MQTT_MESSAGE_EXPIRY": "off"} if isinstance(service, EmbeddedBroker) else {}
 
 
 Make = Callable[..., Dispatcher]
@@ -162,7 +173,7 @@ def test_a_command_reaches_its_ven(
     connection: psycopg.Connection,
 ) -> None:
     with Vens(real.mqtt_url) as vens:
-        make(url_of(real, version), version)
+        make(url_of(real, version), version, **borne_by(real))
         [command_id] = put(engine, "house-ü", now=NOW, op="shedLoad", loadId="l", reduceKw=0.5, durationS=60)
         connection.execute("NOTIFY gridgate_commands")
         until(all_are(connection, "sent", 1))
@@ -174,6 +185,8 @@ def test_a_command_reaches_its_ven(
                 "op": "shedLoad",
                 "correlationId": command_id,
                 "venId": "house-ü",
+                "issued_ts": NOW.timestamp(),
+                "expires_ts": (NOW + HOUR).timestamp(),
                 "data": {"loadId": "l", "reduceKw": 0.5, "durationS": 60},
             },
         )
@@ -188,30 +201,179 @@ def test_two_dispatchers_share_many_commands_and_send_each_once(
     ids = put(engine, *(f"ven-{number}" for number in range(5_000)), now=NOW)
     with Vens(real.mqtt_url) as vens:
         for _ in range(2):
-            make(real.mqtt5_url)
+            make(real.mqtt5_url, **borne_by(real))
         until(all_are(connection, "sent", 5_000), 60)
-        until(lambda: len(vens.told) == 5_000, 60)
-        assert vens.told == Counter(ids)
+        until(lambda: len(vens.received) == 5_000, 60)
+        assert vens.received == Counter(ids)
     assert value(connection, "SELECT max(attempts) FROM commands") == 1
 
 
-def test_an_unanswered_command_is_sent_again_by_the_same_id_and_expires(
+def hear(connection: psycopg.Connection, ven_id: str, at: datetime, status: str = "online") -> None:
+    """What the jobs write when a report of a VEN arrives."""
+    connection.execute(
+        "INSERT INTO ven_snapshots (ven_id, received_at, status) VALUES (%s, %s, %s)"
+        " ON CONFLICT (ven_id) DO UPDATE SET received_at = excluded.received_at, status = excluded.status",
+        [ven_id, at, status],
+    )
+
+
+def test_an_unanswered_command_is_sent_again_to_a_ven_that_is_heard_and_expires(
     real: EmbeddedBroker | Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
 ) -> None:
-    [command_id] = put(engine, "a", now=NOW)
+    """By the same id; its duration is what is left of it, and it is never longer."""
+    [command_id] = put(engine, "a", now=NOW, op="shedLoad", loadId="l", reduceKw=1, durationS=3600)
+    lasts_s: list[int] = []
     with Vens(real.mqtt_url) as vens:
-        make(real.mqtt5_url)
+        make(real.mqtt5_url, **borne_by(real))
         for attempt, wait_s in enumerate((5, 10, 20), 1):
-            until(lambda n=attempt: vens.told == {command_id: n})  # type: ignore[misc]
+            until(lambda n=attempt: vens.received == {command_id: n})  # type: ignore[misc]
             until(lambda n=attempt: of(connection, command_id, "attempts") == (n,))  # type: ignore[misc]
+            lasts_s.append(3600 - int((clock.now - NOW).total_seconds()))
             clock.move(timedelta(seconds=wait_s))
+            hear(connection, "a", clock.now)
+            until(lambda: of(connection, command_id, "queued_since") == (None,))
+            clock.move(timedelta(seconds=5))
         until(lambda: of(connection, command_id, "attempts") == (4,))
         clock.move(HOUR)
         until(all_are(connection, "expired", 1))
-        assert vens.told == {command_id: 4}
+        assert vens.received == {command_id: 4}
+    assert [envelope["data"]["durationS"] for _, envelope in vens.heard[:3]] == lasts_s
+    assert {envelope["expires_ts"] for _, envelope in vens.heard} == {(NOW + HOUR).timestamp()}
     status, error, sent_at = of(connection, command_id, "status", "error", "sent_at")
     assert (status, sent_at) == ("expired", NOW)
     assert "no acknowledgement after" in error
+
+
+# A VEN that is away
+
+
+class AwayVen:
+    """A VEN with a session that stays at the broker, and what it receives when it is back."""
+
+    def __init__(self, port: int, version: Version, ven_id: str) -> None:
+        self.received: list[dict[str, Any]] = []
+        self._port = port
+        self._version = version
+        self._topic = f"ven/cmd/{ven_id}"
+        self._name = f"{ven_id}-{version}"
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        v5 = self._version is Version.V5
+        protocol = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, self._name, protocol=protocol, clean_session=None if v5 else False
+        )
+        subscribed = threading.Event()
+        client.on_message = lambda _c, _u, message: self.received.append(json.loads(message.payload))
+        client.on_subscribe = lambda *_: subscribed.set()
+        if v5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no type here
+            properties.SessionExpiryInterval = 600
+            client.connect("127.0.0.1", self._port, clean_start=False, properties=properties)
+        else:
+            client.connect("127.0.0.1", self._port)
+        client.subscribe(self._topic, qos=1)
+        client.loop_start()
+        assert subscribed.wait(PATIENCE_S)
+        yield
+        client.disconnect()
+        client.loop_stop()
+
+
+@pytest.fixture(scope="module")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as service:
+        yield service
+
+
+AWAY_S = 4.0
+
+
+@pytest.mark.parametrize("version_of_ven", list(Version), ids=str)
+def test_a_ven_that_was_away_gets_nothing_that_has_expired(
+    version_of_ven: Version,
+    mosquitto: Mosquitto,
+    make: Make,
+    engine: Engine,
+    connection: psycopg.Connection,
+    clock: Clock,
+) -> None:
+    """After 22 s it got a shed that had expired 12 s before, twice, and another with its full 60 s."""
+    ven = AwayVen(mosquitto.port, version_of_ven, "away")
+    with ven.connected():
+        pass
+    start = time.monotonic()
+    make(mosquitto.mqtt_url)
+    put(engine, "away", now=NOW, worth=timedelta(seconds=2), op="shedLoad", loadId="a", durationS=2)
+    [lasting] = put(engine, "away", now=NOW, op="shedLoad", loadId="b", durationS=3600)
+    while (passed_s := time.monotonic() - start) < AWAY_S:
+        clock.now = NOW + timedelta(seconds=passed_s)
+        until(lambda: statuses(connection).get("pending") is None)
+    assert statuses(connection) == {"sent": 1, "expired": 1}
+    with ven.connected():
+        until(lambda: len(ven.received) == 1)
+        clock.move(timedelta(seconds=5))
+        hear(connection, "away", clock.now)
+        clock.move(timedelta(seconds=LONGEST_LOOK.total_seconds()))
+        until(lambda: of(connection, lasting, "queued_since") == (None,))
+        assert [each["correlationId"] for each in ven.received] == [lasting], "and once"
+        clock.move(timedelta(seconds=5))
+        until(lambda: len(ven.received) == 2)
+    first, second = ven.received
+    assert first["expires_ts"] == second["expires_ts"] == (NOW + HOUR).timestamp()
+    for each in ven.received:
+        left_s = each["expires_ts"] - each["issued_ts"]
+        assert left_s <= each["data"]["durationS"] < left_s + 1
+
+
+LOOKED_AT = "SELECT count(*) FROM commands WHERE next_attempt_at <= %s AND status = 'pending'"
+
+
+def test_over_3_1_1_a_ven_that_is_offline_is_sent_nothing_until_it_is_back(
+    mosquitto: Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    """There a broker keeps everything for ever: so what could get too old is not sent at all."""
+    ven = AwayVen(mosquitto.port, Version.V3_1_1, "gone")
+    with ven.connected():
+        pass
+    hear(connection, "gone", NOW, "offline")
+    make(mosquitto.mqtt_url, Version.V3_1_1)
+    put(engine, "gone", now=NOW, worth=timedelta(seconds=10), op="shedLoad", loadId="a", durationS=10)
+    [lasting] = put(engine, "gone", now=NOW, op="shedLoad", loadId="b", durationS=3600)
+    for _ in range(11):
+        clock.move(timedelta(seconds=2))
+        until(lambda: connection.execute(LOOKED_AT, [clock.now]).fetchone() == (0,))
+    assert statuses(connection) == {"pending": 1, "expired": 1}
+    with ven.connected():
+        hear(connection, "gone", clock.now)
+        clock.move(timedelta(seconds=60))
+        until(lambda: len(ven.received) == 1)
+    assert ven.received[0]["correlationId"] == lasting
+    assert ven.received[0]["data"]["durationS"] == 3600 - 82
+
+
+def test_the_expiry_reaches_the_ven_and_is_what_is_left(
+    mosquitto: Mosquitto, make: Make, engine: Engine, clock: Clock
+) -> None:
+    expiries: list[int] = []
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_message = lambda _c, _u, message: expiries.append(
+        vars(message.properties)["MessageExpiryInterval"]
+    )
+    subscribed = threading.Event()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.connect("127.0.0.1", mosquitto.port)
+    client.subscribe("ven/cmd/expiring", qos=1)
+    client.loop_start()
+    assert subscribed.wait(PATIENCE_S)
+    clock.move(timedelta(seconds=100))
+    put(engine, "expiring", now=NOW)
+    make(mosquitto.mqtt_url)
+    until(lambda: expiries != [])
+    client.disconnect()
+    client.loop_stop()
+    assert expiries == [3500]
 
 
 # Deaths
@@ -233,7 +395,7 @@ def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_wh
             fuse = Fuse(database_url)
             fuse.left = statement
             ids = put(engine, *(f"ven-{number}" for number in range(20)), now=clock.now)
-            made = make(real.mqtt5_url, fuse=fuse)
+            made = make(real.mqtt5_url, fuse=fuse, **borne_by(real))
             moved = False
             deadline = time.monotonic() + PATIENCE_S
             while value(connection, "SELECT count(*) FROM commands WHERE status = 'pending'"):
@@ -241,9 +403,9 @@ def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_wh
                 if fuse.left <= 0 and not moved and time.monotonic() > deadline - PATIENCE_S + 1:
                     clock.move(LEASE)
                     moved = True
-            until(lambda ids=ids: all(vens.told[each] for each in ids))  # type: ignore[misc]
+            until(lambda ids=ids: all(vens.received[each] for each in ids))  # type: ignore[misc]
             made.stop()
-            assert max(vens.told[each] for each in ids) == 1, f"killed at statement {statement}"
+            assert max(vens.received[each] for each in ids) == 1, f"killed at statement {statement}"
             connection.execute("DELETE FROM commands")
 
 
@@ -312,8 +474,9 @@ def test_no_more_is_under_way_than_the_broker_takes(
 
 
 def test_a_connection_that_breaks_with_commands_under_way(
-    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection
 ) -> None:
+    """None of several is blamed: they are sent again at once, and none has had an attempt."""
     ids = put(engine, "a", "b", "c", now=NOW)
     make(broker.mqtt_url, broker.version)
     with let_in(broker) as peer:
@@ -321,16 +484,88 @@ def test_a_connection_that_breaks_with_commands_under_way(
         confirm(peer, first.body)
     with let_in(broker) as peer:
         until(lambda: statuses(connection) == {"sent": 1, "pending": 2})
-        attempts = [of(connection, each, "attempts", "leased_by") for each in ids]
-        assert attempts == [(1, None)] * 3
-        clock.move(timedelta(seconds=5))
-        for each in peer.expect(*[Kind.PUBLISH] * 3):
-            confirm(peer, each.body)
+        attempts = [of(connection, each, "attempts", "interruptions") for each in ids]
+        assert sorted(attempts) == [(0, 0), (0, 0), (1, 0)]
+        for _ in range(2):
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
         until(all_are(connection, "sent", 3))
 
 
+def hanging_up_at(ven_id: str, broker: ScriptedBroker, ending: threading.Event) -> list[str]:
+    """A broker that confirms commands to all VENs but one; at that one it hangs up."""
+    delivered: list[str] = []
+    while not ending.is_set():
+        with suppress(EOFError, ConnectionError, TimeoutError, AssertionError), let_in(broker) as peer:
+            while True:
+                [message] = peer.expect(Kind.PUBLISH)
+                topic = message.body[2 : 2 + int.from_bytes(message.body[:2])].decode()
+                if topic == f"ven/cmd/{ven_id}":
+                    break
+                delivered.append(topic.removeprefix("ven/cmd/"))
+                confirm(peer, message.body)
+    return delivered
+
+
+def test_a_command_that_the_broker_hangs_up_at_costs_itself_alone(
+    broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
+) -> None:
+    put(engine, *(f"ven-{number}" for number in range(40)), "poison", now=NOW)
+    put(engine, *(f"ven-{number}" for number in range(40, 80)), now=NOW)
+    ending = threading.Event()
+    broker.patience_s = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(hanging_up_at, "poison", broker, ending)
+        make(broker.mqtt_url, broker.version)
+        until(lambda: statuses(connection) == {"sent": 80, "pending": 1}, 30)
+        rest = "SELECT max(attempts) FROM commands WHERE ven_id <> 'poison'"
+        assert value(connection, rest) == 1
+        failed = "SELECT status = 'failed' FROM commands WHERE ven_id = 'poison'"
+        tried = "SELECT attempts FROM commands WHERE ven_id = 'poison'"
+        for attempt in range(1, MOST_INTERRUPTIONS + 1):
+            until(lambda n=attempt: value(connection, tried) == n)  # type: ignore[misc]
+            clock.move(timedelta(seconds=5 * 2**attempt))
+        until(lambda: value(connection, failed))
+        ending.set()
+        delivered = Counter(playing.result())
+    assert set(delivered) == {f"ven-{number}" for number in range(80)}
+    assert max(delivered.values()) <= 2, "again at most once, those that were on their way with it"
+    reason = "SELECT error FROM commands WHERE ven_id = 'poison'"
+    assert value(connection, reason) == "the broker closes the connection at this command"
+
+
+IDS_THAT_MOSQUITTO_HANGS_UP_AT = ["bell\x07", "c1\x85", "\ufdd0", "\U0001fffe"]
+
+
+def test_real_brokers_and_ids_that_no_broker_need_take(
+    real: EmbeddedBroker | Mosquitto,
+    version: Version,
+    make: Make,
+    engine: Engine,
+    connection: psycopg.Connection,
+    clock: Clock,
+) -> None:
+    """A broker hung up at one of them, and none of the commands in the same write was ever sent."""
+    ids = put(engine, *(f"ven-{number}" for number in range(500)), now=NOW)
+    put(engine, *IDS_THAT_MOSQUITTO_HANGS_UP_AT, now=NOW)
+    ids += put(engine, *(f"ven-{number}" for number in range(500, 1000)), now=NOW)
+    others = "SELECT count(*) FROM commands WHERE ven_id LIKE 'ven-%' AND status = 'sent' AND attempts = 1"
+    with Vens(real.mqtt_url) as vens:
+        make(url_of(real, version), version, **borne_by(real))
+        until(lambda: value(connection, others) == 1000, 60)
+        until(lambda: all(vens.received[each] for each in ids))
+    hangs_up = isinstance(real, Mosquitto)
+    odd = "SELECT min(attempts) FROM commands WHERE ven_id NOT LIKE 'ven-%'"
+    for attempt in range(1, 1 + MOST_INTERRUPTIONS * hangs_up):
+        until(lambda n=attempt: value(connection, odd) >= n)  # type: ignore[misc]
+        clock.move(timedelta(seconds=5 * 2**attempt))
+    until(lambda: "pending" not in statuses(connection))
+    assert statuses(connection) == ({"sent": 1000, "failed": 4} if hangs_up else {"sent": 1004})
+    assert max(vens.received.values()) <= 2, "again at most once, those that were on their way with one"
+
+
 @pytest.mark.parametrize(
-    "garbage", [b"\x40\x02\x00\x63", b"\x40\x01\x00", b"\x30\x03\x00\x01t", b"HTTP/1.1 400 " + b"\r" * 80]
+    "garbage", [b"\x40\x01\x00", b"\xf0\x00", b"\x30\xff\xff\xff\xff\xff", b"HTTP/1.1 400 " + b"\r" * 80]
 )
 def test_a_broker_that_talks_nonsense_costs_a_connection(
     garbage: bytes, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
@@ -359,6 +594,87 @@ def test_time_goes_by_without_a_broker(
     clock.move(HOUR)
     until(all_are(connection, "expired", 1))
     assert of(connection, command_id, "error", "attempts") == ("the broker could not be reached in time", 0)
+
+
+def test_hosts_are_tried_in_turn(
+    version: Version, make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    [nowhere] = free_ports(1)
+    put(engine, "a", now=NOW)
+    with ScriptedBroker(version) as first, ScriptedBroker(version) as second:
+        make(f"mqtt://localhost:{nowhere},localhost:{first.port},localhost:{second.port}", version)
+        with let_in(first) as peer:
+            peer.expect(Kind.PUBLISH)
+        with let_in(second) as peer:
+            until(lambda: value(connection, "SELECT attempts FROM commands") == 1)
+            connection.execute("UPDATE commands SET next_attempt_at = created_at")
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
+            until(all_are(connection, "sent", 1))
+
+
+def test_a_command_that_is_larger_than_the_broker_takes_costs_itself_alone(
+    make: Make, engine: Engine, connection: psycopg.Connection
+) -> None:
+    put(engine, "small", now=NOW)
+    put(engine, "large", now=NOW, note="x" * 1000)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with broker.accept() as peer:
+            peer.expect(Kind.CONNECT)
+            peer.say(framed(0x20, b"\0\0\x05\x27\0\0\x04\0"))
+            [message] = peer.expect(Kind.PUBLISH)
+            confirm(peer, message.body)
+            until(lambda: statuses(connection) == {"sent": 1, "failed": 1})
+    assert "maximum packet size" in value(connection, "SELECT error FROM commands WHERE ven_id = 'large'")
+
+
+def test_a_broker_that_confirms_nothing_does_not_get_everything_again_and_again(
+    make: Make, engine: Engine, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may deliver all the same: each command has had an attempt, and waits."""
+    monkeypatch.setattr(publishers, "CONFIRMED_WITHIN_S", 0.3)
+    put(engine, "a", "b", "c", now=NOW)
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        with let_in(broker) as peer:
+            peer.expect(*[Kind.PUBLISH] * 3)
+            until(lambda: value(connection, "SELECT min(attempts) FROM commands") == 1)
+        with let_in(broker):
+            assert value(connection, "SELECT max(interruptions) FROM commands") == 0
+            assert value(connection, "SELECT max(attempts) FROM commands") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(b"\x20\3\0\x87\0", "not authorized"), (b"\x20\5\0\0\2\x24\0", "QoS 1")],
+)
+def test_a_login_that_is_refused(answer: bytes, words: str, make: Make) -> None:
+    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+        make(broker.mqtt_url)
+        for _ in range(2):
+            with broker.accept() as peer:
+                peer.expect(Kind.CONNECT)
+                peer.say(answer)
+                peer.expect_close()
+        until(lambda: any(each["event"] == "broker_refused" for each in events))
+    assert words in next(each["reason"] for each in events if each["event"] == "broker_refused")
+
+
+def test_reconnects_leave_no_descriptors(make: Make) -> None:
+    """Paho's client holds sockets and refers to itself by its callbacks."""
+    with ScriptedBroker(Version.V5) as broker:
+        make(broker.mqtt_url)
+        gc.disable()
+        for _ in range(3):
+            let_in(broker).close()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(20):
+            let_in(broker).close()
+        after = len(list(Path("/proc/self/fd").iterdir()))
+        gc.enable()
+        let_in(broker).close()
+    assert after <= before + 4
 
 
 def test_it_logs_in_as_ingest_does_by_its_own_name_and_over_tls(

@@ -122,6 +122,16 @@ class Grid:
         )
         return [(op, event_id, kw and round(float(kw), 6), status) for op, event_id, kw, status in found]
 
+    def active_events(self) -> dict[str, str | None]:
+        """Of each VEN, as the list of all and the answer for each say alike."""
+        listed = self.client.simulate_get("/api/vens").json
+        found = {ven["id"]: ven["metrics"]["activeEventId"] for ven in listed}
+        for ven_id, event_id in found.items():
+            assert (
+                self.client.simulate_get(f"/api/vens/{ven_id}").json["metrics"]["activeEventId"] == event_id
+            )
+        return found
+
     def everything(self) -> list[list[tuple[Any, ...]]]:
         """All that the jobs write, but for random ids and the moments of looking."""
         queries = {
@@ -258,6 +268,24 @@ def test_an_event_that_is_over_and_still_named_is_none(three: Grid) -> None:
     three.report("b", 63, "elsewhere", 2)
     three.at(63)
     assert three.parts("second") == {"b": ("started", 2)}
+
+
+@pytest.mark.parametrize("how", ["time", "stop", "cancel"])
+def test_an_event_that_is_over_is_not_repeated_as_active(how: str, three: Grid) -> None:
+    """Where a VEN goes on naming it. One that this gateway has never heard of is as the VEN says."""
+    three.event(kw=3, venIds=["b", "c"])
+    three.at(0)
+    three.report("a", 0.5, "elsewhere", 1)
+    three.report("b", 0.5, "e", 1)
+    three.report("c", 0.5, None, 1)
+    three.at(1)
+    assert three.active_events() == {"a": "elsewhere", "b": "e", "c": None}
+    if how == "stop":
+        three.client.simulate_post("/api/events/e/stop")
+    elif how == "cancel":
+        three.client.simulate_delete("/api/events/e")
+    three.at(60 if how == "time" else 2)
+    assert three.active_events() == {"a": "elsewhere", "b": None, "c": None}
 
 
 def test_an_event_that_begins_at_once_is_told_and_started_in_one_look(three: Grid) -> None:

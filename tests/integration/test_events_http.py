@@ -113,10 +113,11 @@ def test_a_time_without_a_zone_is_utc(client: testing.TestClient) -> None:
     assert (made.json["startTime"], made.json["endTime"]) == (iso(10), iso(70))
 
 
-@pytest.mark.parametrize(("lead_s", "notify"), [(0, 10), (60, 9), (None, 5), (86_400, 0)])
+@pytest.mark.parametrize(("lead_s", "notify"), [(0, 10), (60, 9), (None, 10), (86_400, 0)])
 def test_lead_times(lead_s: float | None, notify: float, make: Make, connection: psycopg.Connection) -> None:
     assert make(leadTimeS=lead_s).status_code == 201
     assert value(connection, "SELECT notify_at FROM events") == NOW + timedelta(minutes=notify)
+    assert value(connection, "SELECT lead_time_s FROM events") == lead_s
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

@@ -101,7 +101,7 @@ def test_a_redelivered_batch_is_all_duplicates(metrics: Metrics, port: int, stor
 
 def test_health_says_what_is_wrong(metrics: Metrics, port: int, store: Store) -> None:
     assert get(port, "/health") == (503, "the broker does not hold our subscriptions")
-    metrics.subscribed(is_on=True)
+    metrics.subscribed(None)
     assert get(port, "/health") == (200, "ok")
     for _ in range(MILD_FAILURES + 1):
         metrics.commit_failed()

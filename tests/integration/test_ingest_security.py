@@ -209,7 +209,7 @@ def test_the_right_papers_let_in_and_wrong_ones_are_refused_loudly(
     for text, each in refused.items():
         each.until_said(text, times=2)
         assert "broker_connected" not in each.says()
-        assert each.shows("/health") == "the broker does not hold our subscriptions"
+        assert text in each.shows("/health")
         assert each.worker.child.exit_code is None
     assert workers(database_url) == {f"right-{protocol}"}
     for each in (right, *refused.values()):

@@ -362,7 +362,7 @@ def test_closing_down_ends_every_stream(engine: Engine) -> None:
     for thread in ended:
         thread.join(5)
     assert not any(thread.is_alive() for thread in ended)
-    with pytest.raises(TooManyStreamsError, match="closing down"):
+    with pytest.raises(TooManyStreamsError, match="is stopping"):
         live.open(None)
 
 

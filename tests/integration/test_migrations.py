@@ -27,6 +27,7 @@ from tests.integration.published import (
     batch_of,
     description,
     rows,
+    status,
     telemetry,
     value,
 )
@@ -115,6 +116,33 @@ def test_loads_that_people_set_are_not_removed(database_url: str, connection: ps
     migrate(database_url, "0009", "downgrade")
     assert rows(connection, "SELECT ven_id, name FROM loads") == [("a", "N")]
     migrate(database_url)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Offline", "offline"),
+        (" ONLINE\n", "online"),
+        ("True", "online"),
+        ("Charging", "charging"),
+        (" ", " "),
+    ],
+)
+def test_words_of_status_are_brought_along(
+    old: str, new: str, engine: Engine, store: Store, database_url: str, connection: psycopg.Connection
+) -> None:
+    """As if they had been decoded as they are now; a redelivery is still none."""
+    migrate(database_url, "0009", "downgrade")
+    store.write(batch_of(status("a", THREE, "maintenance"), status("b", THREE, "offline")))
+    catch_up(engine)
+    for table in ("ven_statuses", "ven_snapshots", "vens"):
+        connection.execute(f"UPDATE {table} SET status = %s WHERE ven_id = 'a'".encode(), [old])
+    migrate(database_url)
+    for table in ("ven_statuses", "ven_snapshots", "vens"):
+        found = rows(connection, f"SELECT ven_id, status FROM {table} WHERE status IS NOT NULL ORDER BY 1")
+        assert found[0] == ("a", new), table
+    stored = store.write(batch_of(status("a", THREE, old))) if old.strip() else None
+    assert stored is None or (stored.duplicates, stored.rejected) == (1, {})
 
 
 def alembic(database_url: str, *arguments: str) -> subprocess.Popen[str]:
@@ -277,3 +305,27 @@ def test_days_of_an_older_version_are_taken_over(
 def arrange(engine: Engine) -> int:
     with engine.begin() as connection:
         return arrange_partitions(connection, datetime.now(UTC))
+
+
+OPEN_COMMANDS = """
+INSERT INTO commands (ven_id, command_id, op, data, status, created_at, next_attempt_at, sent_at, expires_at)
+SELECT 'a', status, 'ping', '{}', status, now(), now(), sent_at, now() + interval '1 hour'
+FROM (VALUES ('pending', NULL), ('sent', %(sent_at)s), ('acknowledged', %(sent_at)s)) AS v (status, sent_at)
+"""
+
+
+def test_commands_that_were_sent_before_0014_may_still_be_queued(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    migrate(database_url, "0009", "downgrade")
+    connection.execute(OPEN_COMMANDS, {"sent_at": THREE})
+    migrate(database_url)
+    found = dict(rows(connection, "SELECT status, queued_since FROM commands"))
+    assert found == {"pending": None, "sent": THREE, "acknowledged": None}
+    assert rows(connection, "SELECT DISTINCT interruptions FROM commands") == [(0,)]
+    migrate(database_url, "0009", "downgrade")
+    assert sorted(rows(connection, "SELECT status FROM commands")) == [
+        ("acknowledged",),
+        ("pending",),
+        ("sent",),
+    ]

@@ -22,7 +22,7 @@ from local.postgres import EmbeddedPostgres
 from schemas.database import connect, engine_for
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import NEIGHBOURS, NEIGHBOURS_HAVE, NEIGHBOURS_ROWS, migrate
-from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
+from tests.integration.published import NOW, batch_of, description, rows, telemetry, until, value
 
 LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
 DAY = timedelta(days=1)
@@ -173,18 +173,37 @@ def test_who_waits_for_a_move_sees_what_it_moved(
 ) -> None:
     """A lane's COPY took its snapshot, waited for the lock, and missed the rows that had come along last."""
     del february
-    while not rows(connection, "SELECT * FROM partition_moves WHERE copied_until = until"):
-        step(engine)
+    _copy_all(engine, connection)
     store.write(batch_of(*said(OLD + timedelta(hours=1), "late")))
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as moving:
             assert arrange_partitions(moving, NOW) == 2
             consumed = pool.submit(runner.catch_up, LANES)
-            deadline = time.monotonic() + 10
-            while not value(connection, WAITING):
-                assert time.monotonic() < deadline
+            until(lambda: value(connection, WAITING) > 0)
         assert consumed.result(20) == 2 * 3
     assert_verified(engine)
+
+
+@pytest.mark.usefixtures("february")
+def test_a_batch_that_commits_while_a_move_waits_for_it(
+    engine: Engine, runner: Runner, database_url: str, connection: psycopg.Connection
+) -> None:
+    """When the move looked for late rows first, this one was not to be seen."""
+    _copy_all(engine, connection)
+    with connect(database_url, "ingest") as own, ThreadPoolExecutor(1) as pool:
+        with own.transaction():
+            Store(own, "slow").write(batch_of(*said(OLD + timedelta(hours=1), "late")))
+            moved = pool.submit(step, engine)
+            until(lambda: value(connection, WAITING) > 0)
+        assert moved.result(10) == 2
+    assert value(connection, "SELECT count(*) FROM ven_telemetry WHERE ven_id = 'late'") == 1
+    runner.catch_up(LANES)
+    assert_verified(engine)
+
+
+def _copy_all(engine: Engine, connection: psycopg.Connection) -> None:
+    while not rows(connection, "SELECT * FROM partition_moves WHERE copied_until = until"):
+        step(engine)
 
 
 def test_a_move_that_retention_has_overtaken_is_given_up(

@@ -104,7 +104,7 @@ def test_nobody_waits_for_ever(database_url: str, admin: psycopg.Connection) -> 
     with ThreadPoolExecutor(1) as pool:
         holding = pool.submit(lines.rows, Query(select(func.pg_advisory_xact_lock(1))))
         until(lambda: value(admin, WAITING) == 1)
-        with pytest.raises(TimeoutError, match=r"no line .* within 0\.05 s"):
+        with pytest.raises(TimeoutError, match=r"no connection .* within 0\.05 s"):
             lines.rows(BACKEND)
         admin.execute("SELECT pg_advisory_unlock(1)")
         holding.result(20)

@@ -64,7 +64,7 @@ def subscribe_once() -> list[object]:
     """What a worker finds that comes, and goes again without acknowledging anything."""
     ready = threading.Event()
     settings = IngestSettings.from_environment()
-    subscriber = Subscriber(settings, lambda: NOW, lambda is_on: ready.set() if is_on else None)
+    subscriber = Subscriber(settings, lambda: NOW, lambda trouble: None if trouble else ready.set())
     subscriber.start()
     assert ready.wait(10)
     subscriber.stop()

@@ -1,4 +1,4 @@
-"""`python -m serving` and clients that are slow on purpose: others are answered, the slow ones are cut."""
+"""`python -m serving` and clients that are slow on purpose: others are answered all the same."""
 
 import re
 import socket
@@ -19,9 +19,8 @@ from serving.app import create_app
 from serving.server import HEADERS_WITHIN_MS, LONGEST_HEADERS_BYTES
 from tests.integration.published import NOW, until
 
-WINDOW_S = 3.0
 CUT_WITHIN_S = 20.0
-"""Much more than two windows: other tests run beside this one."""
+"""Much more than it should take: other tests run beside this one."""
 
 MANY = 100
 AT_ONCE_S = 5.0
@@ -30,8 +29,6 @@ HALF_A_BODY = (
     b"POST /api/events HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"
 )
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tell what was moved")
 
 
 @pytest.fixture
@@ -44,7 +41,6 @@ def port(database_url: str) -> Iterator[int]:
         HTTP_THREADS="2",
         HTTP_STREAM_CLIENTS="4",
         HTTP_STREAM_HEARTBEAT_S="0.5",
-        HTTP_SLOW_CLIENT_S=str(WINDOW_S),
         LOG_LEVEL="error",
     )
     process = psutil.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment)
@@ -87,22 +83,6 @@ def rest_of(connection: socket.socket) -> bytes:
     return told
 
 
-def worker_end_is_gone(connection: socket.socket) -> None:
-    """Wait until nobody holds the other end any more."""
-    ours = connection.getsockname()
-    deadline = time.monotonic() + CUT_WITHIN_S
-    while any(each.raddr == ours and each.pid for each in psutil.net_connections("tcp4")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def trickle(connection: socket.socket) -> None:
-    deadline = time.monotonic() + CUT_WITHIN_S
-    while time.monotonic() < deadline:
-        connection.sendall(b" ")
-        time.sleep(0.2)  # that is how slow it is
-
-
 def test_slow_clients_keep_nobody_waiting(port: int) -> None:
     """A hundred that never finish their headers, a hundred that say nothing, and bodies without an end."""
     slow = [
@@ -123,46 +103,6 @@ def test_headers_have_their_time(port: int) -> None:
     for connection in (*connections(port, HALF_A_HEADER, 1), *connections(port, b"", 1)):
         rest_of(connection)
     assert time.monotonic() - begun < HEADERS_WITHIN_MS / 1000 + CUT_WITHIN_S
-
-
-@linux
-def test_a_body_that_does_not_come_is_cut(port: int) -> None:
-    for connection in connections(port, HALF_A_BODY, 3):
-        assert not re.match(rb"HTTP/1.1 2", rest_of(connection))
-
-
-@linux
-def test_a_body_that_trickles_is_cut(port: int) -> None:
-    [connection] = connections(port, HALF_A_BODY, 1)
-    with pytest.raises(ConnectionError):
-        trickle(connection)
-    connection.close()
-
-
-@linux
-def test_an_answer_that_nobody_takes_is_cut(port: int) -> None:
-    """The largest file of the dashboard does not fit into the buffers of a connection."""
-    page = HTTPConnection(HOST, port, timeout=AT_ONCE_S)
-    page.request("GET", "/")
-    found = re.search(r"/assets/\w+/", page.getresponse().read().decode())
-    page.close()
-    assert found
-    [connection] = connections(
-        port, f"GET {found[0]}plotly.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), 1
-    )
-    worker_end_is_gone(connection)
-    length = re.search(rb"content-length: (\d+)", told := rest_of(connection))
-    assert length
-    assert len(told) < int(length[1])
-
-
-@linux
-def test_a_live_stream_is_not_cut(port: int) -> None:
-    [connection] = connections(port, b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n", 1)
-    until = time.monotonic() + 3 * WINDOW_S
-    while time.monotonic() < until:
-        assert connection.recv(65_536)
-    connection.close()
 
 
 def test_a_long_answer_that_is_taken_slowly_gives_its_connection_back(database_url: str) -> None:

@@ -15,9 +15,12 @@ import structlog
 import trustme
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from ingest import broker as brokers
+from ingest import probe as probes
 from ingest import subscriber as subscribers
 from ingest.messages import Received
 from ingest.mqtt import connection as connections
+from ingest.mqtt import packets
 from ingest.mqtt.link import Link
 from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
@@ -26,7 +29,7 @@ from local.broker import EmbeddedBroker
 from local.ports import free_ports
 from tests.faults.mosquitto import Mosquitto
 from tests.integration.published import until
-from tests.integration.scripted_broker import PATIENCE_S, Peer, ScriptedBroker
+from tests.integration.scripted_broker import PATIENCE_S, Peer, ScriptedBroker, framed
 
 NOW = datetime(2024, 7, 10, tzinfo=UTC)
 MB = 1024 * 1024
@@ -42,18 +45,23 @@ class Receiver:
     def __init__(self, mqtt_url: str, version: Version, events: list[Any], **settings: Any) -> None:
         options = {"DATABASE_URL": "postgresql://nobody/nothing", "MQTT_TOPICS": "a,b,c,t/#", **settings}
         self.events = events
-        self.changes: list[bool] = []
+        self.changes: list[str | None] = []
+        self.sessions_lost = 0
         self.ready = threading.Event()
         self.subscriber = Subscriber(
             IngestSettings(MQTT_URL=mqtt_url, MQTT_PROTOCOL=PROTOCOLS[version], **options),
             lambda: NOW,
             self._change,
+            self._lose_session,
         )
 
-    def _change(self, is_on: bool) -> None:  # noqa: FBT001
-        self.changes.append(is_on)
-        if is_on:
+    def _change(self, trouble: str | None) -> None:
+        self.changes.append(trouble)
+        if trouble is None:
             self.ready.set()
+
+    def _lose_session(self) -> None:
+        self.sessions_lost += 1
 
     def take(self, count: int) -> list[Received]:
         """As many messages as that, whatever pieces they come in."""
@@ -156,7 +164,7 @@ def test_silence_after_connect(
 def test_silence_later(
     broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, make_receiver: Callable[..., Receiver]
 ) -> None:
-    monkeypatch.setattr(subscribers, "KEEPALIVE_S", 1)
+    monkeypatch.setattr(brokers, "KEEPALIVE_S", 1)
     receiver = make_receiver()
     with broker.let_in() as peer:
         peer.expect(Kind.PINGREQ, Kind.PINGREQ)
@@ -208,7 +216,7 @@ def test_a_refused_subscription(broker: ScriptedBroker, receiver: Receiver) -> N
         peer.expect(Kind.SUBSCRIBE)
         peer.say(peer.granted(1, 0x80, 1, 1))
         receiver.until_said("subscription_refused")
-    assert True not in receiver.changes
+    assert None not in receiver.changes
     [event] = [each for each in receiver.events if each["event"] == "subscription_refused"]
     assert event["topics"] == ["b"]
 
@@ -300,7 +308,7 @@ def test_without_room_the_network_waits_and_the_connection_lives(
     broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, make_receiver: Callable[..., Receiver]
 ) -> None:
     """There is room for twice the receive maximum, and again with each acknowledgement."""
-    monkeypatch.setattr(subscribers, "KEEPALIVE_S", 1)
+    monkeypatch.setattr(brokers, "KEEPALIVE_S", 1)
     receiver = make_receiver(MQTT_RECEIVE_MAXIMUM=10)
     with broker.let_in() as peer:
         fill(peer, receiver, 20)
@@ -381,6 +389,195 @@ def test_reconnects_leave_no_descriptors(broker: ScriptedBroker, receiver: Recei
     with broker.let_in():
         assert descriptors() <= before
     receiver.until_said("broker_disconnected", 22)
+
+
+# What a broker can do
+
+
+def until_in_trouble(receiver: Receiver, words: str) -> str:
+    """The reason that `/health` gives."""
+    until(lambda: any(words in str(each) for each in receiver.changes), PATIENCE_S)
+    return next(str(each) for each in receiver.changes if words in str(each))
+
+
+def take_probe(peer: Peer) -> tuple[str, bytes]:
+    """Topic and payload of the probe that a worker sends itself."""
+    topic, payload, packet_id = packets.read_publish(peer.expect(Kind.PUBLISH)[0], peer.version)
+    assert packet_id == 0
+    return topic, payload
+
+
+SHARED = {"MQTT_SHARE_GROUP": "group", "MQTT_CLIENT_ID": "work/er+1"}
+
+
+@pytest.fixture
+def subscribed_shared(broker: ScriptedBroker) -> Callable[[], Peer]:
+    """A broker that confirms the subscriptions of a share group, and that of the probe."""
+
+    def let_in() -> Peer:
+        peer = broker.accept()
+        peer.expect(Kind.CONNECT)
+        peer.say(peer.welcome())
+        [subscription] = peer.expect(Kind.SUBSCRIBE)
+        assert b"$share/work%2Fer%2B1/gridgate/probe/work%2Fer%2B1" in subscription.body
+        peer.say(peer.granted(1, 1, 1, 1, 1))
+        return peer
+
+    return let_in
+
+
+def test_a_share_group_is_ready_when_its_probe_comes_back(
+    subscribed_shared: Callable[[], Peer], make_receiver: Callable[..., Receiver]
+) -> None:
+    receiver = make_receiver(**SHARED)
+    with subscribed_shared() as peer:
+        topic, payload = take_probe(peer)
+        peer.say(peer.message(0, b"of another run", topic.encode()))
+        peer.say(peer.message(9, b"of another run, with QoS 1", topic.encode()))
+        assert peer.acknowledged(1) == [9]
+        assert None not in receiver.changes
+        peer.say(peer.message(0, payload, topic.encode()))
+        assert receiver.ready.wait(PATIENCE_S)
+        peer.say(peer.message(1, b"well"))
+        assert payloads(receiver.take(1)) == [b"well"], "the probe is no message"
+
+
+def test_a_share_group_that_is_taken_for_an_ordinary_filter_is_noticed(
+    subscribed_shared: Callable[[], Peer],
+    make_receiver: Callable[..., Receiver],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RabbitMQ 3.10 and NATS confirm `$share/...` and bring nothing: ingest was ready, and lost it all."""
+    monkeypatch.setattr(probes, "WITHIN_S", 0.2)
+    receiver = make_receiver(**SHARED)
+    with subscribed_shared() as peer:
+        probe = take_probe(peer)
+        assert take_probe(peer) == probe, "sent again"
+        reason = until_in_trouble(receiver, "shared subscription")
+        assert "MQTT_SHARE_GROUP" in reason
+        assert None not in receiver.changes
+        [event, *_] = [each for each in receiver.events if each["event"] == "shared_subscription_unproven"]
+        assert event["log_level"] == "error"
+        peer.say(peer.message(0, probe[1], probe[0].encode()))
+        assert receiver.ready.wait(PATIENCE_S), "the ACL was mended meanwhile"
+
+
+def test_a_backlog_before_the_probe_is_no_trouble_while_it_arrives(
+    subscribed_shared: Callable[[], Peer],
+    make_receiver: Callable[..., Receiver],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "WITHIN_S", 0.3)
+    receiver = make_receiver(**SHARED)
+    with subscribed_shared() as peer:
+        take_probe(peer)
+        for number in range(1, 10):
+            peer.say(peer.message(number))
+            receiver.take(1)
+            threading.Event().wait(0.1)
+        assert receiver.changes == [None]
+        take_probe(peer)
+        until_in_trouble(receiver, "shared subscription")
+
+
+@pytest.mark.parametrize(
+    ("properties", "event", "fix"),
+    [
+        (b"\x2a\0", "broker_unsuitable", "MQTT_SHARE_GROUP"),
+        (b"\x28\0", "broker_unsuitable", "MQTT_TOPICS"),
+        (b"\x11\0\0\0\x3c", "session_expiry_shortened", "MQTT_SESSION_EXPIRY_S"),
+    ],
+)
+def test_what_a_broker_says_that_it_cannot_do(properties: bytes, event: str, fix: str) -> None:
+    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, Version.V5, events, **SHARED)
+        with receiver, broker.accept() as peer:
+            peer.expect(Kind.CONNECT)
+            peer.say(framed(0x20, b"\0\0" + bytes([len(properties)]) + properties))
+            until(lambda: any(each["event"] == event for each in events), PATIENCE_S)
+    [reported, *_] = [each for each in events if each["event"] == event]
+    assert fix in reported["fix"]
+    if event == "broker_unsuitable":
+        until_in_trouble(receiver, fix)
+
+
+def test_a_subscription_without_acknowledgements(broker: ScriptedBroker, receiver: Receiver) -> None:
+    with broker.accept() as peer:
+        peer.expect(Kind.CONNECT)
+        peer.say(peer.welcome())
+        peer.expect(Kind.SUBSCRIBE)
+        peer.say(peer.granted(1, 0, 1, 1))
+        assert "grants QoS 0 only to b" in until_in_trouble(receiver, "QoS 0")
+    assert None not in receiver.changes
+
+
+OLDER = "this broker speaks 3.1.1 only: set MQTT_PROTOCOL=3.1.1"
+
+
+def test_a_broker_that_refuses_mqtt_5() -> None:
+    """Some answer as they would have before MQTT 5, which once was `reason code 1`."""
+    with ScriptedBroker(Version.V3_1_1) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, Version.V5, events)
+        with receiver:
+            for code in (1, 0x84):
+                with broker.accept() as peer:
+                    peer.expect(Kind.CONNECT)
+                    peer.say(b"\x20\2\0\1" if code == 1 else b"\x20\3\0\x84\0")
+                    peer.expect_close()
+            receiver.until_said("broker_refused", 2)
+    assert [each["fix"] for each in events if each["event"] == "broker_refused"] == [OLDER] * 2
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_a_broker_that_hangs_up_at_mqtt_5_is_asked_in_3_1_1(code: int) -> None:
+    with ScriptedBroker(Version.V3_1_1) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, Version.V5, events, MQTT_CLIENT_ID="me")
+        with receiver:
+            with broker.accept() as peer:
+                peer.expect(Kind.CONNECT)
+            with broker.accept() as peer:
+                [login] = peer.expect(Kind.CONNECT)
+                assert login.body[6:8] == b"\x04\x02", "3.1.1, and no session that stays"
+                peer.say(peer.welcome(code=code))
+                peer.expect_close()
+            until_in_trouble(receiver, OLDER)
+
+
+def test_a_broker_that_hangs_up_at_anything_may_be_restarting() -> None:
+    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, Version.V5, events)
+        with receiver:
+            for _ in range(2):
+                broker.accept().close()
+            receiver.until_said("broker_disconnected")
+            broker.let_in().close()
+    assert OLDER not in str(receiver.changes)
+
+
+def test_a_session_that_the_broker_has_lost_is_counted(broker: ScriptedBroker, receiver: Receiver) -> None:
+    for has_session in (False, True, True, False, False):
+        broker.let_in(has_session=has_session).close()
+        receiver.until_said("broker_disconnected")
+    until(lambda: receiver.sessions_lost == 2, PATIENCE_S)
+    lost = [each for each in receiver.events if each["event"] == "session_lost"]
+    assert [each["log_level"] for each in lost] == ["error"] * 2
+    assert len([each for each in receiver.events if each["event"] == "session_new"]) == 1
+
+
+def test_hosts_are_tried_in_turn(version: Version) -> None:
+    [nowhere] = free_ports(1)
+    with ScriptedBroker(version) as first, ScriptedBroker(version) as second:
+        hosts = [f"127.0.0.1:{nowhere}", f"localhost:{first.port}", f"localhost:{second.port}"]
+        with structlog.testing.capture_logs() as events:
+            receiver = Receiver("mqtt://" + ",".join(hosts), version, events)
+            with receiver:
+                first.let_in().close()
+                second.let_in().close()
+                with first.let_in(has_session=True) as peer:
+                    peer.say(peer.message(1, b"well"))
+                    assert payloads(receiver.take(1)) == [b"well"]
+    refused = [each["host"] for each in events if "refused" in str(each.get("reason"))]
+    assert refused == [f"127.0.0.1:{nowhere}"] * 2
 
 
 # TLS
@@ -491,3 +688,30 @@ def test_a_real_broker_brings_each_message_once_and_the_unacknowledged_again(
             assert fourth.ready.wait(PATIENCE_S)
             publish(url, version, [b"last"])
             assert payloads(fourth.take(1)) == [b"last"]
+
+
+def test_a_share_group_at_a_real_broker(real: EmbeddedBroker | Mosquitto, version: Version) -> None:
+    """Two workers are ready, and each message goes to one of them."""
+    url, count = url_of(real, version), 200
+    settings = {"MQTT_TOPICS": "t/real", "MQTT_SHARE_GROUP": f"group-{version}"}
+    with (
+        structlog.testing.capture_logs() as events,
+        Receiver(url, version, events, MQTT_CLIENT_ID=f"one-{version}", **settings) as one,
+        Receiver(url, version, events, MQTT_CLIENT_ID=f"two-{version}", **settings) as two,
+    ):
+        assert one.ready.wait(PATIENCE_S)
+        assert two.ready.wait(PATIENCE_S)
+        publish(url, version, [b"%d" % number for number in range(count)])
+        got: list[Received] = []
+
+        def are_all() -> bool:
+            for receiver in (one, two):
+                messages = receiver.subscriber.take(count, PLENTY_BYTES, 0.1)
+                receiver.subscriber.acknowledge(messages)
+                got.extend(messages)
+            return len(got) >= count
+
+        until(are_all, PATIENCE_S)
+    assert sorted(payloads(got)) == sorted(b"%d" % number for number in range(count))
+    assert one.changes[0] is None
+    assert two.changes[0] is None

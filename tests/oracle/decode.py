@@ -1,5 +1,6 @@
 """Read one published message as docs/ven-contract.md words it, with the json module and nothing else."""
 
+import codecs
 import json
 import sys
 import unicodedata
@@ -11,20 +12,15 @@ from tests.oracle.messages import Published
 
 JsonObject = dict[str, Any]
 
-PANEL_NUMBERS = (
-    "usedPowerKw",
-    "shedPowerKw",
-    "requestedReductionKw",
-    "baselinePowerKw",
-    "batterySoc",
-    "batterySOC",
-    "battery_soc",
-    "power_kw",
-    "shed_kw",
-)
+PANEL_POWERS = ("usedPowerKw", "shedPowerKw", "power_kw", "shed_kw")
+PANEL_DESCRIPTIONS = ("requestedReductionKw", "baselinePowerKw", "batterySoc", "batterySOC", "battery_soc")
+LOAD_POWERS = ("currentPowerKw", "shedPowerKw")
 LOAD_STRINGS = ("name", "type")
-LOAD_NUMBERS = ("currentPowerKw", "shedPowerKw", "capacityKw", "shedCapabilityKw")
-MAX_ID_LENGTH = 255
+LOAD_NUMBERS = ("capacityKw", "shedCapabilityKw")
+DESCRIPTIVE = (*LOAD_STRINGS, *LOAD_NUMBERS, "enabled", "priority")
+LOAD_KEYS = ("id", "loadId", *LOAD_POWERS, *DESCRIPTIVE)
+MAX_LENGTH = 255
+BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 class RefusedError(Exception):
@@ -40,6 +36,7 @@ class Telemetry:
     loads: dict[str, JsonObject]  # by load id; only what the entry said
     content: JsonObject = field(repr=False)  # to tell a duplicate from a conflict
     refused_entries: int = 0
+    refused_fields: int = 0  # records of descriptive fields that were left out
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,7 @@ class LoadSnapshot:
     at: datetime
     loads: dict[str, JsonObject]
     refused_entries: int = 0
+    refused_fields: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,31 +76,71 @@ def decode(published: Published, received_at: datetime | None = None) -> Message
 
 
 def _telemetry(topic_ven: str | None, said: JsonObject) -> Telemetry:
-    for key in PANEL_NUMBERS:
+    for key in PANEL_POWERS:
         _check(said.get(key) is None or is_number(said[key]), key)
     ven_id = _ven_id(topic_ven, said)
     at = _instant(said.get("timestamp"))
-    loads, refused_entries = _load_entries(said.get("loads"))
+    entries = said.get("loads")
+    refused_fields = any(said.get(key) is not None and not is_number(said[key]) for key in PANEL_DESCRIPTIONS)
+    refused_fields = refused_fields or not (said.get("eventId") is None or _is_label(said["eventId"]))
+    is_list = entries is None or isinstance(entries, list)
+    loads, refused_entries, fields_of_loads = _load_entries(entries if is_list else None)
     return Telemetry(
         ven_id=ven_id,
         at=at,
         used_kw=_first_said(said, "usedPowerKw", "power_kw"),
         shed_kw=_first_said(said, "shedPowerKw", "shed_kw"),
         loads=loads,
-        content=said | {"venId": ven_id, "timestamp": at},
+        content=_content(said) | {"venId": ven_id, "timestamp": at},
         refused_entries=refused_entries,
+        refused_fields=refused_fields + (not is_list) + fields_of_loads,
     )
 
 
+def _content(said: JsonObject) -> JsonObject:
+    """What tells a conflict: null is as good as missing, an older name as the newer one, and no shed as 0."""
+    names = (
+        ("usedPowerKw", "power_kw"),
+        ("shedPowerKw", "shed_kw"),
+        ("batterySoc", "batterySOC", "battery_soc"),
+        ("eventId",),
+        ("requestedReductionKw",),
+        ("baselinePowerKw",),
+    )
+    content = dict(said)
+    for all_names in names:
+        values = [content.pop(name, None) for name in all_names]
+        content[all_names[0]] = next((value for value in values if value is not None), None)
+    content["shedPowerKw"] = content["shedPowerKw"] or 0
+    loads = content.get("loads") or []
+    content["loads"] = [_entry_content(entry) for entry in loads] if isinstance(loads, list) else loads
+    return content
+
+
+def _entry_content(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    rest = {key: value for key, value in entry.items() if value is not None or key not in LOAD_KEYS}
+    return rest | {"id": _first_said(entry, "id", "loadId"), "loadId": None}
+
+
 def _load_snapshot(topic_ven: str, said: JsonObject) -> LoadSnapshot:
-    loads, refused_entries = _load_entries(said.get("loads"))
-    return LoadSnapshot(_ven_id(topic_ven, said), _instant(said.get("timestamp")), loads, refused_entries)
+    _check(isinstance(said.get("loads"), list), "loads")
+    loads, refused_entries, refused_fields = _load_entries(said["loads"])
+    ven_id = _ven_id(topic_ven, said)
+    return LoadSnapshot(ven_id, _instant(said.get("timestamp")), loads, refused_entries, refused_fields)
 
 
 def _status(topic_ven: str, payload: bytes, received_at: datetime | None) -> Status:
-    bare_word = payload.strip()
-    said = {"status": bare_word.decode()} if bare_word.isalpha() else _json_object(payload)
-    _check(isinstance(said.get("status"), str) and said["status"], "status")
+    text = payload.removeprefix(codecs.BOM_UTF8).strip()
+    said = {"status": text.decode()} if text.isalpha() else _json_object(payload)
+    word = said.get("status")
+    if isinstance(word, bool):
+        word = "online" if word else "offline"
+    _check(isinstance(word, str) and len(word) <= MAX_LENGTH, "status")
+    word = str(word).strip().lower()
+    word = {"true": "online", "false": "offline"}.get(word, word)
+    _check(word not in ("", "null"), "status")
     ven_id = _ven_id(topic_ven, said)
     if said.get("timestamp") is not None:
         at = _instant(said["timestamp"])
@@ -110,24 +148,24 @@ def _status(topic_ven: str, payload: bytes, received_at: datetime | None) -> Sta
         at = received_at
     else:
         raise ValueError("a status without a timestamp: say when it was received")
-    return Status(ven_id, at, said["status"], said | {"venId": ven_id, "timestamp": at})
+    return Status(ven_id, at, word, {"status": word, "details": said.get("details")})
 
 
-def _load_entries(entries: Any) -> tuple[dict[str, JsonObject], int]:
-    """The good entries by load id, the first of each id, and the number of refused ones."""
-    if entries is None:
-        return {}, 0
-    _check(isinstance(entries, list), "loads")
+def _load_entries(entries: Any) -> tuple[dict[str, JsonObject], int, int]:
+    """The good entries by load id, the first of each id; how many were refused, or lost some fields."""
     good: dict[str, JsonObject] = {}
-    refused = 0
-    for entry in entries:
+    refused = incomplete = 0
+    for entry in entries or []:
         try:
             load_id = _load_id(entry)
+            fields, lost = _load_fields(entry)
             _check(load_id not in good, "a load twice in a message")
-            good[load_id] = _load_fields(entry)
         except RefusedError:
             refused += 1
-    return good, refused
+        else:
+            good[load_id] = fields
+            incomplete += lost
+    return good, refused, incomplete
 
 
 def _load_id(entry: Any) -> str:
@@ -135,19 +173,28 @@ def _load_id(entry: Any) -> str:
     return _identifier(_first_said(entry, "id", "loadId"))
 
 
-def _load_fields(entry: JsonObject) -> JsonObject:
-    """What the entry says: neither missing nor null."""
-    said = {}
-    for key in LOAD_STRINGS:
-        _check(entry.get(key) is None or isinstance(entry[key], str), key)
-        said[key] = entry.get(key)
-    for key in LOAD_NUMBERS:
+def _load_fields(entry: JsonObject) -> tuple[JsonObject, bool]:
+    """What the entry says, neither missing nor null; and whether something else of it was left out."""
+    for key in LOAD_POWERS:
         _check(entry.get(key) is None or is_number(entry[key]), key)
-        said[key] = entry.get(key)
-    for key, kind in (("enabled", bool), ("priority", int)):
-        _check(entry.get(key) is None or type(entry[key]) is kind, key)
-        said[key] = entry.get(key)
-    return {key: value for key, value in said.items() if value is not None}
+    good = {key: entry[key] for key in LOAD_POWERS if entry.get(key) is not None}
+    said = {key: entry[key] for key in DESCRIPTIVE if entry.get(key) is not None}
+    good |= {key: value for key, value in said.items() if _is_good(key, value)}
+    return good, any(key not in good for key in said)
+
+
+def _is_good(key: str, value: Any) -> bool:
+    if key in LOAD_STRINGS:
+        return _is_label(value)
+    if key == "enabled":
+        return isinstance(value, bool)
+    if not is_number(value):
+        return False
+    return key != "priority" or (value == int(value) and -(2**31) <= value < 2**31)
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_LENGTH and "\0" not in value
 
 
 def _ven_id(topic_ven: str | None, said: JsonObject) -> str:
@@ -159,11 +206,14 @@ def _ven_id(topic_ven: str | None, said: JsonObject) -> str:
 
 
 def _identifier(value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID_LENGTH:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_LENGTH:
         raise RefusedError("an identifier is a string of 1 to 255 characters")
     for character in value:
         # Cc: control characters. Cs: half of a surrogate pair, which no UTF-8 text can hold.
-        _check(unicodedata.category(character) not in ("Cc", "Cs"), "a control character")
+        _check(unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp"), "a control character")
+        _check(ord(character) & 0xFFFE != 0xFFFE and not 0xFDD0 <= ord(character) <= 0xFDEF, "non-character")
+        _check(unicodedata.bidirectional(character) not in BIDIRECTIONAL, "a bidirectional control")
+    _check(value.strip("\ufeff") == value.strip() == value, "white space at its ends")
     return value
 
 
@@ -181,7 +231,7 @@ def _instant(value: Any) -> datetime:
 
 def _json_object(payload: bytes) -> JsonObject:
     try:
-        said = json.loads(payload.decode("utf-8"), parse_constant=_no_constant)
+        said = json.loads(payload.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise RefusedError("not JSON") from error
     if not isinstance(said, dict):

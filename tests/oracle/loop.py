@@ -49,6 +49,7 @@ class Oracle:
         self.refused = 0  # messages that cannot be accepted, at each arrival
         self.conflicts = 0  # telemetry or statuses with the key of an accepted one and other content
         self.refused_entries = 0  # load entries left out of accepted messages
+        self.refused_fields = 0  # telemetry panels and load entries stored without some descriptive field
         self.rejected_messages: set[Published] = set()  # refused or in conflict, each once
 
     @property
@@ -86,12 +87,14 @@ class Oracle:
         first = self._telemetry.setdefault((message.ven_id, message.at), message)
         if first is message:
             self.refused_entries += message.refused_entries
+            self.refused_fields += message.refused_fields
         return first.content == message.content
 
     def _keep_snapshot(self, message: LoadSnapshot) -> bool:
         for load_id, entry in message.loads.items():
             self._snapshot_entries.setdefault((message.ven_id, load_id, message.at), entry)
         self.refused_entries += message.refused_entries
+        self.refused_fields += message.refused_fields
         return True
 
     def remove_load(self, ven_id: str, load_id: str) -> datetime:

@@ -314,7 +314,7 @@ def _repeated_entry(rnd: Random, entries: list[Any]) -> JsonObject:
 
 
 def _bad_entry(rnd: Random, load_id: str) -> Any:
-    """Refused alone; its load appears in no other entry of the message."""
+    """Refused alone, or stored without a field; its load appears in no other entry of the message."""
     return rnd.choice(
         (
             "hvac1",
@@ -336,6 +336,9 @@ def _bad_entry(rnd: Random, load_id: str) -> Any:
             {"id": load_id, "currentPowerKw": 1.5, "enabled": 1},
             {"id": load_id, "currentPowerKw": 1.5, "priority": "high"},
             {"id": load_id, "currentPowerKw": 1.5, "priority": 1.5},
+            {"id": load_id, "currentPowerKw": 1.5, "priority": 2.0},
+            {"id": load_id + " ", "currentPowerKw": 1.5},
+            {"id": "\u202e" + load_id, "currentPowerKw": 1.5},
             {"id": load_id, "currentPowerKw": 1.5, "type": 3},
             {"id": load_id, "currentPowerKw": 1.5, "name": ["a"]},
         )
@@ -355,10 +358,21 @@ def _snapshot(rnd: Random, ven_id: str, at: datetime) -> Sent:
 
 def _status(rnd: Random, ven_id: str, at: datetime) -> Sent:
     word = rnd.choices(("online", "offline", "maintenance", "charging"), weights=(50, 30, 15, 5))[0]
-    said: JsonObject = {"venId": ven_id, "status": word, "timestamp": encode_instant(rnd, at)}
+    said: JsonObject = {
+        "venId": ven_id,
+        "status": _respelled(rnd, word),
+        "timestamp": encode_instant(rnd, at),
+    }
     if _chance(rnd, 0.3):
         said["details"] = {"reason": "firmware", "rssi": -61}
     return Sent("status", ven_id, at, Published(f"ven/status/{ven_id}", _json(said)))
+
+
+def _respelled(rnd: Random, word: str) -> Any:
+    """Words of status count in any case and with white space around; booleans are words too."""
+    spellings: list[Any] = [word, word, word, word.title(), f" {word.upper()}\n"]
+    spellings += {"online": [True, "true"], "offline": [False, "False"]}.get(word, [])
+    return rnd.choice(spellings)
 
 
 # Broken messages: each would be believed if the one thing wrong with it went unnoticed

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ingest.batch import Batch, same_content
+from ingest.batch import Batch
+from ingest.content import same_content
 from ingest.messages import Received
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
@@ -73,9 +74,12 @@ def test_of_two_reports_with_one_key_the_first_stands() -> None:
 
 
 def test_keys_are_instants_however_they_are_spelled() -> None:
-    batch = batch_of(telemetry(), telemetry(timestamp="2024-07-10T17:00:00+02:00"), telemetry("ven-8"))
+    respelled = telemetry(timestamp="2024-07-10T17:00:00+02:00")
+    other = telemetry(timestamp="2024-07-10T15:00:00Z", usedPowerKw=1)
+    batch = batch_of(telemetry(), respelled, telemetry("ven-8"), other)
     assert list(batch.reports) == [("ven-7", TS), ("ven-8", TS)]
     assert reasons(batch) == ["conflict"]
+    assert batch.rejections[0].payload == other.payload
 
 
 def test_statuses() -> None:
@@ -103,7 +107,9 @@ def test_a_description_at_the_time_of_a_report_is_no_conflict() -> None:
 
 
 def test_vens_are_those_of_accepted_messages_first_heard() -> None:
-    later = Received("oadr/meter/ven-8", b'{"timestamp": 1720623600}', NOW + timedelta(seconds=1))
+    later = Received(
+        "oadr/meter/ven-8", b'{"timestamp": 1720623600, "usedPowerKw": 1}', NOW + timedelta(seconds=1)
+    )
     batch = batch_of(telemetry("ven-8"), later, telemetry("ven-9", usedPowerKw="?"), status(b"online"))
     assert batch.vens == {"ven-8": NOW, "ven-7": NOW}
     assert reasons(batch) == ["conflict", "wrong_type"]
@@ -142,10 +148,58 @@ def test_a_batch_that_only_refuses() -> None:
         ("not json", "NOT JSON", False),
         ("1" * 5000, "2" * 5000, False),
         ("1" * 5000, "1" * 5000 + " ", False),
+        ('{"a": true}', '{"a": 1}', False),
+        ('[{"a": false}]', '[{"a": 0}]', False),
     ],
 )
 def test_sameness(one: str | bytes, other: str | bytes, same: bool) -> None:  # noqa: FBT001
     assert same_content(one, other) is same
+
+
+SAME_REPORTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"usedPowerKw": 1}, {"power_kw": 1.0}),
+    ({"usedPowerKw": 1}, {"usedPowerKw": 1, "power_kw": 7}),
+    ({"shedPowerKw": 2}, {"shed_kw": 2, "shedPowerKw": None}),
+    ({}, {"shedPowerKw": 0, "eventId": None, "loads": None, "batterySoc": None}),
+    ({"batterySoc": 0.5}, {"battery_soc": 0.5}),
+    ({"batterySOC": 0.5}, {"batterySoc": 0.5}),
+    ({"loads": [{"id": "a", "priority": 1}]}, {"loads": [{"loadId": "a", "priority": 1.0, "type": None}]}),
+    ({"loads": []}, {}),
+]
+OTHER_REPORTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"usedPowerKw": 1}, {"usedPowerKw": 2, "power_kw": 1}),
+    ({"usedPowerKw": 0}, {}),
+    ({"usedPowerKw": 1}, {"usedPowerKw": 1, "note": "x"}),
+    ({"note": None}, {}),
+    ({"loads": [{"id": "a"}]}, {"loads": [{"id": "b"}]}),
+    ({"loads": [{"id": "a", "vendor": None}]}, {"loads": [{"id": "a"}]}),
+    ({"loads": [{"id": "a", "enabled": True}]}, {"loads": [{"id": "a", "enabled": 1}]}),
+    ({"loads": [{"id": "a"}]}, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        *((one, other, []) for one, other in SAME_REPORTS),
+        *((one, other, ["conflict"]) for one, other in OTHER_REPORTS),
+    ],
+)
+def test_a_redelivery_is_told_from_a_conflict_by_its_meaning(
+    one: dict[str, Any], other: dict[str, Any], expected: list[str]
+) -> None:
+    """A bridge that spelled null as missing, or an older key as the newer one, had made a conflict of it."""
+    for first, second in ((one, other), (other, one)):
+        batch = batch_of(telemetry(**first), telemetry(**second))
+        assert [reason for reason in reasons(batch) if reason != "bad_field"] == expected
+
+
+def test_metadata_spelled_otherwise_is_no_conflict() -> None:
+    respelled = description({"id": "a", "vendor": {"x": 1, "y": 2}})
+    payload = respelled.payload.replace(b'{"x": 1, "y": 2}', b'{"y":2.0,"x":1}')
+    batch = batch_of(respelled, Received(respelled.topic, payload, NOW))
+    assert reasons(batch) == []
+    assert reasons(batch_of(respelled, description({"id": "a", "vendor": {"x": 1}}))) == ["load_conflict"]
 
 
 def test_conflicts_of_any_depth_are_conflicts() -> None:

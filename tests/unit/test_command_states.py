@@ -6,8 +6,23 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from ingest.commands.states import REFUSED, Due, Patience, given_up, interrupted, is_topic_level, published
+from ingest.commands.states import (
+    AWAY,
+    CLOSED_AT,
+    LONGEST_LOOK,
+    MOST_INTERRUPTIONS,
+    NO_SUBSCRIBER,
+    REFUSED,
+    Due,
+    Patience,
+    given_up,
+    interrupted,
+    is_topic_level,
+    postponed,
+    published,
+)
 from ingest.settings import IngestSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,7 +45,9 @@ def due(worth: timedelta = timedelta(hours=1)) -> Due:
 
 
 def attempt(command: Due, code: int | None, at: datetime, patience: Patience) -> Due:
-    return interrupted(command, at, patience) if code is None else published(command, code, at, patience)
+    if code is None:
+        return interrupted(command, at, patience, is_alone=False)
+    return published(command, code, at, patience)
 
 
 def live(command: Due, codes: list[int | None], patience: Patience) -> list[Due]:
@@ -112,3 +129,77 @@ def test_an_id_that_no_topic_can_have_fails_instead_of_breaking_the_connection(v
     end = given_up(command, NOW, PATIENCE)
     assert end is not None
     assert end.status == "failed"
+
+
+def s(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+def look(command: Due, at_s: float, *, has_expiry: bool = True) -> Due | None:
+    return postponed(command, NOW + s(at_s), PATIENCE, has_expiry=has_expiry)
+
+
+def test_no_attempt_follows_one_that_the_broker_may_still_hold() -> None:
+    """A VEN that was away for 22 s once got each of the attempts, the expired ones too."""
+    sent = published(due(), 0, NOW, PATIENCE)
+    assert sent.queued_since == NOW
+    for heard_s in (None, -1.0, 4.9):
+        heard_at = None if heard_s is None else NOW + s(heard_s)
+        waiting = look(replace(sent, heard_at=heard_at), 5)
+        assert waiting is not None
+        assert waiting.next_attempt_at == NOW + s(10)
+        assert (waiting.attempts, waiting.queued_since) == (1, NOW)
+
+
+def test_a_ven_that_has_been_heard_has_time_to_answer_before_the_next_attempt() -> None:
+    sent = replace(published(due(), 0, NOW, PATIENCE), heard_at=NOW + s(5))
+    released = look(sent, 22)
+    assert released is not None
+    assert (released.queued_since, released.next_attempt_at) == (None, NOW + s(27))
+    assert look(released, 27) is None, "now it is sent again"
+
+
+def test_a_message_that_went_nowhere_is_sent_again_by_time_alone() -> None:
+    sent = published(due(), NO_SUBSCRIBER, NOW, PATIENCE)
+    assert (sent.status, sent.queued_since, sent.next_attempt_at) == ("sent", None, NOW + s(5))
+    assert look(sent, 5) is None
+
+
+def test_looks_grow_rare_and_end_with_the_command() -> None:
+    sent = published(due(s(1000)), 0, NOW, PATIENCE)
+    for at_s, next_s in ((5, 10), (10, 20), (20, 40), (40, 80), (80, 140), (140, 200), (990, 1000)):
+        waiting = look(sent, at_s)
+        assert waiting is not None
+        assert waiting.next_attempt_at == NOW + s(next_s)
+    assert s(60) == LONGEST_LOOK
+
+
+def test_without_expiry_nothing_is_sent_to_a_ven_that_is_offline() -> None:
+    command = replace(due(), is_offline=True)
+    assert look(command, 0) is None
+    waiting = look(command, 0, has_expiry=False)
+    assert waiting is not None
+    assert (waiting.attempts, waiting.next_attempt_at, waiting.error) == (0, NOW + s(5), AWAY)
+    end = given_up(waiting, NOW + timedelta(hours=1), PATIENCE)
+    assert end is not None
+    assert (end.status, end.error) == ("expired", AWAY)
+    assert look(replace(waiting, is_offline=False), 5, has_expiry=False) is None
+
+
+def test_a_command_that_connections_end_at_fails_and_says_why() -> None:
+    command = due()
+    for number in range(1, MOST_INTERRUPTIONS + 1):
+        assert command.status == "pending"
+        command = interrupted(command, command.next_attempt_at, PATIENCE, is_alone=True)
+        assert (command.attempts, command.interruptions) == (number, number)
+    assert (command.status, command.error) == ("failed", CLOSED_AT)
+
+
+def test_only_interruptions_in_a_row_count() -> None:
+    command = due()
+    for _ in range(MOST_INTERRUPTIONS - 1):
+        command = interrupted(command, NOW, PATIENCE, is_alone=True)
+    command = published(command, FORGIVABLE, NOW, PATIENCE)
+    assert command.interruptions == 0
+    assert interrupted(command, NOW, PATIENCE, is_alone=True).status == "pending"
+    assert interrupted(command, NOW, PATIENCE, is_alone=False).interruptions == 0

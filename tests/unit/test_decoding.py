@@ -1,5 +1,6 @@
 """What becomes rows, what is refused and why; and that nothing else can happen."""
 
+import gzip
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import decoding, loads, rows
-from ingest.decoding import EARLIEST, LARGEST_PAYLOAD_BYTES, decode
+from ingest import decoding, encodings, fields, loads, rows
+from ingest.decoding import BOM, EARLIEST, decode
 from ingest.messages import Answer, Decoded, Description, Received, Refused, Report, Status
 from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+from ingest.quotas import Limits, Quotas
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)
@@ -213,15 +215,11 @@ BAD_ENTRIES: list[tuple[Any, str]] = [
     ({"id": "x" * 10_000}, "Expected `str` of length <= 255"),
     ({"id": "be\all"}, "has a control character"),
     ({"id": "a\0b"}, "has a control character"),
-    ({"id": "a", "name": "\0"}, "has a NUL character"),
-    ({"id": "a", "type": "\0"}, "has a NUL character"),
+    ({"id": "a\x85b"}, "has a control character (U+0085)"),
+    ({"id": "a\u202eb"}, "has a bidirectional control"),
+    ({"id": " a"}, "begins or ends with white space"),
     ({"id": "a", "currentPowerKw": "1.5"}, "Expected `float | null`, got `str`"),
     ({"id": "a", "currentPowerKw": 1e10}, "Expected `float` <= 1000000000.0"),
-    ({"id": "a", "capacityKw": True}, "Expected `float | null`, got `bool`"),
-    ({"id": "a", "enabled": 1}, "Expected `bool | null`, got `int`"),
-    ({"id": "a", "priority": 1.5}, "Expected `int | null`, got `float`"),
-    ({"id": "a", "priority": 2**31}, "Expected `int` <= 2147483647"),
-    ({"id": "a", "priority": 10**4000}, "Expected `int` <= 2147483647"),
 ]
 
 
@@ -235,6 +233,91 @@ def test_a_bad_entry_is_refused_alone(bad: Any, detail: str) -> None:
     [rejection] = decoded.rejections
     assert (rejection.reason, rejection.ven_id, str(rejection.ts)) == ("bad_load", "ven-7", ISO_AT)
     assert json.loads(rejection.payload) == bad
+
+
+BAD_FIELDS: list[tuple[str, Any, str]] = [
+    ("name", "\0", "has a NUL character; take it out"),
+    ("name", ["a"], "Expected `str | null`, got `array`"),
+    ("name", "n" * 256, "Expected `str` of length <= 255"),
+    ("type", "\0", "has a NUL character; take it out"),
+    ("type", 3, "Expected `str | null`, got `int`"),
+    ("capacityKw", True, "Expected `float | null`, got `bool`"),
+    ("capacityKw", 1e10, "Expected `float` <= 1000000000.0"),
+    ("shedCapabilityKw", "much", "Expected `float | null`, got `str`"),
+    ("enabled", 1, "Expected `bool | null`, got `int`"),
+    ("enabled", "yes", "Expected `bool | null`, got `str`"),
+    ("priority", 1.5, "Expected a whole number, got 1.5"),
+    ("priority", "high", "Expected `int | float | null`, got `str`"),
+    ("priority", 2**31, "Expected"),
+    ("priority", 10**4000, "Expected"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "detail"), BAD_FIELDS, ids=str)
+def test_a_bad_descriptive_field_of_a_load_is_refused_alone(key: str, value: Any, detail: str) -> None:
+    """`"priority": 1.5` had lost the load's power."""
+    good = {"id": "a", "name": "A", "type": "ev", "currentPowerKw": 1.25, "enabled": True, "priority": 2}
+    decoded = report({"loads": [{"id": "first"}, good | {key: value}]})
+    expected = report({"loads": [{"id": "first"}, good | {key: None}]})
+    assert decoded.samples == expected.samples
+    [rejection] = decoded.rejections
+    assert (rejection.reason, rejection.ven_id, str(rejection.ts)) == ("bad_field", "ven-7", ISO_AT)
+    assert rejection.detail.startswith(f"loads[1]: {key}: {detail}")
+    assert json.loads(rejection.payload) == good | {key: value}
+
+
+def test_all_bad_fields_of_an_entry_are_named_together() -> None:
+    rows, [refused] = samples({"id": "a", "currentPowerKw": 1, "enabled": "no", "priority": "x", "vendor": 1})
+    assert (rows["a"]["used_power_kw"], rows["a"]["metadata"]) == ("1.0", '{"vendor":1}')
+    assert re.match(r"loads\[0\]: enabled: .*; priority: ", refused)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "priority"),
+    [("1.0", "1"), ("-3e0", "-3"), ("2147483647.0", "2147483647"), ("0.0", "0"), ("-0.0", "0"), ("7", "7")],
+)
+@pytest.mark.parametrize("extra", ["", ', "vendor": 1'], ids=["plain", "with metadata"])
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(
+    spelling: str, priority: str, extra: str
+) -> None:
+    """`"priority": 1.0` had lost the load's power."""
+    entry = f'{{"id": "a", "currentPowerKw": 1.5, "priority": {spelling}{extra}}}'
+    decoded = decode_bytes(METER, f'{{"timestamp": {AT}, "loads": [{entry}]}}'.encode())
+    assert isinstance(decoded, Report)
+    row = read(decoded.samples["a"], SAMPLES)
+    assert (row["priority"], row["used_power_kw"], decoded.rejections) == (priority, "1.5", [])
+
+
+BAD_PANEL_FIELDS: list[tuple[str, Any]] = [
+    ("eventId", 7),
+    ("eventId", "\0"),
+    ("eventId", "e" * 256),
+    ("requestedReductionKw", "2"),
+    ("baselinePowerKw", True),
+    ("baselinePowerKw", 1e10),
+    ("batterySoc", "full"),
+    ("batterySOC", []),
+    ("battery_soc", {}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD_PANEL_FIELDS, ids=str)
+def test_a_bad_descriptive_field_of_the_panel_is_refused_alone(key: str, value: Any) -> None:
+    decoded = report({"usedPowerKw": 4.25, "loads": [{"id": "a", "currentPowerKw": 1}], key: value})
+    row = read(decoded.row, TELEMETRY)
+    column = {"eventId": "event_id", "requestedReductionKw": "requested_reduction_kw"}.get(key, "battery_soc")
+    assert (row["used_power_kw"], row[column], list(decoded.samples)) == ("4.25", None, ["a"])
+    [rejection] = decoded.rejections
+    assert rejection.reason == "bad_field"
+    assert rejection.detail.startswith(f"{key}: ")
+
+
+def test_loads_that_are_no_list_are_refused_alone() -> None:
+    decoded = report({"usedPowerKw": 4.25, "loads": {"id": "a"}})
+    assert (read(decoded.row, TELEMETRY)["used_power_kw"], decoded.samples) == ("4.25", {})
+    [rejection] = decoded.rejections
+    assert (rejection.reason, rejection.payload) == ("bad_field", b'{"id": "a"}')
+    assert rejection.detail.startswith("loads: Expected `array | null`")
 
 
 def test_of_a_load_that_stands_twice_the_first_entry_counts() -> None:
@@ -274,6 +357,15 @@ def test_descriptions_are_entries_too() -> None:
     [
         (b"offline", "offline", str(NOW), None),
         (b'"on\\tline"', "on line", str(NOW), None),
+        (b" Online \r\n", "online", str(NOW), None),
+        (b"OFFLINE", "offline", str(NOW), None),
+        (b'" Offline "', "offline", str(NOW), None),
+        (b'{"status": "\\tMaintenance "}', "maintenance", str(NOW), None),
+        (b"true", "online", str(NOW), None),
+        (b"False", "offline", str(NOW), None),
+        (b'"true"', "online", str(NOW), None),
+        (b'{"status": false}', "offline", str(NOW), None),
+        (b"\xef\xbb\xbfoffline", "offline", str(NOW), None),
         (b'{"status": "online"}', "online", str(NOW), None),
         (b'{"status": "x y", "timestamp": 1720623600}', "x y", ISO_AT, None),
         (b'{"status": "a", "details": {"b": "\\n"}, "more": 1}', "a", str(NOW), '{"b": "\\n"}'),
@@ -303,6 +395,8 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
+UTF_16_AND_32 = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+
 REFUSALS: list[tuple[str, str, bytes]] = [
     ("unknown_topic", "", telemetry()),
     ("unknown_topic", "ven/cmd/ven-7", telemetry()),
@@ -310,20 +404,28 @@ REFUSALS: list[tuple[str, str, bytes]] = [
     ("unknown_topic", "oadr/meter/", telemetry()),
     ("unknown_topic", "oadr/meter/a/b", telemetry()),
     ("unknown_topic", "volttron/metering/ven-7", telemetry()),
-    ("too_large", METER, telemetry(x="x" * LARGEST_PAYLOAD_BYTES)),
+    ("too_large", METER, telemetry(x="x" * Limits().payload_bytes)),
     ("not_json", METER, b""),
     ("not_json", METER, b"online"),
     ("not_json", METER, telemetry()[:-1]),
     ("not_json", METER, telemetry() + b"}"),
-    ("not_json", METER, b"\xef\xbb\xbf" + telemetry()),
+    ("not_json", METER, BOM + BOM + telemetry()),
+    ("not_json", METER, BOM),
+    ("not_json", METER, gzip.compress(telemetry())),
+    *(("not_utf8", METER, telemetry().decode().encode(name)) for name in UTF_16_AND_32),
     ("not_json", METER, b'{"timestamp": 1720623600, "usedPowerKw": NaN}'),
     ("not_json", METER, b'{"timestamp": 1720623600, "usedPowerKw": -Infinity}'),
     ("not_json", METER, b'{"timestamp": 1720623600, "x": NaN}'),
     ("not_json", METER, b'{"timestamp": 1720623600, "x": "\0"}'),
     ("not_json", METER, b'{"timestamp": 1720623600, "x": "\\ud800"}'),
     ("not_json", STATUS, b"two words"),
-    ("not_json", STATUS, b"online\n"),
-    ("not_json", STATUS, b"\xff\xfe"),
+    ("not_json", STATUS, b""),
+    ("not_json", STATUS, b" "),
+    ("not_utf8", STATUS, b"\xff\xfe"),
+    ("wrong_type", STATUS, b"null"),
+    ("wrong_type", STATUS, b" NULL\n"),
+    ("wrong_type", STATUS, b'" "'),
+    ("wrong_type", STATUS, b'{"status": null}'),
     ("not_json", STATUS, b"x" * 65),
     ("not_utf8", METER, b'{"timestamp": 1720623600, "x": "\xff"}'),
     ("not_utf8", METER, b'{"timestamp": 1720623600, "eventId": "\xff"}'),
@@ -344,8 +446,6 @@ REFUSALS: list[tuple[str, str, bytes]] = [
     ("wrong_type", METER, b'{"timestamp": 1720623600, "shed_kw": ' + b"9" * 5000 + b"}"),
     ("wrong_type", METER, b'{"timestamp": 1e400}'),
     ("wrong_type", METER, b'{"timestamp": ' + b"9" * 5000 + b"}"),
-    ("wrong_type", METER, telemetry(eventId="e" * 256)),
-    ("wrong_type", METER, telemetry(loads={})),
     ("wrong_type", LOADS, telemetry()),
     ("wrong_type", LOADS, telemetry(loads=None)),
     ("wrong_type", STATUS, b"{}"),
@@ -359,10 +459,13 @@ REFUSALS: list[tuple[str, str, bytes]] = [
     ("no_ven_id", SHARED, telemetry(venId=None)),
     ("bad_id", SHARED, telemetry(venId="ven\n1")),
     ("bad_id", SHARED, telemetry(venId="ven\x7f")),
+    ("bad_id", SHARED, telemetry(venId="ven\x85")),
+    ("bad_id", SHARED, telemetry(venId="ven\u202e7")),
+    ("bad_id", SHARED, telemetry(venId="ven-7 ")),
+    ("bad_id", "oadr/meter/ven\ufffe", telemetry()),
     ("bad_id", "oadr/meter/a\0b", telemetry()),
     ("bad_id", "ven/status/a\tb", b"online"),
     ("bad_id", "ven/status/" + "v" * 10_000, b"online"),
-    ("bad_text", METER, telemetry(eventId="\0")),
     ("bad_text", STATUS, b'"\\u0000"'),
     ("bad_timestamp", METER, telemetry(timestamp="")),
     ("bad_timestamp", METER, telemetry(timestamp="yesterday")),
@@ -409,15 +512,133 @@ def test_refusals(reason: str, topic: str, payload: bytes) -> None:
 
 
 def test_every_reason_is_shown_above() -> None:
-    sources = (Path(module.__file__ or "").read_text() for module in (decoding, loads))
+    modules = (decoding, encodings, fields, loads)
+    sources = (Path(module.__file__ or "").read_text() for module in modules)
     reasons = {reason for source in sources for reason in re.findall(r'Refused\(\s*"(\w+)"', source)}
-    assert reasons == {reason for reason, _, _ in REFUSALS} | {"bad_load", "load_twice"}
+    assert reasons == {reason for reason, _, _ in REFUSALS} | {
+        "bad_load",
+        "bad_field",
+        "load_twice",
+        "too_many_loads",
+    }
 
 
 @pytest.mark.parametrize("payload", [b'""', b'"' + b"s" * 256 + b'"'])
 def test_a_status_as_a_json_string_is_held_to_the_same_length(payload: bytes) -> None:
     with pytest.raises(Refused):
         decode_bytes(STATUS, payload)
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    for topic, payload in (
+        (METER, EXAMPLE),
+        (LOADS, b'{"timestamp": 1720623600, "loads": [{"id": "a"}, {"id": "b", "priority": "x"}]}'),
+        (STATUS, b'{"status": "online", "timestamp": 1720623600}'),
+        (ACK, b'{"correlationId": "c", "ok": true}'),
+    ):
+        assert rows_of(decode_bytes(topic, BOM + payload)) == rows_of(decode_bytes(topic, payload))
+
+
+def rows_of(decoded: Decoded) -> Any:
+    match decoded:
+        case Report(row=row, samples=rows, rejections=rejections):
+            return row, rows, [(each.reason, each.payload) for each in rejections]
+        case Description(rows=rows, rejections=rejections):
+            return rows, [(each.reason, each.payload) for each in rejections]
+        case Status(row=row):
+            return row
+        case Answer(content=content):
+            return content
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        *((telemetry().decode().encode(name), name[:6].upper()) for name in UTF_16_AND_32),
+        (gzip.compress(telemetry()), "gzip"),
+        (telemetry(eventId="Küche").replace(b"\\u00fc", b"\xfc"), "ISO 8859-1"),
+    ],
+)
+def test_another_encoding_is_named(payload: bytes, name: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        decode_bytes(METER, payload)
+    assert name in refusal.value.detail
+    assert "UTF-8" in refusal.value.detail
+
+
+# Quotas
+
+
+def test_one_payload_may_be_as_long_as_the_quota() -> None:
+    quotas = Quotas(Limits(payload_bytes=len(EXAMPLE)))
+    assert isinstance(decode(Received(METER, EXAMPLE, NOW), MAX_AHEAD, quotas), Report)
+    with pytest.raises(Refused, match=r"too_large: .*INGEST_MAX_PAYLOAD_BYTES"):
+        decode(Received(METER, EXAMPLE + b" ", NOW), MAX_AHEAD, quotas)
+
+
+def with_loads(ven_id: str, ids: list[str], quotas: Quotas, **more: Any) -> Report:
+    entries = [{"id": load_id, "currentPowerKw": 1, **more} for load_id in ids]
+    payload = telemetry(venId=ven_id, usedPowerKw=2, loads=entries)
+    decoded = decode(Received(SHARED, payload, NOW), MAX_AHEAD, quotas)
+    assert isinstance(decoded, Report)
+    return decoded
+
+
+@pytest.mark.parametrize("more", [{}, {"vendor": 1}], ids=["plain", "with metadata"])
+def test_a_ven_has_as_many_loads_as_the_quota_says(more: dict[str, Any]) -> None:
+    """Those that came first stay, what is beyond is one rejection, neighbours have their own quotas."""
+    quotas = Quotas(Limits(loads_of_ven=3))
+    assert with_loads("a", ["l1", "l2"], quotas, **more).rejections == []
+    over = with_loads("a", ["l1", "l3", "l4", "l5"], quotas, **more)
+    assert list(over.samples) == ["l1", "l3"]
+    assert read(over.row, TELEMETRY)["used_power_kw"] == "2.0"
+    [rejection] = over.rejections
+    assert (rejection.reason, [each["id"] for each in json.loads(rejection.payload)]) == (
+        "too_many_loads",
+        ["l4", "l5"],
+    )
+    assert "INGEST_MAX_LOADS_OF_VEN" in rejection.detail
+    assert with_loads("a", ["l3", "l2", "l1"], quotas, **more).rejections == []
+    assert list(with_loads("b", ["l4", "l5"], quotas, **more).samples) == ["l4", "l5"]
+
+
+def test_a_load_type_beyond_the_quota_is_refused_alone() -> None:
+    quotas = Quotas(Limits(load_types=2))
+    for number in range(2):
+        assert with_loads("a", ["l"], quotas, type=f"t{number}").rejections == []
+    over = with_loads("b", ["l"], quotas, type="t2")
+    row = read(over.samples["l"], SAMPLES)
+    assert (row["used_power_kw"], row["load_type"]) == ("1.0", None)
+    assert [each.reason for each in over.rejections] == ["too_many_load_types"]
+    for known in ("t0", "t1", "", None):
+        assert with_loads("b", ["l"], quotas, type=known).rejections == []
+
+
+def test_what_the_database_holds_counts() -> None:
+    quotas = Quotas(Limits(loads_of_ven=2, load_types=1))
+    assert quotas.is_due(NOW)
+    assert not quotas.is_due(NOW + timedelta(minutes=1))
+    assert quotas.is_due(NOW + timedelta(hours=1))
+    quotas.restart({"a": ["l1", "l2"]}, ["hvac"])
+    assert list(with_loads("a", ["l2", "l3"], quotas, type="hvac").samples) == ["l2"]
+    assert [each.reason for each in with_loads("b", ["l"], quotas, type="ev").rejections] == [
+        "too_many_load_types"
+    ]
+    quotas.restart({}, [])
+    assert list(with_loads("a", ["l3"], quotas).samples) == ["l3"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), max_size=6)), max_size=8))
+def test_no_ven_has_more_loads_than_its_quota(messages: list[tuple[str, list[int]]]) -> None:
+    """And no other VEN loses one by it."""
+    quotas, stored = Quotas(Limits(loads_of_ven=4)), {ven_id: set[str]() for ven_id in "abc"}
+    for ven_id, numbers in messages:
+        ids = list(dict.fromkeys(f"l{number}" for number in numbers))
+        decoded = with_loads(ven_id, ids, quotas)
+        before = stored[ven_id]
+        assert before & set(ids) <= decoded.samples.keys()
+        assert len(decoded.samples.keys() - before) == min(len(set(ids) - before), 4 - len(before))
+        before.update(decoded.samples)
 
 
 # Whatever arrives

@@ -194,6 +194,54 @@ def test_a_login_answered() -> None:
     assert packets.read_connack(Packet(0x20, b"\0\x77"), Version.V3_1_1).refusal == "reason code 119"
 
 
+def accepted(properties: bytes, version: Version = Version.V5, code: int = 0) -> packets.Accepted:
+    body = bytes([0, code]) + (variable(len(properties)) + properties if version is Version.V5 else b"")
+    return packets.read_connack(Packet(0x20, body), version)
+
+
+def test_what_a_broker_says_that_it_can_do() -> None:
+    unlimited = packets.Accepted(None, has_session=False)
+    assert accepted(b"") == accepted(b"", Version.V3_1_1) == unlimited
+    assert (unlimited.limits, unlimited.has_shared, unlimited.has_wildcards) == ({}, True, True)
+    limited = accepted(b"\x11\0\0\0\x3c\x21\0\x0a\x27\0\1\0\0\x28\0\x2a\0")
+    assert limited.limits == {"session_expiry_s": 60, "receive_maximum": 10, "maximum_packet_bytes": 65_536}
+    assert (limited.has_shared, limited.has_wildcards) == (False, False)
+    assert (accepted(b"\x2a\1").has_shared, accepted(b"\x28\1").has_wildcards) == (True, True)
+
+
+@pytest.mark.parametrize(("body", "is_older"), [(b"\0\1", True), (b"\0\5", False), (b"\0\x84\0", True)])
+def test_a_broker_of_before_mqtt_5(body: bytes, *, is_older: bool) -> None:
+    """It answers as MQTT 3.1.1 has it, without properties."""
+    answer = packets.read_connack(Packet(0x20, body), Version.V5)
+    assert answer.refusal
+    assert answer.is_older is is_older
+
+
+@both
+def test_a_probe_is_what_paho_sends(version: Version) -> None:
+    paho = Captured(version)
+    properties = Properties(PacketTypes.PUBLISH) if version is Version.V5 else None  # type: ignore[no-untyped-call]
+    message = mqtt.MQTTMessageInfo(1)
+    paho.client._send_publish(1, b"gridgate/probe/a", b"xyz", 0, info=message, properties=properties)
+    assert packets.probe(version, "gridgate/probe/a", b"xyz") == paho.read()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_clean", "expiry_s", "is_durable"),
+    [
+        (Version.V5, False, 1, True),
+        (Version.V5, False, 0, False),
+        (Version.V5, True, 1, False),
+        (Version.V3_1_1, False, 0, True),
+        (Version.V3_1_1, True, 0, False),
+    ],
+)
+def test_a_session_that_outlives_its_connection(
+    version: Version, expiry_s: int, *, is_clean: bool, is_durable: bool
+) -> None:
+    assert Connect(version, "a", 30, is_clean=is_clean, session_expiry_s=expiry_s).is_durable is is_durable
+
+
 def test_a_subscription_answered() -> None:
     assert packets.read_suback(Packet(0x90, b"\0\1\1\x80"), Version.V3_1_1) == (1, [1, 128])
     answer = b"\0\1" + b"\x07\x1f" + string("nono") + b"\1\x87"

@@ -148,6 +148,7 @@ def test_within_the_presence_time_one_report_is_enough(lag_s: float) -> None:
         ([(20, 1020), (10, 1010), (5.1, 1000)], None),
         ([(20, 1020), (10, 1010)], None),
         ([(20, 1020), (10, 1000), (0, 1010)], None),  # backwards
+        ([(20, 1020), (0.5, 1000), (0, 1000.4)], None),  # a little backwards
         ([(20, 1020), (15, 5000), (10, 1010), (0, 1000)], None),  # not in a row
         ([(20, 1020), (10, 1010), (0, 1000), (-1, 5000)], 1000),  # and then a replay
         ([(800, 8000), (400, 7600), (60, 7200)], 7140),  # a long way apart: a minute at most

@@ -1,0 +1,74 @@
+"""What a message means, to tell a redelivery from a conflict.
+
+A gateway in between may spell a message otherwise: null for a missing key, an older name for the newer one,
+`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for the order of keys.
+"""
+
+import json
+from typing import Any
+
+from ingest.loads import CONTRACT_KEYS
+
+JsonObject = dict[str, Any]
+
+PANEL_KEYS = (
+    ("usedPowerKw", "power_kw"),
+    ("shedPowerKw", "shed_kw"),
+    ("batterySoc", "batterySOC", "battery_soc"),
+    ("requestedReductionKw",),
+    ("eventId",),
+    ("baselinePowerKw",),
+)
+"""For each value, its names: the first one that is there counts."""
+
+KEY_OF_THE_ROW = ("venId", "timestamp")
+"""Both messages have the same, however it is spelled."""
+
+
+def same_content(one: str | bytes, other: str | bytes) -> bool:
+    """Whether two contents of the same key are the same message, the columns of two rows, or plain JSON."""
+    if one == other:
+        return True
+    try:
+        return _is_same(_meaning(json.loads(one)), _meaning(json.loads(other)))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Of an object the meaning as telemetry; only telemetry is compared as an object."""
+    if not isinstance(content, dict):
+        return content
+    decoded = {names[0]: _first(content, names) for names in PANEL_KEYS}
+    known = {name for names in PANEL_KEYS for name in names}.union(KEY_OF_THE_ROW, ["loads"])
+    rest = {key: value for key, value in content.items() if key not in known}
+    shed_kw = decoded["shedPowerKw"] or 0
+    return [{**decoded, "shedPowerKw": shed_kw}, _loads(content.get("loads")), rest]
+
+
+def _loads(loads: Any) -> Any:  # noqa: ANN401 - any JSON
+    return list(map(_load, loads)) if isinstance(loads, list) else loads or []
+
+
+def _load(entry: Any) -> Any:  # noqa: ANN401 - any JSON
+    if not isinstance(entry, dict):
+        return entry
+    ids = ("id", "loadId")
+    is_content = {key: value is not None or key not in CONTRACT_KEYS for key, value in entry.items()}
+    rest = {key: value for key, value in entry.items() if is_content[key] and key not in ids}
+    return {**rest, "id": _first(entry, ids)}
+
+
+def _first(content: JsonObject, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON
+    return next((content[name] for name in names if content.get(name) is not None), None)
+
+
+def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON
+    """As Python compares, but true is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return bool(one == other)

@@ -1,0 +1,32 @@
+"""Bounds on what devices can fill the disk with: refused messages by age and by bytes, statuses by age."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from jobs.queries import retention as retention_queries
+from jobs.queries import trimming as queries
+from schemas.tables.ledger import rejected_messages
+from schemas.tables.raw import ven_statuses
+
+MOST_ROWS = 500_000
+"""Rows of a table that one run deletes."""
+
+
+def trim_rejected(connection: Connection, now: datetime, kept: timedelta, most_bytes: int) -> int:
+    """Delete refused messages that are too old, and the oldest ones beyond a size; answers their number."""
+    old = queries.rejected_before(now - kept)
+    trimmed = connection.execute(retention_queries.forget(rejected_messages, old, MOST_ROWS)).rowcount
+    if connection.execute(queries.SIZE_OF_REJECTED).scalar_one() <= most_bytes:
+        return trimmed  # with indexes and free space: the rows alone are less
+    newest = connection.execute(queries.newest_rejected_beyond(most_bytes)).scalar_one()
+    if newest is not None:
+        beyond = queries.rejected_up_to(newest)
+        trimmed += connection.execute(retention_queries.forget(rejected_messages, beyond, MOST_ROWS)).rowcount
+    return trimmed
+
+
+def trim_statuses(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Delete old transitions, but for the newest of each VEN, which is its status; answers their number."""
+    outdated = queries.superseded_statuses(now - kept)
+    return connection.execute(retention_queries.forget(ven_statuses, outdated, MOST_ROWS)).rowcount

@@ -9,7 +9,7 @@ from analysis.over_http import OverHttp
 from local.options import default_data_dir
 from local.postgres import EmbeddedPostgres
 from local.stack import DATABASE
-from schemas.database import engine_for
+from schemas.database import LONG_WORK, engine_for
 
 PROGRAM = "analysis"
 
@@ -26,4 +26,4 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
     where = where or os.environ.get("DATABASE_URL") or EmbeddedPostgres(default_data_dir()).url(DATABASE)
     if where.startswith(("http://", "https://")):
         return OverHttp(where, key, zone)
-    return Database(engine_for(where, PROGRAM), lambda: datetime.now(UTC), zone)
+    return Database(engine_for(where, PROGRAM, **LONG_WORK), lambda: datetime.now(UTC), zone)

@@ -151,7 +151,7 @@ class Worker:
         """Whether the database stores other rows of that time right now."""
         try:
             self._opened_store().probe(batch.received[0].received_at)
-        except psycopg.Error:
+        except (psycopg.Error, WrongRevisionError):
             self._close()
             return False
         return True

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import holidays
 
-from jobs.transforms.baselines import Calendar
+from jobs.transforms.days import Calendar
 
 REGION = re.compile(r"(?P<country>[A-Z]{2})(-(?P<subdivision>[A-Z0-9]{1,3}))?")
 

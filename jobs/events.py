@@ -23,7 +23,13 @@ from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
 from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
 from schemas.commands import new_command
-from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
+from schemas.tables.events import (
+    CommandFrame,
+    EventParticipationFrame,
+    commands,
+    event_participations,
+    event_shares,
+)
 
 AFTERWARDS = timedelta(milliseconds=1)
 """So much later than a `restore` the command that replaces it is due."""
@@ -57,6 +63,7 @@ def follow_participations(connection: Connection, now: datetime) -> int:
     if parts.is_empty():
         return 0
     write(connection, parts, event_participations, merging_queries.replace)
+    _write_shares(connection, parts.filter(pl.col("status").is_in(["opted_out", "planned"])), now)
     for event_id in parts.get_column("event_id").unique().sort():
         connection.execute(event_queries.tell_of_event(event_id))
     return parts.height
@@ -128,6 +135,19 @@ def _write_parts(
         notified_at=at,
     )
     write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
+    _write_shares(connection, parts, now)
+
+
+def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) -> None:
+    """Keep what VENs are asked for from now on; who has opted out is asked for nothing."""
+    is_out = pl.col("status") == "opted_out"
+    shares = parts.select(
+        "ven_id",
+        "event_id",
+        pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("at"),
+        pl.when(is_out).then(0.0).otherwise("requested_reduction_kw").alias("requested_reduction_kw"),
+    )
+    write(connection, shares, event_shares, merging_queries.replace)
 
 
 def _taken_over(

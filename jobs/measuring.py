@@ -1,9 +1,10 @@
 """Measuring an event with what the database holds: the same for one that runs and one that is over."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+import numpy as np
 import pandera.polars as pa
 import polars as pl
 from msgspec import Struct
@@ -13,62 +14,59 @@ from jobs.calendars import calendar_for
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
-from jobs.ranges import Range, widened, without
-from jobs.rows import fetch
-from jobs.transforms.baselines import (
-    ADJUSTMENT,
-    DAYS_FOR_ALL,
-    DAYS_FOR_ONE,
-    EVENT,
-    PARTS,
-    Calendar,
-    Occasion,
-    Prediction,
-    days_found,
-    needed,
-    needed_on,
-    predict,
-    similar_days,
-)
+from jobs.ranges import Range, widened
+from jobs.rows import fetch, fetch_binary
+from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
+from jobs.transforms.days import Calendar, Days, Occasion, Slots
 from jobs.transforms.performance import (
+    counted_hours,
     cuts,
+    elsewhere,
+    event_usage,
     portfolio_errors,
+    portfolio_sums,
+    requested_energy,
     settle_portfolio,
     settle_vens,
-    usage,
-    while_taking_part,
 )
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
 
 VENS_AT_ONCE = 1_000
-"""Their slots are a million rows."""
+"""Their slots are a million numbers: what is held in memory does not grow with the fleet."""
+
+POSTGRES_EPOCH_S = 946_684_800
+"""PostgreSQL counts the microseconds of a `timestamptz` from 2000 on."""
 
 
 class ParticipantFrame(Frame):
-    """Who was asked for how much; `left_at`: when another event took it over, null for who stayed."""
+    """Who was asked for how much, and when first; `left_at`: when another event took it over."""
 
     ven_id: str
     requested_kw: float
     has_opted_out: bool
+    told_at: Utc = pa.Field(nullable=True)
+    opted_out_at: Utc = pa.Field(nullable=True)
     left_at: Utc = pa.Field(nullable=True)
 
 
 class TakenFrame(Frame):
-    """Events in which a VEN took part."""
+    """Events in which a VEN took part; when it was told of each, and when it left it, if before the end."""
 
     ven_id: str
     start: Utc
     end: Utc
+    told_at: Utc = pa.Field(nullable=True)
+    left_at: Utc = pa.Field(nullable=True)
 
 
-class SlotMeanFrame(Frame):
-    """The mean power of a VEN in a slot."""
+class ShareRevisionFrame(Frame):
+    """What a VEN was asked for from a time on, kW."""
 
     ven_id: str
-    slot: Utc
-    used_kw: float
+    at: Utc
+    requested_kw: float
 
 
 class SampleFrame(Frame):
@@ -80,10 +78,12 @@ class SampleFrame(Frame):
 
 
 class UsageFrame(Frame):
-    """What a VEN uses now."""
+    """What a VEN uses, as it last said; and when it was last heard."""
 
     ven_id: str
     used_kw: float
+    status: str = pa.Field(nullable=True)
+    heard_at: Utc
 
 
 class Rules(Struct, frozen=True):
@@ -96,6 +96,8 @@ class Rules(Struct, frozen=True):
     primary: BaselineName
     grace: timedelta
     revise_for: timedelta
+    computed: tuple[BaselineName, ...]
+    least_coverage_percent: float
 
     def calendar(self, around: datetime) -> Calendar:
         return calendar_for(self.time_zone, self.holidays, self.look_back_days, around)
@@ -120,33 +122,111 @@ class MeasuredEvent(Struct, frozen=True):
 
 
 class Measurement(Struct, frozen=True):
-    """What an event delivered, by each baseline: rows of VENs, and of the portfolio."""
+    """What some of the participants of an event delivered, and what they add to the portfolio."""
 
     vens: pl.DataFrame
-    portfolio: pl.DataFrame
+    sums: pl.DataFrame
+    errors: pl.DataFrame
 
 
-def measure(connection: Connection, event: MeasuredEvent, rules: Rules) -> Measurement:
-    """Measure an event that is over, some VENs at a time."""
-    people = participants(connection, event)
-    parts = [_measured(connection, event, some, rules) for some in _some_at_a_time(people)]
-    vens = pl.concat([vens for vens, _ in parts])
-    errors = pl.concat([errors for _, errors in parts])
+class Inputs(Struct, frozen=True):
+    """What is measured in the same way for all participants of an event."""
+
+    event: MeasuredEvent
+    rules: Rules
+    days: Days
+    sampled: list[Range]
+    names: tuple[BaselineName, ...]
+    only: BaselineName | None = None
+
+
+def measure(connection: Connection, event: MeasuredEvent, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """An event that is over: rows of all VENs, and of the portfolio."""
+    parts = list(measurements(connection, event, rules))
+    return pl.concat([part.vens for part in parts]).sort("ven_id", "baseline"), portfolio(event, rules, parts)
+
+
+def portfolio(event: MeasuredEvent, rules: Rules, parts: Sequence[Measurement]) -> pl.DataFrame:
+    """What all participants delivered; of the parts their own rows are not needed."""
+    errors = pl.concat([part.errors for part in parts])
     summed = errors.group_by("baseline", "target", "hour").agg(pl.col("used_kw", "predicted_kw").sum())
-    return Measurement(vens, settle_portfolio(vens, summed, event.requested_kw))
+    return settle_portfolio(
+        [part.sums for part in parts],
+        summed,
+        event.requested_kw,
+        event.window,
+        rules.computed,
+        rules.least_coverage_percent,
+    )
 
 
-def _measured(
-    connection: Connection, event: MeasuredEvent, people: pl.DataFrame, rules: Rules
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def measurements(connection: Connection, event: MeasuredEvent, rules: Rules) -> Iterator[Measurement]:
+    """Measure an event that is over, some VENs at a time.
+
+    The latest similar days are read first. For VENs for whom these do not do all of them are read.
+    """
+    people = requested(connection, event)
+    inputs = _inputs(connection, event, rules, rules.computed, DAYS_FIRST)
+    missing: list[str] = []
+    for some in _some_at_a_time(people):
+        measured, late = _measured(connection, inputs, some)
+        missing += late
+        yield measured
+    if not missing:
+        return
+    inputs = _inputs(connection, event, rules, rules.computed, None)
+    for some in _some_at_a_time(people.filter(pl.col("ven_id").is_in(missing))):
+        yield _measured(connection, inputs, some)[0]
+
+
+def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
+    """Who takes part, and what was asked of each over time."""
+    shares = fetch(connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
+    return requested_energy(participants(connection, event), shares, event.window)
+
+
+def _inputs(
+    connection: Connection,
+    event: MeasuredEvent,
+    rules: Rules,
+    names: tuple[BaselineName, ...],
+    most: int | None,
+) -> Inputs:
+    days = days_of(event.occasion, rules.calendar(event.window.start), names, most)
+    return Inputs(event, rules, days, sampled_cuts(connection, event.window), names)
+
+
+def _measured(connection: Connection, inputs: Inputs, people: pl.DataFrame) -> tuple[Measurement, list[str]]:
+    """What some VENs delivered; and those for whom the days do not do, who are left out of it."""
+    event, rules = inputs.event, inputs.rules
     ven_ids = people.get_column("ven_id").to_list()
-    sampled = sampled_cuts(connection, event.window)
-    raw = read_samples(connection, ven_ids, sampled)
-    history, prediction = predicted(connection, event, ven_ids, rules)
-    used = usage(history, raw, event.window, sampled)
-    vens = settle_vens(while_taking_part(used, people), prediction, people, event.window)
-    counted = people.filter(~pl.col("has_opted_out"))
-    return vens, portfolio_errors(prediction.errors.join(counted, on="ven_id", how="semi"))
+    usage = read_usage(connection, ven_ids, inputs.days.needed())
+    taken = _taken(connection, inputs, ven_ids)
+    prediction = predict_from(usage, taken, inputs.days, rules.cap, names=inputs.names)
+    late = [] if _has_all(inputs) else _of(ven_ids, ~prediction.is_complete)
+    people = people.filter(~pl.col("ven_id").is_in(late))
+    samples = read_samples(connection, ven_ids, inputs.sampled)
+    used = event_usage(usage, samples, event.window, inputs.sampled)
+    hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
+    vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
+    counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
+    is_counted = pl.Series(ven_ids, dtype=pl.String).is_in(counts.implode()).to_numpy()
+    return Measurement(vens, portfolio_sums(vens), portfolio_errors(prediction, is_counted)), late
+
+
+def _has_all(inputs: Inputs) -> bool:
+    every = days_of(inputs.event.occasion, inputs.days.calendar, inputs.names)
+    return len(inputs.days.backs) == len(every.backs)
+
+
+def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an array of booleans
+    return [ven_ids[int(row)] for row in np.flatnonzero(mask)]
+
+
+def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
+    ranges = inputs.days.needed()
+    within = Range(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
+    return fetch(connection, settlement_queries.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
 
 
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
@@ -154,67 +234,48 @@ def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
 
 
 def predicted(
-    connection: Connection,
-    event: MeasuredEvent,
-    ven_ids: Sequence[str],
-    rules: Rules,
-    *,
-    only: BaselineName | None = None,
-) -> tuple[pl.DataFrame, Prediction]:
-    """The history that matters to an event, and what the baselines make of it."""
-    calendar = rules.calendar(event.window.start)
-    ranges = needed(event.occasion, calendar)
-    within = Range(ranges[0].start, ranges[-1].end)
-    taken = fetch(connection, settlement_queries.taken(ven_ids, event.event_id, within), TakenFrame)
-    reading = Reading(event.occasion, calendar, [EVENT, ADJUSTMENT] if only else PARTS)
-    days = DAYS_FOR_ONE if only else DAYS_FOR_ALL
-    history = _history(connection, reading, ven_ids, taken, days)
-    return history, predict(history, taken, event.occasion, calendar, rules.cap, only=only)
+    connection: Connection, event: MeasuredEvent, ven_ids: Sequence[str], rules: Rules, name: BaselineName
+) -> Iterator[Prediction]:
+    """One baseline of some VENs, of the event alone."""
+    late: list[str] = []
+    for most in (DAYS_FIRST, None):
+        inputs = _inputs(connection, event, rules, (name,), most)
+        for some in chunks(ven_ids if most else late, VENS_AT_ONCE):
+            usage = read_usage(connection, some, inputs.days.needed())
+            taken = _taken(connection, inputs, some)
+            prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name)
+            if most and not _has_all(inputs):
+                late += _of(some, ~prediction.is_complete)
+            yield prediction
 
 
-class Reading(Struct, frozen=True):
-    """What of earlier days is read for an event."""
-
-    occasion: Occasion
-    calendar: Calendar
-    parts: Collection[str]
-
-
-def _history(
-    connection: Connection, reading: Reading, ven_ids: Sequence[str], taken: pl.DataFrame, enough: int
-) -> pl.DataFrame:
-    """The day of the event, then similar days, latest first, until each VEN has enough that are eligible.
-
-    Nearly all have with the first few; nothing that is older would count.
-    """
-    occasion, calendar = reading.occasion, reading.calendar
-    ranges = needed_on(occasion, calendar, [0], PARTS)
-    history = _slots(connection, ven_ids, ranges)
-    missing = list(ven_ids)
-    for days in _batched(similar_days(occasion, calendar), enough):
-        if not missing:
-            break
-        more = without(needed_on(occasion, calendar, days, reading.parts), ranges)
-        ranges += more
-        history = pl.concat([history, _slots(connection, missing, more)])
-        theirs = history.filter(pl.col("ven_id").is_in(missing))
-        found = days_found(theirs, taken, occasion, calendar).filter(pl.col("days") >= enough)
-        missing = sorted(set(missing).difference(found.get_column("ven_id")))
-    return history
+def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
+    """The means of the slots of some ranges, which do not overlap."""
+    # Range by range: rows of one day lie close together, whoever's they are.
+    queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
+    slots = _slots_of(within)
+    kw = np.full((len(ven_ids), len(slots)), np.nan)
+    if rows:
+        at_us = np.frombuffer(b"".join(row[1] for row in rows), dtype=">i8")
+        number = (at_us // 1_000_000 + POSTGRES_EPOCH_S) // SLOT_S
+        ven = np.repeat([row[0] - 1 for row in rows], [len(row[1]) // 8 for row in rows])
+        means = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
+        kw[ven, np.searchsorted(slots, number)] = means
+    return Usage(list(ven_ids), slots, kw)
 
 
-def _batched(days: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (days[start : start + size] for start in range(0, len(days), size))
+def _slots_of(within: Sequence[Range]) -> Slots:
+    numbers = [
+        np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
+        for part in within
+    ]
+    return np.unique(np.concatenate(numbers)) if numbers else np.empty(0, dtype=np.int64)
 
 
-def _slots(connection: Connection, ven_ids: Sequence[str], ranges: list[Range]) -> pl.DataFrame:
-    return fetch(connection, settlement_queries.slot_means(ven_ids, ranges), SlotMeanFrame)
-
-
-def read_usage(connection: Connection, ven_ids: Sequence[str], window: Range) -> pl.DataFrame:
-    """The means of the slots of a window."""
-    slots = settlement_queries.slot_means(ven_ids, [widened(window, SLOT_S)])
-    return fetch(connection, slots, SlotMeanFrame)
+def read_window(connection: Connection, ven_ids: Sequence[str], window: Range) -> Usage:
+    """The means of the slots that a window reaches into."""
+    return read_usage(connection, ven_ids, [widened(window, SLOT_S)])
 
 
 def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Range]) -> pl.DataFrame:

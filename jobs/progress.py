@@ -10,6 +10,7 @@ ended a while ago are read once. All of this is a first word; the last is the se
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+import numpy as np
 import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -21,15 +22,22 @@ from jobs.measuring import (
     participants,
     predicted,
     read_samples,
-    read_usage,
+    read_window,
     sampled_cuts,
 )
+from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened
-from jobs.rows import fetch
-from jobs.transforms.baselines import FALL_BACK, STANDS_IN
-from jobs.transforms.performance import usage
+from jobs.rows import fetch, write
+from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
+from jobs.transforms.days import part_within
+from jobs.transforms.performance import event_usage
+from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
+from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
+
+PATIENCE = Patience(3, timedelta(seconds=60))
+"""How long a VEN may be silent where no setting says it."""
 
 SETTLES_AFTER = timedelta(minutes=10)
 """A slot that ended so long ago is not read again."""
@@ -43,29 +51,33 @@ class Standing(Struct):
     """What is known of an event."""
 
     people: pl.DataFrame
+    asked: pl.DataFrame
+    """`ven_id` of `people` and of those who have left."""
     judged: pl.DataFrame
     """`ven_id` of those whose baseline has been made, `is_own` where nothing stands in for it."""
     baselines: pl.DataFrame
     """`ven_id`, `slot`, `baseline_kw`."""
-    history: pl.DataFrame
-    """Slots that have been read for the last time: `ven_id`, `slot`, `used_kw`."""
+    history: Usage | None
+    """Slots that have been read for the last time, up to `history_until`; of `people`."""
     history_until: datetime
     samples: pl.DataFrame | None = None
     """Raw samples of the slot that the start cuts, once they have been read for the last time."""
 
     @classmethod
     def of(cls, event: MeasuredEvent) -> Self:
-        people, judged, baselines, slots = (
-            pl.DataFrame(schema=schema) for schema in ({"ven_id": pl.String}, _JUDGED, _BASELINE, _SLOTS)
+        ids = {"ven_id": pl.String}
+        people, asked, judged, baselines = (
+            pl.DataFrame(schema=schema) for schema in (ids, ids, _JUDGED, _BASELINE)
         )
-        return cls(people, judged, baselines, slots, event.window.start)
+        return cls(people, asked, judged, baselines, None, event.window.start)
 
 
 class Progress:
     """Follows the events that run, and gets ready for those that are about to."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, patience: Patience = PATIENCE) -> None:
         self._rules = rules
+        self._patience = patience
         self._standings: dict[str, Standing] = {}
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
@@ -92,28 +104,33 @@ class Progress:
         """Take in everybody who takes part by now, and make the baselines of some who have none."""
         everybody = participants(connection, event)
         people = everybody.filter(~pl.col("has_opted_out"), pl.col("left_at").is_null())
-        if people.join(standing.people, on="ven_id", how="anti").height:
-            standing.history, standing.history_until = standing.history.clear(), event.window.start
+        if people.get_column("ven_id").to_list() != standing.people.get_column("ven_id").to_list():
+            standing.history, standing.history_until = None, event.window.start
             standing.samples = None
-        standing.people = people
+        standing.people, standing.asked = people, everybody.select("ven_id")
         if has_begun:
             _forget_stand_ins(standing)
         joining = people.join(standing.judged, on="ven_id", how="anti").head(MOST_VENS)
         if joining.is_empty():
             return
         ven_ids, primary = joining.get_column("ven_id").to_list(), self._rules.primary
-        _, said = predicted(connection, event, ven_ids, self._rules, only=primary)
-        new = said.event.select(list(_BASELINE))
-        standing.baselines = pl.concat([standing.baselines, new])
+        made = list(predicted(connection, event, ven_ids, self._rules, primary))
+        new = pl.concat([each.event.select(list(_BASELINE)) for each in made])
+        standing.baselines = pl.concat([standing.baselines, new]).unique(["ven_id", "slot"], keep="last")
         is_own = ~pl.col("note").fill_null("").str.contains_any([STANDS_IN, FALL_BACK])
-        own = said.method.filter(is_own).select("ven_id", is_own=pl.lit(value=True))
+        methods = pl.concat([each.method for each in made]).unique("ven_id", keep="last")
+        own = methods.filter(is_own).select("ven_id", is_own=pl.lit(value=True))
         judged = joining.select("ven_id").join(own, on="ven_id", how="left")
         has_it = pl.col("is_own").fill_null(value=False) | pl.lit(has_begun)
         standing.judged = pl.concat([standing.judged, judged.with_columns(is_own=has_it)])
 
     def _progress(self, connection: Connection, event: MeasuredEvent, now: datetime) -> dict[str, object]:
         standing = self._standings[event.event_id]
-        reduction_kw = _reduction_kw(connection, event, standing, now)
+        reporting = _reporting(connection, event, standing, self._patience, now)
+        reductions = _reductions(event, standing, reporting, now)
+        write(connection, reductions, event_reductions, settlement_queries.merge_reductions)
+        is_known = bool(reporting.height) or standing.people.is_empty()
+        reduction_kw = float(reductions.get_column("reduction_kw").sum()) if is_known else None
         answered = connection.execute(settlement_queries.responses(event.event_id)).one()
         efficiency = None if reduction_kw is None else 100 * reduction_kw / event.requested_kw
         return {
@@ -121,6 +138,7 @@ class Progress:
             "current_reduction_kw": reduction_kw,
             "delivered_kwh": _delivered_kwh(connection, event, standing, now),
             "vens_responding": answered.vens,
+            "vens_reporting": reporting.filter(~pl.col("is_silent")).height,
             "avg_response_ms": None if answered.mean_ms is None else float(answered.mean_ms),
             "efficiency_percent": efficiency,
             "refreshed_at": now,
@@ -133,7 +151,6 @@ _BASELINE: dict[str, Any] = {
     "slot": pl.Datetime("us", "UTC"),
     "baseline_kw": pl.Float64,
 }
-_SLOTS: dict[str, Any] = {"ven_id": pl.String, "slot": pl.Datetime("us", "UTC"), "used_kw": pl.Float64}
 
 
 def _forget_stand_ins(standing: Standing) -> None:
@@ -144,19 +161,44 @@ def _forget_stand_ins(standing: Standing) -> None:
         standing.baselines = standing.baselines.join(own, on="ven_id", how="semi")
 
 
-def _reduction_kw(
-    connection: Connection, event: MeasuredEvent, standing: Standing, now: datetime
-) -> float | None:
-    """Baseline less usage, over those who have said anything since the start; None if none of them has."""
-    slot = widened(Range(now, now), SLOT_S).start
+def _reporting(
+    connection: Connection, event: MeasuredEvent, standing: Standing, patience: Patience, now: datetime
+) -> pl.DataFrame:
+    """What participants with a baseline use, if they have said it since the start; who is silent by now.
+
+    `ven_id`, `used_kw`, `is_silent`: offline, or not heard within the VEN's presence time.
+    """
     query = settlement_queries.latest_usage(event.event_id, event.window.start)
-    both = (
-        fetch(connection, query, UsageFrame)
-        .join(standing.people, on="ven_id", how="semi")
-        .join(standing.baselines.filter(slot=slot), on="ven_id")
+    latest = fetch(connection, query, UsageFrame).join(standing.people, on="ven_id", how="semi")
+    latest = latest.join(standing.baselines, on="ven_id", how="semi")
+    # By reports alone: a status says nothing of usage.
+    no_status = pl.lit(None, pl.Datetime("us", "UTC"))
+    late = latest.filter(pl.col("heard_at") < now - patience.at_least).with_columns(
+        status_ts=no_status, status_received_at=no_status
     )
-    saved_kw = both.get_column("baseline_kw") - both.get_column("used_kw")
-    return float(saved_kw.sum()) if both.height or standing.people.is_empty() else None
+    silent = fallen_silent(late, intervals_of(connection, late, now), patience, now)
+    is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | pl.col("status").eq_missing(
+        OFFLINE
+    )
+    return latest.select("ven_id", "used_kw", is_silent=is_silent)
+
+
+def _reductions(
+    event: MeasuredEvent, standing: Standing, reporting: pl.DataFrame, now: datetime
+) -> pl.DataFrame:
+    """Baseline less usage of each VEN that was asked, kW; 0.0 of one that is silent or has left.
+
+    `event_id`, `ven_id`, `reduction_kw`.
+    """
+    slot = widened(Range(now, now), SLOT_S).start
+    last = widened(event.window, SLOT_S).end - timedelta(seconds=SLOT_S)
+    heard = reporting.filter(~pl.col("is_silent"))
+    both = heard.join(standing.baselines.filter(slot=min(slot, last)), on="ven_id")
+    saved = both.select("ven_id", reduction_kw=pl.col("baseline_kw") - pl.col("used_kw"))
+    everybody = standing.asked.join(saved, on="ven_id", how="left").sort("ven_id")
+    return everybody.select(
+        pl.lit(event.event_id).alias("event_id"), "ven_id", pl.col("reduction_kw").fill_null(0.0)
+    )
 
 
 def _delivered_kwh(
@@ -165,24 +207,44 @@ def _delivered_kwh(
     """The energy so far; of the slot that is not over, as much as has passed."""
     window = Range(event.window.start, min(now, event.window.end))
     ven_ids = standing.people.get_column("ven_id").to_list()
-    recent = read_usage(connection, ven_ids, Range(standing.history_until, window.end))
-    history = pl.concat([standing.history, recent])
+    recent = read_window(connection, ven_ids, Range(standing.history_until, window.end))
+    usage = recent if standing.history is None else _joined(standing.history, recent)
     sampled = [cut for cut in sampled_cuts(connection, window) if cut.start == window.start]
     samples = standing.samples
     if samples is None:
         samples = read_samples(connection, ven_ids, sampled)
-    used = usage(history, samples, window, sampled)
-    _remember(standing, history, samples, now)
-    both = used.join(standing.baselines, on=["ven_id", "slot"])
-    saved_kwh = (pl.col("baseline_kw") - pl.col("used_kw")) * pl.col("hours")
-    is_known = both.height or standing.people.is_empty()
-    return float(both.select(saved_kwh.sum()).item()) if is_known else None
+    used = event_usage(usage, samples, window, sampled)
+    _remember(standing, usage, samples, now)
+    baseline = _baseline_of(standing, ven_ids, window)
+    saved_kwh = (baseline - used) * part_within([window]).hours
+    is_known = not np.isnan(saved_kwh).all() or not ven_ids
+    return float(np.nansum(saved_kwh)) if is_known else None
 
 
-def _remember(standing: Standing, history: pl.DataFrame, samples: pl.DataFrame, now: datetime) -> None:
+def _baseline_of(standing: Standing, ven_ids: list[str], window: Range) -> Array:
+    """By VEN and slot of a window; NaN where there is none."""
+    slots = part_within([window]).slots
+    number = pl.col("slot").dt.epoch("us") // (SLOT_S * 1_000_000)
+    rows = pl.DataFrame({"ven_id": ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    found = standing.baselines.join(rows, on="ven_id").select("row", number.alias("number"), "baseline_kw")
+    found = found.filter(pl.col("number").is_between(int(slots[0]), int(slots[-1])))
+    baseline = np.full((len(ven_ids), len(slots)), np.nan)
+    column = found.get_column("number").to_numpy() - slots[0]
+    baseline[found.get_column("row").to_numpy(), column] = found.get_column("baseline_kw").to_numpy()
+    return baseline
+
+
+def _joined(before: Usage, after: Usage) -> Usage:
+    slots = np.concatenate([before.slots, after.slots])
+    return Usage(before.ven_ids, slots, np.concatenate([before.kw, after.kw], axis=1))
+
+
+def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime) -> None:
     old = now - SETTLES_AFTER
     until = max(standing.history_until, widened(Range(old, old), SLOT_S).start)
-    standing.history = history.filter(pl.col("slot") < until)
+    until_slot = int(until.timestamp()) // SLOT_S
+    is_old = usage.slots < until_slot
+    standing.history = Usage(usage.ven_ids, usage.slots[is_old], usage.kw[:, is_old])
     if until > standing.history_until:
         standing.samples = samples
     standing.history_until = until

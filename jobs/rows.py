@@ -41,6 +41,13 @@ def fetch_as_found(connection: Connection, query: Select[Any], model: type[Frame
     return _parse(_copied(driver_connection(connection), statement), order, model.types())
 
 
+def fetch_binary(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a query as PostgreSQL sends them in binary: arrays packed in bytes are not spelled out."""
+    text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    with driver_connection(connection).cursor(binary=True) as cursor:
+        return cursor.execute(sql.SQL(text)).fetchall()
+
+
 def write(
     connection: Connection, frame: pl.DataFrame, table: Table, merge: Callable[[Table, str], Executable]
 ) -> None:

@@ -23,6 +23,7 @@ from jobs.retention import (
     trim_events,
     trim_live_changes,
 )
+from jobs.sessions import FROZEN_AFTER, end_frozen_sessions
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
@@ -117,7 +118,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules()).follow_events,),
+            (Progress(cadence.rules(), patience).follow_events,),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
@@ -164,6 +165,13 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 ),
                 partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
             ),
+        ),
+        Job(
+            "sessions",
+            5,
+            "ends sessions of programs that are frozen within a statement",
+            (partial(end_frozen_sessions, after=FROZEN_AFTER),),
+            is_for_all=True,
         ),
         Job(
             "partitions",

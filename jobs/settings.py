@@ -150,19 +150,12 @@ class Measuring(BaselineSettings):
         validation_alias="HOLIDAYS",
         description="no baseline days: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., separated by commas",
     )
-    look_back_days: int = Field(
-        45,
-        ge=1,
-        le=366,
-        validation_alias="BASELINE_LOOK_BACK_DAYS",
-        description="days before an event among which baselines look for similar ones",
-    )
-    adjustment_cap_percent: float = Field(
-        20,
+    least_coverage_percent: float = Field(
+        80,
         ge=0,
-        lt=100,
-        validation_alias="BASELINE_CAP_PERCENT",
-        description="how far an adjustment to the day of the event may go, up or down",
+        le=100,
+        validation_alias="SETTLEMENT_COVERAGE_PERCENT",
+        description="a settlement notes which figures cover less of the event's time than this",
     )
 
     def rules(self) -> Rules:
@@ -172,6 +165,8 @@ class Measuring(BaselineSettings):
             look_back_days=self.look_back_days,
             cap=self.adjustment_cap_percent / 100,
             primary=self.primary_baseline,
+            computed=self.computed_baselines(),
+            least_coverage_percent=self.least_coverage_percent,
             grace=timedelta(seconds=self.settlement_grace_s),
             revise_for=timedelta(days=self.settlement_revise_days),
         )
@@ -256,5 +251,5 @@ class JobsSettings(ProgramSettings, Cadence):
         ge=0,
         le=65_535,
         validation_alias="JOBS_HTTP_PORT",
-        description="port of `/metrics`, on the loopback interface; 0 for none",
+        description="port of `/metrics` and `/health`, on the loopback interface; 0 for none",
     )

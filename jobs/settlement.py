@@ -12,16 +12,17 @@ import pandera.polars as pa
 import polars as pl
 import structlog
 from msgspec import Struct
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
-from jobs.measuring import MeasuredEvent, Measurement, Rules, measure
+from jobs.measuring import MeasuredEvent, Measurement, Rules, measurements, portfolio
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import running as running_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from jobs.rows import fetch, write
-from jobs.transforms.baselines import AROUND, needed, windows
+from jobs.transforms.baselines import days_of
+from jobs.transforms.days import AROUND, windows
 from jobs.transforms.performance import differ
 from schemas.tables.events import (
     EventSettlementFrame,
@@ -106,20 +107,33 @@ def _is_mine(connection: Connection) -> bool:
 
 
 def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
-    """Measure an event, and write down what differs from the newest revision, if anything does."""
-    last = connection.execute(settlement_queries.latest_revision(event.event_id)).scalar_one()
-    found = measure(connection, event, rules)
-    delivered_kw = found.portfolio.filter(baseline=rules.primary).item(0, "delivered_kw")
-    if last is not None and not _has_changed(connection, event.event_id, last, found):
-        return Settled(event.event_id, last, delivered_kw, is_new=False)
+    """Measure an event, and write down what differs from the newest revision, if anything does.
+
+    Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
+    they are taken back.
+    """
+    event_id = event.event_id
+    last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
     revision = (last or 0) + 1
-    _write(connection, event.event_id, revision, found, now)
-    connection.execute(settlement_queries.set_actual(event.event_id, delivered_kw))
-    connection.execute(settlement_queries.tell(event.event_id))
+    attempt = connection.begin_nested()
+    differs, sums = last is None, []
+    for part in measurements(connection, event, rules):
+        differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
+        _write(connection, ven_settlements, event_id, revision, part.vens, now)
+        sums.append(Measurement(part.vens.clear(), part.sums, part.errors))
+    figures = portfolio(event, rules, sums)
+    delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
+    if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
+        attempt.rollback()
+        return Settled(event_id, revision - 1, delivered_kw, is_new=False)
+    _write(connection, event_settlements, event_id, revision, figures, now)
+    attempt.commit()
+    connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
+    connection.execute(settlement_queries.tell(event_id))
     structlog.get_logger().info(
-        "event_settled", event_id=event.event_id, revision=revision, delivered_kw=delivered_kw
+        "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw
     )
-    return Settled(event.event_id, revision, delivered_kw, is_new=True)
+    return Settled(event_id, revision, delivered_kw, is_new=True)
 
 
 def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
@@ -130,24 +144,27 @@ def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
     connection.execute(settlement_queries.put_progress({"event_id": event_id, **told, "refreshed_at": now}))
 
 
-def _has_changed(connection: Connection, event_id: str, revision: int, found: Measurement) -> bool:
-    portfolio = fetch(connection, settlement_queries.portfolio_of(event_id, revision), EventSettlementFrame)
-    if differ(portfolio, found.portfolio, ["baseline"]):
-        return True
-    vens = fetch(connection, settlement_queries.vens_of(event_id, revision), VenSettlementFrame)
-    return differ(vens, found.vens, ["ven_id", "baseline"])
+def _portfolio_differs(connection: Connection, event_id: str, revision: int, figures: pl.DataFrame) -> bool:
+    before = fetch(connection, settlement_queries.portfolio_of(event_id, revision), EventSettlementFrame)
+    return differ(before, figures, ["baseline"])
 
 
-def _write(connection: Connection, event_id: str, revision: int, found: Measurement, now: datetime) -> None:
+def _vens_differ(connection: Connection, event_id: str, revision: int, vens: pl.DataFrame) -> bool:
+    ven_ids = vens.get_column("ven_id").unique().sort().to_list()
+    query = settlement_queries.vens_of(event_id, revision, ven_ids)
+    return differ(fetch(connection, query, VenSettlementFrame), vens, ["ven_id", "baseline"])
+
+
+def _write(
+    connection: Connection, table: Table, event_id: str, revision: int, figures: pl.DataFrame, now: datetime
+) -> None:
     stamp = [
         pl.lit(event_id).alias("event_id"),
         pl.lit(revision, pl.Int32).alias("revision"),
         pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("settled_at"),
         pl.col("days_used").cast(pl.Int32),
     ]
-    vens, portfolio = found.vens.with_columns(stamp), found.portfolio.with_columns(stamp)
-    write(connection, vens, ven_settlements, merging_queries.insert_missing)
-    write(connection, portfolio, event_settlements, merging_queries.insert_missing)
+    write(connection, figures.with_columns(stamp), table, merging_queries.insert_missing)
 
 
 def _is_touched(
@@ -157,7 +174,8 @@ def _is_touched(
 
     Where retention has let go of what they were made of, nothing can: they stand.
     """
-    ranges = needed(event.occasion, rules.calendar(event.window.start))
+    calendar = rules.calendar(event.window.start)
+    ranges = days_of(event.occasion, calendar, rules.computed).needed()
     if _is_forgotten(connection, ranges[0], event.window):
         return False
     complete_at = windows(event.occasion)[AROUND][-1].end + rules.grace

@@ -121,9 +121,7 @@ class MonitoredConnection(psycopg.Connection[Any]):
 
     def _require_life(self) -> None:
         if self.open_other is None or not self._is_at_work(self.open_other):
-            raise SilenceError(
-                f"the database has not answered for {self.ask_after_s:g} s, and is not at work"
-            )
+            raise SilenceError(f"the database has not answered for {self.ask_after_s:g} s, nor is it at work")
 
     def _is_at_work(self, open_other: Callable[[], psycopg.Connection[Any]]) -> bool:
         query = IS_AT_WORK.format(self.pgconn.backend_pid)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import psycopg
 from psycopg import pq
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0016"
+SCHEMA_REVISION = "0018"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
@@ -43,11 +43,20 @@ _CONNECTION: dict[str, object] = {
 }
 """What libpq is to do, unless `DATABASE_URL` says otherwise: a silent network is noticed within 30 s."""
 
-LONG_WORK = {
-    "idle_in_transaction_session_timeout": "10min",
-    "lock_timeout": "1min",
-    "statement_timeout": "30min",
-}
+_MONITOR = "gridgate_answer_monitor"
+
+
+class Bounds(TypedDict, total=False):
+    """PostgreSQL's time-outs for a session, in its own units: `30s`, `5min`."""
+
+    idle_in_transaction_session_timeout: str
+    lock_timeout: str
+    statement_timeout: str
+
+
+LONG_WORK = Bounds(
+    idle_in_transaction_session_timeout="10min", lock_timeout="1min", statement_timeout="30min"
+)
 """For work that somebody waits for at a terminal, and that may compute for minutes between statements."""
 
 
@@ -109,6 +118,7 @@ def engine_for(
         pool_size=pool_size,
         max_overflow=overflow,
         pool_pre_ping=True,
+        execution_options={_MONITOR: monitor},
     )
 
     @event.listens_for(engine, "do_connect")
@@ -117,6 +127,12 @@ def engine_for(
         return _open(database_url, {**parameters, "context": arguments.get("context")}, monitor)
 
     return engine
+
+
+def monitor_of(engine: Engine) -> AnswerMonitor | None:
+    """The monitor that an engine was made with."""
+    monitor = engine.get_execution_options().get(_MONITOR)
+    return monitor if isinstance(monitor, AnswerMonitor) else None
 
 
 def _open(

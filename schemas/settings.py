@@ -3,7 +3,7 @@
 Every setting's description is the row of the README's table; a test holds the two together.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from schemas.baselines import PRIMARY, BaselineName
+from schemas.baselines import BASELINES, GENERIC, PRIMARY, BaselineName
 from schemas.broker_url import parse_broker_url
 
 
@@ -86,14 +86,54 @@ class ProgramSettings(Settings):
     )
 
 
+def _baseline_names(listed: str) -> str:
+    unknown = [name for name in baseline_names(listed) if name not in BASELINES]
+    if unknown:
+        raise ValueError(f"expected names of {', '.join(BASELINES)}, or all, not {unknown[0][:40]!r}")
+    return listed
+
+
+def baseline_names(listed: str) -> tuple[BaselineName, ...]:
+    """Names of baselines, separated by commas; `all` for every one, nothing for the generic ones."""
+    names = [name for part in listed.split(",") if (name := part.strip())]
+    if names == ["all"]:
+        return tuple(BASELINES)
+    return cast(tuple[BaselineName, ...], tuple(names)) or GENERIC
+
+
 class BaselineSettings(Settings):
     """What jobs that measure and answers that show must have in common."""
 
     primary_baseline: BaselineName = Field(
         PRIMARY,
         validation_alias="EVENT_BASELINE",
-        description="the baseline that events are measured by first; all of them are computed",
+        description="the baseline by which events are measured first",
     )
+    listed_baselines: Annotated[str, AfterValidator(_baseline_names)] = Field(
+        "",
+        validation_alias="EVENT_BASELINES",
+        description="the baselines that settlements compute besides, separated by commas, or `all`; without:"
+        " those that are no operator's",
+    )
+    look_back_days: int = Field(
+        45,
+        ge=1,
+        le=366,
+        validation_alias="BASELINE_LOOK_BACK_DAYS",
+        description="days before an event among which baselines look for similar ones",
+    )
+    adjustment_cap_percent: float = Field(
+        20,
+        ge=0,
+        lt=100,
+        validation_alias="BASELINE_CAP_PERCENT",
+        description="how far an adjustment to the day of the event may go, up or down",
+    )
+
+    def computed_baselines(self) -> tuple[BaselineName, ...]:
+        """The baselines of a settlement, always with the first one and what stands in for others."""
+        wanted = {self.primary_baseline, "last-samples", *baseline_names(self.listed_baselines)}
+        return tuple(name for name in BASELINES if name in wanted)
 
 
 def _advice(message: str) -> str:

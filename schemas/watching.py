@@ -66,7 +66,7 @@ class DatabaseWatch:
             self._connection = self._connection or self._connect()
             self._look(self._connection)
         except psycopg.Error as error:
-            self._close()
+            self.close()
             if is_without_schema(error):
                 self._fits(None)
 
@@ -86,7 +86,7 @@ class DatabaseWatch:
             if left_s <= 0:
                 left_s = DATABASE_EVERY_S
                 self.look()
-        self._close()
+        self.close()
 
     def _compare_clocks(self) -> None:
         ahead_s = self._clock.difference_s()
@@ -103,12 +103,12 @@ class DatabaseWatch:
         else:
             misfit = None
         if misfit is not None and misfit != self._misfit:
-            self._warn("wrong_revision", reason=misfit, doing="write nothing until it fits")
+            self._warn("wrong_revision", reason=misfit)
         elif self._misfit is not None and misfit is None:
             self._warn("right_revision", doing="go on")
         self._misfit = misfit
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._connection is not None:
             with suppress(psycopg.Error):
                 self._connection.close()

@@ -18,12 +18,16 @@ from falcon import Request, Response
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from schemas.answers import AnswerMonitor
 from schemas.channels import KEYS
+from schemas.clock import DatabaseClock, StepDetector
 from schemas.database import connect, engine_for
 from schemas.logs import log_options
 from schemas.settings import ProgramSettings, SettingsError
+from schemas.watching import DatabaseWatch
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
+from serving.cache.generation import ChangeCounter
 from serving.cli import add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
@@ -33,6 +37,7 @@ from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
+CHANGES_FILE = "changes"
 SLOW_CLIENT_S = 60.0
 """Longest pause between two blocks of a streamed answer, which holds a connection to the database."""
 
@@ -44,8 +49,11 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     """The application of a worker process; what must end with it is put on the stack."""
     settings = ServingSettings.from_environment()
     structlog.configure(**log_options(settings.log_level, settings.log_format))
-    engine = _engine(settings.database_url, settings)
-    replica = settings.database_read_url and _engine(settings.database_read_url, settings)
+    clock, monitor = DatabaseClock(_now, time.monotonic), AnswerMonitor(time.monotonic)
+    engine = _engine(settings.database_url, settings, monitor)
+    replica = settings.database_read_url and _engine(
+        settings.database_read_url, settings, AnswerMonitor(time.monotonic)
+    )
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
@@ -53,18 +61,23 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     state = WorkerState(
-        engine, FleetReader(engine, _now), settings.stream_clients, settings.stream_heartbeat_s
+        engine, FleetReader(engine, clock), settings.stream_clients, settings.stream_heartbeat_s, _changes()
     )
-    keyring = Keyring(KeyStore(engine), _now)
+    keyring = Keyring(KeyStore(engine), clock)
     at_stop.callback(state.hub.close)
     other_channels = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
     listener = state.listener(
-        lambda: connect(settings.database_url, "listener"), other_channels, _report(access_log.metrics)
+        lambda: connect(settings.database_url, "listener", monitor=monitor),
+        other_channels,
+        _report(access_log.metrics),
     )
     listener.start()
+    watch = _watch(settings.database_url, clock, monitor)
+    watch.start()
+    at_stop.callback(watch.stop)
     return create_app(
         engine,
-        _now,
+        clock,
         settings.allowed_origins,
         event_rules=settings.event_rules,
         state=state,
@@ -76,22 +89,38 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     )
 
 
-def _engine(database_url: str, settings: ServingSettings) -> Engine:
+def _watch(database_url: str, clock: DatabaseClock, monitor: AnswerMonitor) -> DatabaseWatch:
+    return DatabaseWatch(
+        lambda: connect(database_url, "serving-watch", monitor=monitor),
+        monitor,
+        clock,
+        StepDetector(_now, time.monotonic),
+        structlog.get_logger().warning,
+    )
+
+
+def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor) -> Engine:
     """An engine with time limits: a client that reads slowly must not hold a connection for ever."""
     return engine_for(
         database_url,
         "serving",
         pool_size=settings.http_threads + SPARE_CONNECTIONS,
         overflow=0,
+        monitor=monitor,
         statement_timeout=timeout(settings.http_query_timeout_s),
         idle_in_transaction_session_timeout=timeout(SLOW_CLIENT_S),
     )
 
 
 def _shared_directory() -> Path | None:
-    """The directory in which the worker processes share their metrics."""
+    """The directory in which the worker processes share their metrics, and count their changes."""
     directory = os.environ.get(METRICS_DIRECTORY)
     return None if directory is None else Path(directory)
+
+
+def _changes() -> ChangeCounter:
+    directory = _shared_directory()
+    return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
 def _report(metrics: Metrics) -> Callable[[int, float], None]:

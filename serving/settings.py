@@ -214,6 +214,9 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             timedelta(seconds=self.event_start_grace_s),
             timedelta(seconds=self.event_lead_time_s),
             self.primary_baseline,
+            self.computed_baselines(),
+            self.look_back_days,
+            self.adjustment_cap_percent,
             timedelta(seconds=self.event_longest_s),
         )
 

@@ -1,16 +1,20 @@
 """Leases, runs, locks and news: what every job needs."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    DateTime,
     Select,
     Update,
+    column,
     func,
     literal,
     literal_column,
     or_,
     select,
+    table,
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -27,6 +31,27 @@ def admission(pause_s: float) -> Select[Any]:
     name = "idle_in_transaction_session_timeout"
     bound = func.set_config(name, f"{pause_s * 1000:.0f}ms", literal_column("true")).label("pause")
     return select(literal_column(REVISION_NOW).label("revision"), bound)
+
+
+def end_frozen_sessions(programs: Sequence[str], after: timedelta) -> Select[Any]:
+    """End sessions of our programs that have waited for their own client for a while, in one statement.
+
+    PostgreSQL's time-outs do not: within COPY, or while an answer is sent, they do not look.
+    """
+    activity = table(
+        "pg_stat_activity",
+        *map(column, ("pid", "application_name", "usename", "datname", "state", "wait_event_type")),
+        column("query_start", DateTime(timezone=True)),
+    ).c
+    return select(activity.application_name, func.pg_terminate_backend(activity.pid)).where(
+        activity.application_name.in_(programs),
+        activity.usename == literal_column("current_user"),
+        activity.datname == func.current_database(),
+        activity.pid != func.pg_backend_pid(),
+        activity.state == "active",
+        activity.wait_event_type == "Client",
+        activity.query_start < func.clock_timestamp() - after,
+    )
 
 
 def take_lease(

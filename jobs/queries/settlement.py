@@ -6,10 +6,13 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    MetaData,
     Select,
+    Table,
     Text,
     Update,
     and_,
+    any_,
     case,
     exists,
     func,
@@ -30,6 +33,7 @@ from schemas.tables.events import (
     event_participations,
     event_progress,
     event_settlements,
+    event_shares,
     events,
     ven_settlements,
 )
@@ -99,18 +103,35 @@ def is_behind(received_until: datetime) -> Select[Any]:
 
 
 def participants(event_id: str) -> Select[Any]:
-    """Who was asked, for how much; who had opted out before the start, and who left for another event."""
-    part = event_participations.c
+    """Who was asked, for how much, and when first; who had opted out before the start, and who left."""
+    part, share = event_participations.c, event_shares.c
+    first = (
+        select(share.ven_id, func.min(share.at).label("at"))
+        .where(share.event_id == event_id)
+        .group_by(share.ven_id)
+        .subquery("first")
+    )
     return (
         select(
             part.ven_id,
             part.requested_reduction_kw.label("requested_kw"),
             OPTED_OUT_BEFORE.label("has_opted_out"),
+            func.least(part.notified_at, first.c.at).label("told_at"),
+            part.opted_out_at,
             case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
+        .outerjoin(first, first.c.ven_id == part.ven_id)
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
+    )
+
+
+def shares(event_id: str) -> Select[Any]:
+    """What was asked of each VEN from which time on."""
+    share = event_shares.c
+    return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
+        share.event_id == event_id
     )
 
 
@@ -118,10 +139,16 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
     """Other events in which some VENs took part, of which they were told."""
     part = event_participations.c
     return (
-        select(part.ven_id, events.c.start_time.label("start"), ended_at.label("end"))
+        select(
+            part.ven_id,
+            events.c.start_time.label("start"),
+            ended_at.label("end"),
+            part.notified_at.label("told_at"),
+            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
+        )
         .join(events, events.c.event_id == part.event_id)
         .where(
-            part.ven_id.in_(ven_ids),
+            part.ven_id == any_(_array(ven_ids, Text())),
             part.event_id != but,
             events.c.started_at.is_not(None),
             ~OPTED_OUT_BEFORE,
@@ -133,16 +160,21 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
     )
 
 
-def slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
-    """The mean power of some VENs in each slot in which they said one."""
-    ven, part, history = _ids(ven_ids), _ranges(within), ven_history.c
+def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
+    """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
+
+    The position of the VEN from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them.
+    One row for each slot would cost more to send and to read than all that is computed of it.
+    """
+    ven = (
+        func.unnest(_array(ven_ids, Text()))
+        .table_valued("ven_id", with_ordinality="position", name="ven")
+        .render_derived()
+    )
+    part, history = _ranges(within), ven_history.c
     # With OFFSET 0 each range of each VEN is looked up by the key; joined freely, all of history is read.
     slots = (
-        select(
-            history.ven_id,
-            history.bucket.label("slot"),
-            (history.used_power_kw_sum / history.used_samples).label("used_kw"),
-        )
+        select(history.bucket, (history.used_power_kw_sum / history.used_samples).label("used_kw"))
         .where(
             history.ven_id == ven.c.ven_id,
             history.resolution_s == SLOT_S,
@@ -151,9 +183,21 @@ def slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
             history.used_samples > 0,
         )
         .offset(literal_column("0"))
-        .lateral()
+        .correlate(ven, part)
+        .subquery("slots")
     )
-    return select(slots).select_from(ven).join(part, true()).join(slots, true())
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
+    packed = select(
+        func.string_agg(func.timestamptz_send(slots.c.bucket), nothing).label("slots"),
+        func.string_agg(func.float8send(slots.c.used_kw), nothing).label("used_kw"),
+    ).lateral("packed")
+    return (
+        select(ven.c.position, packed.c.slots, packed.c.used_kw)
+        .select_from(ven)
+        .join(part, true())
+        .join(packed, true())
+        .where(packed.c.slots.is_not(None))
+    )
 
 
 def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
@@ -166,12 +210,17 @@ def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
 
 
 def latest_usage(event_id: str, since: datetime) -> Select[Any]:
-    """What participants use now, as far as they have said anything since a time."""
+    """What participants use, as far as they have said anything since a time, and when each was last heard."""
     part, latest = event_participations.c, ven_snapshots.c
     return (
-        select(part.ven_id, latest.used_power_kw.label("used_kw"))
+        select(
+            part.ven_id,
+            latest.used_power_kw.label("used_kw"),
+            latest.status,
+            func.coalesce(latest.heard_at, latest.used_power_ts).label("heard_at"),
+        )
         .join(ven_snapshots, latest.ven_id == part.ven_id)
-        .where(part.event_id == event_id, latest.used_power_ts >= since)
+        .where(part.event_id == event_id, latest.used_power_ts >= since, latest.used_power_kw.is_not(None))
     )
 
 
@@ -198,6 +247,19 @@ def put_progress(progress: dict[str, object]) -> Insert:
     return statement.on_conflict_do_update(index_elements=["event_id"], set_=values)
 
 
+def merge_reductions(target: Table, staged: str) -> Insert:
+    """Write what has changed of what VENs deliver."""
+    twin = target.to_metadata(MetaData(), name=staged)
+    rows = select(twin).order_by(twin.c.event_id, twin.c.ven_id)
+    statement = insert(target).from_select([column.name for column in twin.c], rows)
+    new = statement.excluded.reduction_kw
+    return statement.on_conflict_do_update(
+        index_elements=list(target.primary_key),
+        set_={"reduction_kw": new},
+        where=target.c.reduction_kw != new,
+    )
+
+
 def looked(event_id: str, now: datetime) -> Insert:
     """Note that somebody has looked whether an event's figures still hold."""
     statement = insert(event_progress).values(event_id=event_id, vens_responding=0, refreshed_at=now)
@@ -213,15 +275,13 @@ def portfolio_of(event_id: str, revision: int) -> Select[Any]:
     return select(event_settlements).where(settled.event_id == event_id, settled.revision == revision)
 
 
-def vens_of(event_id: str, revision: int) -> Select[Any]:
-    """By way of the participations, which can be found by the event."""
-    part, settled = event_participations.c, ven_settlements.c
-    same = and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id)
-    return (
-        select(ven_settlements)
-        .select_from(event_participations)
-        .join(ven_settlements, same)
-        .where(part.event_id == event_id, settled.revision == revision)
+def vens_of(event_id: str, revision: int, ven_ids: Sequence[str]) -> Select[Any]:
+    """What some VENs delivered, as a revision says."""
+    settled = ven_settlements.c
+    return select(ven_settlements).where(
+        settled.ven_id == any_(_array(ven_ids, Text())),
+        settled.event_id == event_id,
+        settled.revision == revision,
     )
 
 

@@ -1,219 +1,244 @@
 """Baselines: what a VEN would have used had there been no event. Powers in kW, usage as reported.
 
-A baseline is a power for each five-minute slot of an event, from the means that `ven_history` keeps for
-such slots. Days and hours are local: 17:05 is the same slot on each day, also where clocks change between;
-on a day on which the clock shows a time twice, its usage is the mean of both, and where it shows it not at
-all there is none. A slot without samples, and one in which the VEN took part in another event, counts for
-nothing. A slot that a window cuts counts by the part within.
+A baseline is a power for each five-minute slot of an event, made of the means that `ven_history` keeps for
+such slots. A slot without samples, and one in which the VEN took part in another event, counts for nothing.
+A slot that a window cuts counts by the part within. All VENs are computed at once, in arrays whose axes are
+VENs, days (the event's first) and slots; NaN stands for no value.
 
-Sources: the mean of ten similar days and the cap of 20 % on the adjustment are CAISO's (tariff, section
-4.13.4, which AEMO's wholesale demand response follows as "10 of 10"), the highest five of ten NYISO's (manual
-7, Emergency Demand Response Program; PJM's economic programme has the highest four of five), same-day 3+2
-is in PJM's manual 11, the hour before the event was its default for emergencies. Common terms: NAESB,
-business practice standards for measurement and verification of wholesale demand response.
+Whose rules the baselines are stands in `schemas.baselines`. Common terms: NAESB, business practice standards
+for measurement and verification of wholesale demand response.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
-from itertools import chain
-from zoneinfo import ZoneInfo
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
+import numpy as np
 import polars as pl
 from msgspec import Struct
+from numpy.typing import NDArray
 
-from jobs.ranges import Range, widened
-from schemas.baselines import BASELINES, BaselineName
+from jobs.transforms.days import (
+    AROUND,
+    BEFORE,
+    EVENT,
+    HOLIDAY,
+    NO_SLOT,
+    SATURDAY,
+    SUNDAY,
+    WEEKDAY,
+    Calendar,
+    Days,
+    Occasion,
+    candidate_days,
+    days_for,
+    part_of,
+    windows,
+)
+from schemas.baselines import GENERIC, METHODS, Adjustment, Baseline, BaselineName, DayRule
 from schemas.tables.history import SLOT_S
 
-SLOT = timedelta(seconds=SLOT_S)
-HOUR = timedelta(hours=1)
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Counts = NDArray[np.int64]
 
 ENOUGH = 0.8
 """This share of a window's slots must have samples for a day, or an adjustment, to count."""
 
-FEWEST_WEEKDAYS, FEWEST_WEEKEND_DAYS = 5, 4
-"""With fewer similar days there is no baseline of days (CAISO's minima)."""
-
 TARGETS = 10
 """So many days without events are predicted from the others, to see how good a baseline is."""
 
-DAYS_FOR_ONE = 10
-"""So many eligible days are looked at for the event itself, the last ones."""
+DAYS_FIRST = TARGETS + 1
+"""So many of the latest similar days are looked at first: enough where none lacks samples or has an event."""
 
-DAYS_FOR_ALL = DAYS_FOR_ONE + 1
-"""And to predict each of the last `TARGETS` days, of which it cannot be one."""
+SIMILAR_LOAD = 0.5
+"""A ratio means something where the window's load is at least this share of the event's."""
 
-EVENT, ADJUSTMENT, AROUND, BEFORE = "event", "adjustment", "around", "before"
-PARTS = (EVENT, ADJUSTMENT, AROUND, BEFORE)
-_KEYS = ["ven_id", "target"]
+NONE, TOO_LITTLE, OTHER_SIGN, MULTIPLICATIVE, ADDITIVE = range(5)
+REASONS = (
+    "this baseline has no adjustment",
+    "too little to compare with in the hours before the event",
+    "the VEN feeds in during the event and draws before it, or the reverse",
+    "the baseline is positive, before the event and during it",
+    "the baseline is negative, or small before the event",
+)
+BY_RULE = "the baseline's rule"
+KINDS = ("none", "none", "none", "multiplicative", "additive")
 
-
-class Occasion(Struct, frozen=True):
-    """An event's window, and when its VENs could know of it."""
-
-    start: datetime
-    end: datetime
-    notified_at: datetime
-
-    @property
-    def window(self) -> Range:
-        return Range(self.start, self.end)
-
-
-class Calendar(Struct, frozen=True):
-    """Where the VENs live: what a day is there, and which days are like no other."""
-
-    time_zone: str = "UTC"
-    holidays: frozenset[date] = frozenset()
-    look_back_days: int = 45
-
-    def day_of(self, instant: datetime) -> date:
-        return instant.astimezone(ZoneInfo(self.time_zone)).date()
-
-    def is_weekend(self, day: date) -> bool:
-        """A holiday is like a weekend."""
-        return day.weekday() >= 5 or day in self.holidays  # noqa: PLR2004 - Saturday
-
-
-class DayRule(Struct, frozen=True):
-    """The mean of the `highest` of the `last` similar days."""
-
-    highest: int
-    last: int
-
-
-DAY_RULES = {"high-5-of-10": DayRule(5, 10), "10-of-10": DayRule(10, 10)}
-ADJUSTED = "-adjusted"
-"""Each of them comes as it is, and adjusted to the day of the event."""
-
-SAME_DAY = "same-day-3+2"
-LAST_SAMPLES = "last-samples"
 STANDS_IN = "the hour before the event stands in"
 FALL_BACK = "the hour before the event, which is no more than a fall-back"
+NOT_ADJUSTED = "not adjusted: too little to compare with"
+LAST_SAMPLES, SAME_DAY = "last-samples", "same-day-3+2"
+
+
+class Usage(Struct, frozen=True):
+    """Mean power of VENs in slots: `kw` has a row for each VEN, a column for each of `slots`, ascending."""
+
+    ven_ids: list[str]
+    slots: NDArray[np.int64]
+    kw: Array
+
+
+class Made(Struct):
+    """One baseline: `kw` by VEN, day and slot of the event; and of the event's day what it is made of.
+
+    `days`: similar days that are eligible. `adjustment`: a code, whose kind and reason `KINDS` and `REASONS`
+    have; `adjustment_kw`: what it adds, the mean over the event. `is_complete`: no day further back counts.
+    """
+
+    baseline: Baseline
+    kw: Array
+    days: Counts
+    days_used: Counts
+    adjustment: Counts
+    adjustment_kw: Array
+    is_complete: Mask
+    targets: Mask
 
 
 class Prediction(Struct, frozen=True):
-    """What some baselines say: of the event, and of days that had none.
+    """What some baselines say of the event, VEN by VEN, and how well they predict days without events."""
 
-    `event`: `ven_id`, `baseline`, `slot`, `baseline_kw`. `method`: `ven_id`, `baseline`, `days_used`, `note`
-    (null where there is nothing to say). `errors`: what a baseline says of each hour of days without an
-    event, beside what was used: `ven_id`, `baseline`, `target` (days before the event), `hour` (of the
-    event's, from 0), `used_kw`, `predicted_kw`; VENs for whom a fall-back stands in have none.
-    """
+    ven_ids: list[str]
+    days: Days
+    used: Array
+    """By VEN, day and slot of the event; without the event's own day."""
+    made: dict[BaselineName, Made]
+    stand_in: Array
+    """By VEN and slot of the event: the hour before it."""
 
-    event: pl.DataFrame
-    method: pl.DataFrame
-    errors: pl.DataFrame
+    @property
+    def event(self) -> pl.DataFrame:
+        """The baselines of the event: `ven_id`, `baseline`, `slot`, `baseline_kw`."""
+        parts = [self._event(name) for name in self.made]
+        return pl.concat(parts).drop_nulls("baseline_kw")
+
+    def _event(self, name: BaselineName) -> pl.DataFrame:
+        kw = self.event_kw(name)
+        slots = pl.Series("slot", self.days.parts[EVENT].slots * (SLOT_S * 1_000_000))
+        count = kw.shape[1]
+        return pl.DataFrame(
+            {
+                "ven_id": pl.Series(self.ven_ids, dtype=pl.String).repeat_by(count).explode(),
+                "slot": pl.concat([slots] * len(self.ven_ids)) if self.ven_ids else slots.clear(),
+                "baseline_kw": pl.Series(kw.ravel(), nan_to_null=True),
+            }
+        ).select(
+            "ven_id",
+            pl.lit(name).alias("baseline"),
+            pl.col("slot").cast(pl.Datetime("us", "UTC")),
+            "baseline_kw",
+        )
+
+    def event_kw(self, name: BaselineName) -> Array:
+        """By VEN and slot of the event; the hour before it for VENs that have no baseline of their own."""
+        return np.where(self.has_own(name)[:, None], self.made[name].kw[:, 0], self.stand_in)
+
+    def has_own(self, name: BaselineName) -> Mask:
+        return np.asarray(~np.isnan(self.made[name].kw[:, 0]).all(axis=1))
+
+    @property
+    def method(self) -> pl.DataFrame:
+        """`ven_id`, `baseline`, `days_used`, `adjustment`, `adjustment_kw`, `adjustment_reason`, `note`."""
+        return pl.concat([self._method(name) for name in self.made])
+
+    def _method(self, name: BaselineName) -> pl.DataFrame:
+        made, own = self.made[name], self.has_own(name)
+        known = ~np.isnan(self.event_kw(name)).all(axis=1)
+        code = np.where(own, made.adjustment, NONE)
+        by_rule = made.baseline.adjustment.kind in {"multiplicative", "additive"}
+        reasons = [BY_RULE if by_rule and KINDS[n] != "none" else reason for n, reason in enumerate(REASONS)]
+        return (
+            pl.DataFrame(
+                {
+                    "ven_id": pl.Series(self.ven_ids, dtype=pl.String),
+                    "baseline": pl.Series([name] * len(self.ven_ids), dtype=pl.String),
+                    "days_used": pl.Series(np.where(own, made.days_used, 0), dtype=pl.Int32),
+                    "adjustment": pl.Series(np.array(KINDS, dtype=object)[code].tolist(), dtype=pl.String),
+                    "adjustment_kw": pl.Series(np.where(own, made.adjustment_kw, 0.0), dtype=pl.Float64),
+                    "adjustment_reason": pl.Series(
+                        np.array(reasons, dtype=object)[code].tolist(), dtype=pl.String
+                    ),
+                    "days": pl.Series(made.days, dtype=pl.Int64),
+                    "is_own": own,
+                    "is_too_little": own & (code == TOO_LITTLE),
+                }
+            )
+            .filter(pl.Series(known))
+            .with_columns(note=_note(made.baseline, self._fewest(made.baseline)))
+            .drop("days", "is_own", "is_too_little")
+        )
+
+    def _fewest(self, baseline: Baseline) -> int:
+        rule = _rule(baseline, self.days)
+        return 0 if rule is None else rule.fewest
+
+    @property
+    def is_complete(self) -> Mask:
+        """VENs for whom no day further back could change anything."""
+        return np.asarray(np.stack([made.is_complete for made in self.made.values()]).all(axis=0))
+
+    def hourly(self, name: BaselineName) -> tuple[Array, Array]:
+        """What was used and what was predicted, by VEN, day without an event, and hour of the event.
+
+        By the hour, as PJM tests its baselines: of five minutes of one home nobody can tell anything.
+        """
+        made, part = self.made[name], self.days.parts[EVENT]
+        predicted, used = made.kw[:, 1:], self.used[:, 1:]
+        hour = (part.slots - part.slots[0]) * SLOT_S // 3600
+        starts = np.flatnonzero(np.diff(hour, prepend=-1))
+        both = ~np.isnan(predicted) & ~np.isnan(used) & made.targets[:, :, None]
+        weight = np.where(both, part.hours, 0.0)
+        total = _summed(weight, starts)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (
+                _summed(np.where(both, used, 0.0) * weight, starts) / total,
+                _summed(np.where(both, predicted, 0.0) * weight, starts) / total,
+            )
+
+    @property
+    def errors(self) -> pl.DataFrame:
+        """What a baseline says of each hour of days without an event, beside what was used.
+
+        `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event's, from 0), `used_kw`,
+        `predicted_kw`.
+        """
+        return pl.concat([self._errors(name) for name in self.made])
+
+    def _errors(self, name: BaselineName) -> pl.DataFrame:
+        used, predicted = self.hourly(name)
+        ven, day, hour = np.nonzero(~np.isnan(used))
+        return pl.DataFrame(
+            {
+                "ven_id": pl.Series(self.ven_ids, dtype=pl.String).gather(ven),
+                "baseline": pl.Series([name], dtype=pl.String).new_from_index(0, len(ven)),
+                "target": np.array(self.days.backs[1:], dtype=np.int64)[day],
+                "hour": hour.astype(np.int64),
+                "used_kw": used[ven, day, hour],
+                "predicted_kw": predicted[ven, day, hour],
+            }
+        )
 
 
-def windows(occasion: Occasion) -> dict[str, list[Range]]:
-    """What each part of the method looks at, on the day of the event.
-
-    The adjustment ends an hour before the event (CAISO takes the first three of the four hours before it),
-    and not after the VENs could know of it: else one could raise one's own baseline.
-    """
-    known_at = min(occasion.start - HOUR, occasion.notified_at)
-    last = widened(Range(occasion.start, occasion.start), SLOT_S).start
-    return {
-        EVENT: [occasion.window],
-        ADJUSTMENT: [Range(known_at - 3 * HOUR, known_at)],
-        AROUND: [
-            Range(occasion.start - 4 * HOUR, occasion.start - HOUR),
-            Range(occasion.end + HOUR, occasion.end + 3 * HOUR),
-        ],
-        BEFORE: [Range(last - HOUR, last)],
-    }
+def _note(baseline: Baseline, fewest: int) -> pl.Expr:
+    if baseline.name == LAST_SAMPLES:
+        return pl.lit(FALL_BACK)
+    if baseline.weekday is None:
+        missing = pl.lit(f"too few samples in the hours around the event: {STANDS_IN}")
+    else:
+        missing = pl.format("{} similar days, fewer than {}: {}", "days", pl.lit(fewest), pl.lit(STANDS_IN))
+    return pl.when(~pl.col("is_own")).then(missing).when("is_too_little").then(pl.lit(NOT_ADJUSTED))
 
 
-def slots_of(window: Range) -> pl.DataFrame:
-    """The slots that a window reaches into: `slot` (their start), `hours` (of each, within the window)."""
-    whole = widened(window, SLOT_S)
-    slot = pl.datetime_range(whole.start, whole.end, SLOT, closed="left", eager=True, time_unit="us")
-    start = pl.max_horizontal("slot", pl.lit(window.start))
-    end = pl.min_horizontal(pl.col("slot") + SLOT, pl.lit(window.end))
-    return pl.DataFrame({"slot": slot}, schema={"slot": pl.Datetime("us", "UTC")}).with_columns(
-        hours=(end - start).dt.total_seconds(fractional=True) / 3600
-    )
+def _summed(values: Array, starts: NDArray[np.intp]) -> Array:
+    if values.size == 0:
+        return np.zeros((*values.shape[:2], len(starts)))
+    return np.add.reduceat(values, starts, axis=2)
 
 
-def similar_days(occasion: Occasion, calendar: Calendar) -> list[int]:
-    """Days of the same kind as the event's first, as days before it, latest first.
-
-    Weekdays for a weekday; Saturdays and Sundays for either, and for a holiday. A holiday is never one.
-    """
-    day, last_day = calendar.day_of(occasion.start), calendar.day_of(occasion.end - timedelta.resolution)
-    kind, own = calendar.is_weekend(day), (last_day - day).days
-    candidates = ((back, day - timedelta(days=back)) for back in range(own + 1, calendar.look_back_days + 1))
-    return [
-        back
-        for back, then in candidates
-        if then not in calendar.holidays and calendar.is_weekend(then) == kind
-    ]
+# From frames
 
 
-def needed(occasion: Occasion, calendar: Calendar) -> list[Range]:
-    """The ranges of history that baselines are made of; two hours more, for where clocks change."""
-    every = [window for part in windows(occasion).values() for window in part]
-    first = min(window.start for window in every) - HOUR
-    last = max(window.end for window in every) + HOUR
-    back = (timedelta(days=days) for days in (0, *similar_days(occasion, calendar)))
-    ranges = sorted((widened(Range(first - days, last - days), SLOT_S) for days in back), key=_start)
-    return list(_joined(ranges))
-
-
-def needed_on(
-    occasion: Occasion, calendar: Calendar, days: Iterable[int], parts: Iterable[str]
-) -> list[Range]:
-    """The ranges of history that some parts of the method look at on some days, as days before the event.
-
-    On earlier days at the same local time: where the clock shows a time twice both count, and so what lies
-    between.
-    """
-    wanted, zone, parts = windows(occasion), ZoneInfo(calendar.time_zone), list(parts)
-    shown = {window: _shown(window, calendar) for part in parts for window in wanted[part]}
-    ranges = (
-        widened(window if back == 0 else _at_same_time(times, back, zone), SLOT_S)
-        for back in days
-        for window, times in shown.items()
-    )
-    return list(_joined(sorted(ranges, key=_start)))
-
-
-def _shown(window: Range, calendar: Calendar) -> tuple[datetime, datetime]:
-    """The earliest and the latest that the clock shows at a slot of a window.
-
-    Not what it shows at the ends, where it is put back in between.
-    """
-    times: list[datetime] = slots_of(window).select(_local("slot", calendar)).to_series().sort().to_list()
-    return times[0], times[-1]
-
-
-def _at_same_time(shown: tuple[datetime, datetime], back: int, zone: ZoneInfo) -> Range:
-    start, end = (
-        [(time - timedelta(days=back)).replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-        for time in shown
-    )
-    return Range(min(start), max(end) + SLOT)
-
-
-def _start(window: Range) -> datetime:
-    return window.start
-
-
-def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
-    current: Range | None = None
-    for window in ranges:
-        if current is None or window.start > current.end:
-            if current is not None:
-                yield current
-            current = window
-        else:
-            current = Range(current.start, max(current.end, window.end))
-    if current is not None:
-        yield current
-
-
-def predict(
+def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     history: pl.DataFrame,
     taken: pl.DataFrame,
     occasion: Occasion,
@@ -221,6 +246,7 @@ def predict(
     cap: float,
     *,
     only: BaselineName | None = None,
+    names: Sequence[BaselineName] = GENERIC,
 ) -> Prediction:
     """What each baseline says, with the mean of the last samples where another has too little to go by.
 
@@ -230,289 +256,343 @@ def predict(
             no baseline days.
         occasion: the event.
         calendar: days and holidays.
-        cap: the adjustment is between 1 - `cap` and 1 + `cap`.
-        only: one baseline, of the event alone; without, all of them, and of days without an event as well,
-            which takes ten times as long.
+        cap: how far an adjustment may go, as a share, where the baseline itself has no cap.
+        only: one baseline, of the event alone; without, several, and of days without an event as well.
+        names: which.
     """
-    seen = observed(_without_events(history, taken), occasion, calendar)
-    pool = eligible_days(seen, _busy(taken, occasion, calendar), occasion)
-    targets = _targets(seen, pool.clear() if only else pool)
-    fewest = FEWEST_WEEKEND_DAYS if calendar.is_weekend(calendar.day_of(occasion.start)) else FEWEST_WEEKDAYS
-    slots = slots_of(occasion.window)
-    around = flat(seen, AROUND, _slot_count(occasion, AROUND) * ENOUGH)
-    by_rules = [
-        _by_rule(name, chosen_days(pool, targets, rule, fewest), seen, cap, occasion)
-        for name, rule in DAY_RULES.items()
-        if only in {None, name, name + ADJUSTED}
-    ]
-    parts = [
-        *chain.from_iterable(by_rules),
-        _over(slots, around, SAME_DAY, None),
-        _over(slots, flat(seen, BEFORE, 1), LAST_SAMPLES, FALL_BACK),
-    ]
-    own = pl.concat([part.select(_COLUMNS) for part in parts]).join(targets, on=_KEYS, how="semi")
-    names = [name for name in BASELINES if only in {None, name}]
-    return Prediction(*_with_fall_back(own, pool, fewest, names), hourly_errors(own, seen, occasion))
+    days = days_of(occasion, calendar, [only] if only else names)
+    return predict_from(usage_of(history), taken, days, cap, names=names, only=only)
 
 
-def days_found(
-    history: pl.DataFrame, taken: pl.DataFrame, occasion: Occasion, calendar: Calendar
-) -> pl.DataFrame:
-    """How many eligible days there are in some history: `ven_id`, `days`; VENs without any are left out."""
-    seen = observed(_without_events(history, taken), occasion, calendar, [EVENT])
-    pool = eligible_days(seen, _busy(taken, occasion, calendar), occasion)
-    return pool.group_by("ven_id").agg(days=pl.len())
+def usage_of(history: pl.DataFrame) -> Usage:
+    """The frame `ven_id`, `slot`, `used_kw` as an array; slots that it lacks are NaN."""
+    number = (pl.col("slot").dt.epoch("us") // (SLOT_S * 1_000_000)).alias("number")
+    rows = history.select("ven_id", number, "used_kw")
+    ven_ids = rows.get_column("ven_id").unique().sort()
+    slots = rows.get_column("number").unique().sort().to_numpy()
+    kw = np.full((len(ven_ids), len(slots)), np.nan)
+    if len(ven_ids):
+        row = ven_ids.search_sorted(rows.get_column("ven_id")).to_numpy()
+        column = np.searchsorted(slots, rows.get_column("number").to_numpy())
+        kw[row, column] = rows.get_column("used_kw").to_numpy()
+    return Usage(ven_ids.to_list(), slots, kw)
 
 
-_COLUMNS = ["ven_id", "target", "baseline", "slot", "baseline_kw", "days_used", "note"]
+def days_of(
+    occasion: Occasion,
+    calendar: Calendar,
+    names: Sequence[BaselineName],
+    most: int | None = None,
+) -> Days:
+    """The days that some baselines look at; only the latest `most` before the event, if that is given."""
+    baselines = [METHODS[name] for name in names]
+    look_back = max([calendar.look_back_days, *(each.look_back_days or 0 for each in baselines)])
+    backs = candidate_days(occasion, calendar, look_back)[:most]
+    adjustments = {each.adjustment for each in baselines} | {Adjustment()}
+    parts = windows(occasion, adjustments)
+    if SAME_DAY not in names:
+        del parts[AROUND]
+    return days_for(occasion, calendar, backs, parts)
 
 
-def observed(
-    history: pl.DataFrame, occasion: Occasion, calendar: Calendar, parts: Collection[str] = PARTS
-) -> pl.DataFrame:
-    """What was used in the windows of the event, on its day and at the same local time of similar days.
+# In arrays
 
-    Returns:
-        `ven_id`, `back` (days before the event; 0 is its day), `part`, `slot` (of the event's day), `hours`,
-        `used_kw`.
+
+def predict_from(
+    usage: Usage,
+    taken: pl.DataFrame,
+    days: Days,
+    cap: float,
+    *,
+    names: Sequence[BaselineName] = GENERIC,
+    only: BaselineName | None = None,
+) -> Prediction:
+    """What `predict` says, of usage that is an array already, and of the days given."""
+    seen = on_days(without_events(usage, taken), days)
+    facts = Facts(
+        usage.ven_ids,
+        seen,
+        seen[:, :, days.positions(EVENT)],
+        taken,
+        days,
+        cap,
+        1 if only else len(days.backs),
+    )
+    last = _flat(facts, BEFORE, 1)
+    chosen = [only] if only else [*names]
+    made = {name: _made(METHODS[name], facts, last) for name in chosen}
+    return Prediction(usage.ven_ids, days, facts.event, made, last[:, 0])
+
+
+class Facts(Struct, frozen=True):
+    """What all baselines are made of.
+
+    `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
+    VENs. `targets`: how many days are predicted, the event's first.
     """
-    wanted = pl.concat(
-        [
-            slots_of(window).with_columns(part=pl.lit(part))
-            for part, part_windows in windows(occasion).items()
-            for window in part_windows
-            if part in parts
-        ]
-    ).with_columns(_local("slot", calendar).alias("local"))
-    days = pl.DataFrame({"back": similar_days(occasion, calendar)}, schema={"back": pl.Int64})
-    by_clock = _by_clock(history, calendar)
-    earlier = wanted.join(days, how="cross").with_columns(pl.col("local") - pl.duration(days="back"))
-    today = wanted.join(history, on="slot").with_columns(back=pl.lit(0, pl.Int64))
-    columns = ["ven_id", "back", "part", "slot", "hours", "used_kw"]
-    return pl.concat([today.select(columns), earlier.join(by_clock, on="local").select(columns)])
+
+    ven_ids: list[str]
+    seen: Array
+    event: Array
+    taken: pl.DataFrame
+    days: Days
+    cap: float
+    targets: int
 
 
-def _by_clock(history: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
-    """By what the clock shows: `ven_id`, `local`, `used_kw`; the mean where it shows a time twice."""
-    clock = history.select("slot").unique().with_columns(_local("slot", calendar).alias("local"))
-    shown = history.join(clock, on="slot")
-    if not clock.get_column("local").is_duplicated().any():
-        return shown
-    return shown.group_by("ven_id", "local").agg(pl.col("used_kw").mean())
-
-
-def eligible_days(seen: pl.DataFrame, busy: pl.DataFrame, occasion: Occasion) -> pl.DataFrame:
-    """Similar days with enough samples in the event's hours and without an event of the VEN.
-
-    Args:
-        seen: as `observed` gives it.
-        busy: `ven_id`, `back` of days with an event.
-        occasion: the event.
-
-    Returns:
-        `ven_id`, `back`, `mean_kw` in the event's hours; latest first.
-    """
-    enough = _slot_count(occasion, EVENT) * ENOUGH
-    return (
-        seen.filter(pl.col("part") == EVENT, pl.col("back") > 0)
-        .group_by("ven_id", "back")
-        .agg(_mean_kw("used_kw").alias("mean_kw"), pl.len().alias("slots"))
-        .filter(pl.col("slots") >= enough)
-        .join(busy, on=["ven_id", "back"], how="anti")
-        .select("ven_id", "back", "mean_kw")
-        .sort("ven_id", "back")
-    )
-
-
-def chosen_days(pool: pl.DataFrame, targets: pl.DataFrame, rule: DayRule, fewest: int) -> pl.DataFrame:
-    """For each target the last eligible days but itself, and of these the ones with the highest usage.
-
-    Args:
-        pool: as `eligible_days` gives it.
-        targets: `ven_id`, `target`: the event's day, 0, or a day that is to be predicted.
-        rule: how many days.
-        fewest: with fewer there is no baseline.
-
-    Returns:
-        `ven_id`, `target`, `back`. Of days with the same usage the later one counts as the higher.
-    """
-    others = targets.join(pool, on="ven_id").filter(pl.col("back") != pl.col("target"))
-    recent = others.sort("back").filter(pl.int_range(pl.len()).over(_KEYS) < rule.last)
-    enough = recent.filter(pl.len().over(_KEYS) >= fewest)
-    highest = enough.sort("mean_kw", "back", descending=[True, False])
-    return highest.filter(pl.int_range(pl.len()).over(_KEYS) < rule.highest).select(*_KEYS, "back")
-
-
-def _by_rule(
-    name: str, chosen: pl.DataFrame, seen: pl.DataFrame, cap: float, occasion: Occasion
-) -> Iterator[pl.DataFrame]:
-    means = by_days(seen, chosen)
-    event = means.filter(pl.col("part") == EVENT)
-    factors = adjustments(means.filter(pl.col("part") == ADJUSTMENT), seen, cap, occasion)
-    yield event.with_columns(baseline=pl.lit(name), note=pl.lit(None, pl.String))
-    yield adjusted(event, factors).with_columns(baseline=pl.lit(name + ADJUSTED))
-
-
-def by_days(seen: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFrame:
-    """The mean of the chosen days in each slot, of those that have samples there.
-
-    Returns:
-        `ven_id`, `target`, `part` (the event, or what the adjustment looks at), `slot`, `hours`,
-        `baseline_kw`, `days_used`.
-    """
-    days = chosen.group_by(_KEYS).agg(pl.len().cast(pl.Int32).alias("days_used"))
-    return (
-        seen.filter(pl.col("part").is_in([EVENT, ADJUSTMENT]))
-        .join(chosen, on=["ven_id", "back"])
-        .group_by(*_KEYS, "part", "slot")
-        .agg(pl.col("used_kw").mean().alias("baseline_kw"), pl.col("hours").first())
-        .join(days, on=_KEYS)
-    )
-
-
-def adjusted(event: pl.DataFrame, factors: pl.DataFrame) -> pl.DataFrame:
-    """A baseline times its factor, or as it is where there is none, with a `note` that says so."""
-    unknown = pl.col("factor").is_null()
-    return event.join(factors, on=_KEYS, how="left").with_columns(
-        pl.col("baseline_kw") * pl.col("factor").fill_null(1.0),
-        note=pl.when(unknown).then(pl.lit("not adjusted: too little to compare with")),
-    )
-
-
-def adjustments(expected: pl.DataFrame, seen: pl.DataFrame, cap: float, occasion: Occasion) -> pl.DataFrame:
-    """The ratio of usage to baseline in the hours before the event, within the cap.
-
-    None where too few slots have both, or where the baseline there is not positive, as of an exporter: a
-    ratio would mean nothing.
-
-    Returns:
-        `ven_id`, `target`, `factor`.
-    """
-    enough = _slot_count(occasion, ADJUSTMENT) * ENOUGH
-    used = seen.filter(pl.col("part") == ADJUSTMENT).select("ven_id", "slot", "used_kw", target="back")
-    compared = expected.join(used, on=[*_KEYS, "slot"]).group_by(_KEYS)
-    ratio = pl.col("used") / pl.col("expected")
-    return (
-        compared.agg(
-            _mean_kw("used_kw").alias("used"), _mean_kw("baseline_kw").alias("expected"), slots=pl.len()
-        )
-        .filter(pl.col("slots") >= enough, pl.col("expected") > 0)
-        .select(*_KEYS, ratio.clip(1 - cap, 1 + cap).alias("factor"))
-    )
-
-
-def flat(seen: pl.DataFrame, part: str, enough: float) -> pl.DataFrame:
-    """One power for the whole event: the mean over a part, where enough of its slots have samples.
-
-    Returns:
-        `ven_id`, `target`, `baseline_kw`.
-    """
-    return (
-        seen.filter(pl.col("part") == part)
-        .group_by("ven_id", pl.col("back").alias("target"))
-        .agg(_mean_kw("used_kw").alias("baseline_kw"), pl.len().alias("slots"))
-        .filter(pl.col("slots") >= enough)
-        .select(*_KEYS, "baseline_kw")
-    )
-
-
-def hourly_errors(own: pl.DataFrame, seen: pl.DataFrame, occasion: Occasion) -> pl.DataFrame:
-    """What was used beside what was predicted, on days without an event; by the hours of the event.
-
-    By the hour, as PJM tests its baselines: of five minutes of one home nobody can tell anything.
-    """
-    used = seen.filter(pl.col("part") == EVENT).rename({"back": "target"})
-    first = widened(occasion.window, SLOT_S).start
-    hour = ((pl.col("slot") - pl.lit(first)).dt.total_minutes() // 60).alias("hour")
-    return (
-        own.filter(pl.col("target") > 0)
-        .join(used, on=[*_KEYS, "slot"])
-        .with_columns(hour)
-        .group_by(*_KEYS, "baseline", "hour")
-        .agg(_mean_kw("used_kw"), _mean_kw("baseline_kw").alias("predicted_kw"))
-        .sort(*_KEYS, "baseline", "hour")
-    )
-
-
-def _targets(seen: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
-    event = seen.select("ven_id").unique().with_columns(target=pl.lit(0, pl.Int64))
-    recent = pool.filter(pl.int_range(pl.len()).over("ven_id") < TARGETS)
-    return pl.concat([event, recent.select("ven_id", target="back")])
-
-
-def _over(slots: pl.DataFrame, flat_kw: pl.DataFrame, name: str, note: str | None) -> pl.DataFrame:
-    return flat_kw.join(slots, how="cross").with_columns(
-        baseline=pl.lit(name), days_used=pl.lit(0, pl.Int32), note=pl.lit(note, pl.String)
-    )
-
-
-def _with_fall_back(
-    own: pl.DataFrame, pool: pl.DataFrame, fewest: int, names: list[BaselineName]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The event's predictions and their methods, with the last samples for those who have no other."""
-    event = own.filter(pl.col("target") == 0)
-    last = event.filter(pl.col("baseline") == LAST_SAMPLES)
-    event = event.filter(pl.col("baseline").is_in(names))
-    every = last.drop("baseline").join(pl.DataFrame({"baseline": names}), how="cross")
-    missing = every.join(event, on=["ven_id", "baseline"], how="anti").join(
-        pool.group_by("ven_id").agg(days=pl.len()), on="ven_id", how="left"
-    )
-    days = pl.col("days").fill_null(0)
-    short = pl.format("{} similar days, fewer than {}: {}", days, pl.lit(fewest), pl.lit(STANDS_IN))
-    around = pl.lit(f"too few samples in the hours around the event: {STANDS_IN}")
-    stand_in = missing.with_columns(
-        note=pl.when(pl.col("baseline") == SAME_DAY).then(around).otherwise(short)
-    )
-    complete = pl.concat([event.select(_COLUMNS), stand_in.select(_COLUMNS)])
-    method = complete.group_by("ven_id", "baseline").agg(pl.col("days_used", "note").first())
-    return complete.select("ven_id", "baseline", "slot", "baseline_kw"), method
-
-
-def _without_events(history: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
+def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:
+    """Usage without the slots in which a VEN took part in another event: `ven_id`, `start`, `end`."""
     us = SLOT_S * 1_000_000
-    first = (pl.col("start").dt.epoch("us") // us * us).cast(pl.Datetime("us", "UTC"))
-    busy = taken.select(
+    rows = taken.select(
         "ven_id",
-        slot=pl.datetime_ranges(first, "end", SLOT, closed="left"),
-    ).explode("slot")
-    return history.join(busy, on=["ven_id", "slot"], how="anti")
+        first=pl.col("start").dt.epoch("us") // us,
+        last=-(-pl.col("end").dt.epoch("us") // us),
+    ).join(pl.DataFrame({"ven_id": usage.ven_ids, "row": range(len(usage.ven_ids))}, _ROWS), on="ven_id")
+    kw = usage.kw.copy()
+    for (first, last), group in rows.group_by("first", "last"):
+        left, right = np.searchsorted(usage.slots, [first, last])
+        kw[group.get_column("row").to_numpy(), left:right] = np.nan
+    return Usage(usage.ven_ids, usage.slots, kw)
 
 
-def _busy(taken: pl.DataFrame, occasion: Occasion, calendar: Calendar) -> pl.DataFrame:
-    """Days, as days before the event, on which the VEN took part in another: `ven_id`, `back`."""
-    last = pl.col("end") - timedelta.resolution
-    days = taken.select(
-        "ven_id",
-        day=pl.date_ranges(_date(pl.col("start"), calendar), _date(last, calendar)),
-    ).explode("day")
-    looked_at = {
-        calendar.day_of(instant)
-        for part in (EVENT, ADJUSTMENT)
-        for window in windows(occasion)[part]
+_ROWS = {"ven_id": pl.String, "row": pl.Int64}
+
+
+def on_days(usage: Usage, days: Days) -> Array:
+    """Usage by VEN, day, and slot of the event's day; the mean where the clock shows a time twice."""
+    kw = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
+    first = kw[:, _columns(usage.slots, days.first)]
+    twice = days.first != days.second
+    if twice.any():
+        second = kw[:, _columns(usage.slots, days.second[twice])]
+        before = first[:, twice]
+        both = np.where(np.isnan(before), second, np.where(np.isnan(second), before, (before + second) / 2))
+        first[:, twice] = both
+    return first
+
+
+def _columns(slots: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The columns of some slots; the one past the last for those that there are not."""
+    if not len(slots):
+        return np.zeros(wanted.shape, dtype=np.intp)
+    column = np.searchsorted(slots, wanted)
+    is_there = (wanted != NO_SLOT) & (slots[np.minimum(column, len(slots) - 1)] == wanted)
+    return np.where(is_there, column, len(slots))
+
+
+def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
+    rule = _rule(baseline, facts.days)
+    eligible, mean_kw = _eligible(baseline, rule, facts)
+    count = eligible.sum(axis=1)
+    is_target = eligible & (np.cumsum(eligible, axis=1) <= TARGETS)
+    enough = TARGETS + 1 if rule is None else max(TARGETS, rule.last) + 1
+    if facts.targets == 1:
+        enough = 0 if rule is None else rule.last
+    shape = (len(facts.ven_ids), facts.targets)
+    if rule is None:
+        kw = last if baseline.name == LAST_SAMPLES else _around(facts)
+        used, codes, shift = np.zeros(shape, dtype=np.int64), np.full(shape, NONE), np.zeros(shape)
+    else:
+        chosen = chosen_days(eligible, mean_kw, rule, facts.targets)
+        used = chosen.sum(axis=2)
+        kw, codes, shift = _adjusted(baseline.adjustment, chosen, facts)
+    return Made(
+        baseline,
+        kw,
+        count,
+        used[:, 0],
+        codes[:, 0],
+        shift[:, 0],
+        count >= enough,
+        is_target[:, : facts.targets - 1],
+    )
+
+
+def _rule(baseline: Baseline, days: Days) -> DayRule | None:
+    return baseline.weekday if days.kinds[0] == WEEKDAY else baseline.weekend
+
+
+def _eligible(baseline: Baseline, rule: DayRule | None, facts: Facts) -> tuple[Mask, Array]:
+    """Days with enough samples in the event's hours and without another event; and their mean power."""
+    event, days = facts.event[:, 1:], facts.days
+    hours = days.parts[EVENT].hours
+    present = ~np.isnan(event)
+    weight = present @ hours
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_kw = np.nan_to_num(event) @ hours / weight
+    enough = present.sum(axis=2) >= ENOUGH * len(hours)
+    busy = _busy(facts, baseline.adjustment)
+    eligible = enough & ~busy & _is_candidate(baseline, days)
+    if rule and baseline.low_usage_share:
+        eligible &= ~_is_low(eligible, mean_kw, rule, baseline.low_usage_share)
+    return eligible, np.nan_to_num(mean_kw)
+
+
+def _is_candidate(baseline: Baseline, days: Days) -> Mask:
+    kinds, backs = days.kinds[1:], np.array(days.backs[1:])
+    wanted = {WEEKDAY} if days.kinds[0] == WEEKDAY else {SATURDAY, SUNDAY, HOLIDAY}
+    if baseline.like_days and days.kinds[0] != WEEKDAY:
+        wanted = {SATURDAY} if days.kinds[0] == SATURDAY else {SUNDAY, HOLIDAY}
+    if not baseline.holidays_count:
+        wanted -= {HOLIDAY}
+    within = backs <= (baseline.look_back_days or days.calendar.look_back_days)
+    candidates: Mask = np.isin(kinds, list(wanted)) & within
+    return candidates
+
+
+def _is_low(eligible: Mask, mean_kw: Array, rule: DayRule, share: float) -> Mask:
+    """Days with less than a share of the mean of the last ones, where that is positive."""
+    recent = eligible & (np.cumsum(eligible, axis=1) <= rule.last)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = np.where(recent, np.nan_to_num(mean_kw), 0.0).sum(axis=1) / recent.sum(axis=1)
+    low: Mask = (mean_kw < share * level[:, None]) & (level[:, None] > 0)
+    return low
+
+
+def chosen_days(eligible: Mask, mean_kw: Array, rule: DayRule, targets: int) -> Mask:
+    """For the event and for each day the last eligible days but itself, and of these those with most usage.
+
+    Args:
+        eligible: by VEN and day, latest first.
+        mean_kw: the usage of each in the event's hours.
+        rule: how many days.
+        targets: 1 for the event alone; one more for each day that is predicted as well.
+
+    Returns:
+        By VEN, target and day. Of days with the same usage the later one counts as the higher.
+    """
+    days = eligible.shape[1]
+    itself = np.eye(targets, days, k=-1, dtype=bool)
+    others = eligible[:, None, :] & ~itself
+    recent = others & (np.cumsum(others, axis=2) <= rule.last)
+    recent &= recent.sum(axis=2, keepdims=True) >= rule.fewest
+    if rule.highest >= rule.last:
+        return recent
+    order = np.argsort(np.where(recent, -mean_kw[:, None, :], np.inf), axis=2, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(days), order.shape), axis=2)
+    return recent & (ranks < rule.highest)
+
+
+def _mean_of_days(chosen: Mask, seen: Array) -> Array:
+    """The mean of the chosen days in each slot, of those that have samples there: by VEN, target and slot."""
+    present = ~np.isnan(seen[:, 1:])
+    weights = chosen.astype(np.float64)
+    count = weights @ present.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, weights @ np.nan_to_num(seen[:, 1:]) / count, np.nan)
+
+
+def _adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array, Counts, Array]:
+    """A baseline adjusted to the day, the code of the adjustment, and what it adds on average."""
+    days, before = facts.days, _mean_of_days(chosen, facts.event)
+    if adjustment.kind == "none":
+        return before, np.full(before.shape[:2], NONE), np.zeros(before.shape[:2])
+    part = days.parts[part_of(adjustment)]
+    window = facts.seen[:, :, days.positions(part_of(adjustment))]
+    expected, used = _compared(_mean_of_days(chosen, window), window[:, : facts.targets], part.hours)
+    hours = days.parts[EVENT].hours
+    load, least = _mean_over(before, hours), np.nanmin(_or_nan(before), axis=2, initial=np.inf)
+    codes = _suited(adjustment, expected, load, least)
+    limit = (facts.cap if adjustment.cap is None else adjustment.cap) if adjustment.is_capped else np.inf
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.clip(used / expected, 1 - limit, 1 + limit)
+        reach = (
+            limit * _mean_over(np.abs(before), hours) if np.isfinite(limit) else np.full(load.shape, np.inf)
+        )
+        added = np.clip(used - expected, -reach, reach)
+    factor = np.where(codes == MULTIPLICATIVE, factor, 1.0)
+    added = np.where(codes == ADDITIVE, added, 0.0)
+    after = before * factor[:, :, None] + added[:, :, None]
+    return after, codes, np.nan_to_num(_mean_over(after, hours) - load)
+
+
+def _or_nan(values: Array) -> Array:
+    """The same, with a value in what is NaN throughout: its least value is of no concern."""
+    return np.where(np.isnan(values).all(axis=2, keepdims=True), 0.0, values)
+
+
+def _compared(expected: Array, used: Array, hours: Array) -> tuple[Array, Array]:
+    """Means over the slots that have both; NaN where these are too few."""
+    both = ~np.isnan(expected) & ~np.isnan(used)
+    weight = both @ hours
+    enough = both.sum(axis=2) >= ENOUGH * len(hours)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = [np.where(both, values, 0.0) @ hours / weight for values in (expected, used)]
+    return np.where(enough, means[0], np.nan), np.where(enough, means[1], np.nan)
+
+
+def _mean_over(values: Array, hours: Array) -> Array:
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num(values) @ hours / (present @ hours)
+
+
+def _suited(adjustment: Adjustment, expected: Array, load: Array, least: Array) -> Counts:
+    """Which adjustment suits a baseline.
+
+    A ratio turns the wrong way where the baseline is negative, and is noise where it is near zero: so it
+    multiplies only a baseline that is positive throughout, and is not small in the window beside the event.
+    What has another sign in the window than in the event says nothing about the event.
+    """
+    unknown = np.isnan(expected)
+    with np.errstate(invalid="ignore"):
+        if adjustment.kind == "multiplicative":
+            return np.where(unknown | (expected <= 0), TOO_LITTLE, MULTIPLICATIVE)
+        if adjustment.kind == "additive":
+            return np.where(unknown, TOO_LITTLE, ADDITIVE)
+        is_ratio = (least >= 0) & (expected > 0) & (expected >= SIMILAR_LOAD * load)
+        is_other = np.sign(expected) * np.sign(load) < 0
+    return np.select([unknown, is_ratio, is_other], [TOO_LITTLE, MULTIPLICATIVE, OTHER_SIGN], ADDITIVE)
+
+
+def _flat(facts: Facts, part: str, enough: float) -> Array:
+    """One power for the whole event: the mean over a part, where enough of its slots have samples."""
+    days = facts.days
+    window, hours = facts.seen[:, : facts.targets, days.positions(part)], days.parts[part].hours
+    count = (~np.isnan(window)).sum(axis=2)
+    mean_kw = np.where(count >= max(enough, 1), _mean_over(window, hours), np.nan)
+    return np.repeat(mean_kw[:, :, None], len(days.parts[EVENT].slots), axis=2)
+
+
+def _around(facts: Facts) -> Array:
+    return _flat(facts, AROUND, ENOUGH * len(facts.days.parts[AROUND].slots))
+
+
+def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
+    """Days on which the VEN took part in another event, by VEN and day before the event."""
+    days, ven_ids = facts.days, facts.ven_ids
+    calendar, occasion = days.calendar, days.occasion
+    ranges = windows(occasion, [adjustment])
+    ends = [
+        instant
+        for part in (EVENT, part_of(adjustment))
+        for window in ranges[part]
         for instant in (window.start, window.end - timedelta.resolution)
-    }
-    back = [
-        {"day": day - timedelta(days=back), "back": back}
-        for first, last_day in [(min(looked_at), max(looked_at))]
-        for day in (first + timedelta(days=n) for n in range((last_day - first).days + 1))
-        for back in similar_days(occasion, calendar)
     ]
-    calendar_days = pl.DataFrame(back, schema={"day": pl.Date, "back": pl.Int64})
-    return days.join(calendar_days, on="day").select("ven_id", "back").unique()
-
-
-def _local(column: str, calendar: Calendar) -> pl.Expr:
-    return pl.col(column).dt.convert_time_zone(calendar.time_zone).dt.replace_time_zone(None)
+    first, last = min(map(calendar.day_of, ends)), max(map(calendar.day_of, ends))
+    local = [_date(at, calendar) for at in (pl.col("start"), pl.col("end") - timedelta.resolution)]
+    rows = facts.taken.select(
+        "ven_id",
+        # Days before the event on which the days looked at meet the days of the other event.
+        least=(pl.lit(first) - local[1]).dt.total_days(),
+        most=(pl.lit(last) - local[0]).dt.total_days(),
+    ).join(pl.DataFrame({"ven_id": ven_ids, "row": range(len(ven_ids))}, _ROWS), on="ven_id")
+    busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
+    backs = np.array(days.backs[1:])
+    for (least, most), group in rows.group_by("least", "most"):
+        rows_of, columns = (
+            group.get_column("row").to_numpy(),
+            np.flatnonzero((backs >= least) & (backs <= most)),
+        )
+        busy[np.ix_(rows_of, columns)] = True
+    return busy
 
 
 def _date(instant: pl.Expr, calendar: Calendar) -> pl.Expr:
     return instant.dt.convert_time_zone(calendar.time_zone).dt.date()
 
 
-def _slot_count(occasion: Occasion, part: str) -> int:
-    return sum(slots_of(window).height for window in windows(occasion)[part])
-
-
-def _mean_kw(column: str) -> pl.Expr:
-    """The mean over time, each slot by the hours of it that count."""
-    return (pl.col(column) * pl.col("hours")).sum() / pl.col("hours").sum()
+def chunks(ven_ids: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    """Some VENs at a time."""
+    return (ven_ids[start : start + most] for start in range(0, len(ven_ids), most))

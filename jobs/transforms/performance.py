@@ -1,22 +1,26 @@
 """What an event delivered: baseline minus usage. Powers in kW, energies in kWh, shares in percent.
 
-A power is averaged over time and added up over VENs, never added up over time. Delivered is positive where
-less was used than the baseline says, negative where more. What has no samples, or no baseline, delivers
-neither energy nor power: `delivered_kw` is the mean over the time that is covered, and `coverage_percent`
-says how much that is.
+A power is an energy over the hours of the event, for a VEN and for the portfolio, so that powers add up over
+VENs and kW times hours is kWh. Delivered is positive where less was used than the baseline says, negative
+where more. Time without samples, or without a baseline, delivers nothing; `coverage_percent` says how much
+of the event's time has both. Time that a VEN spent in another event counts there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jobs.ranges import Range, widened
-from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, Prediction, slots_of
-from schemas.baselines import BASELINES
+from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
+from jobs.transforms.days import overlap_h, part_within, seconds
+from schemas.baselines import BaselineName
 from schemas.tables.history import SLOT_S
 
 FIGURES = (
     "requested_kw",
+    "requested_kwh",
     "baseline_kw",
     "actual_kw",
     "delivered_kw",
@@ -25,13 +29,17 @@ FIGURES = (
     "coverage_percent",
     "rrmse_percent",
     "days_used",
+    "adjustment_kw",
 )
+WORDS = ("adjustment", "adjustment_reason", "note")
 
 ROUNDING = 0.0005
 """Figures that differ by no more look the same in an answer."""
 
 _CASE = ["ven_id", "baseline"]
-_NAMES = pl.DataFrame({"baseline": list(BASELINES)})
+_POWERS = ("baseline_kw", "actual_kw", "delivered_kw")
+_KINDS = ("multiplicative", "additive", "none")
+Array = NDArray[np.float64]
 
 
 def cuts(window: Range) -> list[Range]:
@@ -51,148 +59,319 @@ def _cuts(window: Range, first: Range, last: Range) -> Iterator[Range]:
         yield Range(last.start, window.end)
 
 
-def usage(history: pl.DataFrame, samples: pl.DataFrame, window: Range, sampled: list[Range]) -> pl.DataFrame:
-    """What VENs used while an event ran, slot by slot.
+def event_usage(usage: Usage, samples: pl.DataFrame, window: Range, sampled: list[Range]) -> Array:
+    """What VENs used while an event ran, by VEN and slot; NaN where nothing is known.
 
     A slot that the event's start or end cuts holds samples that are not the event's, so the mean of the
-    raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot. In
-    both cases it weighs as much as the part that is cut out.
+    raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot.
 
     Args:
-        history: mean power in slots: `ven_id`, `slot`, `used_kw`.
+        usage: mean power in slots.
         samples: raw samples of the parts in `sampled`: `ven_id`, `ts`, `used_kw` (null where not said).
         window: the event's.
         sampled: those of its `cuts` of which there are raw rows.
-
-    Returns:
-        `ven_id`, `slot`, `hours`, `used_kw`.
     """
-    slots = slots_of(window)
-    us = SLOT_S * 1_000_000
-    slot = (pl.col("ts").dt.epoch("us") // us * us).cast(pl.Datetime("us", "UTC")).alias("slot")
-    inside = [pl.col("ts").is_between(part.start, part.end, closed="left") for part in sampled]
-    cut = (
-        samples.filter(pl.any_horizontal(pl.lit(value=False), *inside))
-        .group_by("ven_id", slot)
-        .agg(pl.col("used_kw").mean())
-        .drop_nulls("used_kw")
-    )
-    starts = [widened(part, SLOT_S).start for part in sampled]
-    whole = history.filter(~pl.col("slot").is_in(pl.Series(starts, dtype=history.schema["slot"]).implode()))
-    columns = ["ven_id", "slot", "used_kw"]
-    return pl.concat([whole.select(columns), cut.select(columns)]).join(slots, on="slot")
+    slots = part_within([window]).slots
+    wide = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
+    column = np.searchsorted(usage.slots, slots)
+    is_there = np.isin(slots, usage.slots)
+    used = wide[:, np.where(is_there, column, len(usage.slots))]
+    rows = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    for cut in sampled:
+        inside = pl.col("ts").is_between(cut.start, cut.end, closed="left")
+        means = samples.filter(inside).group_by("ven_id").agg(pl.col("used_kw").mean()).drop_nulls("used_kw")
+        found = rows.join(means, on="ven_id")
+        slot = np.searchsorted(slots, int(seconds(cut.start) // SLOT_S))
+        used[:, slot] = np.nan
+        used[found.get_column("row").to_numpy(), slot] = found.get_column("used_kw").to_numpy()
+    return used
 
 
-def while_taking_part(used: pl.DataFrame, participants: pl.DataFrame) -> pl.DataFrame:
-    """Usage without the slots that ended after a VEN had left for another event, where they count.
+def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: Range) -> Array:
+    """How much of each slot counts for each VEN: what of it lies in the event, and not elsewhere.
 
     Args:
-        used: as `usage` gives it.
-        participants: `ven_id`, `left_at` (null for who stayed to the end).
+        ven_ids: of the rows.
+        away: when VENs do not count, not overlapping for one VEN: `ven_id`, `start`, `end`.
+        window: the event's.
     """
-    left = participants.select("ven_id", "left_at").drop_nulls()
-    is_gone = (pl.col("slot") + pl.duration(seconds=SLOT_S) > pl.col("left_at")).fill_null(value=False)
-    return used.join(left, on="ven_id", how="left").filter(~is_gone).drop("left_at")
+    part = part_within([window])
+    hours = np.tile(part.hours, (len(ven_ids), 1))
+    rows = pl.DataFrame({"ven_id": ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    gone = away.join(rows, on="ven_id").with_columns(
+        pl.col("start", "end").clip(window.start, window.end).dt.epoch("us") / 1_000_000
+    )
+    start, end = (gone.get_column(name).to_numpy()[:, None] for name in ("start", "end"))
+    np.subtract.at(hours, gone.get_column("row").to_numpy(), overlap_h(part.slots, start, end))
+    return np.clip(hours, 0.0, None)
+
+
+def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: Range) -> pl.DataFrame:
+    """When VENs do not count in an event: after they left it, and while a later order has them in another.
+
+    Where two events have a VEN at the same time, that time counts in the one of which it was told last.
+
+    Args:
+        participants: `ven_id`, `told_at` (null: before the others), `left_at` (null for who stayed).
+        taken: other events in which VENs took part: `ven_id`, `start`, `end`, `told_at`, `left_at`.
+        window: the event's.
+
+    Returns:
+        `ven_id`, `start`, `end`, not overlapping for one VEN.
+    """
+    end = pl.lit(window.end).cast(pl.Datetime("us", "UTC"))
+    left = participants.drop_nulls("left_at").select("ven_id", start="left_at", end=end)
+    until = pl.min_horizontal("end", "left_at")
+    both = taken.select("ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")).join(
+        participants.select("ven_id", own_at="told_at"), on="ven_id"
+    )
+    is_later = (pl.col("other_at") > pl.col("own_at")).fill_null(value=True)
+    later = both.filter(is_later).select("ven_id", start=pl.max_horizontal("start", "other_at"), end="end")
+    sooner = both.filter(~is_later).select("ven_id", "start", end=pl.min_horizontal("end", "own_at"))
+    every = (
+        pl.concat([left, later, sooner])
+        .with_columns(pl.col("start", "end").clip(window.start, window.end))
+        .filter(pl.col("start") < pl.col("end"))
+    )
+    reached = pl.col("end").cum_max().shift().over("ven_id")
+    return (
+        every.sort("ven_id", "start", "end")
+        .with_columns(start=pl.max_horizontal("start", reached))
+        .filter(pl.col("start") < pl.col("end"))
+    )
+
+
+def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: Range) -> pl.DataFrame:
+    """What was asked of each VEN over time: the integral of every share that it had.
+
+    Args:
+        participants: `ven_id`, `requested_kw` (the last share), `told_at`, `opted_out_at`, `left_at`.
+        shares: revisions of the shares: `ven_id`, `at`, `requested_kw`. A VEN without any had its last share
+            from the time that it was told until it opted out.
+        window: the event's.
+
+    Returns:
+        `participants` with `requested_kwh`.
+    """
+    has_none = participants.join(shares, on="ven_id", how="anti")
+    first = has_none.select(
+        "ven_id", pl.coalesce("told_at", pl.lit(window.start)).alias("at"), "requested_kw"
+    )
+    out = has_none.drop_nulls("opted_out_at").select("ven_id", at="opted_out_at", requested_kw=pl.lit(0.0))
+    every = pl.concat([shares.select(first.columns), first, out]).sort("ven_id", "at", maintain_order=True)
+    until = pl.col("at").shift(-1).over("ven_id").fill_null(window.end)
+    start = pl.max_horizontal("at", pl.lit(window.start))
+    end = pl.min_horizontal("until", "left_at", pl.lit(window.end))
+    hours = ((end - start).dt.total_microseconds() / 3.6e9).clip(lower_bound=0)
+    energy = (
+        every.with_columns(until.alias("until"))
+        .join(participants.select("ven_id", "left_at"), on="ven_id")
+        .group_by("ven_id")
+        .agg(requested_kwh=(pl.col("requested_kw") * hours).sum())
+    )
+    return participants.join(energy, on="ven_id", how="left").with_columns(
+        pl.col("requested_kwh").fill_null(0.0)
+    )
 
 
 def settle_vens(
-    used: pl.DataFrame, prediction: Prediction, participants: pl.DataFrame, window: Range
+    used: Array,
+    hours: Array,
+    prediction: Prediction,
+    participants: pl.DataFrame,
+    window: Range,
+    least_coverage_percent: float = 0.0,
 ) -> pl.DataFrame:
     """Each participant's performance, by each baseline.
 
     Args:
-        used: as `usage` gives it.
+        used: as `event_usage` gives it, of the VENs of the prediction.
+        hours: as `counted_hours` gives them.
         prediction: what the baselines say.
-        participants: `ven_id`, `requested_kw`, `has_opted_out`.
+        participants: `ven_id`, `requested_kwh`, `has_opted_out`.
         window: the event's.
+        least_coverage_percent: figures that cover less have a note that says so.
 
     Returns:
-        `ven_id`, `baseline`, the `FIGURES`, `note`, `has_opted_out`. Without a baseline, or without samples,
-        nothing is known to be delivered: null.
+        `ven_id`, `baseline`, the `FIGURES`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without a baseline,
+        or without samples, nothing is known to be delivered: null.
     """
-    measured = _measured(used, prediction.event)
-    slot_count = slots_of(window).height
-    covered = used.group_by("ven_id").agg((100 * pl.len() / slot_count).alias("coverage_percent"))
+    event_h = _event_h(window)
+    silent = np.where(np.isnan(used), 0.0, hours).sum(axis=1) == 0
+    speaking = pl.DataFrame({"ven_id": prediction.ven_ids, "is_silent": silent}, _SILENT)
+    names = pl.DataFrame({"baseline": list(prediction.made)})
     return (
-        participants.join(_NAMES, how="cross")
-        .join(measured, on=_CASE, how="left")
-        .join(covered, on="ven_id", how="left")
-        .join(rrmse(prediction.errors, _CASE), on=_CASE, how="left")
+        participants.select("ven_id", "requested_kwh", "has_opted_out")
+        .join(names, how="cross")
+        .join(_measured(used, hours, prediction, event_h), on=_CASE, how="left")
+        .join(speaking, on="ven_id", how="left")
         .join(prediction.method, on=_CASE, how="left")
         .with_columns(
-            _percent("delivered_kw", "requested_kw").alias("performance_percent"),
+            pl.col("is_silent").fill_null(value=True),
+            (pl.col("requested_kwh") / event_h).alias("requested_kw"),
+            _percent("delivered_kwh", "requested_kwh").alias("performance_percent"),
             pl.col("coverage_percent").fill_null(0.0),
             pl.col("days_used").fill_null(0),
-            _note().alias("note"),
+            is_stand_in=pl.col("note").str.contains(STANDS_IN, literal=True).fill_null(value=False),
         )
-        .select(*_CASE, *FIGURES, "note", "has_opted_out")
+        .with_columns(note=_note(least_coverage_percent))
+        .select(*_CASE, *FIGURES, *WORDS, "has_opted_out", "is_stand_in")
         .sort(_CASE)
     )
 
 
-def settle_portfolio(vens: pl.DataFrame, errors: pl.DataFrame, requested_kw: float) -> pl.DataFrame:
+_SILENT = {"ven_id": pl.String, "is_silent": pl.Boolean}
+
+
+def _event_h(window: Range) -> float:
+    return (window.end - window.start).total_seconds() / 3600
+
+
+def _measured(used: Array, hours: Array, prediction: Prediction, event_h: float) -> pl.DataFrame:
+    """Energies over the hours of the event, how much of its time they cover, the error of each baseline."""
+    return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.made])
+
+
+def _measured_by(
+    name: BaselineName, used: Array, hours: Array, prediction: Prediction, event_h: float
+) -> pl.DataFrame:
+    baseline = prediction.event_kw(name)
+    both = ~np.isnan(baseline) & ~np.isnan(used)
+    covered_h = np.where(both, hours, 0.0)
+    baseline_kwh, used_kwh = ((np.where(both, kw, 0.0) * covered_h).sum(axis=1) for kw in (baseline, used))
+    total_h = covered_h.sum(axis=1)
+    frame = pl.DataFrame(
+        {
+            "ven_id": pl.Series(prediction.ven_ids, dtype=pl.String),
+            "baseline": pl.Series([name] * len(prediction.ven_ids), dtype=pl.String),
+            "baseline_kw": baseline_kwh / event_h,
+            "actual_kw": used_kwh / event_h,
+            "delivered_kw": (baseline_kwh - used_kwh) / event_h,
+            "delivered_kwh": baseline_kwh - used_kwh,
+            "coverage_percent": np.clip(100 * total_h / event_h, 0.0, 100.0),
+            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly(name)), nan_to_null=True),
+        }
+    )
+    is_known = pl.Series(total_h > 0)
+    return frame.with_columns(pl.when(is_known).then(pl.col(*_POWERS, "delivered_kwh")).name.keep())
+
+
+def ven_rrmse(used: Array, predicted: Array) -> Array:
+    """The relative root mean square error of each VEN: that of the hours, in percent of their mean usage.
+
+    NaN where that mean is not positive. PJM takes a baseline with 20 % or less as good.
+    """
+    known = ~np.isnan(used)
+    count = known.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        miss = np.sqrt(np.where(known, (used - predicted) ** 2, 0.0).sum(axis=(1, 2)) / count)
+        mean = np.where(known, used, 0.0).sum(axis=(1, 2)) / count
+        return np.where(mean > 0, 100 * miss / mean, np.nan)
+
+
+def portfolio_sums(vens: pl.DataFrame) -> pl.DataFrame:
+    """What some VENs add to the portfolio, by baseline; sums of which make up further sums.
+
+    Who opted out before the start is left out.
+    """
+    known = pl.col("delivered_kw").is_not_null()
+    sums = ("baseline_kw", "actual_kw", "delivered_kw", "delivered_kwh", "adjustment_kw")
+    return (
+        vens.filter(~pl.col("has_opted_out"))
+        .group_by("baseline")
+        .agg(
+            pl.col(*sums).filter(known).sum(),
+            pl.col("coverage_percent").sum(),
+            pl.col("days_used").filter(pl.col("days_used") > 0).min(),
+            pl.len().alias("vens"),
+            known.sum().alias("known"),
+            (known & pl.col("is_stand_in")).sum().alias("stand_ins"),
+            *((known & pl.col("adjustment").eq_missing(kind)).sum().alias(kind) for kind in _KINDS),
+        )
+    )
+
+
+def settle_portfolio(
+    sums: Iterable[pl.DataFrame],
+    errors: pl.DataFrame,
+    requested_kw: float,
+    window: Range,
+    names: Iterable[str],
+    least_coverage_percent: float = 0.0,
+) -> pl.DataFrame:
     """The performance of all who took part, by each baseline.
 
     Args:
-        vens: as `settle_vens` gives it, of every participant.
+        sums: as `portfolio_sums` gives them, of all participants.
         errors: `baseline`, `target`, `hour`, and the sums over VENs of `used_kw` and `predicted_kw`: errors
             of VENs make up for one another, so the portfolio's are smaller.
         requested_kw: what was asked for; it may be more than what could be shared out.
+        window: the event's.
+        names: of the baselines.
+        least_coverage_percent: figures that cover less have a note that says so.
 
     Returns:
-        `baseline`, the `FIGURES`, `note`. Who opted out before the start is left out; `days_used` is the
-        least of those to whom the baseline itself applies. Where nobody is left, nothing was delivered: zero.
+        `baseline`, the `FIGURES`, the `WORDS`. `days_used` is the least of those to whom the baseline itself
+        applies. Where nobody is left, nothing was delivered: zero.
     """
-    counted = vens.filter(~pl.col("has_opted_out"))
-    known = pl.col("delivered_kw").is_not_null()
-    powers = ("baseline_kw", "actual_kw", "delivered_kw", "delivered_kwh")
-    sums = [pl.when(known.any()).then(pl.col(name).filter(known).sum()).alias(name) for name in powers]
-    nobody = pl.lit(counted.is_empty())
+    every = pl.concat(sums).group_by("baseline").agg(pl.exclude("days_used").sum(), pl.col("days_used").min())
+    nobody, event_h = pl.col("vens") == 0, _event_h(window)
     return (
-        _NAMES.join(
-            counted.group_by("baseline").agg(
-                *sums,
-                pl.col("coverage_percent").mean(),
-                pl.col("days_used").filter(pl.col("days_used") > 0).min(),
-                _portfolio_note().alias("note"),
-            ),
-            on="baseline",
-            how="left",
-        )
+        pl.DataFrame({"baseline": list(names)})
+        .join(every, on="baseline", how="left")
         .join(rrmse(errors, ["baseline"]), on="baseline", how="left")
         .with_columns(
-            pl.lit(requested_kw).alias("requested_kw"),
-            pl.when(nobody).then(0.0).otherwise(pl.col("delivered_kw", "delivered_kwh")).name.keep(),
-            pl.when(nobody).then(pl.lit("nobody took part")).otherwise("note").alias("note"),
+            pl.col("vens", "known", "stand_ins", *_KINDS, "coverage_percent", "days_used").fill_null(0)
         )
         .with_columns(
-            _percent("delivered_kw", "requested_kw").alias("performance_percent"),
-            pl.col("coverage_percent").fill_null(0.0),
-            pl.col("days_used").fill_null(0),
+            pl.lit(requested_kw).alias("requested_kw"),
+            pl.lit(requested_kw * event_h).alias("requested_kwh"),
+            pl.when(pl.col("known") > 0).then(pl.col(*_POWERS, "delivered_kwh", "adjustment_kw")).name.keep(),
+            pl.when(nobody)
+            .then(0.0)
+            .otherwise(pl.col("coverage_percent") / pl.col("vens"))
+            .alias("coverage_percent"),
         )
-        .select("baseline", *FIGURES, "note")
+        .with_columns(
+            pl.when(nobody).then(0.0).otherwise(pl.col("delivered_kw", "delivered_kwh")).name.keep()
+        )
+        .with_columns(
+            _percent("delivered_kwh", "requested_kwh").alias("performance_percent"),
+            pl.when(nobody)
+            .then(pl.lit("nobody took part"))
+            .otherwise(_portfolio_note(least_coverage_percent))
+            .alias("note"),
+            *_portfolio_adjustment(),
+        )
+        .select("baseline", *FIGURES, *WORDS)
         .sort("baseline")
     )
 
 
 def rrmse(errors: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """The relative root mean square error: that of the hours, in percent of their mean usage.
-
-    Null where that mean is not positive. PJM takes a baseline with 20 % or less as good.
-
-    Args:
-        errors: `keys`, `used_kw`, `predicted_kw`.
-        keys: what is judged.
-    """
+    """As `ven_rrmse`, by keys: `keys`, `used_kw`, `predicted_kw`; null where the mean is not positive."""
     miss = (pl.col("used_kw") - pl.col("predicted_kw")).pow(2).mean().sqrt()
     mean = pl.col("used_kw").mean()
     return errors.group_by(keys).agg(pl.when(mean > 0).then(100 * miss / mean).alias("rrmse_percent"))
 
 
-def portfolio_errors(errors: pl.DataFrame) -> pl.DataFrame:
-    """Sums over VENs, which may be added up further: `baseline`, `target`, `hour`, both powers."""
-    keys = ["baseline", "target", "hour"]
-    return errors.group_by(keys).agg(pl.col("used_kw", "predicted_kw").sum()).sort(keys)
+def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
+    """Sums over VENs that count, which may be added up further: `baseline`, `target`, `hour`, both powers."""
+    return pl.concat([_errors_of(name, prediction, is_counted) for name in prediction.made])
+
+
+def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
+    used, predicted = (values[is_counted] for values in prediction.hourly(name))
+    target, hour = np.nonzero((~np.isnan(used)).any(axis=0))
+    return pl.DataFrame(
+        {
+            "baseline": pl.Series([name] * len(target), dtype=pl.String),
+            "target": np.array(prediction.days.backs[1:], dtype=np.int64)[target],
+            "hour": hour.astype(np.int64),
+            "used_kw": np.nansum(used, axis=0)[target, hour],
+            "predicted_kw": np.nansum(predicted, axis=0)[target, hour],
+        }
+    )
 
 
 def differ(first: pl.DataFrame, second: pl.DataFrame, keys: list[str]) -> bool:
@@ -207,50 +386,63 @@ def differ(first: pl.DataFrame, second: pl.DataFrame, keys: list[str]) -> bool:
     return not both.filter(pl.any_horizontal(*changed, *unmatched)).is_empty()
 
 
-def _measured(used: pl.DataFrame, baselines: pl.DataFrame) -> pl.DataFrame:
-    hours, saved_kw = pl.col("hours"), pl.col("baseline_kw") - pl.col("used_kw")
-    both = baselines.join(used, on=["ven_id", "slot"])
-    return both.group_by(_CASE).agg(
-        ((pl.col("baseline_kw") * hours).sum() / hours.sum()).alias("baseline_kw"),
-        ((pl.col("used_kw") * hours).sum() / hours.sum()).alias("actual_kw"),
-        ((saved_kw * hours).sum() / hours.sum()).alias("delivered_kw"),
-        (saved_kw * hours).sum().alias("delivered_kwh"),
-    )
-
-
 def _percent(part: str, whole: str) -> pl.Expr:
     """Of nothing there is no percentage."""
     return pl.when(pl.col(whole) > 0).then(100 * pl.col(part) / pl.col(whole))
 
 
-def _note() -> pl.Expr:
+def _note(least_coverage_percent: float) -> pl.Expr:
     unknown = pl.col("delivered_kw").is_null()
-    silent = pl.col("coverage_percent").is_null()
-    told = [
+    notes = [
         pl.when("has_opted_out").then(pl.lit("opted out before the start")),
-        pl.when(silent).then(pl.lit("no samples during the event")),
-        pl.when(unknown & ~silent & pl.col("note").is_null()).then(
+        pl.when("is_silent").then(pl.lit("no samples during the event")),
+        pl.when(unknown & ~pl.col("is_silent") & pl.col("note").is_null()).then(
             pl.lit("no samples to make a baseline of")
         ),
         pl.col("note"),
+        pl.when(~unknown).then(_coverage_note(least_coverage_percent)),
     ]
-    joined = pl.concat_str(told, separator="; ", ignore_nulls=True)
-    return pl.when(joined != "").then(joined)
+    return _joined(notes)
 
 
-def _portfolio_note() -> pl.Expr:
+def _portfolio_note(least_coverage_percent: float) -> pl.Expr:
     """How many of the VENs are not measured, or not by the baseline itself."""
-    unknown = pl.col("delivered_kw").is_null().sum()
-    stand_in = (
-        pl.col("delivered_kw").is_not_null() & pl.col("note").str.contains("stands in", literal=True)
-    ).sum()
-    of = pl.len()
-    told = [
-        pl.when(pl.col("baseline").first() == LAST_SAMPLES).then(pl.lit(FALL_BACK)),
-        pl.when(stand_in > 0).then(
-            pl.format("for {} of {} VENs the hour before the event stands in", stand_in, of)
+    unknown = pl.col("vens") - pl.col("known")
+    notes = [
+        pl.when(pl.col("baseline") == LAST_SAMPLES).then(pl.lit(FALL_BACK)),
+        pl.when(pl.col("stand_ins") > 0).then(
+            pl.format("for {} of {} VENs the hour before the event stands in", "stand_ins", "vens")
         ),
-        pl.when(unknown > 0).then(pl.format("{} of {} VENs cannot be measured", unknown, of)),
+        pl.when(unknown > 0).then(pl.format("{} of {} VENs cannot be measured", unknown, "vens")),
+        pl.when(pl.col("known") > 0).then(_coverage_note(least_coverage_percent)),
     ]
-    joined = pl.concat_str(told, separator="; ", ignore_nulls=True)
+    return _joined(notes)
+
+
+def _portfolio_adjustment() -> list[pl.Expr]:
+    """The kind that all VENs have, or `mixed`; and how many have which."""
+    adjusted = pl.sum_horizontal(_KINDS[:2])
+    kinds = [
+        pl.when((pl.col(kind) > 0) & (pl.col(kind) == pl.col("known"))).then(pl.lit(kind)) for kind in _KINDS
+    ]
+    counts = [
+        pl.when(pl.col(kind) > 0).then(pl.format("{} for {} VENs", pl.lit(kind), kind)) for kind in _KINDS
+    ]
+    mixed = pl.when(adjusted > 0).then(pl.lit("mixed"))
+    return [
+        pl.coalesce(*kinds, mixed).alias("adjustment"),
+        pl.when(pl.col("known") > 0)
+        .then(pl.concat_str(counts, separator=", ", ignore_nulls=True))
+        .alias("adjustment_reason"),
+    ]
+
+
+def _joined(notes: Iterable[pl.Expr]) -> pl.Expr:
+    joined = pl.concat_str(notes, separator="; ", ignore_nulls=True)
     return pl.when(joined != "").then(joined)
+
+
+def _coverage_note(least_percent: float) -> pl.Expr:
+    covered = pl.col("coverage_percent")
+    text = pl.format("only {} % of the event's time is covered", covered.round(0).cast(pl.Int64))
+    return pl.when(covered < least_percent - 1e-9).then(text)

@@ -20,7 +20,18 @@ _CATALOGUE = (
     ("lighting", "Lighting", 0.5, 0.4, 1.2, 0.2, 0.0, 5),
     ("solar", "Roof", 0.45, 3.0, 9.0, 0.0, 0.0, 9),
     ("battery", "Battery", 0.3, 3.0, 5.0, 0.0, 0.0, 9),
+    ("home_battery", "Battery that feeds in", 0.0, 4.0, 6.0, 0.0, 0.0, 9),
+    ("v2g", "Car that feeds in", 0.0, 5.0, 7.0, 0.0, 0.0, 9),
 )
+FURNISHINGS = {
+    "plain": ("hvac", "water_heater", "lighting"),
+    "ev": ("ev", "water_heater", "lighting"),
+    "pv": ("solar", "hvac", "lighting"),
+    "battery": ("solar", "battery", "water_heater", "lighting"),
+    "exporter": ("home_battery", "lighting"),
+    "v2g": ("v2g", "hvac", "lighting"),
+}
+"""Kinds of homes by their loads, for who wants to know how each is measured."""
 _MOST_LOADS = 6
 _OWED_SHARE = 0.35
 _ALWAYS = 1_767_571_200  # 2026-01-05, the day that is every day for a steady home
@@ -97,6 +108,8 @@ class Household:
     index: int
     is_steady: bool = False
     heat_wave: HeatWave | None = None
+    furnishing: str | None = None
+    """One of `FURNISHINGS`; without: loads by chance."""
 
     @property
     def ven_id(self) -> str:
@@ -104,7 +117,7 @@ class Household:
 
     @property
     def loads(self) -> tuple[HouseholdLoad, ...]:
-        return _furnish(self.seed, self.ven_id)
+        return _furnish(self.seed, self.ven_id, self.furnishing)
 
     def loads_under(self, state: ControlState) -> tuple[HouseholdLoad, ...]:
         """The loads as they were set by commands."""
@@ -225,8 +238,11 @@ def _can_shed(load: HouseholdLoad, power_kw: float) -> float:
 
 
 @lru_cache(maxsize=100_000)
-def _furnish(seed: int, ven_id: str) -> tuple[HouseholdLoad, ...]:
+def _furnish(seed: int, ven_id: str, furnishing: str | None = None) -> tuple[HouseholdLoad, ...]:
     """Two to six loads, some of a kind rarer than others; every home has light and warm water at least."""
+    if furnishing is not None:
+        kinds = FURNISHINGS[furnishing]
+        return tuple(_load((seed, ven_id, row[0]), row) for row in _CATALOGUE if row[0] in kinds)
     wanted = [row for row in _CATALOGUE if draw(seed, ven_id, "has", row[0]) < row[2]]
     fewest = [row for row in _CATALOGUE if row[0] in {"lighting", "water_heater"}]
     chosen = wanted[:_MOST_LOADS] if len(wanted) > 1 else fewest

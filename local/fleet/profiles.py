@@ -77,6 +77,22 @@ def _battery(key: Key, ts: float, _: Weather) -> float:
     return 0.0 if across_midnight else (after - before) * 60 * _BATTERY_HOURS
 
 
+def _home_battery(key: Key, ts: float, _: Weather) -> float:
+    """Charged from 10:00 to 15:00, as the sun would; feeds in at a steady power from 17:00 to 21:00."""
+    hour = ts % DAY_S / 3_600
+    if 17 <= hour < 21:  # noqa: PLR2004
+        return -0.75
+    return 0.6 + 0.3 * drift(ts / 3_600, *key) if 10 <= hour < 15 else 0.0  # noqa: PLR2004
+
+
+def _v2g(key: Key, ts: float, _: Weather) -> float:
+    """A car that feeds in from 17:30 to 20:00 on the days on which it is at home, and is charged at night."""
+    hour, day = ts % DAY_S / 3_600, math.floor(ts / DAY_S)
+    if 17.5 <= hour < 20:  # noqa: PLR2004
+        return -0.6 if draw(*key, "home", day) < 0.8 else 0.0  # noqa: PLR2004
+    return 0.5 if hour < 4 else 0.0  # noqa: PLR2004
+
+
 def _water_heater(key: Key, ts: float, _: Weather) -> float:
     """Before the morning and after the evening; in between it keeps warm for a few minutes."""
     hour = ts % DAY_S / 3_600
@@ -104,6 +120,8 @@ PROFILES: dict[str, Profile] = {
     "ev": _car,
     "solar": _solar,
     "battery": _battery,
+    "home_battery": _home_battery,
+    "v2g": _v2g,
     "water_heater": _water_heater,
     "pool_heater": _pool_heater,
 }

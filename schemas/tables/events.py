@@ -22,6 +22,13 @@ COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "f
 OPEN_COMMANDS = ("pending", "sent")
 """Commands that somebody has still to see to."""
 
+
+def _key_instant(name: str) -> Column[object]:
+    column = instant(name)
+    column.primary_key = True
+    return column
+
+
 events = Table(
     "events",
     metadata,
@@ -34,6 +41,7 @@ events = Table(
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("ven_ids", JSON),
     Column("lead_time_s", Double),
+    Column("notes", JSON),
     instant("notify_at"),
     instant("started_at", nullable=True),
     instant("ended_at", nullable=True),
@@ -60,6 +68,16 @@ event_participations = Table(
     Index("ix_event_participations_live", "event_id", postgresql_where=text(_IS_LIVE)),
 )
 
+event_shares = Table(
+    "event_shares",
+    metadata,
+    text_key("ven_id"),
+    text_key("event_id"),
+    _key_instant("at"),
+    power_kw("requested_reduction_kw", nullable=False),
+    Index("ix_event_shares_event_id", "event_id"),
+)
+
 event_progress = Table(
     "event_progress",
     metadata,
@@ -67,9 +85,18 @@ event_progress = Table(
     power_kw("current_reduction_kw"),
     Column("delivered_kwh", Double),
     Column("vens_responding", Integer, nullable=False),
+    Column("vens_reporting", Integer),
     Column("avg_response_ms", Double),
     Column("efficiency_percent", Double),
     instant("refreshed_at"),
+)
+
+event_reductions = Table(
+    "event_reductions",
+    metadata,
+    text_key("event_id"),
+    text_key("ven_id"),
+    power_kw("reduction_kw", nullable=False),
 )
 
 commands = Table(
@@ -117,6 +144,7 @@ def _measured(name: str, *keys: Column[str]) -> Table:
         Column("revision", Integer, primary_key=True, autoincrement=False),
         text_key("baseline"),
         power_kw("requested_kw", nullable=False),
+        Column("requested_kwh", Double),
         power_kw("baseline_kw"),
         power_kw("actual_kw"),
         power_kw("delivered_kw"),
@@ -125,6 +153,9 @@ def _measured(name: str, *keys: Column[str]) -> Table:
         Column("coverage_percent", Double, nullable=False),
         Column("rrmse_percent", Double),
         Column("days_used", Integer, nullable=False),
+        Column("adjustment", Text),
+        power_kw("adjustment_kw"),
+        Column("adjustment_reason", Text),
         Column("note", Text),
         instant("settled_at"),
     )
@@ -147,6 +178,9 @@ class EventFrame(Frame):
     ven_ids: str = pa.Field(nullable=True)
     lead_time_s: float = pa.Field(nullable=True, ge=0)
     """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
+
+    notes: str = pa.Field(nullable=True)
+    """How many VENs were passed over when it was last shared out: a JSON array of `reason` and `vens`."""
 
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)
@@ -174,16 +208,38 @@ class EventParticipationFrame(Frame):
     finished_at: Utc = pa.Field(nullable=True)
 
 
+class EventShareFrame(Frame):
+    """Revisions of a VEN's share: what it was asked for from a time on, kW; 0 when it left or went away."""
+
+    ven_id: str
+    event_id: str
+    at: Utc
+    requested_reduction_kw: float = pa.Field(ge=0)
+
+
 class EventProgressFrame(Frame):
-    """A running event, or how it stood when it ended, until it is settled."""
+    """A running event, or how it stood when it ended, until it is settled.
+
+    `vens_reporting`: participants whose latest report is not older than their presence time, and who have a
+    baseline; the others do not count in `current_reduction_kw`. Null in rows from before this was recorded.
+    """
 
     event_id: str
     current_reduction_kw: float = pa.Field(nullable=True)
     delivered_kwh: float = pa.Field(nullable=True)
     vens_responding: pl.Int32 = pa.Field(ge=0)
+    vens_reporting: pl.Int32 = pa.Field(ge=0, nullable=True)
     avg_response_ms: float = pa.Field(nullable=True)
     efficiency_percent: float = pa.Field(nullable=True)
     refreshed_at: Utc
+
+
+class EventReductionFrame(Frame):
+    """What each VEN delivers for a running event, or delivered at its end, kW; the sum is its progress."""
+
+    event_id: str
+    ven_id: str
+    reduction_kw: float
 
 
 class CommandFrame(Frame):
@@ -216,12 +272,18 @@ class CommandFrame(Frame):
 
 
 class EventSettlementFrame(Frame):
-    """The portfolio's performance in an event; powers are means over the event, never sums over time."""
+    """The portfolio's performance in an event; powers are energies over the hours of the event.
+
+    `adjustment` (null in revisions from before it was recorded): `none`, `multiplicative`, `additive`, and
+    for a portfolio whose VENs differ `mixed`; `adjustment_kw`: what it adds to the baseline, the mean over
+    the event. In revisions from before migration 0015, powers are means over the time that is covered.
+    """
 
     event_id: str
     revision: pl.Int32 = pa.Field(ge=1)
     baseline: str
     requested_kw: float
+    requested_kwh: float = pa.Field(nullable=True)
     baseline_kw: float = pa.Field(nullable=True)
     actual_kw: float = pa.Field(nullable=True)
     delivered_kw: float = pa.Field(nullable=True)
@@ -230,6 +292,9 @@ class EventSettlementFrame(Frame):
     coverage_percent: float = pa.Field(ge=0, le=100)
     rrmse_percent: float = pa.Field(nullable=True)
     days_used: pl.Int32 = pa.Field(ge=0)
+    adjustment: str = pa.Field(nullable=True)
+    adjustment_kw: float = pa.Field(nullable=True)
+    adjustment_reason: str = pa.Field(nullable=True)
     note: str = pa.Field(nullable=True)
     settled_at: Utc
 

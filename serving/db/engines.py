@@ -7,7 +7,7 @@ from msgspec import structs
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.database import SCHEMA_REVISION
+from schemas.database import SCHEMA_REVISION, monitor_of
 from schemas.http import Readiness
 from schemas.tables.snapshots import network_snapshot
 from serving.errors import NotReadyError
@@ -59,6 +59,9 @@ class Databases:
             raise NotReadyError("The database to read from cannot be reached.") from None
 
     def _state(self, engine: Engine, now: datetime, name: str) -> Readiness:
+        monitor = monitor_of(engine)
+        if monitor is not None and (trouble := monitor.trouble()):
+            raise NotReadyError(f"{name} cannot be reached: {trouble}.")
         state = _state_of(engine, now)
         if state.revision != SCHEMA_REVISION:
             raise NotReadyError(

@@ -79,7 +79,13 @@ def _settled(
     chosen: Row[Any],
     baseline: BaselineName,
 ) -> EventPerformance:
-    portfolio = connection.execute(queries.portfolio(event_id, chosen.revision, baseline)).one()
+    portfolio = connection.execute(queries.portfolio(event_id, chosen.revision, baseline)).one_or_none()
+    settled_by = connection.execute(queries.settled_by(event_id, chosen.revision)).scalars().all()
+    if portfolio is None:
+        raise NotFoundError(
+            f"Revision {chosen.revision} of event {event_id!r} was not measured by {baseline}, but by"
+            f" {', '.join(settled_by)}. EVENT_BASELINES names those of new settlements."
+        )
     vens = connection.execute(queries.deliveries(event_id, chosen.revision, baseline)).all()
     return EventPerformance(
         event_id=event_id,
@@ -88,7 +94,7 @@ def _settled(
         revision=chosen.revision,
         settled_at=chosen.settled_at,
         revisions=[Revision(row.revision, row.settled_at) for row in revisions],
-        baselines=list(BASELINES),
+        baselines=[name for name in BASELINES if name in settled_by],
         portfolio=_portfolio(portfolio),
         vens=[_ven_delivery(row) for row in vens],
     )
@@ -109,6 +115,7 @@ def _ven_delivery(row: Row[Any]) -> VenDelivery:
 def _delivery(row: Row[Any]) -> dict[str, Any]:
     return {
         "requested_kw": rounded(row.requested_kw),
+        "requested_kwh": rounded(row.requested_kwh),
         "baseline_kw": rounded(row.baseline_kw),
         "actual_kw": rounded(row.actual_kw),
         "delivered_kw": rounded(row.delivered_kw),
@@ -117,6 +124,9 @@ def _delivery(row: Row[Any]) -> dict[str, Any]:
         "coverage_percent": rounded(row.coverage_percent),
         "rrmse_percent": rounded(row.rrmse_percent),
         "days_used": row.days_used,
+        "adjustment": row.adjustment,
+        "adjustment_kw": rounded(row.adjustment_kw),
+        "adjustment_reason": row.adjustment_reason,
         "note": row.note,
     }
 
@@ -126,6 +136,7 @@ def _provisional_delivery(row: Row[Any]) -> Delivery:
     kw = row.delivered_kwh / float(row.hours) if row.delivered_kwh is not None and row.hours > 0 else None
     return Delivery(
         requested_kw=rounded(row.requested_reduction_kw),
+        requested_kwh=rounded(row.requested_reduction_kw * float(row.hours)),
         baseline_kw=None,
         actual_kw=None,
         delivered_kw=rounded(kw),
@@ -134,5 +145,8 @@ def _provisional_delivery(row: Row[Any]) -> Delivery:
         coverage_percent=None,
         rrmse_percent=None,
         days_used=0,
+        adjustment=None,
+        adjustment_kw=None,
+        adjustment_reason=None,
         note="so far; it is not settled yet",
     )

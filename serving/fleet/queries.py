@@ -48,6 +48,7 @@ class LoadRow(NamedTuple):
     used_power_kw: float | None
     is_shedding: bool
     is_enabled: bool
+    priority: int | None
 
 
 class VenRow(NamedTuple):
@@ -59,6 +60,7 @@ class VenRow(NamedTuple):
     latitude_deg: float | None
     longitude_deg: float | None
     address: str | None
+    registration_id: str | None
     created_at: datetime
     received_at: datetime | None
     used_power_kw: float | None
@@ -134,6 +136,7 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
             vens.c.latitude_deg,
             vens.c.longitude_deg,
             vens.c.address,
+            vens.c.registration_id,
             vens.c.created_at,
             latest.c.received_at,
             latest.c.used_power_kw,
@@ -200,6 +203,7 @@ def current_loads(latest: FromClause = load_snapshots) -> Select[Any]:
             latest.c.used_power_kw,
             (func.coalesce(latest.c.shed_power_kw, 0.0) > 0).label("is_shedding"),
             _is_enabled(latest).label("is_enabled"),
+            _effective("priority", latest).label("priority"),
         )
         .select_from(_with_settings(latest))
         .order_by(latest.c.ven_id, latest.c.load_id)

@@ -144,6 +144,7 @@ PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     404: ("NotFound", "It does not exist.", ()),
     406: ("NotAcceptable", "`Accept` names no media type that is offered.", ()),
     409: ("Conflict", "The present state does not allow it.", ()),
+    412: ("PreconditionFailed", "The resource is not as the client has seen it.", ()),
     413: ("TooLarge", "The body is too large.", ()),
     415: ("UnsupportedMediaType", "The body is not JSON.", ()),
     429: ("TooManyRequests", "The key calls more often than it may.", ("Retry-After",)),
@@ -165,6 +166,12 @@ SECURITY_SCHEMES: dict[str, Document] = {
 IF_NONE_MATCH = Parameter(
     name="If-None-Match", description="The ETag of the answer that the client has.", where="header"
 )
+IF_MATCH = Parameter(
+    name="If-Match",
+    description="The ETag of what is to be changed: if it has changed since, nothing is done.",
+    where="header",
+)
+CONDITIONAL_CHANGES = ("patch", "delete")
 NOT_MODIFIED = ResponseSpec("The client has the answer already.", headers=("ETag",))
 
 
@@ -248,7 +255,11 @@ def _operation(
 def _parameters_of(method: Method, operation: Operation) -> list[Parameter]:
     """The declared and the implied parameters."""
     implied = [FORMAT] if operation.has_formats else []
-    return [*operation.parameters, *implied, *([IF_NONE_MATCH] if _is_tagged(method, operation) else [])]
+    if _is_tagged(method, operation):
+        implied.append(IF_NONE_MATCH)
+    if method in CONDITIONAL_CHANGES:
+        implied.append(IF_MATCH)
+    return [*operation.parameters, *implied]
 
 
 def _responses(
@@ -263,6 +274,7 @@ def _responses(
     problems = set(operation.problems)
     problems |= {400} if has_ids or operation.has_input else set()
     problems |= {406} if operation.has_formats else set()
+    problems |= {412} if method in CONDITIONAL_CHANGES else set()
     problems |= {413, 415} if operation.takes is not None else set()
     problems |= {503} if operation.needs_database else set()
     documents = {status: _answer(answer, references) for status, answer in answers.items()}

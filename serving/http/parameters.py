@@ -12,13 +12,17 @@ from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.history.planner import Aggregate, HistoryRequest
+from serving.http.paths import decoded_id
+from serving.live.changes import StreamPosition
 from serving.page import Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
-NO_POSITION = -1
+NOWHERE = StreamPosition(-1)
+STREAM_ID = "[0-9]{1,18}(-[0-9a-f]{8})?"
 AGGREGATES = ("sum", "energy", "mean")
 ID = r"[^\x00-\x1f]+"
-PLUS_AS_SPACE = re.compile(r" (?=\d\d:?\d\d$)")
+PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
+"""Behind a time: the space between a date and its time stays."""
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
@@ -116,9 +120,9 @@ NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 LAST_EVENT_ID = Parameter(
     name="lastEventId",
     description="Resume after this event; 0 for all that are stored. `Last-Event-ID` takes precedence.",
-    advice="must be the id of an event of this stream, a whole number",
-    pattern="[0-9]{1,18}",
-    examples=("5321",),
+    advice="must be the id of an event of this stream, such as 5321-0a1b2c3d, or its number alone",
+    pattern=STREAM_ID,
+    examples=("5321-0a1b2c3d",),
 )
 LAST_EVENT_ID_HEADER = Parameter(
     name="Last-Event-ID", description="Sent by browsers when they reconnect.", where="header"
@@ -238,16 +242,21 @@ def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
     return page(parameters)
 
 
-def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:
+def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:
     """The position to resume a live stream from: that of the header, else that of the parameter.
 
     A browser sends back any id that it has received, also one of another database: it becomes a position that
     does not exist, so that the stream begins with a reset.
     """
     if header is not None:
-        return int(header) if re.fullmatch("[0-9]{1,18}", header) else NO_POSITION
+        return _stream_position(header) if re.fullmatch(STREAM_ID, header) else NOWHERE
     text = checked(parameters, LAST_EVENT_ID)
-    return None if text is None else int(text)
+    return None if text is None else _stream_position(text)
+
+
+def _stream_position(text: str) -> StreamPosition:
+    number, _, mark = text.partition("-")
+    return StreamPosition(int(number), mark or None)
 
 
 def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName | None, int | None]:
@@ -260,7 +269,8 @@ def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName 
 
 
 def identifier(name: str, value: str) -> str:
-    """An id without the characters that PostgreSQL refuses."""
+    """An id of a path, without the characters that PostgreSQL refuses."""
+    value = decoded_id(value)
     if not re.fullmatch(ID, value):
         raise bad_parameter(name, "must not have control characters")
     return value
@@ -285,9 +295,14 @@ def _instant_us(parameters: Mapping[str, str | list[str]], parameter: Parameter)
         return None
     try:
         # A `+` of a zone that was not percent-encoded arrives as a space.
-        return microseconds(parse_iso(PLUS_AS_SPACE.sub("+", text)))
+        return microseconds(parse_iso(_with_plus(text)))
     except ValueError as error:
         raise bad_parameter(parameter.name, f"is {text[:40]!r}: {error}") from None
+
+
+def _with_plus(text: str) -> str:
+    time = text.find(":") if "t" not in text.lower() else text.lower().index("t")
+    return text if time < 0 else text[:time] + PLUS_AS_SPACE.sub("+", text[time:])
 
 
 def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:

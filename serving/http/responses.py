@@ -72,10 +72,17 @@ def negotiate(request: Request, response: Response) -> str:
 
 @lru_cache(maxsize=256)
 def _preferred(accept: str) -> str | None:
+    """Media types are compared without regard to case; a member that is none is passed over."""
+    members = ",".join(filter(_is_media_range, accept.lower().split(",")))
+    return mediatypes.best_match(MEDIA_TYPES.values(), members) or None if members else None
+
+
+def _is_media_range(member: str) -> bool:
     try:
-        return mediatypes.best_match(MEDIA_TYPES.values(), accept) or None
-    except ValueError:  # not a list of media types
-        return None
+        mediatypes.quality(JSON, member)
+    except ValueError:
+        return False
+    return True
 
 
 def answer_cached(response: Response, cached: CachedResponse) -> None:

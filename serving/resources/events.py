@@ -4,7 +4,15 @@ import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import Event, EventCreate, EventDetail, EventWithMetrics, Stopping
+from schemas.http import (
+    BaselineMethod,
+    Event,
+    EventCreate,
+    EventDetail,
+    EventUpdate,
+    EventWithMetrics,
+    Stopping,
+)
 from schemas.http import EventMetrics as Metrics
 from schemas.http import EventPerformance as Performance
 from serving.events.performance import PerformanceReader
@@ -73,6 +81,19 @@ class OneEventResource:
         answer(response, self._reader.detail(identifier("eventId", event_id)))
 
     @Operation(
+        id="updateEvent",
+        summary="Change an event that no VEN has been sent yet",
+        tag="events",
+        takes=EventUpdate,
+        answers={200: ResponseSpec("The event as it is now.", Event)},
+        problems=(404, 409),
+    )
+    def on_patch(self, request: Request, response: Response, event_id: str) -> None:
+        answer(
+            response, self._writer.change(identifier("eventId", event_id), read_body(request, EventUpdate))
+        )
+
+    @Operation(
         id="cancelEvent",
         summary="Cancel an event",
         tag="events",
@@ -90,10 +111,10 @@ class EventStopResource:
 
     @Operation(
         id="stopEvent",
-        summary="End a running event before its time",
+        summary="End an event before its time: what runs is completed, what is to come cancelled",
         tag="events",
-        answers={202: ResponseSpec("It will be completed within a second.", Stopping)},
-        problems=(404, 409),
+        answers={202: ResponseSpec("It will be over within a second, if it is not yet.", Stopping)},
+        problems=(404,),
     )
     def on_post(self, _request: Request, response: Response, event_id: str) -> None:
         self._writer.stop(identifier("eventId", event_id))
@@ -114,6 +135,20 @@ class EventMetricsResource:
     )
     def on_get(self, _request: Request, response: Response, event_id: str) -> None:
         answer(response, self._reader.metrics(identifier("eventId", event_id)))
+
+
+class BaselinesResource:
+    def __init__(self, methods: list[BaselineMethod]) -> None:
+        self._methods = methods
+
+    @Operation(
+        id="listBaselines",
+        summary="The baselines, with their parameters and sources",
+        tag="events",
+        answers={200: ResponseSpec("All baselines that there are.", list[BaselineMethod])},
+    )
+    def on_get(self, _request: Request, response: Response) -> None:
+        answer(response, self._methods)
 
 
 class EventPerformanceResource:
@@ -153,10 +188,12 @@ class PastEventsResource:
 
     @Operation(
         id="listPastEvents",
-        summary="Events that are over, by start",
+        summary="Events that run or are over, newest first",
         tag="events",
         parameters=PERIOD,
-        answers={200: ResponseSpec("Those completed or cancelled.", list[Event])},
+        answers={
+            200: ResponseSpec("All but those to come, and those cancelled before their start.", list[Event])
+        },
     )
     def on_get(self, request: Request, response: Response) -> None:
         answer_list(response, self._reader.past(*period(request.params)))

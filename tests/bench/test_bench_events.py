@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, select, text
 
 from jobs.events import follow_participations, move_events_on, share_out
-from jobs.measuring import MeasuredEvent, SlotMeanFrame, measure
+from jobs.measuring import MeasuredEvent, measure, read_usage
 from jobs.models import FollowedPartFrame
 from jobs.progress import Progress
 from jobs.queries import events as event_queries
@@ -21,6 +21,7 @@ from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from jobs.rows import fetch
 from jobs.settings import Cadence
+from jobs.transforms.baselines import Usage
 from schemas.database import connect, engine_for
 from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
 from tests.bench.conftest import MakeDatabase
@@ -140,17 +141,20 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
     event = MeasuredEvent.of(row)
     settling = cost_of(engine, lambda connection: measure(connection, event, rules))
     print(told("measuring it, against a fetch of the slots", settling, reading[11]))
+    print(
+        f"events: measuring {MEASURED_VENS:,} VENs: {settling.own_cpu_s / MEASURED_VENS * 1e6:.0f} us of CPU"
+        f" time a VEN in the job, {settling.server_cpu_s / MEASURED_VENS * 1e6:.0f} us in the server"
+    )
     with engine.connect() as connection:
         found = connection.execute(text("SELECT current_reduction_kw FROM event_progress")).scalar_one()
     assert found is not None
     engine.dispose()
 
 
-def _slots(ven_ids: list[str], days: list[int]) -> Callable[[Connection], pl.DataFrame]:
+def _slots(ven_ids: list[str], days: list[int]) -> Callable[[Connection], Usage]:
     ranges = [
         Range(START - back * DAY - hours * HOUR, START - back * DAY - hours * HOUR + width * HOUR)
         for back in reversed(days)
         for hours, width in ((4, 3), (0, 1))
     ]
-    query = settlement_queries.slot_means(ven_ids, ranges)
-    return lambda connection: fetch(connection, query, SlotMeanFrame)
+    return lambda connection: read_usage(connection, ven_ids, ranges)

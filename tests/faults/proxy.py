@@ -35,6 +35,8 @@ class PostgresProxy:
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._armed: Cut | None = None
+        self._flows = threading.Event()
+        self._flows.set()
         self.seconds_a_megabyte = 0.0
         self.cuts = 0
 
@@ -54,6 +56,14 @@ class PostgresProxy:
         for end in self._ends:
             end.close()
 
+    def stall(self) -> None:
+        """Forward nothing any more, in either direction, and tell nobody; connections stay open."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Forward again, also what has been held back."""
+        self._flows.set()
+
     def cut_next(self, what: Cut) -> None:
         self._armed = what
 
@@ -62,6 +72,7 @@ class PostgresProxy:
 
     def cut_loose(self) -> None:
         """End every connection, on both sides."""
+        self._flows.set()
         for end in self._ends:
             with contextlib.suppress(OSError):  # ended before
                 end.shutdown(socket.SHUT_RDWR)
@@ -96,6 +107,7 @@ class PostgresProxy:
                 chunk = end.recv(CHUNK)
                 if not chunk:
                     return None
+                self._flows.wait()
                 if end is client:
                     time.sleep(len(chunk) / 1e6 * self.seconds_a_megabyte)
                     if chunk == COMMIT and self._armed is not None:

@@ -72,7 +72,7 @@ def catch_up(engine: Engine) -> None:
 
 @pytest.fixture
 def house(store: Store, engine: Engine) -> None:
-    """A VEN that has reported, and a neighbour."""
+    """A VEN that has reported, and a neighbour that never says a status."""
     at = NOW - timedelta(minutes=1)
     store.write(
         batch_of(
@@ -190,14 +190,14 @@ def test_a_status_of_people_counts_until_the_ven_speaks(
     catch_up(engine)
     assert get("/vens/house-1")["status"] == "offline"
     network = get("/stats/network")
-    assert (network["onlineVens"], network["controllablePowerKw"]) == (0, 1.25)
+    assert (network["onlineVens"], network["controllablePowerKw"]) == (1, 1.25)
     assert get("/vens/summary")[0]["controllablePower"] == 0
     clock.now = NOW - timedelta(hours=1)  # a clock that went back must not make it the older one
     assert send("PATCH", "/vens/house-1", status="maintenance").json["status"] == "maintenance"
     store.write(batch_of(status("house-1", NOW + timedelta(minutes=1), "online")))
     catch_up(engine)
     assert get("/vens/house-1")["status"] == "online"
-    assert get("/stats/network")["onlineVens"] == 1
+    assert get("/stats/network")["onlineVens"] == 2
     with engine.connect() as connection:
         within = whole_range(connection, None, None)
     assert within is not None
@@ -223,7 +223,7 @@ def test_a_retired_ven_leaves_everything_and_comes_back_with_its_history(
     assert [ven["id"] for ven in get("/vens")] == ["house-2"]
     assert [ven["id"] for ven in get("/vens/summary")] == ["house-2"]
     alone = get("/stats/network")
-    assert (alone["venCount"], alone["onlineVens"], alone["householdUsageKw"]) == (1, 0, 1.0)
+    assert (alone["venCount"], alone["onlineVens"], alone["householdUsageKw"]) == (1, 1, 1.0)
     assert alone["controllablePowerKw"] == alone["potentialLoadReductionKw"] == 1.25
     assert {each["type"]: each["totalCapacityKw"] for each in get("/stats/loads")} == {
         "hvac": 3.0,

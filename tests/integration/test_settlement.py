@@ -21,7 +21,7 @@ from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
-from schemas.baselines import BASELINES
+from schemas.baselines import BASELINES, GENERIC
 from schemas.channels import EVENTS
 from schemas.database import engine_for
 from schemas.http import EventPerformance
@@ -135,7 +135,7 @@ def test_an_event_is_settled_by_every_baseline(
         "SELECT baseline, requested_kw, baseline_kw, actual_kw, delivered_kw, delivered_kwh,"
         " performance_percent, rrmse_percent, days_used FROM event_settlements WHERE revision = 1",
     )
-    assert {row[0] for row in found} == set(BASELINES)
+    assert {row[0] for row in found} == set(GENERIC)
     by_name = {row[0]: row[1:] for row in found}
     assert by_name["high-5-of-10-adjusted"] == pytest.approx((4.0, 8.0, 5.0, 3.0, 3.0, 75.0, 0.0, 5))
     assert by_name["10-of-10"] == pytest.approx((4.0, 8.0, 5.0, 3.0, 3.0, 75.0, 0.0, 10))
@@ -144,8 +144,8 @@ def test_an_event_is_settled_by_every_baseline(
         "SELECT delivered_kwh, coverage_percent, note FROM ven_settlements"
         " WHERE ven_id = 'new' AND baseline = '10-of-10'",
     )
-    assert (delivered_kwh, coverage, note) == (None, 50.0, "no samples to make a baseline of")
-    assert value(connection, "SELECT count(*) FROM ven_settlements") == 3 * len(BASELINES)
+    assert (delivered_kwh, coverage, note) == (None, 0.0, "no samples to make a baseline of")
+    assert value(connection, "SELECT count(*) FROM ven_settlements") == 3 * len(GENERIC)
     assert value(connection, "SELECT actual_reduction_kw FROM events") == pytest.approx(3.0)
 
 
@@ -174,8 +174,85 @@ def test_whoever_another_event_took_over_counts_until_then(
     at(SETTLED_AT).run(SETTLEMENT)
     measured = "SELECT delivered_kw, delivered_kwh, coverage_percent FROM ven_settlements"
     assert rows(connection, f"{measured} WHERE baseline = '10-of-10'") == [
-        (pytest.approx(2.0), pytest.approx(1.0), 50.0)
+        (pytest.approx(1.0), pytest.approx(1.0), 50.0)
     ]
+
+
+def test_a_ven_in_two_events_at_once_counts_once(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """2 kW less for an hour are 2 kWh, although two events had the VEN, one for 20 minutes."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    taken_at = START + HOUR / 3
+    make_event(engine)
+    make_event(engine, event_id="urgent", priority=1)
+    take_part(engine, "a", finished_at=taken_at)
+    take_part(engine, "a", event_id="urgent", notified_at=taken_at)
+    at(SETTLED_AT).catch_up(LANES)
+    assert [at(SETTLED_AT).run(SETTLEMENT), at(SETTLED_AT).run(SETTLEMENT)] == [1, 1]
+    energies = dict(
+        rows(
+            connection,
+            "SELECT event_id, delivered_kwh FROM event_settlements WHERE baseline = '10-of-10'",
+        )
+    )
+    assert energies == {"e": pytest.approx(2 / 3), "urgent": pytest.approx(4 / 3)}
+
+
+def test_performance_is_against_every_share_over_time(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """4 kW for a quarter of an hour; away, and asked for nothing, at the end: once it was asked for 0."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a", requested_reduction_kw=0.0)
+    shares = "INSERT INTO event_shares VALUES ('a', 'e', %s, 4), ('a', 'e', %s, 0)"
+    connection.execute(shares, [START - HOUR, START + HOUR / 4])
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    figures = "SELECT requested_kw, requested_kwh, performance_percent FROM ven_settlements"
+    assert rows(connection, f"{figures} WHERE baseline = '10-of-10'") == [
+        (pytest.approx(1.0), pytest.approx(1.0), pytest.approx(200))
+    ]
+
+
+def test_a_hole_in_the_baseline_is_not_covered(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """No similar day has samples of the last two slots."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    connection.execute(
+        "DELETE FROM ven_history WHERE bucket < %s AND bucket::time >= '16:50' AND bucket::time < '17:00'",
+        [START],
+    )
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    figures = "SELECT delivered_kw, delivered_kwh, round(coverage_percent) FROM ven_settlements"
+    assert rows(connection, f"{figures} WHERE baseline = '10-of-10'") == [
+        (pytest.approx(2.0 * 10 / 12), pytest.approx(2.0 * 10 / 12), 83)
+    ]
+
+
+def test_the_baselines_of_a_setting_are_computed(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    [settlement] = [job for job in jobs(listed_baselines="all") if job.name == "settlement"]
+    assert at(SETTLED_AT).run(settlement) == 1
+    assert rows(connection, "SELECT baseline, delivered_kw FROM event_settlements ORDER BY 1") == [
+        (name, pytest.approx(2.0)) for name in sorted(BASELINES)
+    ]
+    # The other baselines are no longer computed: that is another settlement.
+    [few] = [job for job in jobs(listed_baselines="10-of-10") if job.name == "settlement"]
+    late(store, at, report("a", START + SLOT / 2, 1.0, LATER + HOUR))
+    assert at(LATER + 2 * HOUR).run(few) == 1
+    names = "SELECT baseline FROM event_settlements WHERE revision = 2 ORDER BY 1"
+    assert rows(connection, names) == [("10-of-10",), ("10-of-10-adjusted",), ("last-samples",)]
 
 
 def test_it_waits_for_the_grace_and_for_the_history_lane(
@@ -501,6 +578,32 @@ def test_a_running_event_is_followed(
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
 
 
+def test_whoever_falls_silent_stops_counting(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The reduction stayed as it was, with the whole fleet gone. Reports every 5 minutes: 15 minutes."""
+    for ven_id in ("a", "b"):
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=0.0)
+        publish(store, [report(ven_id, START + n * SLOT + SLOT / 2, 0.0, START + n * SLOT) for n in range(3)])
+    publish(store, [report("b", END - 2 * SLOT, 1.0, END - 2 * SLOT)])
+    make_event(engine, "active")
+    take_part(engine, "a", "b", status="started")
+    at(END).catch_up(LANES)
+    connection.execute("UPDATE ven_snapshots SET heard_at = %s WHERE ven_id = 'a'", [START + 2 * SLOT])
+    progress = "SELECT current_reduction_kw, vens_reporting FROM event_progress"
+    follow = Progress(Cadence().rules()).follow_events
+    for slots, reporting in [(4, 2), (6, 1)]:
+        with engine.begin() as followed:
+            follow(followed, START + slots * SLOT)
+        latest = "SELECT sum(3 - used_power_kw) FROM ven_snapshots"
+        counted = value(connection, latest if reporting == 2 else f"{latest} WHERE ven_id = 'b'")
+        assert rows(connection, progress) == [(pytest.approx(counted), reporting)]
+    connection.execute("UPDATE ven_snapshots SET status = 'offline'")
+    with engine.begin() as followed:
+        follow(followed, START + 7 * SLOT)
+    assert rows(connection, progress) == [(0.0, 0)]
+
+
 def test_baselines_are_ready_when_the_event_starts(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
@@ -594,6 +697,7 @@ def test_performance_is_what_was_settled(
     newest = performance(client)
     figures = {
         "requestedKw": 2.0,
+        "requestedKwh": 2.0,
         "baselineKw": 3.0,
         "actualKw": 1.5,
         "deliveredKw": 1.5,
@@ -602,10 +706,18 @@ def test_performance_is_what_was_settled(
         "coveragePercent": 100.0,
         "rrmsePercent": 0.0,
         "daysUsed": 10,
+        "adjustment": "multiplicative",
+        "adjustmentKw": 0.0,
+        "adjustmentReason": "the baseline is positive, before the event and during it",
         "note": None,
     }
     assert newest["vens"] == [figures | {"venId": "a"}]
-    assert newest["portfolio"] == figures | {"requestedKw": 4.0, "performancePercent": 37.5}
+    assert newest["portfolio"] == figures | {
+        "requestedKw": 4.0,
+        "requestedKwh": 4.0,
+        "performancePercent": 37.5,
+        "adjustmentReason": "multiplicative for 1 VENs",
+    }
     assert newest["baseline"]["name"] == "10-of-10-adjusted"
     assert (newest["revision"], newest["provisional"]) == (2, False)
     assert newest["revisions"] == [
@@ -640,6 +752,29 @@ def test_performance_is_provisional_until_it_is_settled(
     other = client.simulate_get("/api/events/e/performance?baseline=10-of-10")
     assert (other.status_code, "not settled yet" in other.json["detail"]) == (409, True)
     assert client.simulate_get("/api/events/e/performance?revision=1").status_code == 404
+
+
+def test_a_baseline_that_was_not_computed_names_those_that_were(
+    store: Store, engine: Engine, at: At, client: testing.TestClient
+) -> None:
+    settled(store, engine, at)
+    answer = client.simulate_get("/api/events/e/performance?baseline=pjm-4-of-5")
+    assert (answer.status_code, "10-of-10-adjusted" in answer.json["detail"]) == (404, True)
+    assert performance(client)["baselines"] == list(GENERIC)
+
+
+def test_the_baselines_are_listed_with_their_parameters(client: testing.TestClient) -> None:
+    methods = {each["name"]: each for each in client.simulate_get("/api/baselines").json}
+    assert list(methods) == list(BASELINES)
+    assert [name for name, method in methods.items() if method["isPrimary"]] == ["10-of-10-adjusted"]
+    assert {name for name, method in methods.items() if method["isComputed"]} == set(GENERIC)
+    pjm, site = methods["pjm-4-of-5"], methods["10-of-10-adjusted"]
+    assert (pjm["weekday"], pjm["weekend"]) == (
+        {"highest": 4, "last": 5, "fewest": 4},
+        {"highest": 2, "last": 3, "fewest": 2},
+    )
+    assert (pjm["lowUsagePercent"], pjm["adjustment"]["capPercent"], pjm["sourceRead"]) == (25.0, None, False)
+    assert (site["lookBackDays"], site["adjustment"]["capPercent"]) == (45, 20)
 
 
 @pytest.mark.parametrize(

@@ -8,32 +8,26 @@ from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ranges import Range, without
-from jobs.transforms.baselines import (
-    ADJUSTMENT,
-    EVENT,
-    PARTS,
-    Calendar,
-    Occasion,
-    needed,
-    needed_on,
-    predict,
-    similar_days,
-)
+from jobs.ranges import Range
+from jobs.transforms.baselines import days_of, predict, usage_of
+from jobs.transforms.days import Calendar, Occasion, similar_days
 from jobs.transforms.performance import (
+    counted_hours,
     cuts,
     differ,
+    event_usage,
     portfolio_errors,
+    portfolio_sums,
     settle_portfolio,
     settle_vens,
-    usage,
 )
-from schemas.baselines import BASELINES, BaselineName
+from schemas.baselines import GENERIC, BaselineName
 from tests.examples import costly
 
 SLOT = timedelta(minutes=5)
@@ -41,6 +35,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 TICK = timedelta(microseconds=1)
 CAP = 0.2
+LEAST_COVERAGE_PERCENT = 80.0
 FOUR = datetime(2024, 7, 10, 16, tzinfo=UTC)
 """A Wednesday."""
 
@@ -48,6 +43,7 @@ SLOTS = pl.Schema({"ven_id": pl.String(), "slot": pl.Datetime("us", "UTC"), "use
 SAMPLES = pl.Schema({"ven_id": pl.String(), "ts": pl.Datetime("us", "UTC"), "used_kw": pl.Float64()})
 TAKEN = pl.Schema({"ven_id": pl.String(), "start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")})
 PARTICIPANTS = pl.Schema({"ven_id": pl.String(), "requested_kw": pl.Float64(), "has_opted_out": pl.Boolean()})
+AWAY = pl.Schema({"ven_id": pl.String(), "start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")})
 
 History = dict[datetime, float]
 """Mean power of one VEN by the start of the slot."""
@@ -151,8 +147,9 @@ class Loop:
             return {}
         by_usage = sorted(recent, key=lambda back: (-mean(self.known(self.event, back)), back))
         chosen = by_usage[:highest]
-        factor = self.factor(chosen, target) if adjusted else 1.0
-        return {slot: kw * factor for slot, kw in self.mean_of(chosen, self.event).items()}
+        before = self.mean_of(chosen, self.event)
+        factor, added = self.adjustment_of(before, chosen, target) if adjusted else (1.0, 0.0)
+        return {slot: kw * factor + added for slot, kw in before.items()}
 
     def mean_of(self, chosen: list[int], part: list[tuple[datetime, float]]) -> dict[datetime, float]:
         means = {}
@@ -162,17 +159,27 @@ class Loop:
                 means[slot] = sum(values) / len(values)
         return means
 
-    def factor(self, chosen: list[int], target: int) -> float:
+    def adjustment_of(
+        self, before: dict[datetime, float], chosen: list[int], target: int
+    ) -> tuple[float, float]:
+        """A factor and an addend, by the sign and the size of what is adjusted."""
         expected, both = self.mean_of(chosen, self.adjustment), []
         for slot, seconds in self.adjustment:
             used = self.used(slot, target)
             if used is not None and slot in expected:
                 both.append((used, expected[slot], seconds))
         if len(both) < 0.8 * len(self.adjustment):
-            return 1.0
+            return 1.0, 0.0
         actual = mean([(used, seconds) for used, _, seconds in both])
         base = mean([(kw, seconds) for _, kw, seconds in both])
-        return min(max(actual / base, 1 - CAP), 1 + CAP) if base > 0 else 1.0
+        weights = {slot: seconds for slot, seconds in self.event if slot in before}
+        load = mean([(before[slot], seconds) for slot, seconds in weights.items()])
+        if min(before.values()) >= 0 and base > 0 and base >= load / 2:
+            return min(max(actual / base, 1 - CAP), 1 + CAP), 0.0
+        if base * load < 0:
+            return 1.0, 0.0
+        reach = CAP * mean([(abs(before[slot]), seconds) for slot, seconds in weights.items()])
+        return 1.0, min(max(actual - base, -reach), reach)
 
     def flat(self, part: list[tuple[datetime, float]], target: int, enough: float) -> dict[datetime, float]:
         known = self.known(part, target)
@@ -245,14 +252,29 @@ def settled(
     people: pl.DataFrame,
     calendar: Calendar | None = None,
     taken: pl.DataFrame = NOTHING_TAKEN,
+    away: pl.DataFrame = NOTHING_TAKEN,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """VENs and portfolio, as a settlement makes them."""
-    history = frame(histories)
-    prediction = predict(history, taken, occasion, calendar or Calendar(), CAP)
-    used = usage(history, NO_SAMPLES, occasion.window, [])
-    vens = settle_vens(used, prediction, people, occasion.window)
+    calendar = calendar or Calendar()
+    prediction = predict(frame(histories), taken, occasion, calendar, CAP)
+    usage = usage_of(frame(histories))
+    used = event_usage(usage, NO_SAMPLES, occasion.window, [])
+    hours = counted_hours(usage.ven_ids, away, occasion.window)
     asked_kw = float(people.get_column("requested_kw").sum())
-    return vens, settle_portfolio(vens, portfolio_errors(prediction.errors), asked_kw)
+    people = people.with_columns(requested_kwh=pl.col("requested_kw") * hours_of(occasion))
+    vens = settle_vens(used, hours, prediction, people, occasion.window, LEAST_COVERAGE_PERCENT)
+    left_out = people.filter("has_opted_out").get_column("ven_id")
+    is_counted = ~np.isin(np.array(prediction.ven_ids, dtype=str), np.array(left_out.to_list(), dtype=str))
+    errors = portfolio_errors(prediction, is_counted)
+    sums = [portfolio_sums(vens)]
+    portfolio = settle_portfolio(
+        sums, errors, asked_kw, occasion.window, prediction.made, LEAST_COVERAGE_PERCENT
+    )
+    return vens, portfolio
+
+
+def hours_of(occasion: Occasion) -> float:
+    return (occasion.end - occasion.start) / HOUR
 
 
 def one(rows: pl.DataFrame, **keys: str) -> dict[str, Any]:
@@ -301,7 +323,7 @@ def situations(draw: st.DrawFn) -> tuple[dict[str, History], dict[str, list[Rang
         level = chance.choice([2.0, -1.0, 0.5])
         histories[ven_id] = {
             slot: level + chance.gauss(0, 1)
-            for window in needed(occasion, calendar)
+            for window in days_of(occasion, calendar, GENERIC).needed()
             for slot, _ in pieces(window.start, window.end)
             if chance.random() >= gap
         }
@@ -319,11 +341,11 @@ def test_baselines_are_what_the_loop_says(
     people = participants(**dict.fromkeys(histories, 1.5))
     prediction = predict(frame(histories), taken_frame(taken), occasion, calendar, CAP)
     vens, _ = settled(histories, occasion, people, calendar, taken_frame(taken))
-    alone = {name: one_alone(name, histories, taken, occasion, calendar) for name in BASELINES}
+    alone = {name: one_alone(name, histories, taken, occasion, calendar) for name in GENERIC}
     for ven_id, history in histories.items():
         loop = Loop(history, taken[ven_id], occasion, calendar)
         assert similar_days(occasion, calendar) == loop.similar()
-        for name in BASELINES:
+        for name in GENERIC:
             said = prediction.event.filter(ven_id=ven_id, baseline=name)
             expected = loop.baseline(name)
             assert dict(said.select("slot", "baseline_kw").iter_rows()) == pytest.approx(expected)
@@ -341,29 +363,11 @@ def one_alone(
     occasion: Occasion,
     calendar: Calendar,
 ) -> pl.DataFrame:
-    """From nothing but what this baseline is said to need: of earlier days only some parts."""
-    ranges = needed_on(occasion, calendar, [0], PARTS)
-    days = similar_days(occasion, calendar)
-    ranges += without(needed_on(occasion, calendar, days, [EVENT, ADJUSTMENT]), ranges)
+    """From nothing but what this baseline is said to need."""
+    ranges = days_of(occasion, calendar, [name]).needed()
     in_any = [pl.col("slot").is_between(part.start, part.end, closed="left") for part in ranges]
     history = frame(histories).filter(pl.any_horizontal(in_any))
     return predict(history, taken_frame(taken), occasion, calendar, CAP, only=name).event
-
-
-def test_an_event_in_the_night_that_shows_an_hour_twice_needs_it_whole() -> None:
-    """From 02:40 to 03:40 in Berlin, and in between from 02:00: of other days, all that was not looked at."""
-    start = datetime(2024, 10, 27, 0, 40, tzinfo=UTC)
-    occasion, calendar = (
-        Occasion(start, start + 2 * HOUR, start),
-        Calendar("Europe/Berlin", look_back_days=30),
-    )
-    slots = (slot for window in needed(occasion, calendar) for slot, _ in pieces(window.start, window.end))
-    histories = {"a": {slot: float(number % 7) for number, slot in enumerate(slots)}}
-    whole = predict(frame(histories), taken_frame({}), occasion, calendar, CAP).event
-    for name in BASELINES:
-        own = one_alone(name, histories, {}, occasion, calendar).sort("slot")
-        assert own.height == 24
-        assert own.equals(whole.filter(baseline=name).sort("slot")), name
 
 
 def assert_delivered(
@@ -372,24 +376,25 @@ def assert_delivered(
     baseline: dict[datetime, float],
     event: list[tuple[datetime, float]],
 ) -> None:
-    used = [(slot, history[slot], seconds) for slot, seconds in event if slot in history]
-    assert row["coverage_percent"] == pytest.approx(100 * len(used) / len(event))
-    both = [(baseline[slot], kw, seconds) for slot, kw, seconds in used if slot in baseline]
+    total_s = sum(seconds for _, seconds in event)
+    both = [
+        (baseline[slot], history[slot], seconds)
+        for slot, seconds in event
+        if slot in history and slot in baseline
+    ]
+    covered_s = sum(seconds for *_, seconds in both)
+    assert row["coverage_percent"] == pytest.approx(100 * covered_s / total_s)
     if not both:
         assert row["delivered_kw"] is None
         assert row["performance_percent"] is None
         return
-    baseline_kw = mean([(base, seconds) for base, _, seconds in both])
-    actual_kw = mean([(kw, seconds) for _, kw, seconds in both])
-    assert row["baseline_kw"] == pytest.approx(baseline_kw)
-    assert row["actual_kw"] == pytest.approx(actual_kw)
-    assert row["delivered_kw"] == pytest.approx(baseline_kw - actual_kw, abs=1e-9)
+    assert row["baseline_kw"] == pytest.approx(sum(base * s for base, _, s in both) / total_s)
+    assert row["actual_kw"] == pytest.approx(sum(kw * s for _, kw, s in both) / total_s)
     kwh = sum((base - kw) * seconds / 3600 for base, kw, seconds in both)
     assert row["delivered_kwh"] == pytest.approx(kwh, abs=1e-9)
-    assert row["performance_percent"] == pytest.approx(100 * (baseline_kw - actual_kw) / 1.5, abs=1e-6)
-
-
-# By eye
+    assert row["delivered_kw"] * total_s / 3600 == pytest.approx(row["delivered_kwh"], abs=1e-9)
+    assert row["baseline_kw"] - row["actual_kw"] == pytest.approx(row["delivered_kw"], abs=1e-9)
+    assert row["performance_percent"] == pytest.approx(100 * row["delivered_kw"] / 1.5, abs=1e-6)
 
 
 def test_a_power_is_never_added_up_over_time() -> None:
@@ -415,9 +420,10 @@ def test_the_reporting_rate_changes_nothing_and_gaps_lower_only_the_coverage() -
         del half[slot]
     vens, _ = settled({"a": half}, occasion, participants(a=2))
     row = one(vens, ven_id="a", baseline="10-of-10")
-    assert row["delivered_kw"] == pytest.approx(2.0)
+    assert row["delivered_kw"] == pytest.approx(1.0)
     assert row["delivered_kwh"] == pytest.approx(1.0)
     assert row["coverage_percent"] == pytest.approx(50)
+    assert row["note"] == "only 50 % of the event's time is covered"
 
 
 def test_the_highest_five_of_the_last_ten() -> None:
@@ -455,13 +461,34 @@ def test_using_more_after_the_notification_raises_no_baseline() -> None:
     assert one(vens, ven_id="a", baseline="10-of-10-adjusted")["baseline_kw"] > 2.0
 
 
-def test_an_exporter_is_not_adjusted() -> None:
-    history = month_of(-2.0) | steady(-1.0, FOUR - 4 * HOUR, FOUR - HOUR)
-    vens, _ = settled({"a": history}, Occasion(FOUR, FOUR + HOUR, FOUR), participants(a=1))
+@pytest.mark.parametrize(
+    ("event_kw", "usual_kw", "today_kw", "kind", "baseline_kw"),
+    [
+        (-2.0, -2.0, -1.0, "additive", -1.6),  # by a fifth of the event's load at most
+        (-3.0, -3.0, -3.1, "additive", -3.1),
+        (-3.0, 1.0, 2.0, "none", -3.0),  # times 1.2 it was charged 0.6 kW for nothing
+        (3.0, -1.0, -2.0, "none", 3.0),
+        (3.0, 0.1, 0.3, "additive", 3.2),  # near zero a ratio is noise
+        (3.0, 2.0, 2.2, "multiplicative", 3.3),
+    ],
+)
+def test_the_adjustment_is_chosen_by_sign_and_size(
+    event_kw: float, usual_kw: float, today_kw: float, kind: str, baseline_kw: float
+) -> None:
+    """A home that exports 3 kW every evening was charged 0.6 kW, or credited with it, for a cloud at noon."""
+    history = month_of(usual_kw)
+    for back in range(30):
+        history |= steady(event_kw, FOUR - back * DAY, FOUR - back * DAY + HOUR)
+    history |= steady(today_kw, FOUR - 4 * HOUR, FOUR - HOUR)
+    vens, portfolio = settled({"a": history}, Occasion(FOUR, FOUR + HOUR, FOUR), participants(a=1))
     row = one(vens, ven_id="a", baseline="10-of-10-adjusted")
-    assert row["baseline_kw"] == pytest.approx(-2.0)
-    assert row["note"] == "not adjusted: too little to compare with"
-    assert row["rrmse_percent"] is None
+    assert row["baseline_kw"] == pytest.approx(baseline_kw)
+    assert (row["adjustment"], row["note"]) == (kind, None)
+    assert row["adjustment_kw"] == pytest.approx(baseline_kw - event_kw)
+    assert row["adjustment_reason"]
+    everybody = one(portfolio, baseline="10-of-10-adjusted")
+    assert (everybody["adjustment"], everybody["adjustment_reason"]) == (kind, f"{kind} for 1 VENs")
+    assert one(vens, ven_id="a", baseline="10-of-10")["baseline_kw"] == pytest.approx(event_kw)
 
 
 def test_three_hours_before_and_two_after_leave_out_an_hour_each() -> None:
@@ -567,15 +594,15 @@ def test_a_ven_without_history_and_one_that_appears_amid_the_event() -> None:
         {"new": newcomer, "old": known}, Occasion(FOUR, FOUR + HOUR, FOUR), participants(new=2, old=2, none=2)
     )
     new, none = (one(vens, ven_id=ven_id, baseline="10-of-10") for ven_id in ("new", "none"))
-    assert (new["delivered_kw"], new["coverage_percent"]) == (None, pytest.approx(50))
+    assert (new["delivered_kw"], new["coverage_percent"]) == (None, 0)
     assert new["note"] == "no samples to make a baseline of"
     assert (none["delivered_kw"], none["coverage_percent"]) == (None, 0)
     assert none["note"] == "no samples during the event"
     everybody = one(portfolio, baseline="10-of-10")
     assert everybody["delivered_kw"] == pytest.approx(2.0)
     assert everybody["performance_percent"] == pytest.approx(100 * 2 / 6)
-    assert everybody["coverage_percent"] == pytest.approx(50)
-    assert everybody["note"] == "2 of 3 VENs cannot be measured"
+    assert everybody["coverage_percent"] == pytest.approx(100 / 3)
+    assert everybody["note"] == ("2 of 3 VENs cannot be measured; only 33 % of the event's time is covered")
     assert everybody["days_used"] == 10
 
 
@@ -597,8 +624,8 @@ def test_of_nothing_there_is_no_percentage() -> None:
 def test_nobody_took_part() -> None:
     vens, portfolio = settled({}, Occasion(FOUR, FOUR + HOUR, FOUR), participants())
     assert vens.is_empty()
-    assert portfolio.get_column("baseline").to_list() == sorted(BASELINES)
-    assert portfolio.get_column("delivered_kw").to_list() == [0.0] * len(BASELINES)
+    assert portfolio.get_column("baseline").to_list() == sorted(GENERIC)
+    assert portfolio.get_column("delivered_kw").to_list() == [0.0] * len(GENERIC)
 
 
 def test_errors_of_vens_make_up_for_one_another() -> None:
@@ -637,20 +664,19 @@ def test_a_cut_slot_counts_the_samples_within() -> None:
         [{"ven_id": "a", "ts": FOUR + n * minute, "used_kw": 1.0 if n else 4.0} for n in range(5)],
         schema=SAMPLES,
     )
-    history = frame({"a": {FOUR: 1.6, FOUR + SLOT: 1.0}})
-    by_samples = usage(history, samples, window, cuts(window)).sort("slot")
-    assert by_samples.get_column("used_kw").to_list() == [1.0, 1.0]
-    assert by_samples.get_column("hours").to_list() == pytest.approx([4 / 60, 5 / 60])
-    without = usage(history, samples, window, []).sort("slot")
-    assert without.get_column("used_kw").to_list() == [1.6, 1.0]
-    assert without.get_column("hours").to_list() == pytest.approx([4 / 60, 5 / 60])
+    usage = usage_of(frame({"a": {FOUR: 1.6, FOUR + SLOT: 1.0}}))
+    assert event_usage(usage, samples, window, cuts(window)).tolist() == [[1.0, 1.0]]
+    assert event_usage(usage, samples, window, []).tolist() == [[1.6, 1.0]]
+    hours = counted_hours(["a"], NOTHING_TAKEN, window)
+    assert hours.tolist() == [pytest.approx([4 / 60, 5 / 60])]
 
 
 def test_a_cut_slot_without_samples_within_has_none() -> None:
     """The VEN reported in that slot, but before the event."""
     window = Range(FOUR + timedelta(minutes=1), FOUR + SLOT)
     samples = pl.DataFrame([{"ven_id": "a", "ts": FOUR, "used_kw": 4.0}], schema=SAMPLES)
-    assert usage(frame({"a": {FOUR: 4.0}}), samples, window, cuts(window)).is_empty()
+    usage = usage_of(frame({"a": {FOUR: 4.0}}))
+    assert np.isnan(event_usage(usage, samples, window, cuts(window))).all()
 
 
 # What is another settlement

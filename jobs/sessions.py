@@ -1,0 +1,20 @@
+"""Sessions of programs that are frozen in the midst of a statement, and keep their locks."""
+
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection
+
+from jobs.queries import running as running_queries
+
+PROGRAMS = ("gridgate-ingest", "gridgate-commands", "gridgate-jobs", "gridgate-serving")
+FROZEN_AFTER = timedelta(seconds=30)
+"""Longer than a program that runs takes to read an answer, or to send the rows of a COPY."""
+
+
+def end_frozen_sessions(connection: Connection, _now: datetime, after: timedelta) -> int:
+    """End sessions whose client has neither read nor sent anything for a while; answers their number."""
+    ended = connection.execute(running_queries.end_frozen_sessions(PROGRAMS, after)).all()
+    for session in ended:
+        structlog.get_logger().warning("frozen_session_ended", program=session.application_name)
+    return len(ended)

@@ -1,0 +1,66 @@
+"""`python -m jobs` as a child: frozen, thawed, and its `/health` asked."""
+
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from local.child import Command
+from local.environment import REPOSITORY, inherited_environment
+from local.ports import HOST, free_ports
+from local.service import Service
+
+
+def health(port: int, path: str = "/health") -> tuple[int, str]:
+    """Status and words; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+class Scheduler(Service):
+    """One scheduler, whose sessions at the database bear its name."""
+
+    ready_within_s = 60.0
+
+    def __init__(self, directory: Path, database_url: str, name: str, **settings: str) -> None:
+        super().__init__()
+        self.name = name
+        (self.port,) = free_ports(1)
+        separator = "&" if "?" in database_url else "?"
+        self._log = directory / "logs" / f"{name}.log"
+        self._what = Command(
+            argv=[sys.executable, "-m", "jobs"],
+            env=inherited_environment(
+                DATABASE_URL=f"{database_url}{separator}application_name={name}",
+                JOBS_HTTP_PORT=str(self.port),
+                **settings,
+            ),
+            cwd=REPOSITORY,
+            log=self._log,
+        )
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def health(self) -> tuple[int, str]:
+        return health(self.port)
+
+    def has_logged(self, text: str) -> int:
+        return self._log.read_text(errors="replace").count(text)
+
+    def _command(self) -> Command:
+        return self._what
+
+    def _is_ready(self) -> bool:
+        return self.health()[0] != 0

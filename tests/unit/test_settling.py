@@ -1,0 +1,227 @@
+"""What counts in which event, what was asked over time, and whose rules baselines follow."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.baseline_accuracy import accuracy
+from jobs.ranges import Range
+from jobs.transforms.baselines import predict
+from jobs.transforms.days import Calendar, Occasion
+from jobs.transforms.performance import elsewhere, requested_energy
+from schemas.baselines import BASELINES, GENERIC, METHODS, BaselineName
+from tests.unit.test_baselines import (
+    CAP,
+    DAY,
+    FOUR,
+    HOUR,
+    NOTHING_TAKEN,
+    TAKEN,
+    frame,
+    month_of,
+    one,
+    participants,
+    settled,
+    steady,
+)
+
+MINUTE = timedelta(minutes=1)
+EVENT = Occasion(FOUR, FOUR + HOUR, FOUR)
+INSTANT = pl.Datetime("us", "UTC")
+PART = pl.Schema({"ven_id": pl.String(), "told_at": INSTANT, "left_at": INSTANT})
+OTHER = pl.Schema(
+    {"ven_id": pl.String(), "start": INSTANT, "end": INSTANT, "told_at": INSTANT, "left_at": INSTANT}
+)
+
+
+def part(told_at: datetime, left_at: datetime | None = None) -> pl.DataFrame:
+    return pl.DataFrame([{"ven_id": "a", "told_at": told_at, "left_at": left_at}], schema=PART)
+
+
+def other(start: datetime, end: datetime, told_at: datetime, left_at: datetime | None = None) -> pl.DataFrame:
+    row = {"ven_id": "a", "start": start, "end": end, "told_at": told_at, "left_at": left_at}
+    return pl.DataFrame([row], schema=OTHER)
+
+
+def test_time_in_two_events_counts_in_the_one_told_last() -> None:
+    """From 16:20 on the second event has the VEN: what the first one keeps, the second lacks."""
+    told, taken_at = FOUR - HOUR, FOUR + 20 * MINUTE
+    second = Range(FOUR + 10 * MINUTE, FOUR + 2 * HOUR)
+    first_away = elsewhere(part(told, taken_at), other(second.start, second.end, taken_at), EVENT.window)
+    assert first_away.rows() == [("a", taken_at, FOUR + HOUR)]
+    second_away = elsewhere(part(taken_at), other(FOUR, FOUR + HOUR, told, taken_at), second)
+    assert second_away.rows() == [("a", second.start, taken_at)]
+
+
+def test_who_left_for_an_event_that_came_later_counts_nowhere_in_between() -> None:
+    left = FOUR + 20 * MINUTE
+    later = other(FOUR + 30 * MINUTE, FOUR + 2 * HOUR, left)
+    assert elsewhere(part(FOUR - HOUR, left), later, EVENT.window).rows() == [("a", left, FOUR + HOUR)]
+
+
+def test_other_events_at_another_time_take_nothing_away() -> None:
+    before = other(FOUR - 2 * HOUR, FOUR, FOUR - 3 * HOUR)
+    assert elsewhere(part(FOUR - HOUR), before, EVENT.window).is_empty()
+
+
+@given(
+    st.lists(st.tuples(st.integers(-30, 90), st.integers(0, 5)), max_size=6, unique_by=lambda pair: pair[0])
+)
+def test_requested_energy_is_the_integral_of_the_shares(revisions: list[tuple[int, int]]) -> None:
+    rows = [
+        {"ven_id": "a", "at": FOUR + minutes * MINUTE, "requested_kw": float(kw)} for minutes, kw in revisions
+    ]
+    shares = pl.DataFrame(rows, schema={"ven_id": pl.String, "at": INSTANT, "requested_kw": pl.Float64})
+    people = part(FOUR - HOUR).with_columns(
+        requested_kw=pl.lit(2.0),
+        opted_out_at=pl.lit(None, INSTANT),
+        left_at=pl.lit(FOUR + 50 * MINUTE).cast(INSTANT),
+    )
+    [kwh] = requested_energy(people, shares, EVENT.window).get_column("requested_kwh")
+    expected = 0.0
+    for minute in range(50):
+        known = sorted((at, kw) for at, kw in revisions if at <= minute)
+        expected += (known[-1][1] if known else 0.0 if revisions else 2.0) / 60
+    assert kwh == pytest.approx(expected)
+
+
+def test_one_that_goes_and_is_told_again_was_asked_for_both() -> None:
+    """4 kW for a quarter of an hour, nothing for half of one, 2 kW for the rest."""
+    rows = [("a", FOUR - MINUTE, 4.0), ("a", FOUR + 15 * MINUTE, 0.0), ("a", FOUR + 45 * MINUTE, 2.0)]
+    shares = pl.DataFrame(
+        rows, schema={"ven_id": pl.String, "at": INSTANT, "requested_kw": pl.Float64}, orient="row"
+    )
+    people = part(FOUR - HOUR).with_columns(requested_kw=pl.lit(2.0), opted_out_at=pl.lit(None, INSTANT))
+    assert requested_energy(people, shares, EVENT.window).item(0, "requested_kwh") == pytest.approx(1.5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=1, max_size=4),
+    st.floats(-3, 4),
+    st.floats(-3, 4),
+    st.sampled_from([7, 30, 61, 240]),
+)
+def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
+    gaps: list[float], usual_kw: float, used_kw: float, minutes: int
+) -> None:
+    """VENs are away for some of the event, each for another part of it: 4.5 kW were settled of 2.4."""
+    occasion = Occasion(FOUR, FOUR + minutes * MINUTE, FOUR)
+    names = [f"ven-{number}" for number in range(len(gaps))]
+    histories = {name: month_of(usual_kw) | steady(used_kw, FOUR, occasion.end) for name in names}
+    away = pl.DataFrame(
+        [
+            {"ven_id": name, "start": FOUR, "end": FOUR + gap * minutes * MINUTE}
+            for name, gap in zip(names, gaps, strict=True)
+        ],
+        schema=TAKEN,
+    )
+    people = participants(**dict.fromkeys(names, 1.0))
+    vens, portfolio = settled(histories, occasion, people, away=away)
+    hours = minutes / 60
+    for row in [*vens.to_dicts(), *portfolio.to_dicts()]:
+        if row["delivered_kw"] is not None:
+            assert row["delivered_kw"] * hours == pytest.approx(row["delivered_kwh"], abs=1e-9)
+            assert row["baseline_kw"] - row["actual_kw"] == pytest.approx(row["delivered_kw"], abs=1e-9)
+        assert row["requested_kw"] * hours == pytest.approx(row["requested_kwh"])
+    for name in GENERIC:
+        parts, whole = vens.filter(baseline=name), one(portfolio, baseline=name)
+        assert whole["delivered_kwh"] == pytest.approx(parts.get_column("delivered_kwh").sum(), abs=1e-9) or (
+            whole["delivered_kwh"] is None
+        )
+        assert whole["coverage_percent"] == pytest.approx(parts.get_column("coverage_percent").mean())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-4, 4), st.floats(-4, 4), st.floats(-9, 9))
+def test_no_baseline_gives_more_than_its_cap_where_nothing_was_done(
+    event_kw: float, usual_kw: float, today_kw: float
+) -> None:
+    """The event's hours are as always; whatever happens before it is worth a fifth of its load at most."""
+    history = month_of(usual_kw)
+    for back in range(30):
+        history |= steady(event_kw, FOUR - back * DAY, FOUR - back * DAY + HOUR)
+    history |= steady(today_kw, FOUR - 4 * HOUR, FOUR - HOUR)
+    vens, _ = settled({"a": history}, EVENT, participants(a=1))
+    for row in vens.filter(pl.col("baseline").str.contains("of-10")).to_dicts():
+        assert abs(row["delivered_kwh"]) <= CAP * abs(event_kw) + 1e-9, row
+
+
+# Whose rules
+
+
+def kw_by(name: BaselineName, history: dict[datetime, float], calendar: Calendar, start: datetime) -> float:
+    occasion = Occasion(start, start + HOUR, start)
+    said = predict(frame({"a": history}), NOTHING_TAKEN, occasion, calendar, CAP, names=[name])
+    return float(said.event.select(pl.col("baseline_kw").mean()).item())
+
+
+def evenings(start: datetime, usage_kw: dict[int, float], days: int = 30) -> dict[datetime, float]:
+    """2 kW, and in the event's hour, so many days before, what is said."""
+    history = steady(2.0, start - days * DAY, start + 5 * HOUR)
+    for back, kw in usage_kw.items():
+        history |= steady(kw, start - back * DAY, start - back * DAY + HOUR)
+    return history
+
+
+SATURDAY = FOUR + 3 * DAY
+
+
+@pytest.mark.parametrize(
+    ("name", "expected_kw"),
+    [
+        ("caiso-10-of-10", (1 + 2 + 3 + 4) / 4),  # the last four of Saturdays and Sundays
+        ("aemo-10-of-10", (1 + 2 + 3 + 4) / 4),
+        ("caiso-residential-5-of-10", (3 + 4 + 5) / 3),  # the highest three of the last five
+        ("nyiso-5-of-10", (4 + 6) / 2),  # the highest two of the last three Saturdays
+        ("pjm-4-of-5", (4 + 6) / 2),
+    ],
+)
+def test_weekends_by_operator(name: BaselineName, expected_kw: float) -> None:
+    """Sundays and Saturdays before a Saturday use 1, 2, 3, ... kW, the latest the least."""
+    backs = [6, 7, 13, 14, 20, 21, 27, 28]
+    history = evenings(SATURDAY, {back: float(kw) for kw, back in enumerate(backs, 1)})
+    assert kw_by(name, history, Calendar(), SATURDAY) == pytest.approx(expected_kw)
+
+
+def test_a_holiday_is_a_weekend_day_for_operators_and_never_one_for_the_site() -> None:
+    history = evenings(SATURDAY, {3: 9.0, 6: 1.0, 7: 1.0, 13: 1.0, 14: 1.0})
+    calendar = Calendar(holidays=frozenset({(SATURDAY - 3 * DAY).date()}))
+    assert kw_by("caiso-10-of-10", history, calendar, SATURDAY) == pytest.approx((9 + 3) / 4)
+    assert kw_by("10-of-10", history, calendar, SATURDAY) < 2.1
+
+
+def test_days_of_low_usage_are_dropped() -> None:
+    """Of five weekdays two use less than a quarter of the mean: two older ones take their place."""
+    history = evenings(FOUR, {1: 0.1, 2: 4.0, 5: 4.0, 6: 0.2, 7: 4.0, 8: 3.0, 9: 3.0})
+    assert kw_by("pjm-4-of-5", history, Calendar(), FOUR) == pytest.approx((4 + 4 + 4 + 3) / 4)
+
+
+def test_the_window_and_the_cap_are_the_operators() -> None:
+    """3 kW from 12:00 to 14:00 instead of 2, and 2 kW until 15:00; the event's hour has 2 kW."""
+    history = evenings(FOUR, {}) | steady(3.0, FOUR - 4 * HOUR, FOUR - 2 * HOUR)
+    by_name = {name: kw_by(name, history, Calendar(), FOUR) for name in METHODS}
+    assert by_name["caiso-10-of-10"] == pytest.approx(2 * 1.2)  # 2.67 kW over 2 kW, capped
+    assert by_name["nyiso-5-of-10"] == pytest.approx(2 * 1.2)
+    assert by_name["pjm-4-of-5"] == pytest.approx(2 + 2 / 3)  # not capped
+    assert by_name["aemo-10-of-10"] == pytest.approx(2 + 0.4)
+    assert by_name["caiso-residential-5-of-10"] == pytest.approx(2 * 5 / 4)  # two hours before, two after
+
+
+def test_every_baseline_says_whose_it_is() -> None:
+    for method in METHODS.values():
+        assert BASELINES[method.name] == method.meaning
+        assert bool(method.operator) == bool(method.source)
+        assert (method.look_back_days is None) == (method.name in GENERIC)
+
+
+def test_homes_that_export_are_neither_charged_nor_credited_for_nothing() -> None:
+    """A battery that feeds in every evening: by a factor of up to 1.2 that was worth up to 0.6 kW."""
+    rows = accuracy(3, ["exporter", "v2g"]).filter(baseline="10-of-10-adjusted")
+    assert all(used_kw < 0 for used_kw in rows.get_column("used_kw"))
+    exporter = one(rows, kind="exporter")
+    assert abs(exporter["bias_kw"]) < 0.02 * abs(exporter["used_kw"])
+    assert exporter["rrmse_percent"] < 15

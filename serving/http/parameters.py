@@ -124,6 +124,7 @@ SNAPSHOTS = Parameter(
     default="1000",
     minimum=1,
     maximum=10_000,
+    key="NewestLimit",
 )
 SNAPSHOT_LOAD = Parameter(
     name="load_id",

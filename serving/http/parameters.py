@@ -118,7 +118,6 @@ NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 
 SNAPSHOTS = Parameter(
     name="limit",
-    key="newestLimit",
     description="At most so many, the newest.",
     advice="must be a whole number from 1 to 10000",
     default="1000",

@@ -145,7 +145,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"requestedReductionKw": "100"}, "requestedReductionKw"),
     ({"requestedReductionKw": None}, "requestedReductionKw"),
     ({"id": ""}, "id"),
-    ({"id": "a/b"}, "id must be a text without `/`"),
+    ({"id": "a/b"}, "and without `/`"),
     ({"id": "."}, "id must not be '.'"),
     ({"id": ".."}, "id must not be '..'"),
     ({"id": "a\x01"}, "id"),

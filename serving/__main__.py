@@ -1,4 +1,4 @@
-"""`python -m serving`: summary tables to HTTP, under granian; who may call; and the API described."""
+"""`python -m serving`: the HTTP API under granian; keys and audit log at a terminal; the OpenAPI document."""
 
 import argparse
 import os
@@ -82,6 +82,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         event_rules=settings.event_rules,
         state=state,
         max_points=settings.http_max_points,
+        default_aggregate=settings.history_aggregate,
         policy=settings.policy,
         keyring=keyring,
         access_log=access_log,

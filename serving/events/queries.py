@@ -177,7 +177,7 @@ def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
 
 
 def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """Of each VEN, by id; found by way of the participations, which an index finds by the event."""
+    """The settlement of each VEN, by id; joined through the participations, which have an index by event."""
     settled, part = ven_settlements.c, event_participations.c
     return (
         select(ven_settlements)

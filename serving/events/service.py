@@ -93,7 +93,7 @@ class EventWriter:
             if status == "cancelled":
                 return
             if connection.execute(queries.cancel_event(event_id, self._clock())).first() is None:
-                if _row(connection, event_id).status == "cancelled":  # by somebody else, just now
+                if _row(connection, event_id).status == "cancelled":  # by another client, just now
                     return
                 raise ConflictError(f"Event {event_id!r} is over, and cannot be cancelled any more.")
             connection.execute(queries.notify_event(event_id))

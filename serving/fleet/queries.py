@@ -77,7 +77,7 @@ MOST: Any = bindparam("most", type_=BigInteger)
 def network() -> Select[Any]:
     """The network's totals; no row before the jobs have run for the first time.
 
-    With what running events deliver now, in percent of what they ask for.
+    With `efficiency_percent`: the present reduction of the running events over the requested one.
     """
     progress = event_progress.c
     delivered = 100 * func.sum(progress.current_reduction_kw) / func.sum(events.c.requested_reduction_kw)
@@ -169,7 +169,7 @@ def vens_up_to(most: int, page: Page) -> Select[Any]:
 
 
 def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    """What people have set for a load; else what the VEN says."""
+    """A value that people have set for a load, else that of its VEN."""
     return func.coalesce(loads.c[field], latest.c[field])
 
 

@@ -24,7 +24,7 @@ from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
 from serving.history import limits, points, queries
-from serving.history.planner import NO_HORIZONS, HistoryRequest, next_cut_us, plan, shortfall
+from serving.history.planner import NO_HORIZONS, Aggregate, HistoryRequest, next_cut_us, plan, shortfall
 from serving.history.points import Point
 from serving.history.queries import Series
 
@@ -100,7 +100,9 @@ class Histories:
         pool: ConnectionPool,
         clock: Callable[[], datetime],
         max_points: int = limits.MAX_POINTS,
+        default_aggregate: Aggregate = "sum",
     ) -> None:
+        self.default_aggregate = default_aggregate
         self._engine = engine
         self._pool = pool
         self._clock = clock
@@ -145,9 +147,9 @@ class Histories:
         make, _ = _AGGREGATES[request.aggregate]
         with _naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
             warn(shortfall(rows.request, _resolutions_s(subject.series, request)))
-            found = chain.from_iterable(make(columns, shape) for columns in rows.blocks)
+            all_points = chain.from_iterable(make(columns, shape) for columns in rows.blocks)
             spans = map(points.event_span, rows.participations)
-            yield from points.with_events(found, spans, request) if rows.participations else found
+            yield from points.with_events(all_points, spans, request) if rows.participations else all_points
 
     @contextmanager
     def _read(
@@ -198,8 +200,10 @@ class Histories:
     def _require_few_points(
         self, connection: Connection, subject: Subject, request: HistoryRequest
     ) -> tuple[int, int]:
-        """The first and the last instant to look at; asks for what is stored only where the range is not
-        short enough in itself.
+        """The first and the last instant to read. The stored extent is read only if the range is not short.
+
+        Raises:
+            TooManyPointsError: the history may have more points than one answer may have.
         """
         start_us, end_us = request.start_us, request.end_us
         if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):

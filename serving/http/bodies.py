@@ -34,7 +34,7 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
     Raises:
         falcon.HTTPUnsupportedMediaType: it is not JSON, or is compressed.
         falcon.HTTPContentTooLarge: it is longer than the settings allow.
-        falcon.HTTPBadRequest: it is not what the contract says.
+        falcon.HTTPBadRequest: it is not what the contract allows.
     """
     _require_json(request)
     body = read_bytes(request, MAX_BODY_BYTES)
@@ -110,7 +110,7 @@ def _too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
 
 
 def _advice(message: str, shape: type[Any]) -> str:
-    """The message of msgspec, by the field and in JSON's words."""
+    """An error of msgspec with the name of the field, and JSON's names of types."""
     match = AT.fullmatch(message)
     what, where = (match["what"], match["where"] or "") if match else (message, "")
     if named := NAMED.fullmatch(what):
@@ -141,7 +141,7 @@ def _unknown(field: str, where: str, shape: type[Any]) -> str:
 
 
 def _choices(where: str, shape: type[Any]) -> list[str]:
-    """What a field of the body itself may be, where that is a list of words."""
+    """The values of a top-level field, if it is an enumeration."""
     for field in structs.fields(shape):
         if field.encode_name == where:
             kinds = (field.type, *get_args(field.type))

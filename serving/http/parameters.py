@@ -1,4 +1,4 @@
-"""Query parameters and path ids: a wrong one becomes a 400 that says what it must be."""
+"""Query parameters and path ids: a wrong one becomes a 400 with what it must be."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from schemas.tables.history import SLOT_S
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
-from serving.page import Page
+from serving.page import NewestWithin, Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
 NOWHERE = StreamPosition(-1)
@@ -26,12 +26,12 @@ PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """One parameter: what it means, and what it must be. What is checked here is what OpenAPI says."""
+    """One parameter: its meaning and its rules, for the check and for the OpenAPI document alike."""
 
     name: str
     description: str
     advice: str = ""
-    """What it must be, in words, for whoever got it wrong."""
+    """What it must be, for the error message."""
     pattern: str | None = None
     """Of the whole text, in the dialect that Python and ECMA 262 share."""
     choices: tuple[str, ...] = ()
@@ -86,17 +86,16 @@ END = Parameter(
 AGGREGATE = Parameter(
     name="aggregate",
     description="`sum` of the samples; or `energy` in kWh, or `mean` power, both from 5-minute slots and "
-    "only for a granularity that is a multiple of `5m`.",
+    "only for a granularity that is a multiple of `5m`. Without it, what `HISTORY_AGGREGATE` says (`sum`).",
     advice=f"must be one of {', '.join(AGGREGATES)}",
     choices=AGGREGATES,
-    default="sum",
 )
 PERIOD = (START, END)
 HISTORY = (GRANULARITY, START, END, AGGREGATE)
 
 LIMIT = Parameter(
     name="limit",
-    description="At most so many entries. Without it, the whole list.",
+    description="Maximum number of entries. Default: the whole list.",
     advice="must be a whole number from 1 to 10000",
     minimum=1,
     maximum=10_000,
@@ -117,15 +116,34 @@ AFTER_NUMBER = Parameter(
 )
 NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 
+SNAPSHOTS = Parameter(
+    name="limit",
+    description="At most so many, the newest.",
+    advice="must be a whole number from 1 to 10000",
+    default="1000",
+    minimum=1,
+    maximum=10_000,
+    key="NewestLimit",
+)
+SNAPSHOT_LOAD = Parameter(
+    name="load_id",
+    description="The load. Without it, all loads of the VEN.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("hvac1",),
+)
+REPORTS = (START, END, SNAPSHOTS)
+CIRCUITS = (SNAPSHOT_LOAD, *REPORTS)
+
 LAST_EVENT_ID = Parameter(
     name="lastEventId",
-    description="Go on after this event of the stream; 0 for all that is kept. `Last-Event-ID` counts more.",
+    description="Resume after this event; 0 for all that are stored. `Last-Event-ID` takes precedence.",
     advice="must be the id of an event of this stream, such as 5321-0a1b2c3d, or its number alone",
     pattern=STREAM_ID,
     examples=("5321-0a1b2c3d",),
 )
 LAST_EVENT_ID_HEADER = Parameter(
-    name="Last-Event-ID", description="What browsers send when they connect again.", where="header"
+    name="Last-Event-ID", description="Sent by browsers when they reconnect.", where="header"
 )
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -135,21 +153,21 @@ MEDIA_TYPES = {"json": JSON, "arrow": ARROW, "parquet": PARQUET, "csv": CSV}
 """The media types of lists and histories, by the value of the parameter `format`."""
 FORMAT = Parameter(
     name="format",
-    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    description="The media type, for clients that cannot set `Accept`; it takes precedence.",
     advice=f"must be one of {', '.join(MEDIA_TYPES)}",
     choices=tuple(MEDIA_TYPES),
 )
 
 BASELINE = Parameter(
     name="baseline",
-    description="What the event is measured by. Without it, what `EVENT_BASELINE` says.",
+    description="The baseline that the event is measured by. Default: `EVENT_BASELINE`.",
     advice=f"must be one of {', '.join(BASELINES)}",
     choices=tuple(BASELINES),
     examples=("10-of-10",),
 )
 REVISION = Parameter(
     name="revision",
-    description="Which settlement of the event. Without it, the newest.",
+    description="The settlement of the event. Default: the newest.",
     advice="must be a whole number from 1 on",
     minimum=1,
     maximum=999_999_999,
@@ -179,7 +197,7 @@ COMMAND_ID = Parameter(
     pattern=ID,
     where="path",
 )
-DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
+DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
     name="eventId",
@@ -200,11 +218,11 @@ PATH = {
 """What the names in the paths of `serving/app.py` stand for."""
 
 
-def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest:
-    """The range, granularity and aggregate of a history request.
+def history_request(parameters: Mapping[str, str | list[str]], default: Aggregate = "sum") -> HistoryRequest:
+    """The range, granularity and aggregate of a history request; `default` without an aggregate.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is not what the contract says.
+        falcon.HTTPBadRequest: one of them is not what the contract allows.
     """
     granularity_s = _granularity_s(parameters)
     start_us, end_us = _period_us(parameters)
@@ -213,7 +231,7 @@ def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest
         None if start_us is None else max(start_us, 0),
         None if end_us is None else max(end_us, 0) + 1,
         granularity_s,
-        _aggregate(parameters, granularity_s),
+        _aggregate(parameters, granularity_s, default),
     )
 
 
@@ -231,7 +249,7 @@ def _period_us(parameters: Mapping[str, str | list[str]]) -> tuple[int | None, i
 
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:
-    """The part of a list that is asked for; all of it without `limit`."""
+    """The requested page of a list; the whole list without `limit`."""
     limit = checked(parameters, LIMIT)
     return Page(None if limit is None else int(limit), checked(parameters, AFTER))
 
@@ -243,10 +261,10 @@ def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:
-    """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
+    """The position to resume a live stream from: that of the header, else that of the parameter.
 
-    A browser cannot be told that it sends an id which is none of ours, only be sent to the present: that
-    becomes an id that nothing has.
+    A browser sends back any id that it has received, also one of another database: it becomes a position that
+    does not exist, so that the stream begins with a reset.
     """
     if header is not None:
         return _stream_position(header) if re.fullmatch(STREAM_ID, header) else NOWHERE
@@ -266,6 +284,20 @@ def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName 
     }
     baseline, revision = checked(decoded, BASELINE), checked(parameters, REVISION)
     return cast(BaselineName | None, baseline), None if revision is None else int(revision)
+
+
+def newest_within(parameters: Mapping[str, str | list[str]]) -> NewestWithin:
+    """A range of time, both ends included, and how many of the newest entries in it.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is not what the contract says.
+    """
+    start, end = period(parameters)
+    return NewestWithin(start, end, int(checked(parameters, SNAPSHOTS) or 0))
+
+
+def snapshot_load(parameters: Mapping[str, str | list[str]]) -> str | None:
+    return checked(parameters, SNAPSHOT_LOAD)
 
 
 def identifier(name: str, value: str) -> str:
@@ -305,8 +337,10 @@ def _with_plus(text: str) -> str:
     return text if time < 0 else text[:time] + PLUS_AS_SPACE.sub("+", text[time:])
 
 
-def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:
-    aggregate = checked(parameters, AGGREGATE)
+def _aggregate(
+    parameters: Mapping[str, str | list[str]], granularity_s: int, default: Aggregate
+) -> Aggregate:
+    aggregate = checked(parameters, AGGREGATE) or default
     if aggregate != "sum" and granularity_s % SLOT_S:
         raise bad_parameter(
             "granularity", f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h"

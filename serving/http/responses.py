@@ -42,7 +42,7 @@ class Entry(Protocol):
 
 
 class Points(Protocol):
-    """A history: points of one shape, and a warning, known from the first point on, if they are not exact."""
+    """A history: points of one shape, and, from the first point on, a warning if they are not exact."""
 
     @property
     def shape(self) -> type[Struct]: ...
@@ -144,7 +144,7 @@ class StreamedBody:
     A generator that has not begun does not close what it reads from, and one in a reference cycle is closed
     only by the cyclic garbage collector.
 
-    If a block fails after the first was sent, the status line cannot tell: `broken` is sent as the last
+    If a block fails after the first was sent, the status line is out already: `broken` is sent as the last
     block, which is no valid end of the media type.
     """
 

@@ -241,7 +241,7 @@ class LiveStream:
             yield message("network", self._place, network)
 
     def close(self) -> None:
-        """Release the place of this client; granian calls it whoever ended the stream."""
+        """Release the place of this client; granian calls it whichever side ended the stream."""
         if self._is_open:
             self._is_open = False
             self._hub.leave(self._holder)

@@ -53,10 +53,10 @@ class EventsResource:
 
     @Operation(
         id="createEvent",
-        summary="Make an event",
+        summary="Create an event",
         tag="events",
         takes=EventCreate,
-        answers={201: ResponseSpec("It is made.", Event, headers=("Location",))},
+        answers={201: ResponseSpec("The event.", Event, headers=("Location",))},
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
@@ -72,7 +72,7 @@ class OneEventResource:
 
     @Operation(
         id="getEvent",
-        summary="One event, how it goes, and who takes part",
+        summary="One event with its progress and its participants",
         tag="events",
         answers={200: ResponseSpec("The event.", EventDetail)},
         problems=(404,),
@@ -95,7 +95,7 @@ class OneEventResource:
 
     @Operation(
         id="cancelEvent",
-        summary="Call an event off",
+        summary="Cancel an event",
         tag="events",
         answers={204: ResponseSpec("It is cancelled.")},
         problems=(404, 409),
@@ -128,7 +128,7 @@ class EventMetricsResource:
 
     @Operation(
         id="getEventMetrics",
-        summary="How an event goes",
+        summary="Progress of an event",
         tag="events",
         answers={200: ResponseSpec("How it goes, or how it went.", Metrics)},
         problems=(404,),
@@ -174,7 +174,7 @@ class CurrentEventResource:
 
     @Operation(
         id="getCurrentEvent",
-        summary="The event that runs, else the next one",
+        summary="The running event, else the next one",
         tag="events",
         answers={200: ResponseSpec("The event, or null.", EventWithMetrics | None)},
     )

@@ -13,14 +13,14 @@ from serving.live.hub import LiveHub
 
 
 class StreamResource:
-    """Server-sent events: `network`, `status`, `event`, and `reset` to who was away for too long."""
+    """Server-sent events: `network`, `status`, `event`, and `reset` for a client that was away too long."""
 
     def __init__(self, hub: LiveHub) -> None:
         self._hub = hub
 
     @Operation(
         id="getStream",
-        summary="What changes, as it changes",
+        summary="Live stream of changes",
         tag="statistics",
         answers={
             200: ResponseSpec("Server-sent events, without an end.", str, media=("text/event-stream",)),

@@ -90,9 +90,10 @@ def replay(
     while letters := _block(connection, last_id, newest, reason):
         last_id = letters[-1].rejected_id
         batch, accepted = _readable(letters, max_ahead, quotas)
-        with connection.transaction():
-            store.write(batch)
-            connection.execute(queries.FORGET_REJECTED, [accepted])
+        if accepted:
+            with connection.transaction():
+                store.write(batch)
+                connection.execute(queries.FORGET_REJECTED, [accepted])
         yield len(letters), len(accepted)
 
 

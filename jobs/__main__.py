@@ -27,7 +27,7 @@ from jobs.settings import Cadence, JobsSettings
 from jobs.settlement import settle
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
-from schemas.database import LONG_WORK, connect, engine_for
+from schemas.database import LONG_WORK, Bounds, connect, engine_for
 from schemas.instants import parse_iso
 from schemas.logs import configure_logs
 from schemas.monitoring import Trouble, first_trouble, serve_monitoring
@@ -41,7 +41,7 @@ AWAY = 75
 AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle"}
 """Exit codes: a job failed, or verify found differences; wrong arguments or settings; try again later."""
 
-CYCLE = {"statement_timeout": "5min"}
+CYCLE = Bounds(statement_timeout="5min")
 """A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
 
 

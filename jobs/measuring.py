@@ -82,8 +82,7 @@ class UsageFrame(Frame):
 
     ven_id: str
     used_kw: float
-    status: str
-    status_ts: Utc = pa.Field(nullable=True)
+    status: str = pa.Field(nullable=True)
     heard_at: Utc
 
 

@@ -36,7 +36,7 @@ def judge_presence(connection: Connection, now: datetime, patience: Patience) ->
     connection.execute(summary_queries.HOLD_RAW)
     heard = _hear_skewed(connection, now, patience)
     watched = fetch(connection, presence_queries.watched_vens(now - patience.at_least, now), WatchedVenFrame)
-    report_intervals = _intervals(connection, watched, now)
+    report_intervals = intervals_of(connection, watched, now)
     transitions = pl.concat(
         [
             fallen_silent(watched, report_intervals, patience, now),
@@ -55,12 +55,13 @@ def _hear_skewed(connection: Connection, now: datetime, patience: Patience) -> p
         connection.execute(presence_queries.drop_older_skewed_reports(ven_ids, REPORTS_EACH))
         connection.execute(presence_queries.mark_judged(ven_ids, now))
     reports = _skewed_reports(connection, ven_ids)
-    heard = heard_skewed(reports, _intervals(connection, reports, now), patience)
+    heard = heard_skewed(reports, intervals_of(connection, reports, now), patience)
     _update_latest(connection, heard.select("ven_id", "heard_at"))
     return heard
 
 
-def _intervals(connection: Connection, vens: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def intervals_of(connection: Connection, vens: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """The report intervals of VENs, by their last reports."""
     ven_ids = vens.get_column("ven_id").unique().to_list()
     recent = presence_queries.recent_reports(ven_ids, now - RECENT, REPORTS_EACH)
     return intervals(fetch(connection, recent, RecentReportFrame), _skewed_reports(connection, ven_ids))

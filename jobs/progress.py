@@ -25,17 +25,16 @@ from jobs.measuring import (
     read_window,
     sampled_cuts,
 )
-from jobs.models import RecentReportFrame
-from jobs.presence import RECENT, REPORTS_EACH
-from jobs.queries import presence as presence_queries
+from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range, widened
-from jobs.rows import fetch
+from jobs.rows import fetch, write
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
 from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
 from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
 from schemas import channels, locks
+from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
 
 PATIENCE = Patience(3, timedelta(seconds=60))
@@ -53,6 +52,8 @@ class Standing(Struct):
     """What is known of an event."""
 
     people: pl.DataFrame
+    asked: pl.DataFrame
+    """`ven_id` of `people` and of those who have left."""
     judged: pl.DataFrame
     """`ven_id` of those whose baseline has been made, `is_own` where nothing stands in for it."""
     baselines: pl.DataFrame
@@ -65,10 +66,11 @@ class Standing(Struct):
 
     @classmethod
     def of(cls, event: MeasuredEvent) -> Self:
-        people, judged, baselines = (
-            pl.DataFrame(schema=schema) for schema in ({"ven_id": pl.String}, _JUDGED, _BASELINE)
+        ids = {"ven_id": pl.String}
+        people, asked, judged, baselines = (
+            pl.DataFrame(schema=schema) for schema in (ids, ids, _JUDGED, _BASELINE)
         )
-        return cls(people, judged, baselines, None, event.window.start)
+        return cls(people, asked, judged, baselines, None, event.window.start)
 
 
 class Progress:
@@ -106,7 +108,7 @@ class Progress:
         if people.get_column("ven_id").to_list() != standing.people.get_column("ven_id").to_list():
             standing.history, standing.history_until = None, event.window.start
             standing.samples = None
-        standing.people = people
+        standing.people, standing.asked = people, everybody.select("ven_id")
         if has_begun:
             _forget_stand_ins(standing)
         joining = people.join(standing.judged, on="ven_id", how="anti").head(MOST_VENS)
@@ -126,7 +128,10 @@ class Progress:
     def _progress(self, connection: Connection, event: MeasuredEvent, now: datetime) -> dict[str, object]:
         standing = self._standings[event.event_id]
         reporting = _reporting(connection, event, standing, self._patience, now)
-        reduction_kw = _reduction_kw(event, standing, reporting, now)
+        reductions = _reductions(event, standing, reporting, now)
+        write(connection, reductions, event_reductions, settlement_queries.merge_reductions)
+        is_known = bool(reporting.height) or standing.people.is_empty()
+        reduction_kw = float(reductions.get_column("reduction_kw").sum()) if is_known else None
         answered = connection.execute(settlement_queries.responses(event.event_id)).one()
         efficiency = None if reduction_kw is None else 100 * reduction_kw / event.requested_kw
         return {
@@ -167,23 +172,34 @@ def _reporting(
     query = settlement_queries.latest_usage(event.event_id, event.window.start)
     latest = fetch(connection, query, UsageFrame).join(standing.people, on="ven_id", how="semi")
     latest = latest.join(standing.baselines, on="ven_id", how="semi")
-    late = latest.filter(pl.col("heard_at") < now - patience.at_least, pl.col("status") != OFFLINE)
-    recent = presence_queries.recent_reports(late.get_column("ven_id").to_list(), now - RECENT, REPORTS_EACH)
-    silent = fallen_silent(late, fetch(connection, recent, RecentReportFrame), patience, now)
-    is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | (pl.col("status") == OFFLINE)
+    # By reports alone: a status says nothing of usage.
+    no_status = pl.lit(None, pl.Datetime("us", "UTC"))
+    late = latest.filter(pl.col("heard_at") < now - patience.at_least).with_columns(
+        status_ts=no_status, status_received_at=no_status
+    )
+    silent = fallen_silent(late, intervals_of(connection, late, now), patience, now)
+    is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | pl.col("status").eq_missing(
+        OFFLINE
+    )
     return latest.select("ven_id", "used_kw", is_silent=is_silent)
 
 
-def _reduction_kw(
+def _reductions(
     event: MeasuredEvent, standing: Standing, reporting: pl.DataFrame, now: datetime
-) -> float | None:
-    """Baseline less usage, over those who report; None if nobody has said anything since the start."""
+) -> pl.DataFrame:
+    """Baseline less usage of each VEN that was asked, kW; 0.0 of one that is silent or has left.
+
+    `event_id`, `ven_id`, `reduction_kw`.
+    """
     slot = widened(Range(now, now), SLOT_S).start
     last = widened(event.window, SLOT_S).end - timedelta(seconds=SLOT_S)
-    both = reporting.join(standing.baselines.filter(slot=min(slot, last)), on="ven_id")
-    saved_kw = pl.col("baseline_kw") - pl.col("used_kw")
-    is_known = both.height or standing.people.is_empty()
-    return float(both.filter(~pl.col("is_silent")).select(saved_kw.sum()).item()) if is_known else None
+    heard = reporting.filter(~pl.col("is_silent"))
+    both = heard.join(standing.baselines.filter(slot=min(slot, last)), on="ven_id")
+    saved = both.select("ven_id", reduction_kw=pl.col("baseline_kw") - pl.col("used_kw"))
+    everybody = standing.asked.join(saved, on="ven_id", how="left").sort("ven_id")
+    return everybody.select(
+        pl.lit(event.event_id).alias("event_id"), "ven_id", pl.col("reduction_kw").fill_null(0.0)
+    )
 
 
 def _delivered_kwh(

@@ -15,7 +15,13 @@ from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
 from jobs.ranges import DAY_S, Range, widened
 from schemas.live import number, number_alone
-from schemas.tables.events import commands, event_participations, event_shares, ven_settlements
+from schemas.tables.events import (
+    commands,
+    event_participations,
+    event_reductions,
+    event_shares,
+    ven_settlements,
+)
 from schemas.tables.history import (
     RAW_S,
     SLOT_S,
@@ -201,7 +207,7 @@ def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -
         connection.execute(
             retention_queries.forget(table, retention_queries.of_old_events(table, now - kept), MOST_ROWS)
         ).rowcount
-        for table in (ven_settlements, event_shares, event_participations)
+        for table in (ven_settlements, event_shares, event_reductions, event_participations)
     )
 
 

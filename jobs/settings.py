@@ -251,5 +251,5 @@ class JobsSettings(ProgramSettings, Cadence):
         ge=0,
         le=65_535,
         validation_alias="JOBS_HTTP_PORT",
-        description="port of `/metrics`, on the loopback interface; 0 for none",
+        description="port of `/metrics` and `/health`, on the loopback interface; 0 for none",
     )

@@ -4,17 +4,13 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 
-from schemas.database import engine_for
+from schemas.database import Bounds, engine_for
 from schemas.revisions import MIGRATION_LOCK
 from schemas.settings import ProgramSettings, SettingsError
 from schemas.tables import metadata
 
 LOCK_TIMEOUT_MS = 10_000
-BOUNDS = {
-    "lock_timeout": "10min",
-    "statement_timeout": "10min",
-    "idle_in_transaction_session_timeout": "10min",
-}
+BOUNDS = Bounds(lock_timeout="10min", statement_timeout="10min", idle_in_transaction_session_timeout="10min")
 """The first is for the migrator before us, and for transactions of the programs that are under way."""
 
 

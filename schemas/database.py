@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import psycopg
 from psycopg import pq
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0015"
+SCHEMA_REVISION = "0018"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
@@ -45,11 +45,18 @@ _CONNECTION: dict[str, object] = {
 
 _MONITOR = "gridgate_answer_monitor"
 
-LONG_WORK = {
-    "idle_in_transaction_session_timeout": "10min",
-    "lock_timeout": "1min",
-    "statement_timeout": "30min",
-}
+
+class Bounds(TypedDict, total=False):
+    """PostgreSQL's time-outs for a session, in its own units: `30s`, `5min`."""
+
+    idle_in_transaction_session_timeout: str
+    lock_timeout: str
+    statement_timeout: str
+
+
+LONG_WORK = Bounds(
+    idle_in_transaction_session_timeout="10min", lock_timeout="1min", statement_timeout="30min"
+)
 """For work that somebody waits for at a terminal, and that may compute for minutes between statements."""
 
 

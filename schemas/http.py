@@ -27,6 +27,16 @@ class Shape(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """What travels as JSON: with camelCase keys, and no other keys."""
 
 
+Ignored = Annotated[
+    Any,
+    Meta(
+        description="Ignored: it cannot be written. Clients may send back what they got.",
+        extra_json_schema={"readOnly": True},
+    ),
+]
+"""The type of a field of a body that is accepted and ignored; its default is UNSET."""
+
+
 class NetworkStats(Shape, frozen=True):
     """The network now. A number that cannot be known is null."""
 
@@ -131,44 +141,57 @@ class VenEnergyHistory(Shape, frozen=True):
     warning: HistoryWarning | UnsetType = UNSET
 
 
+IsLocated = Annotated[bool, Meta(description="False: nobody has set a location; 0.0 stands in for it.")]
+IsReporting = Annotated[
+    bool, Meta(description="False: no power has ever been reported; 0.0 stands in for it.")
+]
+
+
 class Load(Shape, frozen=True):
-    """The latest of one load."""
+    """The latest of one load. No number and no word is null."""
 
     id: str
-    type: str | None
+    type: Annotated[str, Meta(description="`unknown` without one.")]
     capacity_kw: Annotated[float, Meta(description="As reported, else usage plus shed capability.")]
     shed_capability_kw: Annotated[float, Meta(description="As reported, else what it sheds now, else 0.")]
-    current_power_kw: Annotated[float | None, Meta(description="Negative while it generates.")]
-    name: str | None
+    current_power_kw: Annotated[float, Meta(description="Negative while it generates.")]
+    name: Annotated[str, Meta(description="Its id without one.")]
+    enabled: Annotated[bool, Meta(description="Whether it may be controlled.")]
+    priority: Annotated[int, Meta(description="0 without one.")]
+    is_reporting: IsReporting
 
 
 class Location(Shape, frozen=True):
-    """Degrees; null where nobody has said."""
+    """Degrees; 0.0 where `isLocated` is false."""
 
-    lat: Annotated[float, Meta(ge=-90, le=90)] | None
-    lon: Annotated[float, Meta(ge=-180, le=180)] | None
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
 
 
 class VenMetrics(Shape, frozen=True):
     """What a VEN does, and could do, now."""
 
-    current_power_kw: float | None
+    current_power_kw: float
     shed_availability_kw: float
     active_event_id: str | None
     shed_load_ids: list[str]
 
 
 class Ven(Shape, frozen=True):
-    """One VEN, with the latest of its loads."""
+    """One VEN, with the latest of its loads. No number and no word is null."""
 
     id: str
-    name: str
+    name: Annotated[str, Meta(description="Its id without one.")]
     status: Annotated[str, Meta(examples=["online", "offline", "maintenance", "unknown"])]
     location: Location
     loads: list[Load]
     metrics: VenMetrics
     created_at: Instant
     last_seen: Annotated[Instant | None, Meta(description="When its last telemetry arrived.")]
+    registration_id: Annotated[str, Meta(description="Empty without one.")]
+    address: Annotated[str, Meta(description="Empty without one.")]
+    is_located: IsLocated
+    is_reporting: IsReporting
 
 
 class VenSummary(Shape, frozen=True):
@@ -176,18 +199,24 @@ class VenSummary(Shape, frozen=True):
 
     id: str
     name: str
-    location: Annotated[str | None, Meta(examples=["52.5200, 13.4050"])]
+    location: Annotated[str, Meta(description="Empty without one.", examples=["52.5200, 13.4050"])]
     status: Annotated[str, Meta(examples=["online", "offline", "maintenance", "unknown"])]
     controllable_power: float
-    current_power: float | None
-    address: str | None
+    current_power: float
+    address: Annotated[str, Meta(description="Empty without one.")]
     last_seen: Instant | None
     response_time: Annotated[
-        float | None, Meta(description="ms from sending a command to its acknowledgement.")
+        Count, Meta(description="ms from sending a command to its acknowledgement; see `hasAnswered`.")
+    ]
+    is_located: IsLocated
+    is_reporting: IsReporting
+    has_answered: Annotated[
+        bool, Meta(description="False: it has acknowledged no command; `responseTime` is 0 then.")
     ]
 
 
 PLAIN = r"^[^\x00-\x1f\x7f]+(?!\n)$"
+PLAIN_OR_EMPTY = r"^(?:[^\x00-\x1f\x7f]+(?!\n))?$"
 PRINTED = r"^[^\x00-\x1f]+(?!\n)$"
 IDENTIFIER_WORDS = (
     "a text without control characters, non-characters, line separators and bidirectional controls,"
@@ -195,6 +224,7 @@ IDENTIFIER_WORDS = (
 )
 PATTERNS = {
     PLAIN: "a text without control characters",
+    PLAIN_OR_EMPTY: "a text without control characters",
     TOPIC_LEVEL_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`, `+` and `#`",
     SEGMENT_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`",
     PRINTED: "a text without control characters",
@@ -231,30 +261,53 @@ class Place(Shape, frozen=True):
     lon: Annotated[float, Meta(ge=-180, le=180)]
 
 
-class VenCreate(Shape, frozen=True):
+Words = Annotated[str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY)]
+
+
+class _ReadOnlyOfVen(Shape, frozen=True, kw_only=True):
+    """What GET shows of a VEN and no body can change."""
+
+    loads: Ignored = UNSET
+    metrics: Ignored = UNSET
+    created_at: Ignored = UNSET
+    last_seen: Ignored = UNSET
+    is_located: Ignored = UNSET
+    is_reporting: Ignored = UNSET
+
+
+class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     """A VEN to register; or one that was retired, to bring back."""
 
     name: Name
     location: Place
     id: Annotated[NewId | None, Meta(description="Without it, one is made up.")] = None
     status: Name | None = None
-    registration_id: Name | None = None
+    registration_id: Words | None = None
+    address: Words | None = None
 
 
-class VenUpdate(Shape, frozen=True):
-    """What is to change of a VEN; what is not mentioned stays, and null forgets."""
+class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
+    """What is to change of a VEN. What is not mentioned, or equals what GET shows, stays; null forgets."""
 
+    id: Ignored = UNSET
     name: Name | UnsetType | None = UNSET
     status: Annotated[
         Name | UnsetType, Meta(description="Counts as if the VEN had said it now; its next word counts then.")
     ] = UNSET
     location: Place | UnsetType | None = UNSET
-    registration_id: Name | UnsetType | None = UNSET
+    registration_id: Words | UnsetType | None = UNSET
+    address: Words | UnsetType | None = UNSET
 
 
-class LoadUpdate(Shape, frozen=True):
-    """What people say of a load; it wins over what the VEN reports. Null gives the word back to the VEN."""
+class LoadUpdate(Shape, frozen=True, kw_only=True):
+    """Values of a load that override those of its VEN; null gives the field back to the VEN.
 
+    A value that equals what GET shows changes nothing.
+    """
+
+    id: Ignored = UNSET
+    current_power_kw: Ignored = UNSET
+    is_reporting: Ignored = UNSET
     name: Name | UnsetType | None = UNSET
     type: Name | UnsetType | None = UNSET
     capacity_kw: RatedKw | UnsetType | None = UNSET
@@ -346,18 +399,55 @@ LeadTimeS = Annotated[float, Meta(ge=0, le=86_400)]
 EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
 CurrentReductionKw = Annotated[
-    float | None, Meta(description="What it delivers now, or delivered at its end; null before its start.")
+    float,
+    Meta(description="What it delivers now, or delivered at its end: the sum of `vens[].shedKw` meanwhile."),
 ]
 VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
 VensReporting = Annotated[
     Count, Meta(description="VENs that count in the current reduction: heard within their presence time.")
 ]
 AvgResponseMs = Annotated[
-    float | None, Meta(description="From a command to its acknowledgement; null without any.")
+    Count, Meta(description="From a command to its acknowledgement; 0 while `vensResponding` is 0.")
+]
+ActualReductionKw = Annotated[
+    float,
+    Meta(
+        description="What it delivers on average: 0 before it starts, provisional until `isSettled`. "
+        "0 also where it cannot be known (`isMeasured` is false)."
+    ),
+]
+PassedOverReason = Literal[
+    "offline",
+    "maintenance",
+    "opted out",
+    "retired",
+    "resting",
+    "asked too often",
+    "in another event",
+    "no flexibility",
+    "unaddressable",
 ]
 
 
-class EventCreate(Shape, frozen=True):
+class _ReadOnlyOfEvent(Shape, frozen=True, kw_only=True):
+    """What GET shows of an event and no body can change."""
+
+    status: Ignored = UNSET
+    planned_end_time: Ignored = UNSET
+    actual_reduction_kw: Ignored = UNSET
+    is_settled: Ignored = UNSET
+    is_measured: Ignored = UNSET
+    notes: Ignored = UNSET
+    current_reduction_kw: Ignored = UNSET
+    vens_responding: Ignored = UNSET
+    vens_reporting: Ignored = UNSET
+    avg_response_ms: Ignored = UNSET
+    vens: Ignored = UNSET
+    metrics: Ignored = UNSET
+    created_at: Ignored = UNSET
+
+
+class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
 
     start_time: Annotated[
@@ -378,30 +468,63 @@ class EventCreate(Shape, frozen=True):
     )
 
 
-class Event(Shape, frozen=True):
-    """A demand response event; what it delivered is null until it is settled."""
+class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
+    """What is to change of an event that no VEN has been sent yet.
+
+    What is not mentioned, or equals what GET shows, stays.
+    """
+
+    id: Ignored = UNSET
+    start_time: IsoText | UnsetType = UNSET
+    end_time: IsoText | UnsetType = UNSET
+    requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW)] | UnsetType = UNSET
+    ven_ids: Annotated[
+        Annotated[list[VenId], Meta(max_length=100_000)] | UnsetType | None,
+        Meta(description="Null asks everybody."),
+    ] = UNSET
+    priority: Priority | UnsetType = UNSET
+    lead_time_s: LeadTimeS | UnsetType | None = UNSET
+
+
+class PassedOver(Shape, frozen=True):
+    """VENs that an event does not ask, and why."""
+
+    reason: PassedOverReason
+    vens: Annotated[int, Meta(ge=1)]
+
+
+class Event(Shape, frozen=True, kw_only=True):
+    """A demand response event. No number and no word is null."""
 
     id: str
     status: EventStatus
     start_time: Instant
-    end_time: Instant
+    end_time: Annotated[Instant, Meta(description="When it ended, once it has.")]
+    planned_end_time: Instant
     requested_reduction_kw: float
-    actual_reduction_kw: Annotated[
-        float | None, Meta(description="What it delivered on average; null until it is settled.")
+    actual_reduction_kw: ActualReductionKw
+    is_settled: bool
+    is_measured: Annotated[bool, Meta(description="Whether `actualReductionKw` comes from measurements.")]
+    ven_ids: Annotated[list[str], Meta(description="Whom it asks; empty: everybody.")]
+    priority: int
+    lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
+    notes: Annotated[
+        list[PassedOver],
+        Meta(description="How many VENs were passed over when it was last shared out, by reason."),
     ]
 
 
-class EventMetrics(Shape, frozen=True):
+class EventMetrics(Shape, frozen=True, kw_only=True):
     """How an event goes, or how it went."""
 
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
     avg_response_ms: AvgResponseMs
-    actual_reduction_kw: float | None
+    actual_reduction_kw: ActualReductionKw
     vens_reporting: VensReporting
 
 
-class EventWithMetrics(Event, frozen=True):
+class EventWithMetrics(Event, frozen=True, kw_only=True):
     """An event, and how it goes."""
 
     current_reduction_kw: CurrentReductionKw
@@ -415,14 +538,54 @@ class EventVen(Shape, frozen=True):
 
     ven_id: str
     ven_name: str
-    shed_kw: Annotated[float | None, Meta(description="For this event, now; null when it is over.")]
+    shed_kw: Annotated[
+        float, Meta(description="For this event, now or at its end; once settled, on average.")
+    ]
     status: ParticipationStatus
 
 
-class EventDetail(EventWithMetrics, frozen=True):
+class EventDetail(EventWithMetrics, frozen=True, kw_only=True):
     """An event, how it goes, and who takes part."""
 
     vens: list[EventVen]
+
+
+class CircuitSnapshot(Shape, frozen=True, gc=False):
+    """One sample of a load."""
+
+    timestamp: Instant
+    load_id: str
+    name: str
+    type: str
+    capacity_kw: float
+    current_power_kw: float
+    shed_capability_kw: float
+    enabled: bool
+    priority: int
+
+
+class CircuitHistory(Shape, frozen=True):
+    """Samples of the loads of a VEN, oldest first."""
+
+    ven_id: str
+    load_id: Annotated[str | None, Meta(description="Null: of all its loads.")]
+    snapshots: list[CircuitSnapshot]
+    total_count: Annotated[Count, Meta(description="How many there are, also beyond `limit`.")]
+
+
+class VenEvent(Shape, frozen=True):
+    """A VEN's acknowledgement of a command."""
+
+    id: str
+    ven_id: str
+    event_id: Annotated[str, Meta(description="Empty for a command outside of events.")]
+    correlation_id: str
+    op: str
+    status: Annotated[str, Meta(examples=["acknowledged", "rejected"])]
+    timestamp: Annotated[Instant, Meta(description="When the acknowledgement arrived.")]
+    requested_shed_kw: float
+    actual_shed_kw: Annotated[float, Meta(description="0 where the VEN did not say it.")]
+    circuits_curtailed: Annotated[list[Any], Meta(description="As the VEN sent them; empty without any.")]
 
 
 class BaselineChosen(Shape, frozen=True):

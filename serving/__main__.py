@@ -1,4 +1,4 @@
-"""`python -m serving`: summary tables to HTTP, under granian; who may call; and the API described."""
+"""`python -m serving`: the HTTP API under granian; keys and audit log at a terminal; the OpenAPI document."""
 
 import argparse
 import os
@@ -27,6 +27,7 @@ from schemas.settings import ProgramSettings, SettingsError
 from schemas.watching import DatabaseWatch
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
+from serving.cache.generation import ChangeCounter
 from serving.cli import add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
@@ -36,6 +37,7 @@ from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
+CHANGES_FILE = "changes"
 SLOW_CLIENT_S = 60.0
 """Longest pause between two blocks of a streamed answer, which holds a connection to the database."""
 
@@ -59,7 +61,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     state = WorkerState(
-        engine, FleetReader(engine, clock), settings.stream_clients, settings.stream_heartbeat_s
+        engine, FleetReader(engine, clock), settings.stream_clients, settings.stream_heartbeat_s, _changes()
     )
     keyring = Keyring(KeyStore(engine), clock)
     at_stop.callback(state.hub.close)
@@ -111,9 +113,14 @@ def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor
 
 
 def _shared_directory() -> Path | None:
-    """The directory in which the worker processes share their metrics."""
+    """The directory in which the worker processes share their metrics, and count their changes."""
     directory = os.environ.get(METRICS_DIRECTORY)
     return None if directory is None else Path(directory)
+
+
+def _changes() -> ChangeCounter:
+    directory = _shared_directory()
+    return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
 def _report(metrics: Metrics) -> Callable[[int, float], None]:

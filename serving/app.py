@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import falcon
 from falcon import Request, Response
@@ -17,6 +18,7 @@ from serving.auth.same_origin import SameOrigin
 from serving.cache.fast_path import CACHED_PATHS, FastPath
 from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
+from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
@@ -29,6 +31,8 @@ from serving.history.limits import MAX_POINTS
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, Metrics, SqlClock
 from serving.http.openapi import Document, describe
+from serving.http.paths import IdPaths
+from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
@@ -124,10 +128,12 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     resources = _resources(Dependencies(databases, clock, state, access_log, event_rules, max_points, policy))
     for path, resource in resources.items():
         app.add_route(path, resource)
+    app.mark_ids = IdPaths(resources).mark
     return app
 
 
@@ -185,10 +191,11 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
-    reader, writer = FleetReader(replica, clock), FleetWriter(primary, clock)
+    reader = FleetReader(replica, clock)
     histories = Histories(replica, pools[replica], clock, needs.max_points)
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    writer = FleetWriter(primary, clock, latest)
     commands = CommandReader(primary)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -211,13 +218,14 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
-    reader, writer = EventReader(primary), EventWriter(primary, needs.clock, needs.event_rules)
-    performance = PerformanceReader(replica, needs.event_rules.baseline)
+    baseline = needs.event_rules.baseline
+    reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
+    performance = PerformanceReader(replica, baseline)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
-        "/api/events/history": PastEventsResource(EventReader(replica)),
+        "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),

@@ -1,4 +1,4 @@
-"""`python -m serving keys ...` and `audit`: who may call, and what was done, at a terminal."""
+"""`python -m serving keys ...` and `audit`: API keys and the audit log, at a terminal."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])")
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 DEFAULT_LIMIT = 50
 TERMINAL = "terminal:"
-"""Before the name of a user in the audit log; no key's name has a colon."""
+"""Prefix of a user's name in the audit log; the name of a key has no colon."""
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,7 +47,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run_command(options: argparse.Namespace, engine: Engine, now: datetime, user: str) -> None:
-    """Do what the command line says, for a user; exits with 1 and a reason if that cannot be done."""
+    """Run the command of the command line; exits with 1 and a reason if it fails."""
     store, log = KeyStore(engine), AuditLog(engine, lambda: now)
     actions: dict[str, Callable[[], None]] = {
         "create": lambda: _create(store, AuditedChange(log, user), options, now),

@@ -1,4 +1,4 @@
-"""What this service demands of its callers, and what it tells browsers."""
+"""What this service requires of its callers, and the policies that it sends to browsers."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -6,12 +6,12 @@ from ipaddress import IPv4Network, IPv6Network
 Network = IPv4Network | IPv6Network
 
 MAX_BODY_BYTES = 1_048_576
-"""Unless the settings say otherwise."""
+"""The default of the setting."""
 
 OPEN_PATHS = frozenset({"/", "/health", "/health/db-check", "/openapi.json", "/docs", "/favicon.ico"})
 OPEN_PREFIXES = ("/assets/",)
 """Paths that need no key, since they reveal nothing of the fleet: health, the API's description, pages that
-must load before they can ask for a key.
+must load before they can prompt for a key.
 """
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -57,52 +57,51 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     )
     http_workers: int = Field(1, ge=1, validation_alias="HTTP_WORKERS", description="worker processes")
     http_threads: int = Field(
-        8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker answers at once"
+        8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker processes at once"
     )
     http_max_points: int = Field(
         MAX_POINTS,
         ge=1,
         validation_alias="HTTP_MAX_POINTS",
-        description="points that one history may have; more is a 400 that names a granularity",
+        description="points of one history; more is a 400 that names a granularity",
     )
     http_query_timeout_s: float = Field(
         30,
         gt=0,
         le=3_600,
         validation_alias="HTTP_QUERY_TIMEOUT_S",
-        description="seconds that one question to the database may take; a history that is slower is a 400 "
-        "that names a granularity",
+        description="longest database query, s; a slower history is a 400 that names a granularity",
     )
     database_read_url: DatabaseUrl | None = Field(
         None,
         validation_alias="DATABASE_READ_URL",
-        description="a replica, from which statistics, lists and histories are read; without: `DATABASE_URL`",
+        description="URL of a replica for statistics, lists and histories; default: `DATABASE_URL`",
     )
     ready_max_rollup_age_s: float = Field(
         60,
         gt=0,
         le=86_400,
         validation_alias="READY_MAX_ROLLUP_AGE_S",
-        description="age of the totals from which on `/health/db-check` is 503: the jobs are late",
+        description="age of the totals, s, beyond which `/health/db-check` is 503",
     )
     stream_clients: int = Field(
         64,
         ge=0,
         le=10_000,
         validation_alias="HTTP_STREAM_CLIENTS",
-        description="live streams that one worker holds open, beside its requests; more are answered 503",
+        description="live streams of one worker; more are answered 503",
     )
     stream_heartbeat_s: float = Field(
         15,
         gt=0,
         le=3_600,
         validation_alias="HTTP_STREAM_HEARTBEAT_S",
-        description="seconds of silence after which a live stream says that it is still there",
+        description="heartbeat of a live stream without changes, s",
     )
     cors_origins: Origins = Field(
         "",
         validation_alias="CORS_ORIGINS",
-        description="origins whose pages may call: `https://ui.example`, ..., or `*`",
+        description="origins whose pages may call the API: `https://ui.example`, ..., or `*`",
     )
 
     http_auth: Literal["keys", "off"] = Field(
@@ -115,43 +114,43 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         ge=1_024,
         le=1_073_741_824,
         validation_alias="HTTP_MAX_BODY_BYTES",
-        description="longest body of a request that is read",
+        description="longest request body, bytes",
     )
     http_rate_per_s: float = Field(
         100.0,
         ge=0,
         le=1_000_000,
         validation_alias="HTTP_RATE_PER_S",
-        description="requests per second that one key has in each worker process; 0 for no bound",
+        description="requests per second of one key in each worker process; 0: no limit",
     )
     http_rate_burst: int = Field(
         200,
         ge=1,
         le=1_000_000,
         validation_alias="HTTP_RATE_BURST",
-        description="requests that a key which has been quiet may send at once",
+        description="burst of requests of one key",
     )
     http_finish_s: int = Field(
         20,
         ge=1,
         le=3_600,
         validation_alias="HTTP_FINISH_S",
-        description="seconds that requests under way have to finish, once serving is told to stop",
+        description="time for requests to finish after SIGTERM, s",
     )
     http_trusted_proxies: Networks = Field(
         "",
         validation_alias="HTTP_TRUSTED_PROXIES",
-        description="proxies whose `X-Forwarded-For` names the client: such as `10.1.0.0/16, 127.0.0.1`",
+        description="proxies whose `X-Forwarded-For` is trusted, such as `10.1.0.0/16, 127.0.0.1`",
     )
     http_https: Literal["yes", "no"] = Field(
         "no",
         validation_alias="HTTP_HTTPS",
-        description="`yes` if browsers reach us by https only: cookies are `Secure`, and HSTS is sent",
+        description="`yes` if browsers use https only: cookies are `Secure`, and HSTS is sent",
     )
     http_page_policy: str = Field(
         "",
         validation_alias="HTTP_PAGE_POLICY",
-        description="`Content-Security-Policy` of pages; empty: nothing but what we serve ourselves",
+        description="`Content-Security-Policy` of pages; default: only what serving itself serves",
     )
 
     event_lead_time_s: float = Field(
@@ -159,14 +158,14 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         ge=0,
         le=86_400,
         validation_alias="EVENTS_LEAD_TIME_S",
-        description="seconds before an event's start at which VENs are told, unless the event says otherwise",
+        description="default time before an event's start at which VENs are notified, s",
     )
     event_start_grace_s: float = Field(
         300,
         ge=0,
         le=86_400,
         validation_alias="EVENTS_START_GRACE_S",
-        description="an event whose start passed no longer ago than this starts at once; others are refused",
+        description="how late an event's start may be, s: the event starts at once; later ones are refused",
     )
 
     event_longest_s: float = Field(
@@ -174,7 +173,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         ge=1,
         le=604_800,
         validation_alias="EVENTS_LONGEST_S",
-        description="seconds that an event may last; longer ones, which are typing errors, are refused",
+        description="longest duration of an event, s; longer ones are refused",
     )
 
     @field_validator("http_auth")
@@ -183,8 +182,8 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         host = info.data.get("http_host")
         if auth == "off" and host is not None and not ip_address(host).is_loopback:
             raise ValueError(
-                f"`off` would open the API to whoever reaches {host}: set HTTP_AUTH=keys, and make keys with "
-                "`python -m serving keys create`; or set HTTP_HOST=127.0.0.1"
+                f"`off` would open the API to every host that reaches {host}: set HTTP_AUTH=keys, and create "
+                "keys with `python -m serving keys create`; or set HTTP_HOST=127.0.0.1"
             )
         return auth
 

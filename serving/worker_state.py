@@ -7,6 +7,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from schemas.channels import LIVE, TOTALS
+from serving.cache.generation import ChangeCounter
 from serving.cache.listener import Listener, Refresh
 from serving.cache.response_cache import ResponseCache
 from serving.fleet.reader import FleetReader
@@ -27,7 +28,12 @@ class WorkerState:
     """Kept up to date by a listener; without one every request reads the database."""
 
     def __init__(
-        self, engine: Engine, reader: FleetReader, stream_clients: int = 64, stream_heartbeat_s: float = 15
+        self,
+        engine: Engine,
+        reader: FleetReader,
+        stream_clients: int = 64,
+        stream_heartbeat_s: float = 15,
+        changes: ChangeCounter | None = None,
     ) -> None:
         self.hub = LiveHub(engine, reader.network, stream_clients, stream_heartbeat_s)
         builders = {
@@ -35,7 +41,7 @@ class WorkerState:
             "load types": lambda: encode(reader.load_types()),
             "summaries": lambda: _summaries(reader),
         }
-        self.cache = ResponseCache(builders, reader.version)
+        self.cache = ResponseCache(builders, reader.version, changes=changes)
 
     def listener(
         self,

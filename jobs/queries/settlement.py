@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    MetaData,
     Select,
+    Table,
     Text,
     Update,
     and_,
@@ -213,8 +215,7 @@ def latest_usage(event_id: str, since: datetime) -> Select[Any]:
         select(
             part.ven_id,
             latest.used_power_kw.label("used_kw"),
-            func.coalesce(latest.status, "").label("status"),
-            latest.status_ts,
+            latest.status,
             func.coalesce(latest.heard_at, latest.used_power_ts).label("heard_at"),
         )
         .join(ven_snapshots, latest.ven_id == part.ven_id)
@@ -243,6 +244,19 @@ def put_progress(progress: dict[str, object]) -> Insert:
     statement = insert(event_progress).values(progress)
     values = {name: statement.excluded[name] for name in progress if name != "event_id"}
     return statement.on_conflict_do_update(index_elements=["event_id"], set_=values)
+
+
+def merge_reductions(target: Table, staged: str) -> Insert:
+    """Write what has changed of what VENs deliver."""
+    twin = target.to_metadata(MetaData(), name=staged)
+    rows = select(twin).order_by(twin.c.event_id, twin.c.ven_id)
+    statement = insert(target).from_select([column.name for column in twin.c], rows)
+    new = statement.excluded.reduction_kw
+    return statement.on_conflict_do_update(
+        index_elements=list(target.primary_key),
+        set_={"reduction_kw": new},
+        where=target.c.reduction_kw != new,
+    )
 
 
 def looked(event_id: str, now: datetime) -> Insert:

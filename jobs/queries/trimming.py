@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, exists, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, exists, func, literal_column, select, text
 
 from schemas.tables.ledger import rejected_messages
 from schemas.tables.raw import ven_statuses
@@ -24,7 +24,7 @@ def rejected_before(at: datetime) -> Select[Any]:
 def newest_rejected_beyond(most_bytes: int) -> Select[Any]:
     """The id up to which refused messages are beyond a size, counted from the newest; null if all fit."""
     texts = (func.octet_length(column) for column in (_REJECTED.payload, _REJECTED.topic, _REJECTED.detail))
-    row_bytes = sum(texts, start=literal_column(str(ROW_BYTES)))
+    row_bytes: ColumnElement[int] = sum(texts, start=literal_column(str(ROW_BYTES)))
     up_to_here = func.sum(row_bytes).over(order_by=_REJECTED.rejected_id.desc()).label("bytes")
     sizes = select(_REJECTED.rejected_id, up_to_here).subquery()
     return select(func.max(sizes.c.rejected_id)).where(sizes.c.bytes > most_bytes)

@@ -1,13 +1,13 @@
 """Shares with their history, and settlements that say what was asked over time and how a baseline was adjusted.
 
-Revision: 0015, after 0016
+Revision: 0015, after 0014
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0016"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

@@ -1,13 +1,13 @@
 """Reports whose device time disagrees with their receipt, for presence; and each event's own lead time.
 
-Revision: 0016, after 0014
+Revision: 0016, after 0015
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

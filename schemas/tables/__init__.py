@@ -10,6 +10,7 @@ FRAMES: dict[str, type[Frame]] = {
     "commands": events.CommandFrame,
     "event_participations": events.EventParticipationFrame,
     "event_progress": events.EventProgressFrame,
+    "event_reductions": events.EventReductionFrame,
     "event_shares": events.EventShareFrame,
     "event_settlements": events.EventSettlementFrame,
     "events": events.EventFrame,

@@ -41,6 +41,7 @@ events = Table(
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("ven_ids", JSON),
     Column("lead_time_s", Double),
+    Column("notes", JSON),
     instant("notify_at"),
     instant("started_at", nullable=True),
     instant("ended_at", nullable=True),
@@ -88,6 +89,14 @@ event_progress = Table(
     Column("avg_response_ms", Double),
     Column("efficiency_percent", Double),
     instant("refreshed_at"),
+)
+
+event_reductions = Table(
+    "event_reductions",
+    metadata,
+    text_key("event_id"),
+    text_key("ven_id"),
+    power_kw("reduction_kw", nullable=False),
 )
 
 commands = Table(
@@ -170,6 +179,9 @@ class EventFrame(Frame):
     lead_time_s: float = pa.Field(nullable=True, ge=0)
     """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
 
+    notes: str = pa.Field(nullable=True)
+    """How many VENs were passed over when it was last shared out: a JSON array of `reason` and `vens`."""
+
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)
     ended_at: Utc = pa.Field(nullable=True)
@@ -220,6 +232,14 @@ class EventProgressFrame(Frame):
     avg_response_ms: float = pa.Field(nullable=True)
     efficiency_percent: float = pa.Field(nullable=True)
     refreshed_at: Utc
+
+
+class EventReductionFrame(Frame):
+    """What each VEN delivers for a running event, or delivered at its end, kW; the sum is its progress."""
+
+    event_id: str
+    ven_id: str
+    reduction_kw: float
 
 
 class CommandFrame(Frame):

@@ -1,1 +1,1 @@
-"""Who may call: keys, sessions, roles, rates, origins, proxies, and the audit log."""
+"""Access control: keys, sessions, roles, rates, origins, proxies, and the audit log."""

@@ -1,7 +1,8 @@
 """API keys and browsers' sessions: made, revoked, and held in each process for some seconds.
 
 A secret is 256 random bits, shown once and stored as a digest. A slow hash would protect passwords, which
-people choose; nobody guesses 256 bits, so SHA-256 is as safe, and does not cost 0.1 s of each request.
+people choose. Random bits cannot be guessed, so SHA-256 is as safe, and does not cost 0.1 s of each
+request.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ NO_DIGEST = bytes(32)
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret as it was sent: found by its public id, compared by its digest."""
+    """A secret as it was sent, looked up by its public id and compared by its digest."""
 
     kind: str
     public_id: str
@@ -74,7 +75,7 @@ class UnknownKeyError(LookupError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, with which role; by a session (a cookie) or by the key itself."""
+    """The name and role of a caller, identified by a session (a cookie) or by the key itself."""
 
     name: str
     role: Role

@@ -1,4 +1,4 @@
-"""Falcon middleware: who calls, how often, with which role; and the audit log of changes."""
+"""Falcon middleware: the key of the caller, its rate and role, and the audit of changes."""
 
 import math
 import re
@@ -135,7 +135,7 @@ def _identify(keyring: Keyring, request: Request) -> Caller:
         )
     caller = _caller(keyring, secret, request.path)
     if caller is None:
-        detail = "This key is unknown, was revoked, or has expired: ask for a new one."
+        detail = "This key is unknown, was revoked, or has expired: request a new one."
         raise _unauthorized(detail, f'{REALM}, error="invalid_token"')
     return caller
 

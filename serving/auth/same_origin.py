@@ -28,7 +28,7 @@ class SameOrigin:
         self.is_local_only = is_local_only
 
     def is_own_host(self, env: Mapping[str, Any]) -> bool:
-        """Whether the `Host` of a WSGI request excludes DNS rebinding; asked only without keys.
+        """Whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
 
         A browser binds a page to the name that it was loaded from, and a foreign site can have its own name
         resolve to this machine; an IP address or `localhost` it cannot.

@@ -30,29 +30,29 @@ class PerformanceReader:
             ConflictError: nothing is measured yet; or it is not settled, and the baseline is not the primary.
         """
         with snapshot(self._engine) as connection:
-            found = connection.execute(queries.event(event_id)).one_or_none()
-            if found is None:
+            event = connection.execute(queries.event(event_id)).one_or_none()
+            if event is None:
                 raise NotFoundError(f"There is no event {event_id!r}.")
-            made = connection.execute(queries.revisions(event_id)).all()
-            if not made and revision is None:
-                return self._provisional(connection, found, baseline)
-            chosen = _chosen(event_id, made, revision)
-            return _settled(connection, event_id, made, chosen, baseline or self._primary)
+            revisions = connection.execute(queries.revisions(event_id)).all()
+            if not revisions and revision is None:
+                return self._provisional(connection, event, baseline)
+            chosen = _chosen(event_id, revisions, revision)
+            return _settled(connection, event_id, revisions, chosen, baseline or self._primary)
 
     def _provisional(
-        self, connection: Connection, found: Row[Any], baseline: BaselineName | None
+        self, connection: Connection, event: Row[Any], baseline: BaselineName | None
     ) -> EventPerformance:
-        row = connection.execute(queries.progress_of(found.event_id)).one_or_none()
+        row = connection.execute(queries.progress_of(event.event_id)).one_or_none()
         if row is None:
             raise ConflictError(
-                f"Event {found.event_id!r} is {found.status}, and nothing of it is measured yet."
+                f"Event {event.event_id!r} is {event.status}, and nothing of it is measured yet."
             )
         if baseline not in {None, self._primary}:
             raise ConflictError(
-                f"Event {found.event_id!r} is not settled yet: there is only {self._primary}."
+                f"Event {event.event_id!r} is not settled yet: there is only {self._primary}."
             )
         return EventPerformance(
-            event_id=found.event_id,
+            event_id=event.event_id,
             provisional=True,
             baseline=_named(self._primary),
             revision=None,
@@ -64,18 +64,18 @@ class PerformanceReader:
         )
 
 
-def _chosen(event_id: str, made: Sequence[Row[Any]], revision: int | None) -> Row[Any]:
-    wanted = [row for row in made if revision in {None, row.revision}]
+def _chosen(event_id: str, revisions: Sequence[Row[Any]], revision: int | None) -> Row[Any]:
+    wanted = [row for row in revisions if revision in {None, row.revision}]
     if wanted:
         return wanted[-1]
-    has = f"it has 1 to {made[-1].revision}" if made else "it is not settled yet"
+    has = f"it has 1 to {revisions[-1].revision}" if revisions else "it is not settled yet"
     raise NotFoundError(f"Event {event_id!r} has no revision {revision}: {has}.")
 
 
 def _settled(
     connection: Connection,
     event_id: str,
-    made: Sequence[Row[Any]],
+    revisions: Sequence[Row[Any]],
     chosen: Row[Any],
     baseline: BaselineName,
 ) -> EventPerformance:
@@ -93,7 +93,7 @@ def _settled(
         baseline=_named(baseline),
         revision=chosen.revision,
         settled_at=chosen.settled_at,
-        revisions=[Revision(row.revision, row.settled_at) for row in made],
+        revisions=[Revision(row.revision, row.settled_at) for row in revisions],
         baselines=[name for name in BASELINES if name in settled_by],
         portfolio=_portfolio(portfolio),
         vens=[_ven_delivery(row) for row in vens],

@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     literal,
     null,
+    or_,
     select,
     update,
 )
@@ -29,18 +30,17 @@ from schemas.instants import from_microseconds
 from schemas.tables.events import (
     event_participations,
     event_progress,
+    event_reductions,
     event_settlements,
     events,
     ven_settlements,
 )
 from schemas.tables.registry import vens
-from schemas.tables.snapshots import ven_snapshots
 from serving.db.statements import VEN_ID, Query
 from serving.events.rules import PlannedEvent
 from serving.page import Page
 
 TO_COME = ("scheduled", "active")
-OVER = ("completed", "cancelled")
 LIVE = events.c.status.in_(TO_COME)
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 IN_TURN = (events.c.start_time, events.c.event_id)
@@ -68,46 +68,68 @@ def current_event() -> Select[Any]:
 
 
 def past_events(start: datetime | None, end: datetime | None) -> Select[Any]:
-    """Events that are over and had any of the time between two instants, both inclusive; oldest first."""
-    query = _with_progress().where(events.c.status.in_(OVER)).order_by(*IN_TURN)
+    """Events that run or are over, and overlap a range, both ends included; newest first.
+
+    Not those that were cancelled before their start.
+    """
+    has_begun = or_(events.c.status != "cancelled", events.c.ended_at > events.c.start_time)
+    order = (events.c.start_time.desc(), events.c.event_id.desc())
+    query = _with_progress().where(events.c.status != "scheduled", has_begun).order_by(*order)
     if start is not None:
         query = query.where(func.least(events.c.end_time, events.c.ended_at) >= start)
     return query if end is None else query.where(events.c.start_time <= end)
 
 
 def _with_progress() -> Select[Any]:
-    progress = event_progress.c
+    """Rows of `serving.events.shapes.EventRow`."""
+    progress, settled = event_progress.c, event_settlements.c
     return select(
         events.c.event_id,
         events.c.status,
         events.c.start_time,
         events.c.end_time,
+        events.c.ended_at,
+        events.c.notify_at,
         events.c.requested_reduction_kw,
         events.c.actual_reduction_kw,
+        events.c.priority,
+        events.c.ven_ids,
+        events.c.lead_time_s,
+        events.c.notes,
+        select(settled.event_id).where(settled.event_id == events.c.event_id).exists().label("is_settled"),
         progress.current_reduction_kw,
+        progress.delivered_kwh,
+        progress.refreshed_at,
         func.coalesce(progress.vens_responding, 0).label("vens_responding"),
         func.coalesce(progress.vens_reporting, 0).label("vens_reporting"),
         progress.avg_response_ms,
     ).outerjoin(event_progress, progress.event_id == events.c.event_id)
 
 
-def vens_of_event(event_id: str) -> Select[Any]:
-    """The participating VENs, and the power that each sheds now; null when the event is over."""
-    part = event_participations.c
-    shed_kw = case(
-        (and_(LIVE, part.status == "started"), func.coalesce(ven_snapshots.c.shed_power_kw, 0.0)),
-        (and_(LIVE, part.status != "finished"), literal(0.0)),
+def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
+    """The participating VENs, and what each delivers now; once settled, what it delivered on average."""
+    part, settled, now = event_participations.c, ven_settlements.c, event_reductions.c
+    newest = (
+        select(func.max(event_settlements.c.revision))
+        .where(event_settlements.c.event_id == event_id)
+        .scalar_subquery()
+    )
+    of_ven = and_(
+        settled.ven_id == part.ven_id,
+        settled.event_id == part.event_id,
+        settled.revision == newest,
+        settled.baseline == baseline,
     )
     return (
         select(
             part.ven_id,
             func.coalesce(vens.c.name, part.ven_id).label("ven_name"),
-            shed_kw.label("shed_kw"),
+            func.coalesce(settled.delivered_kw, now.reduction_kw, 0.0).label("shed_kw"),
             part.status,
         )
-        .join(events, events.c.event_id == part.event_id)
         .outerjoin(vens, vens.c.ven_id == part.ven_id)
-        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == part.ven_id)
+        .outerjoin(event_reductions, and_(now.event_id == part.event_id, now.ven_id == part.ven_id))
+        .outerjoin(ven_settlements, of_ven)
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
     )
@@ -155,7 +177,7 @@ def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
 
 
 def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """Of each VEN, by id; found by way of the participations, which an index finds by the event."""
+    """The settlement of each VEN, by id; joined through the participations, which have an index by event."""
     settled, part = ven_settlements.c, event_participations.c
     return (
         select(ven_settlements)
@@ -222,8 +244,16 @@ def registered_vens(ven_ids: Sequence[str]) -> Select[Any]:
 def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
     """No row comes back if there is one with this id."""
     values = {
+        **_planned_values(event),
         "event_id": event.event_id,
         "status": "scheduled",
+        "created_at": now,
+    }
+    return insert(events).values(values).on_conflict_do_nothing().returning(events.c.event_id)
+
+
+def _planned_values(event: PlannedEvent) -> dict[str, Any]:
+    return {
         "start_time": event.start_time,
         "end_time": event.end_time,
         "requested_reduction_kw": event.requested_reduction_kw,
@@ -231,9 +261,7 @@ def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
         "ven_ids": null() if event.ven_ids is None else event.ven_ids,
         "lead_time_s": event.lead_time_s,
         "notify_at": event.notify_at,
-        "created_at": now,
     }
-    return insert(events).values(values).on_conflict_do_nothing().returning(events.c.event_id)
 
 
 def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
@@ -247,12 +275,17 @@ def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
 
 def stop_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
     """One that runs; the jobs complete it, and see to the VENs."""
-    is_running = and_(events.c.status == "active", events.c.end_time > now)
-    return (
-        _change(event_id, is_running)
-        .values(ended_at=func.coalesce(events.c.ended_at, now))
-        .returning(events.c.event_id)
-    )
+    is_running = and_(events.c.status == "active", events.c.end_time > now, events.c.ended_at.is_(None))
+    return _change(event_id, is_running).values(ended_at=now).returning(events.c.event_id)
+
+
+def lock_event(event_id: str) -> Select[Any]:
+    """Lock an event to the end of the transaction, with its progress; no row if there is none."""
+    return event(event_id).with_for_update(of=events)
+
+
+def change_event(event: PlannedEvent) -> Update:
+    return update(events).where(events.c.event_id == event.event_id).values(_planned_values(event))
 
 
 def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:

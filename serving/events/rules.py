@@ -1,17 +1,19 @@
 """Rules for events: their times, and which of them may run at the same time. Pure."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from sqlalchemy import Row
 
 from schemas.baselines import GENERIC, PRIMARY, BaselineName
-from schemas.http import EVENT_WORDS, NO_SEGMENTS, EventCreate
+from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate
 from schemas.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
+
+TIMES = {"start_time": "startTime", "end_time": "endTime"}
 
 
 class EventRules(Struct, frozen=True):
@@ -73,6 +75,42 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
         priority=request.priority,
         ven_ids=None if request.ven_ids is None else sorted(set(request.ven_ids)),
     )
+
+
+def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
+    """The fields of a PATCH that differ from what GET shows; times are instants, no `ven_ids` everybody."""
+    given = {
+        name: value
+        for name in (*TIMES, "requested_reduction_kw", "priority", "lead_time_s")
+        if (value := getattr(request, name)) is not UNSET
+    }
+    for name in TIMES.keys() & given.keys():
+        given[name] = _instant(TIMES[name], given[name])
+    if request.ven_ids is not UNSET:
+        given["ven_ids"] = _changed_vens(request.ven_ids, shown)
+    now_shown = {name: getattr(shown, name) for name in given} | {"ven_ids": shown.ven_ids or None}
+    return {name: value for name, value in given.items() if value != now_shown[name]}
+
+
+def _changed_vens(ven_ids: list[str] | None, shown: Event) -> list[str] | None:
+    if ven_ids == [] != shown.ven_ids:
+        raise InvalidRequestError("venIds must name a VEN; null asks everybody")
+    return sorted(set(ven_ids)) if ven_ids else None
+
+
+def merged(row: Row[Any], changes: Mapping[str, Any]) -> EventCreate:
+    """The request that would make an event as it is, with some changes."""
+    kept = {
+        "start_time": row.start_time,
+        "end_time": row.end_time,
+        "requested_reduction_kw": row.requested_reduction_kw,
+        "priority": row.priority,
+        "ven_ids": row.ven_ids,
+        "lead_time_s": row.lead_time_s,
+    }
+    fields = {**kept, **changes}
+    times = {name: fields[name].isoformat() for name in TIMES}
+    return EventCreate(id=row.event_id, **{**fields, **times})
 
 
 def require_free_path(requested_id: str | None, reserved: Sequence[str]) -> None:

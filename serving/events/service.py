@@ -1,44 +1,52 @@
 """Demand response events: read, created, cancelled and stopped."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from msgspec import structs
 from sqlalchemy import Connection, Engine, Row, Select
 
-from schemas.http import Event, EventCreate, EventDetail, EventMetrics, EventVen, EventWithMetrics
-from schemas.rounding import rounded
+from schemas.baselines import PRIMARY, BaselineName
+from schemas.http import Event, EventCreate, EventDetail, EventMetrics, EventUpdate, EventWithMetrics
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
-from serving.events import queries
-from serving.events.rules import EventRules, planned, require_free
+from serving.events import queries, shapes
+from serving.events.rules import EventRules, changed_times_and_terms, merged, planned, require_free
 from serving.page import Page
 
 
 class EventReader:
-    """Reads events. Lists are iterators that hold a connection to their end."""
+    """Reads events. Lists are iterators that hold a connection to their end.
 
-    def __init__(self, engine: Engine) -> None:
+    Of settled events, VENs are shown by one baseline.
+    """
+
+    def __init__(self, engine: Engine, baseline: BaselineName = PRIMARY) -> None:
         self._engine = engine
+        self._baseline = baseline
 
     def all(self, page: Page) -> Iterator[Event]:
-        return map(_event, self._rows(queries.all_events(page)))
+        return map(shapes.event, self._rows(queries.all_events(page)))
 
     def past(self, start: datetime | None, end: datetime | None) -> Iterator[Event]:
-        return map(_event, self._rows(queries.past_events(start, end)))
+        return map(shapes.event, self._rows(queries.past_events(start, end)))
 
     def current(self) -> EventWithMetrics | None:
         rows = list(self._rows(queries.current_event()))
-        return _event_with_metrics(rows[0]) if rows else None
+        return shapes.event_with_metrics(rows[0]) if rows else None
 
     def metrics(self, event_id: str) -> EventMetrics:
         with self._engine.connect() as connection:
-            return _event_metrics(_row(connection, event_id))
+            return shapes.event_metrics(_row(connection, event_id))
 
     def detail(self, event_id: str) -> EventDetail:
         with snapshot(self._engine) as connection:
             row = _row(connection, event_id)
-            return _event_detail(row, connection.execute(queries.vens_of_event(event_id)).all())
+            vens = connection.execute(queries.vens_of_event(event_id, self._baseline)).all()
+        return EventDetail(
+            **structs.asdict(shapes.event_with_metrics(row)), vens=[shapes.event_ven(each) for each in vens]
+        )
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
         with self._engine.connect() as connection:
@@ -71,7 +79,7 @@ class EventWriter:
             if connection.execute(queries.add_event(event, now)).first() is None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
             connection.execute(queries.notify_event(event.event_id))
-            return _event(_row(connection, event.event_id))
+            return shapes.event(_row(connection, event.event_id))
 
     def cancel(self, event_id: str) -> None:
         """Cancel an event, also while it runs; idempotent.
@@ -85,23 +93,64 @@ class EventWriter:
             if status == "cancelled":
                 return
             if connection.execute(queries.cancel_event(event_id, self._clock())).first() is None:
-                if _row(connection, event_id).status == "cancelled":  # by somebody else, just now
+                if _row(connection, event_id).status == "cancelled":  # by another client, just now
                     return
                 raise ConflictError(f"Event {event_id!r} is over, and cannot be cancelled any more.")
             connection.execute(queries.notify_event(event_id))
 
     def stop(self, event_id: str) -> None:
-        """End a running event before its time; idempotent.
+        """Complete an event that runs, cancel a scheduled one; one that is over stays as it is.
 
         Raises:
             NotFoundError: there is none.
-            ConflictError: it does not run.
         """
+        now = self._clock()
         with self._engine.begin() as connection:
-            status = _row(connection, event_id).status
-            if connection.execute(queries.stop_event(event_id, self._clock())).first() is None:
-                raise ConflictError(f"Event {event_id!r} is {status}: only one that runs can be stopped.")
+            row = _locked(connection, event_id)
+            change = queries.cancel_event if row.status == "scheduled" else queries.stop_event
+            if connection.execute(change(event_id, now)).first() is not None:
+                connection.execute(queries.notify_event(event_id))
+
+    def change(self, event_id: str, request: EventUpdate) -> Event:
+        """Change an event of which no VEN has been sent anything yet.
+
+        Raises:
+            NotFoundError: there is none.
+            InvalidRequestError: the changed event contradicts itself or the rules.
+            ConflictError: VENs have been sent it, it is over, or another event needs the same VENs then.
+        """
+        now = self._clock()
+        with self._engine.begin() as connection:
+            connection.execute(queries.ONE_AT_A_TIME)
+            row = _locked(connection, event_id)
+            changes = changed_times_and_terms(request, shapes.event(row))
+            if not changes:
+                return shapes.event(row)
+            _require_changeable(row, now)
+            event = planned(merged(row, changes), now, self._rules)
+            if changes.get("ven_ids"):
+                _require_registered(connection, changes["ven_ids"])
+            others = connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
+            require_free(event, (other for other in others if other.event_id != event_id))
+            connection.execute(queries.change_event(event))
             connection.execute(queries.notify_event(event_id))
+            return shapes.event(_row(connection, event_id))
+
+
+def _locked(connection: Connection, event_id: str) -> Row[Any]:
+    row = connection.execute(queries.lock_event(event_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"There is no event {event_id!r}.")
+    return row
+
+
+def _require_changeable(row: Row[Any], now: datetime) -> None:
+    if row.status != "scheduled" or row.ended_at is not None:
+        raise ConflictError(f"Event {row.event_id!r} is {row.status}: only scheduled events can be changed.")
+    if row.notify_at <= now:
+        raise ConflictError(
+            f"VENs have been sent event {row.event_id!r} already: cancel it, and make another one."
+        )
 
 
 def _row(connection: Connection, event_id: str) -> Row[Any]:
@@ -116,40 +165,3 @@ def _require_registered(connection: Connection, ven_ids: list[str]) -> None:
     if unknown:
         more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InvalidRequestError(f"venIds names {unknown[0]!r}{more}: there is no such VEN")
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(**_fields(row))
-
-
-def _event_with_metrics(row: Row[Any]) -> EventWithMetrics:
-    return EventWithMetrics(**_fields(row), **_progress(row))
-
-
-def _event_detail(row: Row[Any], vens: Sequence[Row[Any]]) -> EventDetail:
-    parts = [EventVen(each.ven_id, each.ven_name, rounded(each.shed_kw), each.status) for each in vens]
-    return EventDetail(**_fields(row), **_progress(row), vens=parts)
-
-
-def _event_metrics(row: Row[Any]) -> EventMetrics:
-    return EventMetrics(**_progress(row), actual_reduction_kw=rounded(row.actual_reduction_kw))
-
-
-def _fields(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.event_id,
-        "status": row.status,
-        "start_time": row.start_time,
-        "end_time": row.end_time,
-        "requested_reduction_kw": rounded(row.requested_reduction_kw),
-        "actual_reduction_kw": rounded(row.actual_reduction_kw),
-    }
-
-
-def _progress(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "current_reduction_kw": rounded(row.current_reduction_kw),
-        "vens_responding": row.vens_responding,
-        "vens_reporting": row.vens_reporting,
-        "avg_response_ms": rounded(row.avg_response_ms),
-    }

@@ -1,6 +1,6 @@
 """The latest of one VEN: what the snapshot lane has kept of it, and what that lane has not consumed yet.
 
-Both are merged as the lane merges them: of each field what was said last, by device time.
+Both are merged as the lane merges them: of each field, the value with the latest device time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
 from serving.db.statements import VEN_ID
 
 ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
-"""What speaks of loads; at the same device time the greater rank has the last word."""
+"""Tables with values of loads; at the same device time the greater rank wins."""
 
 VEN_FIELDS = {
     "shed_power_kw": "ts",
@@ -37,7 +37,7 @@ VEN_FIELDS = {
     "used_power_kw": "used_power_ts",
     "status": "status_ts",
 }
-"""What answers tell of a VEN, and the column that says how new it is."""
+"""The fields of a VEN that answers have, and the column with the time of each."""
 
 VEN_COLUMNS = [
     ven_snapshots.c[name] for name in dict.fromkeys((*VEN_FIELDS, *VEN_FIELDS.values(), "received_at"))
@@ -73,7 +73,7 @@ def pending_range() -> Subquery:
 
 
 def latest_of_ven() -> Subquery:
-    """A row like that of `ven_snapshots`, as far as answers tell of it; or none."""
+    """A row like that of `ven_snapshots`, with the fields that answers have; or none."""
     kept = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == VEN_ID)
     rows = union_all(kept, _new_reports(), _new_statuses()).subquery()
     fields = [_newest(rows.c[field], rows.c[order]) for field, order in VEN_FIELDS.items()]

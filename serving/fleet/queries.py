@@ -48,6 +48,7 @@ class LoadRow(NamedTuple):
     used_power_kw: float | None
     is_shedding: bool
     is_enabled: bool
+    priority: int | None
 
 
 class VenRow(NamedTuple):
@@ -59,6 +60,7 @@ class VenRow(NamedTuple):
     latitude_deg: float | None
     longitude_deg: float | None
     address: str | None
+    registration_id: str | None
     created_at: datetime
     received_at: datetime | None
     used_power_kw: float | None
@@ -74,7 +76,7 @@ MOST: Any = bindparam("most", type_=BigInteger)
 def network() -> Select[Any]:
     """The network's totals; no row before the jobs have run for the first time.
 
-    With what running events deliver now, in percent of what they ask for.
+    With `efficiency_percent`: the present reduction of the running events over the requested one.
     """
     progress = event_progress.c
     delivered = 100 * func.sum(progress.current_reduction_kw) / func.sum(events.c.requested_reduction_kw)
@@ -134,6 +136,7 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
             vens.c.latitude_deg,
             vens.c.longitude_deg,
             vens.c.address,
+            vens.c.registration_id,
             vens.c.created_at,
             latest.c.received_at,
             latest.c.used_power_kw,
@@ -165,7 +168,7 @@ def vens_up_to(most: int, page: Page) -> Select[Any]:
 
 
 def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    """What people have set for a load; else what the VEN says."""
+    """A value that people have set for a load, else that of its VEN."""
     return func.coalesce(loads.c[field], latest.c[field])
 
 
@@ -200,6 +203,7 @@ def current_loads(latest: FromClause = load_snapshots) -> Select[Any]:
             latest.c.used_power_kw,
             (func.coalesce(latest.c.shed_power_kw, 0.0) > 0).label("is_shedding"),
             _is_enabled(latest).label("is_enabled"),
+            _effective("priority", latest).label("priority"),
         )
         .select_from(_with_settings(latest))
         .order_by(latest.c.ven_id, latest.c.load_id)

@@ -18,6 +18,7 @@ from schemas.http import (
 from schemas.rounding import rounded
 from serving.fleet.queries import LoadRow, VenRow
 
+UNKNOWN_TYPE = "unknown"
 EMPTY_NETWORK = NetworkStats(
     ven_count=0,
     controllable_power_kw=0.0,
@@ -60,12 +61,15 @@ def load_type_stats(row: Row[Any]) -> LoadTypeStats:
 
 def load(row: Row[Any] | LoadRow) -> Load:
     return Load(
-        row.load_id,
-        row.load_type,
-        rounded(row.capacity_kw),
-        rounded(row.shed_capability_kw),
-        rounded(row.used_power_kw),
-        row.name,
+        id=row.load_id,
+        type=row.load_type or UNKNOWN_TYPE,
+        capacity_kw=rounded(row.capacity_kw),
+        shed_capability_kw=rounded(row.shed_capability_kw),
+        current_power_kw=_or_zero(row.used_power_kw),
+        name=row.name or row.load_id,
+        enabled=row.is_enabled,
+        priority=row.priority or 0,
+        is_reporting=row.used_power_kw is not None,
     )
 
 
@@ -74,11 +78,15 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
         id=row.ven_id,
         name=row.name,
         status=row.status,
-        location=Location(row.latitude_deg, row.longitude_deg),
+        location=Location(row.latitude_deg or 0.0, row.longitude_deg or 0.0),
         loads=[load(each) for each in loads],
         metrics=_metrics(row, loads),
         created_at=row.created_at,
         last_seen=row.received_at,
+        registration_id=row.registration_id or "",
+        address=row.address or "",
+        is_located=_is_located(row),
+        is_reporting=row.used_power_kw is not None,
     )
 
 
@@ -87,7 +95,7 @@ def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven
     if not loads:
         available_kw = row.shed_power_kw or 0.0
     return VenMetrics(
-        current_power_kw=rounded(row.used_power_kw),
+        current_power_kw=_or_zero(row.used_power_kw),
         shed_availability_kw=0.0 if row.status == "offline" else rounded(available_kw),
         active_event_id=row.event_id,
         shed_load_ids=[each.load_id for each in loads if each.is_shedding],
@@ -98,17 +106,26 @@ def ven_summary(row: Row[Any]) -> VenSummary:
     return VenSummary(
         id=row.ven_id,
         name=row.name,
-        location=_place(row.latitude_deg, row.longitude_deg),
+        location=_label(row),
         status=row.status,
         controllable_power=rounded(row.controllable_power_kw),
-        current_power=rounded(row.used_power_kw),
-        address=row.address,
+        current_power=_or_zero(row.used_power_kw),
+        address=row.address or "",
         last_seen=row.received_at,
-        response_time=rounded(None if row.response_ms is None else float(row.response_ms)),
+        response_time=max(0, round(row.response_ms or 0)),
+        is_located=_is_located(row),
+        is_reporting=row.used_power_kw is not None,
+        has_answered=row.response_ms is not None,
     )
 
 
-def _place(latitude_deg: float | None, longitude_deg: float | None) -> str | None:
-    return (
-        None if latitude_deg is None or longitude_deg is None else f"{latitude_deg:.4f}, {longitude_deg:.4f}"
-    )
+def _is_located(row: Row[Any] | VenRow) -> bool:
+    return row.latitude_deg is not None and row.longitude_deg is not None
+
+
+def _label(row: Row[Any]) -> str:
+    return f"{row.latitude_deg:.4f}, {row.longitude_deg:.4f}" if _is_located(row) else ""
+
+
+def _or_zero(power_kw: float | None) -> float:
+    return 0.0 if power_kw is None else rounded(power_kw)

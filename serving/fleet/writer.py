@@ -1,11 +1,11 @@
 """Changes of VENs and loads, each in one transaction with the command to the VEN that it leads to."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, Struct, structs
 from sqlalchemy import Connection, Engine, Select
 
 from schemas.http import VEN_WORDS, LoadUpdate, Place, VenCreate, VenUpdate
@@ -15,13 +15,20 @@ from serving.events.rules import require_free_path
 from serving.fleet import outbox
 from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry
+from serving.fleet.latest import LatestReader
+
+VEN_FIELDS = ("name", "status", "location", "registration_id", "address")
+EMPTY_FORGETS = ("registration_id", "address")
+LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "priority")
+"""What can be written, and read under the same names."""
 
 
 class FleetWriter:
-    """Writes to the registry."""
+    """Writes to the registry; `latest` says what clients see now."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], latest: LatestReader) -> None:
         self._engine = engine
+        self._latest = latest
         self._clock = clock
 
     def add_ven(self, request: VenCreate) -> str:
@@ -33,7 +40,12 @@ class FleetWriter:
         """
         require_free_path(request.id, VEN_WORDS)
         now, ven_id = self._clock(), request.id or str(uuid.uuid4())
-        values = {"ven_id": ven_id, "name": request.name, "registration_id": request.registration_id}
+        values = {
+            "ven_id": ven_id,
+            "name": request.name,
+            "registration_id": request.registration_id or None,
+            "address": request.address or None,
+        }
         with self._engine.begin() as connection:
             added = connection.execute(
                 registry.add_ven({**values, **_place(request.location), "created_at": now})
@@ -51,12 +63,13 @@ class FleetWriter:
         Raises:
             NotFoundError: there is no such VEN.
         """
-        values = _given(request)
-        status = values.pop("status", None)
-        if "location" in values:
-            values |= _place(values.pop("location"))
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
+            values = changed_fields(request, self._latest.ven(ven_id), VEN_FIELDS)
+            status = values.pop("status", None)
+            if "location" in values:
+                values |= _place(values.pop("location"))
+            values |= {name: values[name] or None for name in EMPTY_FORGETS if name in values}
             if values:
                 connection.execute(registry.change_ven(ven_id, values))
             if status is not None:
@@ -82,20 +95,35 @@ class FleetWriter:
         Raises:
             NotFoundError: there is no such VEN, or it has no such load.
         """
-        now, values = self._clock(), _given(request)
-        if "type" in values:
-            values["load_type"] = values.pop("type")
+        now = self._clock()
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
             require_row(connection, fleet.reported_load(ven_id, load_id).bound(), no_load(ven_id, load_id))
+            values = changed_fields(request, self._latest.load(ven_id, load_id), LOAD_FIELDS)
+            if "type" in values:
+                values["load_type"] = values.pop("type")
+            if not values:
+                return
             connection.execute(registry.set_load(ven_id, load_id, values, now))
             outbox.send_settings(connection, ven_id, load_id, values, now)
             connection.execute(registry.NOTIFY_TOTALS)
 
 
-def _given(request: VenUpdate | LoadUpdate) -> dict[str, Any]:
-    """The fields that a request has; null is a value."""
-    return {name: value for name, value in structs.asdict(request).items() if value is not UNSET}
+def changed_fields(request: Struct, shown: Struct, names: Iterable[str]) -> dict[str, Any]:
+    """The fields of a PATCH that differ from what GET shows; null is a value.
+
+    A client may send back what it got: placeholders and estimates must not become facts by that.
+    """
+    fields = {name: getattr(request, name) for name in names}
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not UNSET and _plain(value) != _plain(getattr(shown, name))
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any type
+    return structs.asdict(value) if isinstance(value, Struct) else value
 
 
 def _place(location: Place | None) -> dict[str, float | None]:

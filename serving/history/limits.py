@@ -9,7 +9,7 @@ from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece
 
 MAX_POINTS = 1_000_000
 ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
-"""Granularities that people ask for."""
+"""Granularities that are suggested."""
 
 SMALL_POINTS = 1_001
 """A thousand whole buckets, of which one may be cut in two."""
@@ -112,7 +112,7 @@ def fitting_granularity_s(first_us: int, last_us: int, max_points: int, aggregat
 
 
 def as_text(granularity_s: int) -> str:
-    """A granularity as one asks for it."""
+    """A granularity as the parameter has it, such as `5m`."""
     unit_s, unit = next((size, unit) for size, unit in UNITS if granularity_s % size == 0)
     return f"{granularity_s // unit_s}{unit}"
 

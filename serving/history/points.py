@@ -22,7 +22,7 @@ Point = PowerPoint | EnergyPoint
 
 
 class EventSpan(Struct, frozen=True):
-    """The time that a VEN took part in an event, half-open, and what was asked of it."""
+    """The time that a VEN took part in an event, half-open, and the reduction that it should deliver."""
 
     start_us: int
     end_us: int

@@ -185,12 +185,12 @@ def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, st
 
 def _points_at_most(most_each: int, series: Series, parts: Parts) -> Select[Any]:
     [piece], table = parts, series.buckets
-    known = select(func.sum(func.least(table.c.samples, most_each))).where(
+    stored = select(func.sum(func.least(table.c.samples, most_each))).where(
         table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece)
     )
     pending = _pending_states(series, piece, WIDTH).subquery()
     new = select(func.count(pending.c.bucket.distinct()))
-    return select(func.coalesce(known.scalar_subquery(), 0) + new.scalar_subquery())
+    return select(func.coalesce(stored.scalar_subquery(), 0) + new.scalar_subquery())
 
 
 def _down(us: int | None, width_s: int) -> int | None:
@@ -262,12 +262,12 @@ def _network_slots(pieces: Parts) -> CompoundSelect[Any]:
 
 
 def _states_with_news(piece: Part) -> list[Select[Any]]:
-    known = _bucket_states(VENS, piece, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
-    return [known] if piece.is_closed else [known, _pending_states(VENS, piece, SLOT)]
+    stored = _bucket_states(VENS, piece, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
+    return [stored] if piece.is_closed else [stored, _pending_states(VENS, piece, SLOT)]
 
 
 def _slots_with_news() -> Select[Any]:
-    """Slots whose energy has not been computed since a sample came."""
+    """Slots with samples that are newer than their energy."""
     pending = select(_floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
     either = union(select(stale_slots.c.bucket), pending).subquery()
     return select(either.c.bucket)
@@ -280,7 +280,7 @@ def _entity_slots(series: Series, pieces: Parts) -> Select[Any]:
 def _slot_energies(
     states: Sequence[Select[Any] | CompoundSelect[Any]], names: Sequence[str] = ()
 ) -> Select[Any]:
-    """Each entity's mean power in the slot times 1/12 h, and what is to be told of the entity.
+    """Each entity's mean power in the slot times 1/12 h, and the keys of the entity.
 
     No value in the slot adds nothing.
     """
@@ -299,12 +299,12 @@ def _slot_energies(
 
 def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
-    known = [
+    stored = [
         (_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
         for piece in pieces
     ]
     pending = [_pending_states(series, stretch, width) for stretch in _stretches(pieces)]
-    return union_all(*known, *pending) if pieces else union_all(_nothing(series, width))
+    return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
 
 
 def _stretches(pieces: Parts) -> Iterator[Part]:
@@ -316,7 +316,7 @@ def _stretches(pieces: Parts) -> Iterator[Part]:
 
 
 def _nothing(series: Series, width: Width) -> Select[Any]:
-    """No rows: of what is asked for nothing is kept."""
+    """No rows, since nothing of the range is kept."""
     return _bucket_states(series, UNBOUNDED, width).where(false())
 
 

@@ -145,9 +145,9 @@ class Histories:
         make, _ = _AGGREGATES[request.aggregate]
         with _naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
             warn(shortfall(rows.request, _resolutions_s(subject.series, request)))
-            found = chain.from_iterable(make(columns, shape) for columns in rows.blocks)
+            all_points = chain.from_iterable(make(columns, shape) for columns in rows.blocks)
             spans = map(points.event_span, rows.participations)
-            yield from points.with_events(found, spans, request) if rows.participations else found
+            yield from points.with_events(all_points, spans, request) if rows.participations else all_points
 
     @contextmanager
     def _read(
@@ -198,8 +198,10 @@ class Histories:
     def _require_few_points(
         self, connection: Connection, subject: Subject, request: HistoryRequest
     ) -> tuple[int, int]:
-        """The first and the last instant to look at; asks for what is stored only where the range is not
-        short enough in itself.
+        """The first and the last instant to read. The stored extent is read only if the range is not short.
+
+        Raises:
+            TooManyPointsError: the history may have more points than one answer may have.
         """
         start_us, end_us = request.start_us, request.end_us
         if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):

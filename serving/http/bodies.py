@@ -1,5 +1,6 @@
 """Request bodies: JSON to structs, or an error that names the field and what it must be."""
 
+import difflib
 import re
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -8,10 +9,13 @@ import msgspec
 from falcon import Request
 from msgspec import structs
 
-from schemas.http import PATTERNS
+from schemas.http import PATTERNS, Ignored
 from serving.policy import MAX_BODY_BYTES
 
 EXACT_BELOW = 2**53
+SIMILAR = 0.6
+"""How alike two keys are that one is suggested for the other, of 1."""
+
 BLOCK_BYTES = 65_536
 MEDIA_TYPE = "application/json"
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -30,7 +34,7 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
     Raises:
         falcon.HTTPUnsupportedMediaType: it is not JSON, or is compressed.
         falcon.HTTPContentTooLarge: it is longer than the settings allow.
-        falcon.HTTPBadRequest: it is not what the contract says.
+        falcon.HTTPBadRequest: it is not what the contract allows.
     """
     _require_json(request)
     body = read_bytes(request, MAX_BODY_BYTES)
@@ -106,7 +110,7 @@ def _too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
 
 
 def _advice(message: str, shape: type[Any]) -> str:
-    """The message of msgspec, by the field and in JSON's words."""
+    """An error of msgspec with the name of the field, and JSON's names of types."""
     match = AT.fullmatch(message)
     what, where = (match["what"], match["where"] or "") if match else (message, "")
     if named := NAMED.fullmatch(what):
@@ -129,11 +133,15 @@ def _in_words(kinds: str) -> str:
 def _unknown(field: str, where: str, shape: type[Any]) -> str:
     if where:
         return f"{field} is unknown here."
-    return f"{field} is unknown; there are {', '.join(each.encode_name for each in structs.fields(shape))}."
+    names = [each.encode_name for each in structs.fields(shape)]
+    writable = [each.encode_name for each in structs.fields(shape) if each.type is not Ignored]
+    nearest = difflib.get_close_matches(field, names, n=1, cutoff=SIMILAR)
+    hint = f"did you mean {nearest[0]}? There" if nearest else "there"
+    return f"{field} is unknown; {hint} are {', '.join(writable)}."
 
 
 def _choices(where: str, shape: type[Any]) -> list[str]:
-    """What a field of the body itself may be, where that is a list of words."""
+    """The values of a top-level field, if it is an enumeration."""
     for field in structs.fields(shape):
         if field.encode_name == where:
             kinds = (field.type, *get_args(field.type))

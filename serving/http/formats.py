@@ -133,8 +133,15 @@ class BatchWriter(Protocol):
     def close(self) -> None: ...
 
 
+FORMULA = "^[=+\\-@\\t\\r]"
+"""What spreadsheets take for the beginning of a formula, which a device could write into its name."""
+
+TEXTS = pl.col(pl.String)
+_without_formulas = pl.when(TEXTS.str.contains(FORMULA)).then("'" + TEXTS).otherwise(TEXTS).name.keep()
+
+
 class CsvWriter:
-    """CSV of RFC 4180; a null is an empty field, an empty text is `""`."""
+    """CSV of RFC 4180; a null is an empty field, an empty text is `""`; a formula is led by an apostrophe."""
 
     def __init__(self, sink: "ByteSink", schema: pa.Schema) -> None:
         self._sink = sink
@@ -147,7 +154,7 @@ class CsvWriter:
         pass
 
     def _write(self, table: pa.Table, *, with_names: bool) -> None:
-        frame = pl.DataFrame(pl.from_arrow(table))
+        frame = pl.DataFrame(pl.from_arrow(table)).with_columns(_without_formulas)
         self._sink.write(frame.write_csv(include_header=with_names, datetime_format=CSV_INSTANT).encode())
 
 

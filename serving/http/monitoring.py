@@ -1,7 +1,7 @@
 """The access log and the Prometheus metrics: each response by route, with its time, and its time in SQL.
 
 Worker processes share nothing but files: each writes its metrics to its own, mapped into memory, and the one
-that is asked adds them up. The counters of a dead worker keep counting; its gauges do not.
+that answers adds them up. The counters of a dead worker keep counting; its gauges do not.
 """
 
 import logging
@@ -16,7 +16,9 @@ import psycopg
 import structlog
 from falcon import Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
 from schemas.redaction import without_secrets
@@ -87,7 +89,7 @@ class Metrics:
         self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
         if directory is not None:
             os.environ[METRICS_DIRECTORY] = str(directory)
-            pid = os.getpid()  # by default each number asks again, which costs more than adding to it
+            pid = os.getpid()  # by default each update calls getpid, which costs more than the update
             values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
         self._requests = Counter(
             "gridgate_serving_requests",
@@ -146,8 +148,20 @@ class Metrics:
             return generate_latest(self._registry)
         _mark_dead_processes(self._directory)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
+        registry.register(_WorkerFiles(self._directory))
         return generate_latest(registry)
+
+
+class _WorkerFiles(Collector):
+    """The metrics of all worker processes; without the file of one that has only just created it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in self._directory.glob("*.db") if file.stat().st_size]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return metrics
 
 
 def _mark_dead_processes(directory: Path) -> None:

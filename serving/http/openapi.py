@@ -54,8 +54,8 @@ VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory)
 class Operation(Struct, frozen=True, kw_only=True):
     """One method of one route; a decorator of its responder.
 
-    What goes without saying is added to the document: the ids in the path, `If-None-Match` and 304 for a GET,
-    400 where anything can be said wrong, 413 and 415 where there is a body, 503 where the database is asked.
+    The document adds what is implied: the ids in the path, `If-None-Match` and 304 for a GET,
+    400 where there is input, 413 and 415 where there is a body, 503 where the database is needed.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     takes: Any = None
     """The type of the JSON body."""
     problems: tuple[int, ...] = ()
-    """Statuses of errors, beside those that go without saying: of `serving.http.openapi.PROBLEMS`."""
+    """Statuses of errors, besides the implied ones; of `serving.http.openapi.PROBLEMS`."""
     needs_database: bool = True
     is_tagged: bool = True
     """Whether a GET has an ETag; not so for streams that never end."""
@@ -89,10 +89,10 @@ METHODS: tuple[Method, ...] = ("get", "put", "post", "delete", "options", "head"
 
 
 def operations(resource: object) -> dict[Method, Operation]:
-    """What a resource says of its methods."""
+    """The operations of a resource, by method."""
     responders = {method: getattr(resource, f"on_{method}", None) for method in METHODS}
-    told = {method: getattr(responder, "operation", None) for method, responder in responders.items()}
-    return {method: operation for method, operation in told.items() if operation is not None}
+    declared = {method: getattr(responder, "operation", None) for method, responder in responders.items()}
+    return {method: operation for method, operation in declared.items() if operation is not None}
 
 
 Document = dict[str, Any]
@@ -101,23 +101,23 @@ Schemas = dict[str, Any]
 INFO = {
     "title": "Gridgate",
     "version": version("gridgate"),
-    "summary": "Telemetry of fleets of homes, as it is now and as it was.",
+    "summary": "Telemetry of fleets of homes: latest values and history.",
     "description": "What each number means, with worked examples, is in `docs/backend-api.md`. Powers are "
     "kW, energies kWh, rounded to three decimals; times are UTC.",
     "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
 }
 SERVERS = [
-    {"url": "/", "description": "Where this document comes from."},
+    {"url": "/", "description": "The server of this document."},
     {"url": "http://127.0.0.1:8000", "description": "Where `make demo` listens."},
 ]
 TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
-    "access": "Who may call, and what was done.",
-    "commands": "What VENs are told, and what becomes of it.",
+    "access": "Keys, sessions and the audit log.",
+    "commands": "Commands to VENs and their status.",
     "events": "Demand response.",
     "health": "The service itself.",
-    "description": "This API, described.",
+    "description": "The description of this API, and pages.",
 }
 HEADERS: dict[str, Document] = {
     "ETag": {
@@ -125,25 +125,26 @@ HEADERS: dict[str, Document] = {
         "schema": {"type": "string", "examples": ['"10faee936d98dbdc6a8dc98f"']},
     },
     "Link": {
-        "description": "Where the next page is, with `rel=next`, if this one is full.",
+        "description": "URL of the next page, with `rel=next`, if this one is full.",
         "schema": {"type": "string", "examples": ['</api/vens?limit=2&after=ven-0002>; rel="next"']},
     },
     "History-Warning": {
-        "description": "The `warning` of a history, where it comes as columns, which have no place for it.",
+        "description": "The `warning` of a history in a columnar media type, which has no place for it.",
         "schema": {"type": "string"},
     },
-    "Location": {"description": "Where what was made is.", "schema": {"type": "string"}},
+    "Location": {"description": "URL of what was created.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
     "Set-Cookie": {"description": "The cookie `gridgate_session`.", "schema": {"type": "string"}},
-    "WWW-Authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
 }
 PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
-    400: ("BadRequest", "A parameter, an id or a body that cannot be meant.", ()),
-    401: ("Unauthorized", "There is no key, or none that works.", ("WWW-Authenticate",)),
+    400: ("BadRequest", "A parameter, an id or a body that is not valid.", ()),
+    401: ("Unauthorized", "There is no key, or it is not valid.", ("WWW-Authenticate",)),
     403: ("Forbidden", "The key's role does not allow it; `detail` names the role that would.", ()),
-    404: ("NotFound", "There is no such thing.", ()),
-    406: ("NotAcceptable", "`Accept` names no media type in which this comes.", ()),
-    409: ("Conflict", "It cannot be done as things are now.", ()),
+    404: ("NotFound", "It does not exist.", ()),
+    406: ("NotAcceptable", "`Accept` names no media type that is offered.", ()),
+    409: ("Conflict", "The present state does not allow it.", ()),
+    412: ("PreconditionFailed", "The resource is not as the client has seen it.", ()),
     413: ("TooLarge", "The body is too large.", ()),
     415: ("UnsupportedMediaType", "The body is not JSON.", ()),
     429: ("TooManyRequests", "The key calls more often than it may.", ("Retry-After",)),
@@ -158,20 +159,26 @@ SECURITY_SCHEMES: dict[str, Document] = {
         "type": "apiKey",
         "in": "cookie",
         "name": SESSION_COOKIE,
-        "description": "A browser's session, of `POST /api/session`; changes need an `Origin` of ours.",
+        "description": "A browser's session, of `POST /api/session`; changes need this service's `Origin`.",
     },
 }
 
 IF_NONE_MATCH = Parameter(
     name="If-None-Match", description="The ETag of the answer that the client has.", where="header"
 )
+IF_MATCH = Parameter(
+    name="If-Match",
+    description="The ETag of what is to be changed: if it has changed since, nothing is done.",
+    where="header",
+)
+CONDITIONAL_CHANGES = ("patch", "delete")
 NOT_MODIFIED = ResponseSpec("The client has the answer already.", headers=("ETag",))
 
 
 def describe(resources: Mapping[str, object]) -> Document:
     """The document of the resources, by path as Falcon has it."""
-    told = {path: operations(resource) for path, resource in resources.items()}
-    every = [operation for methods in told.values() for operation in methods.values()]
+    by_path = {path: operations(resource) for path, resource in resources.items()}
+    every = [operation for methods in by_path.values() for operation in methods.values()]
     references, schemas = _schemas(every)
     return {
         "openapi": "3.1.0",
@@ -180,7 +187,7 @@ def describe(resources: Mapping[str, object]) -> Document:
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": {
             public_path(path): _path_item(path, methods, references)
-            for path, methods in told.items()
+            for path, methods in by_path.items()
             if methods
         },
         "components": {
@@ -194,7 +201,7 @@ def describe(resources: Mapping[str, object]) -> Document:
 
 
 def public_path(path: str) -> str:
-    """`/api/vens/{ven_id}` as clients are told of it: `/api/vens/{venId}`."""
+    """The documented form of a path: `/api/vens/{venId}` for `/api/vens/{ven_id}`."""
     for name, parameter in PATH.items():
         path = path.replace(f"{{{name}}}", f"{{{parameter.name}}}")
     return path
@@ -215,7 +222,7 @@ def _path_item(
 
 
 def _guarded(path: str, method: Method, operation: Operation) -> Operation:
-    """With the errors of who may call what, and of the body that is read for the audit log."""
+    """An operation with the errors of access control, and of the body that the audit log reads."""
     if is_open(path):
         return operation
     problems = {*operation.problems, 401, 429}
@@ -246,9 +253,13 @@ def _operation(
 
 
 def _parameters_of(method: Method, operation: Operation) -> list[Parameter]:
-    """What it says, and what goes without saying."""
+    """The declared and the implied parameters."""
     implied = [FORMAT] if operation.has_formats else []
-    return [*operation.parameters, *implied, *([IF_NONE_MATCH] if _is_tagged(method, operation) else [])]
+    if _is_tagged(method, operation):
+        implied.append(IF_NONE_MATCH)
+    if method in CONDITIONAL_CHANGES:
+        implied.append(IF_MATCH)
+    return [*operation.parameters, *implied]
 
 
 def _responses(
@@ -263,6 +274,7 @@ def _responses(
     problems = set(operation.problems)
     problems |= {400} if has_ids or operation.has_input else set()
     problems |= {406} if operation.has_formats else set()
+    problems |= {412} if method in CONDITIONAL_CHANGES else set()
     problems |= {413, 415} if operation.takes is not None else set()
     problems |= {503} if operation.needs_database else set()
     documents = {status: _answer(answer, references) for status, answer in answers.items()}
@@ -348,7 +360,7 @@ def _parameter_schema(parameter: Parameter) -> Document:
     if parameter.is_instant:
         return {"type": "string"} | ISO_INSTANT | {"examples": list(parameter.examples)}
     is_number = parameter.maximum is not None
-    said = {
+    schema = {
         "type": "integer" if is_number else "string",
         "pattern": None if parameter.pattern is None else f"^{parameter.pattern}$",
         "enum": list(parameter.choices) or None,
@@ -357,7 +369,7 @@ def _parameter_schema(parameter: Parameter) -> Document:
         "default": parameter.default,
         "examples": list(parameter.examples) or None,
     }
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in schema.items() if value is not None}
 
 
 def as_yaml(document: Document) -> str:

@@ -1,4 +1,4 @@
-"""Query parameters and path ids: a wrong one becomes a 400 that says what it must be."""
+"""Query parameters and path ids: a wrong one becomes a 400 with what it must be."""
 
 import re
 from collections.abc import Mapping
@@ -12,22 +12,26 @@ from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
 from serving.history.planner import Aggregate, HistoryRequest
+from serving.http.paths import decoded_id
+from serving.live.changes import StreamPosition
 from serving.page import Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
-NO_POSITION = -1
+NOWHERE = StreamPosition(-1)
+STREAM_ID = "[0-9]{1,18}(-[0-9a-f]{8})?"
 AGGREGATES = ("sum", "energy", "mean")
 ID = r"[^\x00-\x1f]+"
-PLUS_AS_SPACE = re.compile(r" (?=\d\d:?\d\d$)")
+PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
+"""Behind a time: the space between a date and its time stays."""
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """One parameter: what it means, and what it must be. What is checked here is what OpenAPI says."""
+    """One parameter: its meaning and its rules, for the check and for the OpenAPI document alike."""
 
     name: str
     description: str
     advice: str = ""
-    """What it must be, in words, for whoever got it wrong."""
+    """What it must be, for the error message."""
     pattern: str | None = None
     """Of the whole text, in the dialect that Python and ECMA 262 share."""
     choices: tuple[str, ...] = ()
@@ -92,7 +96,7 @@ HISTORY = (GRANULARITY, START, END, AGGREGATE)
 
 LIMIT = Parameter(
     name="limit",
-    description="At most so many entries. Without it, the whole list.",
+    description="Maximum number of entries. Default: the whole list.",
     advice="must be a whole number from 1 to 10000",
     minimum=1,
     maximum=10_000,
@@ -115,13 +119,13 @@ NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 
 LAST_EVENT_ID = Parameter(
     name="lastEventId",
-    description="Go on after this event of the stream; 0 for all that is kept. `Last-Event-ID` counts more.",
-    advice="must be the id of an event of this stream, a whole number",
-    pattern="[0-9]{1,18}",
-    examples=("5321",),
+    description="Resume after this event; 0 for all that are stored. `Last-Event-ID` takes precedence.",
+    advice="must be the id of an event of this stream, such as 5321-0a1b2c3d, or its number alone",
+    pattern=STREAM_ID,
+    examples=("5321-0a1b2c3d",),
 )
 LAST_EVENT_ID_HEADER = Parameter(
-    name="Last-Event-ID", description="What browsers send when they connect again.", where="header"
+    name="Last-Event-ID", description="Sent by browsers when they reconnect.", where="header"
 )
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -131,21 +135,21 @@ MEDIA_TYPES = {"json": JSON, "arrow": ARROW, "parquet": PARQUET, "csv": CSV}
 """The media types of lists and histories, by the value of the parameter `format`."""
 FORMAT = Parameter(
     name="format",
-    description="What `Accept` says with a media type, for those who cannot set it; it wins over `Accept`.",
+    description="The media type, for clients that cannot set `Accept`; it takes precedence.",
     advice=f"must be one of {', '.join(MEDIA_TYPES)}",
     choices=tuple(MEDIA_TYPES),
 )
 
 BASELINE = Parameter(
     name="baseline",
-    description="What the event is measured by. Without it, what `EVENT_BASELINE` says.",
+    description="The baseline that the event is measured by. Default: `EVENT_BASELINE`.",
     advice=f"must be one of {', '.join(BASELINES)}",
     choices=tuple(BASELINES),
     examples=("10-of-10",),
 )
 REVISION = Parameter(
     name="revision",
-    description="Which settlement of the event. Without it, the newest.",
+    description="The settlement of the event. Default: the newest.",
     advice="must be a whole number from 1 on",
     minimum=1,
     maximum=999_999_999,
@@ -175,7 +179,7 @@ COMMAND_ID = Parameter(
     pattern=ID,
     where="path",
 )
-DIGEST = Parameter(name="digest", description="Of the file's content.", pattern="[0-9a-f]{16}", where="path")
+DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
     name="eventId",
@@ -200,7 +204,7 @@ def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest
     """The range, granularity and aggregate of a history request.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is not what the contract says.
+        falcon.HTTPBadRequest: one of them is not what the contract allows.
     """
     granularity_s = _granularity_s(parameters)
     start_us, end_us = _period_us(parameters)
@@ -227,7 +231,7 @@ def _period_us(parameters: Mapping[str, str | list[str]]) -> tuple[int | None, i
 
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:
-    """The part of a list that is asked for; all of it without `limit`."""
+    """The requested page of a list; the whole list without `limit`."""
     limit = checked(parameters, LIMIT)
     return Page(None if limit is None else int(limit), checked(parameters, AFTER))
 
@@ -238,16 +242,21 @@ def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
     return page(parameters)
 
 
-def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> int | None:
-    """Where a live stream is to go on: what the browser sends when it connects again, else the parameter.
+def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:
+    """The position to resume a live stream from: that of the header, else that of the parameter.
 
-    A browser cannot be told that it sends an id which is none of ours, only be sent to the present: that
-    becomes an id that nothing has.
+    A browser sends back any id that it has received, also one of another database: it becomes a position that
+    does not exist, so that the stream begins with a reset.
     """
     if header is not None:
-        return int(header) if re.fullmatch("[0-9]{1,18}", header) else NO_POSITION
+        return _stream_position(header) if re.fullmatch(STREAM_ID, header) else NOWHERE
     text = checked(parameters, LAST_EVENT_ID)
-    return None if text is None else int(text)
+    return None if text is None else _stream_position(text)
+
+
+def _stream_position(text: str) -> StreamPosition:
+    number, _, mark = text.partition("-")
+    return StreamPosition(int(number), mark or None)
 
 
 def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName | None, int | None]:
@@ -260,7 +269,8 @@ def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName 
 
 
 def identifier(name: str, value: str) -> str:
-    """An id without the characters that PostgreSQL refuses."""
+    """An id of a path, without the characters that PostgreSQL refuses."""
+    value = decoded_id(value)
     if not re.fullmatch(ID, value):
         raise bad_parameter(name, "must not have control characters")
     return value
@@ -285,9 +295,14 @@ def _instant_us(parameters: Mapping[str, str | list[str]], parameter: Parameter)
         return None
     try:
         # A `+` of a zone that was not percent-encoded arrives as a space.
-        return microseconds(parse_iso(PLUS_AS_SPACE.sub("+", text)))
+        return microseconds(parse_iso(_with_plus(text)))
     except ValueError as error:
         raise bad_parameter(parameter.name, f"is {text[:40]!r}: {error}") from None
+
+
+def _with_plus(text: str) -> str:
+    time = text.find(":") if "t" not in text.lower() else text.lower().index("t")
+    return text if time < 0 else text[:time] + PLUS_AS_SPACE.sub("+", text[time:])
 
 
 def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:

@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 import structlog
 from falcon import Request, Response
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schemas.http import Problem
@@ -23,6 +23,23 @@ from serving.errors import (
 RETRY_AFTER_S = 2
 STREAM_RETRY_AFTER_S = 15
 PROBLEM_JSON = "application/problem+json"
+
+
+CAUSES = {
+    "08": "The connection to the database was lost.",
+    "25006": "The database is read-only: it is a replica, or is becoming the primary.",
+    "42": "The database lacks what this service needs: has it been migrated?",
+    "53": "The database lacks a resource: see its log.",
+    "53100": "The disk of the database is full.",
+    "53200": "The database is out of memory, or its lock table is full (max_locks_per_transaction).",
+    "53300": "The database has no free connection (max_connections).",
+    "55P03": "The database holds a lock on what this needs: try again.",
+    "57014": "The database has not answered in time.",
+    "57P01": "The database is shutting down.",
+    "57P02": "The database has crashed, and is starting again.",
+    "57P03": "The database is starting or shutting down.",
+}
+"""What is wrong, by SQLSTATE or its class."""
 
 
 def add_error_handling(app: falcon.App[Request, Response]) -> None:
@@ -86,12 +103,18 @@ def _database_away(
     _parameters: object,
 ) -> None:
     structlog.get_logger().error("database_failed", error=str(error).strip())
-    detail = "The database cannot be reached."
-    if isinstance(error, (ProgrammingError, psycopg.ProgrammingError)):
-        detail = "The database lacks what this service needs: has it been migrated?"
-    if isinstance(getattr(error, "orig", error), psycopg.errors.QueryCanceled):
-        detail = "The database has not answered in time."
-    raise falcon.HTTPServiceUnavailable(description=detail, retry_after=RETRY_AFTER_S)
+    raise falcon.HTTPServiceUnavailable(description=cause_of(error), retry_after=RETRY_AFTER_S)
+
+
+def cause_of(error: DBAPIError | PoolTimeoutError | psycopg.Error) -> str:
+    """What is the matter with the database, so far as its error says so."""
+    if isinstance(error, PoolTimeoutError):
+        return "All connections to the database are in use: try again."
+    cause = getattr(error, "orig", error)
+    sqlstate = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    if sqlstate is None:
+        return "The database cannot be reached."
+    return CAUSES.get(sqlstate) or CAUSES.get(sqlstate[:2]) or f"The database failed (SQLSTATE {sqlstate})."
 
 
 def _unexpected(request: Request, _response: Response, _error: Exception, _parameters: object) -> None:

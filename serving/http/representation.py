@@ -87,6 +87,7 @@ class ConditionalRequests:
         _resource: object,
         succeeded: bool,  # noqa: FBT001 - Falcon's
     ) -> None:
+        _allow_head(response)
         if request.method != "GET":
             if request.method not in SAFE_METHODS:
                 self._on_change()
@@ -145,6 +146,9 @@ class App(falcon.App[Request, Response]):
     set_client_address: Callable[[WSGIEnvironment], None] | None = None
     """Replaces the address of a proxy by that of its client."""
 
+    mark_ids: Callable[[WSGIEnvironment], None] | None = None
+    """Tells the slashes within ids from those between the parts of a path."""
+
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if env["REQUEST_METHOD"] == "HEAD":
             return self._head(env, start_response)
@@ -155,6 +159,8 @@ class App(falcon.App[Request, Response]):
     def _call_falcon(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self.set_client_address is not None:
             self.set_client_address(env)
+        if self.mark_ids is not None:
+            self.mark_ids(env)
         return super().__call__(env, start_response)
 
     def _head(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -163,6 +169,13 @@ class App(falcon.App[Request, Response]):
         if close := getattr(blocks, "close", None):
             close()
         return []
+
+
+def _allow_head(response: Response) -> None:
+    """Falcon lists the methods that a resource has, and this service makes a HEAD of each GET."""
+    allowed = response.get_header("Allow")
+    if allowed and "GET" in (methods := allowed.split(", ")):
+        response.set_header("Allow", ", ".join(sorted({*methods, "HEAD"})))
 
 
 def requested_method(env: WSGIEnvironment) -> str:

@@ -42,7 +42,7 @@ class Entry(Protocol):
 
 
 class Points(Protocol):
-    """A history: points of one shape, and a warning, known from the first point on, if they are not exact."""
+    """A history: points of one shape, and, from the first point on, a warning if they are not exact."""
 
     @property
     def shape(self) -> type[Struct]: ...
@@ -72,10 +72,17 @@ def negotiate(request: Request, response: Response) -> str:
 
 @lru_cache(maxsize=256)
 def _preferred(accept: str) -> str | None:
+    """Media types are compared without regard to case; a member that is none is passed over."""
+    members = ",".join(filter(_is_media_range, accept.lower().split(",")))
+    return mediatypes.best_match(MEDIA_TYPES.values(), members) or None if members else None
+
+
+def _is_media_range(member: str) -> bool:
     try:
-        return mediatypes.best_match(MEDIA_TYPES.values(), accept) or None
-    except ValueError:  # not a list of media types
-        return None
+        mediatypes.quality(JSON, member)
+    except ValueError:
+        return False
+    return True
 
 
 def answer_cached(response: Response, cached: CachedResponse) -> None:
@@ -137,7 +144,7 @@ class StreamedBody:
     A generator that has not begun does not close what it reads from, and one in a reference cycle is closed
     only by the cyclic garbage collector.
 
-    If a block fails after the first was sent, the status line cannot tell: `broken` is sent as the last
+    If a block fails after the first was sent, the status line is out already: `broken` is sent as the last
     block, which is no valid end of the media type.
     """
 

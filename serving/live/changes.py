@@ -8,29 +8,46 @@ from msgspec import Struct
 from sqlalchemy import Engine, Row
 
 from schemas.http import EventWithMetrics
+from schemas.instants import microseconds
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
-from schemas.rounding import rounded
+from serving.events.shapes import EventRow, event_with_metrics
 from serving.live import queries
+
+EVENT_TIMES = ("start_time", "end_time", "ended_at", "notify_at", "refreshed_at")
 
 encode = msgspec.json.Encoder().encode
 
 
-class Change(Struct, frozen=True):
-    """A message of a stream, and its position in the one order of all."""
+class StreamPosition(Struct, frozen=True):
+    """A place in the log of changes; the mark tells one change from another at the same position.
+
+    A database that was restored, or promoted without its last changes, gives their positions once more.
+    """
 
     position: int
+    mark: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.position) if self.mark is None else f"{self.position}-{self.mark}"
+
+
+class Change(Struct, frozen=True):
+    """A message of a stream, and its place in the one order of all."""
+
+    place: StreamPosition
     message: bytes
+
+    @property
+    def position(self) -> int:
+        return self.place.position
 
 
 class Extent(Struct, frozen=True):
-    """The oldest and the newest position that are stored."""
+    """The oldest position and the newest place that are stored."""
 
     oldest: int
-    newest: int
-
-    def can_resume(self, position: int) -> bool:
-        return self.oldest - 1 <= position <= self.newest
+    newest: StreamPosition
 
 
 class StatusChange(Struct, rename="camel", frozen=True):
@@ -58,23 +75,40 @@ class ChangeLog:
 
     def extent(self) -> Extent:
         with self._engine.connect() as connection:
-            oldest, newest = connection.execute(queries.extent()).one()
-        if newest is None:
-            return Extent(FIRST_POSITION, FIRST_POSITION - 1)
-        return Extent(oldest, newest)
+            row = connection.execute(queries.extent()).one_or_none()
+        if row is None:
+            return Extent(FIRST_POSITION, StreamPosition(FIRST_POSITION - 1))
+        oldest, newest, written_at = row
+        return Extent(oldest, StreamPosition(newest, mark_of(written_at)))
+
+    def can_resume(self, place: StreamPosition, extent: Extent) -> bool:
+        """Whether this log has all changes behind a place, and is the log in which the place was reached."""
+        if not extent.oldest - 1 <= place.position <= extent.newest.position:
+            return False
+        if place.mark is None or place.position < extent.oldest:
+            return True
+        with self._engine.connect() as connection:
+            written_at = connection.execute(queries.written_at(place.position)).scalar_one_or_none()
+        return written_at is not None and mark_of(written_at) == place.mark
 
     def after(self, position: int, most: int) -> list[Change]:
         with self._engine.connect() as connection:
             return [_change(row) for row in connection.execute(queries.after(position, most))]
 
 
-def message(event: str, position: int, data: bytes) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (position, event.encode(), data)
+def mark_of(written_at: datetime) -> str:
+    """Of a change: the low 32 bits of the microseconds at which it was written."""
+    return f"{microseconds(written_at) & 0xFFFF_FFFF:08x}"
+
+
+def message(event: str, place: StreamPosition, data: bytes) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(place).encode(), event.encode(), data)
 
 
 def _change(row: Row[Any]) -> Change:
     shape = {"status": _status_change, "event": _event_change}[row.kind]
-    return Change(row.position, message(row.kind, row.position, encode(shape(row.data))))
+    place = StreamPosition(row.position, mark_of(row.written_at))
+    return Change(place, message(row.kind, place, encode(shape(row.data))))
 
 
 def _status_change(data: dict[str, Any]) -> StatusChange:
@@ -82,9 +116,10 @@ def _status_change(data: dict[str, Any]) -> StatusChange:
 
 
 def _event_change(data: dict[str, Any]) -> EventWithMetrics:
-    times = {name: _utc(data[name]) for name in ("start_time", "end_time")}
-    powers = {name: rounded(data[name]) for name in data if name.endswith(("_kw", "_ms"))}
-    return EventWithMetrics(**(data | times | powers))
+    """Changes from before migration 0018 have fewer fields."""
+    fields = {**dict.fromkeys(EventRow._fields), **data, "event_id": data["id"]}
+    times = {name: _utc(fields[name]) for name in EVENT_TIMES if fields[name] is not None}
+    return event_with_metrics(EventRow(**{name: (fields | times)[name] for name in EventRow._fields}))
 
 
 def _utc(text: str) -> datetime:

@@ -5,7 +5,7 @@ here and nowhere else.
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Self
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.http import NetworkStats
 from serving.errors import TooManyStreamsError
-from serving.live.changes import Change, ChangeLog, Extent, encode, message
+from serving.live.changes import Change, ChangeLog, Extent, StreamPosition, encode, message
 
 RECENT = 2_000
 """Recent changes in the memory of each process; clients that are further behind read the database."""
@@ -42,11 +42,16 @@ class LiveHub:
         self._changes = ChangeLog(engine)
         self._read_network = read_network
         self._most_clients = most_clients
+        self._most_of_a_key = max(1, most_clients - most_clients // 4)
+        self._streams_of = Counter[str | None]()
         self._heartbeat_s = heartbeat_s
         self._refreshing = threading.Lock()
         self._changed = threading.Condition()
         self._recent: deque[Change] = deque(maxlen=RECENT)
-        self._newest: int | None = None
+        self._newest: StreamPosition | None = None
+        self._log_number = 0
+        """Grows when the database turns out to hold another log than before."""
+
         self._network: bytes | None = None
         self._closed = False
 
@@ -62,13 +67,30 @@ class LiveHub:
         """Number, read and publish new changes."""
         with self._refreshing:
             self._changes.number()
-            newest = self._changes.extent().newest if self._newest is None else self._newest
-            while fresh := self._changes.after(newest, AT_ONCE):
-                newest = fresh[-1].position
+            newest = self._newest_of_this_log()
+            while fresh := self._changes.after(newest.position, AT_ONCE):
+                newest = fresh[-1].place
                 self._publish(fresh, newest)
             self._publish([], newest)
 
-    def _publish(self, fresh: list[Change], newest: int) -> None:
+    def _newest_of_this_log(self) -> StreamPosition:
+        """What was read last; or, of a log that does not have it, the newest that it has."""
+        extent = self._changes.extent()
+        if self._newest is None:
+            return extent.newest
+        if self._changes.can_resume(self._newest, extent):
+            return self._newest
+        structlog.get_logger().warning(
+            "changes_lost", read=str(self._newest), newest=str(extent.newest), sending="reset"
+        )
+        with self._changed:
+            self._log_number += 1
+            self._recent.clear()
+            self._newest = extent.newest
+            self._changed.notify_all()
+        return extent.newest
+
+    def _publish(self, fresh: list[Change], newest: StreamPosition) -> None:
         with self._changed:
             self._recent.extend(fresh)
             self._newest = newest
@@ -81,22 +103,34 @@ class LiveHub:
             self._closed = True
             self._changed.notify_all()
 
-    def open(self, last_id: int | None) -> "LiveStream":
-        """A client's stream, from the change after `last_id` on, or from now on.
+    def open(self, last: StreamPosition | None, holder: str | None = None) -> "LiveStream":
+        """A client's stream, from the change after `last` on, or from now on.
+
+        Args:
+            last: where the client was cut off.
+            holder: the key of the client; one key has a part of the streams only.
 
         Raises:
             TooManyStreamsError: there is no room for another client.
         """
-        self._enter()
+        self._enter(holder)
         try:
-            extent = self._changes.extent()
+            log_number, extent = self._log_number, self._changes.extent()
+            missed = last is not None and not self._changes.can_resume(last, extent)
             network = self._network or encode(self._read_network())
         except BaseException:
-            self.leave()
+            self.leave(holder)
             raise
-        return LiveStream(self, extent, last_id, network)
+        start = extent.newest if last is None or missed else last
+        stream = LiveStream(self, start, network, log_number, holder)
+        if missed:
+            stream.reset(extent)
+        return stream
 
-    def _enter(self) -> None:
+    def extent(self) -> Extent:
+        return self._changes.extent()
+
+    def _enter(self, holder: str | None) -> None:
         with self._changed:
             if self._closed:
                 raise TooManyStreamsError("This server is stopping, and opens no more live streams.")
@@ -104,22 +138,35 @@ class LiveHub:
                 raise TooManyStreamsError(
                     f"There are {self._most_clients} live streams already, the most that this takes."
                 )
+            if holder is not None and self._streams_of[holder] >= self._most_of_a_key:
+                raise TooManyStreamsError(
+                    f"This key has {self._most_of_a_key} of {self._most_clients} live streams open, the most"
+                    " that one key may have."
+                )
             self.clients += 1
+            self._streams_of[holder] += 1
 
-    def leave(self) -> None:
+    def leave(self, holder: str | None) -> None:
         with self._changed:
             self.clients -= 1
+            self._streams_of[holder] -= 1
 
-    def wait(self, position: int, network: bytes) -> bytes | None:
-        """Wait for unseen changes, or the heartbeat; returns the totals, or None when the stream ends."""
+    def wait(self, position: int, network: bytes, log_number: int) -> tuple[bytes, int] | None:
+        """Wait for unseen changes, or the heartbeat.
+
+        Returns the totals and the number of the log, or None when the stream ends.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._has_changed(position, network), self._heartbeat_s)
-            return None if self._closed else (self._network or network)
+            self._changed.wait_for(
+                lambda: self._log_number != log_number or self._has_changed(position, network),
+                self._heartbeat_s,
+            )
+            return None if self._closed else (self._network or network, self._log_number)
 
     def _has_changed(self, position: int, network: bytes) -> bool:
         return (
             self._closed
-            or (self._newest is not None and self._newest > position)
+            or (self._newest is not None and self._newest.position > position)
             or (self._network is not None and self._network != network)
         )
 
@@ -130,23 +177,33 @@ class LiveHub:
             if self._recent and self._recent[0].position <= position + 1:
                 fresh = (change for change in self._recent if change.position > position)
                 return list(islice(fresh, AT_ONCE))
-        return [] if newest is not None and newest <= position else self._changes.after(position, AT_ONCE)
+        return (
+            []
+            if newest is not None and newest.position <= position
+            else self._changes.after(position, AT_ONCE)
+        )
 
 
 class LiveStream:
     """One client's stream, as an iterator of bytes that must be closed."""
 
-    def __init__(self, hub: LiveHub, extent: Extent, last_id: int | None, network: bytes) -> None:
+    def __init__(
+        self, hub: LiveHub, start: StreamPosition, network: bytes, log_number: int, holder: str | None
+    ) -> None:
         self._hub = hub
-        self._position = extent.newest if last_id is None else last_id
+        self._place = start
         self._network = network
+        self._log_number = log_number
+        self._holder = holder
         self._is_open = True
+        self._is_new = True
         self._opening: list[bytes] = [f"retry: {RETRY_MS}\n\n".encode()]
-        if not extent.can_resume(self._position):
-            self._position = extent.newest
-            reset = {"oldestId": extent.oldest - 1, "newestId": extent.newest}
-            self._opening.append(message("reset", extent.newest, encode(reset)))
-        self._opening.append(message("network", self._position, network))
+
+    def reset(self, extent: Extent) -> None:
+        """Go on from the newest change, and say so: the client has missed what came before."""
+        self._place = extent.newest
+        numbers = {"oldestId": extent.oldest - 1, "newestId": extent.newest.position}
+        self._opening.append(message("reset", extent.newest, encode(numbers)))
 
     def __iter__(self) -> Self:
         return self
@@ -157,28 +214,34 @@ class LiveStream:
         Raises:
             StopIteration: the server stops, or the database is away; the client will reconnect.
         """
-        if opening := b"".join(self._opening):
-            self._opening.clear()
-            return opening
+        if self._is_new:
+            self._is_new = False
+            return b"".join([*self._opening, message("network", self._place, self._network)])
         try:
-            network = self._hub.wait(self._position, self._network)
-            if network is None:
+            changed = self._hub.wait(self._place.position, self._network, self._log_number)
+            if changed is None:
                 raise StopIteration
-            return b"".join(self._next_messages(network)) or HEARTBEAT
+            network, log_number = changed
+            return b"".join(self._next_messages(network, log_number)) or HEARTBEAT
         except SQLAlchemyError as error:
             structlog.get_logger().warning("stream_ended", error=str(error).strip())
             raise StopIteration from None
 
-    def _next_messages(self, network: bytes) -> Iterable[bytes]:
-        for change in self._hub.after(self._position):
-            self._position = change.position
+    def _next_messages(self, network: bytes, log_number: int) -> Iterable[bytes]:
+        if log_number != self._log_number:
+            self._log_number = log_number
+            self._opening.clear()
+            self.reset(self._hub.extent())
+            yield from self._opening
+        for change in self._hub.after(self._place.position):
+            self._place = change.place
             yield change.message
         if network != self._network:
             self._network = network
-            yield message("network", self._position, network)
+            yield message("network", self._place, network)
 
     def close(self) -> None:
-        """Release the place of this client; granian calls it whoever ended the stream."""
+        """Release the place of this client; granian calls it whichever side ended the stream."""
         if self._is_open:
             self._is_open = False
-            self._hub.leave()
+            self._hub.leave(self._holder)

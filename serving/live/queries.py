@@ -13,13 +13,25 @@ def unnumbered() -> Select[Any]:
 
 
 def extent() -> Select[Any]:
-    """The oldest and the newest position that are kept; null before anything was told."""
-    return select(func.min(live_changes.c.position), func.max(live_changes.c.position))
+    """The oldest position, the newest one, and when the newest was written; null without any change."""
+    newest = (
+        select(live_changes.c.position, live_changes.c.written_at)
+        .where(live_changes.c.position.is_not(None))
+        .order_by(live_changes.c.position.desc())
+        .limit(1)
+        .subquery()
+    )
+    oldest = select(func.min(live_changes.c.position)).scalar_subquery()
+    return select(oldest, newest.c.position, newest.c.written_at)
+
+
+def written_at(position: int) -> Select[Any]:
+    return select(live_changes.c.written_at).where(live_changes.c.position == position)
 
 
 def after(position: int, most: int) -> Select[Any]:
     return (
-        select(live_changes.c.position, live_changes.c.kind, live_changes.c.data)
+        select(live_changes.c.position, live_changes.c.kind, live_changes.c.data, live_changes.c.written_at)
         .where(live_changes.c.position > position)
         .order_by(live_changes.c.position)
         .limit(most)

@@ -1,4 +1,7 @@
-"""The caller himself: who he is, and a cookie for browsers, whose EventSource cannot send a key."""
+"""The session of the caller, and the audit log.
+
+Browsers need a session, since their EventSource sends a cookie but no key.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,7 +28,7 @@ COOKIE_PATH = "/api"
 
 
 class CurrentSessionResource:
-    """`POST` with a key lends it to the browser for reading; `DELETE` takes it back."""
+    """`POST` with a key opens a session; `DELETE` ends it."""
 
     def __init__(self, store: KeyStore, clock: Callable[[], datetime], *, is_https: bool) -> None:
         self._store = store
@@ -34,7 +37,7 @@ class CurrentSessionResource:
 
     @Operation(
         id="getSession",
-        summary="Who we take the caller for",
+        summary="The caller",
         tag="access",
         answers={200: ResponseSpec("The caller.", Session)},
     )
@@ -43,7 +46,7 @@ class CurrentSessionResource:
 
     @Operation(
         id="createSession",
-        summary="Lend the key to this browser, for reading",
+        summary="Open a session for this browser",
         tag="access",
         answers={
             200: ResponseSpec(
@@ -59,7 +62,7 @@ class CurrentSessionResource:
 
     @Operation(
         id="endSession",
-        summary="Take the key back from this browser",
+        summary="End the session of this browser",
         tag="access",
         answers={204: ResponseSpec("The cookie reads no more.", headers=("Set-Cookie",))},
     )
@@ -98,7 +101,7 @@ class AuditTrailResource:
 
     @Operation(
         id="listAudit",
-        summary="What was changed, and by whom; the newest first",
+        summary="The audit log, newest first",
         tag="access",
         parameters=NUMBERED_PAGE,
         answers={200: ResponseSpec("All of it, or a page.", list[AuditEntry], headers=("Link",))},

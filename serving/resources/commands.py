@@ -26,7 +26,7 @@ class OneCommandResource:
 
     @Operation(
         id="getCommand",
-        summary="One command, and what has become of it",
+        summary="One command with its status",
         tag="commands",
         answers={200: ResponseSpec("The command.", Command)},
         problems=(404,),
@@ -59,7 +59,7 @@ class ShedCommandsResource:
 
     @Operation(
         id="shedLoad",
-        summary="Have a load shed for a while",
+        summary="Command a load to be shed",
         tag="commands",
         takes=ShedRequest,
         answers={

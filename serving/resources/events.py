@@ -4,7 +4,15 @@ import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import BaselineMethod, Event, EventCreate, EventDetail, EventWithMetrics, Stopping
+from schemas.http import (
+    BaselineMethod,
+    Event,
+    EventCreate,
+    EventDetail,
+    EventUpdate,
+    EventWithMetrics,
+    Stopping,
+)
 from schemas.http import EventMetrics as Metrics
 from schemas.http import EventPerformance as Performance
 from serving.events.performance import PerformanceReader
@@ -45,10 +53,10 @@ class EventsResource:
 
     @Operation(
         id="createEvent",
-        summary="Make an event",
+        summary="Create an event",
         tag="events",
         takes=EventCreate,
-        answers={201: ResponseSpec("It is made.", Event, headers=("Location",))},
+        answers={201: ResponseSpec("The event.", Event, headers=("Location",))},
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
@@ -64,7 +72,7 @@ class OneEventResource:
 
     @Operation(
         id="getEvent",
-        summary="One event, how it goes, and who takes part",
+        summary="One event with its progress and its participants",
         tag="events",
         answers={200: ResponseSpec("The event.", EventDetail)},
         problems=(404,),
@@ -73,8 +81,21 @@ class OneEventResource:
         answer(response, self._reader.detail(identifier("eventId", event_id)))
 
     @Operation(
+        id="updateEvent",
+        summary="Change an event that no VEN has been sent yet",
+        tag="events",
+        takes=EventUpdate,
+        answers={200: ResponseSpec("The event as it is now.", Event)},
+        problems=(404, 409),
+    )
+    def on_patch(self, request: Request, response: Response, event_id: str) -> None:
+        answer(
+            response, self._writer.change(identifier("eventId", event_id), read_body(request, EventUpdate))
+        )
+
+    @Operation(
         id="cancelEvent",
-        summary="Call an event off",
+        summary="Cancel an event",
         tag="events",
         answers={204: ResponseSpec("It is cancelled.")},
         problems=(404, 409),
@@ -90,10 +111,10 @@ class EventStopResource:
 
     @Operation(
         id="stopEvent",
-        summary="End an event that runs before its time",
+        summary="End an event before its time: what runs is completed, what is to come cancelled",
         tag="events",
-        answers={202: ResponseSpec("It will be completed within a second.", Stopping)},
-        problems=(404, 409),
+        answers={202: ResponseSpec("It will be over within a second, if it is not yet.", Stopping)},
+        problems=(404,),
     )
     def on_post(self, _request: Request, response: Response, event_id: str) -> None:
         self._writer.stop(identifier("eventId", event_id))
@@ -107,7 +128,7 @@ class EventMetricsResource:
 
     @Operation(
         id="getEventMetrics",
-        summary="How an event goes",
+        summary="Progress of an event",
         tag="events",
         answers={200: ResponseSpec("How it goes, or how it went.", Metrics)},
         problems=(404,),
@@ -153,7 +174,7 @@ class CurrentEventResource:
 
     @Operation(
         id="getCurrentEvent",
-        summary="The event that runs, else the next one",
+        summary="The running event, else the next one",
         tag="events",
         answers={200: ResponseSpec("The event, or null.", EventWithMetrics | None)},
     )
@@ -167,10 +188,12 @@ class PastEventsResource:
 
     @Operation(
         id="listPastEvents",
-        summary="Events that are over, by start",
+        summary="Events that run or are over, newest first",
         tag="events",
         parameters=PERIOD,
-        answers={200: ResponseSpec("Those completed or cancelled.", list[Event])},
+        answers={
+            200: ResponseSpec("All but those to come, and those cancelled before their start.", list[Event])
+        },
     )
     def on_get(self, request: Request, response: Response) -> None:
         answer_list(response, self._reader.past(*period(request.params)))

@@ -51,9 +51,7 @@ class AssetsResource:
     def on_get(self, _request: Request, response: Response, digest: str, asset: str) -> None:
         content = self._files.get(asset)
         if content is None or digest != self._digest:
-            raise falcon.HTTPNotFound(
-                description=f"There is no {asset!r} of that digest; load the page anew."
-            )
+            raise falcon.HTTPNotFound(description=f"There is no {asset!r} of that digest; reload the page.")
         response.data = content
         response.content_type = CONTENT_TYPES[PurePosixPath(asset).suffix]
         response.set_header("Cache-Control", FOR_EVER)
@@ -91,7 +89,7 @@ class DashboardResource:
 
     @Operation(
         id="getDashboard",
-        summary="A page for whoever is on duty",
+        summary="The dashboard",
         tag="description",
         answers={200: ResponseSpec("The page.", str, media=("text/html",))},
         needs_database=False,

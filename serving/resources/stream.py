@@ -2,6 +2,7 @@
 
 from falcon import Request, Response
 
+from serving.auth.keys import caller_of
 from serving.http.openapi import Operation, ResponseSpec
 from serving.http.parameters import (
     LAST_EVENT_ID,
@@ -12,14 +13,14 @@ from serving.live.hub import LiveHub
 
 
 class StreamResource:
-    """Server-sent events: `network`, `status`, `event`, and `reset` to who was away for too long."""
+    """Server-sent events: `network`, `status`, `event`, and `reset` for a client that was away too long."""
 
     def __init__(self, hub: LiveHub) -> None:
         self._hub = hub
 
     @Operation(
         id="getStream",
-        summary="What changes, as it changes",
+        summary="Live stream of changes",
         tag="statistics",
         answers={
             200: ResponseSpec("Server-sent events, without an end.", str, media=("text/event-stream",)),
@@ -28,6 +29,7 @@ class StreamResource:
         is_tagged=False,
     )
     def on_get(self, request: Request, response: Response) -> None:
-        response.stream = self._hub.open(last_event_id(request.get_header("Last-Event-ID"), request.params))
+        last = last_event_id(request.get_header("Last-Event-ID"), request.params)
+        response.stream = self._hub.open(last, caller_of(request).key_id)
         response.content_type = "text/event-stream"
         response.set_header("X-Accel-Buffering", "no")  # or nginx would hold events back

@@ -169,7 +169,7 @@ class OneLoadResource:
 
     @Operation(
         id="updateLoad",
-        summary="Set what people say of a load, and tell its VEN",
+        summary="Change the settings of a load, and send them to its VEN",
         tag="vens",
         takes=LoadUpdate,
         answers={200: ResponseSpec("The load as it is now.", Load)},

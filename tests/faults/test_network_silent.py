@@ -131,7 +131,8 @@ def relay(address: str, socket_path: str) -> Iterator[int]:
                     server = socket.socket(socket.AF_UNIX)
                     server.connect(socket_path)
                     ends = (client, server)
-                    stack.callback(lambda ends=ends: [end.close() for end in ends])
+                    stack.callback(client.close)
+                    stack.callback(server.close)
                     for pair in (ends, ends[::-1]):
                         threading.Thread(target=pump, args=pair, daemon=True).start()
 

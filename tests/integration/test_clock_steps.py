@@ -62,14 +62,15 @@ def scheduler(database_url: str, tmp_path: Path, machine_clock: MachineClock) ->
 def goes_on(connection: psycopg.Connection[Any], how_often: int = 3) -> None:
     """Totals are computed again and again, as of the database's time."""
     for _ in range(how_often):
-        before = value(connection, f"SELECT coalesce(({CYCLES}), 0)")
-        until(
-            lambda before=before: value(connection, f"SELECT coalesce(({CYCLES}), 0)") > before,
-            SOON_S,
-            lambda: "no job runs",
-        )
+        _await_cycle(connection)
         age_s = value(connection, f"SELECT extract(epoch FROM clock_timestamp()) - ({CYCLES})")
         assert abs(age_s) < SOON_S
+
+
+def _await_cycle(connection: psycopg.Connection[Any]) -> None:
+    latest = f"SELECT coalesce(({CYCLES}), 0)"
+    before = value(connection, latest)
+    until(lambda: value(connection, latest) > before, SOON_S, lambda: "no job runs")
 
 
 @pytest.mark.parametrize("step_s", [-HOUR_S, HOUR_S])

@@ -1,12 +1,12 @@
 """What a session says to the server: ours, and what `DATABASE_URL` says, which counts."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from schemas.database import connect, engine_for
+from schemas.database import Bounds, connect, engine_for
 
 SHOWN = (
     "TimeZone",
@@ -19,7 +19,7 @@ SHOWN = (
 
 
 def shown(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    rows = (connection.execute(f"SHOW {name}").fetchone() for name in SHOWN)  # type: ignore[arg-type]
+    rows = (connection.execute(f"SHOW {name}").fetchone() for name in SHOWN)
     return {name: row[0] for name, row in zip(SHOWN, rows, strict=True) if row}
 
 
@@ -32,7 +32,7 @@ def by_engine(engine: Engine) -> dict[str, str]:
 def session(request: pytest.FixtureRequest) -> Any:
     """What the server shows to a session that is opened with a URL, by either way."""
 
-    def open_and_show(url: str, **more: str) -> dict[str, str]:
+    def open_and_show(url: str, **more: Unpack[Bounds]) -> dict[str, str]:
         if request.param == "connect":
             with connect(url, "tests", **more) as connection:
                 return shown(connection)

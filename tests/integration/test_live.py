@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import ANY
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from serving.app import create_app
 from serving.cache.listener import Listener
 from serving.errors import TooManyStreamsError
 from serving.fleet.reader import FleetReader
+from serving.live.changes import StreamPosition
 from serving.live.hub import HEARTBEAT, RECENT, LiveHub, LiveStream
 from serving.worker_state import WorkerState
 from tests.integration.published import NOW, THREE, batch_of, rows, status, telemetry, until, value
@@ -36,6 +38,11 @@ class Told(Struct, frozen=True):
     id: int
     event: str
     data: Any
+    mark: str = ""
+
+    @property
+    def place(self) -> StreamPosition:
+        return StreamPosition(self.id, self.mark or None)
 
 
 def parse(text: str) -> list[Told]:
@@ -44,7 +51,8 @@ def parse(text: str) -> list[Told]:
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
         if "event" in fields:
-            told.append(Told(int(fields["id"]), fields["event"], json.loads(fields["data"])))
+            number, _, mark = fields["id"].partition("-")
+            told.append(Told(int(number), fields["event"], json.loads(fields["data"]), mark))
     return told
 
 
@@ -101,7 +109,7 @@ def test_what_vens_say_is_told_as_it_comes(listened: MakeLive, store: Store, eng
     store.write(batch_of(telemetry("ven-1"), status("ven-1", THREE, "online")))
     snapshot_lane(engine)
     assert read(stream, 1, "status") == [
-        Told(1, "status", {"venId": "ven-1", "status": "online", "ts": "2024-07-10T15:00:00Z"})
+        Told(1, "status", {"venId": "ven-1", "status": "online", "ts": "2024-07-10T15:00:00Z"}, ANY)
     ]
     assert value_of(engine, "SELECT online_vens FROM network_snapshot") == 1
     stream.close()
@@ -131,7 +139,7 @@ def test_a_status_that_stays_the_same_is_no_change(store: Store, engine: Engine)
         snapshot_lane(engine)
     live = make(engine)
     live.refresh_changes()
-    assert [told.data["status"] for told in read(live.open(0), 3, "status")] == [
+    assert [told.data["status"] for told in read(live.open(StreamPosition(0)), 3, "status")] == [
         "online",
         "offline",
         "online",
@@ -148,7 +156,10 @@ def test_presence_is_told_too(store: Store, engine: Engine) -> None:
     Runner(engine, lambda: later).run(next(job for job in schedule(Cadence()) if job.name == "presence"))
     live = make(engine)
     live.refresh_changes()
-    assert [told.data["status"] for told in read(live.open(0), 2, "status")] == ["online", "offline"]
+    assert [told.data["status"] for told in read(live.open(StreamPosition(0)), 2, "status")] == [
+        "online",
+        "offline",
+    ]
 
 
 def test_what_was_missed_is_told_again_once_and_in_order(
@@ -158,12 +169,12 @@ def test_what_was_missed_is_told_again_once_and_in_order(
     live = listened()
     for number in range(30):
         write(connection, f"ven-{number % 3}", f"word-{number}")
-    whole = read(live.open(0), 30, "status")
+    whole = read(live.open(StreamPosition(0)), 30, "status")
     assert [told.data["status"] for told in whole] == [f"word-{number}" for number in range(30)]
     assert [told.id for told in whole] == list(range(1, 31))
     for left_at in (0, 1, 17, 29):
         for each in (live, listened()):
-            again = each.open(left_at)
+            again = each.open(StreamPosition(left_at))
             write(connection, "ven-x", f"after {left_at} {id(each)}")
             assert read(again, 31 - left_at, "status")[: 30 - left_at] == whole[left_at:]
             again.close()
@@ -173,7 +184,7 @@ def test_more_than_a_process_holds(engine: Engine, connection: psycopg.Connectio
     """Who is far behind is served from the database, then from memory: nothing is left out between."""
     live = make(engine)
     live.refresh_changes()
-    behind = live.open(0)
+    behind = live.open(StreamPosition(0))
     read(behind, 1, "network")
     connection.execute(
         b"INSERT INTO live_changes (kind, data, written_at) SELECT 'status', json_build_object("
@@ -200,7 +211,7 @@ def test_commits_that_cross(engine: Engine, database_url: str, connection: psyco
         live.refresh_changes()
     [late] = read(stream, 1, "status")
     assert (late.data["venId"], late.id) == ("slow", quick.id + 1)
-    assert read(make(engine).open(quick.id), 1, "status") == [late]
+    assert read(make(engine).open(quick.place), 1, "status") == [late]
 
 
 def test_several_processes_number_at_once(
@@ -284,6 +295,38 @@ def trim(engine: Engine, kept: timedelta = timedelta(0)) -> int:
         return trim_live_changes(connection, datetime.now(UTC) + timedelta(minutes=1), kept)
 
 
+def lose_the_tail(connection: psycopg.Connection, lost: int, written_since: int) -> None:
+    """As after a fail-over to a replica that lacked the last changes, which then goes on by itself."""
+    connection.execute(
+        "DELETE FROM live_changes WHERE position > (SELECT max(position) FROM live_changes) - %s", [lost]
+    )
+    for number in range(written_since):
+        write(connection, f"after-{number}", "online")
+
+
+@pytest.mark.parametrize("written_since", [0, 3, 5, 8])
+def test_a_fail_over_that_loses_changes_resets_streams(
+    engine: Engine, connection: psycopg.Connection, written_since: int
+) -> None:
+    """The changes after a fail-over took the positions of those that were lost, and no stream sent them."""
+    live = make(engine)
+    for number in range(10):
+        write(connection, f"before-{number}", "online")
+    live.refresh_changes()
+    open_stream = live.open(StreamPosition(0))
+    last = read(open_stream, 10, "status")[-1]
+    lose_the_tail(connection, 5, written_since)
+    live.refresh_changes()
+    assert read(open_stream, 1, "reset")[0].id == 5 + written_since
+    write(connection, "now", "online")
+    live.refresh_changes()
+    assert read(open_stream, 1, "status")[0].data["venId"] == "now"
+    resumed = make(engine).open(last.place)
+    assert read(resumed, 1, "reset")[0].id == 6 + written_since
+    for stream in (open_stream, resumed):
+        stream.close()
+
+
 def test_who_was_away_for_too_long_is_told_so(engine: Engine, connection: psycopg.Connection) -> None:
     for number in range(5):
         write(connection, "ven-1", str(number))
@@ -291,13 +334,13 @@ def test_who_was_away_for_too_long_is_told_so(engine: Engine, connection: psycop
     assert trim(engine) == 4, "the newest stays, to number on from"
     live = make(engine)
     live.refresh_changes()
-    stream = live.open(3)
+    stream = live.open(StreamPosition(3))
     reset, network = read(stream, 2, "reset", "network", "status")
-    assert (reset, network.id) == (Told(5, "reset", {"oldestId": 4, "newestId": 5}), 5)
+    assert (reset, network.id) == (Told(5, "reset", {"oldestId": 4, "newestId": 5}, ANY), 5)
     write(connection, "ven-1", "again")
     live.refresh_changes()
     assert [told.id for told in read(stream, 1, "status")] == [6]
-    assert [told.id for told in read(live.open(4), 2, "reset", "status")] == [5, 6]
+    assert [told.id for told in read(live.open(StreamPosition(4)), 2, "reset", "status")] == [5, 6]
 
 
 @pytest.mark.parametrize("foreign", [7, -1])
@@ -305,7 +348,7 @@ def test_an_id_that_is_not_ours(foreign: int, engine: Engine) -> None:
     """Of another database, or of another service."""
     live = make(engine)
     live.refresh_changes()
-    assert read(live.open(foreign), 1, "reset")[0].id == 0
+    assert read(live.open(StreamPosition(foreign)), 1, "reset")[0].id == 0
 
 
 def test_trimming_is_a_job(engine: Engine, connection: psycopg.Connection) -> None:

@@ -84,9 +84,9 @@ def test_a_client_goes_on_where_it_was_over_a_restart(
     with serving(database_url) as (port, _):
         write(connection, "ven-1", "maintenance")
         for asked in (
-            Client(port, **{"Last-Event-ID": str(first.id)}),
-            Client(port, f"?lastEventId={first.id}"),
-            Client(port, "?lastEventId=0", **{"Last-Event-ID": str(first.id)}),
+            Client(port, **{"Last-Event-ID": str(first.place)}),
+            Client(port, f"?lastEventId={first.place}"),
+            Client(port, "?lastEventId=0", **{"Last-Event-ID": str(first.place)}),
         ):
             with closing(asked):
                 told = asked.wait_for("status", 2)

@@ -232,7 +232,7 @@ def test_a_move_is_done_in_slices(engine: Engine, connection: psycopg.Connection
 @pytest.fixture
 def held(database_url: str) -> Iterator[psycopg.Connection]:
     """Somebody analyzes a raw table by hand, and takes long."""
-    with connect(database_url, "somebody") as own:
+    with connect(database_url, "somebody", idle_in_transaction_session_timeout="0") as own:
         own.execute("BEGIN")
         own.execute("LOCK TABLE ven_load_samples IN SHARE UPDATE EXCLUSIVE MODE")
         yield own

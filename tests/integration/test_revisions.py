@@ -2,12 +2,12 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from ingest.commands.outbox import Outbox
 from ingest.metrics import Metrics
@@ -94,8 +94,13 @@ def _books(connection: psycopg.Connection[Any]) -> Any:
 def test_no_step_runs_while_somebody_migrates(
     runner: Runner, misfit: Migration, connection: psycopg.Connection[Any]
 ) -> None:
-    taken = list[int]()
-    job = Job("x", 1, "", (lambda *_: taken.append(1) or 1,), is_for_all=True)
+    taken = list[datetime]()
+
+    def step(_connection: Connection, now: datetime) -> int:
+        taken.append(now)
+        return 1
+
+    job = Job("x", 1, "", (step,), is_for_all=True)
     runner.attempt(job)
     assert not taken
     fits(misfit, connection)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import psycopg
 import pytest
@@ -11,9 +11,19 @@ from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.metrics import Metrics
 from ingest.store import Store
-from ingest.worker import Worker
-from schemas.database import connect
-from tests.integration.published import MAX_AHEAD, NOW, THREE, description, rows, status, telemetry, value
+from ingest.worker import Stopped, Worker
+from schemas.database import Bounds, connect
+from tests.integration.published import (
+    MAX_AHEAD,
+    NOW,
+    THREE,
+    batch_of,
+    description,
+    rows,
+    status,
+    telemetry,
+    value,
+)
 
 NOWHERE = "postgresql://nobody@/nothing?host=/nonexistent"
 
@@ -98,7 +108,7 @@ def options() -> dict[str, Any]:
 
 
 def worker(
-    line: Line, database_url: str, stopping: threading.Event | None = None, **session: str
+    line: Line, database_url: str, stopping: threading.Event | None = None, **session: Unpack[Bounds]
 ) -> tuple[Worker, Callable[[], None]]:
     """A worker, and the end of all connections that it has opened."""
     opened: list[psycopg.Connection] = []
@@ -220,26 +230,28 @@ def test_while_nothing_can_be_stored_no_message_is_blamed(
 ) -> None:
     refuse(connection, code, "true")
     stopping = ImpatientEvent(waits=20)
-    line = Line([telemetry("a")], [telemetry("b")])
+    line = Line()
     made, close = worker(line, database_url, stopping)
-    made.run()
+    with pytest.raises(Stopped):
+        made.commit(batch_of(telemetry("a"), telemetry("b")))
     close()
     assert stopping.waits == 20
-    assert line.found == []
+    assert line.acknowledged == []
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
 
 
 def test_a_locked_table_is_waited_for(database_url: str, connection: psycopg.Connection) -> None:
     """Who holds a table for long must not send whatever comes meanwhile to the rejected messages."""
-    stopping = ImpatientEvent(waits=12)
-    line = Line([telemetry("a"), telemetry("b")])
-    with connection.transaction():
-        connection.execute("LOCK TABLE ven_load_samples IN ACCESS EXCLUSIVE MODE")
+    stopping = ImpatientEvent(waits=8)
+    line = Line()
+    with connect(database_url, "somebody", idle_in_transaction_session_timeout="0") as somebody:
+        somebody.execute("BEGIN; LOCK TABLE ven_load_samples IN ACCESS EXCLUSIVE MODE")
         made, close = worker(line, database_url, stopping, lock_timeout="20ms")
-        made.run()
+        with pytest.raises(Stopped):
+            made.commit(batch_of(*(telemetry(ven_id, loads=[{"id": "l"}]) for ven_id in "ab")))
         close()
-    assert stopping.waits == 12
-    assert line.found == []
+    assert stopping.waits == 8
+    assert line.acknowledged == []
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
 
 

@@ -122,7 +122,7 @@ def test_every_id_in_a_path_is_a_parameter() -> None:
     for path, item in DOCUMENT["paths"].items():
         told = [_resolved(each)["name"] for each in item.get("parameters", [])]
         assert sorted(told) == sorted(re.findall(r"{(\w+)}", path)), (
-            f"{path}: see PATH in serving/parameters.py"
+            f"{path}: see PATH in serving/http/parameters.py"
         )
 
 

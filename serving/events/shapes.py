@@ -1,0 +1,107 @@
+"""From rows of events to the types of the API. No number and no word in them is null."""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row
+
+from schemas.http import Event, EventMetrics, EventVen, EventWithMetrics, PassedOver
+from schemas.rounding import rounded
+
+HOUR = timedelta(hours=1)
+OVER = ("completed", "cancelled")
+
+
+class EventRow(NamedTuple):
+    """An event with its progress: a row of `queries.event`, or an entry of the log of changes."""
+
+    event_id: str
+    status: Any
+    start_time: datetime
+    end_time: datetime
+    ended_at: datetime | None
+    notify_at: datetime | None
+    requested_reduction_kw: float
+    actual_reduction_kw: float | None
+    priority: int | None
+    ven_ids: list[str] | None
+    lead_time_s: float | None
+    notes: list[dict[str, Any]] | None
+    is_settled: bool | None
+    current_reduction_kw: float | None
+    delivered_kwh: float | None
+    refreshed_at: datetime | None
+    vens_responding: int | None
+    vens_reporting: int | None
+    avg_response_ms: float | None
+
+
+AnyRow = EventRow | Row[Any]
+
+
+def event(row: AnyRow) -> Event:
+    return Event(**_fields(row))
+
+
+def event_with_metrics(row: AnyRow) -> EventWithMetrics:
+    return EventWithMetrics(**_fields(row), **progress(row))
+
+
+def event_metrics(row: AnyRow) -> EventMetrics:
+    return EventMetrics(**progress(row), actual_reduction_kw=rounded(_actual_kw(row) or 0.0))
+
+
+def event_ven(row: Row[Any]) -> EventVen:
+    return EventVen(row.ven_id, row.ven_name, rounded(row.shed_kw), row.status)
+
+
+def progress(row: AnyRow) -> dict[str, Any]:
+    return {
+        "current_reduction_kw": rounded(row.current_reduction_kw or 0.0),
+        "vens_responding": row.vens_responding or 0,
+        "vens_reporting": row.vens_reporting or 0,
+        "avg_response_ms": max(0, round(row.avg_response_ms or 0)),
+    }
+
+
+def _fields(row: AnyRow) -> dict[str, Any]:
+    actual_kw = _actual_kw(row)
+    return {
+        "id": row.event_id,
+        "status": row.status,
+        "start_time": row.start_time,
+        "end_time": _shown_end(row),
+        "planned_end_time": row.end_time,
+        "requested_reduction_kw": rounded(row.requested_reduction_kw),
+        "actual_reduction_kw": rounded(actual_kw or 0.0),
+        "is_settled": bool(row.is_settled),
+        "is_measured": actual_kw is not None,
+        "ven_ids": row.ven_ids or [],
+        "priority": row.priority or 0,
+        "lead_time_s": lead_time_s(row),
+        "notes": [PassedOver(note["reason"], note["vens"]) for note in row.notes or ()],
+    }
+
+
+def lead_time_s(row: AnyRow) -> float:
+    """As it was set; else what `EVENTS_LEAD_TIME_S` made of it."""
+    if row.lead_time_s is not None:
+        return float(row.lead_time_s)
+    return 0.0 if row.notify_at is None else max(0.0, (row.start_time - row.notify_at).total_seconds())
+
+
+def _shown_end(row: AnyRow) -> datetime:
+    """When it ended, once it has; of one that was cancelled before its start, when it was to end."""
+    if row.ended_at is None or row.ended_at <= row.start_time:
+        return row.end_time
+    return min(row.end_time, row.ended_at)
+
+
+def _actual_kw(row: AnyRow) -> float | None:
+    """As settled; until then the mean of what has been measured. None where it is not known."""
+    if row.is_settled:
+        return row.actual_reduction_kw
+    if row.delivered_kwh is None or row.refreshed_at is None:
+        return None
+    hours = (min(row.refreshed_at, _shown_end(row)) - row.start_time) / HOUR
+    return float(row.delivered_kwh / hours) if hours > 0 else None

@@ -1,0 +1,75 @@
+"""Ids with slashes in a path: `/loads/a%2Fhistory` is a load, not the history of a load.
+
+WSGI servers decode the path before the application sees it. Where they also hand over the raw path, an
+encoded slash is kept apart from the others until the route is found. granian does not; then a path that no
+route matches is divided so that its ids take the surplus slashes.
+"""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIEnvironment
+
+ENCODED_SLASH = "\ufdd0"
+"""Stands for an encoded slash while routes are sought: a non-character, which no id may have."""
+
+RAW_PATHS = ("RAW_URI", "REQUEST_URI")
+"""Where servers put the raw path, with the query string."""
+
+_ESCAPED = re.compile(b"%2f", re.IGNORECASE)
+_MARK = ENCODED_SLASH.encode()
+_VARIABLE = re.compile(r"\{\w+\}")
+
+
+def decoded_id(text: str) -> str:
+    return text.replace(ENCODED_SLASH, "/")
+
+
+class IdPaths:
+    """Finds the ids with slashes in the paths of an application, by its route templates."""
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        with_ids = [template for template in templates if _VARIABLE.search(template)]
+        # The most literal template first: `/loads/{id}/history` before `/{id}/history`.
+        with_ids.sort(key=lambda template: len(_VARIABLE.sub("", template)), reverse=True)
+        self._exact = [_pattern(template, "([^/]+)") for template in templates]
+        self._greedy = [_pattern(template, "(.+?)") for template in with_ids]
+
+    def mark(self, env: WSGIEnvironment) -> None:
+        """Put the marks into `PATH_INFO`."""
+        raw = next((env[name] for name in RAW_PATHS if env.get(name)), None)
+        if raw is not None:
+            _mark_raw(env, raw)
+        elif "/" in env["PATH_INFO"].strip("/"):
+            self._mark_surplus(env)
+
+    def _mark_surplus(self, env: WSGIEnvironment) -> None:
+        path = env["PATH_INFO"]
+        if any(pattern.fullmatch(path) for pattern in self._exact):
+            return
+        for pattern in self._greedy:
+            if match := pattern.fullmatch(path):
+                env["PATH_INFO"] = _with_marks(path, match)
+                return
+
+
+def _pattern(template: str, variable: str) -> re.Pattern[str]:
+    literals = map(re.escape, _VARIABLE.split(template))
+    return re.compile(variable.join(literals) + "/?", re.DOTALL)
+
+
+def _with_marks(path: str, match: re.Match[str]) -> str:
+    mark = _MARK.decode("latin-1")  # as WSGI has it
+    marked, end = [], 0
+    for group in range(1, (match.re.groups) + 1):
+        start, stop = match.span(group)
+        marked += [path[end:start], path[start:stop].replace("/", mark)]
+        end = stop
+    return "".join([*marked, path[end:]])
+
+
+def _mark_raw(env: WSGIEnvironment, raw: str) -> None:
+    path = raw.partition("?")[0].encode("latin-1", "replace")
+    if path.startswith(b"/") and _ESCAPED.search(path):
+        decoded = unquote_to_bytes(_ESCAPED.sub(b"%" + b"%".join(b"%02X" % byte for byte in _MARK), path))
+        env["PATH_INFO"] = decoded.decode("latin-1")

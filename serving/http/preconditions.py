@@ -1,0 +1,70 @@
+"""Preconditions of changes: `If-Match` and `If-None-Match` on PATCH and DELETE (RFC 9110, 13.1)."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import falcon
+from falcon import Request, Response
+
+from serving.http.representation import CachedResponse
+
+METHODS = frozenset({"PATCH", "DELETE"})
+
+Hold = Callable[[str], AbstractContextManager[object]]
+"""A lock by name, against other changes with a precondition; of all processes."""
+
+
+class Preconditions:
+    """Falcon middleware: 412 unless the resource is as the client has seen it.
+
+    A lock is held until the change is committed: of two clients that saw the same, one succeeds.
+    """
+
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
+
+    def process_resource(
+        self,
+        request: Request,
+        _response: Response,
+        resource: Any,  # noqa: ANN401 - Falcon's
+        parameters: dict[str, Any],
+    ) -> None:
+        match, none_match = request.if_match, request.if_none_match
+        if request.method not in METHODS or not (match or none_match) or not hasattr(resource, "on_get"):
+            return
+        request.context.held = held = ExitStack()
+        held.enter_context(self._hold(request.path))
+        tag = _current_tag(request, resource, parameters)
+        if match and not _has(match, tag, is_strong=True):
+            raise falcon.HTTPPreconditionFailed(
+                description="If-Match: the resource has changed since; GET it again."
+            )
+        if none_match and _has(none_match, tag, is_strong=False):
+            raise falcon.HTTPPreconditionFailed(description="If-None-Match: there is such a resource.")
+
+    def process_response(
+        self,
+        request: Request,
+        _response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        held: ExitStack | None = getattr(request.context, "held", None)
+        if held is not None:
+            held.close()
+
+
+def _current_tag(request: Request, resource: Any, parameters: dict[str, Any]) -> str:  # noqa: ANN401 - Falcon's
+    response = Response(options=falcon.ResponseOptions())
+    resource.on_get(request, response, **parameters)
+    return CachedResponse(response.data or b"").tag
+
+
+def _has(tags: list[Any], current: str, *, is_strong: bool) -> bool:
+    """Whether a list of ETags has the current one, in any content encoding; `*` is any."""
+    return any(
+        tag == "*" or (str(tag).partition("-")[0] == current and not (is_strong and tag.is_weak))
+        for tag in tags
+    )

@@ -116,7 +116,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     http_page_ports: PagePorts = Field(
         "",
         validation_alias="HTTP_PAGE_PORTS",
-        description="ports of pages behind a proxy that forwards `Host` without its port: `8080`, ...",
+        description="ports of pages behind a proxy that forwards `Host` without its port, by commas",
     )
     history_aggregate: Literal["sum", "energy", "mean"] = Field(
         "sum",

@@ -145,4 +145,4 @@ def _is_same_entry(one: Row, other: Row) -> bool:
     """Whether two load entries differ in the spelling of their metadata at most."""
     *fields, metadata = one
     *other_fields, other_metadata = other
-    return fields == other_fields and same_content(metadata or "null", other_metadata or "null")
+    return fields == other_fields and same_content(metadata or "{}", other_metadata or "{}")

@@ -1,13 +1,11 @@
 """What a message means, to tell a redelivery from a conflict.
 
 A gateway in between may spell a message otherwise: null for a missing key, an older name for the newer one,
-`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for the order of keys.
+`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for nulls and the order of keys.
 """
 
 import json
 from typing import Any
-
-from ingest.loads import CONTRACT_KEYS
 
 JsonObject = dict[str, Any]
 
@@ -30,13 +28,23 @@ def same_content(one: str | bytes, other: str | bytes) -> bool:
     if one == other:
         return True
     try:
-        return _is_same(_meaning(json.loads(one)), _meaning(json.loads(other)))
+        return _is_same(_meaning(_parsed(one)), _meaning(_parsed(other)))
     except (ValueError, RecursionError):
         return False
 
 
+def _parsed(content: str | bytes) -> Any:  # noqa: ANN401 - any JSON
+    return json.loads(content, object_hook=_without_nulls)
+
+
+def _without_nulls(content: JsonObject) -> JsonObject:
+    return {key: value for key, value in content.items() if value is not None}
+
+
 def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Of an object the meaning as telemetry; only telemetry is compared as an object."""
+    """Of an object the meaning as telemetry; of the columns of a row, each, where `{}` says nothing."""
+    if isinstance(content, list):
+        return [None if column == {} else column for column in content]
     if not isinstance(content, dict):
         return content
     decoded = {names[0]: _first(content, names) for names in PANEL_KEYS}
@@ -54,13 +62,12 @@ def _load(entry: Any) -> Any:  # noqa: ANN401 - any JSON
     if not isinstance(entry, dict):
         return entry
     ids = ("id", "loadId")
-    is_content = {key: value is not None or key not in CONTRACT_KEYS for key, value in entry.items()}
-    rest = {key: value for key, value in entry.items() if is_content[key] and key not in ids}
+    rest = {key: value for key, value in entry.items() if key not in ids}
     return {**rest, "id": _first(entry, ids)}
 
 
 def _first(content: JsonObject, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON
-    return next((content[name] for name in names if content.get(name) is not None), None)
+    return next((content[name] for name in names if name in content), None)
 
 
 def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON

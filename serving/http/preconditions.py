@@ -9,6 +9,7 @@ from falcon import Request, Response
 
 from serving.http.representation import CachedResponse
 
+CONDITIONS = ("If-Match", "If-None-Match")
 METHODS = frozenset({"PATCH", "DELETE"})
 
 Hold = Callable[[str], AbstractContextManager[object]]
@@ -31,13 +32,14 @@ class Preconditions:
         resource: Any,  # noqa: ANN401 - Falcon's
         parameters: dict[str, Any],
     ) -> None:
-        match, none_match = request.if_match, request.if_none_match
-        if request.method not in METHODS or not (match or none_match) or not hasattr(resource, "on_get"):
+        has_condition = any(request.get_header(name) is not None for name in CONDITIONS)
+        if request.method not in METHODS or not has_condition or not hasattr(resource, "on_get"):
             return
+        match, none_match = request.if_match, request.if_none_match
         request.context.held = held = ExitStack()
         held.enter_context(self._hold(request.path))
         tag = _current_tag(request, resource, parameters)
-        if match and not _has(match, tag, is_strong=True):
+        if request.get_header("If-Match") is not None and not _has(match or [], tag, is_strong=True):
             raise falcon.HTTPPreconditionFailed(
                 description="If-Match: the resource has changed since; GET it again."
             )

@@ -493,7 +493,8 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
         " FROM generate_series(1, 4) n"
     )
     connection.execute(
-        "INSERT INTO event_reductions VALUES ('evt-1', 'ven-2', 1.23456), ('evt-1', 'ven-3', -0.5)"
+        "INSERT INTO event_reductions (event_id, ven_id, reduction_kw)"
+        " VALUES ('evt-1', 'ven-2', 1.23456), ('evt-1', 'ven-3', -0.5)"
     )
     connection.execute(
         "INSERT INTO event_progress (event_id, current_reduction_kw, delivered_kwh, vens_responding,"
@@ -523,7 +524,10 @@ def test_once_settled_it_is_what_was_settled(
     make(id="evt-1")
     set_status(connection, "evt-1", "completed")
     connection.execute("UPDATE events SET actual_reduction_kw = 6.25")
-    connection.execute("INSERT INTO event_reductions VALUES ('evt-1', 'ven-1', 9), ('evt-1', 'ven-2', 8)")
+    connection.execute(
+        "INSERT INTO event_reductions (event_id, ven_id, reduction_kw)"
+        " VALUES ('evt-1', 'ven-1', 9), ('evt-1', 'ven-2', 8)"
+    )
     for ven in ("ven-1", "ven-2"):
         connection.execute(
             "INSERT INTO event_participations"

@@ -40,6 +40,14 @@ def test_a_change_of_what_the_client_has_seen(client: testing.TestClient) -> Non
     assert client.simulate_get(PATH).json["name"] == "four"
 
 
+@pytest.mark.parametrize("unreadable", ["", ",,,", " ", "unquoted", '"open'])
+def test_a_list_without_a_tag_matches_nothing(client: testing.TestClient, unreadable: str) -> None:
+    """A client that lost its tag on the way must not overwrite what it has not seen."""
+    assert patch(client, "blind", **{"If-Match": unreadable}) == 412
+    assert patch(client, "seen", **{"If-None-Match": unreadable}) == 200
+    assert client.simulate_get(PATH).json["name"] == "seen"
+
+
 def test_deleting(client: testing.TestClient) -> None:
     assert client.simulate_delete(PATH, headers={"If-Match": '"other"'}).status_code == 412
     tag = client.simulate_get(PATH).headers["etag"]

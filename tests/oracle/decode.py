@@ -18,7 +18,6 @@ LOAD_POWERS = ("currentPowerKw", "shedPowerKw")
 LOAD_STRINGS = ("name", "type")
 LOAD_NUMBERS = ("capacityKw", "shedCapabilityKw")
 DESCRIPTIVE = (*LOAD_STRINGS, *LOAD_NUMBERS, "enabled", "priority")
-LOAD_KEYS = ("id", "loadId", *LOAD_POWERS, *DESCRIPTIVE)
 MAX_LENGTH = 255
 BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
@@ -107,7 +106,7 @@ def _content(said: JsonObject) -> JsonObject:
         ("requestedReductionKw",),
         ("baselinePowerKw",),
     )
-    content = dict(said)
+    content: JsonObject = _without_nulls(said)
     for all_names in names:
         values = [content.pop(name, None) for name in all_names]
         content[all_names[0]] = next((value for value in values if value is not None), None)
@@ -120,8 +119,13 @@ def _content(said: JsonObject) -> JsonObject:
 def _entry_content(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
-    rest = {key: value for key, value in entry.items() if value is not None or key not in LOAD_KEYS}
-    return rest | {"id": _first_said(entry, "id", "loadId"), "loadId": None}
+    return _without_nulls(entry) | {"id": _first_said(entry, "id", "loadId"), "loadId": None}
+
+
+def _without_nulls(said: Any) -> Any:
+    if isinstance(said, dict):
+        return {key: _without_nulls(value) for key, value in said.items() if value is not None}
+    return [_without_nulls(value) for value in said] if isinstance(said, list) else said
 
 
 def _load_snapshot(topic_ven: str, said: JsonObject) -> LoadSnapshot:
@@ -148,7 +152,7 @@ def _status(topic_ven: str, payload: bytes, received_at: datetime | None) -> Sta
         at = received_at
     else:
         raise ValueError("a status without a timestamp: say when it was received")
-    return Status(ven_id, at, word, {"status": word, "details": said.get("details")})
+    return Status(ven_id, at, word, {"status": word, "details": _without_nulls(said.get("details")) or None})
 
 
 def _load_entries(entries: Any) -> tuple[dict[str, JsonObject], int, int]:

@@ -143,7 +143,11 @@ def test_a_batch_that_only_refuses() -> None:
     [
         ("{}", "{ }", True),
         (b'{"a": [1, 2]}', b'{"a": [2, 1]}', False),
-        ('{"a": null}', "{}", False),
+        ('{"a": null}', "{}", True),
+        ('{"a": [{"b": null}]}', '{"a": [{}]}', True),
+        ('{"a": [null]}', '{"a": []}', False),
+        ('["online", {"a": null}]', '["online", null]', True),
+        ('["online", {"a": 0}]', '["online", null]', False),
         ("not json", "not json", True),
         ("not json", "NOT JSON", False),
         ("1" * 5000, "2" * 5000, False),
@@ -165,14 +169,15 @@ SAME_REPORTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"batterySOC": 0.5}, {"batterySoc": 0.5}),
     ({"loads": [{"id": "a", "priority": 1}]}, {"loads": [{"loadId": "a", "priority": 1.0, "type": None}]}),
     ({"loads": []}, {}),
+    ({"schemaVersion": None, "voltage_v": None}, {}),
+    ({"circuits": [{"breaker": 1, "note": None}]}, {"circuits": [{"breaker": 1}]}),
+    ({"loads": [{"id": "a", "vendor": None}]}, {"loads": [{"id": "a"}]}),
 ]
 OTHER_REPORTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"usedPowerKw": 1}, {"usedPowerKw": 2, "power_kw": 1}),
     ({"usedPowerKw": 0}, {}),
     ({"usedPowerKw": 1}, {"usedPowerKw": 1, "note": "x"}),
-    ({"note": None}, {}),
     ({"loads": [{"id": "a"}]}, {"loads": [{"id": "b"}]}),
-    ({"loads": [{"id": "a", "vendor": None}]}, {"loads": [{"id": "a"}]}),
     ({"loads": [{"id": "a", "enabled": True}]}, {"loads": [{"id": "a", "enabled": 1}]}),
     ({"loads": [{"id": "a"}]}, {}),
 ]
@@ -200,6 +205,7 @@ def test_metadata_spelled_otherwise_is_no_conflict() -> None:
     batch = batch_of(respelled, Received(respelled.topic, payload, NOW))
     assert reasons(batch) == []
     assert reasons(batch_of(respelled, description({"id": "a", "vendor": {"x": 1}}))) == ["load_conflict"]
+    assert reasons(batch_of(description({"id": "a", "vendor": None}), description({"id": "a"}))) == []
 
 
 def test_conflicts_of_any_depth_are_conflicts() -> None:

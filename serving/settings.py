@@ -116,11 +116,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
     http_page_ports: PagePorts = Field(
         "",
         validation_alias="HTTP_PAGE_PORTS",
-<<<<<<< HEAD
-        description="ports, such as `8080, 3000`, of pages behind a proxy that forwards `Host` without its port",
-=======
         description="ports of pages behind a proxy that forwards `Host` without its port, by commas",
->>>>>>> main
     )
     history_aggregate: Literal["sum", "energy", "mean"] = Field(
         "sum",

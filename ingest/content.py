@@ -1,7 +1,8 @@
 """What a message means, to tell a redelivery from a conflict.
 
 A gateway in between may spell a message otherwise: null for a missing key, an older name for the newer one,
-`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for nulls and the order of keys.
+`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for nulls and the order of
+keys.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A door for notebooks: what the system knows, as Polars frames.
+"""The analysts' API: histories, latest values, events and raw rows as Polars frames.
 
     from analysis import connect
 
@@ -6,13 +6,12 @@
     grid.history("1d", aggregate="energy")
 
 `connect` finds the database of `DATABASE_URL`, or that of a running `python -m local`, or asks a service over
-HTTP. The answers are those of the API, by the same planner; instants are UTC inside and in the zone asked for
-at the rim.
+HTTP. The answers are those of the HTTP API, by the same planner; instants are shown in the requested zone.
 """
 
-from analysis.connecting import connect
-from analysis.database import Database
-from analysis.door import Door
-from analysis.over_http import OverHttp
+from analysis.connection import connect
+from analysis.database_grid import DatabaseGrid
+from analysis.grid import Grid
+from analysis.http_grid import HttpGrid
 
-__all__ = ["Database", "Door", "OverHttp", "connect"]
+__all__ = ["DatabaseGrid", "Grid", "HttpGrid", "connect"]

@@ -2,14 +2,14 @@
 
 import polars as pl
 
-from analysis.database import Database
+from analysis.database_grid import DatabaseGrid
 from analysis.ranges import Instant
 
 _ENTRY = ["ven_id", "load_id", "ts", "shed_capability_kw"]
 _KEYS = ["timestamp", "load_type", "ven_id", "load_id"]
 
 
-def flexibility(grid: Database, start: Instant, end: Instant, *, every: str = "30m") -> pl.DataFrame:
+def flexibility(grid: DatabaseGrid, start: Instant, end: Instant, *, every: str = "30m") -> pl.DataFrame:
     """By load: `timestamp`, `load_type`, `ven_id`, `load_id`, `used_power_kw`, `shed_capability_kw`.
 
     Means of what was said. Many VENs say what a load could give up only when they describe it, perhaps every

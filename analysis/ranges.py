@@ -1,4 +1,4 @@
-"""What an analyst asks for: ranges and granularities, by a clock on a wall. Pure."""
+"""Time ranges and granularities as analysts write them, in local time. Pure."""
 
 import re
 from datetime import UTC, date, datetime, time
@@ -12,14 +12,14 @@ from schemas.tables.history import SLOT_S
 
 Aggregate = Literal["sum", "mean", "energy"]
 Instant = datetime | date | str | None
-"""A time with its zone, or by the door's; a date is its first moment; None is an open end."""
+"""A time with its zone, or in the grid's; a date is its first instant; None is an open end."""
 
 FIXED = re.compile(r"([1-9][0-9]{0,8})([smh])")
 CALENDAR = re.compile(r"[1-9][0-9]{0,2}(d|w|mo|q|y)")
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
 
-class Span(Struct, frozen=True):
+class TimeRangeUs(Struct, frozen=True):
     """Whole microseconds since the Unix epoch, half-open; None is an open end."""
 
     start_us: int | None
@@ -37,7 +37,7 @@ class Granularity(Struct, frozen=True):
     calendar: str | None = None
 
 
-def span(start: Instant, end: Instant, zone: ZoneInfo) -> Span:
+def time_range_us(start: Instant, end: Instant, zone: ZoneInfo) -> TimeRangeUs:
     """A range from `start` to before `end`.
 
     Raises:
@@ -47,11 +47,11 @@ def span(start: Instant, end: Instant, zone: ZoneInfo) -> Span:
     if first is not None and last is not None and first > last:
         raise ValueError(f"start ({start}) must not be after end ({end})")
     # Nothing is older than the epoch.
-    return Span(None if first is None else max(first, 0), None if last is None else max(last, 0))
+    return TimeRangeUs(None if first is None else max(first, 0), None if last is None else max(last, 0))
 
 
 def granularity(text: str, aggregate: Aggregate) -> Granularity:
-    """`30s`, `15m`, `1h` as in the API; `1d`, `1w`, `1mo`, `1q`, `1y` by the calendar of the door's zone.
+    """`30s`, `15m`, `1h` as in the API; `1d`, `1w`, `1mo`, `1q`, `1y` by the calendar of the grid's zone.
 
     Raises:
         ValueError: it is neither, or too fine for the aggregate.

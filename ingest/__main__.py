@@ -31,7 +31,7 @@ from ingest.worker import Worker
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.database import connect
-from schemas.logs import log_options
+from schemas.logs import configure_logs
 from schemas.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.revisions import WrongRevisionError
 from schemas.settings import ProgramSettings, SettingsError
@@ -148,7 +148,7 @@ def _retire() -> None:
 
 def _settings() -> IngestSettings:
     settings = IngestSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     return settings
 
 

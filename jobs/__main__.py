@@ -22,13 +22,14 @@ from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
 from jobs.runner import DATABASE_ERRORS, Runner, is_away
 from jobs.schedule import MEASURING_PAUSE_S, Job, schedule
+from jobs.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.settlement import settle
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.database import LONG_WORK, Bounds, connect, engine_for
 from schemas.instants import parse_iso
-from schemas.logs import log_options
+from schemas.logs import configure_logs
 from schemas.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.revisions import WrongRevisionError
 from schemas.settings import SettingsError
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
         _list(schedule(Cadence.from_environment()))
         return
     settings = JobsSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     jobs, metrics, monitor = schedule(settings), Metrics(), AnswerMonitor(time.monotonic)
     session = LONG_WORK if options.command in AT_A_TERMINAL else CYCLE
     engine = engine_for(settings.database_url, "jobs", monitor=monitor, **session)
@@ -227,12 +228,14 @@ def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]
             max_instances=1,
             misfire_grace_time=None,
         )
+    log_still_running_at_debug(scheduler)
     # Waited for, not handled: a handler would run amid the scheduler's own locks and could wait for ever.
     stops = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
     signal.sigwait(stops)
+    runner.stop()
     scheduler.shutdown()
     runner.give_up_leases()
 

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from jobs.ranges import Range
 from jobs.rebuild import Chunk
 from jobs.retention import Preview
+from schemas.time_ranges import TimeRange
 
 MOST_LINES = 200
 
 
-def followed(chunks: Iterable[Chunk], within: Range, doing: str) -> list[pl.DataFrame]:
+def followed(chunks: Iterable[Chunk], within: TimeRange, doing: str) -> list[pl.DataFrame]:
     """Let chunks be made, with a bar on stderr; answers the differences of each chunk that has any."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -57,5 +57,5 @@ def instant(at: datetime) -> str:
     return f"{at:%FT%H:%MZ}"
 
 
-def _seconds(within: Range) -> float:
+def _seconds(within: TimeRange) -> float:
     return (within.end - within.start).total_seconds()

@@ -16,13 +16,15 @@ from sqlalchemy import Connection, Row
 from jobs.models import FollowedPartFrame, NewcomerFrame, ShareFrame
 from jobs.queries import events as event_queries
 from jobs.queries import merging as merging_queries
-from jobs.queries import running as running_queries
 from jobs.queries.events import Rest
 from jobs.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
 from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
+from schemas import locks
+from schemas.channels import COMMANDS, EVENTS, notify
 from schemas.commands import new_command
+from schemas.load_values import GONE_AFTER
 from schemas.tables.events import (
     CommandFrame,
     EventParticipationFrame,
@@ -42,7 +44,7 @@ Command = dict[str, Any]
 
 def move_events_on(connection: Connection, now: datetime) -> int:
     """Start, complete and call off what is due; answers the number of events."""
-    connection.execute(running_queries.lock("events"))
+    connection.execute(locks.exclusive(locks.EVENTS))
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
         _move(connection, row, now)
@@ -54,7 +56,7 @@ def move_events_on(connection: Connection, now: datetime) -> int:
 
 def follow_participations(connection: Connection, now: datetime) -> int:
     """Write down what VENs make of their events; answers the number of participations that have moved on."""
-    connection.execute(running_queries.lock("events"))
+    connection.execute(locks.exclusive(locks.EVENTS))
     event_ids = connection.execute(event_queries.followed_events()).scalars().all()
     if not event_ids:
         return 0
@@ -65,15 +67,17 @@ def follow_participations(connection: Connection, now: datetime) -> int:
     write(connection, parts, event_participations, merging_queries.replace)
     _write_shares(connection, parts.filter(pl.col("status").is_in(["opted_out", "planned"])), now)
     for event_id in parts.get_column("event_id").unique().sort():
-        connection.execute(event_queries.tell_of_event(event_id))
+        connection.execute(notify(EVENTS, event_id))
     return parts.height
 
 
-def share_out(connection: Connection, now: datetime, rest: Rest) -> int:
+def share_out(
+    connection: Connection, now: datetime, rest: Rest, gone_after: timedelta | None = GONE_AFTER
+) -> int:
     """Tell VENs of the events whose time has come; answers the number of VENs told."""
-    connection.execute(running_queries.lock("events"))
+    connection.execute(locks.exclusive(locks.EVENTS))
     rows = connection.execute(event_queries.events_to_tell(now)).all()
-    return sum(_share(connection, row, now, rest) for row in rows if may_tell(_course(row), now))
+    return sum(_share(connection, row, now, rest, gone_after) for row in rows if may_tell(_course(row), now))
 
 
 def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
@@ -82,7 +86,7 @@ def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
     if event.status in OVER:
         _release(connection, row, event.ended_at or now, now)
     else:
-        connection.execute(event_queries.tell_of_event(row.event_id))
+        connection.execute(notify(EVENTS, row.event_id))
 
 
 def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: datetime) -> None:
@@ -94,11 +98,13 @@ def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: dat
     connection.execute(event_queries.finish(row.event_id, ended_at))
     connection.execute(event_queries.call_back(row.event_id))
     _send(connection, _restores(row, ven_ids, now))
-    connection.execute(event_queries.tell_of_event(row.event_id))
+    connection.execute(notify(EVENTS, row.event_id))
 
 
-def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> int:
-    newcomers = fetch(connection, event_queries.newcomers(row, now, rest), NewcomerFrame)
+def _share(
+    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
+) -> int:
+    newcomers = fetch(connection, event_queries.newcomers(row, now, rest, gone_after), NewcomerFrame)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
@@ -111,7 +117,7 @@ def _share(connection: Connection, row: Row[Any], now: datetime, rest: Rest) -> 
     asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
     _write_parts(connection, row.event_id, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
-    connection.execute(event_queries.tell_of_event(row.event_id))
+    connection.execute(notify(EVENTS, row.event_id))
     return chosen.height
 
 
@@ -161,7 +167,7 @@ def _taken_over(
         ven_ids = [row.ven_id for row in taken]
         connection.execute(event_queries.finish(loser_id, now, ven_ids))
         connection.execute(event_queries.call_back(loser_id, ven_ids))
-        connection.execute(event_queries.tell_of_event(loser_id))
+        connection.execute(notify(EVENTS, loser_id))
         restores += _restores(taken[0], ven_ids, now)
     return restores
 
@@ -192,7 +198,7 @@ def _send(connection: Connection, rows: Sequence[Command]) -> None:
     encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in rows]
     frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
     write(connection, _whole(frame, CommandFrame), commands, merging_queries.insert_missing)
-    connection.execute(event_queries.TELL_OF_COMMANDS)
+    connection.execute(notify(COMMANDS))
 
 
 def _types(model: Any, row: Command) -> dict[str, Any]:  # noqa: ANN401

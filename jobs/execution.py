@@ -5,8 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from jobs.queries import execution as execution_queries
-from jobs.queries import running as running_queries
-from schemas.channels import COMMANDS, EVENTS
+from schemas.channels import COMMANDS, EVENTS, notify
 
 
 def see_executions(connection: Connection, now: datetime) -> int:
@@ -24,7 +23,7 @@ def see_executions(connection: Connection, now: datetime) -> int:
         for event_id in connection.execute(statement).scalars()
     ]
     if seen:
-        connection.execute(running_queries.notify(COMMANDS))
+        connection.execute(notify(COMMANDS))
     for event_id in sorted({each for each in seen if each is not None}):
-        connection.execute(running_queries.notify(EVENTS, event_id))
+        connection.execute(notify(EVENTS, event_id))
     return len(seen)

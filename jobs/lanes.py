@@ -4,7 +4,7 @@ A lane's step adds claimed batches to summary rows that merge, so any number of 
 once. The step behind it computes what does not merge, anew, under a lock: whoever comes last sees all.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 from sqlalchemy import Connection
@@ -21,7 +21,6 @@ from jobs.models import (
 )
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
-from jobs.queries import running as running_queries
 from jobs.queries import summary as summary_queries
 from jobs.queries import totals as totals_queries
 from jobs.rows import fetch, write
@@ -29,14 +28,15 @@ from jobs.transforms import totals
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import skewed
-from schemas import channels
+from schemas import channels, locks
+from schemas.load_values import GONE_AFTER
 from schemas.tables import history, raw, snapshots
 from schemas.tables.presence import skewed_reports
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     """New rows to the latest values and to network history; answers the number of rows read."""
-    connection.execute(running_queries.share("lane snapshot"))
+    connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "snapshot")
     if claimed is None:
@@ -65,24 +65,27 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     return claimed.rows
 
 
-def refresh_totals(connection: Connection, now: datetime) -> int:
-    """The network's totals and those of each load type, from the latest values; answers rows written."""
-    connection.execute(running_queries.lock("totals"))
-    vens = fetch(connection, totals_queries.ven_groups(), VenGroupFrame)
-    loads = fetch(connection, totals_queries.load_groups(), LoadGroupFrame)
+def refresh_totals(connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER) -> int:
+    """The network's totals and those of each load type, from the latest values; returns rows written.
+
+    Without loads that lie further than `gone_after` behind their VEN.
+    """
+    connection.execute(locks.exclusive(locks.TOTALS))
+    vens = fetch(connection, totals_queries.ven_groups(gone_after), VenGroupFrame)
+    loads = fetch(connection, totals_queries.load_groups(gone_after), LoadGroupFrame)
     energy_kwh = connection.execute(totals_queries.energy_since(now.date())).scalar_one()
     network = totals.network_snapshot(vens, loads, energy_kwh, now)
     types = totals.load_type_rollups(loads)
     write(connection, network, snapshots.network_snapshot, merging_queries.replace)
     write(connection, types, snapshots.load_type_rollups, merging_queries.replace)
     connection.execute(totals_queries.drop_types_except(types.get_column("load_type").to_list()))
-    connection.execute(running_queries.notify(channels.TOTALS))
+    connection.execute(channels.notify(channels.TOTALS))
     return network.height + types.height
 
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
     """New samples to the buckets of their VENs and loads; answers the number of rows read."""
-    connection.execute(running_queries.share("lane history"))
+    connection.execute(locks.shared(locks.lane("history")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "history")
     if claimed is None:
@@ -99,7 +102,7 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
 
 def refresh_energy(connection: Connection, _now: datetime) -> int:
     """The network's energy in every slot whose VEN history has changed; answers slots written."""
-    connection.execute(running_queries.lock("energy"))
+    connection.execute(locks.exclusive(locks.ENERGY))
     stale = connection.execute(totals_queries.take_stale_slots()).scalars().all()
     if not stale:
         return 0

@@ -1,4 +1,6 @@
-"""Claiming batches: each is consumed once by each lane, whoever gets there first."""
+"""Claiming batches: each is consumed once by each lane, by whichever worker claims it first."""
+
+from collections.abc import Iterator
 
 import polars as pl
 from msgspec import Struct
@@ -7,7 +9,7 @@ from sqlalchemy import Connection, Table
 from jobs.models import ClaimFrame
 from jobs.queries import pending as pending_queries
 from jobs.ranges import Range, ranges_of_days
-from jobs.rows import fetch
+from jobs.rows import fetch, paged
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED
 
@@ -17,6 +19,9 @@ MOST_ROWS = 500_000
 
 MOST_RANGES = 16
 """Of device time, for one query: each is looked for in the partitions that it touches."""
+
+FIRST_PAGE = 4
+"""Batches that a claim locks before it knows how many rows a batch has."""
 
 
 class Claim(Struct, frozen=True):
@@ -36,15 +41,42 @@ class Claim(Struct, frozen=True):
         )
 
 
-def claim(connection: Connection, lane: str) -> Claim | None:
-    """Take the oldest batches that a lane has pending and nobody else holds; None if there are none."""
-    batches = fetch(connection, pending_queries.pending(lane, MOST_BATCHES), ClaimFrame)
-    taken = batches.filter(pl.col("rows").cum_sum().shift(1, fill_value=0) < MOST_ROWS)
-    if taken.is_empty():
+def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Claim | None:
+    """Claim the oldest batches that a lane has pending and no other worker has locked; None without any.
+
+    A claim locks little more than it consumes, so that workers that claim at the same time get equal parts
+    of a backlog.
+    """
+    batches = pl.concat(_pending(connection, lane, most_rows))
+    claimed = batches.filter(pl.col("rows").cum_sum().shift(1, fill_value=0) < most_rows)
+    if claimed.is_empty():
         return None
-    batch_ids = taken.get_column("batch_id").to_list()
+    batch_ids = claimed.get_column("batch_id").to_list()
     connection.execute(pending_queries.consume(lane, batch_ids))
-    return Claim(connection, batch_ids, int(taken.get_column("rows").sum()), _within(taken))
+    return Claim(connection, batch_ids, int(claimed.get_column("rows").sum()), _within(claimed))
+
+
+def _pending(connection: Connection, lane: str, most_rows: int) -> Iterator[pl.DataFrame]:
+    """Pending batches, locked page by page until they have enough rows; at least one page, perhaps empty."""
+    batches, rows, size = 0, 0, FIRST_PAGE
+    with paged(connection, pending_queries.pending(lane, MOST_BATCHES), ClaimFrame) as read:
+        while True:
+            page = read(size)
+            yield page
+            batches, rows = batches + page.height, rows + int(page.get_column("rows").sum())
+            if page.height < size or rows >= most_rows:
+                return
+            size = page_size(batches, rows, most_rows)
+
+
+def page_size(batches: int, rows: int, most_rows: int) -> int:
+    """How many batches to lock next, from how many rows those locked so far have.
+
+    As many as are likely to be consumed, but at most three times as many as before: the next ones may be
+    larger.
+    """
+    likely = batches * (most_rows - rows) // max(rows, 1)
+    return max(1, min(likely, 3 * batches))
 
 
 def _within(batches: pl.DataFrame) -> list[Range]:

@@ -109,10 +109,17 @@ class RecentReportFrame(Frame):
 
 
 class SlotSizeFrame(Frame):
-    """How many reports there are in a slot."""
+    """How many reports and samples a slot has."""
 
     slot: Utc
-    reports: int
+    rows: int
+
+
+class VenSizeFrame(Frame):
+    """How many reports and samples a VEN has."""
+
+    ven_id: str
+    rows: int
 
 
 class NewcomerFrame(Frame):

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Row, Table
 from jobs.layout import BEGINNING, Change, changes, contains, name_of, overlap
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
-from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
+from schemas import locks
 from schemas.tables.history import RAW_S
 from schemas.tables.raw import PARTITIONED
 
@@ -79,7 +79,7 @@ def arrange_partitions(
     Raises:
         OperationalError: somebody held a lock for too long; the next run tries again.
     """
-    if not connection.execute(settlement_queries.try_lock("partitions")).scalar_one():
+    if not connection.execute(locks.try_exclusive(locks.PARTITIONS)).scalar_one():
         return 0
     connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
     connection.execute(partition_queries.FOR_LONG)

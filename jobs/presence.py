@@ -9,9 +9,7 @@ from sqlalchemy import Connection
 
 from jobs.models import RecentReportFrame, WatchedVenFrame
 from jobs.queries import merging as merging_queries
-from jobs.queries import pending as pending_queries
 from jobs.queries import presence as presence_queries
-from jobs.queries import running as running_queries
 from jobs.queries import summary as summary_queries
 from jobs.rows import fetch, write
 from jobs.transforms.presence import (
@@ -22,7 +20,7 @@ from jobs.transforms.presence import (
     heard_skewed,
     intervals,
 )
-from schemas import channels
+from schemas import channels, ledger, locks
 from schemas.tables.presence import SkewedReportFrame
 from schemas.tables.raw import ven_statuses
 from schemas.tables.snapshots import VenSnapshotFrame, ven_snapshots
@@ -33,8 +31,8 @@ DETAILS = {"silent_s": "silentS", "heard_at": "lastHeard", "clock_offset_s": "cl
 
 def judge_presence(connection: Connection, now: datetime, patience: Patience) -> int:
     """Write a status row for each VEN that has fallen silent or was heard; answers their number."""
-    connection.execute(running_queries.lock("presence"))
-    connection.execute(running_queries.share("lane snapshot"))
+    connection.execute(locks.exclusive(locks.PRESENCE))
+    connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)
     heard = _hear_skewed(connection, now, patience)
     watched = fetch(connection, presence_queries.watched_vens(now - patience.at_least, now), WatchedVenFrame)
@@ -77,18 +75,16 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
     """As a batch of the ledger, like statuses from VENs; and at once in the snapshot, so that nobody is
     judged twice for the same silence.
     """
-    batch_id = connection.execute(
-        pending_queries.open_batch("presence", transitions.height, now)
-    ).scalar_one()
+    batch_id = connection.execute(ledger.open_status_batch("presence", transitions.height, now)).scalar_one()
     rows = transitions.with_columns(
         pl.Series("details", map(_details, transitions.iter_rows(named=True)), pl.String),
         pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("received_at"),
         pl.lit(batch_id, pl.Int64).alias("batch_id"),
     )
     write(connection, rows, ven_statuses, merging_queries.insert_missing)
-    connection.execute(pending_queries.queue_batch(batch_id, done="snapshot"))
+    connection.execute(ledger.queue_batch(batch_id, except_lane="snapshot"))
     _update_latest(connection, rows.select("ven_id", "status", pl.col("ts").alias("status_ts")))
-    connection.execute(running_queries.notify(channels.TOTALS))
+    connection.execute(channels.notify(channels.TOTALS))
 
 
 def _update_latest(connection: Connection, latest: pl.DataFrame) -> None:

@@ -33,6 +33,7 @@ from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
 from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
 from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
+from schemas import channels, locks
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
 
@@ -82,7 +83,7 @@ class Progress:
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
         """Write down how each running event goes; answers their number."""
-        if not connection.execute(settlement_queries.try_lock("progress")).scalar_one():
+        if not connection.execute(locks.try_exclusive(locks.PROGRESS)).scalar_one():
             return 0
         running, coming = (
             [MeasuredEvent.of(row) for row in connection.execute(query).all()]
@@ -95,7 +96,7 @@ class Progress:
             self._judge(connection, event, standing, has_begun=event in running)
         for event in running:
             connection.execute(settlement_queries.put_progress(self._progress(connection, event, now)))
-            connection.execute(settlement_queries.tell(event.event_id))
+            connection.execute(channels.notify(channels.EVENTS, event.event_id))
         return len(running)
 
     def _judge(

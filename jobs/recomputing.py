@@ -5,33 +5,25 @@ not expected to be. So in one snapshot of the database, or with the lane held st
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
 from jobs.models import LoadSampleFrame, ReportFrame, SlotEnergyFrame, TransitionFrame, VenSampleFrame
 from jobs.queries import summary as summary_queries
-from jobs.ranges import Range, widened
+from jobs.queries.summary import Scope
 from jobs.rows import fetch, fetch_as_found
 from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
 from jobs.transforms.latest import LOADS, VENS, Latest, latest_loads, latest_vens, lost, newest, without
+from jobs.ven_ranges import VenRange
 from schemas.tables import FRAMES, Frame, raw
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, SLOT_S, load_history, ven_history
 from schemas.tables.history import network_energy as energy_table
 from schemas.tables.history import network_history as network_table
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
-
-
-class Scope(Struct, frozen=True):
-    """What to look at: a range on borders of slots, and the VENs, or all of them."""
-
-    within: Range
-    since: datetime
-    """Raw rows before this may be gone."""
-
-    ven_ids: Sequence[str] | None = None
+from schemas.time_ranges import TimeRange, widened
 
 
 class Comparison(Struct, frozen=True):
@@ -46,29 +38,43 @@ class Comparison(Struct, frozen=True):
         return [key.name for key in self.table.primary_key]
 
 
-Recomputation = Callable[[Connection, Scope], Iterator[Comparison]]
-"""Yields a table at a time, and reads the next when it is asked for it: what was mended meanwhile, counts."""
+Recomputation = Callable[[Connection, Scope, Sequence[VenRange]], Iterator[Comparison]]
+"""Yields a table at a time, and reads the next one only then: it sees what was corrected meanwhile.
+
+The VENs' raw rows are read range by range, so that no more rows are in memory than one range has.
+"""
 
 
-def snapshot_lane(connection: Connection, scope: Scope) -> Iterator[Comparison]:
+def snapshot_lane(
+    connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]
+) -> Iterator[Comparison]:
     """Network history and the latest of VENs and loads."""
-    reports = _consumed(connection, raw.ven_telemetry, ReportFrame, "snapshot", scope)
+    finest_s = NETWORK_RESOLUTIONS_S[0]
+    seconds = []
+    for each in ven_ranges:
+        part = replace(scope, vens=each)
+        reports = _consumed(connection, raw.ven_telemetry, ReportFrame, "snapshot", part)
+        seconds.append(bucket_samples(reports, [], finest_s))
+        transitions = _consumed(connection, raw.ven_statuses, TransitionFrame, "snapshot", part)
+        yield _latest(connection, ven_snapshots, VENS, latest_vens(reports, transitions), part)
+        samples = _consumed(connection, raw.ven_load_samples, raw.EntryFrame, "snapshot", part)
+        descriptions = _consumed(connection, raw.ven_load_descriptions, raw.EntryFrame, "snapshot", part)
+        yield _latest(connection, load_snapshots, LOADS, latest_loads(samples, descriptions), part)
     if scope.ven_ids is None:
-        yield from _network_history(connection, reports, scope)
-    transitions = _consumed(connection, raw.ven_statuses, TransitionFrame, "snapshot", scope)
-    yield _latest(connection, ven_snapshots, VENS, latest_vens(reports, transitions), scope)
-    samples = _consumed(connection, raw.ven_load_samples, raw.EntryFrame, "snapshot", scope)
-    descriptions = _consumed(connection, raw.ven_load_descriptions, raw.EntryFrame, "snapshot", scope)
-    yield _latest(connection, load_snapshots, LOADS, latest_loads(samples, descriptions), scope)
+        yield from _network_history(connection, coarsen(pl.concat(seconds), [], finest_s), scope)
 
 
-def history_lane(connection: Connection, scope: Scope) -> Iterator[Comparison]:
+def history_lane(
+    connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]
+) -> Iterator[Comparison]:
     """History of VENs and loads, and the network's energy, which follows from that of the VENs."""
-    panels = _consumed(connection, raw.ven_telemetry, VenSampleFrame, "history", scope)
-    yield _entity_history(connection, ven_history, bucket_samples(panels, ["ven_id"], SLOT_S), scope)
-    loads = _consumed(connection, raw.ven_load_samples, LoadSampleFrame, "history", scope)
-    by_load = bucket_samples(loads, ["ven_id", "load_id"], SLOT_S)
-    yield _entity_history(connection, load_history, by_load, scope)
+    for each in ven_ranges:
+        part = replace(scope, vens=each)
+        panels = _consumed(connection, raw.ven_telemetry, VenSampleFrame, "history", part)
+        yield _entity_history(connection, ven_history, bucket_samples(panels, ["ven_id"], SLOT_S), part)
+        loads = _consumed(connection, raw.ven_load_samples, LoadSampleFrame, "history", part)
+        by_load = bucket_samples(loads, ["ven_id", "load_id"], SLOT_S)
+        yield _entity_history(connection, load_history, by_load, part)
     yield _energy(connection, scope.within)
 
 
@@ -78,14 +84,14 @@ LANES: dict[str, Recomputation] = {"snapshot": snapshot_lane, "history": history
 def _consumed(
     connection: Connection, table: Table, model: type[Frame], lane: str, scope: Scope
 ) -> pl.DataFrame:
-    return fetch(connection, summary_queries.consumed(table, model, lane, scope.within, scope.ven_ids), model)
+    return fetch(connection, summary_queries.consumed(table, model, lane, scope), model)
 
 
-def _network_history(connection: Connection, reports: pl.DataFrame, scope: Scope) -> Iterator[Comparison]:
-    slots = bucket_samples(reports, [], SLOT_S)
+def _network_history(connection: Connection, seconds: pl.DataFrame, scope: Scope) -> Iterator[Comparison]:
+    slots = coarsen(seconds, [], SLOT_S)
     for resolution_s in NETWORK_RESOLUTIONS_S:
         if resolution_s <= SLOT_S:
-            within, expected = scope.within, bucket_samples(reports, [], resolution_s)
+            within, expected = scope.within, coarsen(seconds, [], resolution_s)
         else:
             within = widened(scope.within, resolution_s)
             expected = coarsen(_slots_around(connection, slots, scope.within, within), [], resolution_s)
@@ -93,23 +99,23 @@ def _network_history(connection: Connection, reports: pl.DataFrame, scope: Scope
         yield Comparison(network_table, found, expected.select(found.columns))
 
 
-def _slots_around(connection: Connection, slots: pl.DataFrame, inner: Range, outer: Range) -> pl.DataFrame:
+def _slots_around(
+    connection: Connection, slots: pl.DataFrame, inner: TimeRange, outer: TimeRange
+) -> pl.DataFrame:
     """Slots of a range, and those that the table has around it: a wide bucket may reach beyond a chunk."""
     around = [
         _buckets(connection, network_table, beside, SLOT_S).select(slots.columns)
-        for beside in (Range(outer.start, inner.start), Range(inner.end, outer.end))
+        for beside in (TimeRange(outer.start, inner.start), TimeRange(inner.end, outer.end))
     ]
     return pl.concat([*around, slots])
 
 
 def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:
-    found = fetch_as_found(
-        connection, summary_queries.buckets(table, scope.within, scope.ven_ids), FRAMES[table.name]
-    )
+    found = fetch_as_found(connection, summary_queries.buckets(table, scope), FRAMES[table.name])
     return Comparison(table, found, expected.select(found.columns))
 
 
-def _energy(connection: Connection, within: Range) -> Comparison:
+def _energy(connection: Connection, within: TimeRange) -> Comparison:
     """Slots that are stale are computed again anyway, and left out."""
     stale = connection.execute(summary_queries.stale(within)).scalars().all()
     slots = _buckets(connection, ven_history, within, SLOT_S).select(list(SlotEnergyFrame.types()))
@@ -118,23 +124,26 @@ def _energy(connection: Connection, within: Range) -> Comparison:
     return Comparison(energy_table, found, network_energy(current).select(found.columns))
 
 
-def _buckets(connection: Connection, table: Table, within: Range, resolution_s: int) -> pl.DataFrame:
-    query = summary_queries.buckets(table, within, resolution_s=resolution_s)
+def _buckets(connection: Connection, table: Table, within: TimeRange, resolution_s: int) -> pl.DataFrame:
+    query = summary_queries.buckets(table, Scope(within, within.start), resolution_s)
     return fetch_as_found(connection, query, FRAMES[table.name])
 
 
 def _latest(
     connection: Connection, table: Table, kept: Latest, fresh: pl.DataFrame, scope: Scope
 ) -> Comparison:
-    """What the range's messages gave is taken out, and put in again from the raw rows of the range.
+    """Latest values without what the scope's messages gave, and then with what its raw rows give.
 
-    Where they no longer give it, older raw rows do, as far as there are any.
+    Where these no longer give a value, older raw rows do, as far as there are any.
     """
-    found = fetch_as_found(connection, summary_queries.latest(table, scope.ven_ids), FRAMES[table.name])
+    ven_ids = fresh.get_column("ven_id").unique().to_list()
+    found = fetch_as_found(
+        connection, summary_queries.latest(table, kept, scope, ven_ids), FRAMES[table.name]
+    )
     parts = [without(found, kept, scope.within), fresh.select(found.columns)]
     rebuilt = newest(parts, kept)
     if forgotten := lost(found, rebuilt, kept):
-        before = Scope(Range(scope.since, scope.within.start), scope.since, forgotten)
+        before = Scope(TimeRange(scope.since, scope.within.start), scope.since, forgotten)
         older = _older(connection, table, before).select(found.columns)
         rebuilt = newest([*parts, older], kept)
     return Comparison(table, found, rebuilt)

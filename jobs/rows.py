@@ -1,7 +1,8 @@
 """Frames out of the database and back: COPY both ways, types pinned, every frame checked at the border."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -35,10 +36,27 @@ def fetch(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.
 
 def fetch_as_found(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.DataFrame:
     """As `fetch`, but however wrong the rows are: for who looks for just that."""
-    text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(_literal(query))
     order = [column.name for column in query.selected_columns]
     return _parse(_copied(driver_connection(connection), statement), order, model.types())
+
+
+@contextmanager
+def paged(
+    connection: Connection, query: Select[Any], model: type[Frame]
+) -> Iterator[Callable[[int], pl.DataFrame]]:
+    """A function that reads the next rows of a query, at most as many as it is given.
+
+    A cursor of the server: where the query locks its rows, a row is locked when it is read.
+    """
+    with driver_connection(connection).cursor("pages") as cursor:
+        cursor.execute(_literal(query))
+
+        def read(most: int) -> pl.DataFrame:
+            rows = cursor.fetchmany(most)
+            return model.checked(pl.DataFrame(rows, schema=model.types(), orient="row"))
+
+        yield read
 
 
 def fetch_binary(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
@@ -63,6 +81,10 @@ def write(
     twin = f"staged_{table.name}"
     _copy_to_twin(driver_connection(connection).cursor(), rows, table.name, twin)
     connection.execute(merge(table, twin))
+
+
+def _literal(query: Select[Any]) -> sql.SQL:
+    return sql.SQL(str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})))
 
 
 def _copied(connection: psycopg.Connection[Any], statement: sql.Composed) -> bytearray:

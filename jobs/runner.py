@@ -1,5 +1,6 @@
 """Running a job: its steps, each in its own transaction, and one row in `job_runs` that says how it went."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -61,26 +62,30 @@ class Runner:
         self._metrics = metrics or Metrics()
         self._holder = holder
         self._backoffs: dict[str, Backoff] = {}
+        self._is_stopping = threading.Event()
         self._log = structlog.get_logger()
 
     def run(self, job: Job) -> int:
-        """One cycle of a job; answers the rows handled: where there is a backlog, those taken from it.
+        """Run a job's steps; a lane's again and again until it has all that was pending at the start.
+
+        Returns:
+            The rows handled: where there is a backlog, those taken from it.
 
         Raises:
             SQLAlchemyError: a step failed; the steps before it stand, and the run is recorded with its error.
         """
-        return self._run(job, job.steps)
+        return self._drain(job, lambda: job.steps)
 
     def attempt(self, job: Job) -> None:
-        """One cycle, for a scheduler: whatever fails is logged, and tried again when some time has passed.
+        """Run a job for a scheduler: any failure is logged, and tried again after a while.
 
-        Where another scheduler holds the lease, we only help it with its backlog.
+        While another scheduler holds the lease, this one takes only the steps that schedulers share.
         """
         backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s, job.longest_wait_s))
         if backoff.is_waiting(self._monotonic()):
             return
         try:
-            self._run(job, job.steps if self._take_lease(job) else job.shared_steps)
+            self._drain(job, lambda: job.steps if self._take_lease(job) else job.shared_steps)
         except WrongRevisionError as error:
             self._log.debug("job_waits", job=job.name, reason=str(error))
         except Exception as error:  # noqa: BLE001 - of any kind: it must not stop the other jobs
@@ -89,6 +94,33 @@ class Runner:
             self._log.error("job_failed", job=job.name, error=reason, next_in_s=wait_s)
         else:
             backoff.succeeded()
+
+    def stop(self) -> None:
+        """Let a lane that drains its backlog end after the cycle that it is in."""
+        self._is_stopping.set()
+
+    def _drain(self, job: Job, steps: Callable[[], Sequence[Step]]) -> int:
+        """Cycles of a job with a backlog until it has all that was pending at the start; else one cycle.
+
+        Each cycle asks for its steps anew, and so renews the lease; what follows a claim keeps up with it.
+        """
+        if not job.has_backlog:
+            return self._run(job, steps())
+        newest = self._newest_pending(job.name)
+        total = handled = self._run(job, steps())
+        while handled and not self._is_stopping.is_set() and self._has_unclaimed(job.name, newest):
+            handled = self._run(job, steps())
+            total += handled
+        return total
+
+    def _newest_pending(self, lane: str) -> int:
+        with self.engine.connect() as connection:
+            newest: int | None = connection.execute(pending_queries.newest_pending(lane)).scalar_one()
+        return 0 if newest is None else newest
+
+    def _has_unclaimed(self, lane: str, up_to: int) -> bool:
+        with self.engine.begin() as connection:
+            return connection.execute(pending_queries.unclaimed(lane, up_to)).first() is not None
 
     def now(self) -> datetime:
         return self._clock()

@@ -45,7 +45,10 @@ Step = Callable[[Connection, datetime], int]
 
 
 class Job(Struct, frozen=True):
-    """Steps that run in order, each in a transaction of its own; with a backlog, the first can be behind."""
+    """Steps that run in order, each in a transaction of its own.
+
+    With a backlog, the job is named after its lane, and its first step claims what the lane has pending.
+    """
 
     name: str
     every_s: float
@@ -90,14 +93,18 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "snapshot",
             cadence.snapshot_every_s,
             "latest values; network history; totals",
-            (consume_snapshot_batches, refresh_totals),
+            (consume_snapshot_batches, partial(refresh_totals, gone_after=cadence.loads_gone_after())),
             has_backlog=True,
         ),
         Job(
             "events",
             cadence.events_every_s,
             "starts and ends events, shares them out among VENs, follows who takes part",
-            (move_events_on, follow_participations, partial(share_out, rest=cadence.rest())),
+            (
+                move_events_on,
+                follow_participations,
+                partial(share_out, rest=cadence.rest(), gone_after=cadence.loads_gone_after()),
+            ),
             is_for_all=True,
             longest_wait_s=EVENTS_WAIT_S,
             longest_pause_s=EVENTS_PAUSE_S,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from jobs.calendars import check_holidays
 from jobs.measuring import Rules
 from jobs.queries.events import Rest
-from schemas.settings import BaselineSettings, ProgramSettings, Settings
+from schemas.settings import BaselineSettings, LoadSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
 
@@ -23,83 +23,83 @@ Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 class Ages(Settings):
-    """How long what is kept."""
+    """How long rows of each kind are kept."""
 
     raw_days: Days | None = Field(
         None,
         validation_alias="RETENTION_RAW_DAYS",
-        description="days that raw rows are kept; without: for ever",
+        description="days to keep raw rows; default: for ever",
     )
     seconds_days: Days | None = Field(
         None,
         validation_alias="RETENTION_1S_DAYS",
-        description="days that the network's history by second is kept, no fewer than raw rows",
+        description="days to keep the network's history by second; not fewer than raw rows",
     )
     minutes_days: Days | None = Field(
         None,
         validation_alias="RETENTION_1M_DAYS",
-        description="days that the network's history by minute is kept; without: as history by five minutes",
+        description="days to keep the network's history by minute; default: as history by five minutes",
     )
     slots_days: Days | None = Field(
         None,
         validation_alias="RETENTION_5M_DAYS",
-        description="days that history by five minutes is kept, no fewer than that by second",
+        description="days to keep history by five minutes; not fewer than that by second",
     )
     hours_days: Days | None = Field(
         None,
         validation_alias="RETENTION_1H_DAYS",
-        description="days that the network's history by hour is kept, no fewer than that by five minutes",
+        description="days to keep the network's history by hour; not fewer than that by five minutes",
     )
     runs_days: Days = Field(
-        30, validation_alias="RETENTION_RUNS_DAYS", description="days that the table `job_runs` remembers"
+        30, validation_alias="RETENTION_RUNS_DAYS", description="days to keep the rows of `job_runs`"
     )
     live_hours: int = Field(
         24,
         ge=1,
         le=876_000,
         validation_alias="RETENTION_LIVE_HOURS",
-        description="hours that live streams can be taken up again where a client left them",
+        description="hours for which a client can resume a live stream where it left off",
     )
 
     commands_days: Days = Field(
         90,
         validation_alias="RETENTION_COMMANDS_DAYS",
-        description="days that commands are kept that nobody has to see to any more",
+        description="days to keep commands that have ended",
     )
     rejected_days: Days = Field(
         30,
         validation_alias="RETENTION_REJECTED_DAYS",
-        description="days that refused messages are kept",
+        description="days to keep refused messages",
     )
     rejected_mb: int = Field(
         1_024,
         ge=1,
         le=1_000_000,
         validation_alias="RETENTION_REJECTED_MB",
-        description="megabytes of refused messages that are kept; the oldest go first",
+        description="megabytes of refused messages to keep; the oldest are deleted first",
     )
     statuses_days: Days = Field(
         366,
         validation_alias="RETENTION_STATUSES_DAYS",
-        description="days that status transitions are kept; the newest of each VEN stays",
+        description="days to keep status transitions; the newest of each VEN stays",
     )
     events_days: int | None = Field(
         None,
         ge=400,
         le=36_500,
         validation_alias="RETENTION_EVENTS_DAYS",
-        description="days that it is kept what single VENs did in an event that is over; without: for ever",
+        description="days to keep per-VEN participation of finished events; default: for ever",
     )
 
     @field_validator("seconds_days", "minutes_days", "slots_days", "hours_days")
     @classmethod
     def _no_shorter_than_finer(cls, days: int | None, info: ValidationInfo) -> int | None:
-        """Coarser truth outlives finer truth: else there would be a gap that nothing serves."""
+        """A coarser resolution is kept at least as long as a finer one: else nothing would serve the gap."""
         finer = ["raw_days", "seconds_days", "slots_days"]
         if info.data.get("minutes_days") is not None:
             finer.append("minutes_days")
-        known = [info.data[name] for name in finer if name in info.data]
-        if days is not None and any(kept is None or kept > days for kept in known):
+        finer_days = [info.data[name] for name in finer if name in info.data]
+        if days is not None and any(kept is None or kept > days for kept in finer_days):
             raise ValueError("must not be shorter than what is kept in finer resolutions")
         return days
 
@@ -119,14 +119,14 @@ class Ages(Settings):
 
 
 class Measuring(BaselineSettings):
-    """By what events are measured, and when."""
+    """How events are settled: baselines, calendar, and dates."""
 
     settlement_every_s: float = Field(
         5,
         gt=0,
         le=86_400,
         validation_alias="JOBS_SETTLEMENT_EVERY_S",
-        description="seconds between looks at how running events go, and at which can be settled",
+        description="seconds between updates of running events' progress, and checks for events to settle",
     )
     settlement_grace_s: float = Field(
         120,
@@ -138,17 +138,17 @@ class Measuring(BaselineSettings):
     settlement_revise_days: Days = Field(
         7,
         validation_alias="SETTLEMENT_REVISE_DAYS",
-        description="days after its end that an event is settled anew when late data change its figures",
+        description="days after an event's end in which late data can lead to a new revision",
     )
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
         "UTC",
         validation_alias="TIME_ZONE",
-        description="where the VENs are, as in `Europe/Berlin`: baselines compare local hours of local days",
+        description="time zone of the VENs, such as `Europe/Berlin`: baselines compare its hours and days",
     )
     holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
         "",
         validation_alias="HOLIDAYS",
-        description="no baseline days: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., separated by commas",
+        description="days left out of baselines: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., by commas",
     )
     least_coverage_percent: float = Field(
         80,
@@ -172,8 +172,8 @@ class Measuring(BaselineSettings):
         )
 
 
-class Cadence(Ages, Measuring):
-    """How often each job runs, and how long what is kept."""
+class Cadence(Ages, Measuring, LoadSettings):
+    """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(
         2,
@@ -194,35 +194,35 @@ class Cadence(Ages, Measuring):
         gt=0,
         le=86_400,
         validation_alias="JOBS_PRESENCE_EVERY_S",
-        description="seconds between looks at which VENs were heard or have fallen silent",
+        description="seconds between checks of presence: which VENs were heard, which have fallen silent",
     )
     events_every_s: float = Field(
         0.5,
         gt=0,
         le=86_400,
         validation_alias="JOBS_EVENTS_EVERY_S",
-        description="seconds between looks at the events: so late, at most, they start and end",
+        description="seconds between checks of events: the most by which they start and end late",
     )
     rest_s: float = Field(
         900,
         ge=0,
         le=86_400,
         validation_alias="EVENTS_REST_S",
-        description="seconds that a VEN is left alone after an event that it took part in",
+        description="seconds after an event in which its VENs are not asked to another",
     )
     events_per_day: int = Field(
         6,
         ge=1,
         le=1_000,
         validation_alias="EVENTS_MOST_PER_DAY",
-        description="events that a VEN is asked to in 24 hours",
+        description="events to which a VEN is asked in 24 hours, at most",
     )
     commands_every_s: float = Field(
         5,
         gt=0,
         le=86_400,
         validation_alias="JOBS_COMMANDS_EVERY_S",
-        description="seconds between looks at which acknowledged commands telemetry shows to be obeyed",
+        description="seconds between checks whether telemetry shows that acknowledged commands were executed",
     )
     silent_intervals: float = Field(
         3,
@@ -244,7 +244,7 @@ class Cadence(Ages, Measuring):
 
 
 class JobsSettings(ProgramSettings, Cadence):
-    """What the jobs need to know."""
+    """Settings of `python -m jobs`."""
 
     http_port: int = Field(
         0,

@@ -17,13 +17,13 @@ from sqlalchemy import Connection, Table
 from jobs.measuring import MeasuredEvent, Measurement, Rules, measurements, portfolio
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
-from jobs.queries import running as running_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.ranges import Range
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import days_of
 from jobs.transforms.days import AROUND, windows
 from jobs.transforms.performance import differ
+from schemas import channels, locks
 from schemas.tables.events import (
     EventSettlementFrame,
     VenSettlementFrame,
@@ -97,13 +97,13 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
 
 def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
     """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
-    connection.execute(running_queries.lock("settlement"))
+    connection.execute(locks.exclusive(locks.SETTLEMENT))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
     return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
 
 
 def _is_mine(connection: Connection) -> bool:
-    return bool(connection.execute(settlement_queries.try_lock("settlement")).scalar_one())
+    return bool(connection.execute(locks.try_exclusive(locks.SETTLEMENT)).scalar_one())
 
 
 def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
@@ -129,7 +129,7 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     _write(connection, event_settlements, event_id, revision, figures, now)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
-    connection.execute(settlement_queries.tell(event_id))
+    connection.execute(channels.notify(channels.EVENTS, event_id))
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw
     )

@@ -1,4 +1,6 @@
-"""Who wakes whom: the channels of PostgreSQL's NOTIFY. A poll stands behind each, for what is missed."""
+"""The channels of PostgreSQL's NOTIFY. A poll stands behind each, for notifications that are missed."""
+
+from sqlalchemy import Select, func, select
 
 TOTALS = "gridgate_totals"
 """The jobs have replaced the network's totals, or somebody has changed the registry; no payload."""
@@ -7,10 +9,15 @@ EVENTS = "gridgate_events"
 """An event was made, changed or moved on; the payload is its id."""
 
 COMMANDS = "gridgate_commands"
-"""There is something in the outbox, or a command's status has changed; no payload."""
+"""The outbox has a new command, or a command's status has changed; no payload."""
 
 LIVE = "gridgate_live"
-"""Live streams have something to tell: a VEN's status or an event has changed; no payload."""
+"""A VEN's status or an event has changed: live streams have something to send; no payload."""
 
 KEYS = "gridgate_keys"
 """An API key was made or revoked; no payload."""
+
+
+def notify(channel: str, payload: str = "") -> Select[object]:
+    """Notify the channel's listeners when the transaction commits; the same payload arrives once."""
+    return select(func.pg_notify(channel, payload))

@@ -29,6 +29,7 @@ def new_command(
         "data": dict(data),
         "status": "pending",
         "attempts": 0,
+        "interruptions": 0,
         "created_at": now,
         "next_attempt_at": now,
         "expires_at": expires_at,

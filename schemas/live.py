@@ -1,15 +1,16 @@
 """Numbering what live streams tell: by serving when it reads, by the jobs before they trim."""
 
-from sqlalchemy import Select, Update, func, literal, select, update
+from sqlalchemy import Select, Update, func, select, update
 
+from schemas.locks import LIVE_CHANGES, exclusive
 from schemas.tables.live import live_changes
 
 FIRST_POSITION = 1
 
 
-def number_alone() -> Select[tuple[object]]:
+def number_alone() -> Select[object]:
     """Wait for, and hold to the end of the transaction, the right to number; `number` comes after it."""
-    return select(func.pg_advisory_xact_lock(func.hashtext(literal("live changes"))))
+    return exclusive(LIVE_CHANGES)
 
 
 def number() -> Update:

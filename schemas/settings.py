@@ -3,6 +3,7 @@
 Every setting's description is the row of the README's table; a test holds the two together.
 """
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self, cast
 
 import psycopg
@@ -14,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from schemas.baselines import BASELINES, GENERIC, PRIMARY, BaselineName
 from schemas.broker_url import parse_broker_url
+from schemas.load_values import GONE_AFTER
 
 
 class SettingsError(Exception):
@@ -120,7 +122,7 @@ class BaselineSettings(Settings):
         ge=1,
         le=366,
         validation_alias="BASELINE_LOOK_BACK_DAYS",
-        description="days before an event among which baselines look for similar ones",
+        description="days before an event from which baselines choose similar days",
     )
     adjustment_cap_percent: float = Field(
         20,
@@ -134,6 +136,23 @@ class BaselineSettings(Settings):
         """The baselines of a settlement, always with the first one and what stands in for others."""
         wanted = {self.primary_baseline, "last-samples", *baseline_names(self.listed_baselines)}
         return tuple(name for name in BASELINES if name in wanted)
+
+
+class LoadSettings(Settings):
+    """What jobs that total loads and answers that list them must have in common."""
+
+    loads_gone_after_hours: float = Field(
+        GONE_AFTER / timedelta(hours=1),
+        ge=0,
+        le=876_000,
+        validation_alias="LOADS_GONE_AFTER_HOURS",
+        description="hours that a load may lie behind its VEN's newest report, by device time, before it"
+        " leaves the latest values and totals; 0 for never",
+    )
+
+    def loads_gone_after(self) -> timedelta | None:
+        """None for never."""
+        return timedelta(hours=self.loads_gone_after_hours) or None
 
 
 def _advice(message: str) -> str:

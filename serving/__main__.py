@@ -82,6 +82,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         event_rules=settings.event_rules,
         state=state,
         max_points=settings.http_max_points,
+        default_aggregate=settings.history_aggregate,
         policy=settings.policy,
         keyring=keyring,
         access_log=access_log,

@@ -28,6 +28,7 @@ from serving.fleet.latest import LatestReader
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
+from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, Metrics, SqlClock
 from serving.http.openapi import Document, describe
@@ -36,6 +37,7 @@ from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
+from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
@@ -57,6 +59,7 @@ from serving.resources.pages import (
     dashboard_files,
     docs_files,
 )
+from serving.resources.reports import CircuitHistoryResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
 from serving.resources.stream import StreamResource
 from serving.resources.vens import (
@@ -94,6 +97,7 @@ class Dependencies(Struct):
     access_log: AccessLog
     event_rules: EventRules = DEFAULT_RULES
     max_points: int = MAX_POINTS
+    default_aggregate: Aggregate = "sum"
     policy: Policy = LOCAL_POLICY
 
 
@@ -105,6 +109,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     state: WorkerState | None = None,
     max_points: int = MAX_POINTS,
     *,
+    default_aggregate: Aggregate = "sum",
     policy: Policy = LOCAL_POLICY,
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
@@ -130,7 +135,10 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.req_options.keep_blank_qs_values = True
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
-    resources = _resources(Dependencies(databases, clock, state, access_log, event_rules, max_points, policy))
+    needs = Dependencies(
+        databases, clock, state, access_log, event_rules, max_points, default_aggregate, policy
+    )
+    resources = _resources(needs)
     for path, resource in resources.items():
         app.add_route(path, resource)
     app.mark_ids = IdPaths(resources).mark
@@ -155,7 +163,7 @@ def _auth(
     return AuthMiddleware(
         (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
         TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None,
-        SameOrigin(allowed_origins, is_local_only=policy.is_local_only),
+        SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports),
         Auditor(AuditLog(engine, clock), policy),
         clock,
     )
@@ -192,11 +200,11 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
     reader = FleetReader(replica, clock)
-    histories = Histories(replica, pools[replica], clock, needs.max_points)
+    histories = Histories(replica, pools[replica], clock, needs.max_points, needs.default_aggregate)
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
     writer = FleetWriter(primary, clock, latest)
-    commands = CommandReader(primary)
+    commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
         "/api/stats/network/history": NetworkHistoryResource(histories),
@@ -212,6 +220,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
             CommandWriter(primary, clock)
         ),
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
+        "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
+        "/api/vens/{ven_id}/events": VenEventsResource(reports),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 

@@ -1,5 +1,7 @@
 """A page of a list."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
 
@@ -8,3 +10,11 @@ class Page(Struct, frozen=True):
 
     limit: int | None = None
     after: str | None = None
+
+
+class NewestWithin(Struct, frozen=True):
+    """The newest entries between two instants, both included; None: unbounded."""
+
+    start: datetime | None
+    end: datetime | None
+    limit: int

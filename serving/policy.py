@@ -43,6 +43,9 @@ class Policy:
     page_policy: str | None = None
     """Replaces the policy that a page sets, and `PAGE_POLICY`."""
 
+    page_ports: frozenset[int] = frozenset()
+    """Ports at which our pages are reached through a proxy that forwards `Host` without its port."""
+
 
 LOCAL_POLICY = Policy()
 

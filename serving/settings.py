@@ -43,8 +43,17 @@ def _listed(text: str) -> list[str]:
     return [each.strip() for each in text.split(",") if each.strip()]
 
 
+def _page_ports(text: str) -> str:
+    for each in _listed(text):
+        if not (each.isascii() and each.isdigit() and 1 <= int(each) <= LARGEST_PORT):
+            raise ValueError(f"must be ports such as 8080, 3000; not {each}")
+    return text
+
+
+LARGEST_PORT = 65_535
 Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
+PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
@@ -102,6 +111,17 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         "",
         validation_alias="CORS_ORIGINS",
         description="origins whose pages may call the API: `https://ui.example`, ..., or `*`",
+    )
+
+    http_page_ports: PagePorts = Field(
+        "",
+        validation_alias="HTTP_PAGE_PORTS",
+        description="ports of pages behind a proxy that forwards `Host` without its port, by commas",
+    )
+    history_aggregate: Literal["sum", "energy", "mean"] = Field(
+        "sum",
+        validation_alias="HISTORY_AGGREGATE",
+        description="what histories answer when not asked: `sum`, `mean` or `energy`",
     )
 
     http_auth: Literal["keys", "off"] = Field(
@@ -206,6 +226,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             trusted_proxies=tuple(ip_network(each) for each in _listed(self.http_trusted_proxies)),
             is_https=self.http_https == "yes",
             page_policy=self.http_page_policy or None,
+            page_ports=frozenset(int(each) for each in _listed(self.http_page_ports)),
         )
 
     @property

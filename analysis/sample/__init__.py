@@ -6,6 +6,6 @@ loads it into a PostgreSQL of its own, always the same, by the way that real mes
 and store, then the jobs. Only the broker and the clock are played.
 """
 
-from analysis.sample.truth import counterfactual
+from analysis.sample.counterfactual import counterfactual
 
 __all__ = ["counterfactual"]

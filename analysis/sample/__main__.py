@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import psycopg
-import structlog
 from rich.console import Console
 from rich.progress import Progress
 
@@ -18,7 +17,7 @@ from local.environment import REPOSITORY, inherited_environment
 from local.postgres import EmbeddedPostgres
 from local.service import StartError
 from schemas.database import SCHEMA_REVISION
-from schemas.logs import log_options
+from schemas.logs import configure_logs
 
 VERSION = 1
 """To be raised with whatever changes the sample: an older one is not used again."""
@@ -29,7 +28,7 @@ LOADING = "sample_loading"
 
 def main() -> int:
     options = _options()
-    structlog.configure(**log_options("warning", "text"))
+    configure_logs("warning", "text")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with locked(options.data_dir), EmbeddedPostgres(options.data_dir, durable=False) as postgres:
         _ensure_loaded(postgres, Console(stderr=True, highlight=False))

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
-from analysis.sample import story
-from analysis.sample.world import World
+from analysis.sample import scenario
+from analysis.sample.simulated_broker import SimulatedBroker
 from ingest.batch import Batch
 from ingest.commands.message import payload
 from ingest.commands.outbox import Outbox
@@ -25,7 +25,7 @@ AT_ONCE = 2_000
 PATIENCE = Patience(timedelta(seconds=5), timedelta(minutes=5), most_attempts=10)
 ACCEPTED = 0
 STEP, HOUR = timedelta(minutes=5), timedelta(hours=1)
-CLOSELY = story.EVENT_DAY + 16 * HOUR, story.EVENT_DAY + 19 * HOUR
+CLOSELY = scenario.EVENT_DAY + 16 * HOUR, scenario.EVENT_DAY + 19 * HOUR
 """Between these, jobs run every five minutes; else once an hour or a day, enough for histories."""
 
 ON_THE_WAY = timedelta(milliseconds=2)
@@ -33,10 +33,10 @@ ON_THE_WAY = timedelta(milliseconds=2)
 
 
 class Loader:
-    """One database, at head and empty; one clock, which follows the story."""
+    """One database, at head and empty; one clock, which follows the scenario."""
 
     def __init__(self, database_url: str) -> None:
-        self._now = story.BEGIN
+        self._now = scenario.BEGIN
         self._engine = engine_for(database_url, "sample")
         self._store = Store(connect(database_url, "sample"), "sample")
         self._commands = connect(database_url, "sample")
@@ -44,19 +44,19 @@ class Loader:
         self._runner = Runner(self._engine, self._clock)
         self._events = EventWriter(self._engine, self._clock, EventRules())
         self._jobs = schedule(Cadence())
-        self._world = World()
+        self._broker = SimulatedBroker()
 
     def load(self, tell: Callable[[datetime], None]) -> None:
         """Tell the whole story, and say how far it is."""
         for moment in moments():
             self._move_to(moment)
-            if moment == story.CREATED_AT:
-                self._events.create(story.EVENT)
+            if moment == scenario.CREATED_AT:
+                self._events.create(scenario.EVENT)
             tell(moment)
         self._close()
 
     def _move_to(self, moment: datetime) -> None:
-        for some in _some_at_a_time(self._world.until(moment)):
+        for some in _some_at_a_time(self._broker.until(moment)):
             self._store.write(Batch.of(some, MAX_AHEAD))
         self._now = moment
         self._runner.catch_up([job for job in self._jobs if job.has_backlog])
@@ -70,7 +70,7 @@ class Loader:
         for command in self._outbox.take(now):
             ended = given_up(command, now, PATIENCE)
             if ended is None:
-                self._world.hear(payload(command, now))
+                self._broker.hear(payload(command, now))
             self._outbox.settle([ended or published(command, ACCEPTED, now, PATIENCE)])
 
     def _clock(self) -> datetime:
@@ -84,10 +84,10 @@ class Loader:
 
 def moments() -> Iterator[datetime]:
     """When jobs run: each midnight; on the day of the event each hour, and around it each five minutes."""
-    moment = story.BEGIN
-    while moment < story.END:
+    moment = scenario.BEGIN
+    while moment < scenario.END:
         is_close = CLOSELY[0] <= moment < CLOSELY[1]
-        moment += STEP if is_close else HOUR if moment >= story.EVENT_DAY else story.DAY
+        moment += STEP if is_close else HOUR if moment >= scenario.EVENT_DAY else scenario.DAY
         yield moment
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import (
     and_,
     any_,
     case,
-    cast,
     false,
     func,
     literal,
@@ -32,10 +31,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
-from schemas.channels import COMMANDS, EVENTS
+from schemas.load_values import sheddable_kw
 from schemas.tables.events import LIVE_PARTICIPATIONS, OPEN_COMMANDS, commands, event_participations, events
-from schemas.tables.registry import loads, vens
-from schemas.tables.snapshots import load_snapshots, ven_snapshots
+from schemas.tables.registry import vens
+from schemas.tables.snapshots import ven_snapshots
 
 TO_COME = ("scheduled", "active")
 DAY = timedelta(days=1)
@@ -163,7 +162,7 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
+def newcomers(row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
     """VENs that could give something to an event and have not been told: what each could shed now, kW.
 
     That is its part of `controllablePowerKw`. VENs that an event of at least this priority has at the same
@@ -171,7 +170,7 @@ def newcomers(row: Row[Any], now: datetime, rest: Rest) -> Select[Any]:
     """
     latest = ven_snapshots.c
     untold = _untold(row.event_id)
-    sheddable = _sheddable(untold.c.ven_id).lateral("sheddable")
+    sheddable = sheddable_kw(untold.c.ven_id, latest.ts, gone_after).lateral("sheddable")
     available_kw = func.coalesce(sheddable.c.shed_kw, latest.shed_power_kw, 0.0)
     begin = max(row.start_time, now)
     passed_over = (_elsewhere(row), _resting(row, begin, rest.after), _tired(row, begin, rest.most_per_day))
@@ -204,21 +203,6 @@ def _untold(event_id: str) -> CTE:
         .where(vens.c.retired_at.is_(None), vens.c.ven_id.not_in(has_part), is_asked)
         .cte("untold")
         .prefix_with("MATERIALIZED")
-    )
-
-
-def _sheddable(ven_id: ColumnElement[str]) -> Select[Any]:
-    """What the loads of a VEN could shed; null where it has none."""
-    said, people = load_snapshots.c, loads.c
-    enabled = func.coalesce(people.enabled, said.enabled, true())
-    shed_kw = func.coalesce(people.shed_capability_kw, said.shed_capability_kw, said.shed_power_kw, 0.0)
-    with_settings = load_snapshots.outerjoin(
-        loads, and_(people.ven_id == said.ven_id, people.load_id == said.load_id)
-    )
-    return (
-        select(func.sum(case((enabled, shed_kw), else_=0.0)).label("shed_kw"))
-        .select_from(with_settings)
-        .where(said.ven_id == ven_id)
     )
 
 
@@ -382,13 +366,6 @@ def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool
         is_behind,
         and_(events.c.status == "active", PART.status != "planned", or_(begins, has_left)),
     )
-
-
-def tell_of_event(event_id: str) -> Select[Any]:
-    return select(func.pg_notify(EVENTS, event_id))
-
-
-TELL_OF_COMMANDS = select(func.pg_notify(COMMANDS, cast("", Text)))
 
 
 def _is_live(status: ColumnElement[str]) -> ColumnElement[bool]:

@@ -1,7 +1,6 @@
 """Batches that lanes have still to consume, and their rows."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -17,12 +16,10 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.sql.dml import ReturningInsert
 
 from jobs.ranges import Range
 from schemas.tables import Frame
-from schemas.tables.ledger import LANES, ingest_batches, pending_batches
+from schemas.tables.ledger import ingest_batches, pending_batches
 
 MOST_SPANS = 16
 
@@ -58,6 +55,21 @@ def pending(lane: str, most: int) -> Select[Any]:
         .order_by(pending_batches.c.batch_id)
         .limit(most)
         .with_for_update(of=pending_batches, skip_locked=True)
+    )
+
+
+def newest_pending(lane: str) -> Select[Any]:
+    """The newest batch that a lane has pending; null if it has none."""
+    return select(func.max(pending_batches.c.batch_id)).where(pending_batches.c.lane == lane)
+
+
+def unclaimed(lane: str, up_to: int) -> Select[Any]:
+    """A row if a lane has a pending batch, up to an id, that no worker has claimed."""
+    return (
+        select(pending_batches.c.batch_id)
+        .where(pending_batches.c.lane == lane, pending_batches.c.batch_id <= up_to)
+        .limit(1)
+        .with_for_update(skip_locked=True)
     )
 
 
@@ -112,16 +124,3 @@ def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int
     widest = sorted(gaps, key=lambda place: ids[place - 1] - ids[place])[: most - 1]
     borders = [0, *sorted(widest), len(ids)]
     return [(ids[start], ids[end - 1]) for start, end in pairwise(borders)]
-
-
-def open_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
-    """A batch that a job writes: nothing but statuses."""
-    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
-    values = {"worker": worker, "received_at": now, "status_rows": status_rows, **counts}
-    return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
-
-
-def queue_batch(batch_id: int, done: str) -> Insert:
-    """Queue a batch for every lane but the one whose work is done already."""
-    lanes = [lane for lane in LANES if lane != done]
-    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])

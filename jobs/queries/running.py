@@ -1,4 +1,4 @@
-"""Leases, runs, locks and news: what every job needs."""
+"""Leases and runs of jobs."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,7 +10,6 @@ from sqlalchemy import (
     Update,
     column,
     func,
-    literal,
     literal_column,
     or_,
     select,
@@ -74,21 +73,6 @@ def give_up_leases(holder: str, now: datetime) -> Update:
 
 def due() -> Select[Any]:
     return select(job_leases.c.job, job_leases.c.due_at)
-
-
-def notify(channel: str, payload: str = "") -> Select[Any]:
-    """Wake who listens, when the transaction commits."""
-    return select(func.pg_notify(channel, payload))
-
-
-def lock(name: str) -> Select[Any]:
-    """Wait for, and hold to the end of the transaction, the lock of this name."""
-    return select(func.pg_advisory_xact_lock(func.hashtext(literal(name))))
-
-
-def share(name: str) -> Select[Any]:
-    """Hold, together with others, to the end of the transaction, what `lock` takes alone."""
-    return select(func.pg_advisory_xact_lock_shared(func.hashtext(literal(name))))
 
 
 def record_run(**values: object) -> Insert:

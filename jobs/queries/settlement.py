@@ -27,7 +27,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.ranges import Range
-from schemas.channels import EVENTS
 from schemas.tables.events import (
     commands,
     event_participations,
@@ -316,16 +315,6 @@ def newest_batches(before: int | None, most: int) -> Select[Any]:
 
 def set_actual(event_id: str, delivered_kw: float | None) -> Update:
     return update(events).where(events.c.event_id == event_id).values(actual_reduction_kw=delivered_kw)
-
-
-def tell(event_id: str) -> Select[Any]:
-    """Whoever listens hears of it when this transaction commits."""
-    return select(func.pg_notify(EVENTS, event_id))
-
-
-def try_lock(name: str) -> Select[Any]:
-    """Hold the lock of this name to the end of the transaction, or learn that somebody else does."""
-    return select(func.pg_try_advisory_xact_lock(func.hashtext(literal(name))))
 
 
 def _ids(ven_ids: Sequence[str]) -> Subquery:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     Select,
+    Subquery,
     Table,
+    and_,
     cast,
     func,
     literal,
@@ -15,12 +18,13 @@ from sqlalchemy import (
     select,
     text,
     true,
+    union_all,
 )
 from sqlalchemy.sql import ColumnElement
 
-from jobs.ranges import Range
-from jobs.transforms.latest import LOADS, VENS
-from schemas.instants import EPOCH
+from jobs.transforms.latest import LOADS, VENS, Latest
+from jobs.ven_ranges import ALL_VENS, VenRange
+from schemas.instants import EPOCH, microseconds
 from schemas.tables import Frame
 from schemas.tables.history import (
     SLOT_S,
@@ -31,53 +35,105 @@ from schemas.tables.history import (
     ven_history,
 )
 from schemas.tables.ledger import ingest_batches, pending_batches
-from schemas.tables.raw import ven_statuses, ven_telemetry
+from schemas.tables.raw import ven_load_samples, ven_statuses, ven_telemetry
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import (
     load_snapshots,
     ven_snapshots,
 )
+from schemas.time_ranges import TimeRange
 
 
-def consumed(
-    table: Table, model: type[Frame], lane: str, within: Range, ven_ids: Sequence[str] | None
-) -> Select[Any]:
-    """Raw rows of a range that a lane's summary holds: those of batches that are not pending there."""
+class Scope(Struct, frozen=True):
+    """What to look at: a range on borders of slots, and the VENs."""
+
+    within: TimeRange
+    since: datetime
+    """Raw rows before this may be gone."""
+
+    ven_ids: Sequence[str] | None = None
+    """None for all."""
+
+    vens: VenRange = ALL_VENS
+
+
+COUNTED = (ven_telemetry, ven_load_samples)
+"""Raw tables that hold nearly all rows."""
+
+
+def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Select[Any]:
+    """Raw rows of a scope that a lane's summary contains: those of batches that are not pending there."""
     pending = select(pending_batches.c.batch_id).where(pending_batches.c.lane == lane)
     query = select(*(table.c[name] for name in model.types()))
-    return _of_vens(
-        query.where(*_within(table.c.ts, within), table.c.batch_id.not_in(pending)), table, ven_ids
+    in_scope = (*_within(table.c.ts, scope.within), *_of_vens(table, scope))
+    return query.where(*in_scope, table.c.batch_id.not_in(pending))
+
+
+def rows_by_slot(scope: Scope) -> Select[Any]:
+    """How many reports and samples each slot has, to cut a range into even parts."""
+    slots = [
+        select(
+            func.date_bin(literal(timedelta(seconds=SLOT_S)), table.c.ts, literal(EPOCH)).label("slot")
+        ).where(*_within(table.c.ts, scope.within), *_of_vens(table, scope))
+        for table in COUNTED
+    ]
+    counted = (
+        select(in_slot.c.slot, func.count().label("rows")).group_by(in_slot.c.slot)
+        for in_slot in (slot.subquery() for slot in slots)
     )
+    return _totalled(union_all(*counted).subquery(), "slot")
 
 
-def reports_by_slot(within: Range) -> Select[Any]:
-    """How many reports each slot has, to cut a range into even parts."""
-    slot = func.date_bin(literal(timedelta(seconds=SLOT_S)), ven_telemetry.c.ts, literal(EPOCH))
-    in_slots = select(slot.label("slot")).where(*_within(ven_telemetry.c.ts, within)).subquery()
-    counted = select(in_slots.c.slot, func.count().label("reports")).group_by(in_slots.c.slot)
-    return counted.order_by(in_slots.c.slot)
+def rows_by_ven(scope: Scope) -> Select[Any]:
+    """How many reports and samples each VEN has, to cut what is too much for one slot."""
+    counted = (
+        select(table.c.ven_id, func.count().label("rows"))
+        .where(*_within(table.c.ts, scope.within), *_of_vens(table, scope))
+        .group_by(table.c.ven_id)
+        for table in COUNTED
+    )
+    return _totalled(union_all(*counted).subquery(), "ven_id")
 
 
-def latest(table: Table, ven_ids: Sequence[str] | None) -> Select[Any]:
-    """The rows of a table of latest values."""
-    return _of_vens(select(table), table, ven_ids)
+def _totalled(counted: Subquery, key: str) -> Select[Any]:
+    rows = cast(func.sum(counted.c.rows), BigInteger).label("rows")
+    return select(counted.c[key], rows).group_by(counted.c[key]).order_by(counted.c[key])
 
 
-def buckets(
-    table: Table, within: Range, ven_ids: Sequence[str] | None = None, resolution_s: int | None = None
-) -> Select[Any]:
-    """Rows of a table of history whose bucket starts in a range."""
-    query = _of_vens(select(table), table, ven_ids).where(*_within(table.c.bucket, within))
+def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> Select[Any]:
+    """Rows of latest values that a scope's messages gave, or may have given.
+
+    Those of some VENs; and those that claim to be of the scope's time, or of none.
+    """
+    orders = [table.c[order] for order in {"ts", *kept.groups}]
+    in_time = (_is_of(order, scope.within) for order in orders)
+    is_undated = and_(*(order.is_(None) for order in orders))
+    is_of_scope = or_(table.c.ven_id.in_(ven_ids), *in_time, is_undated)
+    return select(table).where(*_of_vens(table, scope), is_of_scope)
+
+
+def _is_of(order: ColumnElement[Any], within: TimeRange) -> ColumnElement[bool]:
+    if not isinstance(order.type, BigInteger):
+        return and_(*_within(order, within))
+    start, end = (2 * microseconds(at) for at in (within.start, within.end))
+    return and_(order >= start, order < end)
+
+
+def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Select[Any]:
+    """Rows of a table of history whose bucket starts in the scope's range."""
+    query = select(table).where(*_within(table.c.bucket, scope.within))
+    if "ven_id" in table.c:
+        query = query.where(*_of_vens(table, scope))
     return query if resolution_s is None else query.where(table.c.resolution_s == resolution_s)
 
 
-def energy_not_stale(within: Range) -> Select[Any]:
+def energy_not_stale(within: TimeRange) -> Select[Any]:
     """The network's energy, but for the slots that are to be computed again anyway."""
     stale = select(stale_slots.c.bucket)
-    return buckets(network_energy, within).where(network_energy.c.bucket.not_in(stale))
+    return buckets(network_energy, Scope(within, within.start)).where(network_energy.c.bucket.not_in(stale))
 
 
-def stale(within: Range) -> Select[Any]:
+def stale(within: TimeRange) -> Select[Any]:
     return select(stale_slots.c.bucket).where(*_within(stale_slots.c.bucket, within))
 
 
@@ -107,7 +163,7 @@ def stored() -> Select[Any]:
 NOT_FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
-def strays(instant: ColumnElement[Any], stored: Range, since: datetime) -> Select[Any]:
+def strays(instant: ColumnElement[Any], stored: TimeRange, since: datetime) -> Select[Any]:
     """The first and the last of some instants of the summary that lie outside of what is stored."""
     outside = or_(instant < stored.start, instant >= stored.end)
     return select(func.min(instant), func.max(instant)).where(
@@ -130,9 +186,17 @@ DATED = (
 """What says of a row of the summary which time it is about."""
 
 
-def _of_vens(query: Select[Any], table: Table, ven_ids: Sequence[str] | None) -> Select[Any]:
-    return query if ven_ids is None else query.where(table.c.ven_id.in_(ven_ids))
+def _of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
+    ven_id, vens_of = table.c.ven_id, scope.vens
+    conditions: list[ColumnElement[bool]] = []
+    if scope.ven_ids is not None:
+        conditions.append(ven_id.in_(scope.ven_ids))
+    if vens_of.first is not None:
+        conditions.append(ven_id >= vens_of.first)
+    if vens_of.before is not None:
+        conditions.append(ven_id < vens_of.before)
+    return conditions
 
 
-def _within(instant: ColumnElement[Any], within: Range) -> tuple[ColumnElement[bool], ...]:
+def _within(instant: ColumnElement[Any], within: TimeRange) -> tuple[ColumnElement[bool], ...]:
     return instant >= within.start, instant < within.end

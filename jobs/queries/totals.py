@@ -1,7 +1,7 @@
 """Totals over latest values, and the energy of the network."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -12,17 +12,25 @@ from sqlalchemy import (
     exists,
     func,
     select,
-    true,
 )
 from sqlalchemy.sql.dml import ReturningDelete
 
+from schemas.load_values import (
+    capacity_kw,
+    effective,
+    gone_loads,
+    is_enabled,
+    is_gone,
+    shed_capability_kw,
+    with_settings,
+)
 from schemas.tables.history import (
     SLOT_S,
     network_energy,
     stale_slots,
     ven_history,
 )
-from schemas.tables.registry import loads, vens
+from schemas.tables.registry import vens
 from schemas.tables.snapshots import (
     load_snapshots,
     load_type_rollups,
@@ -30,11 +38,17 @@ from schemas.tables.snapshots import (
 )
 
 
-def ven_groups() -> Select[Any]:
+def ven_groups(gone_after: timedelta | None) -> Select[Any]:
     """Counts of, and sums over, VENs that are not retired, by status: the latest, else as registered."""
     latest = ven_snapshots.c
     # One VEN at a time, and only where it matters: to know it of all takes as long as reading their loads.
-    a_load = select(load_snapshots.c.load_id).where(load_snapshots.c.ven_id == vens.c.ven_id).limit(1)
+    a_load = (
+        select(load_snapshots.c.load_id)
+        .select_from(with_settings())
+        .where(load_snapshots.c.ven_id == vens.c.ven_id, ~is_gone(gone_after, latest.ts))
+        .limit(1)
+        .correlate(vens, ven_snapshots)
+    )
     is_whole = and_(latest.shed_power_kw != 0, a_load.scalar_subquery().is_(None))
     shed_kw = func.sum(latest.shed_power_kw)
     status = func.coalesce(latest.status, vens.c.status).label("status")
@@ -53,36 +67,34 @@ def ven_groups() -> Select[Any]:
     )
 
 
-def load_groups() -> Select[Any]:
+def load_groups(gone_after: timedelta | None) -> Select[Any]:
     """Sums over the latest of loads that are of one type, and that may or may not be controlled now.
 
-    Where people have set a field, theirs counts. A load's shed capability is the reported one, else what it
-    sheds now, else none; its capacity the reported one, else usage and shed capability together. Generation
-    is not negative usage: a load that exports adds nothing to it.
+    Generation is not negative usage: a load that exports adds nothing to it.
     """
-    latest, people = load_snapshots.c, loads.c
-    used_kw = func.coalesce(latest.used_power_kw, 0.0)
-    shed_kw = func.coalesce(people.shed_capability_kw, latest.shed_capability_kw, latest.shed_power_kw, 0.0)
-    capacity_kw = func.coalesce(people.capacity_kw, latest.capacity_kw, used_kw + shed_kw)
+    used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
     # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
-    offline = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.status == "offline").subquery()
-    is_retired = exists().where(vens.c.ven_id == latest.ven_id, vens.c.retired_at.is_not(None))
+    offline = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.status == "offline").subquery("offline")
+    gone = gone_loads(gone_after).subquery("gone")
+    is_retired = exists().where(vens.c.ven_id == load_snapshots.c.ven_id, vens.c.retired_at.is_not(None))
     groups = (
-        func.coalesce(people.load_type, latest.load_type).label("load_type"),
-        func.coalesce(people.enabled, latest.enabled, true()).label("enabled"),
+        effective("load_type").label("load_type"),
+        is_enabled().label("enabled"),
         offline.c.ven_id.is_(None).label("online"),
     )
     return (
         select(
             *groups,
-            func.sum(capacity_kw).label("capacity_kw"),
-            func.sum(shed_kw).label("shed_capability_kw"),
-            func.sum(func.greatest(used_kw, 0.0)).label("usage_kw"),
+            func.sum(capacity_kw()).label("capacity_kw"),
+            func.sum(shed_capability_kw()).label("shed_capability_kw"),
+            func.sum(used_kw).label("usage_kw"),
         )
-        .select_from(load_snapshots)
-        .outerjoin(offline, offline.c.ven_id == latest.ven_id)
-        .outerjoin(loads, and_(people.ven_id == latest.ven_id, people.load_id == latest.load_id))
-        .where(~is_retired)
+        .select_from(with_settings())
+        .outerjoin(offline, offline.c.ven_id == load_snapshots.c.ven_id)
+        .outerjoin(
+            gone, and_(gone.c.ven_id == load_snapshots.c.ven_id, gone.c.load_id == load_snapshots.c.load_id)
+        )
+        .where(~is_retired, gone.c.ven_id.is_(None))
         .group_by(*groups)
     )
 

@@ -495,7 +495,7 @@ def _adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array
     load, least = _mean_over(before, hours), np.nanmin(_or_nan(before), axis=2, initial=np.inf)
     codes = _suited(adjustment, expected, load, least)
     limit = (facts.cap if adjustment.cap is None else adjustment.cap) if adjustment.is_capped else np.inf
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         factor = np.clip(used / expected, 1 - limit, 1 + limit)
         reach = (
             limit * _mean_over(np.abs(before), hours) if np.isfinite(limit) else np.full(load.shape, np.inf)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from msgspec import Struct
 
-from jobs.ranges import Range
 from jobs.transforms.presence import is_prompt
 from schemas.instants import microseconds
 from schemas.tables.snapshots import LOAD_FIELDS
+from schemas.time_ranges import TimeRange
 
 
 class Latest(Struct, frozen=True):
@@ -99,7 +99,7 @@ def newest(parts: Sequence[pl.DataFrame], kept: Latest) -> pl.DataFrame:
     return merged.filter(vouched).with_columns(_vouched_ts(kept)).select(columns)
 
 
-def without(latest: pl.DataFrame, kept: Latest, within: Range) -> pl.DataFrame:
+def without(latest: pl.DataFrame, kept: Latest, within: TimeRange) -> pl.DataFrame:
     """Latest values, but for what messages of a range have given."""
     groups = dict(kept.groups) if "ts" in kept.groups else {**kept.groups, "ts": ()}
     return latest.with_columns(
@@ -126,7 +126,7 @@ def _vouched_ts(kept: Latest) -> pl.Expr:
     return pl.coalesce("ts", newest_field.cast(pl.Datetime("us", "UTC"))).alias("ts")
 
 
-def _is_within(order: str, within: Range) -> pl.Expr:
+def _is_within(order: str, within: TimeRange) -> pl.Expr:
     """Nothing is newer than nothing."""
     column = pl.col(order)
     if order.endswith("_stamp"):

@@ -36,6 +36,9 @@ WORDS = ("adjustment", "adjustment_reason", "note")
 ROUNDING = 0.0005
 """Figures that differ by no more look the same in an answer."""
 
+NEGLIGIBLE_KW = 1e-6
+"""An error relative to a mean of no more says nothing."""
+
 _CASE = ["ven_id", "baseline"]
 _POWERS = ("baseline_kw", "actual_kw", "delivered_kw")
 _KINDS = ("multiplicative", "additive", "none")
@@ -259,14 +262,14 @@ def _measured_by(
 def ven_rrmse(used: Array, predicted: Array) -> Array:
     """The relative root mean square error of each VEN: that of the hours, in percent of their mean usage.
 
-    NaN where that mean is not positive. PJM takes a baseline with 20 % or less as good.
+    NaN where that mean is not above `NEGLIGIBLE_KW`. PJM takes a baseline with 20 % or less as good.
     """
     known = ~np.isnan(used)
     count = known.sum(axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         miss = np.sqrt(np.where(known, (used - predicted) ** 2, 0.0).sum(axis=(1, 2)) / count)
         mean = np.where(known, used, 0.0).sum(axis=(1, 2)) / count
-        return np.where(mean > 0, 100 * miss / mean, np.nan)
+        return np.where(mean > NEGLIGIBLE_KW, 100 * miss / mean, np.nan)
 
 
 def portfolio_sums(vens: pl.DataFrame) -> pl.DataFrame:
@@ -349,10 +352,12 @@ def settle_portfolio(
 
 
 def rrmse(errors: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """As `ven_rrmse`, by keys: `keys`, `used_kw`, `predicted_kw`; null where the mean is not positive."""
+    """As `ven_rrmse`, by keys: `keys`, `used_kw`, `predicted_kw`; null where the mean is nothing."""
     miss = (pl.col("used_kw") - pl.col("predicted_kw")).pow(2).mean().sqrt()
     mean = pl.col("used_kw").mean()
-    return errors.group_by(keys).agg(pl.when(mean > 0).then(100 * miss / mean).alias("rrmse_percent"))
+    return errors.group_by(keys).agg(
+        pl.when(mean > NEGLIGIBLE_KW).then(100 * miss / mean).alias("rrmse_percent")
+    )
 
 
 def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:

@@ -1,12 +1,12 @@
 """Words of status in lower case and without white space around them, as they are decoded from now on.
 
-Revision: 0013, after 0010
+Revision: 0013, after 0012
 """
 
 from alembic import op
 
 revision = "0013"
-down_revision = "0010"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

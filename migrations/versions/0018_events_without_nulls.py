@@ -53,10 +53,10 @@ END $$
 def upgrade() -> None:
     op.create_table(
         "event_reductions",
-        sa.Column("event_id", sa.Text(collation="C"), nullable=False),
         sa.Column("ven_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("event_id", sa.Text(collation="C"), nullable=False),
         sa.Column("reduction_kw", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("event_id", "ven_id", name=op.f("pk_event_reductions")),
+        sa.PrimaryKeyConstraint("ven_id", "event_id", name=op.f("pk_event_reductions")),
     )
     op.add_column("events", sa.Column("notes", sa.JSON(), nullable=True))
     op.execute(NOTE_EVENT)

@@ -94,8 +94,8 @@ event_progress = Table(
 event_reductions = Table(
     "event_reductions",
     metadata,
-    text_key("event_id"),
     text_key("ven_id"),
+    text_key("event_id"),
     power_kw("reduction_kw", nullable=False),
 )
 
@@ -237,8 +237,8 @@ class EventProgressFrame(Frame):
 class EventReductionFrame(Frame):
     """What each VEN delivers for a running event, or delivered at its end, kW; the sum is its progress."""
 
-    event_id: str
     ven_id: str
+    event_id: str
     reduction_kw: float
 
 

@@ -35,6 +35,7 @@ loads = Table(
     Column("enabled", Boolean),
     Column("priority", Integer),
     instant("updated_at"),
+    instant("removed_ts", nullable=True),
 )
 
 
@@ -51,6 +52,11 @@ class VenFrame(Frame):
 
 
 class LoadFrame(Frame):
+    """What people set, null where they set nothing.
+
+    What was said of a load up to the device time `removed_ts` is not among the latest values.
+    """
+
     ven_id: str
     load_id: str
     name: str = pa.Field(nullable=True)
@@ -60,3 +66,4 @@ class LoadFrame(Frame):
     enabled: bool = pa.Field(nullable=True)
     priority: pl.Int32 = pa.Field(nullable=True)
     updated_at: Utc
+    removed_ts: Utc = pa.Field(nullable=True)

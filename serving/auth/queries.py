@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Delete, Insert, Select, Update, delete, func, insert, or_, select, update
+from sqlalchemy import Delete, Insert, Select, Update, delete, insert, or_, select, update
 
-from schemas.channels import KEYS
+from schemas.channels import KEYS, notify
 from schemas.tables.access import api_keys, api_sessions, audit_log
 from serving.page import Page
 
@@ -38,7 +38,7 @@ def revoke(name: str, now: datetime) -> Update:
 
 
 def notify_keys() -> Select[Any]:
-    return select(func.pg_notify(KEYS, ""))
+    return notify(KEYS)
 
 
 def add_session(session: Mapping[str, Any]) -> Insert:

@@ -22,10 +22,17 @@ class SameOrigin:
     browsers send no origin, and hold no cookies that a page could use.
     """
 
-    def __init__(self, allowed_origins: list[str], *, is_local_only: bool) -> None:
+    def __init__(
+        self,
+        allowed_origins: list[str],
+        *,
+        is_local_only: bool,
+        page_ports: frozenset[int] = frozenset(),
+    ) -> None:
         self._allowed_origins = allowed_origins
         self._names = LOCAL_NAMES | {origin.partition("://")[2] for origin in allowed_origins}
         self.is_local_only = is_local_only
+        self._page_ports = page_ports
 
     def is_own_host(self, env: Mapping[str, Any]) -> bool:
         """Whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
@@ -59,12 +66,37 @@ class SameOrigin:
         origin = request.get_header("Origin", default="")
         if request.method in SAFE_METHODS or origin in self._allowed_origins:
             return
-        if origin.partition("://")[2] != request.netloc:
+        if not self._is_own_page(origin, request.netloc):
             raise falcon.HTTPForbidden(
                 description=f"Pages of {origin or 'an unknown origin'} may change nothing at "
                 f"{request.netloc}: name the page's origin in CORS_ORIGINS, or send a key as "
                 "Authorization: Bearer KEY."
             )
+
+    def _is_own_page(self, origin: str, host: str) -> bool:
+        """Whether an origin is ours: that of the host, or, without keys, any of this machine.
+
+        Behind a proxy that drops the port from `Host`: the same name at one of the listed ports.
+        """
+        _, _, page_host = origin.partition("://")
+        if page_host == host:
+            return True
+        name, port = _name_and_port(page_host)
+        if self.is_local_only and _is_loopback(name):
+            return True
+        return port in self._page_ports and name == host.lower() and _name_and_port(host)[1] is None
+
+
+def _name_and_port(host: str) -> tuple[str, int | None]:
+    """The parts of `name:port`, the name in lower case; without a port None, also where it is no number."""
+    match = PORT.search(host)
+    digits = match[0][1:] if match else ""
+    return PORT.sub("", host).lower(), int(digits) if digits else None
+
+
+def _is_loopback(name: str) -> bool:
+    address = address_of(name.strip("[]"))
+    return name in LOCAL_NAMES or (address is not None and address.is_loopback)
 
 
 @lru_cache(maxsize=64)

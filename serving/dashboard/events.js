@@ -55,7 +55,7 @@ function running(event) {
 }
 
 function responding(event) {
-  const answered = event.avgResponseMs == null ? "" : `, answering in ${Math.round(event.avgResponseMs)} ms on average`;
+  const answered = !event.vensResponding ? "" : `, answering in ${Math.round(event.avgResponseMs)} ms on average`;
   return `${event.vensResponding ?? 0} VENs respond${answered}.`;
 }
 

@@ -81,6 +81,6 @@ function facts(ven) {
     ["Could shed", `${number(ven.metrics.shedAvailabilityKw)} kW`],
     ["In event", ven.metrics.activeEventId ?? "–"],
     ["Last seen", ago(ven.lastSeen)],
-    ["Place", lat == null ? "–" : `${lat.toFixed(4)}, ${lon.toFixed(4)}`],
+    ["Place", !ven.isLocated ? "–" : `${lat.toFixed(4)}, ${lon.toFixed(4)}`],
   ];
 }

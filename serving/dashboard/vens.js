@@ -10,7 +10,7 @@ const COLUMNS = [
   { key: "status", title: "Status", cell: (ven) => element("span", { class: "status", "data-status": ven.status }, ven.status) },
   { key: "currentPower", title: "Uses, kW", cell: (ven) => number(ven.currentPower), isNumber: true },
   { key: "controllablePower", title: "Could shed, kW", cell: (ven) => number(ven.controllablePower), isNumber: true },
-  { key: "responseTime", title: "Answers in, ms", cell: (ven) => (ven.responseTime == null ? "–" : Math.round(ven.responseTime)), isNumber: true },
+  { key: "responseTime", title: "Answers in, ms", cell: (ven) => (ven.hasAnswered ? ven.responseTime : "–"), isNumber: true },
   { key: "lastSeen", title: "Last seen", cell: (ven) => element("time", { datetime: ven.lastSeen ?? "" }, ago(ven.lastSeen)) },
 ];
 const inOrder = new Intl.Collator("en", { numeric: true });

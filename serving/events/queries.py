@@ -25,7 +25,8 @@ from sqlalchemy import tuple_ as row_of
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from schemas.channels import EVENTS
+from schemas import locks
+from schemas.channels import EVENTS, notify
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
     event_participations,
@@ -221,8 +222,8 @@ def _participations() -> Select[Any]:
 # Writing
 
 
-ONE_AT_A_TIME = select(func.pg_advisory_xact_lock(func.hashtext(literal("new event"))))
-"""Else two that overlap could each be made without seeing the other."""
+LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
+"""One new event at a time, since two that overlap would not see each other."""
 
 
 def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
@@ -294,4 +295,4 @@ def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:
 
 def notify_event(event_id: str) -> Select[Any]:
     """Delivered when this transaction commits."""
-    return select(func.pg_notify(EVENTS, event_id))
+    return notify(EVENTS, event_id)

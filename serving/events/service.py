@@ -72,7 +72,7 @@ class EventWriter:
         event = planned(request, now, self._rules)
         with self._engine.begin() as connection:
             _require_registered(connection, event.ven_ids or [])
-            connection.execute(queries.ONE_AT_A_TIME)
+            connection.execute(queries.LOCK_NEW_EVENTS)
             require_free(
                 event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
             )
@@ -121,7 +121,7 @@ class EventWriter:
         """
         now = self._clock()
         with self._engine.begin() as connection:
-            connection.execute(queries.ONE_AT_A_TIME)
+            connection.execute(queries.LOCK_NEW_EVENTS)
             row = _locked(connection, event_id)
             changes = changed_times_and_terms(request, shapes.event(row))
             if not changes:

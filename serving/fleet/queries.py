@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     FromClause,
@@ -272,9 +273,13 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
 
 
 def ven_summaries(page: Page) -> Select[Any]:
-    """The list view: registered VENs with what each could shed now."""
-    ven = current_vens(page).subquery()
-    sheddable = _sheddable_of(ven.c.ven_id).lateral()
+    """The list view: registered VENs with what each could shed now.
+
+    The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
+    each VEN once statistics said that a VEN has most of them.
+    """
+    ven = current_vens(page).cte("page").prefix_with("MATERIALIZED")
+    sheddable = _sheddable_of_page(ven)
     controllable_kw = case(
         (ven.c.status == "offline", 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
@@ -285,14 +290,21 @@ def ven_summaries(page: Page) -> Select[Any]:
             controllable_kw.label("controllable_power_kw"),
             _response_ms(ven.c.ven_id).label("response_ms"),
         )
-        .outerjoin(sheddable, true())
+        .outerjoin(sheddable, sheddable.c.ven_id == ven.c.ven_id)
         .order_by(ven.c.ven_id)
     )
 
 
-def _sheddable_of(ven_id: ColumnElement[str]) -> Select[Any]:
+def _sheddable_of_page(page: CTE) -> CTE:
+    """What each VEN of a page could shed, kW, of its loads that are enabled; VENs without loads are left out.
+
+    A page is a run of neighbours by id, so a range of ids finds its loads.
+    """
+    ven_id = load_snapshots.c.ven_id
+    first, last = (select(edge(page.c.ven_id)).scalar_subquery() for edge in (func.min, func.max))
     shed_kw = func.sum(case((_is_enabled(), _shed_capability_kw()), else_=0.0)).label("shed_kw")
-    return select(shed_kw).select_from(_with_settings()).where(load_snapshots.c.ven_id == ven_id)
+    sums = select(ven_id, shed_kw).select_from(_with_settings()).where(ven_id >= first, ven_id <= last)
+    return sums.group_by(ven_id).cte("sheddable").prefix_with("MATERIALIZED")
 
 
 def _response_ms(ven_id: ColumnElement[str]) -> ColumnElement[float]:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, func, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from schemas.channels import COMMANDS, TOTALS
+from schemas import locks
+from schemas.channels import COMMANDS, TOTALS, notify
 from schemas.tables.events import OPEN_COMMANDS, commands
 from schemas.tables.ledger import LANES, ingest_batches, pending_batches
 from schemas.tables.raw import ven_statuses
@@ -18,8 +19,8 @@ from schemas.tables.snapshots import ven_snapshots
 WORKER = "people"
 """The worker of the ledger's batches that hold statuses set by people."""
 
-NOTIFY_TOTALS = text(f"NOTIFY {TOTALS}")
-NOTIFY_COMMANDS = text(f"NOTIFY {COMMANDS}")
+NOTIFY_TOTALS = notify(TOTALS)
+NOTIFY_COMMANDS = notify(COMMANDS)
 
 
 def add_ven(values: Mapping[str, Any]) -> ReturningInsert[str]:
@@ -52,7 +53,7 @@ def set_load(ven_id: str, load_id: str, values: Mapping[str, Any], now: datetime
     return statement.on_conflict_do_update(index_elements=["ven_id", "load_id"], set_=updates)
 
 
-LOCK_SNAPSHOT_LANE = select(func.pg_advisory_xact_lock_shared(func.hashtext(literal("lane snapshot"))))
+LOCK_SNAPSHOT_LANE = locks.shared(locks.lane("snapshot"))
 """The shared lock that the lane's workers take; a rebuild takes it exclusively."""
 
 

@@ -24,7 +24,7 @@ from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
 from serving.history import limits, points, queries
-from serving.history.planner import NO_HORIZONS, HistoryRequest, next_cut_us, plan, shortfall
+from serving.history.planner import NO_HORIZONS, Aggregate, HistoryRequest, next_cut_us, plan, shortfall
 from serving.history.points import Point
 from serving.history.queries import Series
 
@@ -100,7 +100,9 @@ class Histories:
         pool: ConnectionPool,
         clock: Callable[[], datetime],
         max_points: int = limits.MAX_POINTS,
+        default_aggregate: Aggregate = "sum",
     ) -> None:
+        self.default_aggregate = default_aggregate
         self._engine = engine
         self._pool = pool
         self._clock = clock

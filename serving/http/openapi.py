@@ -333,7 +333,7 @@ def _schemas(every: Iterable[Operation]) -> tuple[dict[Any, Document], Schemas]:
 
 def _parameters(every: Iterable[Operation]) -> Document:
     used = {parameter for operation in every for parameter in operation.parameters}
-    used |= {FORMAT, IF_NONE_MATCH, *PATH.values()}
+    used |= {FORMAT, IF_NONE_MATCH, IF_MATCH, *PATH.values()}
     by_key = {_key(parameter): parameter for parameter in sorted(used, key=_key)}
     if len(by_key) < len(used):
         raise ValueError("two parameters share a name, and differ: let them share one definition")

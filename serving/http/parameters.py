@@ -14,7 +14,7 @@ from schemas.tables.history import SLOT_S
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
-from serving.page import Page
+from serving.page import NewestWithin, Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
 NOWHERE = StreamPosition(-1)
@@ -86,10 +86,9 @@ END = Parameter(
 AGGREGATE = Parameter(
     name="aggregate",
     description="`sum` of the samples; or `energy` in kWh, or `mean` power, both from 5-minute slots and "
-    "only for a granularity that is a multiple of `5m`.",
+    "only for a granularity that is a multiple of `5m`. Without it, what `HISTORY_AGGREGATE` says (`sum`).",
     advice=f"must be one of {', '.join(AGGREGATES)}",
     choices=AGGREGATES,
-    default="sum",
 )
 PERIOD = (START, END)
 HISTORY = (GRANULARITY, START, END, AGGREGATE)
@@ -116,6 +115,25 @@ AFTER_NUMBER = Parameter(
     key="AfterNumber",
 )
 NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
+
+SNAPSHOTS = Parameter(
+    name="limit",
+    description="At most so many, the newest.",
+    advice="must be a whole number from 1 to 10000",
+    default="1000",
+    minimum=1,
+    maximum=10_000,
+    key="NewestLimit",
+)
+SNAPSHOT_LOAD = Parameter(
+    name="load_id",
+    description="The load. Without it, all loads of the VEN.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("hvac1",),
+)
+REPORTS = (START, END, SNAPSHOTS)
+CIRCUITS = (SNAPSHOT_LOAD, *REPORTS)
 
 LAST_EVENT_ID = Parameter(
     name="lastEventId",
@@ -200,8 +218,8 @@ PATH = {
 """What the names in the paths of `serving/app.py` stand for."""
 
 
-def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest:
-    """The range, granularity and aggregate of a history request.
+def history_request(parameters: Mapping[str, str | list[str]], default: Aggregate = "sum") -> HistoryRequest:
+    """The range, granularity and aggregate of a history request; `default` without an aggregate.
 
     Raises:
         falcon.HTTPBadRequest: one of them is not what the contract allows.
@@ -213,7 +231,7 @@ def history_request(parameters: Mapping[str, str | list[str]]) -> HistoryRequest
         None if start_us is None else max(start_us, 0),
         None if end_us is None else max(end_us, 0) + 1,
         granularity_s,
-        _aggregate(parameters, granularity_s),
+        _aggregate(parameters, granularity_s, default),
     )
 
 
@@ -268,6 +286,20 @@ def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName 
     return cast(BaselineName | None, baseline), None if revision is None else int(revision)
 
 
+def newest_within(parameters: Mapping[str, str | list[str]]) -> NewestWithin:
+    """A range of time, both ends included, and how many of the newest entries in it.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is not what the contract says.
+    """
+    start, end = period(parameters)
+    return NewestWithin(start, end, int(checked(parameters, SNAPSHOTS) or 0))
+
+
+def snapshot_load(parameters: Mapping[str, str | list[str]]) -> str | None:
+    return checked(parameters, SNAPSHOT_LOAD)
+
+
 def identifier(name: str, value: str) -> str:
     """An id of a path, without the characters that PostgreSQL refuses."""
     value = decoded_id(value)
@@ -305,8 +337,10 @@ def _with_plus(text: str) -> str:
     return text if time < 0 else text[:time] + PLUS_AS_SPACE.sub("+", text[time:])
 
 
-def _aggregate(parameters: Mapping[str, str | list[str]], granularity_s: int) -> Aggregate:
-    aggregate = checked(parameters, AGGREGATE)
+def _aggregate(
+    parameters: Mapping[str, str | list[str]], granularity_s: int, default: Aggregate
+) -> Aggregate:
+    aggregate = checked(parameters, AGGREGATE) or default
     if aggregate != "sum" and granularity_s % SLOT_S:
         raise bad_parameter(
             "granularity", f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h"

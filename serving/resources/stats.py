@@ -72,5 +72,6 @@ class NetworkHistoryResource:
         answers={200: HISTORY},
     )
     def on_get(self, request: Request, response: Response) -> None:
-        media_type, wanted = negotiate(request, response), history_request(request.params)
+        media_type = negotiate(request, response)
+        wanted = history_request(request.params, self._histories.default_aggregate)
         answer_history(response, media_type, self._histories.network(wanted))

@@ -194,7 +194,8 @@ class VenHistoryResource:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
-        media_type, wanted = negotiate(request, response), history_request(request.params)
+        media_type = negotiate(request, response)
+        wanted = history_request(request.params, self._histories.default_aggregate)
         answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), wanted))
 
 
@@ -211,6 +212,7 @@ class LoadHistoryResource:
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
-        media_type, wanted = negotiate(request, response), history_request(request.params)
+        media_type = negotiate(request, response)
+        wanted = history_request(request.params, self._histories.default_aggregate)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_history(response, media_type, self._histories.load(ven_id, load_id, wanted))

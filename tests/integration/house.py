@@ -38,21 +38,23 @@ SLOTTED = ("5m", "15m", "1h")
 class House:
     """Ingest, jobs and serving over one database, with the oracle beside them."""
 
-    def __init__(self, engine: Engine, database_url: str) -> None:
+    def __init__(self, engine: Engine, database_url: str, gone_after: timedelta | None = None) -> None:
         self.engine = engine
         self.database_url = database_url
         self._connection = connect(database_url, "tests")
-        self._jobs = schedule(Cadence())
+        self._gone_after = gone_after
+        hours = 0.0 if gone_after is None else gone_after / timedelta(hours=1)
+        self._jobs = schedule(Cadence.model_validate({"LOADS_GONE_AFTER_HOURS": hours}))
         self._runner = Runner(engine, lambda: NOW)
         self.client = testing.TestClient(create_app(engine, lambda: NOW, []))
-        self.oracle = Oracle()
+        self.oracle = Oracle(gone_after)
 
     def empty(self) -> None:
         tables = ", ".join(table.name for table in metadata.sorted_tables)
         with self.engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {tables}"))
         self.open_store()
-        self.oracle = Oracle()
+        self.oracle = Oracle(self._gone_after)
 
     def open_store(self) -> None:
         """A store that knows no more than the database does."""
@@ -89,9 +91,13 @@ class House:
             yield path, lambda *a, v=ven_id, n=load_id: self.oracle.load_history(v, n, *a)
 
 
-def check_latest(house: House) -> None:
+def check_totals(house: House) -> None:
     assert_same(house.get("/stats/network"), house.oracle.network_stats(NOW))
     assert_same(house.get("/stats/loads"), house.oracle.load_stats())
+
+
+def check_latest(house: House) -> None:
+    check_totals(house)
     assert {ven["id"] for ven in house.get("/vens")} == house.oracle.known_vens()
     for ven in house.get("/vens"):
         assert_same(_told(ven), house.oracle.ven(ven["id"]))

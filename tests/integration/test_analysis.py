@@ -1,4 +1,4 @@
-"""The door for notebooks says what the API says, through either entrance, and knows the days of a zone."""
+"""The analysts' API says what the HTTP API says, from the database and over HTTP, also by days of a zone."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from analysis import Database, Door, OverHttp, connect
+from analysis import DatabaseGrid, Grid, HttpGrid, connect
 from analysis.ranges import Aggregate
 from local.ports import HOST
 from schemas.database import engine_for
@@ -54,9 +54,9 @@ def house(engine: Engine, database_url: str, traffic: list[Published]) -> Iterat
 
 
 @pytest.fixture
-def database(house: House) -> Iterator[Database]:
-    with Database(engine_for(house.database_url, "tests"), lambda: NOW) as door:
-        yield door
+def database(house: House) -> Iterator[DatabaseGrid]:
+    with DatabaseGrid(engine_for(house.database_url, "tests"), lambda: NOW) as grid:
+        yield grid
 
 
 class _Quiet(WSGIRequestHandler):
@@ -65,11 +65,11 @@ class _Quiet(WSGIRequestHandler):
 
 
 @pytest.fixture
-def over_http(house: House) -> Iterator[OverHttp]:
+def over_http(house: House) -> Iterator[HttpGrid]:
     with make_server(HOST, 0, create_app(house.engine, lambda: NOW, []), handler_class=_Quiet) as server:
         serving = threading.Thread(target=server.serve_forever, args=[0.01])
         serving.start()
-        yield OverHttp(f"http://{HOST}:{server.server_port}")
+        yield HttpGrid(f"http://{HOST}:{server.server_port}")
         server.shutdown()
         serving.join()
 
@@ -88,7 +88,7 @@ def as_points(frame: pl.DataFrame, aggregate: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
-def test_histories_are_those_of_the_plain_loop(house: House, database: Database, bounds: Bounds) -> None:
+def test_histories_are_those_of_the_plain_loop(house: House, database: DatabaseGrid, bounds: Bounds) -> None:
     start, end = bounds
     last = None if end is None else end - timedelta(microseconds=1)
     for aggregate, every in ASKED:
@@ -102,20 +102,20 @@ def test_histories_are_those_of_the_plain_loop(house: House, database: Database,
 
 @pytest.mark.parametrize("bounds", [EVERYTHING, EDGES[1], EDGES[2]])
 def test_both_entrances_lead_to_the_same(
-    house: House, database: Database, over_http: OverHttp, bounds: Bounds
+    house: House, database: DatabaseGrid, over_http: HttpGrid, bounds: Bounds
 ) -> None:
     ven_id, load_id = min(house.oracle.known_loads())
     start, end = bounds
     for aggregate, every in BOTH:
         for of in ({}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}):
             one, other = (
-                door.history(every, start=start, end=end, aggregate=aggregate, **of)
-                for door in (over_http, database)
+                grid.history(every, start=start, end=end, aggregate=aggregate, **of)
+                for grid in (over_http, database)
             )
             assert_close(one, other)
         one, other = (
-            door.vens_history(every, start=start, end=end, aggregate=aggregate)
-            for door in (over_http, database)
+            grid.vens_history(every, start=start, end=end, aggregate=aggregate)
+            for grid in (over_http, database)
         )
         assert_close(one, other)
 
@@ -130,10 +130,10 @@ def assert_close(one: pl.DataFrame, other: pl.DataFrame) -> None:
 
 
 def test_the_present_is_the_same_through_both_entrances(
-    house: House, database: Database, over_http: OverHttp
+    house: House, database: DatabaseGrid, over_http: HttpGrid
 ) -> None:
     house.catch_up()
-    for ask in (Door.network, Door.load_types, Door.vens, Door.loads):
+    for ask in (Grid.network, Grid.load_types, Grid.vens, Grid.loads):
         from_database, from_http = ask(database), ask(over_http)
         assert from_database.columns == from_http.columns
         assert from_database.rows() == from_http.rows()
@@ -165,7 +165,7 @@ def settle(engine: Engine, event_id: str, ven_id: str) -> None:
         connection.execute(insert(ven_settlements).values(row | {"ven_id": ven_id}))
 
 
-def test_events_and_what_they_delivered(house: House, database: Database, over_http: OverHttp) -> None:
+def test_events_and_what_they_delivered(house: House, database: DatabaseGrid, over_http: HttpGrid) -> None:
     ven_id = min(house.oracle.known_vens())
     wish = EventCreate(
         id="e 1",
@@ -174,27 +174,27 @@ def test_events_and_what_they_delivered(house: House, database: Database, over_h
         requested_reduction_kw=2.0,
     )
     EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
-    for door in (database, over_http):
+    for grid in (database, over_http):
         with pytest.raises(ValueError, match="nothing of it is measured yet"):
-            door.performance("e 1")
+            grid.performance("e 1")
         with pytest.raises(LookupError, match="no event 'e 2'"):
-            door.performance("e 2")
+            grid.performance("e 2")
     settle(house.engine, "e 1", ven_id)
-    for door in (database, over_http):
-        assert door.events().select("id", "status", "requested_reduction_kw").rows() == [
+    for grid in (database, over_http):
+        assert grid.events().select("id", "status", "requested_reduction_kw").rows() == [
             ("e 1", "scheduled", 2.0)
         ]
-        assert door.events()["start_time"].to_list() == [NOW + timedelta(hours=1)]
-        found = door.performance("e 1", baseline="10-of-10", revision=1)
+        assert grid.events()["start_time"].to_list() == [NOW + timedelta(hours=1)]
+        found = grid.performance("e 1", baseline="10-of-10", revision=1)
         assert found.select("ven_id", "delivered_kw", "days_used", "settled_at").rows() == [
             (None, 1.5, 10, NOW),
             (ven_id, 1.5, 10, NOW),
         ]
         with pytest.raises(LookupError, match="no revision 2"):
-            door.performance("e 1", revision=2)
+            grid.performance("e 1", revision=2)
 
 
-def test_the_summary_can_be_verified(house: House, database: Database) -> None:
+def test_the_summary_can_be_verified(house: House, database: DatabaseGrid) -> None:
     house.catch_up()
     assert database.verify().is_empty()
     history = database.raw.table("ven_history")
@@ -204,19 +204,19 @@ def test_the_summary_can_be_verified(house: House, database: Database) -> None:
     assert found.filter(pl.col("table") == "ven_history").height == history.height > 0
 
 
-def test_what_is_not_there_and_what_cannot_be_meant(database: Database, over_http: OverHttp) -> None:
-    for door in (database, over_http):
+def test_what_is_not_there_and_what_cannot_be_meant(database: DatabaseGrid, over_http: HttpGrid) -> None:
+    for grid in (database, over_http):
         with pytest.raises(LookupError, match="There is no VEN 'nobody'"):
-            door.history("5m", ven_id="nobody")
+            grid.history("5m", ven_id="nobody")
         for wrong in ("5", "0m", "1 h", "1.5h"):
             with pytest.raises(ValueError, match="granularity"):
-                door.history(wrong)
+                grid.history(wrong)
         with pytest.raises(ValueError, match="multiple of 5m"):
-            door.history("7s", aggregate="mean")
+            grid.history("7s", aggregate="mean")
         with pytest.raises(ValueError, match="must not be after end"):
-            door.history("5m", start="2024-07-11", end="2024-07-10")
+            grid.history("5m", start="2024-07-11", end="2024-07-10")
         with pytest.raises(ValueError, match="of a ven_id"):
-            door.history("5m", load_id="hvac1")
+            grid.history("5m", load_id="hvac1")
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-07-10", 24)])
@@ -231,16 +231,16 @@ def test_days_of_a_zone(engine: Engine, database_url: str, day: str, hours: int)
     expected = defaultdict[object, int](int)
     for at in reports:
         expected[at.astimezone(ZoneInfo(BERLIN)).date()] += 1
-    with Database(engine_for(database_url, "tests"), lambda: NOW, zone=BERLIN) as door:
-        energy = door.history("1d", aggregate="energy")
+    with DatabaseGrid(engine_for(database_url, "tests"), lambda: NOW, zone=BERLIN) as grid:
+        energy = grid.history("1d", aggregate="energy")
         assert {at.date(): kwh for at, kwh, _ in energy.iter_rows()} == pytest.approx(
             {date: count / 12 for date, count in expected.items()}
         )
-        one = door.history(
+        one = grid.history(
             "1d", start=day, end=datetime.fromisoformat(day) + timedelta(days=1), aggregate="energy"
         )
         assert one["used_energy_kwh"].to_list() == pytest.approx([hours])
-        mean = door.history("1d", start=day, aggregate="mean")
+        mean = grid.history("1d", start=day, aggregate="mean")
         assert mean["used_power_kw"].to_list() == pytest.approx([1.0] * mean.height)
         assert mean["timestamp"][0] == datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(BERLIN))
     built.close()
@@ -251,7 +251,7 @@ def reported(at: datetime, kw: float) -> Published:
     return Published("oadr/meter/ven-1", json.dumps(payload).encode())
 
 
-def test_raw_rows_are_lazy_and_complete(house: House, database: Database) -> None:
+def test_raw_rows_are_lazy_and_complete(house: House, database: DatabaseGrid) -> None:
     samples = database.raw.load_samples()
     assert samples.select(pl.len()).collect().item() == house.oracle.row_counts()["ven_load_samples"]
     columns = samples.select("ven_id", "used_power_kw").filter(pl.col("used_power_kw") > 1).collect()
@@ -269,22 +269,22 @@ def test_raw_rows_are_lazy_and_complete(house: House, database: Database) -> Non
 
 
 def test_an_empty_database_has_frames_without_rows(engine: Engine) -> None:
-    with Database(engine, lambda: NOW, zone=BERLIN) as door, warnings.catch_warnings(action="error"):
+    with DatabaseGrid(engine, lambda: NOW, zone=BERLIN) as grid, warnings.catch_warnings(action="error"):
         for every in ("5m", "1d"):
-            assert door.history(every, aggregate="mean").schema == {
+            assert grid.history(every, aggregate="mean").schema == {
                 "timestamp": pl.Datetime("us", BERLIN),
                 "used_power_kw": pl.Float64,
                 "shed_power_kw": pl.Float64,
             }
-        assert door.raw.telemetry().collect().is_empty()
-        assert door.vens().is_empty()
+        assert grid.raw.telemetry().collect().is_empty()
+        assert grid.vens().is_empty()
 
 
 def test_connecting(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
-    with connect(zone=BERLIN) as door:
-        assert isinstance(door, Database)
-        assert door.history().is_empty()
-    assert isinstance(connect("http://127.0.0.1:8000"), OverHttp)
+    with connect(zone=BERLIN) as grid:
+        assert isinstance(grid, DatabaseGrid)
+        assert grid.history().is_empty()
+    assert isinstance(connect("http://127.0.0.1:8000"), HttpGrid)
     with pytest.raises(ValueError, match="no http"):
-        OverHttp("ftp://example")
+        HttpGrid("ftp://example")

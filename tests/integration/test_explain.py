@@ -240,8 +240,8 @@ def test_settlements_read_the_slots_of_their_vens_and_days(connection: Connectio
     """A quarter of the VENs, three hours of each day: neither is all of the history read, nor raw rows."""
     ven_ids = [f"ven-{number}" for number in range(1, VENS // 4)]
     days = [FIRST + timedelta(days=day, hours=16) for day in range(DAYS)]
-    for day in days:
-        slots = settlement_queries.packed_slot_means(ven_ids, [Range(day, day + timedelta(hours=3))])
-        assert not [node for node in nodes(connection, slots) if node["Node Type"] == "Seq Scan"]
+    ranges = [Range(day, day + timedelta(hours=3)) for day in days]
+    slots = settlement_queries.packed_slot_means(ven_ids, ranges)
+    assert not [node for node in nodes(connection, slots) if node["Node Type"] == "Seq Scan"]
     minute = Range(days[-1] + timedelta(minutes=1), days[-1] + timedelta(minutes=5))
     assert_no_scan_of_raw_rows(connection, settlement_queries.samples(ven_ids, [minute]))

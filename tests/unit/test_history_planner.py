@@ -1,7 +1,9 @@
 """A plan covers what is asked for, once, from buckets that can serve it."""
 
 from itertools import pairwise
+from math import lcm
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -100,6 +102,9 @@ def test_a_history_is_cut_where_all_buckets_end(at_us: int, granularity_s: int, 
     width_us = granularity_s * MICROSECONDS_PER_S
     assert cut_us % width_us == cut_us % HOUR_US == 0
     assert at_us < cut_us <= at_us + (most_buckets + 2 * 3600) * width_us
+    step_us = lcm(granularity_s, 3600) * MICROSECONDS_PER_S
+    asked_us = at_us + most_buckets * width_us
+    assert asked_us - step_us < cut_us < asked_us + step_us, "the border beside what was asked for"
 
 
 @given(windows(), st.sampled_from(NESTED_S), instants(), st.integers(1, 100))
@@ -201,6 +206,32 @@ def test_parts_of_a_window_serve_what_the_whole_does(window: HistoryRequest, cut
 def _covered(pieces: list[Piece]) -> list[int]:
     last_us = 5 * DAY_US
     return [(last_us if p.end_us is None else p.end_us) - (p.start_us or 0) for p in pieces]
+
+
+SLOT_US = 300 * MICROSECONDS_PER_S
+
+
+@pytest.mark.parametrize(
+    ("start_us", "end_us", "granularity_s", "expected_s"),
+    [
+        (0, DAY_US, 86_400, 3600),  # nothing finer is kept
+        (0, DAY_US, 300, 3600),  # though it does not divide the granularity
+        (DAY_US, 2 * DAY_US, 3600, 3600),
+        (DAY_US, 2 * DAY_US, 7200, 3600),
+        (DAY_US, 2 * DAY_US, 900, 300),  # hours do not make up quarters of an hour
+        (DAY_US + SLOT_US, 2 * DAY_US, 3600, 300),  # hours do not begin where the range does
+        (DAY_US, 2 * DAY_US - SLOT_US, 3600, 300),  # nor end where it does
+        (DAY_US, 2 * DAY_US, 7, 300),  # nothing fits: the finest that is kept
+        (2 * DAY_US, 3 * DAY_US, 7, 1),
+        (2 * DAY_US, 3 * DAY_US, 300, 300),
+        (2 * DAY_US + MICROSECONDS_PER_S, 3 * DAY_US, 300, 1),
+    ],
+)
+def test_a_closed_era_is_served_by_the_coarsest_that_fits_else_by_the_finest(
+    start_us: int, end_us: int, granularity_s: int, expected_s: int
+) -> None:
+    request = HistoryRequest(start_us, end_us, granularity_s, horizons_us=HORIZONS[3])
+    assert plan(request, (1, 300, 3600)) == [Piece(expected_s, start_us, end_us, is_closed=True)]
 
 
 def test_a_warning_says_what_is_gone() -> None:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.baseline_accuracy import accuracy
@@ -137,6 +137,7 @@ def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-4, 4), st.floats(-4, 4), st.floats(-9, 9))
+@example(2e-323, 1e-323, 9.0)
 def test_no_baseline_gives_more_than_its_cap_where_nothing_was_done(
     event_kw: float, usual_kw: float, today_kw: float
 ) -> None:

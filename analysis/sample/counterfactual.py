@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from analysis.sample import story
+from analysis.sample import scenario
 from local.fleet.reports import Reporter, fleet
 from schemas.instants import from_unix
 
@@ -17,7 +17,7 @@ def counterfactual(start: datetime, end: datetime) -> pl.DataFrame:
     """At the time of each report: `ven_id`, `timestamp` (of its slot of five minutes, UTC), `natural_kw`."""
     rows = [
         (reporter.home.ven_id, from_unix(ts // SLOT_S * SLOT_S), reporter.home.read(ts).natural_kw)
-        for reporter in fleet(story.SEED, story.VENS, story.FLEET)
+        for reporter in fleet(scenario.SEED, scenario.VENS, scenario.FLEET)
         for ts in _times(reporter, start.timestamp(), end.timestamp())
     ]
     columns = {"ven_id": pl.String(), "timestamp": pl.Datetime("us", "UTC"), "natural_kw": pl.Float64()}

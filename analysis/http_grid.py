@@ -1,4 +1,4 @@
-"""The door over HTTP: the same answers, as Arrow."""
+"""The analysts' API over HTTP: the same answers, as Arrow."""
 
 import io
 import warnings
@@ -11,10 +11,10 @@ from urllib.request import Request, urlopen
 import msgspec
 import polars as pl
 
-from analysis.door import CoarserThanAsked, Door
 from analysis.entries import entries_frame
 from analysis.frames import pythonic
-from analysis.ranges import Aggregate, Span
+from analysis.grid import CoarserThanRequestedWarning, Grid
+from analysis.ranges import Aggregate, TimeRangeUs
 from schemas.baselines import BaselineName
 from schemas.http import Event, EventPerformance
 from schemas.instants import from_microseconds
@@ -32,8 +32,8 @@ ROUTES = {
 }
 
 
-class OverHttp(Door):
-    """Asks a running service; has no raw rows, which the API does not give."""
+class HttpGrid(Grid):
+    """Requests everything from a running service; without raw rows, which the HTTP API does not give."""
 
     def __init__(self, url: str, key: str | None = None, zone: str = "UTC") -> None:
         super().__init__(zone)
@@ -45,7 +45,9 @@ class OverHttp(Door):
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+    def _points(
+        self, of: dict[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
+    ) -> pl.DataFrame:
         match of:
             case {"ven_id": ven_id, "load_id": load_id}:
                 path = f"/api/vens/{_escaped(ven_id)}/loads/{_escaped(load_id)}/history"
@@ -57,15 +59,15 @@ class OverHttp(Door):
         points = points.select("timestamp", pl.col("^(used|shed)_.*$"))  # those of a VEN name its event, too
         return points.clear() if within.is_empty else points
 
-    def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+    def _points_by_ven(self, width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> pl.DataFrame:
         ids = self._now("vens").get_column("id").to_list()
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            found = list(
+            histories = list(
                 threads.map(lambda ven_id: self._points({"ven_id": ven_id}, width_s, within, aggregate), ids)
             )
         named = (
             points.select(pl.lit(ven_id).alias("ven_id"), pl.all())
-            for ven_id, points in zip(ids, found, strict=True)
+            for ven_id, points in zip(ids, histories, strict=True)
         )
         return pl.concat(named)
 
@@ -82,10 +84,10 @@ class OverHttp(Door):
     def _performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None
     ) -> EventPerformance:
-        asked = {"baseline": baseline, "revision": revision}
-        query = urlencode({name: value for name, value in asked.items() if value is not None})
-        said = self._get(f"/api/events/{_escaped(event_id)}/performance?{query}", JSON)
-        return msgspec.json.decode(said, type=EventPerformance)
+        parameters = {"baseline": baseline, "revision": revision}
+        query = urlencode({name: value for name, value in parameters.items() if value is not None})
+        body = self._get(f"/api/events/{_escaped(event_id)}/performance?{query}", JSON)
+        return msgspec.json.decode(body, type=EventPerformance)
 
     def _arrow(self, path: str) -> pl.DataFrame:
         return pythonic(pl.read_ipc_stream(io.BytesIO(self._get(path, ARROW))))
@@ -94,14 +96,14 @@ class OverHttp(Door):
         request = Request(self._url + path, headers={"Accept": media_type, **self._headers})  # noqa: S310 - checked above
         try:
             with urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-                if told := response.headers.get("History-Warning"):
-                    warnings.warn(told, CoarserThanAsked, stacklevel=6)
+                if warning := response.headers.get("History-Warning"):
+                    warnings.warn(warning, CoarserThanRequestedWarning, stacklevel=6)
                 return bytes(response.read())
         except HTTPError as error:
             raise _translated(error) from None
 
 
-def _window(width_s: int, within: Span, aggregate: Aggregate) -> Iterator[tuple[str, str]]:
+def _window(width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> Iterator[tuple[str, str]]:
     """The API's `end` belongs to the range, so that it cannot be asked for nothing."""
     yield "granularity", f"{width_s}s"
     yield "aggregate", aggregate
@@ -113,7 +115,7 @@ def _window(width_s: int, within: Span, aggregate: Aggregate) -> Iterator[tuple[
 
 
 def _translated(error: HTTPError) -> Exception:
-    """The service's own words, as the error that the database's door would raise."""
+    """The service's own words, as the error that `DatabaseGrid` would raise."""
     try:
         detail = str(msgspec.json.decode(error.read())["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):

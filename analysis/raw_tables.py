@@ -12,7 +12,7 @@ from sqlalchemy import JSON, URL, Select, Table, Text, cast, func, select
 from sqlalchemy.dialects import postgresql
 
 from analysis.frames import in_zone
-from analysis.ranges import Instant, Span, span
+from analysis.ranges import Instant, TimeRangeUs, time_range_us
 from schemas.instants import MICROSECOND, from_microseconds
 from schemas.tables import FRAMES, metadata
 from schemas.tables.events import commands
@@ -23,8 +23,8 @@ _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-cal
 DAY = timedelta(days=1)
 
 
-class Raw:
-    """What VENs sent and what became of it, table by table, with every column; in the zone of the door.
+class RawTables:
+    """Messages of VENs and what became of them, table by table, with every column; in the zone of the grid.
 
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
     """
@@ -70,7 +70,7 @@ class Raw:
         return in_zone(self._fetch(table, rows), self._zone)
 
     def _by_day(self, table: Table, start: Instant, end: Instant) -> pl.LazyFrame:
-        days = partial(self._days, span(start, end, ZoneInfo(self._zone)))
+        days = partial(self._days, time_range_us(start, end, ZoneInfo(self._zone)))
         types = FRAMES[table.name].types()
 
         def source(
@@ -86,7 +86,7 @@ class Raw:
         frame = register_io_source(source, schema=dict(types))
         return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
 
-    def _days(self, within: Span) -> Iterator[tuple[datetime, datetime]]:
+    def _days(self, within: TimeRangeUs) -> Iterator[tuple[datetime, datetime]]:
         """The range, cut at 00:00 UTC, as the partitions are; open ends end with what is stored."""
         ends = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts))
         oldest, newest = self._fetch(ingest_batches, ends).row(0)

@@ -4,19 +4,19 @@ import heapq
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from analysis.sample import story
+from analysis.sample import scenario
 from local.fleet.commands import CommandHandler
 from local.fleet.messages import Arrival, status
 from local.fleet.reports import Reporter, fleet
 
 
-class World:
+class SimulatedBroker:
     """Moves on when it is asked to; what was ordered until then, counts."""
 
     def __init__(self) -> None:
-        self._now = story.BEGIN.timestamp()
-        self._reporters = fleet(story.SEED, story.VENS, story.FLEET)
-        self._commands = CommandHandler(self._reporters, story.BEHAVIOUR, lambda: self._now)
+        self._now = scenario.BEGIN.timestamp()
+        self._reporters = fleet(scenario.SEED, scenario.VENS, scenario.FLEET)
+        self._commands = CommandHandler(self._reporters, scenario.BEHAVIOUR, lambda: self._now)
         self._queue: list[tuple[float, int, tuple[Reporter, float] | Arrival]] = []
         self._count = 0
         for reporter in self._reporters:
@@ -42,15 +42,15 @@ class World:
 
     def _report(self, reporter: Reporter, ts: float) -> None:
         home, state = reporter.home, self._commands.state(reporter.home.ven_id)
-        is_first = ts - story.BEGIN.timestamp() <= story.INTERVAL_S
+        is_first = ts - scenario.BEGIN.timestamp() <= scenario.INTERVAL_S
         for arrival in reporter.arrivals(reporter.read(ts, state), state, describe=is_first):
             at = self._now + arrival.at - ts
-            self._line_up(Arrival(each, arrival.message) for each in story.arrives_at(home, at))
+            self._line_up(Arrival(each, arrival.message) for each in scenario.arrives_at(home, at))
         self._schedule(reporter, ts)
 
     def _schedule(self, reporter: Reporter, after: float) -> None:
         ts = reporter.next_after(after)
-        clock = story.CLOCKS.get(reporter.home.ven_id, story.RIGHT)
+        clock = scenario.CLOCKS.get(reporter.home.ven_id, scenario.RIGHT)
         self._push(clock.true_time(ts), (reporter, ts))
 
     def _line_up(self, arrivals: Iterable[Arrival]) -> None:

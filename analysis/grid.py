@@ -1,4 +1,4 @@
-"""What can be asked, whoever answers."""
+"""The analysts' API, whether the database or a running service answers."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -8,17 +8,17 @@ import polars as pl
 
 from analysis.deliveries import deliveries
 from analysis.frames import gather, in_zone
-from analysis.ranges import Aggregate, Granularity, Instant, Span, granularity, span
+from analysis.ranges import Aggregate, Granularity, Instant, TimeRangeUs, granularity, time_range_us
 from schemas.baselines import BaselineName
 from schemas.http import EventPerformance
 
 
-class CoarserThanAsked(UserWarning):
-    """Retention has let go of what an exact answer would need."""
+class CoarserThanRequestedWarning(UserWarning):
+    """Retention has deleted what an exact answer would need."""
 
 
-class Door(ABC):
-    """Asks and answers in one zone. Powers are kW, energies kWh; ranges end before their `end`."""
+class Grid(ABC):
+    """A fleet's data in one time zone. Powers are kW, energies kWh; ranges end before their `end`."""
 
     def __init__(self, zone: str) -> None:
         self.zone = zone
@@ -55,7 +55,7 @@ class Door(ABC):
             raise ValueError(
                 f"a history is of the network, of a ven_id, or of a ven_id and load_id: not {of}"
             )
-        asked, within = granularity(every, aggregate), span(start, end, self._zone)
+        asked, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
         return self._gathered(
             self._points(of, asked.width_s, within, _asked(aggregate, asked)), asked, aggregate
         )
@@ -64,7 +64,7 @@ class Door(ABC):
         self, every: str = "5m", *, start: Instant = None, end: Instant = None, aggregate: Aggregate = "sum"
     ) -> pl.DataFrame:
         """The same for each VEN, told apart by the column `ven_id`."""
-        asked, within = granularity(every, aggregate), span(start, end, self._zone)
+        asked, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
         points = self._points_by_ven(asked.width_s, within, _asked(aggregate, asked))
         return self._gathered(points, asked, aggregate)
 
@@ -114,10 +114,10 @@ class Door(ABC):
 
     @abstractmethod
     def _points(
-        self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate
+        self, of: dict[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
     ) -> pl.DataFrame: ...
     @abstractmethod
-    def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame: ...
+    def _points_by_ven(self, width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> pl.DataFrame: ...
     @abstractmethod
     def _now(self, what: str) -> pl.DataFrame: ...
     @abstractmethod
@@ -126,7 +126,7 @@ class Door(ABC):
     ) -> EventPerformance: ...
     @abstractmethod
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
     def __enter__(self) -> Self:
         return self

@@ -10,11 +10,11 @@ import msgspec
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from analysis.door import CoarserThanAsked, Door
 from analysis.entries import entries_frame
+from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
-from analysis.ranges import Aggregate, Instant, Span, span
-from analysis.raw import Raw
+from analysis.ranges import Aggregate, Instant, TimeRangeUs, time_range_us
+from analysis.raw_tables import RawTables
 from jobs.rebuild import verify, whole_range
 from jobs.rows import fetch
 from schemas.baselines import PRIMARY, BaselineName
@@ -42,7 +42,7 @@ MODELS: dict[tuple[bool, bool], type[Frame]] = {
 """By whether sums are asked for, and whether for each VEN."""
 
 
-class Database(Door):
+class DatabaseGrid(Grid):
     """Reads the tables; `raw` gives the raw rows as lazy frames."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: str = "UTC") -> None:
@@ -50,7 +50,7 @@ class Database(Door):
         self._engine = engine
         self._reader = FleetReader(engine, clock)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock)
-        self.raw = Raw(engine.url, zone)
+        self.raw = RawTables(engine.url, zone)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -61,17 +61,19 @@ class Database(Door):
         `table`, `key`, `column`, `found`, `expected`, as text. The range is widened to whole hours; a day
         of a large fleet takes minutes.
         """
-        asked = span(start, end, self._zone)
+        asked = time_range_us(start, end, self._zone)
         ends = (None if us is None else from_microseconds(us) for us in (asked.start_us, asked.end_us))
         with self._engine.connect() as connection:
             within = whole_range(connection, *ends)
         chunks = [] if within is None else [each.differences for each in verify(self._engine, within)]
         return pl.concat(chunks) if chunks else pl.DataFrame()
 
-    def _points(self, of: dict[str, str], width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+    def _points(
+        self, of: dict[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
+    ) -> pl.DataFrame:
         return self._read(self._series(of), of, width_s, within, aggregate)
 
-    def _points_by_ven(self, width_s: int, within: Span, aggregate: Aggregate) -> pl.DataFrame:
+    def _points_by_ven(self, width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> pl.DataFrame:
         return self._read(VENS, NO_KEY, width_s, within, aggregate)
 
     def _series(self, of: dict[str, str]) -> Series:
@@ -86,7 +88,7 @@ class Database(Door):
         return history.NETWORK
 
     def _read(
-        self, series: Series, key: Mapping[str, str], width_s: int, within: Span, aggregate: Aggregate
+        self, series: Series, key: Mapping[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
     ) -> pl.DataFrame:
         window = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies
@@ -96,7 +98,7 @@ class Database(Door):
             model = MODELS[aggregate == "sum", bool(series.by)]
             points = fetch(connection, query(series, asked, key).bound(), model)
         if told:
-            warnings.warn(told, CoarserThanAsked, stacklevel=5)
+            warnings.warn(told, CoarserThanRequestedWarning, stacklevel=5)
         return _values(points, aggregate)
 
     @contextmanager
@@ -122,7 +124,7 @@ class Database(Door):
     def _performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None
     ) -> EventPerformance:
-        """Raises: LookupError, ValueError: as the door says."""
+        """Raises: LookupError, ValueError: as `Grid` says."""
         try:
             return PerformanceReader(self._engine, PRIMARY).performance(event_id, baseline, revision)
         except ConflictError as conflict:

@@ -1,0 +1,25 @@
+"""The ledger's protocol for whoever writes a few raw rows: open a batch, stamp the rows, queue the batch.
+
+All three happen in one transaction, so that rows, batch and queue entries become visible at once. Ingest does
+the same in its own pipelined statements.
+"""
+
+from datetime import datetime
+
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert
+
+from schemas.tables.ledger import LANES, ingest_batches, pending_batches
+
+
+def open_status_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
+    """A batch of statuses alone; returns its id."""
+    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
+    values = {"worker": worker, "received_at": now, "status_rows": status_rows, **counts}
+    return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
+
+
+def queue_batch(batch_id: int, *, except_lane: str) -> Insert:
+    """Queue a batch for every lane but the one whose summary its writer has updated already."""
+    lanes = [lane for lane in LANES if lane != except_lane]
+    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])

@@ -1,0 +1,65 @@
+"""Queries of samples of loads, and of acknowledged commands."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select, true
+
+from schemas.tables.events import commands
+from schemas.tables.raw import ven_load_samples
+from schemas.tables.registry import loads
+from schemas.tables.snapshots import load_snapshots
+from serving.page import NewestWithin
+
+SAMPLE = ven_load_samples.c
+
+
+def samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[Any]:
+    """The newest samples of loads, newest first; what a sample leaves out is as the load has it now."""
+    latest, people = load_snapshots.c, loads.c
+    newest = (
+        select(ven_load_samples)
+        .where(*_of_loads(ven_id, load_id, within))
+        .order_by(SAMPLE.ts.desc(), SAMPLE.load_id.desc())
+        .limit(within.limit)
+        .subquery("sample")
+    )
+    sample = newest.c
+    names = ("load_type", "name", "capacity_kw", "shed_capability_kw", "enabled", "priority")
+    known = [func.coalesce(sample[name], people[name], latest[name]).label(name) for name in names]
+    return (
+        select(sample.ts, sample.load_id, sample.used_power_kw, sample.shed_power_kw, *known)
+        .select_from(newest)
+        .outerjoin(loads, and_(people.ven_id == sample.ven_id, people.load_id == sample.load_id))
+        .outerjoin(load_snapshots, and_(latest.ven_id == sample.ven_id, latest.load_id == sample.load_id))
+        .order_by(sample.ts.desc(), sample.load_id.desc())
+    )
+
+
+def count_samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[Any]:
+    return select(func.count()).select_from(ven_load_samples).where(*_of_loads(ven_id, load_id, within))
+
+
+def acknowledgements(ven_id: str, within: NewestWithin) -> Select[Any]:
+    """The newest answers of a VEN, newest first."""
+    command = commands.c
+    return (
+        select(commands)
+        .where(command.ven_id == ven_id, command.acknowledgement.is_not(None))
+        .where(_between(command.acknowledged_at, within))
+        .order_by(command.acknowledged_at.desc(), command.command_id)
+        .limit(within.limit)
+    )
+
+
+def _of_loads(ven_id: str, load_id: str | None, within: NewestWithin) -> list[ColumnElement[bool]]:
+    of_ven = [SAMPLE.ven_id == ven_id, _between(SAMPLE.ts, within)]
+    return of_ven if load_id is None else [*of_ven, SAMPLE.load_id == load_id]
+
+
+def _between(column: ColumnElement[Any], within: NewestWithin) -> ColumnElement[bool]:
+    bounds: list[ColumnElement[bool]] = [true()]
+    if within.start is not None:
+        bounds.append(column >= within.start)
+    if within.end is not None:
+        bounds.append(column <= within.end)
+    return and_(*bounds)

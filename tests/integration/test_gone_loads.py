@@ -1,0 +1,237 @@
+"""Loads that were renamed or removed leave the totals, by device time, and come back when they are heard."""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
+
+from ingest.store import Store
+from jobs.events import share_out
+from jobs.models import NewcomerFrame
+from jobs.queries import events as event_queries
+from jobs.queries.events import Rest
+from jobs.rebuild import rebuild, verify, whole_range
+from jobs.rows import fetch
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from schemas.load_values import GONE_AFTER, remove_load, sheddable_kw
+from schemas.tables.registry import loads
+from schemas.tables.snapshots import ven_snapshots
+from tests.integration.house import House, check_totals
+from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value
+from tests.oracle.messages import Published, random_traffic, traffic
+
+HOUR = timedelta(hours=1)
+LANES = [job for job in schedule(Cadence()) if job.has_backlog]
+TYPES = "SELECT load_type FROM load_type_rollups ORDER BY 1"
+CONTROLLABLE_KW = "SELECT controllable_power_kw FROM network_snapshot"
+POTENTIAL_KW = "SELECT potential_load_reduction_kw FROM network_snapshot"
+
+
+@pytest.fixture
+def house(engine: Engine, database_url: str) -> Iterator[House]:
+    """Six hours: in three days of traffic many loads leave."""
+    built = House(engine, database_url, 6 * HOUR)
+    built.empty()
+    yield built
+    built.close()
+
+
+def remove(house: House, chance: random.Random) -> None:
+    """People remove a load that is there, as serving does: up to the VEN's newest device time."""
+    known = sorted(house.oracle.known_loads())
+    if not known:
+        return
+    ven_id, load_id = chance.choice(known)
+    up_to = house.oracle.remove_load(ven_id, load_id)
+    with house.engine.begin() as connection:
+        connection.execute(remove_load(ven_id, load_id, up_to, NOW))
+
+
+def test_totals_equal_the_plain_loop(house: House) -> None:
+    chance = random.Random(4)
+    messages = random_traffic(4, 600)
+    position, gone = 0, 0
+    while position < len(messages):
+        size = chance.choice((1, 20, 100))
+        house.ingest(messages[position : position + size])
+        position += size
+        if chance.random() < 0.4:
+            remove(house, chance)
+        house.catch_up()
+        check_totals(house)
+        shown = sum(len(house.oracle.ven_loads(ven_id) or []) for ven_id in house.oracle.known_vens())
+        gone += len(house.oracle.known_loads()) - shown
+    assert gone  # some have left
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    messages=traffic(max_size=40, shrink_messages=False),
+    removals=st.lists(st.integers(0, 40), max_size=3),
+    seed=st.integers(0, 99),
+)
+def test_any_traffic_and_removals(
+    house: House, messages: list[Published], removals: list[int], seed: int
+) -> None:
+    house.empty()
+    chance = random.Random(seed)
+    for number, message in enumerate(messages):
+        house.ingest([message])
+        if number in removals:
+            remove(house, chance)
+    house.catch_up()
+    check_totals(house)
+
+
+def test_a_rebuild_says_the_same(house: House, connection: psycopg.Connection) -> None:
+    house.ingest(random_traffic(9, 300, shuffled=True))
+    chance = random.Random(9)
+    for _ in range(3):
+        remove(house, chance)
+    house.catch_up()
+    before = house.get("/stats/network"), house.get("/stats/loads")
+    connection.execute("TRUNCATE ven_snapshots, load_snapshots, network_history, load_type_rollups")
+    with house.engine.connect() as own:
+        within = whole_range(own, None, None)
+    assert within is not None
+    assert sum(chunk.differences.height for chunk in rebuild(house.engine, within))
+    assert not sum(chunk.differences.height for chunk in verify(house.engine, within))
+    house.run(1)
+    assert (house.get("/stats/network"), house.get("/stats/loads")) == before
+    check_totals(house)
+
+
+# One at a time
+
+
+def said(load_id: str, load_type: str, shed_kw: float = 1.0) -> dict[str, object]:
+    return {"id": load_id, "type": load_type, "shedCapabilityKw": shed_kw, "currentPowerKw": 0.0}
+
+
+def refresh(store: Store, runner: Runner, *messages: object) -> None:
+    store.write(batch_of(*messages))  # type: ignore[arg-type]
+    runner.catch_up(LANES)
+
+
+def test_a_renamed_load_leaves_after_a_day_of_its_vens_time(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """It stayed for ever, and doubled what its VEN could shed."""
+    refresh(store, runner, telemetry("a", THREE, loads=[said("old", "hvac")]))
+    day_later = THREE + timedelta(days=1)
+    refresh(store, runner, telemetry("a", day_later, loads=[said("new", "heat_pump")]))
+    assert rows(connection, TYPES) == [("heat_pump",), ("hvac",)]  # exactly at the limit it counts
+    refresh(store, runner, telemetry("a", day_later + timedelta(microseconds=1)))
+    assert rows(connection, TYPES) == [("heat_pump",)]
+    assert (value(connection, CONTROLLABLE_KW), value(connection, POTENTIAL_KW)) == (1.0, 1.0)
+    assert value(connection, "SELECT count(*) FROM load_history WHERE load_id = 'old'") == 1
+
+
+def test_late_messages_on_a_load_bring_it_back_only_if_they_are_recent(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    later = THREE + timedelta(days=3)
+    refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev")]), telemetry("a", later))
+    assert rows(connection, TYPES) == []
+    refresh(store, runner, description("a", later - timedelta(days=2), said("l", "ev")))
+    assert rows(connection, TYPES) == []
+    refresh(store, runner, description("a", later - HOUR, said("l", "ev")))
+    assert rows(connection, TYPES) == [("ev",)]
+
+
+def test_a_silent_ven_loses_no_load(store: Store, engine: Engine, connection: psycopg.Connection) -> None:
+    store.write(batch_of(telemetry("a", THREE, loads=[said("l", "ev")])))
+    store.write(batch_of(telemetry("b", THREE + timedelta(days=300))))
+    Runner(engine, lambda: NOW + timedelta(days=300)).catch_up(LANES)
+    assert rows(connection, TYPES) == [("ev",)]
+
+
+def test_a_ven_that_only_describes_its_loads_loses_none(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    refresh(store, runner, description("a", THREE, said("l", "ev")))
+    refresh(store, runner, description("a", THREE + timedelta(days=9), said("m", "hvac")))
+    assert rows(connection, TYPES) == [("ev",), ("hvac",)]
+
+
+def test_zero_is_never(store: Store, engine: Engine, connection: psycopg.Connection) -> None:
+    store.write(batch_of(telemetry("a", THREE, loads=[said("l", "ev")])))
+    store.write(batch_of(telemetry("a", THREE + timedelta(days=999))))
+    never = schedule(Cadence.model_validate({"LOADS_GONE_AFTER_HOURS": 0}))
+    Runner(engine, lambda: NOW).catch_up([job for job in never if job.has_backlog])
+    assert rows(connection, TYPES) == [("ev",)]
+
+
+def test_a_ven_whose_loads_are_all_gone_counts_as_one(
+    store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    later = THREE + timedelta(days=2)
+    refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev", 5.0)]))
+    refresh(store, runner, telemetry("a", later, shedPowerKw=0.75))
+    assert (value(connection, CONTROLLABLE_KW), value(connection, POTENTIAL_KW)) == (0.75, 0.75)
+
+
+def test_a_removed_load_comes_back_with_a_later_sample(
+    store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """Later by device time: what was on its way when it was removed does not bring it back."""
+    refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev")]))
+    with engine.begin() as own:
+        own.execute(remove_load("a", "l", THREE, NOW))
+    refresh(store, runner, description("a", THREE - HOUR, said("l", "ev")))
+    assert rows(connection, TYPES) == []
+    with engine.begin() as own:  # an older request that comes late changes nothing
+        own.execute(remove_load("a", "l", THREE - HOUR, NOW))
+    refresh(store, runner, telemetry("a", THREE - timedelta(seconds=1), loads=[said("l", "ev")]))
+    assert rows(connection, TYPES) == []
+    refresh(store, runner, telemetry("a", THREE + timedelta(seconds=1), loads=[said("l", "ev")]))
+    assert rows(connection, TYPES) == [("ev",)]
+
+
+def test_what_people_set_survives_a_removal(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            loads.insert().values(ven_id="a", load_id="l", name="Boiler", enabled=False, updated_at=THREE)
+        )
+        connection.execute(remove_load("a", "l", THREE, NOW))
+        row = connection.execute(select(loads)).one()
+    assert (row.name, row.enabled, row.removed_ts, row.updated_at) == ("Boiler", False, THREE, NOW)
+
+
+@pytest.mark.parametrize(("gone_after", "expected_kw"), [(GONE_AFTER, 2.0), (None, 5.0)])
+def test_events_ask_for_nothing_that_is_gone(
+    gone_after: timedelta | None,
+    expected_kw: float,
+    store: Store,
+    engine: Engine,
+    runner: Runner,
+    connection: psycopg.Connection,
+) -> None:
+    later = THREE + timedelta(days=2)
+    entries = [said("new", "ev", 2.0), said("removed", "ev", 7.0)]
+    refresh(store, runner, telemetry("a", THREE, loads=[said("old", "ev", 3.0)]))
+    refresh(store, runner, telemetry("a", later, loads=entries))
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) VALUES ('e', 'scheduled', %s, %s, 9, %s, %s)",
+        [NOW + HOUR, NOW + 2 * HOUR, NOW, NOW],
+    )
+    with engine.begin() as own:
+        own.execute(remove_load("a", "removed", later, NOW))
+        [event] = own.execute(event_queries.events_to_tell(NOW)).all()
+        query = event_queries.newcomers(event, NOW, Rest(HOUR, 9), gone_after)
+        assert fetch(own, query, NewcomerFrame).rows() == [("a", expected_kw)]
+        [[shed_kw]] = own.execute(
+            select(
+                sheddable_kw(ven_snapshots.c.ven_id, ven_snapshots.c.ts, gone_after).scalar_subquery()
+            ).select_from(ven_snapshots)
+        )
+        assert shed_kw == expected_kw
+        assert share_out(own, NOW, Rest(HOUR, 9), gone_after) == 1

@@ -1,0 +1,147 @@
+"""What a VEN has reported over time, as the newer user interface asks for it."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from falcon import testing
+from sqlalchemy import Engine
+
+from ingest.store import Store
+from jobs.runner import Runner
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from serving.app import create_app
+from tests.integration.published import NOW, batch_of, telemetry
+
+
+@pytest.fixture
+def client(engine: Engine) -> testing.TestClient:
+    return testing.TestClient(create_app(engine, lambda: NOW, []))
+
+
+@pytest.fixture
+def house(store: Store, engine: Engine) -> None:
+    """Three reports of two loads, a minute apart."""
+    messages = []
+    for minute in range(3):
+        loads: list[dict[str, Any]] = [
+            {"id": "a", "currentPowerKw": 1.0 + minute},
+            {"id": "b", "type": "hvac", "currentPowerKw": 0.5, "capacityKw": 3.0, "priority": 2},
+        ]
+        messages.append(telemetry("house-1", NOW + timedelta(minutes=minute - 3), 2.0, loads=loads))
+    store.write(batch_of(*messages))
+    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+
+
+CIRCUITS = "/api/vens/house-1/circuits/history"
+EVENTS = "/api/vens/house-1/events"
+
+
+@pytest.mark.usefixtures("house")
+def test_samples_of_one_load(client: testing.TestClient) -> None:
+    answer = client.simulate_get(CIRCUITS, params={"load_id": "a"}).json
+    assert (answer["venId"], answer["loadId"], answer["totalCount"]) == ("house-1", "a", 3)
+    assert answer["snapshots"][0] == {
+        "timestamp": "2024-07-10T17:57:00Z",
+        "loadId": "a",
+        "name": "a",
+        "type": "unknown",
+        "capacityKw": 1.0,
+        "currentPowerKw": 1.0,
+        "shedCapabilityKw": 0.0,
+        "enabled": True,
+        "priority": 0,
+    }
+    assert [each["currentPowerKw"] for each in answer["snapshots"]] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.usefixtures("house")
+def test_the_limit_keeps_the_newest(client: testing.TestClient) -> None:
+    answer = client.simulate_get(CIRCUITS, params={"limit": 3}).json
+    seen = [(each["timestamp"][14:16], each["loadId"]) for each in answer["snapshots"]]
+    assert seen == [("58", "b"), ("59", "a"), ("59", "b")]
+    assert (answer["loadId"], answer["totalCount"]) == (None, 6)
+    within = {"start": "2024-07-10T17:58:00Z", "end": "2024-07-10T17:58:00Z"}
+    assert client.simulate_get(CIRCUITS, params=within).json["totalCount"] == 2
+
+
+@pytest.mark.usefixtures("house")
+def test_a_load_bears_what_it_says_now_where_a_sample_says_nothing(client: testing.TestClient) -> None:
+    client.simulate_patch("/api/vens/house-1/loads/a", json={"name": "Barn", "type": "boiler"})
+    [sample] = client.simulate_get(CIRCUITS, params={"load_id": "a", "limit": 1}).json["snapshots"]
+    assert (sample["name"], sample["type"]) == ("Barn", "boiler")
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("path", "status", "word"),
+    [
+        ("/api/vens/nobody/circuits/history", 404, "nobody"),
+        (f"{CIRCUITS}?load_id=zz", 404, "zz"),
+        (f"{CIRCUITS}?limit=0", 400, "limit"),
+        (f"{CIRCUITS}?start=x", 400, "start"),
+        ("/api/vens/nobody/events", 404, "nobody"),
+        (f"{EVENTS}?start=2026-01-02&end=2026-01-01", 400, "start"),
+    ],
+)
+def test_what_is_refused(path: str, status: int, word: str, client: testing.TestClient) -> None:
+    refused = client.simulate_get(path)
+    assert refused.status_code == status
+    assert word in refused.json["detail"]
+
+
+@pytest.mark.usefixtures("house")
+def test_answers_of_both_forms(client: testing.TestClient, connection: psycopg.Connection) -> None:
+    """A newer VEN says at the top level what an older one puts into `data`, or does not say at all."""
+    said: list[tuple[str, Any]] = [
+        ("one", {"requested_shed_kw": 2, "actual_shed_kw": 1.5, "circuits_curtailed": [{"id": "a"}]}),
+        ("two", {"data": {"actualShedKw": 0.25, "circuitsCurtailed": []}}),
+        ("three", {"ok": True}),
+        ("four", None),
+    ]
+    for number, (command_id, answer) in enumerate(said):
+        connection.execute(
+            "INSERT INTO commands (ven_id, command_id, op, event_id, data, status, created_at,"
+            " next_attempt_at, expires_at, acknowledged_at, acknowledgement)"
+            " VALUES ('house-1', %s, 'event', 'evt-1', %s, 'acknowledged', %s, %s, %s, %s, %s)",
+            [
+                command_id,
+                json.dumps({"requestedReductionKw": 3.0}),
+                *[NOW] * 3,
+                NOW + timedelta(seconds=number),
+                None if answer is None else json.dumps(answer),
+            ],
+        )
+    events = client.simulate_get(EVENTS).json
+    assert [(each["id"], each["requestedShedKw"], each["actualShedKw"]) for each in events] == [
+        ("three", 3.0, 0.0),
+        ("two", 3.0, 0.25),
+        ("one", 2.0, 1.5),
+    ]
+    assert events[2] == {
+        "id": "one",
+        "venId": "house-1",
+        "eventId": "evt-1",
+        "correlationId": "one",
+        "op": "event",
+        "status": "acknowledged",
+        "timestamp": "2024-07-10T18:00:00Z",
+        "requestedShedKw": 2.0,
+        "actualShedKw": 1.5,
+        "circuitsCurtailed": [{"id": "a"}],
+    }
+    assert [each["id"] for each in client.simulate_get(EVENTS, params={"limit": 1}).json] == ["three"]
+
+
+@pytest.mark.usefixtures("house")
+def test_histories_answer_what_the_setting_says(engine: Engine) -> None:
+    """A chart of sums of a 3 kW home climbs with its reporting rate."""
+    client = testing.TestClient(create_app(engine, lambda: NOW, [], default_aggregate="mean"))
+    for path in ("/api/stats/network/history", "/api/vens/house-1/history"):
+        points = client.simulate_get(path).json["points"]
+        assert points == client.simulate_get(f"{path}?aggregate=mean").json["points"]
+        assert points != client.simulate_get(f"{path}?aggregate=sum").json["points"]
+        assert points[0]["usedPowerKw"] == 2.0

@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIEnvironment
 
-ENCODED_SLASH = "\ufdd0"
-"""Stands for an encoded slash while routes are sought: a non-character, which no id may have."""
+ENCODED_SLASH = "\0"
+"""Stands for an encoded slash while routes are sought: no id has it, since PostgreSQL stores none."""
+
+REFUSED = "\1"
+"""Takes the place of the same character where a client sent it, so that it is refused as before."""
 
 RAW_PATHS = ("RAW_URI", "REQUEST_URI")
 """Where servers put the raw path, with the query string."""
@@ -37,6 +40,7 @@ class IdPaths:
 
     def mark(self, env: WSGIEnvironment) -> None:
         """Put the marks into `PATH_INFO`."""
+        env["PATH_INFO"] = env["PATH_INFO"].replace(ENCODED_SLASH, REFUSED)
         raw = next((env[name] for name in RAW_PATHS if env.get(name)), None)
         if raw is not None:
             _mark_raw(env, raw)
@@ -71,5 +75,6 @@ def _with_marks(path: str, match: re.Match[str]) -> str:
 def _mark_raw(env: WSGIEnvironment, raw: str) -> None:
     path = raw.partition("?")[0].encode("latin-1", "replace")
     if path.startswith(b"/") and _ESCAPED.search(path):
+        path = path.replace(b"%00", b"%01")
         decoded = unquote_to_bytes(_ESCAPED.sub(b"%" + b"%".join(b"%02X" % byte for byte in _MARK), path))
         env["PATH_INFO"] = decoded.decode("latin-1")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -84,16 +85,20 @@ def connection(full: Engine, request: pytest.FixtureRequest) -> Iterator[Connect
         yield connection
 
 
+NUMBERS = count()
+"""Names of prepared statements: psycopg has its own on the connection, so all cannot be deallocated."""
+
+
 def nodes(connection: Connection, statement: Executable) -> Iterator[dict[str, Any]]:
     """Every node of the statement's plan."""
     dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
     compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     values = [compiled.params[name] for name in compiled.positiontup]
     literals = ", ".join(_literal(connection, each) for each in values)
+    name = f"asked_{next(NUMBERS)}"
     # psycopg's placeholders, should the text hold a `%`, are of no concern: there are no parameters.
-    connection.exec_driver_sql("DEALLOCATE ALL")
-    connection.exec_driver_sql(f"PREPARE asked AS {compiled}")
-    call = f"asked({literals})" if values else "asked"
+    connection.exec_driver_sql(f"PREPARE {name} AS {compiled}")
+    call = f"{name}({literals})" if values else name
     [[answer]] = connection.exec_driver_sql(f"EXPLAIN (FORMAT json) EXECUTE {call}").all()
     plans = answer if isinstance(answer, list) else json.loads(answer)
     yield from _walk(plans[0]["Plan"])

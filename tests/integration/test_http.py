@@ -137,7 +137,7 @@ def test_a_known_ven_without_telemetry_has_nothing(client: testing.TestClient, e
             response = client.simulate_get(f"/api/vens/{path}/history", params={"aggregate": aggregate})
             assert (response.status_code, response.json) == (200, {"points": []})
     ven = client.simulate_get("/api/vens/ven-new").json
-    assert (ven["loads"], ven["lastSeen"], ven["metrics"]["currentPowerKw"]) == ([], None, None)
+    assert (ven["loads"], ven["lastSeen"], ven["metrics"]["currentPowerKw"]) == ([], None, 0.0)
 
 
 @pytest.mark.parametrize("path", ROUTES)

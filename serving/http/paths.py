@@ -10,22 +10,23 @@ from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIEnvironment
 
-ENCODED_SLASH = "\0"
-"""Stands for an encoded slash while routes are sought: no id has it, since PostgreSQL stores none."""
+ESCAPE = "\ufdd0"
+"""Begins what stands for a character while routes are sought: a non-character, which no new id may have."""
 
-REFUSED = "\1"
-"""Takes the place of the same character where a client sent it, so that it is refused as before."""
+ENCODED_SLASH, ENCODED_ESCAPE = f"{ESCAPE}1", f"{ESCAPE}0"
+"""An id of an earlier version may have the escape character itself."""
 
 RAW_PATHS = ("RAW_URI", "REQUEST_URI")
 """Where servers put the raw path, with the query string."""
 
 _ESCAPED = re.compile(b"%2f", re.IGNORECASE)
-_MARK = ENCODED_SLASH.encode()
+_SLASH, _ESCAPE, _ESCAPED_ESCAPE = (each.encode() for each in (ENCODED_SLASH, ESCAPE, ENCODED_ESCAPE))
 _VARIABLE = re.compile(r"\{\w+\}")
 
 
 def decoded_id(text: str) -> str:
-    return text.replace(ENCODED_SLASH, "/")
+    """An id as the client meant it, out of a marked path."""
+    return text.replace(ENCODED_SLASH, "/").replace(ENCODED_ESCAPE, ESCAPE)
 
 
 class IdPaths:
@@ -40,11 +41,12 @@ class IdPaths:
 
     def mark(self, env: WSGIEnvironment) -> None:
         """Put the marks into `PATH_INFO`."""
-        env["PATH_INFO"] = env["PATH_INFO"].replace(ENCODED_SLASH, REFUSED)
         raw = next((env[name] for name in RAW_PATHS if env.get(name)), None)
         if raw is not None:
             _mark_raw(env, raw)
-        elif "/" in env["PATH_INFO"].strip("/"):
+            return
+        env["PATH_INFO"] = env["PATH_INFO"].replace(_as_wsgi(_ESCAPE), _as_wsgi(_ESCAPED_ESCAPE))
+        if "/" in env["PATH_INFO"].strip("/"):
             self._mark_surplus(env)
 
     def _mark_surplus(self, env: WSGIEnvironment) -> None:
@@ -57,13 +59,17 @@ class IdPaths:
                 return
 
 
+def _as_wsgi(text: bytes) -> str:
+    return text.decode("latin-1")
+
+
 def _pattern(template: str, variable: str) -> re.Pattern[str]:
     literals = map(re.escape, _VARIABLE.split(template))
     return re.compile(variable.join(literals) + "/?", re.DOTALL)
 
 
 def _with_marks(path: str, match: re.Match[str]) -> str:
-    mark = _MARK.decode("latin-1")  # as WSGI has it
+    mark = _as_wsgi(_SLASH)
     marked, end = [], 0
     for group in range(1, (match.re.groups) + 1):
         start, stop = match.span(group)
@@ -74,7 +80,7 @@ def _with_marks(path: str, match: re.Match[str]) -> str:
 
 def _mark_raw(env: WSGIEnvironment, raw: str) -> None:
     path = raw.partition("?")[0].encode("latin-1", "replace")
-    if path.startswith(b"/") and _ESCAPED.search(path):
-        path = path.replace(b"%00", b"%01")
-        decoded = unquote_to_bytes(_ESCAPED.sub(b"%" + b"%".join(b"%02X" % byte for byte in _MARK), path))
-        env["PATH_INFO"] = decoded.decode("latin-1")
+    is_plain = _ESCAPED.search(path) is None and _as_wsgi(_ESCAPE) not in env["PATH_INFO"]
+    if path.startswith(b"/") and not is_plain:
+        parts = (unquote_to_bytes(part).replace(_ESCAPE, _ESCAPED_ESCAPE) for part in _ESCAPED.split(path))
+        env["PATH_INFO"] = _as_wsgi(_SLASH.join(parts))

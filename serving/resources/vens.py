@@ -111,7 +111,8 @@ class OneVenResource:
         problems=(404,),
     )
     def on_patch(self, request: Request, response: Response, ven_id: str) -> None:
-        self._writer.change_ven(identifier("venId", ven_id), read_body(request, VenUpdate))
+        ven_id = identifier("venId", ven_id)
+        self._writer.change_ven(ven_id, read_body(request, VenUpdate))
         answer(response, self._latest.ven(ven_id))
 
     @Operation(

@@ -26,7 +26,7 @@ from tests.faults.other_brokers import Ejabberd, Nats, OtherBroker, RabbitMq, Ra
 from tests.integration.outboxes import put, statuses
 from tests.integration.published import NOW, until
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.brokers
 PATIENCE_S = 30.0
 MESSAGES = 1_000
 PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}

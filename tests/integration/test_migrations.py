@@ -132,9 +132,9 @@ def test_words_of_status_are_brought_along(
     old: str, new: str, engine: Engine, store: Store, database_url: str, connection: psycopg.Connection
 ) -> None:
     """As if they had been decoded as they are now; a redelivery is still none."""
-    migrate(database_url, "0009", "downgrade")
     store.write(batch_of(status("a", THREE, "maintenance"), status("b", THREE, "offline")))
     catch_up(engine)
+    migrate(database_url, "0009", "downgrade")
     for table in ("ven_statuses", "ven_snapshots", "vens"):
         connection.execute(f"UPDATE {table} SET status = %s WHERE ven_id = 'a'".encode(), [old])
     migrate(database_url)

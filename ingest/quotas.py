@@ -70,7 +70,8 @@ class Quotas:
         if load_id not in known:
             if len(known) >= self.limits.loads_of_ven:
                 raise QuotaExceeded("too_many_loads", f"{ven_id} has {len(known)} loads already")
-            known[load_id] = identifier(load_id)
+            shared = identifier(load_id)  # one text for all VENs that have a load of this name
+            known[shared] = shared
         return load_id
 
     def load_type(self, text: str | None) -> str | None:

@@ -19,20 +19,18 @@ Whole = Priority | Annotated[float, Meta(ge=-(2**31), le=2**31 - 1)]
 """A whole number, which JSON may also spell `1.0`; whoever reads it refuses `1.5`."""
 
 
-class _Measured(Struct, rename="camel", gc=False):
-    """What a load entry is for: which load, and its power."""
+class LoadEntry(Struct, rename="camel", gc=False):
+    """One load in telemetry or in a load snapshot; `null` says as little as leaving the key out.
+
+    Keys are read fastest in the order in which VENs send them.
+    """
 
     id: Id | None = None
     load_id: Id | None = None
-    current_power_kw: Kw | None = None
-    shed_power_kw: Kw | None = None
-
-
-class LoadEntry(_Measured, rename="camel", gc=False):
-    """One load in telemetry or in a load snapshot; `null` says as little as leaving the key out."""
-
     name: Label | None = None
     type: Label | None = None
+    current_power_kw: Kw | None = None
+    shed_power_kw: Kw | None = None
     capacity_kw: Kw | None = None
     shed_capability_kw: Kw | None = None
     enabled: bool | None = None
@@ -43,9 +41,13 @@ class PlainLoadEntry(LoadEntry, forbid_unknown_fields=True, rename="camel", gc=F
     """A load entry with nothing but the contract's keys: what nearly all are, and quick to read."""
 
 
-class LenientLoadEntry(_Measured, rename="camel", gc=False):
+class LenientLoadEntry(Struct, rename="camel", gc=False):
     """A load entry whose descriptive fields stay as they came, so that a bad one is refused alone."""
 
+    id: Id | None = None
+    load_id: Id | None = None
+    current_power_kw: Kw | None = None
+    shed_power_kw: Kw | None = None
     name: Raw = Raw()
     type: Raw = Raw()
     capacity_kw: Raw = Raw()
@@ -78,14 +80,14 @@ _OLDER_NAMES = {
 class PanelTelemetry(_Panel, rename=_OLDER_NAMES, gc=False):
     """Telemetry without its loads."""
 
-    power_kw: Kw | None = None
-    shed_kw: Kw | None = None
     requested_reduction_kw: Kw | None = None
     event_id: Label | None = None
     baseline_power_kw: Kw | None = None
     battery_soc: Kw | None = None
     battery_soc_upper: Kw | None = None
     battery_soc_snake: Kw | None = None
+    power_kw: Kw | None = None
+    shed_kw: Kw | None = None
 
 
 class PlainTelemetry(PanelTelemetry, gc=False):

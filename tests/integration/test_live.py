@@ -276,14 +276,22 @@ def test_events_are_told_with_their_metrics(engine: Engine, connection: psycopg.
         "status": "scheduled",
         "startTime": "2024-07-10T16:00:00Z",
         "endTime": "2024-07-10T17:00:00Z",
+        "plannedEndTime": "2024-07-10T17:00:00Z",
         "requestedReductionKw": 12.346,
-        "actualReductionKw": None,
-        "currentReductionKw": None,
+        "actualReductionKw": 0.0,
+        "isSettled": False,
+        "isMeasured": False,
+        "venIds": [],
+        "priority": 0,
+        "leadTimeS": 0.0,
+        "notes": [],
+        "currentReductionKw": 0.0,
         "vensResponding": 0,
-        "avgResponseMs": None,
+        "avgResponseMs": 0,
+        "vensReporting": 0,
     }
     active = scheduled | {"status": "active"}
-    under_way = active | {"currentReductionKw": 3.0, "vensResponding": 2, "avgResponseMs": 250.5}
+    under_way = active | {"currentReductionKw": 3.0, "vensResponding": 2, "avgResponseMs": 250}
     assert [each.data for each in told] == [scheduled, active, under_way]
 
 

@@ -22,6 +22,7 @@ BODIES: dict[str, dict[str, object]] = {
     "ShedRequest": {"amountKw": 1},
     "VenUpdate": {"name": "x"},
     "LoadUpdate": {"name": "x"},
+    "EventUpdate": {"priority": 7},
     "VenCreate": {"name": "x", "location": {"lat": 1, "lon": 1}},
     "EventCreate": {
         "startTime": "2999-01-15T17:00:00Z",
@@ -60,7 +61,7 @@ def test_conflicts_are_a_409_where_the_document_says_so(
         ("post", "/api/vens", made),
         ("post", "/api/events", BODIES["EventCreate"]),
         ("get", "/api/events/{eventId}/performance", None),
-        ("post", "/api/events/{eventId}/stop", None),
+        ("patch", "/api/events/{eventId}", BODIES["EventUpdate"]),
         ("delete", "/api/events/{eventId}", None),
     ]
     connection.execute("UPDATE events SET status = 'completed'")

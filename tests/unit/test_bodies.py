@@ -70,7 +70,10 @@ def test_a_body_is_read(media_type: str, client: testing.TestClient) -> None:
         (b"{}", "startTime is missing."),
         (order(parts=[{}]), "parts[0].powerKw is missing."),
         (order(parts=[{"powerKw": "1"}]), "parts[0].powerKw: expected number, got string."),
-        (order(Kind="soft"), "Kind is unknown; there are startTime, amountKw, kind, label, parts."),
+        (
+            order(Kind="soft"),
+            "Kind is unknown; did you mean kind? There are startTime, amountKw, kind, label, parts.",
+        ),
         (order(parts=[{"kw": 1}]), "parts[0].kw is unknown here."),
         (order(kind="medium"), "kind must be one of soft, hard."),
         (order(label=7), "label: expected string or null, got whole number."),

@@ -263,7 +263,7 @@ def test_a_key_is_asked_for_once_and_kept_as_a_session(
     expect(dialog).to_be_visible(timeout=WITHIN_MS)
     page.get_by_role("textbox", name="Key").fill("not-a-key")
     page.keyboard.press("Enter")
-    expect(dialog.get_by_role("alert")).to_contain_text("not known", timeout=WITHIN_MS)
+    expect(dialog.get_by_role("alert")).to_contain_text("unknown", timeout=WITHIN_MS)
     page.get_by_role("textbox", name="Key").fill(key)
     page.keyboard.press("Enter")
     expect(page.locator("#cards")).to_contain_text(f"of {VENS}", timeout=WITHIN_MS)

@@ -229,7 +229,7 @@ class Oracle:
             "status": status or "unknown",
             "loads": self.ven_loads(ven_id),
             "metrics": {
-                "currentPowerKw": None if used_kw is None else _rounded(used_kw),
+                "currentPowerKw": 0.0 if used_kw is None else _rounded(used_kw),
                 "shedAvailabilityKw": 0.0 if status == "offline" else _rounded(shed_kw),
                 "activeEventId": None if latest is None else latest.content.get("eventId"),
                 "shedLoadIds": [

@@ -108,15 +108,22 @@ def check_each(house: House) -> None:
     """The latest of each VEN by itself, which is as fresh as its last message."""
     for ven_id in house.oracle.known_vens():
         assert_same(_told(house.get(f"/vens/{quote(ven_id)}")), house.oracle.ven(ven_id))
-        assert_same(house.get(f"/vens/{quote(ven_id)}/loads"), house.oracle.ven_loads(ven_id))
+        loads = [_described(load) for load in house.get(f"/vens/{quote(ven_id)}/loads")]
+        assert_same(loads, house.oracle.ven_loads(ven_id))
     for ven_id, load_id in house.oracle.known_loads():
         path = f"/vens/{quote(ven_id)}/loads/{quote(load_id)}"
-        assert_same(house.get(path), house.oracle.ven_load(ven_id, load_id))
+        assert_same(_described(house.get(path)), house.oracle.ven_load(ven_id, load_id))
 
 
 def _told(ven: Any) -> Any:
     """What messages tell of a VEN, without what the registry and our clock do."""
-    return {name: ven[name] for name in ("id", "status", "loads", "metrics")}
+    told = {name: ven[name] for name in ("id", "status", "metrics")}
+    return told | {"loads": [_described(load) for load in ven["loads"]]}
+
+
+def _described(load: Any) -> Any:
+    """What samples and descriptions tell of a load; whether it is enabled, people say as well."""
+    return {name: kept for name, kept in load.items() if name not in {"enabled", "isReporting", "priority"}}
 
 
 def check_history(

@@ -453,15 +453,14 @@ def _capacity(load: JsonObject) -> float:
 
 
 def _load_answer(load_id: str, load: JsonObject) -> JsonObject:
-    """Never said: null, except the two that the contract always derives."""
-    current_kw: Any = load.get("currentPowerKw")
+    """Never null: what was never said is told by the placeholders of the contract."""
     return {
         "id": load_id,
-        "type": load.get("type"),
+        "type": load.get("type") or "unknown",
         "capacityKw": _rounded(_capacity(load)),
         "shedCapabilityKw": _rounded(_shed_capability(load)),
-        "currentPowerKw": None if current_kw is None else _rounded(current_kw),
-        "name": load.get("name"),
+        "currentPowerKw": _rounded(load.get("currentPowerKw") or 0.0),
+        "name": load.get("name") or load_id,
     }
 
 

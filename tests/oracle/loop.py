@@ -7,7 +7,7 @@ per sentence. `None` as an answer stands for a 404, a ValueError for a 400.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from tests.oracle.decode import JsonObject, LoadSnapshot, Message, RefusedError, Status, Telemetry, decode
 from tests.oracle.messages import Published

@@ -97,7 +97,7 @@ def test_the_contracts_telemetry_example() -> None:
             "capacityKw": 3.5,
             "shedCapabilityKw": 1.4,
             "currentPowerKw": 2.2,
-            "name": None,
+            "name": "hvac1",
         },
         fed.ven_load("ven-7", "pv1"),
     ]

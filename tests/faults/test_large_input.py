@@ -65,7 +65,7 @@ def test_large_and_strange_messages_amid_good_ones(site: Site, broker: Mosquitto
     They come while the database is away: what ingest has no room for waits at the broker.
     """
     site.peak_limit_mb = PEAK_LIMIT_MB
-    site.ingest()
+    site.ingest(INGEST_MAX_PAYLOAD_BYTES=str(16 * MEGABYTE), INGEST_MAX_LOADS_OF_VEN=str(MANY_LOADS))
     sender = site.sender(GOOD, limit=GOOD // 2)
     refused = list(bad())
     strange = [*large(sender), *(payload for reason, payload in refused if reason != "bad_load")]

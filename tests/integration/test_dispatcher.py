@@ -28,7 +28,7 @@ from ingest.commands import dispatcher as dispatchers
 from ingest.commands import publisher as publishers
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
-from ingest.commands.states import LONGEST_LOOK, MOST_INTERRUPTIONS
+from ingest.commands.states import MOST_INTERRUPTIONS
 from ingest.metrics import Metrics
 from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
@@ -229,8 +229,8 @@ def test_an_unanswered_command_is_sent_again_to_a_ven_that_is_heard_and_expires(
             until(lambda n=attempt: vens.received == {command_id: n})  # type: ignore[misc]
             until(lambda n=attempt: of(connection, command_id, "attempts") == (n,))  # type: ignore[misc]
             lasts_s.append(3600 - int((clock.now - NOW).total_seconds()))
+            hear(connection, "a", clock.now + timedelta(seconds=wait_s))
             clock.move(timedelta(seconds=wait_s))
-            hear(connection, "a", clock.now)
             until(lambda: of(connection, command_id, "queued_since") == (None,))
             clock.move(timedelta(seconds=5))
         until(lambda: of(connection, command_id, "attempts") == (4,))
@@ -313,9 +313,8 @@ def test_a_ven_that_was_away_gets_nothing_that_has_expired(
     assert statuses(connection) == {"sent": 1, "expired": 1}
     with ven.connected():
         until(lambda: len(ven.received) == 1)
+        hear(connection, "away", clock.now + timedelta(seconds=5))
         clock.move(timedelta(seconds=5))
-        hear(connection, "away", clock.now)
-        clock.move(timedelta(seconds=LONGEST_LOOK.total_seconds()))
         until(lambda: of(connection, lasting, "queued_since") == (None,))
         assert [each["correlationId"] for each in ven.received] == [lasting], "and once"
         clock.move(timedelta(seconds=5))

@@ -27,4 +27,4 @@ def test_a_worker_that_fails_ends_the_process() -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert "a bug in the worker" in ended.stderr
+    assert "a bug in the worker" in ended.stdout, "where every line of the log goes"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
@@ -23,6 +23,7 @@ from jobs.settings import Cadence
 from schemas.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
+from tests.examples import costly
 from tests.integration.house import House, check_totals
 from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value
 from tests.oracle.messages import Published, random_traffic, traffic
@@ -71,7 +72,7 @@ def test_totals_equal_the_plain_loop(house: House) -> None:
     assert gone  # some have left
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@costly(2)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
     removals=st.lists(st.integers(0, 40), max_size=3),

@@ -14,7 +14,6 @@ from sqlalchemy.dialects import postgresql
 
 from schemas.load_values import GONE_AFTER
 from serving.fleet import queries
-from schemas.load_values import GONE_AFTER
 from serving.fleet.reader import FleetReader
 from serving.page import Page
 from tests.integration.published import NOW

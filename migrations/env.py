@@ -43,5 +43,7 @@ try:
     settings = ProgramSettings.from_environment()
 except SettingsError as error:
     raise SystemExit(str(error)) from None
-with engine_for(settings.database_url, "migrations", **BOUNDS).connect() as live:
+engine = engine_for(settings.database_url, "migrations", **BOUNDS)
+with engine.connect() as live:
     _migrate(live)
+engine.dispose()

@@ -53,12 +53,10 @@ from serving.resources.events import (
 )
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
 from serving.resources.pages import (
-    AssetsResource,
     DashboardResource,
     DocsPageResource,
     OpenApiResource,
-    dashboard_files,
-    docs_files,
+    page_assets,
 )
 from serving.resources.reports import CircuitHistoryResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
@@ -258,7 +256,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = AssetsResource(docs_files() | dashboard_files())
+    assets = page_assets()
     return {
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),

@@ -1,7 +1,7 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
@@ -9,6 +9,7 @@ from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
+from schemas.load_values import GONE_AFTER
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -97,6 +98,7 @@ class Dependencies(Struct):
     max_points: int = MAX_POINTS
     default_aggregate: Aggregate = "sum"
     policy: Policy = LOCAL_POLICY
+    loads_gone_after: timedelta | None = GONE_AFTER
 
 
 def create_app(  # noqa: PLR0913 - the composition root
@@ -112,12 +114,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
+    loads_gone_after: timedelta | None = GONE_AFTER,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
-    state = state or WorkerState(engine, FleetReader(engine, clock))
+    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
     access_log = access_log or AccessLog(Metrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
@@ -134,7 +137,15 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(
-        databases, clock, state, access_log, event_rules, max_points, default_aggregate, policy
+        databases,
+        clock,
+        state,
+        access_log,
+        event_rules,
+        max_points,
+        default_aggregate,
+        policy,
+        loads_gone_after,
     )
     resources = _resources(needs)
     for path, resource in resources.items():
@@ -197,10 +208,12 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
-    reader = FleetReader(replica, clock)
+    gone_after = needs.loads_gone_after
+    reader = FleetReader(replica, clock, gone_after)
     histories = Histories(replica, pools[replica], clock, needs.max_points, needs.default_aggregate)
     # A client must see its own changes, so what can be changed here is read from the primary.
-    primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    primary_reader = FleetReader(primary, clock, gone_after)
+    latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
@@ -215,7 +228,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/loads/{load_id}": OneLoadResource(latest, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistoryResource(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommandsResource(
-            CommandWriter(primary, clock)
+            CommandWriter(primary, clock, latest)
         ),
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),

@@ -10,10 +10,11 @@ from sqlalchemy import Engine, Row
 from schemas.http import Command, ShedAccepted, ShedRequest
 from serving.commands import queries
 from serving.db.reading import in_blocks, snapshot
-from serving.errors import NotFoundError, no_load, no_ven
+from serving.errors import NotFoundError, no_ven
 from serving.fleet import outbox
 from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry
+from serving.fleet.latest import LatestReader
 from serving.fleet.writer import require_row
 from serving.page import Page
 
@@ -51,9 +52,10 @@ class CommandReader:
 class CommandWriter:
     """Writes commands to the outbox."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], latest: LatestReader) -> None:
         self._engine = engine
         self._clock = clock
+        self._latest = latest
 
     def shed(self, ven_id: str, load_id: str, request: ShedRequest) -> ShedAccepted:
         """Command a VEN to shed a load for a while; returns once the command is stored.
@@ -64,7 +66,7 @@ class CommandWriter:
         data = {"loadId": load_id, "reduceKw": request.amount_kw, "durationS": request.duration_s}
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            require_row(connection, fleet.reported_load(ven_id, load_id).bound(), no_load(ven_id, load_id))
+            self._latest.load(ven_id, load_id)
             valid_for = timedelta(seconds=request.duration_s)
             command_id = outbox.send(
                 connection, "shedLoad", ven_id, data, now=self._clock(), valid_for=valid_for

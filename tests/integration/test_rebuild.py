@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -156,7 +157,7 @@ DAMAGE = {
 ONE_OF_A_KIND = {"a sum", "a missing bucket", "surplus buckets", "energy", "an old value", "no latest"}
 
 
-def some(damages: Iterable[str], quick: Set[str]) -> list[ParameterSet]:
+def some(damages: Iterable[str], quick: AbstractSet[str]) -> list[ParameterSet]:
     """Parameters, of which those that are not quick are for `make thorough`."""
     thorough = pytest.mark.thorough
     return [pytest.param(each, marks=() if each in quick else thorough) for each in damages]

@@ -1,8 +1,8 @@
-"""Quotas: how much a message, a VEN and all VENs together may have.
+"""Quotas of a message, of a VEN, and of all VENs together.
 
-A worker counts for itself, by the names that it has met, which it looks up anyway; so a message whose names
-are all known costs nothing more. Several workers together, or one after a restart, may let through somewhat
-more than a quota: what the database holds beyond half of one is read at the start and every `REFRESH`.
+Each worker counts by itself, in the dictionaries in which it looks up names anyway, so that a message
+without new names costs nothing more. Several workers together, or one after a restart, may accept somewhat
+more than a quota: VENs with more than half of it are read from the database at the start and every `REFRESH`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from msgspec import Struct
 from ingest.rows import identifier, label
 
 REFRESH = timedelta(minutes=30)
-"""After that, loads and types that have gone have made room."""
+"""Interval at which loads and load types that no longer exist are removed from the counts."""
 
 
 class Limits(Struct, frozen=True):
@@ -34,11 +34,11 @@ class QuotaExceeded(ValueError):  # noqa: N818 - as `Refused`
 
 
 LoadIds = dict[str, str]
-"""Of one VEN, each by itself: plain dictionaries, which Python's garbage collector need not visit."""
+"""The load ids of one VEN, mapped to themselves: the garbage collector ignores dictionaries of strings."""
 
 
 class Quotas:
-    """The loads and load types that a worker has met, up to a limit of each."""
+    """The loads and load types that a worker has accepted, up to a limit of each."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -48,7 +48,7 @@ class Quotas:
         self.restart({}, ())
 
     def is_due(self, now: datetime) -> bool:
-        """Whether to look at the database again; says so once, so that a failure to look stops nothing."""
+        """Whether a refresh is due; true only once, so that a failed refresh blocks no message."""
         if self._refreshed_at is not None and now - self._refreshed_at < REFRESH:
             return False
         self._refreshed_at = now

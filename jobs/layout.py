@@ -30,7 +30,7 @@ MOST_SOURCES = 62
 """Partitions that are merged at a time: dropping each takes some six locks."""
 
 
-class Change(Struct, frozen=True):
+class PartitionChange(Struct, frozen=True):
     """A range of time that is to become one partition, and whether there are rows to bring there."""
 
     within: Range
@@ -43,7 +43,7 @@ def changes(
     now: datetime,
     kept: timedelta | None,
     horizon: datetime = BEGINNING,
-) -> Iterator[Change]:
+) -> Iterator[PartitionChange]:
     """What makes the partitions of a table what they should be; new empty partitions first.
 
     Args:
@@ -61,8 +61,8 @@ def changes(
     ]
     today = datetime.combine(now.date(), time(), UTC)
     ranges = _joined([piece for piece in wanted if not _inside(piece, partitions)], today)
-    new = [Change(each, astray is not None and overlap(astray, each)) for each in ranges]
-    merged = [Change(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
+    new = [PartitionChange(each, astray is not None and overlap(astray, each)) for each in ranges]
+    merged = [PartitionChange(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
     yield from sorted([*new, *merged], key=lambda change: change.has_rows)
 
 

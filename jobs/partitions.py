@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Row, Table
 
-from jobs.layout import BEGINNING, Change, changes, contains, name_of, overlap
+from jobs.layout import BEGINNING, PartitionChange, changes, contains, name_of, overlap
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
 from jobs.ranges import Range
@@ -81,8 +81,8 @@ def arrange_partitions(
     """
     if not connection.execute(locks.try_exclusive(locks.PARTITIONS)).scalar_one():
         return 0
-    connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
-    connection.execute(partition_queries.FOR_LONG)
+    connection.execute(partition_queries.LIMIT_LOCK_WAIT)
+    connection.execute(partition_queries.RAISE_TIME_LIMIT)
     horizon = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
     wanted = {
         table: list(_changes(connection, table, now, kept=kept, horizon=horizon)) for table in PARTITIONED
@@ -95,7 +95,7 @@ def arrange_partitions(
 
 def _changes(
     connection: Connection, table: Table, now: datetime, *, kept: timedelta | None, horizon: datetime
-) -> Iterator[Change]:
+) -> Iterator[PartitionChange]:
     found = partitions_of(connection, table)
     astray = next((_extent(connection, each) for each in found if each.is_default), None)
     return changes([each.within for each in found if not each.is_default], astray, now, kept, horizon)
@@ -107,7 +107,7 @@ def _extent(connection: Connection, partition: Partition) -> Range | None:
     return None if first is None else Range(first, last + timedelta.resolution)
 
 
-def _make_new(connection: Connection, table: Table, wanted: Sequence[Change]) -> int:
+def _make_new(connection: Connection, table: Table, wanted: Sequence[PartitionChange]) -> int:
     new = [change.within for change in wanted if not change.has_rows][:MOST_NEW]
     if new:
         connection.execute(partition_queries.ENSURE_DEFAULT)
@@ -124,7 +124,9 @@ def _name(connection: Connection, table: Table, within: Range) -> str:
     return str(connection.execute(partition_queries.NAME_BESIDE, values).scalar_one())
 
 
-def _bring_on(connection: Connection, table: Table, wanted: Sequence[Change], slice_bytes: int) -> int:
+def _bring_on(
+    connection: Connection, table: Table, wanted: Sequence[PartitionChange], slice_bytes: int
+) -> int:
     move = _current_move(connection, table)
     if move is None:
         change = next((change for change in wanted if change.has_rows), None)

@@ -32,12 +32,12 @@ from jobs.rows import fetch, write
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
 from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
-from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
+from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas import channels, locks
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
 
-PATIENCE = Patience(3, timedelta(seconds=60))
+PRESENCE_TIME = PresenceTime(3, timedelta(seconds=60))
 """How long a VEN may be silent where no setting says it."""
 
 SETTLES_AFTER = timedelta(minutes=10)
@@ -76,9 +76,9 @@ class Standing(Struct):
 class Progress:
     """Follows the events that run, and gets ready for those that are about to."""
 
-    def __init__(self, rules: Rules, patience: Patience = PATIENCE) -> None:
+    def __init__(self, rules: Rules, presence_time: PresenceTime = PRESENCE_TIME) -> None:
         self._rules = rules
-        self._patience = patience
+        self._presence_time = presence_time
         self._standings: dict[str, Standing] = {}
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
@@ -127,7 +127,7 @@ class Progress:
 
     def _progress(self, connection: Connection, event: MeasuredEvent, now: datetime) -> dict[str, object]:
         standing = self._standings[event.event_id]
-        reporting = _reporting(connection, event, standing, self._patience, now)
+        reporting = _reporting(connection, event, standing, self._presence_time, now)
         reductions = _reductions(event, standing, reporting, now)
         write(connection, reductions, event_reductions, settlement_queries.merge_reductions)
         is_known = bool(reporting.height) or standing.people.is_empty()
@@ -163,7 +163,11 @@ def _forget_stand_ins(standing: Standing) -> None:
 
 
 def _reporting(
-    connection: Connection, event: MeasuredEvent, standing: Standing, patience: Patience, now: datetime
+    connection: Connection,
+    event: MeasuredEvent,
+    standing: Standing,
+    presence_time: PresenceTime,
+    now: datetime,
 ) -> pl.DataFrame:
     """What participants with a baseline use, if they have said it since the start; who is silent by now.
 
@@ -174,10 +178,10 @@ def _reporting(
     latest = latest.join(standing.baselines, on="ven_id", how="semi")
     # By reports alone: a status says nothing of usage.
     no_status = pl.lit(None, pl.Datetime("us", "UTC"))
-    late = latest.filter(pl.col("heard_at") < now - patience.at_least).with_columns(
+    late = latest.filter(pl.col("heard_at") < now - presence_time.at_least).with_columns(
         status_ts=no_status, status_received_at=no_status
     )
-    silent = fallen_silent(late, intervals_of(connection, late, now), patience, now)
+    silent = fallen_silent(late, intervals_of(connection, late, now), presence_time, now)
     is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | pl.col("status").eq_missing(
         OFFLINE
     )

@@ -103,7 +103,7 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
     since = _readable_until(connection, until)
     if known is not None and since <= known and not _doomed(connection, since):
         return 0
-    connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
+    connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAW_FOR_ONESELF)
     since = _readable_until(connection, until)  # anew: nothing can come in between any more
     doomed = _doomed(connection, since)[:MOST_PARTITIONS]

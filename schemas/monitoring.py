@@ -1,4 +1,4 @@
-"""What Prometheus and supervisors ask a program without an HTTP API of its own: `/metrics` and `/health`."""
+"""`/metrics` and `/health` of programs without an HTTP API, for Prometheus and supervisors."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 Trouble = Callable[[], str | None]
-"""What is wrong, in words; None while all is well."""
+"""Returns the reason for being unhealthy; None while healthy."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -23,14 +23,14 @@ class _Quiet(WSGIRequestHandler):
 
 
 def first_trouble(*troubles: Trouble) -> Trouble:
-    """The first thing that is wrong, if anything is."""
+    """The first reason for being unhealthy, if there is any."""
     return lambda: next((words for trouble in troubles if (words := trouble())), None)
 
 
 def serve_monitoring(registry: CollectorRegistry, trouble: Trouble, port: int) -> None:
     """Answer `/metrics` and `/health` on the loopback interface, from a thread.
 
-    `/health` is 503 while there is trouble, with its words.
+    `/health` is 503 with the reason while the program is unhealthy.
 
     Raises:
         OSError: it cannot listen on the port.

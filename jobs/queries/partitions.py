@@ -40,8 +40,8 @@ _NEXT_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)", BigInteger
 )
 
-SOON_OR_NOT_AT_ALL = text("SET LOCAL lock_timeout = '2s'")
-FOR_LONG = text("SET LOCAL statement_timeout = '10min'")
+LIMIT_LOCK_WAIT = text("SET LOCAL lock_timeout = '2s'")
+RAISE_TIME_LIMIT = text("SET LOCAL statement_timeout = '10min'")
 RAW_FOR_ONESELF = text(
     "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions"
     " IN ACCESS EXCLUSIVE MODE"

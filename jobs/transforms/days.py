@@ -62,7 +62,7 @@ class Calendar(Struct, frozen=True):
         return self.kind_of(day) != WEEKDAY
 
 
-class Part(Struct, frozen=True):
+class SlotShare(Struct, frozen=True):
     """Slots of the event's day in which a baseline is compared, and how much of each counts."""
 
     slots: Slots
@@ -86,7 +86,7 @@ class Days(Struct, frozen=True):
     slots: Slots
     first: Slots
     second: Slots
-    parts: dict[str, Part]
+    parts: dict[str, SlotShare]
 
     def positions(self, part: str) -> NDArray[np.intp]:
         return np.searchsorted(self.slots, self.parts[part].slots)
@@ -136,10 +136,12 @@ def slots_of(window: Range) -> pl.DataFrame:
     return pl.DataFrame({"slot": slot, "hours": part.hours})
 
 
-def part_within(ranges: Sequence[Range]) -> Part:
+def part_within(ranges: Sequence[Range]) -> SlotShare:
     """The slots that some ranges reach into."""
     parts = [_slots_within(window) for window in ranges]
-    return Part(np.concatenate([slots for slots, _ in parts]), np.concatenate([hours for _, hours in parts]))
+    return SlotShare(
+        np.concatenate([slots for slots, _ in parts]), np.concatenate([hours for _, hours in parts])
+    )
 
 
 def _slots_within(window: Range) -> tuple[Slots, Hours]:

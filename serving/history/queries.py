@@ -90,7 +90,7 @@ VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("
 """All VENs, each on its own: what the network's energy is made of."""
 
 
-class Part(Struct, frozen=True):
+class PieceShape(Struct, frozen=True):
     """What a statement knows of a piece of a plan: its source, and the parameters that are its ends."""
 
     resolution_s: int | None = SLOT_S
@@ -104,16 +104,16 @@ class Part(Struct, frozen=True):
         return self.resolution_s is not None and not self.is_closed
 
 
-Parts = tuple[Part, ...]
-UNBOUNDED = Part()
+PieceShapes = tuple[PieceShape, ...]
+UNBOUNDED = PieceShape()
 Width = ColumnElement[Any]
 WIDTH: Width = bindparam("width", type_=Interval)
 SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
 
-def _parts(pieces: Sequence[Piece]) -> Parts:
+def _parts(pieces: Sequence[Piece]) -> PieceShapes:
     return tuple(
-        Part(
+        PieceShape(
             piece.resolution_s,
             None if piece.start_us is None else f"start_{number}",
             None if piece.end_us is None else f"end_{number}",
@@ -134,7 +134,7 @@ def _ends(pieces: Sequence[Piece]) -> dict[str, datetime]:
 
 
 def _query(
-    build: Callable[[Series, Parts], Select[Any]],
+    build: Callable[[Series, PieceShapes], Select[Any]],
     series: Series,
     pieces: Sequence[Piece],
     granularity_s: int,
@@ -183,7 +183,7 @@ def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, st
     return _query(partial(_points_at_most, most_each), series, [piece], request.granularity_s, key)
 
 
-def _points_at_most(most_each: int, series: Series, parts: Parts) -> Select[Any]:
+def _points_at_most(most_each: int, series: Series, parts: PieceShapes) -> Select[Any]:
     [piece], table = parts, series.buckets
     stored = select(func.sum(func.least(table.c.samples, most_each))).where(
         table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece)
@@ -208,7 +208,7 @@ def energies(series: Series, request: HistoryRequest, key: Mapping[str, str] = N
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _sums(series: Series, parts: Parts) -> Select[Any]:
+def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
     states = _states(series, parts, WIDTH).subquery()
     keys = [states.c[column] for column in series.by]
     return (
@@ -224,7 +224,7 @@ def _sums(series: Series, parts: Parts) -> Select[Any]:
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _energies(series: Series, parts: Parts) -> Select[Any]:
+def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
     slots = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
     bucket = _floor(slots.c.slot, WIDTH).label("bucket")
     hours = func.count(slots.c.slot.distinct()) * SLOT_HOURS
@@ -242,7 +242,7 @@ def _energies(series: Series, parts: Parts) -> Select[Any]:
     )
 
 
-def _network_slots(pieces: Parts) -> CompoundSelect[Any]:
+def _network_slots(pieces: PieceShapes) -> CompoundSelect[Any]:
     """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
     parts: list[Select[Any]] = []
     for piece in pieces:
@@ -261,7 +261,7 @@ def _network_slots(pieces: Parts) -> CompoundSelect[Any]:
     return union_all(*parts or [_slot_energies([_nothing(VENS, SLOT)])])
 
 
-def _states_with_news(piece: Part) -> list[Select[Any]]:
+def _states_with_news(piece: PieceShape) -> list[Select[Any]]:
     stored = _bucket_states(VENS, piece, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
     return [stored] if piece.is_closed else [stored, _pending_states(VENS, piece, SLOT)]
 
@@ -273,7 +273,7 @@ def _slots_with_news() -> Select[Any]:
     return select(either.c.bucket)
 
 
-def _entity_slots(series: Series, pieces: Parts) -> Select[Any]:
+def _entity_slots(series: Series, pieces: PieceShapes) -> Select[Any]:
     return _slot_energies([_states(series, pieces, SLOT)], series.by)
 
 
@@ -297,7 +297,7 @@ def _slot_energies(
     return select(slot, energy("used"), energy("shed"), *columns).group_by(slot, *keys)
 
 
-def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
+def _states(series: Series, pieces: PieceShapes, width: Width) -> CompoundSelect[Any]:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [
         (_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
@@ -307,12 +307,12 @@ def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
     return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
 
 
-def _stretches(pieces: Parts) -> Iterator[Part]:
+def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
     """Pieces one after the other that lack what is pending: that is looked for once, from end to end."""
     for has_pending, group in groupby(pieces, lambda piece: piece.has_pending):
         if has_pending:
             stretch = list(group)
-            yield Part(None, stretch[0].start, stretch[-1].end)
+            yield PieceShape(None, stretch[0].start, stretch[-1].end)
 
 
 def _nothing(series: Series, width: Width) -> Select[Any]:
@@ -320,7 +320,7 @@ def _nothing(series: Series, width: Width) -> Select[Any]:
     return _bucket_states(series, UNBOUNDED, width).where(false())
 
 
-def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
     return select(
         _floor(raw.c.ts, width).label("bucket"),
@@ -332,12 +332,12 @@ def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     ).where(*_of(series, raw), *_within(raw.c.ts, piece))
 
 
-def _pending_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _pending_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
     return _raw_states(series, piece, width).where(*_is_pending(series.raw, series.lane))
 
 
-def _bucket_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _bucket_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
     return select(
         _floor(table.c.bucket, width).label("bucket"),
@@ -368,7 +368,7 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     ]
 
 
-def _within(instant: ColumnElement[datetime], piece: Part) -> list[ColumnElement[bool]]:
+def _within(instant: ColumnElement[datetime], piece: PieceShape) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if piece.start is not None:
         conditions.append(instant >= bindparam(piece.start))

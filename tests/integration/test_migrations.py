@@ -21,6 +21,7 @@ from schemas.database import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
+from tests.integration.catching_up import catch_up
 from tests.integration.published import (
     THREE,
     assert_same_rows,
@@ -31,7 +32,6 @@ from tests.integration.published import (
     telemetry,
     value,
 )
-from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"

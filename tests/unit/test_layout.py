@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.layout import MOST_SOURCES, Change, cells, changes, contains, name_of, overlap
+from jobs.layout import MOST_SOURCES, PartitionChange, cells, changes, contains, name_of, overlap
 from jobs.partitions import Partition, slice_end
 from jobs.ranges import Range, ranges_of_days
 
@@ -28,7 +28,7 @@ def of_day(day: date) -> Range:
     return Range(start, start + DAY)
 
 
-def after(partitions: Iterable[Range], change: Change) -> list[Range]:
+def after(partitions: Iterable[Range], change: PartitionChange) -> list[Range]:
     left = [each for each in partitions if not contains(change.within, each)]
     assert not any(overlap(each, change.within) for each in left)
     return sorted([*left, change.within], key=lambda each: each.start)
@@ -107,7 +107,7 @@ def test_what_retention_has_let_go_needs_no_partitions(kept: int) -> None:
     oldest = datetime.combine((NOW - kept * DAY).date(), time(), UTC)
     assert partitions[0].start == oldest
     assert list(changes(partitions, None, NOW + DAY, kept * DAY)) == [
-        Change(of_day((NOW + 4 * DAY).date()), has_rows=False)
+        PartitionChange(of_day((NOW + 4 * DAY).date()), has_rows=False)
     ]
 
 

@@ -37,14 +37,22 @@ LoadIds = dict[str, str]
 """The load ids of one VEN, mapped to themselves: the garbage collector ignores dictionaries of strings."""
 
 
+LoadTypes = dict[str | None, str | None]
+"""Load types as they are stored, by how messages spell them."""
+
+
 class Quotas:
-    """The loads and load types that a worker has accepted, up to a limit of each."""
+    """The loads and load types that a worker has accepted, up to a limit of each.
+
+    One thread decodes by it while another one may `restart` it, which replaces both dictionaries: so each
+    method looks at a dictionary once.
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._refreshed_at: datetime | None = None
         self.load_ids: dict[str, LoadIds] = {}
-        self.load_types: dict[str | None, str | None] = {}
+        self.load_types: LoadTypes = {}
         self.restart({}, ())
 
     def is_due(self, now: datetime) -> bool:
@@ -66,13 +74,13 @@ class Quotas:
             QuotaExceeded: the VEN has as many loads as it may.
             ValueError: it is no identifier.
         """
-        known = self.load_ids.setdefault(ven_id, {})
-        if load_id not in known:
-            if len(known) >= self.limits.loads_of_ven:
-                raise QuotaExceeded("too_many_loads", f"{ven_id} has {len(known)} loads already")
+        load_ids = self.load_ids.setdefault(ven_id, {})
+        if load_id not in load_ids:
+            if len(load_ids) >= self.limits.loads_of_ven:
+                raise QuotaExceeded("too_many_loads", f"{ven_id} has {len(load_ids)} loads already")
             shared = identifier(load_id)  # one text for all VENs that have a load of this name
-            known[shared] = shared
-        return load_id
+            load_ids[shared] = shared
+        return load_ids[load_id]
 
     def load_type(self, text: str | None) -> str | None:
         """A load's type as it is stored.
@@ -81,8 +89,9 @@ class Quotas:
             QuotaExceeded: there are as many types as there may be.
             ValueError: PostgreSQL cannot hold it.
         """
-        if text not in self.load_types:
-            if len(self.load_types) >= self.limits.load_types + 2:  # and two ways to say none
+        types = self.load_types
+        if text not in types:
+            if len(types) >= self.limits.load_types + 2:  # and two ways to say none
                 raise QuotaExceeded("too_many_load_types", f"there are {self.limits.load_types} already")
-            self.load_types[text] = label(text)
-        return self.load_types[text]
+            types[text] = label(text)
+        return types[text]

@@ -1,6 +1,9 @@
 """Words of status: the same in any case and with white space around them."""
 
 ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
+UNCONTROLLABLE = (OFFLINE, MAINTENANCE)
+"""VENs with one of these can shed nothing now, and are not asked to."""
+
 _SYNONYMS = {"true": ONLINE, "false": OFFLINE}
 
 

@@ -25,6 +25,7 @@ from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.latest import LatestReader
+from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
@@ -51,6 +52,7 @@ from serving.resources.events import (
     PastEventsResource,
 )
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
+from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
     AssetsResource,
     DashboardResource,
@@ -204,6 +206,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
     writer = FleetWriter(primary, clock, latest)
+    opt_outs = OptOuts(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -217,11 +220,13 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/loads/{load_id}": OneLoadResource(latest, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistoryResource(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommandsResource(
-            CommandWriter(primary, clock)
+            CommandWriter(primary, clock, latest)
         ),
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
+        "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     true,
 )
 
+from schemas.statuses import UNCONTROLLABLE
 from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
@@ -174,12 +175,13 @@ def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement
 
 
 def _shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    return func.coalesce(_effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+    reported_kw = func.coalesce(_effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+    return func.greatest(reported_kw, 0.0)
 
 
 def _capacity_kw(latest: FromClause) -> ColumnElement[Any]:
     estimated_kw = func.coalesce(latest.c.used_power_kw, 0.0) + _shed_capability_kw(latest)
-    return func.coalesce(_effective("capacity_kw", latest), estimated_kw)
+    return func.greatest(func.coalesce(_effective("capacity_kw", latest), estimated_kw), 0.0)
 
 
 def _is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
@@ -281,7 +283,7 @@ def ven_summaries(page: Page) -> Select[Any]:
     ven = current_vens(page).cte("page").prefix_with("MATERIALIZED")
     sheddable = _sheddable_of_page(ven)
     controllable_kw = case(
-        (ven.c.status == "offline", 0.0),
+        (ven.c.status.in_(UNCONTROLLABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
     )
     return (

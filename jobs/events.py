@@ -14,15 +14,15 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
-from jobs.models import FollowedPartFrame, NewcomerFrame, ShareFrame
+from jobs.models import CandidateFrame, FollowedPartFrame, ShareFrame
 from jobs.queries import events as event_queries
 from jobs.queries import merging as merging_queries
-from jobs.queries.events import Rest
 from jobs.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
 from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
-from schemas import locks
+from schemas import candidates, locks
+from schemas.candidates import AskedEvent, Rest
 from schemas.channels import COMMANDS, EVENTS, notify
 from schemas.commands import new_command
 from schemas.load_values import GONE_AFTER
@@ -116,7 +116,7 @@ def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: dat
 def _share(
     connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
 ) -> int:
-    newcomers = fetch(connection, event_queries.newcomers(row, now, rest, gone_after), NewcomerFrame)
+    newcomers = _newcomers(connection, row, now, rest, gone_after)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
@@ -131,6 +131,20 @@ def _share(
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
     connection.execute(notify(EVENTS, row.event_id))
     return chosen.height
+
+
+def _newcomers(
+    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
+) -> pl.DataFrame:
+    """Whom to tell: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
+    query = candidates.asked_and_passed_over(AskedEvent.of(row), now, rest, gone_after)
+    rows = fetch(connection, query, CandidateFrame)
+    counts = rows.filter(pl.col("reason").is_not_null()).select("reason", "vens")
+    notes = candidates.passed_over_notes(counts.iter_rows())
+    if notes != row.notes:
+        connection.execute(event_queries.set_notes(row.event_id, notes))
+        connection.execute(notify(EVENTS, row.event_id))
+    return rows.filter(pl.col("reason").is_null()).select("ven_id", "available_kw")
 
 
 def _is_balanced(connection: Connection, row: Row[Any]) -> bool:

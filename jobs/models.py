@@ -2,6 +2,7 @@
 
 import pandera.polars as pa
 
+from schemas.candidates import REASONS
 from schemas.tables.events import EventParticipationFrame
 from schemas.tables.ledger import Days
 from schemas.tables.metadata import Frame, Utc
@@ -122,11 +123,13 @@ class VenSizeFrame(Frame):
     rows: int
 
 
-class NewcomerFrame(Frame):
-    """VENs that could shed something for an event, kW, and have not been told of it."""
+class CandidateFrame(Frame):
+    """Rows of `schemas.candidates.asked_and_passed_over`; powers in kW."""
 
-    ven_id: str = pa.Field(unique=True)
-    available_kw: float = pa.Field(gt=0)
+    ven_id: str = pa.Field(nullable=True)
+    available_kw: float = pa.Field(gt=0, nullable=True)
+    reason: str = pa.Field(isin=REASONS, nullable=True)
+    vens: int = pa.Field(ge=1)
 
 
 class ShareFrame(Frame):

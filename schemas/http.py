@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from schemas.baselines import BaselineName
+from schemas.candidates import PassedOverReason
 from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.wire import LARGEST_KW, Priority
 
@@ -439,17 +440,6 @@ ActualReductionKw = Annotated[
         "0 also where it cannot be known (`isMeasured` is false)."
     ),
 ]
-PassedOverReason = Literal[
-    "offline",
-    "maintenance",
-    "opted out",
-    "retired",
-    "resting",
-    "asked too often",
-    "in another event",
-    "no flexibility",
-    "unaddressable",
-]
 
 
 class _ReadOnlyOfEvent(Shape, frozen=True, kw_only=True):
@@ -533,7 +523,7 @@ class Event(Shape, frozen=True, kw_only=True):
     lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
     notes: Annotated[
         list[PassedOver],
-        Meta(description="How many VENs were passed over when it was last shared out, by reason."),
+        Meta(description="How many VENs are passed over, by reason; as it was last while it ran."),
     ]
 
 

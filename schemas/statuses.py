@@ -1,8 +1,8 @@
 """Words of status: the same in any case and with white space around them."""
 
 ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
-UNCONTROLLABLE = (OFFLINE, MAINTENANCE)
-"""VENs with one of these can shed nothing now, and are not asked to."""
+UNAVAILABLE = (OFFLINE, MAINTENANCE)
+"""Statuses of VENs that are asked for nothing, and of which nothing can be controlled."""
 
 _SYNONYMS = {"true": ONLINE, "false": OFFLINE}
 

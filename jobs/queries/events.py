@@ -1,12 +1,10 @@
 """The SQL of events and of who takes part in them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     MetaData,
     Row,
@@ -33,28 +31,24 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.transforms.participation import SILENCE_MEANS_NO
+from schemas.candidates import overlaps
 from schemas.instants import MICROSECOND
-from schemas.load_values import sheddable_kw
 from schemas.opt_outs import opted_out_vens
-from schemas.statuses import MAINTENANCE, OFFLINE, UNCONTROLLABLE
-from schemas.tables.events import LIVE_PARTICIPATIONS, OPEN_COMMANDS, commands, event_participations, events
+from schemas.statuses import MAINTENANCE, OFFLINE
+from schemas.tables.events import (
+    LIVE_PARTICIPATIONS,
+    OPEN_COMMANDS,
+    TO_COME,
+    commands,
+    event_participations,
+    events,
+)
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 
-TO_COME = ("scheduled", "active")
-DAY = timedelta(days=1)
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c
 REPORTED_EVENT = events.alias("reported_event")
-NO_TOPIC_LEVEL = "[/+#]"
-"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
-
-
-class Rest(Struct, frozen=True):
-    """How long a VEN is left alone after an event, and how many events it is asked to in a day."""
-
-    after: timedelta
-    most_per_day: int
 
 
 def due_events(now: datetime) -> Select[Any]:
@@ -172,106 +166,9 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def newcomers(row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
-    """VENs that could give something to an event and have not been told: what each could shed now, kW.
-
-    That is its part of `controllablePowerKw`. Passed over are VENs that an event of at least this priority
-    has at the same time, those that are opted out, offline or in maintenance, those that deserve a rest, and
-    those whose id no topic can name.
-    """
-    latest = ven_snapshots.c
-    untold = _untold(row.event_id)
-    sheddable = sheddable_kw(untold.c.ven_id, latest.ts, gone_after).lateral("sheddable")
-    available_kw = func.coalesce(sheddable.c.shed_kw, latest.shed_power_kw, 0.0)
-    begin = max(row.start_time, now)
-    passed_over = (
-        opted_out_vens(begin, row.end_time),
-        _elsewhere(row),
-        _resting(row, begin, rest.after),
-        _tired(row, begin, rest.most_per_day),
-    )
-    return (
-        select(untold.c.ven_id, available_kw.label("available_kw"))
-        .select_from(untold)
-        .outerjoin(ven_snapshots, latest.ven_id == untold.c.ven_id)
-        .join(sheddable, true())
-        .where(
-            ~untold.c.ven_id.regexp_match(NO_TOPIC_LEVEL),
-            func.coalesce(latest.status, "").not_in(UNCONTROLLABLE),
-            *(untold.c.ven_id.not_in(vens_of) for vens_of in passed_over),
-            available_kw > 0,
-        )
-        .order_by(untold.c.ven_id)
-    )
-
-
-def _untold(event_id: str) -> CTE:
-    """VENs that are asked and have no part yet; found first, for nearly always there are none.
-
-    What is asked of each VEN after that is a list that is made once, and only if there is anybody.
-    """
-    has_part = select(PART.ven_id).where(PART.event_id == event_id, PART.status != "planned")
-    asked = select(events.c.ven_ids).where(events.c.event_id == event_id)
-    named = func.json_array_elements_text(asked.scalar_subquery()).table_valued("value")
-    is_asked = or_(asked.scalar_subquery().is_(null()), vens.c.ven_id.in_(select(named.c.value)))
-    return (
-        select(vens.c.ven_id)
-        .where(vens.c.retired_at.is_(None), vens.c.ven_id.not_in(has_part), is_asked)
-        .cte("untold")
-        .prefix_with("MATERIALIZED")
-    )
-
-
-def _elsewhere(row: Row[Any]) -> Select[Any]:
-    """VENs that have a part in an event that goes before this one."""
-    return (
-        select(PART.ven_id)
-        .join(events, events.c.event_id == PART.event_id)
-        .where(_is_live(PART.status), *_overlaps(row), events.c.priority >= row.priority)
-    )
-
-
-def _overlaps(row: Row[Any]) -> list[ColumnElement[bool]]:
-    """Other events that are to come, or run, at the same time."""
-    return [
-        events.c.event_id != row.event_id,
-        events.c.status.in_(TO_COME),
-        events.c.ended_at.is_(None),
-        events.c.start_time < row.end_time,
-        events.c.end_time > row.start_time,
-    ]
-
-
-def _took_part(event_id: str) -> Select[Any]:
-    """VENs in other events that ran, or are about to, while they were in them."""
-    began_at = func.coalesce(events.c.started_at, events.c.start_time)
-    return (
-        select(PART.ven_id)
-        .join(events, events.c.event_id == PART.event_id)
-        .where(
-            PART.event_id != event_id,
-            PART.status != "opted_out",
-            or_(events.c.status == "scheduled", events.c.started_at.is_not(None)),
-            or_(PART.finished_at.is_(None), PART.finished_at > began_at),
-        )
-    )
-
-
-def _resting(row: Row[Any], begin: datetime, after: timedelta) -> Select[Any]:
-    end = func.coalesce(PART.finished_at, events.c.ended_at, events.c.end_time)
-    # Nobody leaves an event after its end: of the others the participations need not be read.
-    is_recent = func.coalesce(events.c.ended_at, events.c.end_time) > begin - after
-    return _took_part(row.event_id).where(is_recent, end <= begin, end > begin - after)
-
-
-def _tired(row: Row[Any], begin: datetime, most_per_day: int) -> Select[Any]:
-    """VENs that have been asked often enough in a day."""
-    return (
-        _took_part(row.event_id)
-        .where(events.c.start_time > begin - DAY, events.c.start_time <= begin)
-        .group_by(PART.ven_id)
-        .having(func.count() >= most_per_day)
-    )
+def set_notes(event_id: str, notes: list[dict[str, Any]]) -> Update:
+    """Say how many VENs are passed over; of an event that is over the last word stands."""
+    return update(events).where(events.c.event_id == event_id, IS_TO_COME).values(notes=notes)
 
 
 def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
@@ -282,7 +179,7 @@ def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
         .where(
             PART.ven_id == _any_of(ven_ids),
             _is_live(PART.status),
-            *_overlaps(row),
+            overlaps(row),
             events.c.priority < row.priority,
         )
         .order_by(events.c.event_id, PART.ven_id)

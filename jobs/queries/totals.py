@@ -24,7 +24,7 @@ from schemas.load_values import (
     shed_capability_kw,
     with_settings,
 )
-from schemas.statuses import UNCONTROLLABLE
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.history import (
     SLOT_S,
     network_energy,
@@ -75,7 +75,7 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
     # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
-    is_unreachable = ven_snapshots.c.status.in_(UNCONTROLLABLE)
+    is_unreachable = ven_snapshots.c.status.in_(UNAVAILABLE)
     unreachable = select(ven_snapshots.c.ven_id).where(is_unreachable).subquery("unreachable")
     gone = gone_loads(gone_after).subquery("gone")
     is_retired = exists().where(vens.c.ven_id == load_snapshots.c.ven_id, vens.c.retired_at.is_not(None))

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from schemas.statuses import UNCONTROLLABLE
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.snapshots import NetworkSnapshotFrame
 
 UNKNOWN_TYPE = "unknown"
@@ -65,7 +65,7 @@ def _sheddable(vens: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     whole_vens = vens.select(
         pl.col("whole_shed_power_kw").alias("shed_kw"),
         pl.lit(value=True).alias("enabled"),
-        (~pl.col("status").is_in(UNCONTROLLABLE)).fill_null(value=True).alias("controllable"),
+        (~pl.col("status").is_in(UNAVAILABLE)).fill_null(value=True).alias("controllable"),
     )
     loads = groups.select(pl.col("shed_capability_kw").alias("shed_kw"), "enabled", "controllable")
     return pl.concat([loads, whole_vens])

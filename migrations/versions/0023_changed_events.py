@@ -1,13 +1,13 @@
 """Events that change while they run, VENs that leave them, and times in which VENs are opted out.
 
-Revision: 0023, after 0018
+Revision: 0023, after 0020
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0023"
-down_revision = "0018"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
+TO_COME = ("scheduled", "active")
 ENDED_EVENTS = ("completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
 LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
@@ -192,7 +193,7 @@ class EventFrame(Frame):
     """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
 
     notes: str = pa.Field(nullable=True)
-    """How many VENs were passed over when it was last shared out: a JSON array of `reason` and `vens`."""
+    """How many VENs are passed over: a JSON array of `reason` and `vens`. Null: not counted yet."""
 
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)

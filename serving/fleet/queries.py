@@ -23,7 +23,7 @@ from sqlalchemy import (
     true,
 )
 
-from schemas.statuses import UNCONTROLLABLE
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import loads, vens
@@ -283,7 +283,7 @@ def ven_summaries(page: Page) -> Select[Any]:
     ven = current_vens(page).cte("page").prefix_with("MATERIALIZED")
     sheddable = _sheddable_of_page(ven)
     controllable_kw = case(
-        (ven.c.status.in_(UNCONTROLLABLE), 0.0),
+        (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
     )
     return (

@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.events import follow_participations, move_events_on, share_out
 from jobs.models import FollowedPartFrame
 from jobs.queries import events as event_queries
-from jobs.queries.events import Rest
 from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import Job, Step
 from jobs.transforms.participation import followed
+from schemas.candidates import Rest
 from serving.app import create_app
 from tests.integration.mortal import Fuse, mortal_engine
 
@@ -28,6 +28,11 @@ REST = Rest(timedelta(minutes=15), 6)
 NO_REST = Rest(timedelta(0), 1_000)
 EVENTS = Job("events", 0.5, "", (move_events_on, follow_participations, partial(share_out, rest=NO_REST)))
 RESTED = Job("events", 0.5, "", (move_events_on, follow_participations, partial(share_out, rest=REST)))
+
+
+def noted(event: dict[str, Any]) -> dict[str, int]:
+    """The notes of an event: numbers of VENs by reason."""
+    return {note["reason"]: note["vens"] for note in event["notes"]}
 
 
 class Grid:
@@ -62,7 +67,8 @@ class Grid:
 
     def event(
         self, event_id: str = "e", start: float = 0, end: float = 60, kw: float = 6, **said: Any
-    ) -> None:
+    ) -> dict[str, Any]:
+        """Create an event; returns the answer."""
         wish = {
             "id": event_id,
             "startTime": (START + timedelta(minutes=start)).isoformat(),
@@ -73,6 +79,7 @@ class Grid:
         }
         response = self.client.simulate_post("/api/events", json=wish)
         assert response.status_code == 201, response.text
+        return dict(response.json)
 
     def opt_out(self, ven_id: str, start: float, end: float) -> str:
         body = {
@@ -103,6 +110,10 @@ class Grid:
 
     def status(self, event_id: str = "e") -> str:
         return str(self.client.simulate_get(f"/api/events/{event_id}").json["status"])
+
+    def notes(self, event_id: str = "e") -> dict[str, int]:
+        """How many VENs are passed over, by reason."""
+        return noted(self.client.simulate_get(f"/api/events/{event_id}").json)
 
     def parts(self, event_id: str = "e") -> dict[str, tuple[str, float]]:
         """Of each VEN: status and share."""
@@ -344,13 +355,17 @@ def test_who_is_asked(grid: Grid) -> None:
         "INSERT INTO loads (ven_id, load_id, shed_capability_kw, enabled, updated_at)"
         " VALUES ('set', 'l0', 5, NULL, now()), ('switched off', 'l0', NULL, false, now())"
     )
-    grid.event(kw=100)
-    grid.look()
-    assert grid.parts() == {
-        "loads": ("notified", 3),
-        "set": ("notified", 5),
-        "without": ("notified", 2),
+    expected = {
+        "retired": 1,
+        "unaddressable": 1,
+        "offline": 1,
+        "maintenance": 1,
+        "no flexibility": 3,
     }
+    assert noted(grid.event(kw=100)) == expected
+    grid.look()
+    assert grid.parts() == {"loads": ("notified", 3), "set": ("notified", 5), "without": ("notified", 2)}
+    assert grid.notes() == expected
 
 
 def test_only_those_named_are_asked(three: Grid) -> None:
@@ -385,6 +400,85 @@ def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
         three.at(60 * number, RESTED)
         three.at(60 * number + 10, RESTED)
     assert [len(three.parts(f"e{number}")) for number in range(8)] == [1] * 6 + [0] * 2
+
+
+# Who is passed over, and why
+
+
+def test_an_event_that_asks_nobody_says_why(three: Grid) -> None:
+    """With the default rest an event after another is accepted, active, and empty."""
+    assert noted(three.event("first", 0, 10)) == {}
+    three.at(0, RESTED)
+    three.at(10, RESTED)
+    assert noted(three.event("second", 11, 30, leadTimeS=0)) == {"resting": 3}
+    three.at(11, RESTED)
+    assert (three.status("second"), three.parts("second")) == ("active", {})
+    assert three.notes("second") == {"resting": 3}
+    three.at(25, RESTED)
+    assert (len(three.parts("second")), three.notes("second")) == (3, {})
+    assert three.notes("first") == {}
+
+
+def test_notes_count_those_who_are_asked_too_often_or_needed_elsewhere(three: Grid) -> None:
+    for number in range(6):
+        three.event(f"e{number}", 60 * number, 60 * number + 10, venIds=["a"], leadTimeS=0)
+        three.at(60 * number, RESTED)
+        three.at(60 * number + 10, RESTED)
+    assert noted(three.event("usual", 360, 420, venIds=["a", "b"], leadTimeS=0)) == {"asked too often": 1}
+    assert noted(three.event("urgent", 360, 420, venIds=["b", "c"], priority=1)) == {}
+    three.at(356, RESTED)
+    three.at(360, RESTED)
+    assert three.notes("usual") == {"asked too often": 1, "in another event": 1}
+    assert three.notes("urgent") == {}
+
+
+def test_notes_follow_who_comes_and_goes(three: Grid) -> None:
+    three.event(kw=12)
+    three.at(0)
+    assert three.notes() == {}
+    three.answer("c", "rejected")
+    three.presence("a", "maintenance")
+    three.at(1)
+    assert three.parts() == {"a": ("planned", 0), "b": ("notified", 4), "c": ("opted_out", 6)}
+    assert three.notes() == {"opted out": 1, "maintenance": 1}
+    three.presence("a", "offline")
+    three.db.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 'b'")
+    three.at(2)
+    assert three.notes() == {"retired": 1, "opted out": 1, "offline": 1}
+    three.presence("a", "online")
+    three.at(3)
+    assert three.parts()["a"] == ("notified", 2)
+    assert three.notes() == {"retired": 1, "opted out": 1}
+    three.at(60)
+    three.presence("a", "offline")
+    three.at(61)
+    assert three.notes() == {"retired": 1, "opted out": 1}
+
+
+def test_those_whom_another_event_took_over_are_noted(three: Grid) -> None:
+    three.event(kw=6)
+    three.at(0)
+    three.event("urgent", 10, 20, venIds=["b"], priority=1, leadTimeS=0)
+    three.at(10)
+    assert three.parts()["b"][0] == "finished"
+    three.at(11)
+    assert (three.notes(), three.notes("urgent")) == ({"in another event": 1}, {})
+
+
+def test_only_those_that_an_event_names_are_passed_over(three: Grid) -> None:
+    three.presence("a", "offline")
+    three.presence("b", "offline")
+    assert noted(three.event(venIds=["b", "c"], leadTimeS=0)) == {"offline": 1}
+    changed = three.client.simulate_patch("/api/events/e", json={"venIds": ["c"]})
+    assert changed.json["notes"] == []
+    changed = three.client.simulate_patch("/api/events/e", json={"venIds": None})
+    assert noted(changed.json) == {"offline": 2}
+
+
+def test_a_status_that_people_registered_counts_until_a_ven_is_heard(grid: Grid) -> None:
+    grid.ven("a", 3, status=None)
+    grid.db.execute("UPDATE vens SET status = 'maintenance'")
+    assert noted(grid.event()) == {"maintenance": 1}
 
 
 # Who comes and goes

@@ -12,14 +12,14 @@ from sqlalchemy import Engine, select
 
 from ingest.store import Store
 from jobs.events import share_out
-from jobs.models import NewcomerFrame
+from jobs.models import CandidateFrame
 from jobs.queries import events as event_queries
-from jobs.queries.events import Rest
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
+from schemas.candidates import AskedEvent, Rest, asked_and_passed_over
 from schemas.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
@@ -226,8 +226,8 @@ def test_events_ask_for_nothing_that_is_gone(
     with engine.begin() as own:
         own.execute(remove_load("a", "removed", later, NOW))
         [event] = own.execute(event_queries.events_to_tell(NOW)).all()
-        query = event_queries.newcomers(event, NOW, Rest(HOUR, 9), gone_after)
-        assert fetch(own, query, NewcomerFrame).rows() == [("a", expected_kw)]
+        query = asked_and_passed_over(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
+        assert fetch(own, query, CandidateFrame).rows() == [("a", expected_kw, None, 1)]
         [[shed_kw]] = own.execute(
             select(
                 sheddable_kw(ven_snapshots.c.ven_id, ven_snapshots.c.ts, gone_after).scalar_subquery()

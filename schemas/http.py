@@ -482,7 +482,7 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
 
 
 class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """What is to change of an event that no VEN has been sent yet.
+    """What is to change of an event; once VENs have been sent it, not its start and its lead time.
 
     What is not mentioned, or equals what GET shows, stays.
     """

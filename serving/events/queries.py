@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Row,
     Select,
     Text,
     Update,
@@ -22,18 +23,20 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import tuple_ as row_of
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from schemas import candidates, locks
 from schemas.candidates import AskedEvent
 from schemas.channels import EVENTS, notify
+from schemas.event_requests import mean_requested_kw
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
     TO_COME,
     event_participations,
     event_progress,
     event_reductions,
+    event_requests,
     event_settlements,
     events,
     ven_settlements,
@@ -146,7 +149,7 @@ def progress_of(event_id: str) -> Select[Any]:
     until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
     return (
         select(
-            events.c.requested_reduction_kw,
+            mean_requested_kw(until).label("requested_reduction_kw"),
             progress.delivered_kwh,
             (func.extract("epoch", until - events.c.start_time) / 3600).label("hours"),
         )
@@ -230,7 +233,7 @@ LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
 def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
     """Events that run, or will run, between two instants; those being stopped are out of the way."""
     return (
-        select(events.c.event_id, events.c.priority, events.c.ven_ids)
+        select(events.c.event_id, events.c.priority, events.c.ven_ids, events.c.start_time, events.c.end_time)
         .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
         .order_by(events.c.priority.desc(), *IN_TURN)
     )
@@ -292,6 +295,16 @@ def stop_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
 def lock_event(event_id: str) -> Select[Any]:
     """Lock an event to the end of the transaction, with its progress; no row if there is none."""
     return event(event_id).with_for_update(of=events)
+
+
+def revise_request(row: Row[Any], requested_kw: float, now: datetime) -> tuple[Insert, Insert]:
+    """Keep what a running event asked for until now, and what it asks for from now on."""
+    first = {"event_id": row.event_id, "at": row.start_time}
+    was = insert(event_requests).values(first | {"requested_reduction_kw": row.requested_reduction_kw})
+    new = insert(event_requests).values(event_id=row.event_id, at=now, requested_reduction_kw=requested_kw)
+    changed = {"requested_reduction_kw": new.excluded.requested_reduction_kw}
+    key = [column.name for column in event_requests.primary_key]
+    return was.on_conflict_do_nothing(), new.on_conflict_do_update(index_elements=key, set_=changed)
 
 
 def change_event(event: PlannedEvent, notes: list[dict[str, Any]]) -> Update:

@@ -1,6 +1,6 @@
 """Demand response events: read, created, cancelled and stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,9 @@ from serving.events.rules import (
     changed_times_and_terms,
     merged,
     planned,
+    replanned,
     require_free,
+    require_still_free,
 )
 from serving.page import Page
 
@@ -121,12 +123,13 @@ class EventWriter:
                 connection.execute(queries.notify_event(event_id))
 
     def change(self, event_id: str, request: EventUpdate) -> Event:
-        """Change an event of which no VEN has been sent anything yet.
+        """Change an event, also while it runs; the jobs tell the VENs that it concerns.
 
         Raises:
             NotFoundError: there is none.
             InvalidRequestError: the changed event contradicts itself or the rules.
-            ConflictError: VENs have been sent it, it is over, or another event needs the same VENs then.
+            ConflictError: it is over, VENs have been sent what is to change, or another event needs the same
+                VENs then.
         """
         now = self._clock()
         with self._engine.begin() as connection:
@@ -136,11 +139,14 @@ class EventWriter:
             if not changes:
                 return shapes.event(row)
             _require_changeable(row, now)
-            event = planned(merged(row, changes), now, self._rules)
+            event = _changed(row, changes, now, self._rules)
             if changes.get("ven_ids"):
                 _require_registered(connection, changes["ven_ids"])
             others = connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
-            require_free(event, (other for other in others if other.event_id != event_id))
+            require_still_free(event, row, others)
+            if "requested_reduction_kw" in changes and row.start_time <= now:
+                for revision in queries.revise_request(row, event.requested_reduction_kw, now):
+                    connection.execute(revision)
             connection.execute(queries.change_event(event, self._notes(connection, event, now)))
             connection.execute(queries.notify_event(event_id))
             return shapes.event(_row(connection, event_id))
@@ -159,12 +165,14 @@ def _locked(connection: Connection, event_id: str) -> Row[Any]:
 
 
 def _require_changeable(row: Row[Any], now: datetime) -> None:
-    if row.status != "scheduled" or row.ended_at is not None:
-        raise ConflictError(f"Event {row.event_id!r} is {row.status}: only scheduled events can be changed.")
-    if row.notify_at <= now:
-        raise ConflictError(
-            f"VENs have been sent event {row.event_id!r} already: cancel it, and make another one."
-        )
+    if row.status in shapes.OVER or row.ended_at is not None or row.end_time <= now:
+        raise ConflictError(f"Event {row.event_id!r} is over, and cannot be changed any more.")
+
+
+def _changed(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+    if row.notify_at <= now or row.start_time <= now:
+        return replanned(row, changes, now, rules)
+    return planned(merged(row, changes), now, rules)
 
 
 def _row(connection: Connection, event_id: str) -> Row[Any]:

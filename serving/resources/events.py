@@ -82,7 +82,7 @@ class OneEventResource:
 
     @Operation(
         id="updateEvent",
-        summary="Change an event that no VEN has been sent yet",
+        summary="Change an event, also while it runs",
         tag="events",
         takes=EventUpdate,
         answers={200: ResponseSpec("The event as it is now.", Event)},

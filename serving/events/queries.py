@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Numeric,
     Row,
     Select,
     Text,
@@ -49,6 +50,8 @@ from serving.page import Page
 LIVE = events.c.status.in_(TO_COME)
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 IN_TURN = (events.c.start_time, events.c.event_id)
+SETTLED = event_settlements.alias("settled")
+SIMILAR_START_S = 7_200
 
 
 def all_events(page: Page) -> Select[Any]:
@@ -251,6 +254,55 @@ def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select
     asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
     rows = candidates.asked_and_passed_over(asked, now, rules.rest, rules.loads_gone_after).subquery()
     return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
+
+
+def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
+    """VENs that an event asks, with what each could shed now and the reason why it is passed over, if any."""
+    asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
+    rows = candidates.candidates(asked, now, rules.rest, rules.loads_gone_after).subquery()
+    return select(rows).order_by(rows.c.ven_id)
+
+
+def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
+    """Settled events that began within two hours of that time of day, half to twice as long; newest first."""
+    settled = event_settlements.c
+    newest = (
+        select(func.max(settled.revision)).where(settled.event_id == events.c.event_id).correlate(events)
+    ).scalar_subquery()
+    of_event = SETTLED.c
+    vens_count = (
+        select(func.count())
+        .where(event_participations.c.event_id == events.c.event_id)
+        .correlate(events)
+        .scalar_subquery()
+    )
+    apart_s = func.mod(
+        func.abs(func.extract("epoch", events.c.start_time - event.start_time)).cast(Numeric), 86_400
+    )
+    length = func.least(events.c.end_time, events.c.ended_at) - events.c.start_time
+    own = event.end_time - event.start_time
+    return (
+        select(
+            events.c.event_id,
+            events.c.start_time,
+            func.least(events.c.end_time, events.c.ended_at).label("end_time"),
+            vens_count.label("vens"),
+            of_event.requested_kw,
+            of_event.requested_kwh,
+            of_event.delivered_kw,
+            of_event.delivered_kwh,
+            of_event.performance_percent,
+        )
+        .join(SETTLED, of_event.event_id == events.c.event_id)
+        .where(
+            of_event.baseline == baseline,
+            of_event.revision == newest,
+            or_(apart_s <= SIMILAR_START_S, apart_s >= 86_400 - SIMILAR_START_S),
+            length.between(own / 2, own * 2),
+        )
+        .order_by(events.c.start_time.desc(), events.c.event_id)
+        .limit(10)
+    )
 
 
 def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[Any]:

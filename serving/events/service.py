@@ -9,10 +9,19 @@ from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.baselines import PRIMARY, BaselineName
 from schemas.candidates import passed_over_notes
-from schemas.http import Event, EventCreate, EventDetail, EventMetrics, EventUpdate, EventWithMetrics
+from schemas.http import (
+    Event,
+    EventCreate,
+    EventDetail,
+    EventMetrics,
+    EventPreview,
+    EventUpdate,
+    EventWithMetrics,
+)
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.events import queries, shapes
+from serving.events.preview import preview
 from serving.events.rules import (
     EventRules,
     PlannedEvent,
@@ -91,6 +100,25 @@ class EventWriter:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
             connection.execute(queries.notify_event(event.event_id))
             return shapes.event(_row(connection, event.event_id))
+
+    def preview(self, request: EventCreate) -> EventPreview:
+        """What an event would do, were it shared out now; writes nothing.
+
+        Raises:
+            InvalidRequestError, ConflictError: it could not be created.
+        """
+        now = self._clock()
+        event = planned(request, now, self._rules)
+        with snapshot(self._engine) as connection:
+            _require_registered(connection, event.ven_ids or [])
+            require_free(
+                event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
+            )
+            if connection.execute(queries.event(event.event_id)).first() is not None:
+                raise ConflictError(f"There is an event {event.event_id!r} already.")
+            candidates = connection.execute(queries.candidates_of(event, now, self._rules)).all()
+            similar = connection.execute(queries.similar_events(event, self._rules.baseline)).all()
+        return preview(event, candidates, similar)
 
     def cancel(self, event_id: str) -> None:
         """Cancel an event, also while it runs; idempotent.

@@ -81,6 +81,12 @@ class Grid:
         assert response.status_code == 201, response.text
         return dict(response.json)
 
+    def preview(self, kw: float, **said: Any) -> Any:
+        wish = {"startTime": minute(0), "endTime": minute(60), "requestedReductionKw": kw, **said}
+        response = self.client.simulate_post("/api/events", params={"dryRun": "1"}, json=wish)
+        assert response.status_code == 200, response.text
+        return response.json
+
     def change(self, event_id: str = "e", **changes: Any) -> None:
         response = self.client.simulate_patch(f"/api/events/{event_id}", json=changes)
         assert response.status_code == 200, response.text
@@ -483,6 +489,43 @@ def test_a_status_that_people_registered_counts_until_a_ven_is_heard(grid: Grid)
     grid.ven("a", 3, status=None)
     grid.db.execute("UPDATE vens SET status = 'maintenance'")
     assert noted(grid.event()) == {"maintenance": 1}
+
+
+@pytest.mark.parametrize("kw", [6, 100])
+def test_a_dry_run_says_what_would_be_and_writes_nothing(kw: float, three: Grid) -> None:
+    three.ven("away", 3, status="offline")
+    three.ven("idle", 0)
+    three.opt_out("a", 30, 40)
+    before = three.everything()
+    preview = three.preview(kw)
+    assert three.everything() == before
+    assert preview["availableKw"] == 10
+    assert preview["sharedReductionKw"] == min(kw, 10)
+    assert preview["passedOver"] == [
+        {"venId": "a", "reason": "opted out"},
+        {"venId": "away", "reason": "offline"},
+        {"venId": "idle", "reason": "no flexibility"},
+    ]
+    assert [note["vens"] for note in preview["notes"]] == [1, 1, 1]
+    assert (preview["similarEvents"], preview["similarPerformancePercent"]) == ([], None)
+    assert three.event(kw=kw)["notes"] == preview["notes"]
+    three.at(0)
+    told = {ven_id: share_kw for ven_id, (_, share_kw) in three.parts().items()}
+    assert told == {each["venId"]: each["requestedReductionKw"] for each in preview["vens"]}
+
+
+def test_a_dry_run_is_refused_as_the_event_would_be(three: Grid) -> None:
+    three.event()
+    wish = {"startTime": minute(0), "endTime": minute(60), "requestedReductionKw": 6}
+    for params, changes, status in (
+        ({"dryRun": "1"}, {}, 409),
+        ({"dryRun": "1"}, {"endTime": minute(0)}, 400),
+        ({"dryRun": "1"}, {"id": "e", "startTime": minute(70), "endTime": minute(80)}, 409),
+        ({"dryRun": "1"}, {"venIds": ["nobody"]}, 400),
+        ({"dryRun": "yes"}, {}, 400),
+    ):
+        refused = three.client.simulate_post("/api/events", params=params, json=wish | changes)
+        assert refused.status_code == status, refused.text
 
 
 # Who comes and goes

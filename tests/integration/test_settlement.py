@@ -201,6 +201,37 @@ def test_what_was_asked_over_time_counts_where_the_request_was_changed(
     assert found[0][3] == pytest.approx(80.0)
 
 
+def test_a_dry_run_says_what_similar_events_delivered(store: Store, engine: Engine, at: At) -> None:
+    """Of about the same time of day and length, as settled by the primary baseline."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, requested_reduction_kw=4.0)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    client = testing.TestClient(create_app(engine, lambda: SETTLED_AT, []))
+
+    def similar(start_h: float, hours: float) -> Any:
+        start = START + DAY + start_h * HOUR
+        wish = {"startTime": start.isoformat(), "endTime": (start + hours * HOUR).isoformat()}
+        body = {**wish, "requestedReductionKw": 1}
+        preview = client.simulate_post("/api/events", params={"dryRun": "1"}, json=body).json
+        return preview["similarEvents"], preview["similarPerformancePercent"]
+
+    event = {
+        "eventId": "e",
+        "startTime": "2024-07-10T16:00:00Z",
+        "endTime": "2024-07-10T17:00:00Z",
+        "vens": 1,
+        "requestedKw": 4.0,
+        "deliveredKw": 2.0,
+        "performancePercent": 50.0,
+    }
+    for start_h, hours in ((0, 1), (2, 2), (-2, 0.5), (22, 1)):
+        assert similar(start_h, hours) == ([event], 50.0)
+    for start_h, hours in ((2.1, 1), (12, 1), (-2.1, 1), (0, 2.1), (0, 0.4)):
+        assert similar(start_h, hours) == ([], None)
+
+
 def test_whoever_another_event_took_over_counts_until_then(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:

@@ -29,6 +29,7 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
 )
+from schemas import participation_times
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
@@ -226,7 +227,7 @@ def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an ar
 def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
     ranges = inputs.days.needed()
     within = Range(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
-    return fetch(connection, settlement_queries.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+    return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
 
 
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:

@@ -716,6 +716,31 @@ class EventPerformance(Shape, frozen=True):
     vens: list[VenDelivery]
 
 
+class BaselinePoint(Shape, frozen=True, gc=False):
+    """Five minutes of a baseline: mean power of one VEN, or summed over VENs."""
+
+    timestamp: BucketStart
+    baseline_kw: Annotated[float | None, Meta(description="Null where there is none.")]
+    used_power_kw: Annotated[float | None, Meta(description="What was used; null where nothing is known.")]
+
+
+class BaselineSeries(Shape, frozen=True, kw_only=True):
+    """What would be used without an event, by five minutes."""
+
+    event_id: Annotated[str, Meta(description="Empty for a time of no event.")]
+    ven_id: Annotated[str, Meta(description="Empty for all that take part together.")]
+    baseline: BaselineChosen
+    start: Instant
+    end: Annotated[Instant, Meta(description="Itself not included.")]
+    vens: Annotated[Count, Meta(description="How many VENs it is the sum of.")]
+    days_used: Annotated[Count, Meta(description="Similar days that it is made of; 0 for several VENs.")]
+    adjustment: Annotated[str | None, Meta(description="As in a settlement; null for several VENs.")]
+    adjustment_kw: float | None
+    adjustment_reason: str | None
+    note: str | None
+    points: list[BaselinePoint]
+
+
 class DayRuleShown(Shape, frozen=True):
     """The mean of the `highest` of the `last` eligible days; none with less than `fewest`."""
 

@@ -20,6 +20,7 @@ from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
+from serving.events.baseline_series import BaselineSeriesReader
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
@@ -40,9 +41,9 @@ from serving.http.representation import App, ConditionalRequests, SecurityHeader
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
-    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -236,12 +237,15 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.event_rules.baseline
     reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, baseline)
+    series = BaselineSeriesReader(replica, needs.clock, needs.event_rules)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
+        "/api/vens/{ven_id}/baseline": VenBaselineResource(series),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
+        "/api/events/{event_id}/baseline": EventBaselineResource(series),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),
         "/api/events/{event_id}/stop": EventStopResource(writer),

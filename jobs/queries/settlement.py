@@ -1,7 +1,7 @@
 """The SQL of measuring events: who takes part, what they used, and what was settled."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -13,9 +13,7 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
-    case,
     exists,
-    false,
     func,
     literal,
     literal_column,
@@ -29,6 +27,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from jobs.ranges import Range
 from schemas.event_requests import mean_requested_kw, requested_kw
+from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
 from schemas.tables.events import (
     commands,
     event_participations,
@@ -44,34 +43,6 @@ from schemas.tables.raw import ven_telemetry
 from schemas.tables.snapshots import ven_snapshots
 
 LANE = "history"
-ended_at = func.least(events.c.end_time, events.c.ended_at)
-"""When it was to end, or was stopped."""
-
-NOTICE = timedelta(minutes=5)
-"""Who refuses so soon after it was told, and has not begun, has opted out before its start."""
-
-_PART = event_participations.c
-OPTED_OUT_BEFORE = or_(
-    and_(
-        _PART.status == "opted_out",
-        or_(
-            func.coalesce(_PART.opted_out_at <= events.c.start_time, true()),
-            and_(
-                _PART.acknowledged_at.is_(None),
-                _PART.started_at.is_(None),
-                _PART.opted_out_at <= _PART.notified_at + NOTICE,
-            ),
-        ),
-    ),
-    func.coalesce(_PART.released_at <= events.c.start_time, false()),
-)
-"""Whether a VEN had left the event before it began for it: by refusal within the notice, or since it was not
-asked any more.
-"""
-
-left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)), _PART.released_at)
-"""When a VEN left an event that went on without it; null for one that stayed."""
-
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
 
 
@@ -159,31 +130,6 @@ def shares(event_id: str) -> Select[Any]:
     share = event_shares.c
     return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
         share.event_id == event_id
-    )
-
-
-def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
-    """Other events in which some VENs took part, of which they were told."""
-    part = event_participations.c
-    return (
-        select(
-            part.ven_id,
-            events.c.start_time.label("start"),
-            ended_at.label("end"),
-            part.notified_at.label("told_at"),
-            left_at.label("left_at"),
-        )
-        .join(events, events.c.event_id == part.event_id)
-        .where(
-            part.ven_id == any_(_array(ven_ids, Text())),
-            part.event_id != but,
-            events.c.started_at.is_not(None),
-            ~OPTED_OUT_BEFORE,
-            part.notified_at.is_not(None),
-            ended_at > events.c.start_time,
-            events.c.start_time < within.end,
-            ended_at > within.start,
-        )
     )
 
 

@@ -156,7 +156,7 @@ def test_whoever_opted_out_before_the_start_is_not_counted(
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
     make_event(engine)
     take_part(engine, "early", status="opted_out", opted_out_at=START - timedelta(minutes=1))
-    at_once = {"notified_at": START + timedelta(seconds=1), "opted_out_at": START + timedelta(seconds=5)}
+    at_once: dict[str, Any] = {"notified_at": START + timedelta(seconds=1), "opted_out_at": START + timedelta(seconds=5)}
     take_part(engine, "at once", status="opted_out", **at_once)
     take_part(engine, "after a yes", status="opted_out", **at_once, acknowledged_at=START)
     take_part(engine, "moved", status="finished", released_at=START)
@@ -226,7 +226,7 @@ def test_a_dry_run_says_what_similar_events_delivered(store: Store, engine: Engi
         "deliveredKw": 2.0,
         "performancePercent": 50.0,
     }
-    for start_h, hours in ((0, 1), (2, 2), (-2, 0.5), (22, 1)):
+    for start_h, hours in ((0.0, 1.0), (2, 2), (-2, 0.5), (22, 1)):
         assert similar(start_h, hours) == ([event], 50.0)
     for start_h, hours in ((2.1, 1), (12, 1), (-2.1, 1), (0, 2.1), (0, 0.4)):
         assert similar(start_h, hours) == ([], None)

@@ -26,6 +26,7 @@ from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.latest import LatestReader
+from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
@@ -52,6 +53,7 @@ from serving.resources.events import (
     PastEventsResource,
 )
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
+from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
     DashboardResource,
     DocsPageResource,
@@ -215,6 +217,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary_reader = FleetReader(primary, clock, gone_after)
     latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
+    opt_outs = OptOuts(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -233,6 +236,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
+        "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 

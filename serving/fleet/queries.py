@@ -30,6 +30,7 @@ from schemas.load_values import (
     shed_capability_kw,
     with_settings,
 )
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import vens
@@ -291,7 +292,7 @@ def ven_summaries(page: Page, gone_after: timedelta | None) -> Select[Any]:
     ven = current_vens(page).cte("page").prefix_with("MATERIALIZED")
     sheddable = _sheddable_of_page(ven, gone_after)
     controllable_kw = case(
-        (ven.c.status == "offline", 0.0),
+        (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
     )
     return (

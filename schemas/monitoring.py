@@ -9,6 +9,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+MONITORING_HOST = "127.0.0.1"
 Trouble = Callable[[], str | None]
 """What is wrong, in words; None while all is well."""
 
@@ -45,5 +46,5 @@ def serve_monitoring(registry: CollectorRegistry, trouble: Trouble, port: int) -
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [(words or "ok").encode()]
 
-    server = make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_Quiet)
+    server = make_server(MONITORING_HOST, port, application, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, name="monitoring", daemon=True).start()

@@ -10,7 +10,6 @@ import pwd
 import shutil
 import signal
 import stat
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -173,8 +172,9 @@ class InstalledPostgres(PostgresServer):
 
 def _working_directory(process: psutil.Process) -> Path | None:
     """A path to it that holds for us, even if the process lives in a container."""
-    if sys.platform == "linux":
-        return Path(f"/proc/{process.pid}/cwd")
+    link = Path(f"/proc/{process.pid}/cwd")
+    if link.parent.exists():
+        return link
     try:
         return Path(process.cwd())
     except psutil.Error:

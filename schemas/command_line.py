@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from schemas.exits import EXIT_CODES
 from schemas.settings import Settings
@@ -48,8 +49,11 @@ def program_parser(
 
 def program_name(name: str) -> str:
     """How the program was called: `gridgate jobs`, or `python -m jobs`."""
-    called = f"{COMMAND} {name}"
-    return called if sys.argv[0] == called else f"python -m {name}"
+    words = sys.orig_argv[1:]
+    called = words[1:] if words[:1] == ["-m"] else words
+    if len(called) > 1 and Path(called[0]).name == COMMAND:
+        return f"{COMMAND} {called[1]}"
+    return f"python -m {name}"
 
 
 def _environment(settings: Sequence[type[Settings]]) -> str:

@@ -69,7 +69,7 @@ def exit_code(error: Exception) -> int:
 def exit_message(error: Exception) -> str:
     """What a person reads about an error that ends a program."""
     if is_without_schema(error):
-        return "The database has no tables of Gridgate: run `gridgate migrate`."
+        return "The database has no tables of Gridgate: run `gridgate migrate`, or `alembic upgrade head`."
     if isinstance(error, DATABASE_ERRORS):
         return f"The database failed: {str(error.__cause__ or error).strip()}"
     return str(error)

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from analysis.sample.loading import Loader, moments
 from local.data_dir import locked
-from local.environment import REPOSITORY, inherited_environment
+from local.environment import MIGRATIONS, REPOSITORY, inherited_environment
 from local.options import data_dir_of
 from local.postgres import EmbeddedPostgres
 from local.service import StartError
@@ -80,7 +80,7 @@ def _ensure_loaded(postgres: EmbeddedPostgres, console: Console) -> None:
 
 def migrate(database_url: str) -> None:
     environment = inherited_environment(DATABASE_URL=database_url)
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    command = [sys.executable, "-m", "alembic", "-c", str(MIGRATIONS), "upgrade", "head"]
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_the_command_is_the_one_that_started_us(given: list[str], expected: str)
 
 def test_make_passes_arguments_on() -> None:
     shown = subprocess.run(
-        ["make", "--no-print-directory", "-n", "demo", "ARGS=--seed 3"],
+        [shutil.which("make") or "make", "--no-print-directory", "-n", "demo", "ARGS=--seed 3"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -38,6 +38,7 @@ from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
@@ -136,6 +137,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(

@@ -31,6 +31,7 @@ from ingest.worker import Worker
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.database import connect
+from schemas.failures import Parser, end_with_failure
 from schemas.logs import configure_logs
 from schemas.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.revisions import WrongRevisionError
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
+    parser = Parser(prog="python -m ingest", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="take messages from the broker (the default)")
     commands.add_parser("retire", help="store what the broker holds for MQTT_CLIENT_ID, and end its session")
@@ -141,7 +142,7 @@ def _retire() -> None:
     subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
     _work(settings, database, subscriber, Metrics(database.clock), stopping)
     if not subscriber.is_drained:
-        sys.exit("Stopped before the session was drained: run it again.")
+        end_with_failure("Stopped before the session was drained: run it again.")
     subscriber.end_session()
     structlog.get_logger().info("retired", client_id=settings.mqtt_client_id)
 
@@ -234,9 +235,7 @@ def _mark(metrics: Metrics, ready_file: Path | None, trouble: str | None) -> Non
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except SettingsError as error:
-        sys.exit(str(error))
-    except WrongRevisionError as error:
-        sys.exit(str(error))
+    except (SettingsError, WrongRevisionError) as error:
+        end_with_failure(str(error))
     except psycopg.Error as error:
-        sys.exit(f"The database failed: {str(error).strip()}")
+        end_with_failure(f"The database failed: {str(error).strip()}")

@@ -28,6 +28,7 @@ from jobs.settlement import settle
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.database import LONG_WORK, Bounds, connect, engine_for
+from schemas.failures import Parser, end_with_failure
 from schemas.instants import parse_iso
 from schemas.logs import configure_logs
 from schemas.monitoring import Trouble, first_trouble, serve_monitoring
@@ -106,7 +107,7 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
+    parser = Parser(prog="python -m jobs", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run every job on its schedule (the default)")
     commands.add_parser("list", help="show the schedule")
@@ -142,8 +143,7 @@ def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
         admit(connection, MEASURING_PAUSE_S)
         settled = settle(connection, runner.now(), rules, event_id)
     if settled is None:
-        print(f"There is no event {event_id!r} that has run and is over.", file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
@@ -183,8 +183,7 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
 
 def _refuse(reason: str) -> NoReturn:
     """A typing error must not look like a summary in order."""
-    print(f"python -m jobs: error: {reason}", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    end_with_failure(f"python -m jobs: error: {reason}", WRONG_USAGE)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:
@@ -193,11 +192,10 @@ def _list(jobs: tuple[Job, ...]) -> None:
 
 
 def _named(jobs: tuple[Job, ...], name: str) -> Job:
-    for job in jobs:
-        if job.name == name:
-            return job
-    print(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    by_name = {job.name: job for job in jobs}
+    if name not in by_name:
+        end_with_failure(f"There is no job {name!r}; there are {', '.join(by_name)}.", WRONG_USAGE)
+    return by_name[name]
 
 
 def _now() -> datetime:
@@ -244,11 +242,9 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except SettingsError as error:
-        print(error, file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        end_with_failure(str(error), WRONG_USAGE)
     except WrongRevisionError as error:
-        print(error, file=sys.stderr)
-        sys.exit(AWAY)
+        end_with_failure(str(error), AWAY)
     except DATABASE_ERRORS as error:
-        print(f"The database failed: {str(error.__cause__ or error).strip()}", file=sys.stderr)
-        sys.exit(AWAY if is_away(error) else FAILED)
+        reason = f"The database failed: {str(error.__cause__ or error).strip()}"
+        end_with_failure(reason, AWAY if is_away(error) else FAILED)

@@ -5,6 +5,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 
 from schemas.database import Bounds, engine_for
+from schemas.failures import end_with_failure
+from schemas.logs import configure_logs
 from schemas.revisions import MIGRATION_LOCK
 from schemas.settings import ProgramSettings, SettingsError
 from schemas.tables import metadata
@@ -42,6 +44,7 @@ if context.is_offline_mode():
 try:
     settings = ProgramSettings.from_environment()
 except SettingsError as error:
-    raise SystemExit(str(error)) from None
+    end_with_failure(str(error))
+configure_logs(settings.log_level, settings.log_format)
 with engine_for(settings.database_url, "migrations", **BOUNDS).connect() as live:
     _migrate(live)

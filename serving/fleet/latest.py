@@ -49,7 +49,7 @@ class LatestReader:
         return shapes.load(loads[0])
 
     def newest_ts(self, ven_id: str) -> datetime | None:
-        """The newest device time of a VEN, whether or not a lane has consumed its message; None without any."""
+        """The newest device time of a VEN, consumed by a lane or pending; None without any."""
         [(*_, ts)] = self._rows(queries.newest_ts(ven_id))
         return ts
 

@@ -19,6 +19,7 @@ from schemas.database import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
+from tests.integration.catching_up import catch_up
 from tests.integration.published import (
     THREE,
     assert_same_rows,
@@ -29,7 +30,6 @@ from tests.integration.published import (
     telemetry,
     value,
 )
-from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -93,7 +93,7 @@ def test_events_that_run_while_0018_and_0020_are_applied(
         "SELECT to_jsonb(e) - 'notes', to_jsonb(p) FROM events e JOIN event_progress p USING (event_id)"
     )
     before = rows(connection, everything)
-    migrate(database_url)
+    migrate(database_url, "0020")
     assert rows(connection, everything) == before
     assert rows(connection, "SELECT notes FROM events") == [(None,)]
     assert rows(connection, "SELECT * FROM event_reductions") == []

@@ -71,11 +71,11 @@ class VenGroupFrame(Frame):
 
 
 class LoadGroupFrame(Frame):
-    """Loads of one type (null: not said) that may be controlled or not, of VENs that are offline or not."""
+    """Loads of one type (null: not said), by whether they, and their VENs, may be controlled now."""
 
     load_type: str = pa.Field(nullable=True)
     enabled: bool
-    online: bool
+    controllable: bool
     capacity_kw: float
     shed_capability_kw: float
     usage_kw: float = pa.Field(ge=0)
@@ -141,7 +141,11 @@ class ShareFrame(Frame):
 
 
 class FollowedPartFrame(EventParticipationFrame):
-    """Participations that are not over, with the VEN's answer and its newest report."""
+    """Participations that are not over, or opted out, with the VEN's answer and its newest report.
+
+    `is_unwanted`: it is not asked any more: retired, in maintenance, or no target; `has_opt_out`: people have
+    opted it out for now.
+    """
 
     command_status: str = pa.Field(nullable=True)
     answered_at: Utc = pa.Field(nullable=True)
@@ -149,6 +153,8 @@ class FollowedPartFrame(EventParticipationFrame):
     reported_event_id: str = pa.Field(nullable=True)
     shed_power_kw: float = pa.Field(nullable=True)
     is_away: bool
+    is_unwanted: bool
+    has_opt_out: bool
     event_status: str
     start_time: Utc
     end_time: Utc

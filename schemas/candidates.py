@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from schemas.load_values import sheddable_kw
+from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.registry import vens
@@ -136,7 +137,7 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
     reason = case(
         (untold.c.is_retired, "retired"),
         (ven_id.regexp_match(NO_TOPIC_LEVEL), "unaddressable"),
-        (untold.c.part == "opted_out", "opted out"),
+        (or_(untold.c.part == "opted_out", ven_id.in_(opted_out_vens(begin, event.end_time))), "opted out"),
         (status == OFFLINE, "offline"),
         (status == MAINTENANCE, "maintenance"),
         (or_(untold.c.part == "finished", ven_id.in_(_elsewhere(event))), "in another event"),

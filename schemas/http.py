@@ -6,7 +6,7 @@ What is told here of a field is told in OpenAPI too; what each number means stan
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from schemas.baselines import BaselineName
 from schemas.candidates import PassedOverReason
@@ -315,6 +315,29 @@ class LoadUpdate(Shape, frozen=True, kw_only=True):
     shed_capability_kw: RatedKw | UnsetType | None = UNSET
     enabled: bool | UnsetType | None = UNSET
     priority: Priority | UnsetType | None = UNSET
+
+
+class OptOutCreate(Shape, frozen=True, kw_only=True):
+    """When a VEN shall not be asked to take part in events: from `from` until before `to`."""
+
+    start: Annotated[IsoText, Meta(examples=["2026-01-15T17:00:00Z"])] = field(name="from")
+    end: Annotated[
+        IsoText, Meta(description="After `from`, and still ahead.", examples=["2026-01-16T08:00:00Z"])
+    ] = field(name="to")
+    reason: Annotated[
+        str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY, description="For people.", examples=["guests"])
+    ] = ""
+
+
+class OptOut(Shape, frozen=True):
+    """A time, half-open, in which a VEN is not asked to take part in events."""
+
+    id: str
+    ven_id: str
+    start: Instant = field(name="from")
+    end: Instant = field(name="to")
+    reason: Annotated[str, Meta(description="Empty without one.")]
+    created_at: Instant
 
 
 class ShedRequest(Shape, frozen=True):

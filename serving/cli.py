@@ -15,6 +15,7 @@ from sqlalchemy import Engine, Row
 
 from schemas.http import AuditEntry
 from schemas.instants import parse_iso
+from schemas.settings import SettingsError
 from schemas.tables.access import ROLES
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
@@ -117,9 +118,9 @@ def _expiry(text: str, now: datetime) -> datetime:
     try:
         expires_at = now + _timedelta(*duration.groups()) if duration else parse_iso(text)
     except ValueError as error:
-        sys.exit(f"--expires: neither like 90d or 12h, nor a time: {error}")
+        raise SettingsError(f"--expires: neither like 90d or 12h, nor a time: {error}") from None
     if expires_at <= now:
-        sys.exit(f"--expires: {text} is past")
+        raise SettingsError(f"--expires: {text} is past")
     return expires_at
 
 

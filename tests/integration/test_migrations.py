@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,7 +15,6 @@ from sqlalchemy.dialects import postgresql
 from ingest.queries import ENSURE_PARTITIONS
 from ingest.store import Store
 from jobs.partitions import arrange_partitions
-from local.postgres import EmbeddedPostgres
 from schemas.database import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
@@ -42,13 +40,6 @@ PARTITIONS = (
     " SELECT name::text FROM raw_partitions('ven_load_samples') UNION ALL"
     " SELECT name::text FROM raw_partitions('ven_load_descriptions') ORDER BY 1"
 )
-
-
-@pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
-    name = next(database_names)
-    postgres.ensure_database(name)
-    return postgres.url(name)
 
 
 def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Connection) -> None:

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from jobs.calendars import check_holidays
 from jobs.measuring import Rules
-from jobs.queries.events import Rest
-from schemas.settings import BaselineSettings, LoadSettings, ProgramSettings, Settings
+from schemas.settings import AskingSettings, BaselineSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
 
@@ -172,7 +171,7 @@ class Measuring(BaselineSettings):
         )
 
 
-class Cadence(Ages, Measuring, LoadSettings):
+class Cadence(Ages, Measuring, AskingSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(
@@ -203,20 +202,6 @@ class Cadence(Ages, Measuring, LoadSettings):
         validation_alias="JOBS_EVENTS_EVERY_S",
         description="seconds between checks of events: the most by which they start and end late",
     )
-    rest_s: float = Field(
-        900,
-        ge=0,
-        le=86_400,
-        validation_alias="EVENTS_REST_S",
-        description="seconds after an event in which its VENs are not asked to another",
-    )
-    events_per_day: int = Field(
-        6,
-        ge=1,
-        le=1_000,
-        validation_alias="EVENTS_MOST_PER_DAY",
-        description="events to which a VEN is asked in 24 hours, at most",
-    )
     commands_every_s: float = Field(
         5,
         gt=0,
@@ -238,9 +223,6 @@ class Cadence(Ages, Measuring, LoadSettings):
         validation_alias="PRESENCE_AT_LEAST_S",
         description="presence time of any VEN at least, seconds",
     )
-
-    def rest(self) -> Rest:
-        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
 
 
 class JobsSettings(ProgramSettings, Cadence):

@@ -47,8 +47,10 @@ def _run() -> None:
         raise SettingsError("Migrations need a database to look at: set DATABASE_URL and run without --sql.")
     database_url = ProgramSettings.from_environment().database_url
     warn_of_unknown_variables(os.environ, print_warning)
-    with engine_for(database_url, "migrations", **BOUNDS).connect() as live:
+    engine = engine_for(database_url, "migrations", **BOUNDS)
+    with engine.connect() as live:
         _migrate(live)
+    engine.dispose()
 
 
 try:

@@ -6,9 +6,10 @@ What is told here of a field is told in OpenAPI too; what each number means stan
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from schemas.baselines import BaselineName
+from schemas.candidates import PassedOverReason
 from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.wire import LARGEST_KW, Priority
 
@@ -316,6 +317,29 @@ class LoadUpdate(Shape, frozen=True, kw_only=True):
     priority: Priority | UnsetType | None = UNSET
 
 
+class OptOutCreate(Shape, frozen=True, kw_only=True):
+    """When a VEN shall not be asked to take part in events: from `from` until before `to`."""
+
+    start: Annotated[IsoText, Meta(examples=["2026-01-15T17:00:00Z"])] = field(name="from")
+    end: Annotated[
+        IsoText, Meta(description="After `from`, and still ahead.", examples=["2026-01-16T08:00:00Z"])
+    ] = field(name="to")
+    reason: Annotated[
+        str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY, description="For people.", examples=["guests"])
+    ] = ""
+
+
+class OptOut(Shape, frozen=True):
+    """A time, half-open, in which a VEN is not asked to take part in events."""
+
+    id: str
+    ven_id: str
+    start: Instant = field(name="from")
+    end: Instant = field(name="to")
+    reason: Annotated[str, Meta(description="Empty without one.")]
+    created_at: Instant
+
+
 class ShedRequest(Shape, frozen=True):
     """What a load is to shed, and for how long."""
 
@@ -416,17 +440,6 @@ ActualReductionKw = Annotated[
         "0 also where it cannot be known (`isMeasured` is false)."
     ),
 ]
-PassedOverReason = Literal[
-    "offline",
-    "maintenance",
-    "opted out",
-    "retired",
-    "resting",
-    "asked too often",
-    "in another event",
-    "no flexibility",
-    "unaddressable",
-]
 
 
 class _ReadOnlyOfEvent(Shape, frozen=True, kw_only=True):
@@ -510,7 +523,7 @@ class Event(Shape, frozen=True, kw_only=True):
     lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
     notes: Annotated[
         list[PassedOver],
-        Meta(description="How many VENs were passed over when it was last shared out, by reason."),
+        Meta(description="How many VENs are passed over, by reason; as it was last while it ran."),
     ]
 
 

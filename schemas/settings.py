@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from schemas.baselines import BASELINES, GENERIC, PRIMARY, BaselineName
 from schemas.broker_url import parse_broker_url
+from schemas.candidates import Rest
 from schemas.load_values import GONE_AFTER
 from schemas.redaction import without_secrets
 
@@ -170,6 +171,28 @@ class LoadSettings(Settings):
     def loads_gone_after(self) -> timedelta | None:
         """None for never."""
         return timedelta(hours=self.loads_gone_after_hours) or None
+
+
+class AskingSettings(LoadSettings):
+    """What jobs that ask VENs and answers that say who is passed over must have in common."""
+
+    rest_s: float = Field(
+        900,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_REST_S",
+        description="seconds after an event in which its VENs are not asked to another",
+    )
+    events_per_day: int = Field(
+        6,
+        ge=1,
+        le=1_000,
+        validation_alias="EVENTS_MOST_PER_DAY",
+        description="events to which a VEN is asked in 24 hours, at most",
+    )
+
+    def rest(self) -> Rest:
+        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
 
 
 def _problem(settings: type[Settings], error: dict[str, Any]) -> str:

@@ -62,9 +62,8 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
-    state = WorkerState(
-        engine, FleetReader(engine, clock), settings.stream_clients, settings.stream_heartbeat_s, _changes()
-    )
+    reader = FleetReader(engine, clock, settings.loads_gone_after())
+    state = WorkerState(engine, reader, settings.stream_clients, settings.stream_heartbeat_s, _changes())
     keyring = Keyring(KeyStore(engine), clock)
     at_stop.callback(state.hub.close)
     other_channels = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
@@ -89,6 +88,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         keyring=keyring,
         access_log=access_log,
         databases=databases,
+        loads_gone_after=settings.loads_gone_after(),
     )
 
 

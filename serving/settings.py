@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import BaselineSettings, DatabaseUrl, ProgramSettings
+from schemas.settings import AskingSettings, BaselineSettings, DatabaseUrl, LoadSettings, ProgramSettings
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.policy import MAX_BODY_BYTES, Policy
@@ -57,7 +57,7 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
-class ServingSettings(ProgramSettings, BaselineSettings):
+class ServingSettings(ProgramSettings, BaselineSettings, AskingSettings, LoadSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -239,6 +239,8 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             self.look_back_days,
             self.adjustment_cap_percent,
             timedelta(seconds=self.event_longest_s),
+            self.rest(),
+            self.loads_gone_after(),
         )
 
     @property

@@ -1,7 +1,7 @@
 """The SQL of measuring events: who takes part, what they used, and what was settled."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     any_,
     case,
     exists,
+    false,
     func,
     literal,
     literal_column,
@@ -45,10 +46,31 @@ LANE = "history"
 ended_at = func.least(events.c.end_time, events.c.ended_at)
 """When it was to end, or was stopped."""
 
-OPTED_OUT_BEFORE = and_(
-    event_participations.c.status == "opted_out",
-    func.coalesce(event_participations.c.opted_out_at <= events.c.start_time, true()),
+NOTICE = timedelta(minutes=5)
+"""Who refuses so soon after it was told, and has not begun, has opted out before its start."""
+
+_PART = event_participations.c
+OPTED_OUT_BEFORE = or_(
+    and_(
+        _PART.status == "opted_out",
+        or_(
+            func.coalesce(_PART.opted_out_at <= events.c.start_time, true()),
+            and_(
+                _PART.acknowledged_at.is_(None),
+                _PART.started_at.is_(None),
+                _PART.opted_out_at <= _PART.notified_at + NOTICE,
+            ),
+        ),
+    ),
+    func.coalesce(_PART.released_at <= events.c.start_time, false()),
 )
+"""Whether a VEN had left the event before it began for it: by refusal within the notice, or since it was not
+asked any more.
+"""
+
+left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)), _PART.released_at)
+"""When a VEN left an event that went on without it; null for one that stayed."""
+
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
 
 
@@ -117,7 +139,7 @@ def participants(event_id: str) -> Select[Any]:
             OPTED_OUT_BEFORE.label("has_opted_out"),
             func.least(part.notified_at, first.c.at).label("told_at"),
             part.opted_out_at,
-            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
+            left_at.label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
         .outerjoin(first, first.c.ven_id == part.ven_id)
@@ -143,7 +165,7 @@ def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
             events.c.start_time.label("start"),
             ended_at.label("end"),
             part.notified_at.label("told_at"),
-            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
+            left_at.label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
         .where(

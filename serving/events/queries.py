@@ -25,10 +25,12 @@ from sqlalchemy import tuple_ as row_of
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from schemas import locks
+from schemas import candidates, locks
+from schemas.candidates import AskedEvent
 from schemas.channels import EVENTS, notify
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
+    TO_COME,
     event_participations,
     event_progress,
     event_reductions,
@@ -38,10 +40,9 @@ from schemas.tables.events import (
 )
 from schemas.tables.registry import vens
 from serving.db.statements import VEN_ID, Query
-from serving.events.rules import PlannedEvent
+from serving.events.rules import EventRules, PlannedEvent
 from serving.page import Page
 
-TO_COME = ("scheduled", "active")
 LIVE = events.c.status.in_(TO_COME)
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 IN_TURN = (events.c.start_time, events.c.event_id)
@@ -242,10 +243,18 @@ def registered_vens(ven_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
+def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
+    """How many VENs an event would pass over now, by reason: `reason`, `vens`."""
+    asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
+    rows = candidates.asked_and_passed_over(asked, now, rules.rest, rules.loads_gone_after).subquery()
+    return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
+
+
+def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[Any]:
     """No row comes back if there is one with this id."""
     values = {
         **_planned_values(event),
+        "notes": notes,
         "event_id": event.event_id,
         "status": "scheduled",
         "created_at": now,
@@ -285,8 +294,9 @@ def lock_event(event_id: str) -> Select[Any]:
     return event(event_id).with_for_update(of=events)
 
 
-def change_event(event: PlannedEvent) -> Update:
-    return update(events).where(events.c.event_id == event.event_id).values(_planned_values(event))
+def change_event(event: PlannedEvent, notes: list[dict[str, Any]]) -> Update:
+    values = {**_planned_values(event), "notes": notes}
+    return update(events).where(events.c.event_id == event.event_id).values(values)
 
 
 def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:

@@ -9,8 +9,10 @@ from msgspec import UNSET, Struct
 from sqlalchemy import Row
 
 from schemas.baselines import GENERIC, PRIMARY, BaselineName
+from schemas.candidates import Rest
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate
 from schemas.instants import parse_iso
+from schemas.load_values import GONE_AFTER
 from serving.errors import ConflictError, InvalidRequestError
 
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
@@ -18,7 +20,7 @@ TIMES = {"start_time": "startTime", "end_time": "endTime"}
 
 class EventRules(Struct, frozen=True):
     """How late a start may be and still mean "now"; how long before the start VENs are notified by default;
-    the primary baseline; and the longest duration.
+    the primary baseline; the longest duration; and what decides which VENs are passed over.
     """
 
     start_grace: timedelta = timedelta(minutes=5)
@@ -28,6 +30,8 @@ class EventRules(Struct, frozen=True):
     look_back_days: int = 45
     cap_percent: float = 20
     longest: timedelta = timedelta(days=1)
+    rest: Rest = Rest()
+    loads_gone_after: timedelta | None = GONE_AFTER
 
 
 class PlannedEvent(Struct, frozen=True):

@@ -8,11 +8,19 @@ from msgspec import structs
 from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.baselines import PRIMARY, BaselineName
+from schemas.candidates import passed_over_notes
 from schemas.http import Event, EventCreate, EventDetail, EventMetrics, EventUpdate, EventWithMetrics
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.events import queries, shapes
-from serving.events.rules import EventRules, changed_times_and_terms, merged, planned, require_free
+from serving.events.rules import (
+    EventRules,
+    PlannedEvent,
+    changed_times_and_terms,
+    merged,
+    planned,
+    require_free,
+)
 from serving.page import Page
 
 
@@ -76,7 +84,8 @@ class EventWriter:
             require_free(
                 event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
             )
-            if connection.execute(queries.add_event(event, now)).first() is None:
+            notes = self._notes(connection, event, now)
+            if connection.execute(queries.add_event(event, notes, now)).first() is None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
             connection.execute(queries.notify_event(event.event_id))
             return shapes.event(_row(connection, event.event_id))
@@ -132,9 +141,14 @@ class EventWriter:
                 _require_registered(connection, changes["ven_ids"])
             others = connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
             require_free(event, (other for other in others if other.event_id != event_id))
-            connection.execute(queries.change_event(event))
+            connection.execute(queries.change_event(event, self._notes(connection, event, now)))
             connection.execute(queries.notify_event(event_id))
             return shapes.event(_row(connection, event_id))
+
+    def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
+        """How many VENs would be passed over if it were shared out now; the jobs count again."""
+        rows = connection.execute(queries.passed_over(event, now, self._rules)).all()
+        return passed_over_notes((row.reason, row.vens) for row in rows)
 
 
 def _locked(connection: Connection, event_id: str) -> Row[Any]:

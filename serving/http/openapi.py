@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, made from the `Operation` of each responder and the types of `schemas.http`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
@@ -179,7 +180,7 @@ def describe(resources: Mapping[str, object]) -> Document:
     """The document of the resources, by path as Falcon has it."""
     by_path = {path: operations(resource) for path, resource in resources.items()}
     every = [operation for methods in by_path.values() for operation in methods.values()]
-    references, schemas = _schemas(every)
+    references, schemas = _schemas(_types_of(every))
     return {
         "openapi": "3.1.0",
         "info": INFO,
@@ -320,13 +321,19 @@ def _problem(status: int) -> Document:
     return {"description": description} | _headers(headers) | {"content": {PROBLEM_JSON: schema}}
 
 
-def _schemas(every: Iterable[Operation]) -> tuple[dict[Any, Document], Schemas]:
-    """How to refer to each type that is used, and what they are."""
+def _types_of(every: Iterable[Operation]) -> tuple[Any, ...]:
+    """Each type that operations take or answer, once."""
     types: dict[Any, None] = {Problem: None}
     for operation in every:
         for answer in operation.answers.values():
             types |= dict.fromkeys(each for each in _alternatives(answer.shape) if each is not None)
         types |= {} if operation.takes is None else {operation.takes: None}
+    return tuple(types)
+
+
+@cache
+def _schemas(types: tuple[Any, ...]) -> tuple[dict[Any, Document], Schemas]:
+    """A reference to each type by the type, and the schemas by name."""
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return dict(zip(types, references, strict=True)), {name: schemas[name] for name in sorted(schemas)}
 

@@ -197,6 +197,13 @@ COMMAND_ID = Parameter(
     pattern=ID,
     where="path",
 )
+OPT_OUT_ID = Parameter(
+    name="optOutId",
+    description="The opt-out.",
+    advice="must not have control characters",
+    pattern=ID,
+    where="path",
+)
 DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
@@ -213,6 +220,7 @@ PATH = {
     "ven_id": VEN_ID,
     "load_id": LOAD_ID,
     "command_id": COMMAND_ID,
+    "opt_out_id": OPT_OUT_ID,
     "event_id": EVENT_ID,
 }
 """What the names in the paths of `serving/app.py` stand for."""

@@ -192,7 +192,14 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
     assert running(stack.data_dir, stack.ports) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.thorough),
+    ],
+)
 def test_it_leaves_nothing_running_however_it_dies(start: Start, number: signal.Signals) -> None:
     stack = start("--fleet", "3", "--interval", "1")
     wait_ready(stack)
@@ -205,6 +212,7 @@ def test_it_leaves_nothing_running_however_it_dies(start: Start, number: signal.
     stack.output()
 
 
+@pytest.mark.thorough
 def test_the_kernel_ends_it_when_even_the_guardian_is_killed(start: Start) -> None:
     stack = start("--fleet", "3", "--interval", "1")
     wait_ready(stack)
@@ -242,6 +250,7 @@ def _answers(stack: Running) -> bool:
     return is_healthy(stack.ports[0])
 
 
+@pytest.mark.thorough
 def test_a_program_that_keeps_dying_is_restarted_ever_more_slowly_and_loudly(
     start: Start, root: Path
 ) -> None:
@@ -257,6 +266,7 @@ def test_a_program_that_keeps_dying_is_restarted_ever_more_slowly_and_loudly(
     assert "no cheese" in output
 
 
+@pytest.mark.thorough
 def test_data_survive_and_a_successor_waits_for_the_remains(start: Start) -> None:
     first = start()
     wait_ready(first)

@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -17,14 +18,17 @@ from sqlalchemy import Engine, insert, text
 from analysis import DatabaseGrid, Grid, HttpGrid, connect
 from analysis.ranges import Aggregate
 from local.ports import HOST
+from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
 from schemas.http import EventCreate
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from serving.app import create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
+from tests.conftest import cloned_database
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same
+from tests.oracle.loop import Oracle
 from tests.oracle.messages import Published, random_traffic
 
 BERLIN = "Europe/Berlin"
@@ -38,19 +42,30 @@ BOTH: list[tuple[Aggregate, str]] = [("sum", "13m"), ("mean", "15m"), ("energy",
 
 
 @pytest.fixture(scope="module")
-def traffic() -> list[Published]:
-    return random_traffic(11, 600)
-
-
-@pytest.fixture
-def house(engine: Engine, database_url: str, traffic: list[Published]) -> Iterator[House]:
-    built = House(engine, database_url)
+def filled(module_database_url: str) -> tuple[str, Oracle]:
+    """The name of a database with traffic, and the plain loop that has received the same."""
+    traffic, engine = random_traffic(11, 600), engine_for(module_database_url, "tests")
+    built = House(engine, module_database_url)
     built.empty()
     built.ingest(traffic[:500])
     built.catch_up()
     built.ingest(traffic[500:])  # what is pending counts, too
-    yield built
     built.close()
+    engine.dispose()
+    return str(engine.url.database), built.oracle
+
+
+@pytest.fixture
+def house(postgres: EmbeddedPostgres, filled: tuple[str, Oracle], test_engine: Engine) -> Iterator[House]:
+    """A copy of the filled database, with all that reads and writes it."""
+    template, oracle = filled
+    with cloned_database(postgres, "test", template) as url:
+        built = House(test_engine, url)
+        built.oracle = deepcopy(oracle)
+        built.open_store()
+        yield built
+        built.close()
+        test_engine.dispose()
 
 
 @pytest.fixture

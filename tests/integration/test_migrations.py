@@ -70,6 +70,49 @@ def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: 
     assert rows(connection, "SELECT count(*) FROM events") == [(4,)]
 
 
+RUNNING_EVENT = """
+INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, priority, ven_ids,
+    lead_time_s, notify_at, started_at, created_at)
+VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 5, 2, '["a"]', 60, %(at)s, %(at)s, %(at)s);
+"""
+PROGRESS = """
+INSERT INTO event_progress (event_id, current_reduction_kw, vens_responding, avg_response_ms, refreshed_at)
+VALUES ('e', 3, 1, 250, %(at)s)
+"""
+STREAMED = "SELECT data->>'status', data->>'priority', data->>'notes' FROM live_changes ORDER BY change_id"
+
+
+def test_events_that_run_while_0018_and_0020_are_applied(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """They keep what they have, nobody is counted as passed over, and streams tell the new columns."""
+    migrate(database_url, "0016", "downgrade")
+    connection.execute(RUNNING_EVENT, {"at": THREE})
+    connection.execute(PROGRESS, {"at": THREE})
+    everything = (
+        "SELECT to_jsonb(e) - 'notes', to_jsonb(p) FROM events e JOIN event_progress p USING (event_id)"
+    )
+    before = rows(connection, everything)
+    migrate(database_url)
+    assert rows(connection, everything) == before
+    assert rows(connection, "SELECT notes FROM events") == [(None,)]
+    assert rows(connection, "SELECT * FROM event_reductions") == []
+    connection.execute("DELETE FROM live_changes")
+    connection.execute("UPDATE events SET notes = '[]'")
+    connection.execute("UPDATE event_progress SET vens_reporting = 1")
+    assert rows(connection, STREAMED) == [("active", "2", "[]")] * 2
+    connection.execute("INSERT INTO event_reductions VALUES ('a', 'e', 3)")
+    migrate(database_url, "0018", "downgrade")
+    connection.execute("UPDATE events SET priority = 3")
+    assert len(rows(connection, STREAMED)) == 2
+    migrate(database_url, "0016", "downgrade")
+    connection.execute("UPDATE events SET priority = 2, status = 'completed'")
+    assert rows(connection, STREAMED)[2:] == [("completed", None, None)]
+    connection.execute("UPDATE events SET status = 'active'")
+    assert [before_and_after[0] for before_and_after in rows(connection, everything)] == [before[0][0]]
+    migrate(database_url)
+
+
 BY_MINUTE = """
 SELECT bucket, used_power_kw_sum, shed_power_kw_sum, samples, used_samples, shed_samples
 FROM network_history WHERE resolution_s = 60 ORDER BY bucket

@@ -10,10 +10,8 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from serving.app import create_app
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 
 
@@ -33,7 +31,7 @@ def house(store: Store, engine: Engine) -> None:
         ]
         messages.append(telemetry("house-1", NOW + timedelta(minutes=minute - 3), 2.0, loads=loads))
     store.write(batch_of(*messages))
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+    catch_up(engine)
 
 
 CIRCUITS = "/api/vens/house-1/circuits/history"

@@ -156,12 +156,16 @@ def test_whoever_opted_out_before_the_start_is_not_counted(
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
     make_event(engine)
     take_part(engine, "early", status="opted_out", opted_out_at=START - timedelta(minutes=1))
+    at_once = {"notified_at": START + timedelta(seconds=1), "opted_out_at": START + timedelta(seconds=5)}
+    take_part(engine, "at once", status="opted_out", **at_once)
+    take_part(engine, "after a yes", status="opted_out", **at_once, acknowledged_at=START)
+    take_part(engine, "moved", status="finished", released_at=START)
     take_part(engine, "late", status="opted_out", opted_out_at=START + timedelta(minutes=30))
     at(SETTLED_AT).catch_up(LANES)
     at(SETTLED_AT).run(SETTLEMENT)
     assert revisions(connection) == [(1, 2.0)]
     noted = "SELECT ven_id FROM ven_settlements WHERE note LIKE 'opted out%' GROUP BY 1"
-    assert rows(connection, noted) == [("early",)]
+    assert rows(connection, noted) == [("at once",), ("early",), ("moved",)]
 
 
 def test_whoever_another_event_took_over_counts_until_then(

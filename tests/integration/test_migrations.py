@@ -52,6 +52,35 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
     assert sorted(rows(connection, RELATIONS)) == before
 
 
+def test_events_that_run_are_not_told_again(database_url: str, connection: psycopg.Connection) -> None:
+    """Their VENs know the present end and request; whoever has been told nothing knows no end."""
+    migrate(database_url, "0020", "downgrade")
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 3, %(at)s, %(at)s)",
+        {"at": THREE},
+    )
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        " command_id, notified_at) VALUES ('told', 'e', 'notified', 2, 1, 'c', %(at)s),"
+        " ('away', 'e', 'planned', 2, 0, NULL, %(at)s)",
+        {"at": THREE},
+    )
+    connection.commit()
+    migrate(database_url)
+    parts = (
+        "SELECT ven_id, told_end_time, asked_again_at, released_at FROM event_participations ORDER BY 1 DESC"
+    )
+    end = THREE + timedelta(hours=1)
+    assert rows(connection, parts) == [("told", end, None, None), ("away", None, None, None)]
+    assert rows(connection, "SELECT shared_reduction_kw FROM events") == [(3,)]
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM event_participations") == [(2,)]
+    connection.commit()
+    migrate(database_url)
+
+
 def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: psycopg.Connection) -> None:
     """Also one that was made after its lead time had begun, or whose start had passed."""
     migrate(database_url, "0009", "downgrade")

@@ -642,7 +642,9 @@ class VenEvent(Shape, frozen=True):
     timestamp: Annotated[Instant, Meta(description="When the acknowledgement arrived.")]
     requested_shed_kw: float
     actual_shed_kw: Annotated[float, Meta(description="0 where the VEN did not say it.")]
-    circuits_curtailed: Annotated[list[Any], Meta(description="As the VEN sent them; empty without any.")]
+    circuits_curtailed: Annotated[
+        list[dict[str, Any]], Meta(description="Objects, as the VEN sent them; empty without any.")
+    ]
 
 
 class BaselineChosen(Shape, frozen=True):

@@ -21,12 +21,13 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     FromClause,
+    Interval,
     Select,
     and_,
     case,
+    cast,
     false,
     func,
-    literal,
     or_,
     select,
     true,
@@ -81,7 +82,12 @@ def is_gone(
     is_removed = func.coalesce(latest.c.ts <= loads.c.removed_ts, false())
     if gone_after is None:
         return is_removed
-    return or_(is_removed, func.coalesce(latest.c.ts < ven_ts - literal(gone_after), false()))
+    return or_(is_removed, func.coalesce(latest.c.ts < ven_ts - _interval(gone_after), false()))
+
+
+def _interval(width: timedelta) -> ColumnElement[timedelta]:
+    """With its type: `timestamptz - $1` alone would be a difference of two instants."""
+    return cast(width, Interval)
 
 
 def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
@@ -102,8 +108,8 @@ def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
         select(latest.ven_id, latest.load_id)
         .join(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
         .where(
-            latest.ts < newest_ts - literal(gone_after),  # of nearly all loads this is all that is compared
-            latest.ts < ven_snapshots.c.ts - literal(gone_after),
+            latest.ts < newest_ts - _interval(gone_after),  # of nearly all loads this is all that is compared
+            latest.ts < ven_snapshots.c.ts - _interval(gone_after),
         )
     )
     return union_all(removed, behind)

@@ -1,7 +1,7 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
@@ -9,6 +9,7 @@ from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
+from schemas.load_values import GONE_AFTER
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -38,6 +39,7 @@ from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
@@ -55,12 +57,10 @@ from serving.resources.events import (
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
 from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
-    AssetsResource,
     DashboardResource,
     DocsPageResource,
     OpenApiResource,
-    dashboard_files,
-    docs_files,
+    page_assets,
 )
 from serving.resources.reports import CircuitHistoryResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
@@ -102,6 +102,7 @@ class Dependencies(Struct):
     max_points: int = MAX_POINTS
     default_aggregate: Aggregate = "sum"
     policy: Policy = LOCAL_POLICY
+    loads_gone_after: timedelta | None = GONE_AFTER
 
 
 def create_app(  # noqa: PLR0913 - the composition root
@@ -117,12 +118,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
+    loads_gone_after: timedelta | None = GONE_AFTER,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
-    state = state or WorkerState(engine, FleetReader(engine, clock))
+    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
     access_log = access_log or AccessLog(Metrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
@@ -136,10 +138,19 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(
-        databases, clock, state, access_log, event_rules, max_points, default_aggregate, policy
+        databases,
+        clock,
+        state,
+        access_log,
+        event_rules,
+        max_points,
+        default_aggregate,
+        policy,
+        loads_gone_after,
     )
     resources = _resources(needs)
     for path, resource in resources.items():
@@ -202,10 +213,12 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
-    reader = FleetReader(replica, clock)
+    gone_after = needs.loads_gone_after
+    reader = FleetReader(replica, clock, gone_after)
     histories = Histories(replica, pools[replica], clock, needs.max_points, needs.default_aggregate)
     # A client must see its own changes, so what can be changed here is read from the primary.
-    primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    primary_reader = FleetReader(primary, clock, gone_after)
+    latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
     opt_outs = OptOuts(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
@@ -254,7 +267,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = AssetsResource(docs_files() | dashboard_files())
+    assets = page_assets()
     return {
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),

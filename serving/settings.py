@@ -204,7 +204,7 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
         if auth == "off" and host is not None and not ip_address(host).is_loopback:
             raise ValueError(
                 f"`off` would open the API to every host that reaches {host}: set HTTP_AUTH=keys, and create "
-                "keys with `python -m serving keys create`; or set HTTP_HOST=127.0.0.1"
+                "keys with `python -m serving keys create NAME --role operator`; or set HTTP_HOST=127.0.0.1"
             )
         return auth
 

@@ -31,7 +31,11 @@ VENS_AT_ONCE = 200
 """Their slots of all similar days are half a million numbers at most."""
 
 Array = NDArray[np.float64]
-_TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")}
+_TAKEN: dict[str, Any] = {
+    "ven_id": pl.String,
+    "start": pl.Datetime("us", "UTC"),
+    "end": pl.Datetime("us", "UTC"),
+}
 
 
 class Summed(Struct):

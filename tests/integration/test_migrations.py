@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,11 +15,11 @@ from sqlalchemy.dialects import postgresql
 from ingest.queries import ENSURE_PARTITIONS
 from ingest.store import Store
 from jobs.partitions import arrange_partitions
-from local.postgres import EmbeddedPostgres
 from schemas.database import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
+from tests.integration.catching_up import catch_up
 from tests.integration.published import (
     THREE,
     assert_same_rows,
@@ -31,7 +30,6 @@ from tests.integration.published import (
     telemetry,
     value,
 )
-from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -42,13 +40,6 @@ PARTITIONS = (
     " SELECT name::text FROM raw_partitions('ven_load_samples') UNION ALL"
     " SELECT name::text FROM raw_partitions('ven_load_descriptions') ORDER BY 1"
 )
-
-
-@pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
-    name = next(database_names)
-    postgres.ensure_database(name)
-    return postgres.url(name)
 
 
 def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Connection) -> None:
@@ -131,7 +122,7 @@ def test_events_that_run_while_0018_and_0020_are_applied(
         "SELECT to_jsonb(e) - 'notes', to_jsonb(p) FROM events e JOIN event_progress p USING (event_id)"
     )
     before = rows(connection, everything)
-    migrate(database_url)
+    migrate(database_url, "0020")
     assert rows(connection, everything) == before
     assert rows(connection, "SELECT notes FROM events") == [(None,)]
     assert rows(connection, "SELECT * FROM event_reductions") == []

@@ -13,11 +13,9 @@ from sqlalchemy import Engine
 
 from ingest.store import Store
 from jobs.rebuild import verify, whole_range
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from schemas.channels import COMMANDS, TOTALS
 from serving.app import create_app
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, rows, status, telemetry, value
 
 BERLIN = {"lat": 52.52, "lon": 13.405}
@@ -64,10 +62,6 @@ def get(client: testing.TestClient) -> Callable[[str], Any]:
 
 
 Get = Callable[[str], Any]
-
-
-def catch_up(engine: Engine) -> None:
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
 
 
 @pytest.fixture

@@ -156,7 +156,10 @@ def test_whoever_opted_out_before_the_start_is_not_counted(
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
     make_event(engine)
     take_part(engine, "early", status="opted_out", opted_out_at=START - timedelta(minutes=1))
-    at_once: dict[str, Any] = {"notified_at": START + timedelta(seconds=1), "opted_out_at": START + timedelta(seconds=5)}
+    at_once: dict[str, Any] = {
+        "notified_at": START + timedelta(seconds=1),
+        "opted_out_at": START + timedelta(seconds=5),
+    }
     take_part(engine, "at once", status="opted_out", **at_once)
     take_part(engine, "after a yes", status="opted_out", **at_once, acknowledged_at=START)
     take_part(engine, "moved", status="finished", released_at=START)

@@ -24,6 +24,7 @@ from jobs.measuring import (
     read_samples,
     read_window,
     sampled_cuts,
+    slow_vens,
 )
 from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
@@ -34,6 +35,7 @@ from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
 from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas import channels, locks
+from schemas.slots import WIDEST_S
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
 
@@ -51,6 +53,7 @@ MOST_VENS = 2_000
 class Standing(Struct):
     """What is known of an event."""
 
+    window: Range
     people: pl.DataFrame
     asked: pl.DataFrame
     """`ven_id` of `people` and of those who have left."""
@@ -70,7 +73,7 @@ class Standing(Struct):
         people, asked, judged, baselines = (
             pl.DataFrame(schema=schema) for schema in (ids, ids, _JUDGED, _BASELINE)
         )
-        return cls(people, asked, judged, baselines, None, event.window.start)
+        return cls(event.window, people, asked, judged, baselines, None, event.window.start)
 
 
 class Progress:
@@ -91,7 +94,9 @@ class Progress:
         )
         known, self._standings = self._standings, {}
         for event in (*running, *coming):
-            standing = known.get(event.event_id) or Standing.of(event)
+            standing = known.get(event.event_id)
+            if standing is None or standing.window != event.window:  # people have moved its end
+                standing = Standing.of(event)
             self._standings[event.event_id] = standing
             self._judge(connection, event, standing, has_begun=event in running)
         for event in running:
@@ -218,8 +223,9 @@ def _delivered_kwh(
     samples = standing.samples
     if samples is None:
         samples = read_samples(connection, ven_ids, sampled)
-    used = event_usage(usage, samples, window, sampled)
-    _remember(standing, usage, samples, now)
+    slow = slow_vens(connection, ven_ids, window)
+    used = event_usage(usage, samples, window, sampled, slow)
+    _remember(standing, usage, samples, now, WIDEST_S if slow else SLOT_S)
     baseline = _baseline_of(standing, ven_ids, window)
     saved_kwh = (baseline - used) * part_within([window]).hours
     is_known = not np.isnan(saved_kwh).all() or not ven_ids
@@ -244,9 +250,9 @@ def _joined(before: Usage, after: Usage) -> Usage:
     return Usage(before.ven_ids, slots, np.concatenate([before.kw, after.kw], axis=1))
 
 
-def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime) -> None:
+def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime, widest_s: int) -> None:
     old = now - SETTLES_AFTER
-    until = max(standing.history_until, widened(Range(old, old), SLOT_S).start)
+    until = max(standing.history_until, widened(Range(old, old), widest_s).start)
     until_slot = int(until.timestamp()) // SLOT_S
     is_old = usage.slots < until_slot
     standing.history = Usage(usage.ven_ids, usage.slots[is_old], usage.kw[:, is_old])

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from schemas.load_values import sheddable_kw
+from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.registry import vens
@@ -110,8 +111,8 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
     untold = _untold(event)
     judged = _judged(untold, event, now, rest)
     # What its loads could shed is looked up only for a VEN that nothing else speaks against.
-    sheddable = sheddable_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
-    sheddable = sheddable.lateral("sheddable")
+    of_judged = sheddable_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
+    sheddable = of_judged.lateral("sheddable")
     available_kw = func.coalesce(sheddable.c.shed_kw, judged.c.shed_power_kw, 0.0)
     reason = case(
         (judged.c.reason.is_not(None), judged.c.reason),
@@ -136,7 +137,7 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
     reason = case(
         (untold.c.is_retired, "retired"),
         (ven_id.regexp_match(NO_TOPIC_LEVEL), "unaddressable"),
-        (untold.c.part == "opted_out", "opted out"),
+        (or_(untold.c.part == "opted_out", ven_id.in_(opted_out_vens(begin, event.end_time))), "opted out"),
         (status == OFFLINE, "offline"),
         (status == MAINTENANCE, "maintenance"),
         (or_(untold.c.part == "finished", ven_id.in_(_elsewhere(event))), "in another event"),

@@ -53,14 +53,15 @@ def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[
 
 
 def shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
-    """What a load could shed: the reported capability, else what it sheds now, else nothing."""
-    return func.coalesce(effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+    """What a load could shed: the reported capability, else what it sheds now; never below 0."""
+    reported_kw = func.coalesce(effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+    return func.greatest(reported_kw, 0.0)
 
 
 def capacity_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
-    """A load's capacity: the reported one, else usage and shed capability together."""
+    """A load's capacity: the reported one, else usage and shed capability together; never below 0."""
     estimated_kw = func.coalesce(latest.c.used_power_kw, 0.0) + shed_capability_kw(latest)
-    return func.coalesce(effective("capacity_kw", latest), estimated_kw)
+    return func.greatest(func.coalesce(effective("capacity_kw", latest), estimated_kw), 0.0)
 
 
 def is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[bool]:

@@ -21,11 +21,13 @@ from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
+from serving.events.baseline_series import BaselineSeriesReader
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.latest import LatestReader
+from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
@@ -37,12 +39,13 @@ from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
-    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -52,6 +55,7 @@ from serving.resources.events import (
     PastEventsResource,
 )
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
+from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
     DashboardResource,
     DocsPageResource,
@@ -134,6 +138,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(
@@ -215,6 +220,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary_reader = FleetReader(primary, clock, gone_after)
     latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
+    opt_outs = OptOuts(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -233,6 +239,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
+        "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 
@@ -242,12 +250,15 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.event_rules.baseline
     reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, baseline)
+    series = BaselineSeriesReader(replica, needs.clock, needs.event_rules)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
+        "/api/vens/{ven_id}/baseline": VenBaselineResource(series),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
+        "/api/events/{event_id}/baseline": EventBaselineResource(series),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),
         "/api/events/{event_id}/stop": EventStopResource(writer),

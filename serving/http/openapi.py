@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
@@ -10,6 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from schemas.http import ISO_INSTANT, EnergyHistory, PowerHistory, Problem, VenEnergyHistory, VenPowerHistory
+from schemas.version import VERSION
 from serving.http.parameters import ARROW, FORMAT, JSON, MEDIA_TYPES, PARQUET, PATH, Parameter
 from serving.http.problems import PROBLEM_JSON
 from serving.policy import SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
@@ -101,7 +101,7 @@ Schemas = dict[str, Any]
 
 INFO = {
     "title": "Gridgate",
-    "version": version("gridgate"),
+    "version": VERSION,
     "summary": "Telemetry of fleets of homes: latest values and history.",
     "description": "What each number means, with worked examples, is in `docs/backend-api.md`. Powers are "
     "kW, energies kWh, rounded to three decimals; times are UTC.",

@@ -19,6 +19,7 @@ import pytest
 
 from local.ports import free_ports
 from local.programs import is_healthy
+from schemas.exits import TRY_AGAIN
 
 pytestmark = pytest.mark.xdist_group("local")
 
@@ -285,7 +286,7 @@ def test_a_second_instance_is_refused(start: Start) -> None:
     wait_ready(first)
     second = start()
     assert "in use by process" in second.output()
-    assert second.process.returncode == 1
+    assert second.process.returncode == TRY_AGAIN
     assert first.process.poll() is None
 
 
@@ -294,8 +295,9 @@ def test_a_busy_port_is_named_with_its_option(start: Start, tmp_path: Path) -> N
     wait_ready(first)
     second = start("--data-dir", str(tmp_path / "other"), ports=first.ports)
     output = second.output()
-    assert f"port {first.ports[0]} is in use: choose another one with --http-port" in output
-    assert second.process.returncode == 1
+    assert f"port {first.ports[0]} is in use by python" in output
+    assert "--http-port" in output.splitlines()[-1]
+    assert second.process.returncode == TRY_AGAIN
 
 
 def test_a_migration_that_fails_stops_everything_and_shows_why(start: Start, root: Path) -> None:

@@ -28,7 +28,6 @@ from jobs.measuring import (
 )
 from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
-from jobs.ranges import Range, widened
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
 from jobs.transforms.days import part_within
@@ -38,6 +37,7 @@ from schemas import channels, locks
 from schemas.slots import WIDEST_S
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
+from schemas.time_ranges import TimeRange, widened
 
 PRESENCE_TIME = PresenceTime(3, timedelta(seconds=60))
 """How long a VEN may be silent where no setting says it."""
@@ -53,7 +53,7 @@ MOST_VENS = 2_000
 class Standing(Struct):
     """What is known of an event."""
 
-    window: Range
+    window: TimeRange
     people: pl.DataFrame
     asked: pl.DataFrame
     """`ven_id` of `people` and of those who have left."""
@@ -200,7 +200,7 @@ def _reductions(
 
     `event_id`, `ven_id`, `reduction_kw`.
     """
-    slot = widened(Range(now, now), SLOT_S).start
+    slot = widened(TimeRange(now, now), SLOT_S).start
     last = widened(event.window, SLOT_S).end - timedelta(seconds=SLOT_S)
     heard = reporting.filter(~pl.col("is_silent"))
     both = heard.join(standing.baselines.filter(slot=min(slot, last)), on="ven_id")
@@ -215,9 +215,9 @@ def _delivered_kwh(
     connection: Connection, event: MeasuredEvent, standing: Standing, now: datetime
 ) -> float | None:
     """The energy so far; of the slot that is not over, as much as has passed."""
-    window = Range(event.window.start, min(now, event.window.end))
+    window = TimeRange(event.window.start, min(now, event.window.end))
     ven_ids = standing.people.get_column("ven_id").to_list()
-    recent = read_window(connection, ven_ids, Range(standing.history_until, window.end))
+    recent = read_window(connection, ven_ids, TimeRange(standing.history_until, window.end))
     usage = recent if standing.history is None else _joined(standing.history, recent)
     sampled = [cut for cut in sampled_cuts(connection, window) if cut.start == window.start]
     samples = standing.samples
@@ -232,7 +232,7 @@ def _delivered_kwh(
     return float(np.nansum(saved_kwh)) if is_known else None
 
 
-def _baseline_of(standing: Standing, ven_ids: list[str], window: Range) -> Array:
+def _baseline_of(standing: Standing, ven_ids: list[str], window: TimeRange) -> Array:
     """By VEN and slot of a window; NaN where there is none."""
     slots = part_within([window]).slots
     number = pl.col("slot").dt.epoch("us") // (SLOT_S * 1_000_000)
@@ -252,7 +252,7 @@ def _joined(before: Usage, after: Usage) -> Usage:
 
 def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime, widest_s: int) -> None:
     old = now - SETTLES_AFTER
-    until = max(standing.history_until, widened(Range(old, old), widest_s).start)
+    until = max(standing.history_until, widened(TimeRange(old, old), widest_s).start)
     until_slot = int(until.timestamp()) // SLOT_S
     is_old = usage.slots < until_slot
     standing.history = Usage(usage.ven_ids, usage.slots[is_old], usage.kw[:, is_old])

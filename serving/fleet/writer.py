@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Connection, Engine, Select
 
+from schemas import ledger
 from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.instants import EPOCH, MICROSECOND, parse_iso
 from schemas.load_values import remove_load
@@ -200,7 +201,7 @@ def _set_status(connection: Connection, ven_id: str, status: str, now: datetime)
     connection.execute(registry.LOCK_SNAPSHOT_LANE)
     since = connection.execute(registry.status_since(ven_id)).scalar_one_or_none()
     at = now if since is None else max(now, since + MICROSECOND)
-    batch_id = connection.execute(registry.open_batch(now)).scalar_one()
+    batch_id = connection.execute(ledger.open_status_batch(registry.WORKER, 1, now)).scalar_one()
     connection.execute(registry.add_status(ven_id, status, at, now, batch_id))
-    connection.execute(registry.queue_batch(batch_id))
+    connection.execute(ledger.queue_batch(batch_id, except_lane="snapshot"))
     connection.execute(registry.set_status(ven_id, status, at))

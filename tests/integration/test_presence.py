@@ -18,6 +18,7 @@ from ingest.store import Store
 from jobs.lanes import consume_snapshot_batches, refresh_totals
 from jobs.presence import judge_presence
 from jobs.transforms.presence import REPORTS_EACH, PresenceTime
+from schemas.ledger import open_status_batch, queue_batch
 from schemas.tables import ledger, presence, raw, registry, snapshots
 from serving.fleet import registry_queries as serving_registry
 from tests.examples import costly
@@ -76,9 +77,9 @@ class Watch:
             if in_registry:
                 connection.execute(text("UPDATE vens SET status = :status"), {"status": status})
                 return
-            batch_id = connection.execute(serving_registry.open_batch(now)).scalar_one()
+            batch_id = connection.execute(open_status_batch(serving_registry.WORKER, 1, now)).scalar_one()
             connection.execute(serving_registry.add_status("house", status, now, now, batch_id))
-            connection.execute(serving_registry.queue_batch(batch_id))
+            connection.execute(queue_batch(batch_id, except_lane="snapshot"))
             connection.execute(serving_registry.set_status("house", status, now))
 
     def judge(self, now: datetime) -> list[tuple[str, str | None]]:

@@ -12,6 +12,8 @@ from local.ports import HOST, free_ports
 from schemas.exits import TRY_AGAIN, WRONG_USAGE
 from tests.integration.listening import listening
 
+pytestmark = pytest.mark.thorough  # each test starts a program, or several
+
 WITHIN_S = 60
 NOBODY = "postgresql://nobody@/nothing?host=/nonexistent"
 BROKER = "mqtt://127.0.0.1:9"

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import to_builtins
 from sqlalchemy import Engine, Row
 
+from schemas.failures import Parser
 from schemas.http import AuditEntry
 from schemas.instants import parse_iso
 from schemas.logs import LogFormat
@@ -30,7 +31,7 @@ TERMINAL = "terminal:"
 """Prefix of a user's name in the audit log; the name of a key has no colon."""
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(commands: "argparse._SubParsersAction[Parser]") -> None:
     keys = commands.add_parser("keys", help="make, list and revoke API keys")
     actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key, and print it once")

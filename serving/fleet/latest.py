@@ -50,8 +50,9 @@ class LatestReader:
 
     def newest_ts(self, ven_id: str) -> datetime | None:
         """The newest device time of a VEN, consumed by a lane or pending; None without any."""
-        [(*_, ts)] = self._rows(queries.newest_ts(ven_id))
-        return ts
+        [(*_, at)] = self._rows(queries.newest_ts(ven_id))
+        newest: datetime | None = at
+        return newest
 
     def _of_ven(self, ven_id: str, query: Query) -> tuple[Sequence[Any], list[LoadRow]]:
         """The columns of the VEN itself, and its loads.

@@ -33,7 +33,7 @@ from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.command_line import print_warning, program_parser
 from schemas.database import connect
-from schemas.exits import cannot_listen, run_program
+from schemas.exits import cannot_listen, end_with_failure, run_program
 from schemas.logs import configure_logs
 from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
 from schemas.settings import ProgramSettings
@@ -154,7 +154,7 @@ def _retire() -> None:
     subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
     _work(settings, database, subscriber, Metrics(database.clock), stopping)
     if not subscriber.is_drained:
-        sys.exit("Stopped before the session was drained: run it again.")
+        end_with_failure("Stopped before the session was drained: run it again.")
     subscriber.end_session()
     structlog.get_logger().info("retired", client_id=settings.mqtt_client_id)
 

@@ -29,7 +29,7 @@ from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.command_line import print_warning, program_name, program_parser
 from schemas.database import LONG_WORK, Bounds, connect, engine_for
-from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, cannot_listen, run_program
+from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, cannot_listen, end_with_failure, run_program
 from schemas.instants import parse_iso
 from schemas.logs import configure_logs
 from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
@@ -153,8 +153,7 @@ def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
         admit(connection, MEASURING_PAUSE_S)
         settled = settle(connection, runner.now(), rules, event_id)
     if settled is None:
-        print(f"There is no event {event_id!r} that has run and is over.", file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
@@ -194,8 +193,7 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
 
 def _refuse(reason: str) -> NoReturn:
     """A typing error must not look like a summary in order."""
-    print(f"{program_name('jobs')}: error: {reason}", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    end_with_failure(f"{program_name('jobs')}: error: {reason}", WRONG_USAGE)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:
@@ -204,11 +202,10 @@ def _list(jobs: tuple[Job, ...]) -> None:
 
 
 def _named(jobs: tuple[Job, ...], name: str) -> Job:
-    for job in jobs:
-        if job.name == name:
-            return job
-    print(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    by_name = {job.name: job for job in jobs}
+    if name not in by_name:
+        end_with_failure(f"There is no job {name!r}; there are {', '.join(by_name)}.", WRONG_USAGE)
+    return by_name[name]
 
 
 def _now() -> datetime:

@@ -133,11 +133,12 @@ class CandidateFrame(Frame):
 
 
 class ShareFrame(Frame):
-    """What the VENs that take part in an event could give, and have been asked for, kW."""
+    """What the VENs that take part in an event could give, and have been asked for, kW; until when."""
 
     ven_id: str = pa.Field(unique=True)
     available_kw: float = pa.Field(ge=0)
     requested_reduction_kw: float = pa.Field(ge=0)
+    told_end_time: Utc = pa.Field(nullable=True)
 
 
 class FollowedPartFrame(EventParticipationFrame):

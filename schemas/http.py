@@ -481,8 +481,59 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     )
 
 
+class PassedOver(Shape, frozen=True):
+    """VENs that an event does not ask, and why."""
+
+    reason: PassedOverReason
+    vens: Annotated[int, Meta(ge=1)]
+
+
+class AskedVen(Shape, frozen=True):
+    """A VEN that an event would ask, and for what."""
+
+    ven_id: str
+    available_kw: Annotated[float, Meta(description="What it could shed now.")]
+    requested_reduction_kw: float
+
+
+class PassedOverVen(Shape, frozen=True):
+    """A VEN that an event would not ask."""
+
+    ven_id: str
+    reason: PassedOverReason
+
+
+class SimilarEvent(Shape, frozen=True):
+    """What an event of the same hours and about the same length delivered, as settled."""
+
+    event_id: str
+    start_time: Instant
+    end_time: Instant
+    vens: Annotated[Count, Meta(description="Who took part.")]
+    requested_kw: float
+    delivered_kw: Annotated[float | None, Meta(description="Null where it could not be measured.")]
+    performance_percent: float | None
+
+
+class EventPreview(Shape, frozen=True, kw_only=True):
+    """What an event would do, were it shared out now. Nothing is stored."""
+
+    start_time: Instant
+    end_time: Instant
+    requested_reduction_kw: float
+    available_kw: Annotated[float, Meta(description="What all that would be asked could shed now.")]
+    shared_reduction_kw: Annotated[float, Meta(description="What they would be asked for together.")]
+    vens: Annotated[list[AskedVen], Meta(description="Whom it would ask, by id.")]
+    passed_over: Annotated[list[PassedOverVen], Meta(description="Whom it would not, by id.")]
+    notes: Annotated[list[PassedOver], Meta(description="The numbers of these, by reason.")]
+    similar_events: Annotated[list[SimilarEvent], Meta(description="The newest ten, newest first.")]
+    similar_performance_percent: Annotated[
+        float | None, Meta(description="Delivered of requested energy of all of them; null without any.")
+    ]
+
+
 class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """What is to change of an event that no VEN has been sent yet.
+    """What is to change of an event; once VENs have been sent it, not its start and its lead time.
 
     What is not mentioned, or equals what GET shows, stays.
     """
@@ -497,13 +548,6 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     ] = UNSET
     priority: Priority | UnsetType = UNSET
     lead_time_s: LeadTimeS | UnsetType | None = UNSET
-
-
-class PassedOver(Shape, frozen=True):
-    """VENs that an event does not ask, and why."""
-
-    reason: PassedOverReason
-    vens: Annotated[int, Meta(ge=1)]
 
 
 class Event(Shape, frozen=True, kw_only=True):

@@ -91,18 +91,23 @@ class Settings(BaseSettings):
         return value.strip().lower() if is_word and isinstance(value, str) else value
 
 
-class ProgramSettings(Settings):
-    """What each of the three programs needs to know."""
+class LogSettings(Settings):
+    """The form of what a program logs."""
 
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL",
-        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
     )
     log_format: Literal["text", "json"] = Field(
         "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
+
+
+class ProgramSettings(LogSettings):
+    """What each of the three programs needs to know."""
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
     )
 
 

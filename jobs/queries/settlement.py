@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.ranges import Range
+from schemas.event_requests import mean_requested_kw, requested_kw
 from schemas.tables.events import (
     commands,
     event_participations,
@@ -74,19 +75,20 @@ left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)),
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
 
 
-def _measured_events() -> Select[Any]:
+def _measured_events(requested: ColumnElement[float] | None = None) -> Select[Any]:
+    """Of one that is over what it asked for on average; of others what they ask for at a time."""
     return select(
         events.c.event_id,
         events.c.start_time,
         ended_at.label("end_time"),
         events.c.notify_at,
-        events.c.requested_reduction_kw,
+        (mean_requested_kw(ended_at) if requested is None else requested).label("requested_reduction_kw"),
     )
 
 
 def running_events(now: datetime) -> Select[Any]:
     return (
-        _measured_events()
+        _measured_events(requested_kw(now))
         .where(events.c.status == "active", events.c.start_time < now, ended_at > events.c.start_time)
         .order_by(events.c.event_id)
     )
@@ -95,7 +97,11 @@ def running_events(now: datetime) -> Select[Any]:
 def coming_events(now: datetime) -> Select[Any]:
     """Events that have not begun, but of which VENs have been told."""
     waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
-    return _measured_events().where(waits, events.c.notify_at <= now).order_by(events.c.event_id)
+    return (
+        _measured_events(requested_kw(now))
+        .where(waits, events.c.notify_at <= now)
+        .order_by(events.c.event_id)
+    )
 
 
 def ended_event(event_id: str) -> Select[Any]:

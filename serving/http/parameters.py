@@ -173,6 +173,13 @@ REVISION = Parameter(
     maximum=999_999_999,
 )
 PERFORMANCE = (BASELINE, REVISION)
+DRY_RUN = Parameter(
+    name="dryRun",
+    description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",
+    advice="must be 0 or 1",
+    choices=("0", "1"),
+    default="0",
+)
 
 VEN_ID = Parameter(
     name="venId",
@@ -358,3 +365,12 @@ def _aggregate(
 
 def bad_parameter(name: str, advice: str) -> falcon.HTTPBadRequest:
     return falcon.HTTPBadRequest(title="Bad request", description=f"{name} {advice}")
+
+
+def is_dry_run(parameters: Mapping[str, str | list[str]]) -> bool:
+    """Whether a request is to be tried only.
+
+    Raises:
+        falcon.HTTPBadRequest: `dryRun` is neither 0 nor 1.
+    """
+    return checked(parameters, DRY_RUN) == "1"

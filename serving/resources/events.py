@@ -9,6 +9,7 @@ from schemas.http import (
     Event,
     EventCreate,
     EventDetail,
+    EventPreview,
     EventUpdate,
     EventWithMetrics,
     Stopping,
@@ -20,10 +21,12 @@ from serving.events.service import EventReader, EventWriter
 from serving.http.bodies import read_body
 from serving.http.openapi import Operation, ResponseSpec
 from serving.http.parameters import (
+    DRY_RUN,
     PAGE,
     PERFORMANCE,
     PERIOD,
     identifier,
+    is_dry_run,
     page,
     period,
     settlement,
@@ -56,10 +59,17 @@ class EventsResource:
         summary="Create an event",
         tag="events",
         takes=EventCreate,
-        answers={201: ResponseSpec("The event.", Event, headers=("Location",))},
+        parameters=(DRY_RUN,),
+        answers={
+            200: ResponseSpec("With `dryRun=1`: what it would do.", EventPreview),
+            201: ResponseSpec("The event.", Event, headers=("Location",)),
+        },
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
+        if is_dry_run(request.params):
+            answer(response, self._writer.preview(read_body(request, EventCreate)))
+            return
         made = self._writer.create(read_body(request, EventCreate))
         response.status, response.location = falcon.HTTP_201, f"/api/events/{encode_value(made.id)}"
         answer(response, made)
@@ -82,7 +92,7 @@ class OneEventResource:
 
     @Operation(
         id="updateEvent",
-        summary="Change an event that no VEN has been sent yet",
+        summary="Change an event, also while it runs",
         tag="events",
         takes=EventUpdate,
         answers={200: ResponseSpec("The event as it is now.", Event)},

@@ -19,8 +19,8 @@ from local.environment import REPOSITORY
 from local.ports import HOST
 from schemas.database import connect
 from tests.faults.requirement import be_without
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
-from tests.integration.test_http import catch_up
 from tests.integration.test_live_served import serving
 
 pytestmark = pytest.mark.clients

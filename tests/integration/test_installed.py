@@ -9,6 +9,7 @@ import tarfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import psycopg
@@ -27,7 +28,7 @@ WITHIN_S = 120
 FOLDERS = {"analysis", "gridgate", "ingest", "jobs", "local", "migrations", "schemas", "serving"}
 
 
-def run(*command: str | Path, cwd: Path, code: int = 0, **settings: str) -> str:
+def run(*command: str | Path, cwd: Path, code: int = 0, **settings: Any) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -60,7 +61,17 @@ def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv)
     python = venv / "bin" / "python"
     [wheel] = built.glob("*.whl")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", "--quiet"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-index",
+        "--no-deps",
+        "--quiet",
+    ]
     run(*pip, wheel, cwd=venv)
     [site] = venv.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -120,7 +131,7 @@ def test_folders_of_the_same_names_do_not_get_in_the_way(gridgate: Path, empty: 
 def test_migrations_and_serving_from_an_empty_folder(
     gridgate: Path, empty: Path, empty_database_url: str
 ) -> None:
-    url = {"DATABASE_URL": empty_database_url}
+    url: dict[str, Any] = {"DATABASE_URL": empty_database_url}
     assert "gridgate migrate" in run(gridgate, "serving", "keys", "list", cwd=empty, code=TRY_AGAIN, **url)
     run(gridgate, "migrate", cwd=empty, **url)
     assert SCHEMA_REVISION in run(gridgate, "alembic", "current", cwd=empty, **url)

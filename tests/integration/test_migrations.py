@@ -19,6 +19,7 @@ from schemas.database import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
+from tests.integration.catching_up import catch_up
 from tests.integration.published import (
     THREE,
     assert_same_rows,
@@ -29,7 +30,6 @@ from tests.integration.published import (
     telemetry,
     value,
 )
-from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -50,6 +50,35 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
     assert rows(connection, "SELECT proname FROM pg_proc WHERE proname = 'ensure_raw_partitions'") == []
     migrate(database_url)
     assert sorted(rows(connection, RELATIONS)) == before
+
+
+def test_events_that_run_are_not_told_again(database_url: str, connection: psycopg.Connection) -> None:
+    """Their VENs know the present end and request; whoever has been told nothing knows no end."""
+    migrate(database_url, "0020", "downgrade")
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 3, %(at)s, %(at)s)",
+        {"at": THREE},
+    )
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        " command_id, notified_at) VALUES ('told', 'e', 'notified', 2, 1, 'c', %(at)s),"
+        " ('away', 'e', 'planned', 2, 0, NULL, %(at)s)",
+        {"at": THREE},
+    )
+    connection.commit()
+    migrate(database_url)
+    parts = (
+        "SELECT ven_id, told_end_time, asked_again_at, released_at FROM event_participations ORDER BY 1 DESC"
+    )
+    end = THREE + timedelta(hours=1)
+    assert rows(connection, parts) == [("told", end, None, None), ("away", None, None, None)]
+    assert rows(connection, "SELECT shared_reduction_kw FROM events") == [(3,)]
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM event_participations") == [(2,)]
+    connection.commit()
+    migrate(database_url)
 
 
 def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: psycopg.Connection) -> None:
@@ -93,7 +122,7 @@ def test_events_that_run_while_0018_and_0020_are_applied(
         "SELECT to_jsonb(e) - 'notes', to_jsonb(p) FROM events e JOIN event_progress p USING (event_id)"
     )
     before = rows(connection, everything)
-    migrate(database_url)
+    migrate(database_url, "0020")
     assert rows(connection, everything) == before
     assert rows(connection, "SELECT notes FROM events") == [(None,)]
     assert rows(connection, "SELECT * FROM event_reductions") == []

@@ -200,9 +200,9 @@ def test_parts_of_a_window_serve_what_the_whole_does(
     assume((window.start_us or 0) < cut_us < (5 * DAY_US if window.end_us is None else window.end_us))
     assume(cut_us >= window.horizons_us.get(0, 0) or cut_us % (300 * MICROSECONDS_PER_S) == 0)
     whole = _covered(plan(window, (300,)))
-    first = _covered(plan(structs.replace(window, end_us=cut_us), (300,)))
-    second = _covered(plan(structs.replace(window, start_us=cut_us), (300,)))
-    assert sum(whole) == sum(first) + sum(second)
+    before = _covered(plan(structs.replace(window, end_us=cut_us), (300,)))
+    after = _covered(plan(structs.replace(window, start_us=cut_us), (300,)))
+    assert sum(whole) == sum(before) + sum(after)
 
 
 def _covered(pieces: list[Piece]) -> list[int]:

@@ -373,7 +373,7 @@ class ShedRequest(Shape, frozen=True):
     """What a load is to shed, and for how long."""
 
     amount_kw: PositiveKw
-    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 900
+    duration_s: Annotated[float, Meta(gt=0, le=86_400, description="How long.")] = 900
 
 
 class ShedAccepted(Shape, frozen=True):

@@ -14,23 +14,24 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.answers import AnswerMonitor
 from schemas.channels import KEYS
 from schemas.clock import DatabaseClock, StepDetector
+from schemas.command_line import print_warning, program_parser
 from schemas.database import connect, engine_for
-from schemas.failures import Parser, end_with_failure
+from schemas.exits import cannot_listen, run_program
 from schemas.logs import configure_logs
-from schemas.settings import ProgramSettings, SettingsError
+from schemas.settings import ProgramSettings
+from schemas.variables import warn_of_unknown_variables
 from schemas.watching import DatabaseWatch
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
-from serving.cli import CommandError, Output, add_commands, run_command
+from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
-from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
 from serving.http.representation import App
 from serving.server import serve
@@ -57,7 +58,7 @@ def application(at_stop: ExitStack) -> App:
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
-    access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
+    access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after())
@@ -124,7 +125,7 @@ def _changes() -> ChangeCounter:
     return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
-def _report(metrics: Metrics) -> Callable[[int, float], None]:
+def _report(metrics: RequestMetrics) -> Callable[[int, float], None]:
     return lambda clients, age_s: metrics.set_gauges(clients, time.time() - age_s)
 
 
@@ -146,6 +147,7 @@ def main() -> None:
         case "openapi":
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "audit":
+            warn_of_unknown_variables(os.environ, print_warning)
             _administrate(options)
         case _:
             _serve()
@@ -161,7 +163,16 @@ def _administrate(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m serving", description=__doc__)
+    parser = program_parser(
+        "serving",
+        "Answer over HTTP what VENs report and what events deliver, and take events and commands.",
+        [ServingSettings],
+        [
+            "",
+            "keys create control-room --role operator",
+            "openapi > backend-api.yaml",
+        ],
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="answer over HTTP (the default)")
     commands.add_parser("openapi", help="the API described, as YAML")
@@ -172,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve() -> None:
     settings = ServingSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
+    warn_of_unknown_variables(os.environ, structlog.get_logger().warning)
     _require_free_port(settings.http_host, settings.http_port)
     with tempfile.TemporaryDirectory(prefix="gridgate-serving-", ignore_cleanup_errors=True) as directory:
         os.environ[METRICS_DIRECTORY] = directory
@@ -186,15 +198,8 @@ def _require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SettingsError(
-                f"HTTP_HOST, HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}"
-            ) from None
+            raise cannot_listen("HTTP_HOST, HTTP_PORT", host, port, error) from None
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (SettingsError, CommandError) as error:
-        end_with_failure(str(error))
-    except SQLAlchemyError as error:
-        end_with_failure(f"The database failed: {str(error).strip()}")
+    run_program(main)

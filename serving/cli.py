@@ -14,10 +14,11 @@ from typing import Any
 from msgspec import to_builtins
 from sqlalchemy import Engine, Row
 
-from schemas.failures import Parser
+from schemas.exits import end_with_failure
 from schemas.http import AuditEntry
 from schemas.instants import parse_iso
 from schemas.logs import LogFormat
+from schemas.settings import SettingsError
 from schemas.tables.access import ROLES
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
@@ -31,7 +32,7 @@ TERMINAL = "terminal:"
 """Prefix of a user's name in the audit log; the name of a key has no colon."""
 
 
-def add_commands(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     keys = commands.add_parser("keys", help="make, list and revoke API keys")
     actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key, and print it once")
@@ -47,10 +48,6 @@ def add_commands(commands: "argparse._SubParsersAction[Parser]") -> None:
     audit = commands.add_parser("audit", help="what was changed, and by whom; the newest first")
     audit.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="at most so many (%(default)s)")
     audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
-
-
-class CommandError(Exception):
-    """A command cannot be executed; the message says why."""
 
 
 class Output:
@@ -76,8 +73,7 @@ def run_command(
 ) -> None:
     """Run the command of the command line.
 
-    Raises:
-        CommandError: it cannot be executed.
+    Ends the program with a message where it cannot be executed.
     """
     store, log = KeyStore(engine), AuditLog(engine, lambda: now)
     actions: dict[str, Callable[[], None]] = {
@@ -89,7 +85,7 @@ def run_command(
     try:
         actions[getattr(options, "action", options.command)]()
     except (KeyNameTakenError, UnknownKeyError) as error:
-        raise CommandError(str(error)) from None
+        end_with_failure(str(error))
 
 
 class AuditedChange:
@@ -150,9 +146,9 @@ def _expiry(text: str, now: datetime) -> datetime:
     try:
         expires_at = now + _timedelta(*duration.groups()) if duration else parse_iso(text)
     except ValueError as error:
-        raise CommandError(f"--expires: neither like 90d or 12h, nor a time: {error}") from None
+        raise SettingsError(f"--expires: neither like 90d or 12h, nor a time: {error}") from None
     if expires_at <= now:
-        raise CommandError(f"--expires: {text} is past")
+        raise SettingsError(f"--expires: {text} is past")
     return expires_at
 
 

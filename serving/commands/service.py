@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Row
 from schemas.http import Command, ShedAccepted, ShedRequest
 from serving.commands import queries
 from serving.db.reading import in_blocks, snapshot
-from serving.errors import NotFoundError, no_ven
+from serving.errors import ConflictError, NotFoundError, no_ven
 from serving.fleet import outbox
 from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry
@@ -62,11 +62,16 @@ class CommandWriter:
 
         Raises:
             NotFoundError: there is no such VEN, or it has no such load.
+            ConflictError: the load is disabled.
         """
         data = {"loadId": load_id, "reduceKw": request.amount_kw, "durationS": request.duration_s}
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            self._latest.load(ven_id, load_id)
+            if not self._latest.load(ven_id, load_id).enabled:
+                raise ConflictError(
+                    f"Load {load_id!r} of VEN {ven_id!r} is disabled and takes no shed: PATCH it with"
+                    ' {"enabled": true}, or wait until its VEN says so.'
+                )
             valid_for = timedelta(seconds=request.duration_s)
             command_id = outbox.send(
                 connection, "shedLoad", ven_id, data, now=self._clock(), valid_for=valid_for

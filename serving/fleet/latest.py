@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import asdict, replace
 
@@ -50,9 +50,8 @@ class LatestReader:
 
     def newest_ts(self, ven_id: str) -> datetime | None:
         """The newest device time of a VEN, consumed by a lane or pending; None without any."""
-        [(*_, at)] = self._rows(queries.newest_ts(ven_id))
-        newest: datetime | None = at
-        return newest
+        [(*_, ts)] = self._rows(queries.newest_ts(ven_id))
+        return cast(datetime | None, ts)
 
     def _of_ven(self, ven_id: str, query: Query) -> tuple[Sequence[Any], list[LoadRow]]:
         """The columns of the VEN itself, and its loads.

@@ -16,6 +16,8 @@ from schemas.http import (
     VenSummary,
 )
 from schemas.rounding import rounded
+from schemas.statuses import UNAVAILABLE
+from schemas.tables.history import SLOT_S
 from serving.fleet.queries import LoadRow, VenRow
 
 UNKNOWN_TYPE = "unknown"
@@ -87,6 +89,9 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
         address=row.address or "",
         is_located=_is_located(row),
         is_reporting=row.used_power_kw is not None,
+        slot_minutes=(row.slot_width_s or SLOT_S) // 60,
+        slot_minutes_since=row.slot_since,
+        slot_minutes_source=row.slot_source or "default",
     )
 
 
@@ -96,7 +101,7 @@ def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven
         available_kw = row.shed_power_kw or 0.0
     return VenMetrics(
         current_power_kw=_or_zero(row.used_power_kw),
-        shed_availability_kw=0.0 if row.status == "offline" else rounded(available_kw),
+        shed_availability_kw=0.0 if row.status in UNAVAILABLE else rounded(available_kw),
         active_event_id=row.event_id,
         shed_load_ids=[each.load_id for each in loads if each.is_shedding],
     )

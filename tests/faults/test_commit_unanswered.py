@@ -40,5 +40,6 @@ def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cu
             until(partial(proxy.has_cut, number), SETTLED_WITHIN_S, lambda: f"{proxy.cuts} cuts")
         sender.limit = messages
         site.settle(sender, f"connection cut at {proxy.cuts} commits, by {cut}")
-        # A cut may also meet the probe, by which ingest finds out whether the database stores anything.
-        assert CUTS[cut] // 2 <= worker.has_logged("store_failed") <= CUTS[cut]
+        # A cut may also meet the probe, by which ingest finds out whether the database stores anything; and
+        # where the server still holds the locks of a client that it has not given up, an attempt fails more.
+        assert worker.has_logged("store_failed") >= CUTS[cut] // 2

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from local.postgres_binaries import embedded_binaries
@@ -21,6 +22,7 @@ def run(*command: str | Path, **settings: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 def test_a_restored_dump_goes_on_where_the_backup_ended(
     engine: Engine, database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:

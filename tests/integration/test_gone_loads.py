@@ -9,20 +9,20 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from falcon import testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from ingest.store import Store
 from jobs.events import share_out
-from jobs.models import NewcomerFrame
+from jobs.models import CandidateFrame
 from jobs.queries import events as event_queries
-from jobs.queries.events import Rest
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
+from schemas.candidates import AskedEvent, Rest, asked_and_passed_over
 from schemas.channels import TOTALS
 from schemas.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
@@ -30,6 +30,7 @@ from schemas.tables.snapshots import ven_snapshots
 from serving.app import create_app
 from serving.auth.keys import KeyStore
 from serving.policy import Policy
+from tests.examples import costly
 from tests.integration.house import EVERYTHING, House, check_each, check_history, check_latest, check_totals
 from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value
 from tests.oracle.messages import Published, random_traffic, traffic
@@ -80,7 +81,7 @@ def test_answers_equal_the_plain_loop(house: House) -> None:
     assert gone  # some have left
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@costly(2)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
     removals=st.lists(st.integers(0, 40), max_size=3),
@@ -237,8 +238,8 @@ def test_events_ask_for_nothing_that_is_gone(
     with engine.begin() as own:
         own.execute(remove_load("a", "removed", later, NOW))
         [event] = own.execute(event_queries.events_to_tell(NOW)).all()
-        query = event_queries.newcomers(event, NOW, Rest(HOUR, 9), gone_after)
-        assert fetch(own, query, NewcomerFrame).rows() == [("a", expected_kw)]
+        query = asked_and_passed_over(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
+        assert fetch(own, query, CandidateFrame).rows() == [("a", expected_kw, None, 1)]
         [[shed_kw]] = own.execute(
             select(
                 sheddable_kw(ven_snapshots.c.ven_id, ven_snapshots.c.ts, gone_after).scalar_subquery()

@@ -8,13 +8,13 @@ import numpy as np
 import pandera.polars as pa
 import polars as pl
 from msgspec import Struct
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Row
 
 from jobs.calendars import calendar_for
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
-from jobs.ranges import Range, widened
 from jobs.rows import fetch, fetch_binary
 from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
 from jobs.transforms.days import Calendar, Days, Occasion, Slots
@@ -28,10 +28,13 @@ from jobs.transforms.performance import (
     requested_energy,
     settle_portfolio,
     settle_vens,
+    whole_slots,
 )
+from schemas import participation_times
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
+from schemas.time_ranges import TimeRange, widened
 
 VENS_AT_ONCE = 1_000
 """Their slots are a million numbers: what is held in memory does not grow with the fleet."""
@@ -107,13 +110,13 @@ class MeasuredEvent(Struct, frozen=True):
     """An event from its start to its end, or to when it was stopped."""
 
     event_id: str
-    window: Range
+    window: TimeRange
     notified_at: datetime
     requested_kw: float
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        window = Range(row.start_time, row.end_time)
+        window = TimeRange(row.start_time, row.end_time)
         return cls(row.event_id, window, row.notify_at, row.requested_reduction_kw)
 
     @property
@@ -135,7 +138,7 @@ class Inputs(Struct, frozen=True):
     event: MeasuredEvent
     rules: Rules
     days: Days
-    sampled: list[Range]
+    sampled: list[TimeRange]
     names: tuple[BaselineName, ...]
     only: BaselineName | None = None
 
@@ -201,12 +204,12 @@ def _measured(connection: Connection, inputs: Inputs, people: pl.DataFrame) -> t
     event, rules = inputs.event, inputs.rules
     ven_ids = people.get_column("ven_id").to_list()
     usage = read_usage(connection, ven_ids, inputs.days.needed())
-    taken = _taken(connection, inputs, ven_ids)
-    prediction = predict_from(usage, taken, inputs.days, rules.cap, names=inputs.names)
+    taken, slow = _taken(connection, inputs, ven_ids), _slow(connection, inputs, ven_ids)
+    prediction = predict_from(usage, whole_slots(taken, slow), inputs.days, rules.cap, names=inputs.names)
     late = [] if _has_all(inputs) else _of(ven_ids, ~prediction.is_complete)
     people = people.filter(~pl.col("ven_id").is_in(late))
     samples = read_samples(connection, ven_ids, inputs.sampled)
-    used = event_usage(usage, samples, event.window, inputs.sampled)
+    used = event_usage(usage, samples, event.window, inputs.sampled, slow)
     hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
     vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
     counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
@@ -225,8 +228,12 @@ def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an ar
 
 def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
     ranges = inputs.days.needed()
-    within = Range(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
-    return fetch(connection, settlement_queries.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+    within = TimeRange(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
+    return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+
+
+def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
+    return slow_vens(connection, ven_ids, TimeRange(inputs.days.needed()[0].start, inputs.event.window.end))
 
 
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
@@ -242,30 +249,51 @@ def predicted(
         inputs = _inputs(connection, event, rules, (name,), most)
         for some in chunks(ven_ids if most else late, VENS_AT_ONCE):
             usage = read_usage(connection, some, inputs.days.needed())
-            taken = _taken(connection, inputs, some)
+            taken = whole_slots(_taken(connection, inputs, some), _slow(connection, inputs, some))
             prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name)
             if most and not _has_all(inputs):
                 late += _of(some, ~prediction.is_complete)
             yield prediction
 
 
-def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
+def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     """The means of the slots of some ranges, which do not overlap."""
-    # Range by range: rows of one day lie close together, whoever's they are.
+    # TimeRange by range: rows of one day lie close together, whoever's they are.
     queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
     slots = _slots_of(within)
-    kw = np.full((len(ven_ids), len(slots)), np.nan)
+    usage = Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
+    if within and (slow := slow_vens(connection, ven_ids, TimeRange(within[0].start, within[-1].end))):
+        _read_slow(connection, usage, slow, within)
+    return usage
+
+
+def slow_vens(connection: Connection, ven_ids: Sequence[str], within: TimeRange) -> list[str]:
+    """Those of some VENs whose meters have slots of more than five minutes at any time in a range."""
+    return list(connection.execute(settlement_queries.slow_vens(ven_ids, within)).scalars())
+
+
+def _read_slow(
+    connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[TimeRange]
+) -> None:
+    queries = (settlement_queries.packed_wide_means(slow, part) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
+    place = {ven_id: row for row, ven_id in enumerate(usage.ven_ids)}
+    usage.kw[[place[ven_id] for ven_id in slow]] = _unpacked(rows, len(slow), usage.slots)
+
+
+def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray[np.float64]:
+    """Means by VEN and slot, of rows with a position, slots and means, as PostgreSQL sends them."""
+    kw = np.full((vens, len(slots)), np.nan)
     if rows:
         at_us = np.frombuffer(b"".join(row[1] for row in rows), dtype=">i8")
         number = (at_us // 1_000_000 + POSTGRES_EPOCH_S) // SLOT_S
         ven = np.repeat([row[0] - 1 for row in rows], [len(row[1]) // 8 for row in rows])
-        means = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
-        kw[ven, np.searchsorted(slots, number)] = means
-    return Usage(list(ven_ids), slots, kw)
+        kw[ven, np.searchsorted(slots, number)] = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
+    return kw
 
 
-def _slots_of(within: Sequence[Range]) -> Slots:
+def _slots_of(within: Sequence[TimeRange]) -> Slots:
     numbers = [
         np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
         for part in within
@@ -273,19 +301,19 @@ def _slots_of(within: Sequence[Range]) -> Slots:
     return np.unique(np.concatenate(numbers)) if numbers else np.empty(0, dtype=np.int64)
 
 
-def read_window(connection: Connection, ven_ids: Sequence[str], window: Range) -> Usage:
+def read_window(connection: Connection, ven_ids: Sequence[str], window: TimeRange) -> Usage:
     """The means of the slots that a window reaches into."""
     return read_usage(connection, ven_ids, [widened(window, SLOT_S)])
 
 
-def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Range]) -> pl.DataFrame:
+def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
     if not within:
         return pl.DataFrame(schema=SampleFrame.types())
     connection.execute(summary_queries.HOLD_RAW)
     return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
 
 
-def sampled_cuts(connection: Connection, window: Range) -> list[Range]:
+def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
     """The parts that the window cuts out of slots, as far as raw rows are kept."""
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return [cut for cut in cuts(window) if since is None or cut.start >= since]

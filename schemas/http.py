@@ -178,6 +178,9 @@ class VenMetrics(Shape, frozen=True):
     shed_load_ids: list[str]
 
 
+SlotMinutes = Literal[5, 15, 30]
+
+
 class Ven(Shape, frozen=True):
     """One VEN, with the latest of its loads. No number and no word is null."""
 
@@ -193,6 +196,16 @@ class Ven(Shape, frozen=True):
     address: Annotated[str, Meta(description="Empty without one.")]
     is_located: IsLocated
     is_reporting: IsReporting
+    slot_minutes: Annotated[
+        SlotMinutes, Meta(description="Width of its meter's slots: each has one mean power, and its energy.")
+    ]
+    slot_minutes_since: Annotated[
+        Instant | None, Meta(description="From when on; null where nothing was recorded.")
+    ]
+    slot_minutes_source: Annotated[
+        Literal["default", "people", "learned"],
+        Meta(description="`learned`: from the times of its reports."),
+    ]
 
 
 class VenSummary(Shape, frozen=True):
@@ -274,6 +287,7 @@ class _ReadOnlyOfVen(Shape, frozen=True, kw_only=True):
     last_seen: Ignored = UNSET
     is_located: Ignored = UNSET
     is_reporting: Ignored = UNSET
+    slot_minutes_source: Ignored = UNSET
 
 
 class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -285,6 +299,13 @@ class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     status: Name | None = None
     registration_id: Words | None = None
     address: Words | None = None
+    slot_minutes: Annotated[
+        SlotMinutes | None, Meta(description="Width of its meter's slots; without it, it is learned.")
+    ] = None
+    slot_minutes_since: Annotated[
+        IsoText | None,
+        Meta(description="From when on, not ahead, taken down to a half-hour; without it: always."),
+    ] = None
 
 
 class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -298,6 +319,14 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     location: Place | UnsetType | None = UNSET
     registration_id: Words | UnsetType | None = UNSET
     address: Words | UnsetType | None = UNSET
+    slot_minutes: Annotated[
+        SlotMinutes | UnsetType | None,
+        Meta(description="Width of its meter's slots; null forgets what people have set: it is learned."),
+    ] = UNSET
+    slot_minutes_since: Annotated[
+        IsoText | UnsetType | None,
+        Meta(description="From when on, not ahead, taken down to a half-hour; without it: from now on."),
+    ] = UNSET
 
 
 class LoadUpdate(Shape, frozen=True, kw_only=True):
@@ -718,6 +747,31 @@ class EventPerformance(Shape, frozen=True):
     baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
     portfolio: Delivery
     vens: list[VenDelivery]
+
+
+class BaselinePoint(Shape, frozen=True, gc=False):
+    """Five minutes of a baseline: mean power of one VEN, or summed over VENs."""
+
+    timestamp: BucketStart
+    baseline_kw: Annotated[float | None, Meta(description="Null where there is none.")]
+    used_power_kw: Annotated[float | None, Meta(description="What was used; null where nothing is known.")]
+
+
+class BaselineSeries(Shape, frozen=True, kw_only=True):
+    """What would be used without an event, by five minutes."""
+
+    event_id: Annotated[str, Meta(description="Empty for a time of no event.")]
+    ven_id: Annotated[str, Meta(description="Empty for all that take part together.")]
+    baseline: BaselineChosen
+    start: Instant
+    end: Annotated[Instant, Meta(description="Itself not included.")]
+    vens: Annotated[Count, Meta(description="How many VENs it is the sum of.")]
+    days_used: Annotated[Count, Meta(description="Similar days that it is made of; 0 for several VENs.")]
+    adjustment: Annotated[str | None, Meta(description="As in a settlement; null for several VENs.")]
+    adjustment_kw: float | None
+    adjustment_reason: str | None
+    note: str | None
+    points: list[BaselinePoint]
 
 
 class DayRuleShown(Shape, frozen=True):

@@ -21,7 +21,7 @@ FIXED_ONCE_TOLD = {"start_time": "startTime", "lead_time_s": "leadTimeS"}
 
 class EventRules(Struct, frozen=True):
     """How late a start may be and still mean "now"; how long before the start VENs are notified by default;
-    the primary baseline; the longest duration; and what decides which VENs are passed over.
+    the primary baseline; the longest duration; what decides which VENs are passed over; and the calendar.
     """
 
     start_grace: timedelta = timedelta(minutes=5)
@@ -33,6 +33,8 @@ class EventRules(Struct, frozen=True):
     longest: timedelta = timedelta(days=1)
     rest: Rest = Rest()
     loads_gone_after: timedelta | None = GONE_AFTER
+    time_zone: str = "UTC"
+    holidays: str = ""
 
 
 class PlannedEvent(Struct, frozen=True):

@@ -31,11 +31,8 @@ VENS_AT_ONCE = 200
 """Their slots of all similar days are half a million numbers at most."""
 
 Array = NDArray[np.float64]
-_TAKEN: dict[str, Any] = {
-    "ven_id": pl.String,
-    "start": pl.Datetime("us", "UTC"),
-    "end": pl.Datetime("us", "UTC"),
-}
+_UTC = pl.Datetime("us", "UTC")
+_TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": _UTC, "end": _UTC}
 
 
 class Summed(Struct):

@@ -8,6 +8,7 @@ import numpy as np
 import pandera.polars as pa
 import polars as pl
 from msgspec import Struct
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Row
 
 from jobs.calendars import calendar_for
@@ -28,6 +29,7 @@ from jobs.transforms.performance import (
     requested_energy,
     settle_portfolio,
     settle_vens,
+    whole_slots,
 )
 from schemas import participation_times
 from schemas.baselines import BaselineName
@@ -202,12 +204,12 @@ def _measured(connection: Connection, inputs: Inputs, people: pl.DataFrame) -> t
     event, rules = inputs.event, inputs.rules
     ven_ids = people.get_column("ven_id").to_list()
     usage = read_usage(connection, ven_ids, inputs.days.needed())
-    taken = _taken(connection, inputs, ven_ids)
-    prediction = predict_from(usage, taken, inputs.days, rules.cap, names=inputs.names)
+    taken, slow = _taken(connection, inputs, ven_ids), _slow(connection, inputs, ven_ids)
+    prediction = predict_from(usage, whole_slots(taken, slow), inputs.days, rules.cap, names=inputs.names)
     late = [] if _has_all(inputs) else _of(ven_ids, ~prediction.is_complete)
     people = people.filter(~pl.col("ven_id").is_in(late))
     samples = read_samples(connection, ven_ids, inputs.sampled)
-    used = event_usage(usage, samples, event.window, inputs.sampled)
+    used = event_usage(usage, samples, event.window, inputs.sampled, slow)
     hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
     vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
     counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
@@ -230,6 +232,10 @@ def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl
     return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
 
 
+def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
+    return slow_vens(connection, ven_ids, Range(inputs.days.needed()[0].start, inputs.event.window.end))
+
+
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
     return fetch(connection, settlement_queries.participants(event.event_id), ParticipantFrame)
 
@@ -243,7 +249,7 @@ def predicted(
         inputs = _inputs(connection, event, rules, (name,), most)
         for some in chunks(ven_ids if most else late, VENS_AT_ONCE):
             usage = read_usage(connection, some, inputs.days.needed())
-            taken = _taken(connection, inputs, some)
+            taken = whole_slots(_taken(connection, inputs, some), _slow(connection, inputs, some))
             prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name)
             if most and not _has_all(inputs):
                 late += _of(some, ~prediction.is_complete)
@@ -256,14 +262,33 @@ def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[
     queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
     slots = _slots_of(within)
-    kw = np.full((len(ven_ids), len(slots)), np.nan)
+    usage = Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
+    if within and (slow := slow_vens(connection, ven_ids, Range(within[0].start, within[-1].end))):
+        _read_slow(connection, usage, slow, within)
+    return usage
+
+
+def slow_vens(connection: Connection, ven_ids: Sequence[str], within: Range) -> list[str]:
+    """Those of some VENs whose meters have slots of more than five minutes at any time in a range."""
+    return list(connection.execute(settlement_queries.slow_vens(ven_ids, within)).scalars())
+
+
+def _read_slow(connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[Range]) -> None:
+    queries = (settlement_queries.packed_wide_means(slow, part) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
+    place = {ven_id: row for row, ven_id in enumerate(usage.ven_ids)}
+    usage.kw[[place[ven_id] for ven_id in slow]] = _unpacked(rows, len(slow), usage.slots)
+
+
+def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray[np.float64]:
+    """Means by VEN and slot, of rows with a position, slots and means, as PostgreSQL sends them."""
+    kw = np.full((vens, len(slots)), np.nan)
     if rows:
         at_us = np.frombuffer(b"".join(row[1] for row in rows), dtype=">i8")
         number = (at_us // 1_000_000 + POSTGRES_EPOCH_S) // SLOT_S
         ven = np.repeat([row[0] - 1 for row in rows], [len(row[1]) // 8 for row in rows])
-        means = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
-        kw[ven, np.searchsorted(slots, number)] = means
-    return Usage(list(ven_ids), slots, kw)
+        kw[ven, np.searchsorted(slots, number)] = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
+    return kw
 
 
 def _slots_of(within: Sequence[Range]) -> Slots:

@@ -24,6 +24,7 @@ from jobs.measuring import (
     read_samples,
     read_window,
     sampled_cuts,
+    slow_vens,
 )
 from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
@@ -34,6 +35,7 @@ from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
 from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
 from schemas import channels, locks
+from schemas.slots import WIDEST_S
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
 
@@ -217,8 +219,9 @@ def _delivered_kwh(
     samples = standing.samples
     if samples is None:
         samples = read_samples(connection, ven_ids, sampled)
-    used = event_usage(usage, samples, window, sampled)
-    _remember(standing, usage, samples, now)
+    slow = slow_vens(connection, ven_ids, window)
+    used = event_usage(usage, samples, window, sampled, slow)
+    _remember(standing, usage, samples, now, WIDEST_S if slow else SLOT_S)
     baseline = _baseline_of(standing, ven_ids, window)
     saved_kwh = (baseline - used) * part_within([window]).hours
     is_known = not np.isnan(saved_kwh).all() or not ven_ids
@@ -243,9 +246,9 @@ def _joined(before: Usage, after: Usage) -> Usage:
     return Usage(before.ven_ids, slots, np.concatenate([before.kw, after.kw], axis=1))
 
 
-def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime) -> None:
+def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime, widest_s: int) -> None:
     old = now - SETTLES_AFTER
-    until = max(standing.history_until, widened(Range(old, old), SLOT_S).start)
+    until = max(standing.history_until, widened(Range(old, old), widest_s).start)
     until_slot = int(until.timestamp()) // SLOT_S
     is_old = usage.slots < until_slot
     standing.history = Usage(usage.ven_ids, usage.slots[is_old], usage.kw[:, is_old])

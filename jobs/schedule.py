@@ -28,6 +28,7 @@ from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
 from jobs.transforms.presence import Patience
 from jobs.trimming import trim_rejected, trim_statuses
+from jobs.widths import learn_slot_widths
 from schemas.database import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -88,6 +89,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "buckets by VEN and by load; energy of the network",
             (consume_history_batches, refresh_energy),
             has_backlog=True,
+            rounds=20,
         ),
         Job(
             "snapshot",
@@ -137,6 +139,12 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(revise_settled, rules=cadence.rules()),
             ),
             longest_pause_s=MEASURING_PAUSE_S,
+        ),
+        Job(
+            "widths",
+            3600,
+            "learns how wide the slots of VENs are, from the times of their reports",
+            (learn_slot_widths,),
         ),
         Job(
             "retention",

@@ -184,6 +184,9 @@ def _is_touched(
     today = [window for part in windows(event.occasion).values() for window in part]
     earlier = (Range(part.start, min(part.end, event.window.start)) for part in ranges)
     counted = [*earlier, *(window for window in today if window.end <= looked_at)]
+    query = settlement_queries.changed_widths(event.event_id, looked_at - MARGIN, event.window.end)
+    if connection.execute(query).scalar_one():
+        return True
     reaches = ((pl.col("first_ts") < part.end) & (pl.col("last_ts") >= part.start) for part in counted)
     is_counted = pl.any_horizontal(*reaches)
     return any(block.filter(is_counted).height for block in _arrivals(connection, looked_at - MARGIN))

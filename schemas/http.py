@@ -178,6 +178,9 @@ class VenMetrics(Shape, frozen=True):
     shed_load_ids: list[str]
 
 
+SlotMinutes = Literal[5, 15, 30]
+
+
 class Ven(Shape, frozen=True):
     """One VEN, with the latest of its loads. No number and no word is null."""
 
@@ -193,6 +196,16 @@ class Ven(Shape, frozen=True):
     address: Annotated[str, Meta(description="Empty without one.")]
     is_located: IsLocated
     is_reporting: IsReporting
+    slot_minutes: Annotated[
+        SlotMinutes, Meta(description="Width of its meter's slots: each has one mean power, and its energy.")
+    ]
+    slot_minutes_since: Annotated[
+        Instant | None, Meta(description="From when on; null where nothing was recorded.")
+    ]
+    slot_minutes_source: Annotated[
+        Literal["default", "people", "learned"],
+        Meta(description="`learned`: from the times of its reports."),
+    ]
 
 
 class VenSummary(Shape, frozen=True):
@@ -274,6 +287,7 @@ class _ReadOnlyOfVen(Shape, frozen=True, kw_only=True):
     last_seen: Ignored = UNSET
     is_located: Ignored = UNSET
     is_reporting: Ignored = UNSET
+    slot_minutes_source: Ignored = UNSET
 
 
 class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -285,6 +299,13 @@ class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     status: Name | None = None
     registration_id: Words | None = None
     address: Words | None = None
+    slot_minutes: Annotated[
+        SlotMinutes | None, Meta(description="Width of its meter's slots; without it, it is learned.")
+    ] = None
+    slot_minutes_since: Annotated[
+        IsoText | None,
+        Meta(description="From when on, not ahead, taken down to a half-hour; without it: always."),
+    ] = None
 
 
 class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -298,6 +319,14 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     location: Place | UnsetType | None = UNSET
     registration_id: Words | UnsetType | None = UNSET
     address: Words | UnsetType | None = UNSET
+    slot_minutes: Annotated[
+        SlotMinutes | UnsetType | None,
+        Meta(description="Width of its meter's slots; null forgets what people have set: it is learned."),
+    ] = UNSET
+    slot_minutes_since: Annotated[
+        IsoText | UnsetType | None,
+        Meta(description="From when on, not ahead, taken down to a half-hour; without it: from now on."),
+    ] = UNSET
 
 
 class LoadUpdate(Shape, frozen=True, kw_only=True):
@@ -344,7 +373,7 @@ class ShedRequest(Shape, frozen=True):
     """What a load is to shed, and for how long."""
 
     amount_kw: PositiveKw
-    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 900
+    duration_s: Annotated[float, Meta(gt=0, le=86_400, description="How long.")] = 900
 
 
 class ShedAccepted(Shape, frozen=True):

@@ -23,11 +23,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
-from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.sql.selectable import Subquery, TableValuedAlias
 
-from jobs.ranges import Range
+from jobs.ranges import Range, widened
 from schemas.event_requests import mean_requested_kw, requested_kw
 from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
+from schemas.slots import WIDEST_S, mean_kw, slot_means, spans
 from schemas.tables.events import (
     commands,
     event_participations,
@@ -40,6 +41,7 @@ from schemas.tables.events import (
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_telemetry
+from schemas.tables.registry import slot_widths
 from schemas.tables.snapshots import ven_snapshots
 
 LANE = "history"
@@ -136,18 +138,14 @@ def shares(event_id: str) -> Select[Any]:
 def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
     """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
 
-    The position of the VEN from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them.
-    One row for each slot would cost more to send and to read than all that is computed of it.
+    Of VENs whose slots are five minutes; of others `packed_wide_means` tells. A row has the VEN's position
+    from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot
+    would cost more to send and to read than all that is computed of it.
     """
-    ven = (
-        func.unnest(_array(ven_ids, Text()))
-        .table_valued("ven_id", with_ordinality="position", name="ven")
-        .render_derived()
-    )
-    part, history = _ranges(within), ven_history.c
+    ven, part, history = _positions(ven_ids), _ranges(within), ven_history.c
     # With OFFSET 0 each range of each VEN is looked up by the key; joined freely, all of history is read.
     slots = (
-        select(history.bucket, (history.used_power_kw_sum / history.used_samples).label("used_kw"))
+        select(history.bucket, mean_kw(history.used_power_kw_sum, history.used_samples).label("used_kw"))
         .where(
             history.ven_id == ven.c.ven_id,
             history.resolution_s == SLOT_S,
@@ -159,11 +157,7 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select
         .correlate(ven, part)
         .subquery("slots")
     )
-    nothing: ColumnElement[bytes] = literal_column("''::bytea")
-    packed = select(
-        func.string_agg(func.timestamptz_send(slots.c.bucket), nothing).label("slots"),
-        func.string_agg(func.float8send(slots.c.used_kw), nothing).label("used_kw"),
-    ).lateral("packed")
+    packed = select(*_packed(slots.c.bucket, slots.c.used_kw)).lateral("packed")
     return (
         select(ven.c.position, packed.c.slots, packed.c.used_kw)
         .select_from(ven)
@@ -171,6 +165,60 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select
         .join(packed, true())
         .where(packed.c.slots.is_not(None))
     )
+
+
+def packed_wide_means(ven_ids: Sequence[str], within: Range) -> Select[Any]:
+    """As `packed_slot_means`, of VENs that have wide slots: these are read whole, also beside the range."""
+    ven, history, around = _positions(ven_ids), ven_history.c, widened(within, WIDEST_S)
+    states = (
+        select(
+            ven.c.position,
+            history.ven_id,
+            history.bucket,
+            history.used_power_kw_sum.label("used_sum"),
+            history.used_samples,
+            history.shed_power_kw_sum.label("shed_sum"),
+            history.shed_samples,
+        )
+        .join_from(ven, ven_history, history.ven_id == ven.c.ven_id)
+        .where(history.resolution_s == SLOT_S, history.bucket >= around.start, history.bucket < around.end)
+    )
+    means = slot_means(states.subquery("states"), ["position", "ven_id"])
+    return (
+        select(means.c.position, *_packed(means.c.slot, means.c.used_kw))
+        .where(means.c.used_kw.is_not(None), means.c.slot >= within.start, means.c.slot < within.end)
+        .group_by(means.c.position)
+    )
+
+
+def slow_vens(ven_ids: Sequence[str], within: Range) -> Select[Any]:
+    """Those of some VENs that have wide slots at any time in a range."""
+    span = spans(any_(_array(ven_ids, Text())))
+    return select(span.c.ven_id).where(span.c.since < within.end, span.c.until > within.start).distinct()
+
+
+def changed_widths(event_id: str, since: datetime, before: datetime) -> Select[Any]:
+    """Whether a participant's slot width from before some time on was recorded since another time."""
+    width, part = slot_widths.c, event_participations.c
+    of_participant = and_(part.ven_id == width.ven_id, part.event_id == event_id)
+    return select(exists().where(width.recorded_at >= since, width.since < before, of_participant))
+
+
+def _positions(ven_ids: Sequence[str]) -> TableValuedAlias:
+    """`ven_id`, and its `position` from 1 on."""
+    return (
+        func.unnest(_array(ven_ids, Text()))
+        .table_valued("ven_id", with_ordinality="position", name="ven")
+        .render_derived()
+    )
+
+
+def _packed(slot: ColumnElement[Any], used_kw: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
+    return [
+        func.string_agg(func.timestamptz_send(slot), nothing).label("slots"),
+        func.string_agg(func.float8send(used_kw), nothing).label("used_kw"),
+    ]
 
 
 def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:

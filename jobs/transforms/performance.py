@@ -6,7 +6,7 @@ where more. Time without samples, or without a baseline, delivers nothing; `cove
 of the event's time has both. Time that a VEN spent in another event counts there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from jobs.ranges import Range, widened
 from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from jobs.transforms.days import overlap_h, part_within, seconds
 from schemas.baselines import BaselineName
+from schemas.slots import WIDEST_S
 from schemas.tables.history import SLOT_S
 
 FIGURES = (
@@ -33,6 +34,7 @@ FIGURES = (
 )
 WORDS = ("adjustment", "adjustment_reason", "note")
 
+WIDEST_US = WIDEST_S * 1_000_000
 ROUNDING = 0.0005
 """Figures that differ by no more look the same in an answer."""
 
@@ -62,17 +64,36 @@ def _cuts(window: Range, first: Range, last: Range) -> Iterator[Range]:
         yield Range(last.start, window.end)
 
 
-def event_usage(usage: Usage, samples: pl.DataFrame, window: Range, sampled: list[Range]) -> Array:
+def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
+    """Events (`ven_id`, `start`, `end`), of VENs with wide slots to the borders of half-hours.
+
+    The mean of a wide slot that such an event cuts is not what the VEN uses without events.
+    """
+    is_slow = pl.col("ven_id").is_in(list(slow))
+    half_hour = f"{WIDEST_S}s"
+    first = pl.col("start").dt.truncate(half_hour)
+    last = -(-pl.col("end").dt.epoch("us") // WIDEST_US) * WIDEST_US
+    return taken.with_columns(
+        start=pl.when(is_slow).then(first).otherwise("start"),
+        end=pl.when(is_slow).then(last.cast(pl.Datetime("us", "UTC"))).otherwise("end"),
+    )
+
+
+def event_usage(
+    usage: Usage, samples: pl.DataFrame, window: Range, sampled: list[Range], slow: Sequence[str] = ()
+) -> Array:
     """What VENs used while an event ran, by VEN and slot; NaN where nothing is known.
 
     A slot that the event's start or end cuts holds samples that are not the event's, so the mean of the
-    raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot.
+    raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot. Of
+    VENs with wide slots always the mean counts: nothing shorter is known of them.
 
     Args:
         usage: mean power in slots.
         samples: raw samples of the parts in `sampled`: `ven_id`, `ts`, `used_kw` (null where not said).
         window: the event's.
         sampled: those of its `cuts` of which there are raw rows.
+        slow: VENs with wide slots.
     """
     slots = part_within([window]).slots
     wide = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
@@ -80,12 +101,13 @@ def event_usage(usage: Usage, samples: pl.DataFrame, window: Range, sampled: lis
     is_there = np.isin(slots, usage.slots)
     used = wide[:, np.where(is_there, column, len(usage.slots))]
     rows = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    rows = rows.filter(~pl.col("ven_id").is_in(list(slow)))
     for cut in sampled:
         inside = pl.col("ts").is_between(cut.start, cut.end, closed="left")
         means = samples.filter(inside).group_by("ven_id").agg(pl.col("used_kw").mean()).drop_nulls("used_kw")
         found = rows.join(means, on="ven_id")
         slot = np.searchsorted(slots, int(seconds(cut.start) // SLOT_S))
-        used[:, slot] = np.nan
+        used[rows.get_column("row").to_numpy(), slot] = np.nan
         used[found.get_column("row").to_numpy(), slot] = found.get_column("used_kw").to_numpy()
     return used
 

@@ -9,7 +9,7 @@ import pandera.polars as pa
 import polars as pl
 from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
 TO_COME = ("scheduled", "active")
@@ -22,12 +22,6 @@ _IS_LIVE = "status IN ('planned', 'notified', 'acknowledged', 'started')"
 COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "failed")
 OPEN_COMMANDS = ("pending", "sent")
 """Commands that somebody has still to see to."""
-
-
-def _key_instant(name: str) -> Column[object]:
-    column = instant(name)
-    column.primary_key = True
-    return column
 
 
 events = Table(
@@ -78,7 +72,7 @@ event_shares = Table(
     metadata,
     text_key("ven_id"),
     text_key("event_id"),
-    _key_instant("at"),
+    key_instant("at"),
     power_kw("requested_reduction_kw", nullable=False),
     Index("ix_event_shares_event_id", "event_id"),
 )
@@ -87,7 +81,7 @@ event_requests = Table(
     "event_requests",
     metadata,
     text_key("event_id"),
-    _key_instant("at"),
+    key_instant("at"),
     power_kw("requested_reduction_kw", nullable=False),
 )
 

@@ -17,6 +17,7 @@ from schemas.http import (
 )
 from schemas.rounding import rounded
 from schemas.statuses import UNAVAILABLE
+from schemas.tables.history import SLOT_S
 from serving.fleet.queries import LoadRow, VenRow
 
 UNKNOWN_TYPE = "unknown"
@@ -88,6 +89,9 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
         address=row.address or "",
         is_located=_is_located(row),
         is_reporting=row.used_power_kw is not None,
+        slot_minutes=(row.slot_width_s or SLOT_S) // 60,
+        slot_minutes_since=row.slot_since,
+        slot_minutes_source=row.slot_source or "default",
     )
 
 

@@ -177,6 +177,12 @@ class Grid:
         ]
 
 
+SHARES = (
+    "SELECT ven_id, extract(epoch FROM at - %s)::float8 / 60, requested_reduction_kw FROM event_shares"
+    " ORDER BY 1, 2"
+)
+
+
 @pytest.fixture
 def grid(engine: Engine, connection: psycopg.Connection) -> Grid:
     return Grid(engine, connection)
@@ -1061,3 +1067,31 @@ FROM cases;
 INSERT INTO ven_opt_outs (ven_id, opt_out_id, start_time, end_time, reason, created_at)
 SELECT 'v' || n, 'o', %(start)s, %(end)s, '', %(start)s FROM cases WHERE n %% 7 = 0;
 """
+
+
+def test_every_share_is_kept_with_its_time(grid: Grid) -> None:
+    """Told at -5 minutes; one opts out, one goes away: asked for nothing then, and others for more."""
+    grid.now = START - timedelta(minutes=10)
+    for ven_id in ("a", "b", "c"):
+        grid.ven(ven_id, 4.0)
+    grid.event(kw=6)
+    grid.at(-5)
+    grid.at(-4)
+    grid.answer("a", "rejected")
+    grid.at(-3)
+    shares = grid.db.execute(SHARES.encode(), [START]).fetchall()
+    of_each = {
+        ven_id: [(at, round(kw, 6)) for ven, at, kw in shares if ven == ven_id] for ven_id in ("a", "b", "c")
+    }
+    assert of_each["a"] == [(-5.0, 2.0), (-3.0, 0.0)]
+    assert sum(of_each[ven_id][-1][1] for ven_id in ("b", "c")) == pytest.approx(6.0)
+    assert all(of_each[ven_id][0] == (-5.0, 2.0) for ven_id in ("b", "c"))
+    grid.presence("b", "offline")
+    grid.at(1)
+    shares = grid.db.execute(SHARES.encode(), [START]).fetchall()
+    assert [(at, kw) for ven, at, kw in shares if ven == "b"][-1] == (1.0, 0.0)
+    now_kw = {ven: share for ven, (_, share) in grid.parts().items()}
+    last_kw = {ven: kw for ven, _, kw in shares}
+    assert {ven: last_kw[ven] for ven in ("b", "c")} == pytest.approx(
+        {ven: now_kw[ven] for ven in ("b", "c")}
+    )

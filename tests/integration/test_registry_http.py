@@ -24,6 +24,7 @@ LOADS = [
     {"id": "a", "type": "hvac", "currentPowerKw": 2.0, "capacityKw": 3.0, "shedCapabilityKw": 1.0},
     {"id": "b", "currentPowerKw": 0.5, "shedCapabilityKw": 0.25, "enabled": True, "priority": 2},
 ]
+FIVE_MINUTES = {"slotMinutes": 5, "slotMinutesSince": None, "slotMinutesSource": "default"}
 Send = Callable[..., testing.Result]
 
 
@@ -103,6 +104,7 @@ def test_a_ven_is_registered(send: Send, get: Get) -> None:
         "address": "Mill Lane 1",
         "isLocated": True,
         "isReporting": False,
+        **FIVE_MINUTES,
     }
     assert get("/vens") == [made.json]
     assert get("/vens/summary") == [
@@ -154,6 +156,7 @@ def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine
         "enabled": True,
         "priority": 0,
         "isReporting": False,
+        **FIVE_MINUTES,
     }
 
 

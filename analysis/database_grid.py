@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from jobs.rows import fetch
 from schemas.baselines import PRIMARY, BaselineName
 from schemas.http import Event, EventPerformance
 from schemas.instants import from_microseconds, microseconds
+from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
 from serving.db.pool import ConnectionPool
@@ -45,11 +46,17 @@ MODELS: dict[tuple[bool, bool], type[Frame]] = {
 class DatabaseGrid(Grid):
     """Reads the tables; `raw` gives the raw rows as lazy frames."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: str = "UTC") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        zone: str = "UTC",
+        gone_after: timedelta | None = GONE_AFTER,
+    ) -> None:
         super().__init__(zone)
         self._engine = engine
-        self._reader = FleetReader(engine, clock)
-        self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock)
+        self._reader = FleetReader(engine, clock, gone_after)
+        self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
         self.raw = RawTables(engine.url, zone)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ingest.batch import Batch
 from ingest.commands.states import Due
 from ingest.store import Stored
+from schemas.monitoring import BuildInfo
 
 BATCH_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 COMMIT_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
@@ -22,6 +23,7 @@ class Metrics:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self.registry = CollectorRegistry()
+        self.registry.register(BuildInfo("ingest"))
         self._received = self._counter("messages_received", "Messages taken from the broker")
         self._rows = self._counter("rows_stored", "Rows inserted", ["kind"])
         self._duplicates = self._counter("messages_duplicate", "Messages that were stored already")

@@ -31,6 +31,7 @@ from jobs.transforms.performance import (
     settle_vens,
     whole_slots,
 )
+from schemas import participation_times
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
@@ -228,7 +229,7 @@ def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an ar
 def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
     ranges = inputs.days.needed()
     within = Range(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
-    return fetch(connection, settlement_queries.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+    return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
 
 
 def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:

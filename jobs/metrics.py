@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.queries import pending as pending_queries
+from schemas.monitoring import BuildInfo
 from schemas.tables.ledger import LANES
 
 CYCLE_ROWS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -25,6 +26,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(BuildInfo("jobs"))
         self._failed_in_a_row: dict[str, int] = {}
         self._rows = Histogram(
             "gridgate_jobs_cycle_rows",

@@ -53,6 +53,7 @@ MOST_VENS = 2_000
 class Standing(Struct):
     """What is known of an event."""
 
+    window: Range
     people: pl.DataFrame
     asked: pl.DataFrame
     """`ven_id` of `people` and of those who have left."""
@@ -72,7 +73,7 @@ class Standing(Struct):
         people, asked, judged, baselines = (
             pl.DataFrame(schema=schema) for schema in (ids, ids, _JUDGED, _BASELINE)
         )
-        return cls(people, asked, judged, baselines, None, event.window.start)
+        return cls(event.window, people, asked, judged, baselines, None, event.window.start)
 
 
 class Progress:
@@ -93,7 +94,9 @@ class Progress:
         )
         known, self._standings = self._standings, {}
         for event in (*running, *coming):
-            standing = known.get(event.event_id) or Standing.of(event)
+            standing = known.get(event.event_id)
+            if standing is None or standing.window != event.window:  # people have moved its end
+                standing = Standing.of(event)
             self._standings[event.event_id] = standing
             self._judge(connection, event, standing, has_begun=event in running)
         for event in running:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import psycopg
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from jobs.admission import admit
 from jobs.backoff import Backoff
@@ -16,15 +16,8 @@ from jobs.metrics import Metrics
 from jobs.queries import pending as pending_queries
 from jobs.queries import running as running_queries
 from jobs.schedule import Job, Step, name_of
+from schemas.exits import DATABASE_ERRORS
 from schemas.revisions import WrongRevisionError
-
-DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
-"""COPY speaks to psycopg directly, so its errors come unwrapped."""
-
-
-def is_away(error: Exception) -> bool:
-    """It could not be reached, or hung up: the same may work later."""
-    return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def is_locked(error: Exception) -> bool:

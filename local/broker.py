@@ -9,8 +9,8 @@ from pathlib import Path
 
 from local.child import Command
 from local.environment import inherited_environment
-from local.ports import HOST, answers, is_free
-from local.service import Service, StartError
+from local.ports import HOST, answers, is_free, listener
+from local.service import InUseError, Service
 
 _ROUTER = """\
 id = 0
@@ -69,7 +69,7 @@ class EmbeddedBroker(Service):
     def _prepare(self) -> None:
         for port in self._ports.values():
             if not is_free(port):  # rumqttd would live on without this listener
-                raise StartError(f"broker cannot listen on port {port}: something else does")
+                raise InUseError(f"port {port} is in use by {listener(port)}")
         self._data_dir.mkdir(parents=True, exist_ok=True)
         listeners = (_LISTENER.format(version=v, host=HOST, port=port) for v, port in self._ports.items())
         self._configuration.write_text(_ROUTER + "".join(listeners))

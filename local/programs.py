@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from local.child import Command
-from local.environment import REPOSITORY, inherited_environment
+from local.environment import MIGRATIONS, REPOSITORY, inherited_environment
 from local.options import Options
 from local.ports import HOST
 from local.service import Program
@@ -35,7 +35,7 @@ class Programs:
         self._data_dir = options.data_dir.resolve()
 
     def migration(self) -> Command:
-        return self._command("migrations", ["alembic", "upgrade", "head"])
+        return self._command("migrations", ["alembic", "-c", str(MIGRATIONS), "upgrade", "head"])
 
     def ingest(self) -> Program:
         ready_file = self._data_dir / "ingest.ready"

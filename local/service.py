@@ -6,10 +6,25 @@ from pathlib import Path
 from typing import Self
 
 from local.child import Child, Command
+from schemas.exits import FAILED, TRY_AGAIN, WRONG_USAGE
 
 
 class StartError(Exception):
     """A service did not come up. The message says why, with the end of its log."""
+
+    exit_code = FAILED
+
+
+class UnusableError(StartError):
+    """What was asked for cannot be used, now or later: another option is needed."""
+
+    exit_code = WRONG_USAGE
+
+
+class InUseError(StartError):
+    """Something is in use, and may be free later."""
+
+    exit_code = TRY_AGAIN
 
 
 class Service:

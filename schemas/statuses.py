@@ -1,6 +1,9 @@
 """Words of status: the same in any case and with white space around them."""
 
 ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
+UNAVAILABLE = (OFFLINE, MAINTENANCE)
+"""Statuses of VENs that are asked for nothing, and of which nothing can be controlled."""
+
 _SYNONYMS = {"true": ONLINE, "false": OFFLINE}
 
 

@@ -1,7 +1,7 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
@@ -9,6 +9,7 @@ from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
+from schemas.load_values import GONE_AFTER
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -20,11 +21,13 @@ from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
+from serving.events.baseline_series import BaselineSeriesReader
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.latest import LatestReader
+from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
@@ -36,12 +39,13 @@ from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
-    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -51,13 +55,12 @@ from serving.resources.events import (
     PastEventsResource,
 )
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
+from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
-    AssetsResource,
     DashboardResource,
     DocsPageResource,
     OpenApiResource,
-    dashboard_files,
-    docs_files,
+    page_assets,
 )
 from serving.resources.reports import CircuitHistoryResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
@@ -99,6 +102,7 @@ class Dependencies(Struct):
     max_points: int = MAX_POINTS
     default_aggregate: Aggregate = "sum"
     policy: Policy = LOCAL_POLICY
+    loads_gone_after: timedelta | None = GONE_AFTER
 
 
 def create_app(  # noqa: PLR0913 - the composition root
@@ -114,12 +118,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
+    loads_gone_after: timedelta | None = GONE_AFTER,
 ) -> falcon.App[Request, Response]:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
-    state = state or WorkerState(engine, FleetReader(engine, clock))
+    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
     access_log = access_log or AccessLog(Metrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
@@ -133,10 +138,19 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(
-        databases, clock, state, access_log, event_rules, max_points, default_aggregate, policy
+        databases,
+        clock,
+        state,
+        access_log,
+        event_rules,
+        max_points,
+        default_aggregate,
+        policy,
+        loads_gone_after,
     )
     resources = _resources(needs)
     for path, resource in resources.items():
@@ -199,11 +213,14 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
-    reader = FleetReader(replica, clock)
+    gone_after = needs.loads_gone_after
+    reader = FleetReader(replica, clock, gone_after)
     histories = Histories(replica, pools[replica], clock, needs.max_points, needs.default_aggregate)
     # A client must see its own changes, so what can be changed here is read from the primary.
-    primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    primary_reader = FleetReader(primary, clock, gone_after)
+    latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
+    opt_outs = OptOuts(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -217,11 +234,13 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/loads/{load_id}": OneLoadResource(latest, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistoryResource(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommandsResource(
-            CommandWriter(primary, clock)
+            CommandWriter(primary, clock, latest)
         ),
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
+        "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 
@@ -231,12 +250,15 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.event_rules.baseline
     reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, baseline)
+    series = BaselineSeriesReader(replica, needs.clock, needs.event_rules)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
+        "/api/vens/{ven_id}/baseline": VenBaselineResource(series),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
+        "/api/events/{event_id}/baseline": EventBaselineResource(series),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),
         "/api/events/{event_id}/stop": EventStopResource(writer),
@@ -245,7 +267,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = AssetsResource(docs_files() | dashboard_files())
+    assets = page_assets()
     return {
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),

@@ -14,12 +14,14 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
+from schemas.logs import library_logging
 from serving.settings import ServingSettings
 
 KILLS_WITHIN_S = 4
@@ -58,6 +60,7 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=settings.http_finish_s,
         log_level=LogLevels(settings.log_level),
+        log_dictconfig=library_logging(settings.log_level, settings.log_format),
     )
     server.on_startup(lambda: _start_heartbeat(server, settings.http_finish_s + KILLS_WITHIN_S))
     try:
@@ -91,7 +94,11 @@ def _start_heartbeat(server: AbstractServer[Any], ends_within_s: float) -> None:
 def _load_in_worker(make_application: MakeApplication) -> Application:
     _die_with_parent()
     at_stop = ExitStack()
-    application = make_application(at_stop)
+    try:
+        application = make_application(at_stop)
+    except Exception:  # noqa: BLE001 - whatever it is, the process ends
+        structlog.get_logger().exception("worker_failed")  # multiprocessing would print the trace as it is
+        sys.exit(1)
     # What exists now stays; without this, each full collection would walk it and delay requests.
     gc.collect()
     gc.freeze()

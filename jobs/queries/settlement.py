@@ -13,7 +13,6 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
-    case,
     exists,
     func,
     literal,
@@ -27,6 +26,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
 from sqlalchemy.sql.selectable import Subquery, TableValuedAlias
 
 from jobs.ranges import Range, widened
+from schemas.event_requests import mean_requested_kw, requested_kw
+from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
 from schemas.slots import WIDEST_S, mean_kw, slot_means, spans
 from schemas.tables.events import (
     commands,
@@ -44,29 +45,23 @@ from schemas.tables.registry import slot_widths
 from schemas.tables.snapshots import ven_snapshots
 
 LANE = "history"
-ended_at = func.least(events.c.end_time, events.c.ended_at)
-"""When it was to end, or was stopped."""
-
-OPTED_OUT_BEFORE = and_(
-    event_participations.c.status == "opted_out",
-    func.coalesce(event_participations.c.opted_out_at <= events.c.start_time, true()),
-)
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
 
 
-def _measured_events() -> Select[Any]:
+def _measured_events(requested: ColumnElement[float] | None = None) -> Select[Any]:
+    """Of one that is over what it asked for on average; of others what they ask for at a time."""
     return select(
         events.c.event_id,
         events.c.start_time,
         ended_at.label("end_time"),
         events.c.notify_at,
-        events.c.requested_reduction_kw,
+        (mean_requested_kw(ended_at) if requested is None else requested).label("requested_reduction_kw"),
     )
 
 
 def running_events(now: datetime) -> Select[Any]:
     return (
-        _measured_events()
+        _measured_events(requested_kw(now))
         .where(events.c.status == "active", events.c.start_time < now, ended_at > events.c.start_time)
         .order_by(events.c.event_id)
     )
@@ -75,7 +70,11 @@ def running_events(now: datetime) -> Select[Any]:
 def coming_events(now: datetime) -> Select[Any]:
     """Events that have not begun, but of which VENs have been told."""
     waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
-    return _measured_events().where(waits, events.c.notify_at <= now).order_by(events.c.event_id)
+    return (
+        _measured_events(requested_kw(now))
+        .where(waits, events.c.notify_at <= now)
+        .order_by(events.c.event_id)
+    )
 
 
 def ended_event(event_id: str) -> Select[Any]:
@@ -119,7 +118,7 @@ def participants(event_id: str) -> Select[Any]:
             OPTED_OUT_BEFORE.label("has_opted_out"),
             func.least(part.notified_at, first.c.at).label("told_at"),
             part.opted_out_at,
-            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
+            left_at.label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
         .outerjoin(first, first.c.ven_id == part.ven_id)
@@ -133,31 +132,6 @@ def shares(event_id: str) -> Select[Any]:
     share = event_shares.c
     return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
         share.event_id == event_id
-    )
-
-
-def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
-    """Other events in which some VENs took part, of which they were told."""
-    part = event_participations.c
-    return (
-        select(
-            part.ven_id,
-            events.c.start_time.label("start"),
-            ended_at.label("end"),
-            part.notified_at.label("told_at"),
-            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
-        )
-        .join(events, events.c.event_id == part.event_id)
-        .where(
-            part.ven_id == any_(_array(ven_ids, Text())),
-            part.event_id != but,
-            events.c.started_at.is_not(None),
-            ~OPTED_OUT_BEFORE,
-            part.notified_at.is_not(None),
-            ended_at > events.c.start_time,
-            events.c.start_time < within.end,
-            ended_at > within.start,
-        )
     )
 
 

@@ -30,6 +30,7 @@ from schemas.load_values import (
 )
 from schemas.slots import QUANTITIES, energy_kwh, slot_means
 from schemas.slots import sharing_energy as sharing
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.history import (
     SLOT_S,
     network_energy,
@@ -80,13 +81,14 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
     # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
-    offline = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.status == "offline").subquery("offline")
+    is_unreachable = ven_snapshots.c.status.in_(UNAVAILABLE)
+    unreachable = select(ven_snapshots.c.ven_id).where(is_unreachable).subquery("unreachable")
     gone = gone_loads(gone_after).subquery("gone")
     is_retired = exists().where(vens.c.ven_id == load_snapshots.c.ven_id, vens.c.retired_at.is_not(None))
     groups = (
         effective("load_type").label("load_type"),
         is_enabled().label("enabled"),
-        offline.c.ven_id.is_(None).label("online"),
+        unreachable.c.ven_id.is_(None).label("controllable"),
     )
     return (
         select(
@@ -96,7 +98,7 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
             func.sum(used_kw).label("usage_kw"),
         )
         .select_from(with_settings())
-        .outerjoin(offline, offline.c.ven_id == load_snapshots.c.ven_id)
+        .outerjoin(unreachable, unreachable.c.ven_id == load_snapshots.c.ven_id)
         .outerjoin(
             gone, and_(gone.c.ven_id == load_snapshots.c.ven_id, gone.c.load_id == load_snapshots.c.load_id)
         )

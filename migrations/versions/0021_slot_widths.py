@@ -1,13 +1,13 @@
 """How wide the slots of a VEN with a slower meter are, since when, and who said so.
 
-Revision: 0021, after 0018. No VEN has a width yet: all keep slots of five minutes.
+Revision: 0021, after 0020
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0018"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

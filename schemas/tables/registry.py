@@ -39,6 +39,17 @@ loads = Table(
 )
 
 
+ven_opt_outs = Table(
+    "ven_opt_outs",
+    metadata,
+    text_key("ven_id"),
+    text_key("opt_out_id"),
+    instant("start_time"),
+    instant("end_time"),
+    Column("reason", Text, nullable=False),
+    instant("created_at"),
+)
+
 SLOT_WIDTHS_S = (300, 900, 1800)
 """Widths of slots that a VEN may have: its energy is known for no shorter time."""
 
@@ -84,6 +95,17 @@ class LoadFrame(Frame):
     priority: pl.Int32 = pa.Field(nullable=True)
     updated_at: Utc
     removed_ts: Utc = pa.Field(nullable=True)
+
+
+class VenOptOutFrame(Frame):
+    """Times, half-open, in which people have opted a VEN out of all events."""
+
+    ven_id: str
+    opt_out_id: str
+    start_time: Utc
+    end_time: Utc
+    reason: str
+    created_at: Utc
 
 
 class SlotWidthFrame(Frame):

@@ -18,6 +18,7 @@ from schemas.http import (
     VenSummary,
 )
 from schemas.rounding import rounded
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.history import SLOT_S
 from serving.fleet.queries import LoadRow, VenRow
 
@@ -103,7 +104,7 @@ def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven
         available_kw = row.shed_power_kw or 0.0
     return VenMetrics(
         current_power_kw=_or_zero(row.used_power_kw),
-        shed_availability_kw=0.0 if row.status == "offline" else rounded(available_kw),
+        shed_availability_kw=0.0 if row.status in UNAVAILABLE else rounded(available_kw),
         active_event_id=row.event_id,
         shed_load_ids=[each.load_id for each in loads if each.is_shedding],
     )

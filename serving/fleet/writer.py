@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Engine, Select
 
 from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.instants import EPOCH, MICROSECOND, parse_iso
+from schemas.load_values import remove_load
 from schemas.slots import forget_widths, half_hour, width_changes
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven
 from serving.events.rules import require_free_path
 from serving.fleet import outbox
-from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
 
@@ -106,7 +106,6 @@ class FleetWriter:
         now = self._clock()
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            require_row(connection, fleet.reported_load(ven_id, load_id).bound(), no_load(ven_id, load_id))
             values = changed_fields(request, self._latest.load(ven_id, load_id), LOAD_FIELDS)
             if "type" in values:
                 values["load_type"] = values.pop("type")
@@ -114,6 +113,21 @@ class FleetWriter:
                 return
             connection.execute(registry.set_load(ven_id, load_id, values, now))
             outbox.send_settings(connection, ven_id, load_id, values, now)
+            connection.execute(registry.NOTIFY_TOTALS)
+
+    def remove_load(self, ven_id: str, load_id: str) -> None:
+        """Take a load out of latest values and totals, until a sample that is later by device time.
+
+        Raises:
+            NotFoundError: there is no such VEN, or it has no such load.
+        """
+        with self._engine.begin() as connection:
+            require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
+            self._latest.load(ven_id, load_id)
+            up_to = self._latest.newest_ts(ven_id)
+            if up_to is None:
+                raise NotFoundError(no_load(ven_id, load_id))
+            connection.execute(remove_load(ven_id, load_id, up_to, self._clock()))
             connection.execute(registry.NOTIFY_TOTALS)
 
 

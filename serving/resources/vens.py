@@ -181,6 +181,17 @@ class OneLoadResource:
         self._writer.change_load(ven_id, load_id, read_body(request, LoadUpdate))
         answer(response, self._latest.load(ven_id, load_id))
 
+    @Operation(
+        id="removeLoad",
+        summary="Take a load out of latest values and totals, until its next sample; its history stays",
+        tag="vens",
+        answers={204: ResponseSpec("It is removed.")},
+        problems=(404,),
+    )
+    def on_delete(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
+        self._writer.remove_load(identifier("venId", ven_id), identifier("loadId", load_id))
+        response.status = falcon.HTTP_204
+
 
 class VenHistoryResource:
     def __init__(self, histories: Histories) -> None:

@@ -100,7 +100,7 @@ def test_telling_and_looking(make_database: MakeDatabase) -> None:
         )
         for _ in range(TICKS)
     ]
-    every = event_queries.followed_parts(["e"], only_news=False)
+    every = event_queries.followed_parts(["e"], START + HOUR / 2, only_news=False)
     reading = [
         cost_of(engine, lambda connection: fetch(connection, every, FollowedPartFrame)) for _ in range(TICKS)
     ]

@@ -27,8 +27,9 @@ from serving.auth.keys import make_secret
 from serving.db.engines import Databases
 from serving.http.monitoring import MAX_LOGGED_PATH, AccessLog, Metrics, SqlClock
 from serving.policy import Policy
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry, until
-from tests.integration.test_http import assert_problem, catch_up
+from tests.integration.test_http import assert_problem
 from tests.integration.test_live_served import serving
 
 AWAY = "postgresql://nobody@/nothing?host=/nonexistent"

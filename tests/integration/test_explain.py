@@ -19,6 +19,7 @@ from jobs.ranges import Range
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
 from schemas.instants import microseconds
+from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
 from serving.fleet import latest_queries as latest
@@ -210,10 +211,11 @@ SPANS = {
 @pytest.mark.parametrize("span", SPANS)
 def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connection) -> None:
     for query in (
-        fleet.ven_with_loads("ven-7"),
-        fleet.loads_of_ven("ven-7", Page()),
-        fleet.loads_of_ven("ven-7", Page(5, "a")),
-        fleet.load("ven-7", "hvac1"),
+        fleet.ven_with_loads("ven-7", GONE_AFTER),
+        fleet.loads_of_ven("ven-7", Page(), GONE_AFTER),
+        fleet.loads_of_ven("ven-7", Page(5, "a"), GONE_AFTER),
+        fleet.load("ven-7", "hvac1", GONE_AFTER),
+        fleet.newest_ts("ven-7"),
     ):
         assert_no_scan_of_raw_rows(connection, query.bound().params(structs.asdict(SPANS[span])))
 

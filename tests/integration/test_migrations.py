@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,12 +15,12 @@ from sqlalchemy.dialects import postgresql
 from ingest.queries import ENSURE_PARTITIONS
 from ingest.store import Store
 from jobs.partitions import arrange_partitions
-from local.postgres import EmbeddedPostgres
 from schemas.database import connect
 from schemas.slots import width_changes
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
+from tests.integration.catching_up import catch_up
 from tests.integration.published import (
     THREE,
     assert_same_rows,
@@ -32,7 +31,6 @@ from tests.integration.published import (
     telemetry,
     value,
 )
-from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -45,13 +43,6 @@ PARTITIONS = (
 )
 
 
-@pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
-    name = next(database_names)
-    postgres.ensure_database(name)
-    return postgres.url(name)
-
-
 def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Connection) -> None:
     before = sorted(rows(connection, RELATIONS))
     connection.execute(ENSURE_PARTITIONS, [[date(2024, 7, 10)]])
@@ -60,6 +51,35 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
     assert rows(connection, "SELECT proname FROM pg_proc WHERE proname = 'ensure_raw_partitions'") == []
     migrate(database_url)
     assert sorted(rows(connection, RELATIONS)) == before
+
+
+def test_events_that_run_are_not_told_again(database_url: str, connection: psycopg.Connection) -> None:
+    """Their VENs know the present end and request; whoever has been told nothing knows no end."""
+    migrate(database_url, "0020", "downgrade")
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 3, %(at)s, %(at)s)",
+        {"at": THREE},
+    )
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        " command_id, notified_at) VALUES ('told', 'e', 'notified', 2, 1, 'c', %(at)s),"
+        " ('away', 'e', 'planned', 2, 0, NULL, %(at)s)",
+        {"at": THREE},
+    )
+    connection.commit()
+    migrate(database_url)
+    parts = (
+        "SELECT ven_id, told_end_time, asked_again_at, released_at FROM event_participations ORDER BY 1 DESC"
+    )
+    end = THREE + timedelta(hours=1)
+    assert rows(connection, parts) == [("told", end, None, None), ("away", None, None, None)]
+    assert rows(connection, "SELECT shared_reduction_kw FROM events") == [(3,)]
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM event_participations") == [(2,)]
+    connection.commit()
+    migrate(database_url)
 
 
 def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: psycopg.Connection) -> None:
@@ -78,6 +98,49 @@ def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: 
     connection.commit()
     migrate(database_url, "0009", "downgrade")
     assert rows(connection, "SELECT count(*) FROM events") == [(4,)]
+
+
+RUNNING_EVENT = """
+INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, priority, ven_ids,
+    lead_time_s, notify_at, started_at, created_at)
+VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 5, 2, '["a"]', 60, %(at)s, %(at)s, %(at)s);
+"""
+PROGRESS = """
+INSERT INTO event_progress (event_id, current_reduction_kw, vens_responding, avg_response_ms, refreshed_at)
+VALUES ('e', 3, 1, 250, %(at)s)
+"""
+STREAMED = "SELECT data->>'status', data->>'priority', data->>'notes' FROM live_changes ORDER BY change_id"
+
+
+def test_events_that_run_while_0018_and_0020_are_applied(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """They keep what they have, nobody is counted as passed over, and streams tell the new columns."""
+    migrate(database_url, "0016", "downgrade")
+    connection.execute(RUNNING_EVENT, {"at": THREE})
+    connection.execute(PROGRESS, {"at": THREE})
+    everything = (
+        "SELECT to_jsonb(e) - 'notes', to_jsonb(p) FROM events e JOIN event_progress p USING (event_id)"
+    )
+    before = rows(connection, everything)
+    migrate(database_url, "0020")
+    assert rows(connection, everything) == before
+    assert rows(connection, "SELECT notes FROM events") == [(None,)]
+    assert rows(connection, "SELECT * FROM event_reductions") == []
+    connection.execute("DELETE FROM live_changes")
+    connection.execute("UPDATE events SET notes = '[]'")
+    connection.execute("UPDATE event_progress SET vens_reporting = 1")
+    assert rows(connection, STREAMED) == [("active", "2", "[]")] * 2
+    connection.execute("INSERT INTO event_reductions VALUES ('a', 'e', 3)")
+    migrate(database_url, "0018", "downgrade")
+    connection.execute("UPDATE events SET priority = 3")
+    assert len(rows(connection, STREAMED)) == 2
+    migrate(database_url, "0016", "downgrade")
+    connection.execute("UPDATE events SET priority = 2, status = 'completed'")
+    assert rows(connection, STREAMED)[2:] == [("completed", None, None)]
+    connection.execute("UPDATE events SET status = 'active'")
+    assert [before_and_after[0] for before_and_after in rows(connection, everything)] == [before[0][0]]
+    migrate(database_url)
 
 
 BY_MINUTE = """

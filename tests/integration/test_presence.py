@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, text
 
@@ -20,6 +20,7 @@ from jobs.presence import judge_presence
 from jobs.transforms.presence import REPORTS_EACH, Patience
 from schemas.tables import ledger, presence, raw, registry, snapshots
 from serving.fleet import registry_queries as serving_registry
+from tests.examples import costly
 from tests.oracle.presence import PresenceLoop
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -310,7 +311,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly(4)
 @given(drawn=arrivals, workers=st.randoms(use_true_random=False))
 def test_presence_is_what_the_plain_loop_says(
     watch: Watch, drawn: list[tuple[str, float, float, int]], workers: random.Random

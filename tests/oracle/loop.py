@@ -165,10 +165,10 @@ class Oracle:
         }
 
     def _controllable(self, statuses: dict[str, str]) -> float:
-        """What could be shed right now: neither what is offline nor what is disabled."""
+        """What could be shed right now: not what is offline, in maintenance, or disabled."""
         total = 0.0
         for ven_id, loads in self._loads_by_ven().items():
-            if statuses.get(ven_id) == "offline":
+            if statuses.get(ven_id) in {"offline", "maintenance"}:
                 continue
             if not loads:
                 total += self._latest_shed(ven_id)
@@ -246,7 +246,7 @@ class Oracle:
             "loads": self.ven_loads(ven_id),
             "metrics": {
                 "currentPowerKw": 0.0 if used_kw is None else _rounded(used_kw),
-                "shedAvailabilityKw": 0.0 if status == "offline" else _rounded(shed_kw),
+                "shedAvailabilityKw": 0.0 if status in {"offline", "maintenance"} else _rounded(shed_kw),
                 "activeEventId": None if latest is None else latest.content.get("eventId"),
                 "shedLoadIds": [
                     name for name, load in sorted(loads.items()) if load.get("shedPowerKw", 0.0) > 0
@@ -471,17 +471,17 @@ def _floor(at: datetime, seconds: int) -> datetime:
 
 
 def _shed_capability(load: JsonObject) -> float:
-    """The reported one; else the load's shed power; else 0."""
+    """The reported one; else the load's shed power; else 0. Never below 0."""
     if "shedCapabilityKw" in load:
-        return float(load["shedCapabilityKw"])
-    return float(load.get("shedPowerKw", 0.0))
+        return max(0.0, float(load["shedCapabilityKw"]))
+    return max(0.0, float(load.get("shedPowerKw", 0.0)))
 
 
 def _capacity(load: JsonObject) -> float:
-    """The reported one; else usage + shed capability."""
+    """The reported one; else usage + shed capability. Never below 0."""
     if "capacityKw" in load:
-        return float(load["capacityKw"])
-    return float(load.get("currentPowerKw", 0.0)) + _shed_capability(load)
+        return max(0.0, float(load["capacityKw"]))
+    return max(0.0, float(load.get("currentPowerKw", 0.0)) + _shed_capability(load))
 
 
 def _load_answer(load_id: str, load: JsonObject) -> JsonObject:

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.layout import MOST_SOURCES, Change, cells, changes, contains, name_of, overlap
@@ -46,7 +46,6 @@ def arranged(
     return partitions
 
 
-@settings(max_examples=30)
 @given(st.sets(days, max_size=120), days, st.integers(0, 4000))
 def test_any_days_become_few_partitions_without_a_gap(present: set[date], today: date, later: int) -> None:
     now = datetime.combine(today, time(1), UTC)

@@ -201,3 +201,18 @@ def test_headers_that_a_resource_reads_are_described() -> None:
         if parameter["in"] == "header"
     }
     assert set(read) == described - {"If-Match", "If-None-Match"} != set()
+
+
+def test_every_array_says_what_it_holds() -> None:
+    """Generators of clients leave out whatever has one that does not."""
+
+    def arrays(value: Any) -> Iterator[dict[str, Any]]:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if isinstance(value, dict) and value.get("type") == "array":
+            yield value
+        for part in parts:
+            yield from arrays(part)
+
+    found = list(arrays(DOCUMENT))
+    assert len(found) > 10
+    assert [each for each in found if "items" not in each and "prefixItems" not in each] == []

@@ -236,7 +236,7 @@ positive_powers = st.integers(0, 80).map(lambda eighths: eighths / 8)
 groups = rows(
     load_type=st.none() | st.sampled_from(("hvac", "solar", "", "unknown")),
     enabled=st.booleans(),
-    online=st.booleans(),
+    controllable=st.booleans(),
     capacity_kw=powers,
     shed_capability_kw=powers,
     usage_kw=positive_powers,
@@ -267,11 +267,11 @@ def test_totals_of_the_network(
     potential = controllable = 0.0
     for ven in drawn_vens:
         potential += ven["whole_shed_power_kw"]
-        if ven["status"] != "offline":
+        if ven["status"] not in {"offline", "maintenance"}:
             controllable += ven["whole_shed_power_kw"]
     for group in drawn_groups:
         potential += group["shed_capability_kw"]
-        if group["online"] and group["enabled"]:
+        if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
         frame(VenGroupFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, NOON

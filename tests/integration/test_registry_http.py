@@ -157,7 +157,6 @@ def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine
         "enabled": True,
         "priority": 0,
         "isReporting": False,
-        **FIVE_MINUTES,
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Select, Text, any_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schemas.baseline_model.calendars import calendar_for
@@ -19,10 +19,11 @@ from schemas.http import BaselineChosen, BaselinePoint, BaselineSeries
 from schemas.instants import EPOCH
 from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, taken
 from schemas.rounding import rounded
+from schemas.slots import WIDEST_S, slot_means
 from schemas.tables.events import event_participations, events
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.registry import vens
-from schemas.time_ranges import TimeRange
+from schemas.time_ranges import TimeRange, widened
 from serving.db.reading import snapshot
 from serving.errors import InvalidRequestError, NotFoundError, no_ven
 from serving.events.rules import EventRules
@@ -187,18 +188,29 @@ def _slots(within: Sequence[TimeRange]) -> NDArray[np.int64]:
 
 
 def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
+    """As `schemas.slots` defines them: wide slots are read whole, also beside the ranges."""
     history = ven_history.c
-    inside = [(history.bucket >= part.start) & (history.bucket < part.end) for part in within]
-    return select(
+    states = select(
         history.ven_id,
-        func.div(func.extract("epoch", history.bucket), SLOT_S).label("slot"),
-        (history.used_power_kw_sum / history.used_samples).label("used_kw"),
+        history.bucket,
+        history.used_power_kw_sum.label("used_sum"),
+        history.used_samples,
+        history.shed_power_kw_sum.label("shed_sum"),
+        history.shed_samples,
     ).where(
         history.ven_id == any_(literal(list(ven_ids), ARRAY(Text))),
         history.resolution_s == SLOT_S,
-        history.used_samples > 0,
-        or_(*inside),
+        _inside(history.bucket, [widened(part, WIDEST_S) for part in within]),
     )
+    means = slot_means(states.subquery("states"), ["ven_id"])
+    slot = func.div(func.extract("epoch", means.c.slot), SLOT_S).label("slot")
+    return select(means.c.ven_id, slot, means.c.used_kw).where(
+        means.c.used_kw.is_not(None), _inside(means.c.slot, within)
+    )
+
+
+def _inside(instant: ColumnElement[Any], within: Sequence[TimeRange]) -> ColumnElement[bool]:
+    return or_(*((instant >= part.start) & (instant < part.end) for part in within))
 
 
 def _event(event_id: str) -> Select[Any]:

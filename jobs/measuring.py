@@ -15,7 +15,6 @@ from jobs.calendars import calendar_for
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
-from jobs.ranges import Range, widened
 from jobs.rows import fetch, fetch_binary
 from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
 from jobs.transforms.days import Calendar, Days, Occasion, Slots
@@ -35,6 +34,7 @@ from schemas import participation_times
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
+from schemas.time_ranges import TimeRange, widened
 
 VENS_AT_ONCE = 1_000
 """Their slots are a million numbers: what is held in memory does not grow with the fleet."""
@@ -117,13 +117,13 @@ class MeasuredEvent(Struct, frozen=True):
     """An event from its start to its end, or to when it was stopped."""
 
     event_id: str
-    window: Range
+    window: TimeRange
     notified_at: datetime
     requested_kw: float
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        window = Range(row.start_time, row.end_time)
+        window = TimeRange(row.start_time, row.end_time)
         return cls(row.event_id, window, row.notify_at, row.requested_reduction_kw)
 
     @property
@@ -145,7 +145,7 @@ class Inputs(Struct, frozen=True):
     event: MeasuredEvent
     rules: Rules
     days: Days
-    sampled: list[Range]
+    sampled: list[TimeRange]
     names: tuple[BaselineName, ...]
     only: BaselineName | None = None
 
@@ -192,7 +192,7 @@ def measurements(connection: Connection, event: MeasuredEvent, rules: Rules) -> 
 
 
 def _usages(
-    connection: Connection, people: pl.DataFrame, within: Sequence[Range]
+    connection: Connection, people: pl.DataFrame, within: Sequence[TimeRange]
 ) -> Iterator[tuple[pl.DataFrame, Usage]]:
     """Some VENs at a time, and what they used: of most of a fleet read together, else VEN by VEN."""
     vens = connection.execute(settlement_queries.registered_vens()).scalar_one()
@@ -255,12 +255,12 @@ def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an ar
 
 def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
     ranges = inputs.days.needed()
-    within = Range(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
+    within = TimeRange(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
     return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
 
 
 def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
-    return slow_vens(connection, ven_ids, Range(inputs.days.needed()[0].start, inputs.event.window.end))
+    return slow_vens(connection, ven_ids, TimeRange(inputs.days.needed()[0].start, inputs.event.window.end))
 
 
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
@@ -283,13 +283,13 @@ def predicted(
             yield prediction
 
 
-def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
+def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     """The means of the slots of some ranges, which do not overlap."""
     usage = _read_by_ven(connection, ven_ids, within)
     return _with_wide_slots(connection, usage, within)
 
 
-def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
+def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     """As `read_usage`, of VENs that are a large part of the fleet: in one pass over all of its history."""
     usage = Usage(list(ven_ids), (slots := _slots_of(within)), _nothing(len(ven_ids), len(slots)))
     position = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
@@ -304,7 +304,7 @@ def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: S
     return _with_wide_slots(connection, usage, within)
 
 
-def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
+def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     # Range by range: rows of one day lie close together, whoever's they are.
     queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
@@ -312,19 +312,21 @@ def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequenc
     return Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
 
 
-def _with_wide_slots(connection: Connection, usage: Usage, within: Sequence[Range]) -> Usage:
+def _with_wide_slots(connection: Connection, usage: Usage, within: Sequence[TimeRange]) -> Usage:
     ven_ids = usage.ven_ids
-    if within and (slow := slow_vens(connection, ven_ids, Range(within[0].start, within[-1].end))):
+    if within and (slow := slow_vens(connection, ven_ids, TimeRange(within[0].start, within[-1].end))):
         _read_slow(connection, usage, slow, within)
     return usage
 
 
-def slow_vens(connection: Connection, ven_ids: Sequence[str], within: Range) -> list[str]:
+def slow_vens(connection: Connection, ven_ids: Sequence[str], within: TimeRange) -> list[str]:
     """Those of some VENs whose meters have slots of more than five minutes at any time in a range."""
     return list(connection.execute(settlement_queries.slow_vens(ven_ids, within)).scalars())
 
 
-def _read_slow(connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[Range]) -> None:
+def _read_slow(
+    connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[TimeRange]
+) -> None:
     queries = (settlement_queries.packed_wide_means(slow, part) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
     place = {ven_id: row for row, ven_id in enumerate(usage.ven_ids)}
@@ -346,7 +348,7 @@ def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray
     return kw
 
 
-def _slots_of(within: Sequence[Range]) -> Slots:
+def _slots_of(within: Sequence[TimeRange]) -> Slots:
     numbers = [
         np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
         for part in within
@@ -354,19 +356,19 @@ def _slots_of(within: Sequence[Range]) -> Slots:
     return np.unique(np.concatenate(numbers)) if numbers else np.empty(0, dtype=np.int64)
 
 
-def read_window(connection: Connection, ven_ids: Sequence[str], window: Range) -> Usage:
+def read_window(connection: Connection, ven_ids: Sequence[str], window: TimeRange) -> Usage:
     """The means of the slots that a window reaches into."""
     return read_usage(connection, ven_ids, [widened(window, SLOT_S)])
 
 
-def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Range]) -> pl.DataFrame:
+def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
     if not within:
         return pl.DataFrame(schema=SampleFrame.types())
     connection.execute(summary_queries.HOLD_RAW)
     return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
 
 
-def sampled_cuts(connection: Connection, window: Range) -> list[Range]:
+def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
     """The parts that the window cuts out of slots, as far as raw rows are kept."""
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return [cut for cut in cuts(window) if since is None or cut.start >= since]

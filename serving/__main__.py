@@ -33,7 +33,7 @@ from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
-from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
 from serving.server import serve
 from serving.settings import ServingSettings
@@ -59,7 +59,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
-    access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
+    access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after())
@@ -126,7 +126,7 @@ def _changes() -> ChangeCounter:
     return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
-def _report(metrics: Metrics) -> Callable[[int, float], None]:
+def _report(metrics: RequestMetrics) -> Callable[[int, float], None]:
     return lambda clients, age_s: metrics.set_gauges(clients, time.time() - age_s)
 
 

@@ -33,7 +33,7 @@ from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
-from serving.http.monitoring import AccessLog, Metrics, SqlClock
+from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, describe
 from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
@@ -125,7 +125,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     `state` and `keyring` are given where a listener keeps them up to date.
     """
     state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
-    access_log = access_log or AccessLog(Metrics(), SqlClock())
+    access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
     app = App(middleware=[access_log])
@@ -163,7 +163,7 @@ def api_document() -> Document:
     """The OpenAPI document; no database is connected."""
     engine = create_engine("postgresql+psycopg://")
     state = WorkerState(engine, FleetReader(engine, _never))
-    access_log = AccessLog(Metrics(), SqlClock())
+    access_log = AccessLog(RequestMetrics(), SqlClock())
     return describe(_resources(Dependencies(Databases(engine), _never, state, access_log)))
 
 

@@ -18,12 +18,12 @@ from jobs.models import FollowedPartFrame
 from jobs.progress import Progress
 from jobs.queries import events as event_queries
 from jobs.queries import settlement as settlement_queries
-from jobs.ranges import Range
 from jobs.rows import fetch
 from jobs.settings import Cadence
 from jobs.transforms.baselines import Usage
 from schemas.database import connect, engine_for
 from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
+from schemas.time_ranges import TimeRange
 from tests.bench.conftest import MakeDatabase
 from tests.bench.cost import Cost, cost_of, typical
 from tests.bench.test_bench_jobs import copy_out
@@ -155,7 +155,7 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
 
 def _slots(ven_ids: list[str], days: list[int]) -> Callable[[Connection], Usage]:
     ranges = [
-        Range(START - back * DAY - hours * HOUR, START - back * DAY - hours * HOUR + width * HOUR)
+        TimeRange(START - back * DAY - hours * HOUR, START - back * DAY - hours * HOUR + width * HOUR)
         for back in reversed(days)
         for hours, width in ((4, 3), (0, 1))
     ]

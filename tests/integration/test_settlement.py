@@ -21,13 +21,14 @@ from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
+from local.postgres import EmbeddedPostgres
 from schemas.baselines import BASELINES, GENERIC
 from schemas.channels import EVENTS
 from schemas.database import engine_for
 from schemas.http import EventPerformance
 from schemas.tables.events import commands, event_participations, events
 from serving.app import create_app
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, cloned_database
 from tests.integration.published import batch_of, rows, value
 
 HOUR, SLOT, DAY = timedelta(hours=1), timedelta(minutes=5), timedelta(days=1)
@@ -37,6 +38,21 @@ END = START + HOUR
 SETTLED_AT = END + timedelta(minutes=5)
 
 At = Callable[[datetime], Runner]
+
+
+@pytest.fixture(scope="module")
+def partitioned(module_database_url: str) -> str:
+    """The name of a database with the partitions of all days before the event: ingest would make each."""
+    days = [(START - back * DAY).date() for back in range(-2, 32)]
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute("SELECT ensure_raw_partitions(%s::date[])", [days])
+        return connection.info.dbname
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, partitioned: str) -> Iterator[str]:
+    with cloned_database(postgres, "test", partitioned) as url:
+        yield url
 
 
 @pytest.fixture

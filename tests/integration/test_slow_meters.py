@@ -15,11 +15,11 @@ from sqlalchemy import Engine
 
 from ingest.store import Store
 from jobs.measuring import read_usage, read_usage_of_most
-from jobs.ranges import Range
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
+from schemas.time_ranges import TimeRange
 from serving.app import create_app
 from tests.examples import costly
 from tests.integration.anew import assert_energy_equals_a_rebuild
@@ -293,7 +293,10 @@ def test_usage_read_in_one_pass_is_that_read_by_ven(store: Store, engine: Engine
     for ven_id, minutes in (("b", 15), ("c", 30)):
         patch(ven_id, slotMinutes=minutes, slotMinutesSince=ALWAYS)
     ven_ids = ["d", "none", "c", "a", "b"]
-    within = [Range(MIDNIGHT + 5 * MINUTE, MIDNIGHT + HOUR), Range(MIDNIGHT + 2 * HOUR, MIDNIGHT + 5 * HOUR)]
+    within = [
+        TimeRange(MIDNIGHT + 5 * MINUTE, MIDNIGHT + HOUR),
+        TimeRange(MIDNIGHT + 2 * HOUR, MIDNIGHT + 5 * HOUR),
+    ]
     with engine.connect() as connection:
         one, other = (read(connection, ven_ids, within) for read in (read_usage, read_usage_of_most))
     assert one.ven_ids == other.ven_ids

@@ -179,6 +179,7 @@ class VenMetrics(Shape, frozen=True):
 
 
 SlotMinutes = Literal[5, 15, 30]
+SlotSource = Literal["default", "people", "learned"]
 
 
 class Ven(Shape, frozen=True):
@@ -202,10 +203,7 @@ class Ven(Shape, frozen=True):
     slot_minutes_since: Annotated[
         Instant | None, Meta(description="From when on; null where nothing was recorded.")
     ]
-    slot_minutes_source: Annotated[
-        Literal["default", "people", "learned"],
-        Meta(description="`learned`: from the times of its reports."),
-    ]
+    slot_minutes_source: Annotated[SlotSource, Meta(description="`learned`: from the times of its reports.")]
 
 
 class VenSummary(Shape, frozen=True):

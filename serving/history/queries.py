@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     CompoundSelect,
     DateTime,
@@ -323,7 +324,7 @@ def _slot_energies(
     series: Series, states: Select[Any] | CompoundSelect[Any], part: PieceShape, names: Sequence[str]
 ) -> Select[Any]:
     """Each entity's energy in the slots that begin in a part, or are cut by it; and the named keys."""
-    ven_id = bindparam("ven_id") if "ven_id" in series.of else None
+    ven_id: BindParameter[str] | None = bindparam("ven_id") if "ven_id" in series.of else None
     means = slots.slot_means(states.subquery("states"), series.by, ven_id)
     energies = [slots.energy_kwh(means.c[f"{name}_kw"]).label(f"{name}_kwh") for name in slots.QUANTITIES]
     begins = structs.replace(part, begins_s=SLOT_S) if part.resolution_s is None else part

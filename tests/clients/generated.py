@@ -1,4 +1,4 @@
-"""Run with the URL of a service: asks it with the client of openapi-python-client, and prints the answers."""
+"""Asks a service, by its URL, with the client that openapi-python-client made; prints the answers."""
 
 import json
 import sys

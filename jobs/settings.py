@@ -2,21 +2,13 @@
 
 from datetime import timedelta
 from typing import Annotated
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from jobs.calendars import check_holidays
 from jobs.measuring import Rules
-from schemas.settings import AskingSettings, BaselineSettings, ProgramSettings, Settings
+from schemas.settings import AskingSettings, BaselineSettings, ProgramSettings, Settings, SiteSettings
 from schemas.tables.history import RAW_S
-
-
-def _time_zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("expected a time zone such as UTC or Europe/Berlin")
-    return name
-
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
@@ -117,7 +109,7 @@ class Ages(Settings):
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
 
 
-class Measuring(BaselineSettings):
+class Measuring(SiteSettings, BaselineSettings):
     """How events are settled: baselines, calendar, and dates."""
 
     settlement_every_s: float = Field(
@@ -138,11 +130,6 @@ class Measuring(BaselineSettings):
         7,
         validation_alias="SETTLEMENT_REVISE_DAYS",
         description="days after an event's end in which late data can lead to a new revision",
-    )
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
-        "UTC",
-        validation_alias="TIME_ZONE",
-        description="time zone of the VENs, such as `Europe/Berlin`: baselines compare its hours and days",
     )
     holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
         "",

@@ -6,6 +6,7 @@ Every setting's description is the row of the README's table; a test holds the t
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
+from zoneinfo import available_timezones
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -103,6 +104,23 @@ class ProgramSettings(Settings):
     )
     log_format: Literal["text", "json"] = Field(
         "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
+
+
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("expected a time zone such as UTC or Europe/Berlin")
+    return name
+
+
+class SiteSettings(Settings):
+    """Where the VENs are."""
+
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC",
+        validation_alias="TIME_ZONE",
+        description="time zone of the VENs, such as `Europe/Berlin`: its days are those of baselines, and of"
+        " histories by `d`, `w`, `mo`, `y`",
     )
 
 

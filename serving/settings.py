@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import AskingSettings, BaselineSettings, DatabaseUrl, LoadSettings, ProgramSettings
+from schemas.settings import (
+    AskingSettings,
+    BaselineSettings,
+    DatabaseUrl,
+    LoadSettings,
+    ProgramSettings,
+    SiteSettings,
+)
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.policy import MAX_BODY_BYTES, Policy
@@ -57,7 +64,7 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
-class ServingSettings(ProgramSettings, BaselineSettings, AskingSettings, LoadSettings):
+class ServingSettings(ProgramSettings, SiteSettings, BaselineSettings, AskingSettings, LoadSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )

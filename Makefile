@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test thorough check faults brokers bench migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough check clients faults brokers bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ notebooks: install ## run every notebook on the sample, and keep what they say
 	$(BIN)/python -m analysis.sample $(BIN)/python -m tests.notebooks.execution
 
 test: install ## the tests of an engineer's day, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not faults and not thorough"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough"
 
 thorough: install ## what takes long: whole events, tests of the tests, schemathesis, notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
@@ -50,6 +50,9 @@ format: install ## put the code in order
 
 faults: install ## kill, cut and fill what ingest depends on (needs mosquitto; minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults -rfEsP tests/faults
+
+clients: install ## clients that tools make of docs/backend-api.yaml (needs npm)
+	$(BIN)/python -m pytest -m clients -rfEsP tests/clients
 
 brokers: install ## brokers other than mosquitto (needs rabbitmq-server, nats-server and ejabberd)
 	$(BIN)/python -m pytest -m brokers tests/faults

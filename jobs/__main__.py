@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
-from jobs.metrics import Backlog, Metrics
+from jobs.metrics import Backlog, JobMetrics
 from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
@@ -29,7 +29,7 @@ from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
 from schemas.command_line import print_warning, program_name, program_parser
 from schemas.database import LONG_WORK, Bounds, connect, engine_for
-from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, cannot_listen, run_program
+from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, cannot_listen, end_with_failure, run_program
 from schemas.instants import parse_iso
 from schemas.logs import configure_logs
 from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     configure_logs(settings.log_level, settings.log_format)
     is_scheduler = options.command in {None, "serve"}
     warn_of_unknown_variables(os.environ, structlog.get_logger().warning if is_scheduler else print_warning)
-    jobs, metrics, monitor = schedule(settings), Metrics(), AnswerMonitor(time.monotonic)
+    jobs, metrics, monitor = schedule(settings), JobMetrics(), AnswerMonitor(time.monotonic)
     session = LONG_WORK if options.command in AT_A_TERMINAL else CYCLE
     engine = engine_for(settings.database_url, "jobs", monitor=monitor, **session)
     clock = DatabaseClock(_now, time.monotonic)
@@ -153,8 +153,7 @@ def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
         admit(connection, MEASURING_PAUSE_S)
         settled = settle(connection, runner.now(), rules, event_id)
     if settled is None:
-        print(f"There is no event {event_id!r} that has run and is over.", file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
@@ -194,8 +193,7 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
 
 def _refuse(reason: str) -> NoReturn:
     """A typing error must not look like a summary in order."""
-    print(f"{program_name('jobs')}: error: {reason}", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    end_with_failure(f"{program_name('jobs')}: error: {reason}", WRONG_USAGE)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:
@@ -204,18 +202,17 @@ def _list(jobs: tuple[Job, ...]) -> None:
 
 
 def _named(jobs: tuple[Job, ...], name: str) -> Job:
-    for job in jobs:
-        if job.name == name:
-            return job
-    print(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    by_name = {job.name: job for job in jobs}
+    if name not in by_name:
+        end_with_failure(f"There is no job {name!r}; there are {', '.join(by_name)}.", WRONG_USAGE)
+    return by_name[name]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: Metrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
     if not port:
         return
     metrics.registry.register(backlog)

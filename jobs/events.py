@@ -120,8 +120,12 @@ def _share(
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
-    chosen = told(parts, newcomers, row.requested_reduction_kw)
-    if chosen.is_empty() or connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+    chosen = _to_tell(row, parts, newcomers)
+    if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+        return 0
+    if row.shared_reduction_kw != row.wanted_kw:
+        connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
+    if chosen.is_empty():
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
@@ -131,6 +135,22 @@ def _share(
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
     connection.execute(notify(EVENTS, row.event_id))
     return chosen.height
+
+
+def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
+    """Whom to tell which share: newcomers, whoever has another one now, and all of another end.
+
+    What was changed is shared out exactly; only newcomers may make the shares exceed the request.
+    """
+    most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
+    chosen = told(parts.drop("told_end_time"), newcomers, row.wanted_kw, most_excess)
+    other_end = parts.filter(pl.col("told_end_time") != row.end_time).select(chosen.columns)
+    return pl.concat([chosen, other_end.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
+
+
+def _is_changed(row: Row[Any]) -> bool:
+    """Whether people have changed what an event asks for since it was shared out."""
+    return row.shared_reduction_kw is not None and row.shared_reduction_kw != row.wanted_kw
 
 
 def _newcomers(
@@ -149,8 +169,10 @@ def _newcomers(
 
 def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
     """Whether nobody need be told anything new; read at a glance, for it is so nearly always."""
-    balance = connection.execute(event_queries.balance(row.event_id)).one()
-    requested_kw = row.requested_reduction_kw
+    balance = connection.execute(event_queries.balance(row.event_id, row.end_time)).one()
+    if _is_changed(row) or balance.told_other_end:
+        return False
+    requested_kw = row.wanted_kw
     wanted_kw = min(requested_kw, balance.available_kw)
     is_enough = balance.given_kw >= wanted_kw - NEGLIGIBLE * requested_kw
     return bool(is_enough and balance.given_kw <= requested_kw * (1 + MOST_EXCESS))

@@ -1,6 +1,7 @@
 """The frames that jobs read: the columns of a table that a transform needs, and no payloads."""
 
 import pandera.polars as pa
+import polars as pl
 
 from schemas.candidates import REASONS
 from schemas.tables.events import EventParticipationFrame
@@ -81,16 +82,6 @@ class LoadGroupFrame(Frame):
     usage_kw: float = pa.Field(ge=0)
 
 
-class SlotEnergyFrame(Frame):
-    """VEN history in some slots, as the network's energy needs it."""
-
-    bucket: Utc
-    used_power_kw_sum: float
-    shed_power_kw_sum: float
-    used_samples: int
-    shed_samples: int
-
-
 class WatchedVenFrame(Frame):
     """VENs whose presence is in question: silent for a while, or heard after another status than `online`."""
 
@@ -107,6 +98,20 @@ class RecentReportFrame(Frame):
     ven_id: str
     ts: Utc
     received_at: Utc
+
+
+class PresentWidthFrame(Frame):
+    """How wide VENs' slots are now, s."""
+
+    ven_id: str = pa.Field(unique=True)
+    width_s: pl.Int32
+
+
+class ReportTimeFrame(Frame):
+    """Device times of reports."""
+
+    ven_id: str
+    ts: Utc
 
 
 class SlotSizeFrame(Frame):
@@ -133,11 +138,12 @@ class CandidateFrame(Frame):
 
 
 class ShareFrame(Frame):
-    """What the VENs that take part in an event could give, and have been asked for, kW."""
+    """What the VENs that take part in an event could give, and have been asked for, kW; until when."""
 
     ven_id: str = pa.Field(unique=True)
     available_kw: float = pa.Field(ge=0)
     requested_reduction_kw: float = pa.Field(ge=0)
+    told_end_time: Utc = pa.Field(nullable=True)
 
 
 class FollowedPartFrame(EventParticipationFrame):

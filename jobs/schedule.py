@@ -26,8 +26,9 @@ from jobs.retention import (
 from jobs.sessions import FROZEN_AFTER, end_frozen_sessions
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
-from jobs.transforms.presence import Patience
+from jobs.transforms.presence import PresenceTime
 from jobs.trimming import trim_rejected, trim_statuses
+from jobs.widths import learn_slot_widths
 from schemas.database import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -80,7 +81,7 @@ def name_of(step: Step) -> str:
 
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
-    patience = Patience(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
+    presence_time = PresenceTime(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
     return (
         Job(
             "history",
@@ -88,6 +89,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "buckets by VEN and by load; energy of the network",
             (consume_history_batches, refresh_energy),
             has_backlog=True,
+            rounds=20,
         ),
         Job(
             "snapshot",
@@ -113,7 +115,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "presence",
             cadence.presence_every_s,
             "which VENs were heard, which have fallen silent",
-            (partial(judge_presence, patience=patience),),
+            (partial(judge_presence, presence_time=presence_time),),
         ),
         Job(
             "commands",
@@ -125,7 +127,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules(), patience).follow_events,),
+            (Progress(cadence.rules(), presence_time).follow_events,),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
@@ -137,6 +139,12 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
                 partial(revise_settled, rules=cadence.rules()),
             ),
             longest_pause_s=MEASURING_PAUSE_S,
+        ),
+        Job(
+            "widths",
+            3600,
+            "learns how wide the slots of VENs are, from the times of their reports",
+            (learn_slot_widths,),
         ),
         Job(
             "retention",

@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from jobs.calendars import check_holidays
 from jobs.measuring import Rules
-from schemas.settings import AskingSettings, BaselineSettings, ProgramSettings, Settings, SiteSettings
+from schemas.baseline_model.settings import CalendarSettings
+from schemas.settings import AskingSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -109,7 +109,7 @@ class Ages(Settings):
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
 
 
-class Measuring(SiteSettings, BaselineSettings):
+class Measuring(CalendarSettings):
     """How events are settled: baselines, calendar, and dates."""
 
     settlement_every_s: float = Field(
@@ -130,11 +130,6 @@ class Measuring(SiteSettings, BaselineSettings):
         7,
         validation_alias="SETTLEMENT_REVISE_DAYS",
         description="days after an event's end in which late data can lead to a new revision",
-    )
-    holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
-        "",
-        validation_alias="HOLIDAYS",
-        description="days left out of baselines: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., by commas",
     )
     least_coverage_percent: float = Field(
         80,

@@ -1,7 +1,6 @@
 """Alembic's environment: one migrator at a time, and no waiting for ever behind somebody's lock."""
 
 import os
-import sys
 
 from alembic import context
 from sqlalchemy import Connection, text
@@ -9,7 +8,8 @@ from sqlalchemy.schema import SchemaItem
 
 from schemas.command_line import print_warning
 from schemas.database import Bounds, engine_for
-from schemas.exits import DATABASE_ERRORS, exit_code, exit_message, is_away
+from schemas.exits import DATABASE_ERRORS, end_with_failure, exit_code, exit_message, is_away
+from schemas.logs import configure_logs
 from schemas.revisions import MIGRATION_LOCK
 from schemas.settings import ProgramSettings, SettingsError
 from schemas.tables import metadata
@@ -45,9 +45,10 @@ def _migrate(connection: Connection) -> None:
 def _run() -> None:
     if context.is_offline_mode():
         raise SettingsError("Migrations need a database to look at: set DATABASE_URL and run without --sql.")
-    database_url = ProgramSettings.from_environment().database_url
+    settings = ProgramSettings.from_environment()
+    configure_logs(settings.log_level, settings.log_format)
     warn_of_unknown_variables(os.environ, print_warning)
-    engine = engine_for(database_url, "migrations", **BOUNDS)
+    engine = engine_for(settings.database_url, "migrations", **BOUNDS)
     with engine.connect() as live:
         _migrate(live)
     engine.dispose()
@@ -58,5 +59,4 @@ try:
 except (SettingsError, *DATABASE_ERRORS) as error:
     if isinstance(error, DATABASE_ERRORS) and not is_away(error):
         raise  # with its trace: a migration has failed, and not for want of a database
-    print(exit_message(error), file=sys.stderr)  # noqa: T201 - for the person or the supervisor
-    raise SystemExit(exit_code(error)) from None
+    end_with_failure(exit_message(error), exit_code(error))

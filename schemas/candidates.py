@@ -111,8 +111,8 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
     untold = _untold(event)
     judged = _judged(untold, event, now, rest)
     # What its loads could shed is looked up only for a VEN that nothing else speaks against.
-    sheddable = sheddable_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
-    sheddable = sheddable.lateral("sheddable")
+    of_judged = sheddable_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
+    sheddable = of_judged.lateral("sheddable")
     available_kw = func.coalesce(sheddable.c.shed_kw, judged.c.shed_power_kw, 0.0)
     reason = case(
         (judged.c.reason.is_not(None), judged.c.reason),

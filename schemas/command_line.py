@@ -6,8 +6,9 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from schemas.exits import EXIT_CODES
+from schemas.exits import EXIT_CODES, WRONG_USAGE, end_with_failure, write_message
 from schemas.settings import Settings
 from schemas.version import VERSION
 
@@ -37,7 +38,7 @@ def program_parser(
         _table("exit codes", [(str(code), meaning) for code, meaning in exit_codes.items()]),
         "\n".join(["examples:", *(f"  $ {program} {words}".rstrip() for words in examples)]),
     ]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         description=purpose,
         epilog="\n\n".join(parts),
@@ -45,6 +46,13 @@ def program_parser(
     )
     parser.add_argument("--version", action="version", version=f"{COMMAND} {VERSION}")
     return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the command line, whose errors have the form of the log."""
+
+    def error(self, message: str) -> NoReturn:
+        end_with_failure(f"{self.format_usage()}{self.prog}: error: {message}", WRONG_USAGE)
 
 
 def program_name(name: str) -> str:
@@ -84,4 +92,5 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
 def print_warning(_event: str, variable: str, nearest: str | None) -> None:
     """Write to stderr that a variable is none of ours, for a command at a terminal."""
     hint = f"; did you mean {nearest}?" if nearest else ""
-    print(f"warning: {variable} is not a setting, and has no effect{hint}", file=sys.stderr)  # noqa: T201
+    text = f"warning: {variable} is not a setting, and has no effect{hint}"
+    write_message("warning", "unknown_variable", text, variable=variable, nearest=nearest)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import psycopg
+import structlog
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from schemas.logs import LEVELS, log_options
 from schemas.revisions import WrongRevisionError, is_without_schema
-from schemas.settings import SettingsError
+from schemas.settings import LogSettings, SettingsError
 
 DONE = 0
 FAILED = 1
@@ -80,6 +82,28 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     try:
         code = main() or DONE
     except (SettingsError, PortInUseError, WrongRevisionError, *DATABASE_ERRORS) as error:
-        print(exit_message(error), file=sys.stderr)  # noqa: T201 - for the person or the supervisor
-        code = exit_code(error)
+        end_with_failure(exit_message(error), exit_code(error))
     sys.exit(code)
+
+
+def end_with_failure(reason: str, code: int = FAILED) -> NoReturn:
+    """Tell why on stderr, as plain text or as an event `program_failed`, and exit with a code."""
+    write_message("error", "program_failed", reason, error=reason)
+    sys.exit(code)
+
+
+def write_message(level: str, event: str, text: str, **fields: object) -> None:
+    """Write to stderr, for whoever started the program: a text, or, with `LOG_FORMAT=json`, an event."""
+    if _is_json():
+        logger = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), **log_options(level, "json"))
+        logger.log(LEVELS[level], event, **fields)
+    else:
+        print(text, file=sys.stderr)  # noqa: T201 - to whoever started the program
+
+
+def _is_json() -> bool:
+    """Also where another setting is missing or wrong, which may be why the program ends."""
+    try:
+        return LogSettings.from_environment().log_format == "json"
+    except SettingsError:
+        return False

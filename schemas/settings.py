@@ -6,7 +6,6 @@ Every setting's description is the row of the README's table; a test holds the t
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
-from zoneinfo import available_timezones
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -35,7 +34,7 @@ def _postgresql_url(url: str) -> str:
 
 
 def _is_read(url: str) -> bool:
-    """Whether both libraries can read it: later, they would tell all of it in the log, password and all."""
+    """Whether both libraries can parse it: their own errors would log all of it, with the password."""
     try:
         conninfo_to_dict(url)
         make_url(url)
@@ -92,13 +91,9 @@ class Settings(BaseSettings):
         return value.strip().lower() if is_word and isinstance(value, str) else value
 
 
-class ProgramSettings(Settings):
-    """What each of the three programs needs to know."""
+class LogSettings(Settings):
+    """The form of what a program logs."""
 
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL",
-        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
     )
@@ -107,20 +102,12 @@ class ProgramSettings(Settings):
     )
 
 
-def _time_zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("expected a time zone such as UTC or Europe/Berlin")
-    return name
+class ProgramSettings(LogSettings):
+    """What each of the three programs needs to know."""
 
-
-class SiteSettings(Settings):
-    """Where the VENs are."""
-
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
-        "UTC",
-        validation_alias="TIME_ZONE",
-        description="time zone of the VENs, such as `Europe/Berlin`: its days are those of baselines, and of"
-        " histories by `d`, `w`, `mo`, `y`",
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
     )
 
 

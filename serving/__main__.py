@@ -12,10 +12,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import falcon
 import structlog
-from falcon import Request, Response
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from schemas.answers import AnswerMonitor
 from schemas.channels import KEYS
@@ -23,18 +21,19 @@ from schemas.clock import DatabaseClock, StepDetector
 from schemas.command_line import print_warning, program_parser
 from schemas.database import connect, engine_for
 from schemas.exits import cannot_listen, run_program
-from schemas.logs import log_options
+from schemas.logs import configure_logs
 from schemas.settings import ProgramSettings
 from schemas.variables import warn_of_unknown_variables
 from schemas.watching import DatabaseWatch
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
-from serving.cli import add_commands, run_command
+from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
-from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
+from serving.http.representation import App
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
@@ -47,10 +46,10 @@ SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
 
-def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
+def application(at_stop: ExitStack) -> App:
     """The application of a worker process; what must end with it is put on the stack."""
     settings = ServingSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     clock, monitor = DatabaseClock(_now, time.monotonic), AnswerMonitor(time.monotonic)
     engine = _engine(settings.database_url, settings, monitor)
     replica = settings.database_read_url and _engine(
@@ -59,7 +58,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
-    access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
+    access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after())
@@ -127,7 +126,7 @@ def _changes() -> ChangeCounter:
     return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
-def _report(metrics: Metrics) -> Callable[[int, float], None]:
+def _report(metrics: RequestMetrics) -> Callable[[int, float], None]:
     return lambda clients, age_s: metrics.set_gauges(clients, time.time() - age_s)
 
 
@@ -150,10 +149,18 @@ def main() -> None:
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "audit":
             warn_of_unknown_variables(os.environ, print_warning)
-            database_url = ProgramSettings.from_environment().database_url
-            run_command(options, engine_for(database_url, "administration"), _now(), _user())
+            _administrate(options)
         case _:
             _serve()
+
+
+def _administrate(options: argparse.Namespace) -> None:
+    """Keys and audit log at a terminal, by the database's clock: the server compares by that, too."""
+    settings = ProgramSettings.from_environment()
+    engine = engine_for(settings.database_url, "administration")
+    with engine.connect() as connection:
+        now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    run_command(options, engine, now, _user(), Output(settings.log_format))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve() -> None:
     settings = ServingSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     warn_of_unknown_variables(os.environ, structlog.get_logger().warning)
     _require_free_port(settings.http_host, settings.http_port)
     with tempfile.TemporaryDirectory(prefix="gridgate-serving-", ignore_cleanup_errors=True) as directory:

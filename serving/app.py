@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
-from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
@@ -21,6 +20,7 @@ from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
+from serving.events.baseline_series import BaselineSeriesReader
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
@@ -32,9 +32,8 @@ from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
-from serving.http.monitoring import AccessLog, Metrics, SqlClock
+from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, describe
-from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
@@ -42,9 +41,9 @@ from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
-    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -120,13 +119,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     databases: Databases | None = None,
     loads_gone_after: timedelta | None = GONE_AFTER,
     time_zone: str = "UTC",
-) -> falcon.App[Request, Response]:
+) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
     state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
-    access_log = access_log or AccessLog(Metrics(), SqlClock())
+    access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
     app = App(middleware=[access_log])
@@ -157,7 +156,6 @@ def create_app(  # noqa: PLR0913 - the composition root
     resources = _resources(needs)
     for path, resource in resources.items():
         app.add_route(path, resource)
-    app.mark_ids = IdPaths(resources).mark
     return app
 
 
@@ -165,7 +163,7 @@ def api_document() -> Document:
     """The OpenAPI document; no database is connected."""
     engine = create_engine("postgresql+psycopg://")
     state = WorkerState(engine, FleetReader(engine, _never))
-    access_log = AccessLog(Metrics(), SqlClock())
+    access_log = AccessLog(RequestMetrics(), SqlClock())
     return describe(_resources(Dependencies(Databases(engine), _never, state, access_log)))
 
 
@@ -254,12 +252,15 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.event_rules.baseline
     reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, baseline)
+    series = BaselineSeriesReader(replica, needs.clock, needs.event_rules)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
+        "/api/vens/{ven_id}/baseline": VenBaselineResource(series),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
+        "/api/events/{event_id}/baseline": EventBaselineResource(series),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),
         "/api/events/{event_id}/stop": EventStopResource(writer),

@@ -7,14 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import (
-    AskingSettings,
-    BaselineSettings,
-    DatabaseUrl,
-    LoadSettings,
-    ProgramSettings,
-    SiteSettings,
-)
+from schemas.baseline_model.settings import CalendarSettings
+from schemas.settings import AskingSettings, DatabaseUrl, ProgramSettings
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.policy import MAX_BODY_BYTES, Policy
@@ -64,7 +58,7 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
-class ServingSettings(ProgramSettings, SiteSettings, BaselineSettings, AskingSettings, LoadSettings):
+class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -248,6 +242,8 @@ class ServingSettings(ProgramSettings, SiteSettings, BaselineSettings, AskingSet
             timedelta(seconds=self.event_longest_s),
             self.rest(),
             self.loads_gone_after(),
+            self.time_zone,
+            self.holidays,
         )
 
     @property

@@ -32,6 +32,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from jobs.transforms.participation import SILENCE_MEANS_NO
 from schemas.candidates import overlaps
+from schemas.event_requests import requested_kw
 from schemas.instants import MICROSECOND
 from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
@@ -71,9 +72,9 @@ def cancelled_events() -> Select[Any]:
 
 
 def events_to_tell(now: datetime) -> Select[Any]:
-    """Events of which VENs are told by now, the most urgent first."""
+    """Events of which VENs are told by now, the most urgent first; `wanted_kw`: what each asks for now."""
     return (
-        select(events)
+        select(events, requested_kw(now).label("wanted_kw"))
         .where(IS_TO_COME, events.c.notify_at <= now)
         .order_by(events.c.priority.desc(), events.c.start_time, events.c.event_id)
     )
@@ -150,9 +151,13 @@ def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
     return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
-def balance(event_id: str) -> Select[Any]:
-    """What those who take part have been asked for, and what they could give, kW."""
+def balance(event_id: str, end_time: datetime) -> Select[Any]:
+    """What those who take part have been asked for, and what they could give, kW; how many were told of
+    another end.
+    """
+    was_changed = PART.told_end_time != end_time
     return select(
+        func.count().filter(was_changed).label("told_other_end"),
         func.coalesce(func.sum(PART.requested_reduction_kw), 0.0).label("given_kw"),
         func.coalesce(func.sum(PART.available_kw), 0.0).label("available_kw"),
     ).where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
@@ -160,7 +165,7 @@ def balance(event_id: str) -> Select[Any]:
 
 def shares(event_id: str) -> Select[Any]:
     return (
-        select(PART.ven_id, PART.available_kw, PART.requested_reduction_kw)
+        select(PART.ven_id, PART.available_kw, PART.requested_reduction_kw, PART.told_end_time)
         .where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
         .order_by(PART.ven_id)
     )
@@ -169,6 +174,11 @@ def shares(event_id: str) -> Select[Any]:
 def set_notes(event_id: str, notes: list[dict[str, Any]]) -> Update:
     """Say how many VENs are passed over; of an event that is over the last word stands."""
     return update(events).where(events.c.event_id == event_id, IS_TO_COME).values(notes=notes)
+
+
+def set_shared(event_id: str, shared_kw: float) -> Update:
+    """Note for which request the present shares were made."""
+    return update(events).where(events.c.event_id == event_id).values(shared_reduction_kw=shared_kw)
 
 
 def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:

@@ -1,13 +1,13 @@
 """Events that change while they run, VENs that leave them, and times in which VENs are opted out.
 
-Revision: 0023, after 0020
+Revision: 0023, after 0021
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0023"
-down_revision = "0020"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 

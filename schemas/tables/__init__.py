@@ -31,6 +31,7 @@ FRAMES: dict[str, type[Frame]] = {
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
     "skewed_reports": presence.SkewedReportFrame,
+    "slot_widths": registry.SlotWidthFrame,
     "stale_slots": history.StaleSlotFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import asdict, replace
 
@@ -49,9 +49,9 @@ class LatestReader:
         return shapes.load(loads[0])
 
     def newest_ts(self, ven_id: str) -> datetime | None:
-        """The newest device time of a VEN, pending messages included; None without any."""
+        """The newest device time of a VEN, consumed by a lane or pending; None without any."""
         [(*_, ts)] = self._rows(queries.newest_ts(ven_id))
-        return ts
+        return cast(datetime | None, ts)
 
     def _of_ven(self, ven_id: str, query: Query) -> tuple[Sequence[Any], list[LoadRow]]:
         """The columns of the VEN itself, and its loads.

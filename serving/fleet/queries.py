@@ -30,6 +30,7 @@ from schemas.load_values import (
     shed_capability_kw,
     with_settings,
 )
+from schemas.slots import latest_widths
 from schemas.statuses import UNAVAILABLE
 from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
@@ -81,6 +82,9 @@ class VenRow(NamedTuple):
     used_power_kw: float | None
     shed_power_kw: float | None
     event_id: str | None
+    slot_since: datetime | None
+    slot_width_s: int | None
+    slot_source: str | None
 
 
 ENTRIES = (ven_load_samples, ven_load_descriptions)
@@ -143,6 +147,7 @@ def _reported_load(*tables: Table) -> Select[Any]:
 
 def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
     """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
+    width = latest_widths()
     query = (
         select(
             vens.c.ven_id,
@@ -157,9 +162,13 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
             latest.c.used_power_kw,
             latest.c.shed_power_kw,
             _active_event_id(latest).label("event_id"),
+            width.c.since.label("slot_since"),
+            width.c.width_s.label("slot_width_s"),
+            width.c.source.label("slot_source"),
         )
         .outerjoin(latest, latest.c.ven_id == vens.c.ven_id)
         .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.c.event_id)
+        .outerjoin(width, width.c.ven_id == vens.c.ven_id)
         .where(vens.c.retired_at.is_(None))
         .order_by(vens.c.ven_id)
         .limit(page.limit)

@@ -335,7 +335,24 @@ def _types_of(every: Iterable[Operation]) -> tuple[Any, ...]:
 def _schemas(types: tuple[Any, ...]) -> tuple[dict[Any, Document], Schemas]:
     """A reference to each type by the type, and the schemas by name."""
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    for schema in schemas.values():
+        _put_defaults_into_words(schema)
     return dict(zip(types, references, strict=True)), {name: schemas[name] for name in sorted(schemas)}
+
+
+def _put_defaults_into_words(schema: Document) -> None:
+    """Generators of clients take a field with a `default` for one that is always there, in bodies as well.
+
+    A constant of an answer always is: its field has a default, and no description.
+    """
+    for name, field in schema.get("properties", {}).items():
+        default = field.pop("default", None)
+        if default in (None, ""):
+            continue
+        if "description" in field:
+            field["description"] += f" {default} without it."
+        else:
+            schema["required"] = [*schema.get("required", []), name]
 
 
 def _parameters(every: Iterable[Operation]) -> Document:
@@ -358,7 +375,7 @@ def _reference(parameter: Parameter) -> Document:
 
 def _parameter(parameter: Parameter) -> Document:
     document: Document = {"name": parameter.name, "in": parameter.where}
-    if parameter.where == "path":
+    if parameter.where == "path" or parameter.is_required:
         document["required"] = True
     return document | {"description": parameter.description, "schema": _parameter_schema(parameter)}
 

@@ -45,6 +45,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
     where: Literal["query", "path", "header"] = "query"
     is_instant: bool = False
+    is_required: bool = False
     key: str = ""
     """Its name in OpenAPI, where several share a name."""
 
@@ -184,6 +185,38 @@ REVISION = Parameter(
     maximum=999_999_999,
 )
 PERFORMANCE = (BASELINE, REVISION)
+VEN_OF_BASELINE = Parameter(
+    name="venId",
+    description="One VEN. Without it, all that take part together.",
+    advice="must not have control characters",
+    pattern=ID,
+    key="VenOfBaseline",
+)
+WINDOW_START = Parameter(
+    name="start",
+    description="First instant, ISO 8601; without a zone UTC.",
+    is_instant=True,
+    is_required=True,
+    examples=("2026-01-15T17:00:00Z",),
+    key="WindowStart",
+)
+WINDOW_END = Parameter(
+    name="end",
+    description="End, itself not included; at most `EVENTS_LONGEST_S` after the start.",
+    is_instant=True,
+    is_required=True,
+    examples=("2026-01-15T18:30:00Z",),
+    key="WindowEnd",
+)
+EVENT_BASELINE = (VEN_OF_BASELINE, BASELINE)
+VEN_BASELINE = (WINDOW_START, WINDOW_END, BASELINE)
+DRY_RUN = Parameter(
+    name="dryRun",
+    description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",
+    advice="must be 0 or 1",
+    choices=("0", "1"),
+    default="0",
+)
 
 VEN_ID = Parameter(
     name="venId",
@@ -398,3 +431,40 @@ def _aggregate(
 
 def bad_parameter(name: str, advice: str) -> falcon.HTTPBadRequest:
     return falcon.HTTPBadRequest(title="Bad request", description=f"{name} {advice}")
+
+
+def baseline_name(parameters: Mapping[str, str | list[str]]) -> BaselineName | None:
+    """The baseline; None for the first one."""
+    name, _ = settlement({name: text for name, text in parameters.items() if name == BASELINE.name})
+    return name
+
+
+def ven_of_baseline(parameters: Mapping[str, str | list[str]]) -> str | None:
+    text = checked(parameters, VEN_OF_BASELINE)
+    return None if text is None else identifier("venId", text)
+
+
+def baseline_window(parameters: Mapping[str, str | list[str]]) -> tuple[datetime, datetime]:
+    """`start` and `end`, both required.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is missing or no time.
+    """
+    instants_us = {each.name: _instant_us(parameters, each) for each in (WINDOW_START, WINDOW_END)}
+    start, end = (_required(name, instant_us) for name, instant_us in instants_us.items())
+    return start, end
+
+
+def _required(name: str, instant_us: int | None) -> datetime:
+    if instant_us is None:
+        raise bad_parameter(name, "is missing: give a time such as 2026-01-15T17:00:00Z")
+    return from_microseconds(instant_us)
+
+
+def is_dry_run(parameters: Mapping[str, str | list[str]]) -> bool:
+    """Whether a request is to be tried only.
+
+    Raises:
+        falcon.HTTPBadRequest: `dryRun` is neither 0 nor 1.
+    """
+    return checked(parameters, DRY_RUN) == "1"

@@ -16,7 +16,7 @@ from tests.integration.published import NOW
 
 @pytest.fixture
 def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
-    """A database without any table."""
+    """A database without our tables."""
     name = next(database_names)
     postgres.ensure_database(name)
     return postgres.url(name)

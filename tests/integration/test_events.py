@@ -81,6 +81,16 @@ class Grid:
         assert response.status_code == 201, response.text
         return dict(response.json)
 
+    def preview(self, kw: float, **said: Any) -> Any:
+        wish = {"startTime": minute(0), "endTime": minute(60), "requestedReductionKw": kw, **said}
+        response = self.client.simulate_post("/api/events", params={"dryRun": "1"}, json=wish)
+        assert response.status_code == 200, response.text
+        return response.json
+
+    def change(self, event_id: str = "e", **changes: Any) -> None:
+        response = self.client.simulate_patch(f"/api/events/{event_id}", json=changes)
+        assert response.status_code == 200, response.text
+
     def opt_out(self, ven_id: str, start: float, end: float) -> str:
         body = {
             "from": (START + timedelta(minutes=start)).isoformat(),
@@ -165,6 +175,12 @@ class Grid:
             self.db.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2, 3, 4".encode()).fetchall()
             for table, columns in queries.items()
         ]
+
+
+SHARES = (
+    "SELECT ven_id, extract(epoch FROM at - %s)::float8 / 60, requested_reduction_kw FROM event_shares"
+    " ORDER BY 1, 2"
+)
 
 
 @pytest.fixture
@@ -481,6 +497,43 @@ def test_a_status_that_people_registered_counts_until_a_ven_is_heard(grid: Grid)
     assert noted(grid.event()) == {"maintenance": 1}
 
 
+@pytest.mark.parametrize("kw", [6, 100])
+def test_a_dry_run_says_what_would_be_and_writes_nothing(kw: float, three: Grid) -> None:
+    three.ven("away", 3, status="offline")
+    three.ven("idle", 0)
+    three.opt_out("a", 30, 40)
+    before = three.everything()
+    preview = three.preview(kw)
+    assert three.everything() == before
+    assert preview["availableKw"] == 10
+    assert preview["sharedReductionKw"] == min(kw, 10)
+    assert preview["passedOver"] == [
+        {"venId": "a", "reason": "opted out"},
+        {"venId": "away", "reason": "offline"},
+        {"venId": "idle", "reason": "no flexibility"},
+    ]
+    assert [note["vens"] for note in preview["notes"]] == [1, 1, 1]
+    assert (preview["similarEvents"], preview["similarPerformancePercent"]) == ([], None)
+    assert three.event(kw=kw)["notes"] == preview["notes"]
+    three.at(0)
+    told = {ven_id: share_kw for ven_id, (_, share_kw) in three.parts().items()}
+    assert told == {each["venId"]: each["requestedReductionKw"] for each in preview["vens"]}
+
+
+def test_a_dry_run_is_refused_as_the_event_would_be(three: Grid) -> None:
+    three.event()
+    wish = {"startTime": minute(0), "endTime": minute(60), "requestedReductionKw": 6}
+    for params, changes, status in (
+        ({"dryRun": "1"}, {}, 409),
+        ({"dryRun": "1"}, {"endTime": minute(0)}, 400),
+        ({"dryRun": "1"}, {"id": "e", "startTime": minute(70), "endTime": minute(80)}, 409),
+        ({"dryRun": "1"}, {"venIds": ["nobody"]}, 400),
+        ({"dryRun": "yes"}, {}, 400),
+    ):
+        refused = three.client.simulate_post("/api/events", params=params, json=wish | changes)
+        assert refused.status_code == status, refused.text
+
+
 # Who comes and goes
 
 
@@ -705,6 +758,114 @@ def test_a_cancelled_event_is_never_told(three: Grid) -> None:
     assert (three.status(), three.parts(), three.sent("a")) == ("cancelled", {}, [])
 
 
+# Changed by people
+
+
+def minute(minutes: float) -> str:
+    return (START + timedelta(minutes=minutes)).isoformat()
+
+
+def test_a_new_request_is_shared_out_exactly_and_told(three: Grid) -> None:
+    """Also by less than 5 %, by which the shares may exceed it otherwise."""
+    three.event(kw=6)
+    three.at(0)
+    for ven_id in "abc":
+        three.answer(ven_id, "acknowledged")
+    three.at(9)
+    three.now = START + timedelta(minutes=10)
+    three.change(requestedReductionKw=5.9)
+    three.at(10)
+    shares = {ven_id: kw for ven_id, (_, kw) in three.parts().items()}
+    assert sum(shares.values()) == pytest.approx(5.9)
+    assert [three.sent("c")[-1][2]] == [pytest.approx(2.95)]
+    three.change(requestedReductionKw=9)
+    three.at(11)
+    assert sum(kw for _, kw in three.parts().values()) == pytest.approx(9)
+    assert [len(three.sent(ven_id)) for ven_id in "abc"] == [2, 3, 3], "as few as will do"
+    before = three.everything()
+    three.at(12)
+    assert three.everything() == before
+    query = "SELECT requested_reduction_kw FROM event_shares WHERE ven_id = 'a' ORDER BY at"
+    assert [kw for (kw,) in three.db.execute(query)] == [1, pytest.approx(0.983, abs=0.001)]
+
+
+@pytest.mark.parametrize("end", [30, 90])
+def test_a_new_end_is_told_to_all_who_take_part(end: float, three: Grid) -> None:
+    three.event()
+    three.at(0)
+    for ven_id in "ab":
+        three.answer(ven_id, "acknowledged")
+    three.answer("c", "rejected")
+    three.at(9)
+    before = {ven_id: len(three.sent(ven_id)) for ven_id in "abc"}
+    three.now = START + timedelta(minutes=10)
+    three.change(endTime=minute(end))
+    three.at(10)
+    for ven_id in "ab":
+        told = "SELECT data->'end_ts', data->'duration_s', expires_at FROM commands WHERE ven_id = %s"
+        newest = three.db.execute(told + " ORDER BY created_at DESC LIMIT 1", [ven_id]).fetchall()
+        at = START + timedelta(minutes=end)
+        assert newest == [(at.timestamp(), 60 * (end - 10), at)]
+        assert len(three.sent(ven_id)) == before[ven_id] + 1
+    assert len(three.sent("c")) == before["c"]
+    three.at(11)
+    three.at(end - 0.01)
+    assert three.status() == "active"
+    assert sum(len(three.sent(ven_id)) for ven_id in "abc") == sum(before.values()) + 2
+    three.at(end)
+    assert three.status() == "completed"
+    assert three.sent("a")[-1] == ("restore", "e", None, "pending")
+
+
+def test_new_targets_are_told_and_old_ones_released(three: Grid) -> None:
+    three.event(kw=4, venIds=["a", "b"])
+    three.at(0)
+    three.now = START + timedelta(minutes=10)
+    three.change(venIds=["b", "c"])
+    three.at(10)
+    three.at(11)
+    assert three.parts() == {"a": ("planned", 0), "b": ("notified", 1.6), "c": ("notified", 2.4)}
+    assert three.sent("a") == [
+        ("event", "e", pytest.approx(4 / 3), "expired"),
+        ("restore", "e", None, "pending"),
+    ]
+    three.change(venIds=None)
+    three.at(12)
+    assert three.parts()["a"][0] == "notified"
+    three.at(60)
+    assert [op for op, *_ in three.sent("a")] == ["event", "restore", "event", "restore"]
+
+
+def test_a_priority_that_is_raised_takes_vens_over(three: Grid) -> None:
+    three.event("low", 0, 60, kw=6)
+    three.at(0)
+    three.event("high", 10, 30, kw=4, venIds=["c"], priority=1, leadTimeS=0)
+    three.now = START + timedelta(minutes=5)
+    three.change("low", priority=2)
+    three.at(10)
+    assert (three.status("high"), three.parts("high")) == ("active", {})
+    three.change("low", priority=0)
+    three.at(11)
+    assert three.parts("high") == {"c": ("notified", 4)}
+
+
+def test_two_schedulers_tell_of_changes_once(three: Grid) -> None:
+    for number in range(20):
+        three.ven(f"v{number:02}", 1)
+    three.event(kw=20)
+    with ThreadPoolExecutor(2) as threads:
+        for round_ in range(8):
+            three.now = START + timedelta(minutes=round_)
+            three.change(endTime=minute(60 + round_), requestedReductionKw=20 - round_)
+            list(threads.map(lambda _: three.look(), range(4)))
+    told = "ven_id, data->>'end_ts', data->>'requestedReductionKw'"
+    query = f"SELECT {told}, count(*) FROM commands GROUP BY 1, 2, 3"
+    assert {count for *_, count in three.db.execute(query.encode())} == {1}
+    assert sum(kw for _, kw in three.parts().values()) == pytest.approx(13)
+    ends = "SELECT DISTINCT told_end_time FROM event_participations"
+    assert three.db.execute(ends).fetchall() == [(START + timedelta(minutes=67),)]
+
+
 # Events at the same time
 
 
@@ -771,6 +932,16 @@ SCENE: tuple[Callable[[Grid], object], ...] = (
     lambda grid: grid.at(6),
     lambda grid: grid.presence("a", "online"),
     lambda grid: grid.at(7),
+    lambda grid: grid.change("low", endTime=minute(50), requestedReductionKw=3),
+    lambda grid: grid.at(7.2),
+    lambda grid: grid.change("low", venIds=["a"]),
+    lambda grid: grid.at(7.4),
+    lambda grid: grid.report("a", 7.4, "low", 1),
+    lambda grid: grid.at(7.5),
+    lambda grid: grid.report("a", 7.6),
+    lambda grid: grid.at(7.7),
+    lambda grid: grid.presence("a", "maintenance"),
+    lambda grid: grid.at(7.8),
     lambda grid: grid.client.simulate_post("/api/events/low/stop"),
     lambda grid: grid.at(8),
     lambda grid: grid.at(20),
@@ -816,7 +987,8 @@ def mortal(engine: Engine, connection: psycopg.Connection, database_url: str) ->
 def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine) -> None:
     for grid in (mortal, Grid(engine, mortal.db)):
         mortal.db.execute(
-            "TRUNCATE events, event_participations, commands, vens, ven_snapshots, load_snapshots"
+            "TRUNCATE events, event_participations, event_shares, event_requests, commands, vens,"
+            " ven_snapshots, load_snapshots"
         )
         for ven_id, kw in (("a", 2), ("b", 4), ("c", 6)):
             grid.ven(ven_id, kw)
@@ -895,3 +1067,31 @@ FROM cases;
 INSERT INTO ven_opt_outs (ven_id, opt_out_id, start_time, end_time, reason, created_at)
 SELECT 'v' || n, 'o', %(start)s, %(end)s, '', %(start)s FROM cases WHERE n %% 7 = 0;
 """
+
+
+def test_every_share_is_kept_with_its_time(grid: Grid) -> None:
+    """Told at -5 minutes; one opts out, one goes away: asked for nothing then, and others for more."""
+    grid.now = START - timedelta(minutes=10)
+    for ven_id in ("a", "b", "c"):
+        grid.ven(ven_id, 4.0)
+    grid.event(kw=6)
+    grid.at(-5)
+    grid.at(-4)
+    grid.answer("a", "rejected")
+    grid.at(-3)
+    shares = grid.db.execute(SHARES.encode(), [START]).fetchall()
+    of_each = {
+        ven_id: [(at, round(kw, 6)) for ven, at, kw in shares if ven == ven_id] for ven_id in ("a", "b", "c")
+    }
+    assert of_each["a"] == [(-5.0, 2.0), (-3.0, 0.0)]
+    assert sum(of_each[ven_id][-1][1] for ven_id in ("b", "c")) == pytest.approx(6.0)
+    assert all(of_each[ven_id][0] == (-5.0, 2.0) for ven_id in ("b", "c"))
+    grid.presence("b", "offline")
+    grid.at(1)
+    shares = grid.db.execute(SHARES.encode(), [START]).fetchall()
+    assert [(at, kw) for ven, at, kw in shares if ven == "b"][-1] == (1.0, 0.0)
+    now_kw = {ven: share for ven, (_, share) in grid.parts().items()}
+    last_kw = {ven: kw for ven, _, kw in shares}
+    assert {ven: last_kw[ven] for ven in ("b", "c")} == pytest.approx(
+        {ven: now_kw[ven] for ven in ("b", "c")}
+    )

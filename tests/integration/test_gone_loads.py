@@ -9,7 +9,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from falcon import testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
@@ -30,6 +30,7 @@ from schemas.tables.snapshots import ven_snapshots
 from serving.app import create_app
 from serving.auth.keys import KeyStore
 from serving.policy import Policy
+from tests.examples import costly
 from tests.integration.house import EVERYTHING, House, check_each, check_history, check_latest, check_totals
 from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value
 from tests.oracle.messages import Published, random_traffic, traffic
@@ -80,7 +81,7 @@ def test_answers_equal_the_plain_loop(house: House) -> None:
     assert gone  # some have left
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@costly(2)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
     removals=st.lists(st.integers(0, 40), max_size=3),

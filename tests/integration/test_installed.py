@@ -9,6 +9,7 @@ import tarfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import psycopg
@@ -27,7 +28,7 @@ WITHIN_S = 120
 FOLDERS = {"analysis", "gridgate", "ingest", "jobs", "local", "migrations", "schemas", "serving"}
 
 
-def run(*command: str | Path, cwd: Path, code: int = 0, **settings: str) -> str:
+def run(*command: str | Path, cwd: Path, code: int = 0, **settings: Any) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,

@@ -66,7 +66,7 @@ def test_help_needs_no_settings() -> None:
     assert done.returncode == 0
 
 
-COMMAND = re.compile(r"python -m serving (keys create [^`<&\n#;]*)")
+COMMAND = re.compile(r"python -m serving (keys create [^`<&\n#;)]*)")
 
 
 def named_commands() -> list[str]:

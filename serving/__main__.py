@@ -88,6 +88,7 @@ def application(at_stop: ExitStack) -> App:
         access_log=access_log,
         databases=databases,
         loads_gone_after=settings.loads_gone_after(),
+        time_zone=settings.time_zone,
     )
 
 

@@ -101,6 +101,7 @@ class Dependencies(Struct):
     default_aggregate: Aggregate = "sum"
     policy: Policy = LOCAL_POLICY
     loads_gone_after: timedelta | None = GONE_AFTER
+    time_zone: str = "UTC"
 
 
 def create_app(  # noqa: PLR0913 - the composition root
@@ -117,6 +118,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
     loads_gone_after: timedelta | None = GONE_AFTER,
+    time_zone: str = "UTC",
 ) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
@@ -149,6 +151,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         default_aggregate,
         policy,
         loads_gone_after,
+        time_zone,
     )
     resources = _resources(needs)
     for path, resource in resources.items():
@@ -212,7 +215,9 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     pools = _pools(needs)
     gone_after = needs.loads_gone_after
     reader = FleetReader(replica, clock, gone_after)
-    histories = Histories(replica, pools[replica], clock, needs.max_points, needs.default_aggregate)
+    histories = Histories(
+        replica, pools[replica], clock, needs.max_points, needs.default_aggregate, needs.time_zone
+    )
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader = FleetReader(primary, clock, gone_after)
     latest = LatestReader(pools[primary], clock, gone_after)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, cast
+from zoneinfo import available_timezones
 
 import falcon
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
+from serving.history.calendar import Calendar, Unit, base_granularity_s
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
@@ -21,6 +23,7 @@ NOWHERE = StreamPosition(-1)
 STREAM_ID = "[0-9]{1,18}(-[0-9a-f]{8})?"
 AGGREGATES = ("sum", "energy", "mean")
 ID = r"[^\x00-\x1f]+"
+CALENDAR = re.compile("([0-9]+)(d|w|mo|y)")
 PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
 """Behind a time: the space between a date and its time stays."""
 
@@ -66,11 +69,19 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 GRANULARITY = Parameter(
     name="granularity",
-    description="Width of a bucket: a positive whole number and `s`, `m` or `h`.",
-    advice="must be a positive whole number and s, m or h, such as 30s, 5m or 1h",
-    pattern="0{0,9}[1-9][0-9]{0,8}[smh]",
+    description="Width of a bucket: a positive whole number and `s`, `m` or `h`; or `d`, `w`, `mo` or `y`,"
+    " by the calendar of `timeZone`.",
+    advice="must be a positive whole number and s, m, h, d, w, mo or y, such as 30s, 5m, 1h, 1d or 1mo",
+    pattern="0{0,9}[1-9][0-9]{0,8}([smhdwy]|mo)",
     default="5m",
-    examples=("30s", "15m", "1h"),
+    examples=("30s", "15m", "1h", "1d", "1mo"),
+)
+TIME_ZONE = Parameter(
+    name="timeZone",
+    description="An IANA time zone, whose calendar `granularity` follows. Default: the site's, `TIME_ZONE`.",
+    advice="must be an IANA time zone such as Europe/Berlin",
+    pattern="[A-Za-z0-9_+/-]{1,64}",
+    examples=("Europe/Berlin",),
 )
 START = Parameter(
     name="start",
@@ -92,7 +103,7 @@ AGGREGATE = Parameter(
     choices=AGGREGATES,
 )
 PERIOD = (START, END)
-HISTORY = (GRANULARITY, START, END, AGGREGATE)
+HISTORY = (GRANULARITY, START, END, AGGREGATE, TIME_ZONE)
 
 LIMIT = Parameter(
     name="limit",
@@ -259,21 +270,50 @@ PATH = {
 """What the names in the paths of `serving/app.py` stand for."""
 
 
-def history_request(parameters: Mapping[str, str | list[str]], default: Aggregate = "sum") -> HistoryRequest:
-    """The range, granularity and aggregate of a history request; `default` without an aggregate.
+def history_request(
+    parameters: Mapping[str, str | list[str]], default: Aggregate = "sum", zone: str = "UTC"
+) -> HistoryRequest:
+    """The range, granularity and aggregate of a history request.
+
+    Args:
+        parameters: of the query.
+        default: the aggregate, if they name none.
+        zone: the time zone, if they name none.
 
     Raises:
         falcon.HTTPBadRequest: one of them is not what the contract allows.
     """
-    granularity_s = _granularity_s(parameters)
+    calendar = _calendar(parameters, zone)
+    if calendar is None:
+        granularity_s = _granularity_s(parameters)
+        aggregate = _aggregate(parameters, granularity_s, default)
+    else:
+        aggregate = _aggregate(parameters, SLOT_S, default)
+        granularity_s = base_granularity_s(calendar.zone, by_slots=aggregate != "sum")
     start_us, end_us = _period_us(parameters)
     # Nothing is older than the epoch. `end` is inclusive, a range half-open: it ends a microsecond later.
     return HistoryRequest(
         None if start_us is None else max(start_us, 0),
         None if end_us is None else max(end_us, 0) + 1,
         granularity_s,
-        _aggregate(parameters, granularity_s, default),
+        aggregate,
+        calendar=calendar,
     )
+
+
+def _calendar(parameters: Mapping[str, str | list[str]], zone: str) -> Calendar | None:
+    """The calendar that the granularity names; None if it is a fixed width."""
+    zone = _zone(checked(parameters, TIME_ZONE)) or zone
+    match = CALENDAR.fullmatch(checked(parameters, GRANULARITY) or "")
+    return None if match is None else Calendar(int(match[1]), cast(Unit, match[2]), zone)
+
+
+def _zone(name: str | None) -> str | None:
+    if name is None or name in available_timezones():
+        return name
+    near = [each for each in sorted(available_timezones()) if name.lower() in each.lower()]
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise bad_parameter(TIME_ZONE.name, f"{TIME_ZONE.advice}, not {name!r}{hint}")
 
 
 def period(parameters: Mapping[str, str | list[str]]) -> tuple[datetime | None, datetime | None]:

@@ -207,7 +207,7 @@ class VenHistoryResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), wanted))
 
 
@@ -225,6 +225,6 @@ class LoadHistoryResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_history(response, media_type, self._histories.load(ven_id, load_id, wanted))

@@ -383,6 +383,7 @@ def test_other_tools_take_a_frame_by_one_line_each(house: House, database: Datab
     by_ven = history.group_by("ven_id").agg(pl.col("used_power_kw").max()).sort("ven_id")
 
     in_duckdb = duckdb.sql("SELECT ven_id, max(used_power_kw) FROM history GROUP BY ven_id ORDER BY ven_id")
+    assert in_duckdb is not None
     assert in_duckdb.fetchall() == by_ven.rows()
 
     in_pandas = history.to_pandas()
@@ -392,7 +393,9 @@ def test_other_tools_take_a_frame_by_one_line_each(house: House, database: Datab
     lazily = history.lazy().filter(pl.col("used_power_kw") > 1).select(pl.len()).collect()
     assert lazily.item() == history.filter(pl.col("used_power_kw") > 1).height
     telemetry = database.raw.telemetry().select("ven_id").collect()
-    assert duckdb.sql("SELECT count(*) FROM telemetry").fetchall() == [(telemetry.height,)]
+    counted = duckdb.sql("SELECT count(*) FROM telemetry")
+    assert counted is not None
+    assert counted.fetchall() == [(telemetry.height,)]
 
 
 def test_connecting(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:

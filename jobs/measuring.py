@@ -28,9 +28,9 @@ from jobs.transforms.performance import (
     requested_energy,
     settle_portfolio,
     settle_vens,
-    whole_slots,
 )
 from schemas import participation_times
+from schemas.baseline_model.prediction import whole_slots
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc

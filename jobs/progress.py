@@ -133,7 +133,8 @@ class Progress:
     def _progress(self, connection: Connection, event: MeasuredEvent, now: datetime) -> dict[str, object]:
         standing = self._standings[event.event_id]
         reporting = _reporting(connection, event, standing, self._presence_time, now)
-        reductions = _reductions(event, standing, reporting, now)
+        delivered = _delivered(connection, event, standing, now)
+        reductions = _reductions(event, standing, reporting, now).join(delivered, on="ven_id", how="left")
         write(connection, reductions, event_reductions, settlement_queries.merge_reductions)
         is_known = bool(reporting.height) or standing.people.is_empty()
         reduction_kw = float(reductions.get_column("reduction_kw").sum()) if is_known else None
@@ -142,7 +143,7 @@ class Progress:
         return {
             "event_id": event.event_id,
             "current_reduction_kw": reduction_kw,
-            "delivered_kwh": _delivered_kwh(connection, event, standing, now),
+            "delivered_kwh": _total_kwh(delivered),
             "vens_responding": answered.vens,
             "vens_reporting": reporting.filter(~pl.col("is_silent")).height,
             "avg_response_ms": None if answered.mean_ms is None else float(answered.mean_ms),
@@ -211,10 +212,13 @@ def _reductions(
     )
 
 
-def _delivered_kwh(
+def _delivered(
     connection: Connection, event: MeasuredEvent, standing: Standing, now: datetime
-) -> float | None:
-    """The energy so far; of the slot that is not over, as much as has passed."""
+) -> pl.DataFrame:
+    """The energy that each VEN has delivered so far; of the slot that is not over, as much as has passed.
+
+    `ven_id`, `delivered_kwh`, which is null where nothing is known.
+    """
     window = TimeRange(event.window.start, min(now, event.window.end))
     ven_ids = standing.people.get_column("ven_id").to_list()
     recent = read_window(connection, ven_ids, TimeRange(standing.history_until, window.end))
@@ -228,8 +232,16 @@ def _delivered_kwh(
     _remember(standing, usage, samples, now, WIDEST_S if slow else SLOT_S)
     baseline = _baseline_of(standing, ven_ids, window)
     saved_kwh = (baseline - used) * part_within([window]).hours
-    is_known = not np.isnan(saved_kwh).all() or not ven_ids
-    return float(np.nansum(saved_kwh)) if is_known else None
+    is_known = ~np.isnan(saved_kwh).all(axis=1)
+    by_ven = np.where(is_known, np.nansum(saved_kwh, axis=1), np.nan)
+    columns = {"ven_id": pl.Series(ven_ids, dtype=pl.String), "delivered_kwh": by_ven}
+    return pl.DataFrame(columns).with_columns(pl.col("delivered_kwh").cast(pl.Float64).fill_nan(None))
+
+
+def _total_kwh(delivered: pl.DataFrame) -> float | None:
+    """Of all VENs; None where nothing is known of anybody."""
+    known = delivered.get_column("delivered_kwh").drop_nulls()
+    return float(known.sum()) if known.len() or delivered.is_empty() else None
 
 
 def _baseline_of(standing: Standing, ven_ids: list[str], window: TimeRange) -> Array:

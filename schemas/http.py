@@ -451,7 +451,9 @@ EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
 CurrentReductionKw = Annotated[
     float,
-    Meta(description="What it delivers now, or delivered at its end: the sum of `vens[].shedKw` meanwhile."),
+    Meta(
+        description="What it delivers now, or delivered at its end. While it runs the sum of `vens[].shedKw`."
+    ),
 ]
 VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
 VensReporting = Annotated[

@@ -12,9 +12,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import falcon
 import structlog
-from falcon import Request, Response
 from sqlalchemy import Engine, func, select
 
 from schemas.answers import AnswerMonitor
@@ -35,6 +33,7 @@ from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
 from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
+from serving.http.representation import App
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
@@ -47,7 +46,7 @@ SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
 
-def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
+def application(at_stop: ExitStack) -> App:
     """The application of a worker process; what must end with it is put on the stack."""
     settings = ServingSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)

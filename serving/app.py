@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
-from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
@@ -35,7 +34,6 @@ from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, describe
-from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
@@ -119,7 +117,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
     loads_gone_after: timedelta | None = GONE_AFTER,
-) -> falcon.App[Request, Response]:
+) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
@@ -155,7 +153,6 @@ def create_app(  # noqa: PLR0913 - the composition root
     resources = _resources(needs)
     for path, resource in resources.items():
         app.add_route(path, resource)
-    app.mark_ids = IdPaths(resources).mark
     return app
 
 

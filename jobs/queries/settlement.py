@@ -304,11 +304,13 @@ def merge_reductions(target: Table, staged: str) -> Insert:
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(twin.c.event_id, twin.c.ven_id)
     statement = insert(target).from_select([column.name for column in twin.c], rows)
-    new = statement.excluded.reduction_kw
+    new = statement.excluded
+    names = ("reduction_kw", "delivered_kwh")
+    has_changed = or_(*(target.c[name].is_distinct_from(new[name]) for name in names))
     return statement.on_conflict_do_update(
         index_elements=list(target.primary_key),
-        set_={"reduction_kw": new},
-        where=target.c.reduction_kw != new,
+        set_={name: new[name] for name in names},
+        where=has_changed,
     )
 
 

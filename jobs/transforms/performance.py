@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from jobs.transforms.days import overlap_h, part_within, seconds
 from schemas.baselines import BaselineName
-from schemas.slots import WIDEST_S
 from schemas.tables.history import SLOT_S
 from schemas.time_ranges import TimeRange, widened
 
@@ -34,7 +33,6 @@ FIGURES = (
 )
 WORDS = ("adjustment", "adjustment_reason", "note")
 
-WIDEST_US = WIDEST_S * 1_000_000
 ROUNDING = 0.0005
 """Figures that differ by no more look the same in an answer."""
 
@@ -62,21 +60,6 @@ def _cuts(window: TimeRange, first: TimeRange, last: TimeRange) -> Iterator[Time
         yield TimeRange(window.start, first.end)
     if last.start != window.end:
         yield TimeRange(last.start, window.end)
-
-
-def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
-    """Events (`ven_id`, `start`, `end`), of VENs with wide slots to the borders of half-hours.
-
-    The mean of a wide slot that such an event cuts is not what the VEN uses without events.
-    """
-    is_slow = pl.col("ven_id").is_in(list(slow))
-    half_hour = f"{WIDEST_S}s"
-    first = pl.col("start").dt.truncate(half_hour)
-    last = -(-pl.col("end").dt.epoch("us") // WIDEST_US) * WIDEST_US
-    return taken.with_columns(
-        start=pl.when(is_slow).then(first).otherwise("start"),
-        end=pl.when(is_slow).then(last.cast(pl.Datetime("us", "UTC"))).otherwise("end"),
-    )
 
 
 def event_usage(

@@ -35,12 +35,14 @@ from schemas.baseline_model.days import (
     windows,
 )
 from schemas.baselines import GENERIC, METHODS, Adjustment, Baseline, BaselineName, DayRule
+from schemas.slots import WIDEST_S
 from schemas.tables.history import SLOT_S
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
+WIDEST_US = WIDEST_S * 1_000_000
 ENOUGH = 0.8
 """This share of a window's slots must have samples for a day, or an adjustment, to count."""
 
@@ -338,6 +340,21 @@ class Facts(Struct, frozen=True):
     days: Days
     cap: float
     targets: int
+
+
+def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
+    """Events (`ven_id`, `start`, `end`), of VENs with wide slots to the borders of half-hours.
+
+    The mean of a wide slot that such an event cuts is not what the VEN uses without events.
+    """
+    is_slow = pl.col("ven_id").is_in(list(slow))
+    half_hour = f"{WIDEST_S}s"
+    first = pl.col("start").dt.truncate(half_hour)
+    last = -(-pl.col("end").dt.epoch("us") // WIDEST_US) * WIDEST_US
+    return taken.with_columns(
+        start=pl.when(is_slow).then(first).otherwise("start"),
+        end=pl.when(is_slow).then(last.cast(pl.Datetime("us", "UTC"))).otherwise("end"),
+    )
 
 
 def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:

@@ -104,6 +104,7 @@ event_reductions = Table(
     text_key("ven_id"),
     text_key("event_id"),
     power_kw("reduction_kw", nullable=False),
+    Column("delivered_kwh", Double),
 )
 
 commands = Table(
@@ -263,6 +264,8 @@ class EventReductionFrame(Frame):
     ven_id: str
     event_id: str
     reduction_kw: float
+    delivered_kwh: float = pa.Field(nullable=True)
+    """The energy so far; null where it is not known, and in rows from before this was recorded."""
 
 
 class CommandFrame(Frame):

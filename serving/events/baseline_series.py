@@ -13,13 +13,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import EVENT, Occasion
-from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from
+from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from, whole_slots
 from schemas.baselines import BASELINES, BaselineName
 from schemas.http import BaselineChosen, BaselinePoint, BaselineSeries
 from schemas.instants import EPOCH
 from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, taken
 from schemas.rounding import rounded
-from schemas.slots import WIDEST_S, slot_means
+from schemas.slots import WIDEST_S, slot_means, spans
 from schemas.tables.events import event_participations, events
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.registry import vens
@@ -32,11 +32,8 @@ VENS_AT_ONCE = 200
 """Their slots of all similar days are half a million numbers at most."""
 
 Array = NDArray[np.float64]
-_TAKEN: dict[str, Any] = {
-    "ven_id": pl.String,
-    "start": pl.Datetime("us", "UTC"),
-    "end": pl.Datetime("us", "UTC"),
-}
+_UTC = pl.Datetime("us", "UTC")
+_TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": _UTC, "end": _UTC}
 
 
 class Summed(Struct):
@@ -138,7 +135,8 @@ class BaselineSeriesReader:
         for some in chunks(ven_ids, VENS_AT_ONCE):
             usage = _usage(connection, some, ranges)
             rows = connection.execute(taken(some, event_id, within)).all()
-            others = pl.DataFrame([row[:3] for row in rows], schema=_TAKEN, orient="row")
+            slow = connection.execute(_slow_vens(some, within)).scalars().all()
+            others = whole_slots(pl.DataFrame([row[:3] for row in rows], schema=_TAKEN, orient="row"), slow)
             used = usage.kw[:, np.searchsorted(usage.slots, days.parts[EVENT].slots)]
             yield predict_from(usage, others, days, rules.cap_percent / 100, only=name), used
 
@@ -174,8 +172,10 @@ def _usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Time
     slots = _slots(within)
     kw = np.full((len(ven_ids), len(slots)), np.nan)
     place = {ven_id: row for row, ven_id in enumerate(ven_ids)}
+    column = {int(slot): number for number, slot in enumerate(slots)}
     for row in connection.execution_options(yield_per=10_000).execute(_slot_means(ven_ids, within)):
-        kw[place[row.ven_id], np.searchsorted(slots, int(row.slot))] = row.used_kw
+        if (number := column.get(int(row.number))) is not None:
+            kw[place[row.ven_id], number] = row.used_kw
     return Usage(list(ven_ids), slots, kw)
 
 
@@ -188,8 +188,12 @@ def _slots(within: Sequence[TimeRange]) -> NDArray[np.int64]:
 
 
 def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
-    """As `schemas.slots` defines them: wide slots are read whole, also beside the ranges."""
-    history = ven_history.c
+    """Means by the width of each VEN's slots; wide slots are read whole, also beside the ranges."""
+    history, ids = ven_history.c, _any_of(ven_ids)
+    inside = [
+        (history.bucket >= part.start) & (history.bucket < part.end)
+        for part in (widened(each, WIDEST_S) for each in within)
+    ]
     states = select(
         history.ven_id,
         history.bucket,
@@ -197,20 +201,20 @@ def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[A
         history.used_samples,
         history.shed_power_kw_sum.label("shed_sum"),
         history.shed_samples,
-    ).where(
-        history.ven_id == any_(literal(list(ven_ids), ARRAY(Text))),
-        history.resolution_s == SLOT_S,
-        _inside(history.bucket, [widened(part, WIDEST_S) for part in within]),
-    )
-    means = slot_means(states.subquery("states"), ["ven_id"])
-    slot = func.div(func.extract("epoch", means.c.slot), SLOT_S).label("slot")
-    return select(means.c.ven_id, slot, means.c.used_kw).where(
-        means.c.used_kw.is_not(None), _inside(means.c.slot, within)
-    )
+    ).where(history.ven_id == ids, history.resolution_s == SLOT_S, or_(*inside))
+    means = slot_means(states.subquery("states"), ["ven_id"], ids).c
+    number = func.div(func.extract("epoch", means.slot), SLOT_S).label("number")
+    return select(means.ven_id, number, means.used_kw).where(means.used_kw.is_not(None))
 
 
-def _inside(instant: ColumnElement[Any], within: Sequence[TimeRange]) -> ColumnElement[bool]:
-    return or_(*((instant >= part.start) & (instant < part.end) for part in within))
+def _slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+    """Those of some VENs that have wide slots at any time in a range."""
+    span = spans(_any_of(ven_ids)).c
+    return select(span.ven_id).where(span.since < within.end, span.until > within.start).distinct()
+
+
+def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
+    return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
 def _event(event_id: str) -> Select[Any]:

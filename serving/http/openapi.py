@@ -375,7 +375,7 @@ def _reference(parameter: Parameter) -> Document:
 
 def _parameter(parameter: Parameter) -> Document:
     document: Document = {"name": parameter.name, "in": parameter.where}
-    if parameter.where == "path":
+    if parameter.where == "path" or parameter.is_required:
         document["required"] = True
     return document | {"description": parameter.description, "schema": _parameter_schema(parameter)}
 

@@ -42,6 +42,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
     where: Literal["query", "path", "header"] = "query"
     is_instant: bool = False
+    is_required: bool = False
     key: str = ""
     """Its name in OpenAPI, where several share a name."""
 
@@ -182,15 +183,17 @@ VEN_OF_BASELINE = Parameter(
 )
 WINDOW_START = Parameter(
     name="start",
-    description="First instant, ISO 8601; without a zone UTC. Required.",
+    description="First instant, ISO 8601; without a zone UTC.",
     is_instant=True,
+    is_required=True,
     examples=("2026-01-15T17:00:00Z",),
     key="WindowStart",
 )
 WINDOW_END = Parameter(
     name="end",
-    description="End, itself not included; at most `EVENTS_LONGEST_S` after the start. Required.",
+    description="End, itself not included; at most `EVENTS_LONGEST_S` after the start.",
     is_instant=True,
+    is_required=True,
     examples=("2026-01-15T18:30:00Z",),
     key="WindowEnd",
 )

@@ -26,6 +26,7 @@ from tests.integration.test_settlement import (
     jobs,
     make_event,
     publish,
+    report,
     sixteen_days,
     steady,
     take_part,
@@ -103,6 +104,27 @@ def test_a_baseline_ahead_of_time_is_that_of_an_event_then(read: Read, engine: E
     make_event(engine, "scheduled", "tomorrow", start_time=START + DAY, end_time=END + DAY, started_at=None)
     at_once = read("/events/tomorrow/baseline", venId="a", baseline="10-of-10")
     assert mean(at_once, "baselineKw") == 3.0
+
+
+def test_slower_meters_are_read_by_their_slots(
+    store: Store, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """A sample each quarter of an hour: its power is that of three slots."""
+    for back in range(16, -1, -1):
+        for minutes in range(-240, 60, 15):
+            at = START - back * DAY + minutes * HOUR / 60
+            publish(store, [report("slow", at, 4.0 if back else 1.0, at)])
+    connection.execute(
+        "INSERT INTO slot_widths (ven_id, since, width_s, source, recorded_at)"
+        " VALUES ('slow', '2024-06-01', 900, 'people', '2024-06-01')"
+    )
+    connection.commit()
+    Runner(engine, lambda: SETTLED_AT).catch_up(LANES)
+    client = testing.TestClient(create_app(engine, lambda: SETTLED_AT, []))
+    query = {"start": START.isoformat(), "end": END.isoformat(), "baseline": "10-of-10"}
+    series = client.simulate_get("/api/vens/slow/baseline", params=query).json
+    assert (series["daysUsed"], series["note"]) == (10, None)
+    assert (mean(series, "baselineKw"), mean(series, "usedPowerKw")) == (4.0, 1.0)
 
 
 def test_similar_days_are_those_of_the_site(engine: Engine, client: testing.TestClient) -> None:

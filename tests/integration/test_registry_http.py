@@ -267,6 +267,18 @@ def test_a_ven_is_changed_field_by_field(send: Send, get: Get) -> None:
     assert send("PATCH", "/vens/nobody", name="x").status_code == 404
 
 
+def test_words_of_status_count_however_they_are_spelt(send: Send, connection: psycopg.Connection) -> None:
+    """The same words as VENs send: a `True` of people was a status of its own."""
+    assert send("POST", "/vens", **HOUSE, status=" Maintenance ").json["status"] == "maintenance"
+    for spelt, word in (("OFFLINE", "offline"), (" true ", "online"), ("False", "offline"), ("Busy", "busy")):
+        assert send("PATCH", "/vens/house-1", status=spelt).json["status"] == word
+    assert send("PATCH", "/vens/house-1", status="BUSY").json["status"] == "busy"
+    assert value(connection, "SELECT count(*) FROM ven_statuses") == 5, "the last one changed nothing"
+    for no_word in (" ", "null"):
+        refused = send("PATCH", "/vens/house-1", status=no_word)
+        assert (refused.status_code, "status" in refused.json["detail"]) == (400, True)
+
+
 @pytest.mark.usefixtures("house")
 def test_a_status_of_people_counts_until_the_ven_speaks(
     send: Send, get: Get, store: Store, engine: Engine, clock: Clock

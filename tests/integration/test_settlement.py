@@ -662,6 +662,10 @@ def test_a_running_event_is_followed(
     [[now_kw, kwh, *_]] = rows(connection, progress)
     assert now_kw == pytest.approx(2.0 + 2.0)
     assert kwh == pytest.approx(2.0 * 35 / 60 + 1.0 * 30 / 60 + 2.0 * 5 / 60)
+    delivered = dict(rows(connection, "SELECT ven_id, delivered_kwh FROM event_reductions"))
+    expected = {"a": 2.0 * 35 / 60, "b": 1.0 * 30 / 60 + 2.0 * 5 / 60}
+    assert {ven_id: delivered[ven_id] for ven_id in "ab"} == pytest.approx(expected)
+    assert (delivered["silent"], delivered["out"]) == (None, None)
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
 
 

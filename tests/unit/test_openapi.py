@@ -115,6 +115,7 @@ def test_what_reads_a_parameter_says_so(app: falcon.App[falcon.Request, falcon.R
             asked = re.sub(r"{\w+}", "x", path)
             answer = client.simulate_get(asked, query_string=f"{name}=%00")
             is_read = answer.status_code == 400 and answer.json["detail"].startswith(f"{name} ")
+            is_read = is_read and not answer.json["detail"].startswith(f"{name} is unknown; did you mean")
             assert is_read == (name in told), (path, name)
 
 

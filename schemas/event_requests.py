@@ -34,10 +34,10 @@ def mean_requested_kw(until: AnyInstant) -> ColumnElement[float]:
             func.least(following, until).label("until"),
         )
         .where(_REQUEST.event_id == events.c.event_id)
-        .correlate(events)
+        .correlate_except(event_requests)
         .lateral("revisions")
     )
     seconds = func.extract("epoch", func.greatest(revisions.c.until, revisions.c.since) - revisions.c.since)
     whole_s = func.extract("epoch", until - events.c.start_time)
-    mean_kw = select(func.sum(revisions.c.kw * seconds)).correlate(events).scalar_subquery()
+    mean_kw = select(func.sum(revisions.c.kw * seconds)).correlate_except(revisions).scalar_subquery()
     return func.coalesce(mean_kw / func.nullif(whole_s, literal(0)), events.c.requested_reduction_kw)

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.quotas import Quotas
 from ingest.rejected import count_by_reason, replay
 from ingest.retirement import RetiringSubscriber
@@ -122,7 +122,7 @@ def _serve() -> None:
     stopping = threading.Event()
     database = Database.at(settings.database_url)
     database.watch.start()
-    metrics = Metrics(database.clock)
+    metrics = IngestMetrics(database.clock)
     on_change = partial(_mark, metrics, settings.ready_file)
     subscriber = Subscriber(settings, database.clock, on_change, metrics.session_lost)
     with _dispatching(settings, database, metrics):
@@ -130,7 +130,7 @@ def _serve() -> None:
 
 
 @contextmanager
-def _dispatching(settings: IngestSettings, database: Database, metrics: Metrics) -> Iterator[None]:
+def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> Iterator[None]:
     """Commands go out on a thread of their own, beside the telemetry that comes in."""
     if settings.command_dispatcher == "off":
         yield
@@ -152,7 +152,7 @@ def _retire() -> None:
     database = Database.at(settings.database_url)
     database.watch.start()
     subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
-    _work(settings, database, subscriber, Metrics(database.clock), stopping)
+    _work(settings, database, subscriber, IngestMetrics(database.clock), stopping)
     if not subscriber.is_drained:
         end_with_failure("Stopped before the session was drained: run it again.")
     subscriber.end_session()
@@ -170,7 +170,7 @@ def _work(
     settings: IngestSettings,
     database: Database,
     subscriber: Subscriber,
-    metrics: Metrics,
+    metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> None:
     """Move messages until something says stop; exits with 1 if a thread has failed."""
@@ -200,7 +200,7 @@ def _worker(
     settings: IngestSettings,
     database: Database,
     subscriber: Subscriber,
-    metrics: Metrics,
+    metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> Worker:
     return Worker(
@@ -214,7 +214,7 @@ def _worker(
     )
 
 
-def _serve_monitoring(metrics: Metrics, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int) -> None:
     try:
         serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:
@@ -234,7 +234,7 @@ def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.Ex
     return failures
 
 
-def _mark(metrics: Metrics, ready_file: Path | None, trouble: str | None) -> None:
+def _mark(metrics: IngestMetrics, ready_file: Path | None, trouble: str | None) -> None:
     """Show whether messages can arrive, by `/health` and by the ready file."""
     metrics.subscribed(trouble)
     if ready_file is None:

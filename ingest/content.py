@@ -1,7 +1,7 @@
-"""What a message means, to tell a redelivery from a conflict.
+"""Compares the content of messages: the same content is a redelivery, another one a conflict.
 
-A gateway in between may spell a message otherwise: null for a missing key, an older name for the newer one,
-`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for nulls and key order.
+A gateway may re-encode a message: null for a missing key, an older name for the newer one, `1` for `1.0`, a
+local time for UTC. Fields that are not decoded are compared as they came, without nulls and key order.
 """
 
 import json
@@ -20,7 +20,7 @@ PANEL_KEYS = (
 """For each value, its names: the first one that is there counts."""
 
 KEY_OF_THE_ROW = ("venId", "timestamp")
-"""Both messages have the same, however it is spelled."""
+"""These are equal already, in whichever format."""
 
 
 def same_content(one: str | bytes, other: str | bytes) -> bool:

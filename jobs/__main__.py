@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
-from jobs.metrics import Backlog, Metrics
+from jobs.metrics import Backlog, JobMetrics
 from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     configure_logs(settings.log_level, settings.log_format)
     is_scheduler = options.command in {None, "serve"}
     warn_of_unknown_variables(os.environ, structlog.get_logger().warning if is_scheduler else print_warning)
-    jobs, metrics, monitor = schedule(settings), Metrics(), AnswerMonitor(time.monotonic)
+    jobs, metrics, monitor = schedule(settings), JobMetrics(), AnswerMonitor(time.monotonic)
     session = LONG_WORK if options.command in AT_A_TERMINAL else CYCLE
     engine = engine_for(settings.database_url, "jobs", monitor=monitor, **session)
     clock = DatabaseClock(_now, time.monotonic)
@@ -212,7 +212,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: Metrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
     if not port:
         return
     metrics.registry.register(backlog)

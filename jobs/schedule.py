@@ -26,7 +26,7 @@ from jobs.retention import (
 from jobs.sessions import FROZEN_AFTER, end_frozen_sessions
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
-from jobs.transforms.presence import Patience
+from jobs.transforms.presence import PresenceTime
 from jobs.trimming import trim_rejected, trim_statuses
 from jobs.widths import learn_slot_widths
 from schemas.database import IDLE_IN_TRANSACTION_S
@@ -81,7 +81,7 @@ def name_of(step: Step) -> str:
 
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
-    patience = Patience(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
+    presence_time = PresenceTime(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
     return (
         Job(
             "history",
@@ -115,7 +115,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "presence",
             cadence.presence_every_s,
             "which VENs were heard, which have fallen silent",
-            (partial(judge_presence, patience=patience),),
+            (partial(judge_presence, presence_time=presence_time),),
         ),
         Job(
             "commands",
@@ -127,7 +127,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules(), patience).follow_events,),
+            (Progress(cadence.rules(), presence_time).follow_events,),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(

@@ -8,11 +8,10 @@ from sqlalchemy import Connection
 
 from jobs.models import PresentWidthFrame, ReportTimeFrame
 from jobs.queries import widths as queries
-from jobs.ranges import Range
 from jobs.rows import fetch
 from jobs.transforms.widths import FEWEST_DAYS, learned_widths
 from schemas.slots import width_changes
-from schemas.time_ranges import DAY_S, widened
+from schemas.time_ranges import DAY_S, TimeRange, widened
 
 LEARNED = "learned"
 LOOK_BACK = timedelta(days=45)
@@ -28,16 +27,16 @@ def learn_slot_widths(connection: Connection, now: datetime) -> int:
     What people have set stays. Only VENs whose number of slots with samples, yesterday, does not fit their
     width are looked at.
     """
-    midnight = widened(Range(now, now), DAY_S).start
-    yesterday = Range(midnight - DAY, midnight)
+    midnight = widened(TimeRange(now, now), DAY_S).start
+    yesterday = TimeRange(midnight - DAY, midnight)
     doubtful = fetch(connection, queries.doubtful_widths(yesterday), PresentWidthFrame)
-    recent = Range(midnight - FEWEST_DAYS * DAY, midnight)
+    recent = TimeRange(midnight - FEWEST_DAYS * DAY, midnight)
     changed = pl.concat(
         [_learned(connection, some, recent) for some in doubtful.iter_slices(VENS_AT_ONCE)]
         or [doubtful.clear()]
     )
     some = doubtful.join(changed, on="ven_id", how="semi").head(VENS_AT_ONCE)
-    learned = _learned(connection, some, Range(midnight - LOOK_BACK, midnight))
+    learned = _learned(connection, some, TimeRange(midnight - LOOK_BACK, midnight))
     for ven_id, since, width_s in learned.iter_rows():
         for statement in width_changes(ven_id, since, width_s, LEARNED, now):
             connection.execute(statement)
@@ -45,7 +44,7 @@ def learn_slot_widths(connection: Connection, now: datetime) -> int:
     return learned.height
 
 
-def _learned(connection: Connection, present: pl.DataFrame, within: Range) -> pl.DataFrame:
+def _learned(connection: Connection, present: pl.DataFrame, within: TimeRange) -> pl.DataFrame:
     ven_ids = present.get_column("ven_id").to_list()
     reports = fetch(connection, queries.report_times(ven_ids, within), ReportTimeFrame)
     last_day = pl.lit(within.end - DAY).cast(pl.Datetime("us", "UTC"))

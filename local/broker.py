@@ -7,7 +7,7 @@ subscribes to a topic which begins with `$`: mosquitto, where it is installed, d
 import sys
 from pathlib import Path
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import inherited_environment
 from local.ports import HOST, answers, is_free, listener
 from local.service import InUseError, Service
@@ -74,8 +74,8 @@ class EmbeddedBroker(Service):
         listeners = (_LISTENER.format(version=v, host=HOST, port=port) for v, port in self._ports.items())
         self._configuration.write_text(_ROUTER + "".join(listeners))
 
-    def _command(self) -> Command:
-        return Command(
+    def _command(self) -> ProcessSpec:
+        return ProcessSpec(
             # rumqttd reports every packet at the level "error": only silence is bearable
             argv=[
                 sys.executable,

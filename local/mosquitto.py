@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import inherited_environment
 from local.ports import HOST, answers, is_free, listener
 from local.service import InUseError, Service, UnusableError
@@ -85,8 +85,8 @@ class MosquittoBroker(Service):
         )
         self._configuration.write_text(text + (_AS_ROOT if os.geteuid() == 0 else ""))
 
-    def _command(self) -> Command:
-        return Command(
+    def _command(self) -> ProcessSpec:
+        return ProcessSpec(
             argv=[str(self._program), "-c", str(self._configuration)],
             env=inherited_environment(),
             cwd=self._directory,

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from psycopg import sql
 
-from local.child import Child, Command
+from local.child import Child, ProcessSpec
 from local.environment import inherited_environment
 from local.postgres_binaries import PostgresBinaries, embedded_binaries, installed_binaries, open_the_way_to
 from local.service import Service, StartError, UnusableError
@@ -79,11 +79,11 @@ class PostgresServer(Service):
         if not self._cluster.exists():
             self._initialise()
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         settings = _SETTINGS | ({} if self._durable else _THROW_AWAY)
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         where = ["-D", str(self._cluster), "-k", str(self._socket_dir)]
-        return Command(
+        return ProcessSpec(
             argv=[self._binaries.program("postgres"), *where, *options],
             env=inherited_environment(),
             cwd=self._cluster,
@@ -123,11 +123,11 @@ class PostgresServer(Service):
             raise StartError("\n".join([f"initdb failed for {incomplete}", *child.last_lines()]))
         incomplete.rename(self._cluster)
 
-    def _initdb(self, directory: Path) -> Command:
+    def _initdb(self, directory: Path) -> ProcessSpec:
         text = ["--encoding=UTF8", *self._binaries.locale(), "--lc-messages=C"]
         sync = [] if self._durable else ["--no-sync"]
         where = ["-D", str(directory), "-U", "postgres", "--auth=trust"]
-        return Command(
+        return ProcessSpec(
             argv=[self._binaries.program("initdb"), *where, *text, *sync],
             env=inherited_environment(),
             cwd=directory,

@@ -179,6 +179,7 @@ class VenMetrics(Shape, frozen=True):
 
 
 SlotMinutes = Literal[5, 15, 30]
+SlotSource = Literal["default", "people", "learned"]
 
 
 class Ven(Shape, frozen=True):
@@ -202,10 +203,7 @@ class Ven(Shape, frozen=True):
     slot_minutes_since: Annotated[
         Instant | None, Meta(description="From when on; null where nothing was recorded.")
     ]
-    slot_minutes_source: Annotated[
-        Literal["default", "people", "learned"],
-        Meta(description="`learned`: from the times of its reports."),
-    ]
+    slot_minutes_source: Annotated[SlotSource, Meta(description="`learned`: from the times of its reports.")]
 
 
 class VenSummary(Shape, frozen=True):
@@ -453,7 +451,9 @@ EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
 CurrentReductionKw = Annotated[
     float,
-    Meta(description="What it delivers now, or delivered at its end: the sum of `vens[].shedKw` meanwhile."),
+    Meta(
+        description="What it delivers now, or delivered at its end. While it runs the sum of `vens[].shedKw`."
+    ),
 ]
 VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
 VensReporting = Annotated[

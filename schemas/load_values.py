@@ -1,4 +1,4 @@
-"""What counts of a load now, and what a load and a VEN could shed: one rule for jobs and serving.
+"""The current values of a load, and the shed capability of loads and VENs: one rule for jobs and serving.
 
 Where people have set a field, theirs counts, else what the VEN said last. `latest` has the columns of
 `load_snapshots`, as far as an expression needs them; every expression wants `with_settings(latest)` as its
@@ -86,7 +86,7 @@ def is_gone(
 
 
 def _interval(width: timedelta) -> ColumnElement[timedelta]:
-    """With its type: `timestamptz - $1` alone would be a difference of two instants."""
+    """A typed interval: `timestamptz - $1` alone would be a difference of two instants."""
     return cast(width, Interval)
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus and supervisors ask a program without an HTTP API of its own: `/metrics` and `/health`."""
+"""`/metrics` and `/health` of programs without an HTTP API, for Prometheus and supervisors."""
 
 import platform
 import threading
@@ -17,7 +17,7 @@ from schemas.version import VERSION
 
 MONITORING_HOST = "127.0.0.1"
 Trouble = Callable[[], str | None]
-"""What is wrong, in words; None while all is well."""
+"""Returns the reason for being unhealthy; None while healthy."""
 
 
 class BuildInfo(Collector):
@@ -46,14 +46,14 @@ class _Quiet(WSGIRequestHandler):
 
 
 def first_trouble(*troubles: Trouble) -> Trouble:
-    """The first thing that is wrong, if anything is."""
+    """The first reason for being unhealthy, if there is any."""
     return lambda: next((words for trouble in troubles if (words := trouble())), None)
 
 
 def serve_monitoring(registry: CollectorRegistry, trouble: Trouble, port: int) -> None:
     """Answer `/metrics` and `/health` on the loopback interface, from a thread.
 
-    `/health` is 503 while there is trouble, with its words.
+    `/health` is 503 with the reason while the program is unhealthy.
 
     Raises:
         OSError: it cannot listen on the port.

@@ -34,7 +34,7 @@ def _postgresql_url(url: str) -> str:
 
 
 def _is_read(url: str) -> bool:
-    """Whether both libraries can read it: later, they would tell all of it in the log, password and all."""
+    """Whether both libraries can parse it: their own errors would log all of it, with the password."""
     try:
         conninfo_to_dict(url)
         make_url(url)

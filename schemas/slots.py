@@ -47,7 +47,7 @@ def floor(instant: ColumnElement[Any], width: Any) -> ColumnElement[Any]:  # noq
     return func.date_bin(width, instant, literal(EPOCH))
 
 
-def mean_kw(total_kw: ColumnElement[Any], samples: ColumnElement[Any]) -> ColumnElement[float]:
+def mean_kw(total_kw: ColumnElement[Any], samples: ColumnElement[Any]) -> ColumnElement[Any]:
     """The mean power of a sum of samples, kW; null without any."""
     return total_kw / cast(func.nullif(samples, 0), Float)
 
@@ -85,7 +85,7 @@ def slot_means(states: FromClause, keys: Sequence[str] = (), ven_id: Any = None)
     if "ven_id" in keys:
         is_in_span.append(span.c.ven_id == states.c.ven_id)
     width: ColumnElement[Any] = func.coalesce(span.c.width, literal(SLOT))
-    by = [floor(states.c.bucket, width).label("first"), width.label("width")]
+    by: list[Any] = [floor(states.c.bucket, width).label("first"), width.label("width")]
     by += [states.c[key] for key in keys]
     means = [
         mean_kw(func.sum(states.c[f"{name}_sum"]), func.sum(states.c[f"{name}_samples"])).label(f"{name}_kw")

@@ -12,9 +12,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import falcon
 import structlog
-from falcon import Request, Response
 from sqlalchemy import Engine, func, select
 
 from schemas.answers import AnswerMonitor
@@ -33,8 +31,9 @@ from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
-from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
+from serving.http.representation import App
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
@@ -47,7 +46,7 @@ SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
 
-def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
+def application(at_stop: ExitStack) -> App:
     """The application of a worker process; what must end with it is put on the stack."""
     settings = ServingSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
@@ -59,7 +58,7 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
-    access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
+    access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after())
@@ -126,7 +125,7 @@ def _changes() -> ChangeCounter:
     return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
-def _report(metrics: Metrics) -> Callable[[int, float], None]:
+def _report(metrics: RequestMetrics) -> Callable[[int, float], None]:
     return lambda clients, age_s: metrics.set_gauges(clients, time.time() - age_s)
 
 

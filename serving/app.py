@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
-from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
@@ -33,9 +32,8 @@ from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
-from serving.http.monitoring import AccessLog, Metrics, SqlClock
+from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, describe
-from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
@@ -119,13 +117,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
     loads_gone_after: timedelta | None = GONE_AFTER,
-) -> falcon.App[Request, Response]:
+) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
     state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
-    access_log = access_log or AccessLog(Metrics(), SqlClock())
+    access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
     app = App(middleware=[access_log])
@@ -155,7 +153,6 @@ def create_app(  # noqa: PLR0913 - the composition root
     resources = _resources(needs)
     for path, resource in resources.items():
         app.add_route(path, resource)
-    app.mark_ids = IdPaths(resources).mark
     return app
 
 
@@ -163,7 +160,7 @@ def api_document() -> Document:
     """The OpenAPI document; no database is connected."""
     engine = create_engine("postgresql+psycopg://")
     state = WorkerState(engine, FleetReader(engine, _never))
-    access_log = AccessLog(Metrics(), SqlClock())
+    access_log = AccessLog(RequestMetrics(), SqlClock())
     return describe(_resources(Dependencies(Databases(engine), _never, state, access_log)))
 
 

@@ -1,8 +1,9 @@
-"""Live streams tell every change of an event that its answer shows: notes, priority, VENs, lead time.
+"""Live streams tell every change of an event that its answer shows; what each VEN has delivered so far.
 
 Revision: 0020, after 0018
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
@@ -43,7 +44,9 @@ def _note_changes_of(shown: dict[str, tuple[str, ...]]) -> None:
 
 def upgrade() -> None:
     _note_changes_of(SHOWN)
+    op.add_column("event_reductions", sa.Column("delivered_kwh", sa.Double(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("event_reductions", "delivered_kwh")
     _note_changes_of(SHOWN_BEFORE)

@@ -104,6 +104,7 @@ event_reductions = Table(
     text_key("ven_id"),
     text_key("event_id"),
     power_kw("reduction_kw", nullable=False),
+    Column("delivered_kwh", Double),
 )
 
 commands = Table(
@@ -173,7 +174,7 @@ ven_settlements = _measured("ven_settlements", text_key("ven_id"))
 
 
 class EventFrame(Frame):
-    """`ven_ids`: who is asked, a JSON array; null for everybody who can shed."""
+    """`ven_ids`: the VENs of the event, a JSON array; null for all that can shed."""
 
     event_id: str
     status: str = pa.Field(isin=EVENT_STATUSES)
@@ -184,7 +185,7 @@ class EventFrame(Frame):
     priority: pl.Int32
     ven_ids: str = pa.Field(nullable=True)
     lead_time_s: float = pa.Field(nullable=True, ge=0)
-    """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
+    """How long before the start VENs get the command; null: `EVENTS_LEAD_TIME_S`."""
 
     notes: str = pa.Field(nullable=True)
     """How many VENs are passed over: a JSON array of `reason` and `vens`. Null: not counted yet."""
@@ -263,6 +264,8 @@ class EventReductionFrame(Frame):
     ven_id: str
     event_id: str
     reduction_kw: float
+    delivered_kwh: float = pa.Field(nullable=True)
+    """The energy so far; null where it is not known, and in rows from before this was recorded."""
 
 
 class CommandFrame(Frame):

@@ -1,4 +1,4 @@
-"""The registry: which VENs exist, and what people have said of them and of their loads.
+"""The registry: which VENs exist, and the settings that people made for them and their loads.
 
 What VENs say of themselves lives in the snapshots; where both speak, people win, field by field.
 """

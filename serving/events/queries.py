@@ -33,6 +33,7 @@ from schemas.channels import EVENTS, notify
 from schemas.event_requests import mean_requested_kw
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
+    ENDED_EVENTS,
     TO_COME,
     event_participations,
     event_progress,
@@ -115,7 +116,9 @@ def _with_progress() -> Select[Any]:
 
 
 def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
-    """The participating VENs, and what each delivers now; once settled, what it delivered on average."""
+    """The participating VENs, and what each delivers now; after the end what it delivered on average,
+    provisional until it is settled.
+    """
     part, settled, now = event_participations.c, ven_settlements.c, event_reductions.c
     newest = (
         select(func.max(event_settlements.c.revision))
@@ -132,15 +135,25 @@ def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
         select(
             part.ven_id,
             func.coalesce(vens.c.name, part.ven_id).label("ven_name"),
-            func.coalesce(settled.delivered_kw, now.reduction_kw, 0.0).label("shed_kw"),
+            func.coalesce(settled.delivered_kw, _provisional_kw(), now.reduction_kw, 0.0).label("shed_kw"),
             part.status,
         )
         .outerjoin(vens, vens.c.ven_id == part.ven_id)
         .outerjoin(event_reductions, and_(now.event_id == part.event_id, now.ven_id == part.ven_id))
+        .join(events, events.c.event_id == part.event_id)
+        .outerjoin(event_progress, event_progress.c.event_id == part.event_id)
         .outerjoin(ven_settlements, of_ven)
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
     )
+
+
+def _provisional_kw() -> ColumnElement[float | None]:
+    """The mean of what was measured of an event that is over; null while it runs, or if it is not known."""
+    until = func.least(event_progress.c.refreshed_at, events.c.end_time, events.c.ended_at)
+    hours = func.extract("epoch", until - events.c.start_time) / 3600
+    is_over = and_(events.c.status.in_(ENDED_EVENTS), hours > 0)
+    return case((is_over, event_reductions.c.delivered_kwh / func.nullif(hours, 0)))
 
 
 # What they delivered

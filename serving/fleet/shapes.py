@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Row
 
@@ -11,6 +11,8 @@ from schemas.http import (
     LoadTypeStats,
     Location,
     NetworkStats,
+    SlotMinutes,
+    SlotSource,
     Ven,
     VenMetrics,
     VenSummary,
@@ -21,6 +23,7 @@ from schemas.tables.history import SLOT_S
 from serving.fleet.queries import LoadRow, VenRow
 
 UNKNOWN_TYPE = "unknown"
+SLOT_MINUTES: dict[int, SlotMinutes] = {300: 5, 900: 15, 1_800: 30}
 EMPTY_NETWORK = NetworkStats(
     ven_count=0,
     controllable_power_kw=0.0,
@@ -89,9 +92,9 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
         address=row.address or "",
         is_located=_is_located(row),
         is_reporting=row.used_power_kw is not None,
-        slot_minutes=(row.slot_width_s or SLOT_S) // 60,
+        slot_minutes=SLOT_MINUTES[row.slot_width_s or SLOT_S],
         slot_minutes_since=row.slot_since,
-        slot_minutes_source=row.slot_source or "default",
+        slot_minutes_source=cast("SlotSource", row.slot_source or "default"),
     )
 
 

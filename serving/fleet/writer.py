@@ -12,6 +12,7 @@ from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.instants import EPOCH, MICROSECOND, parse_iso
 from schemas.load_values import remove_load
 from schemas.slots import forget_widths, half_hour, width_changes
+from schemas.statuses import status_word
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven
 from serving.events.rules import require_free_path
 from serving.fleet import outbox
@@ -41,6 +42,7 @@ class FleetWriter:
             ConflictError: it is registered.
         """
         require_free_path(request.id, VEN_WORDS)
+        status = None if request.status is None else _word(request.status)
         now, ven_id = self._clock(), request.id or str(uuid.uuid4())
         values = {
             "ven_id": ven_id,
@@ -54,8 +56,8 @@ class FleetWriter:
             )
             if added.first() is None:
                 raise ConflictError(f"There is a VEN {ven_id!r} already: change it with PATCH.")
-            if request.status is not None:
-                _set_status(connection, ven_id, request.status, now)
+            if status is not None:
+                _set_status(connection, ven_id, status, now)
             if request.slot_minutes is not None:
                 since = slot_start(request.slot_minutes_since, now) or EPOCH
                 _set_width(connection, ven_id, request.slot_minutes, since, now)
@@ -69,6 +71,8 @@ class FleetWriter:
             InvalidRequestError: a slot width is to hold from a time ahead.
             NotFoundError: there is no such VEN.
         """
+        if request.status is not UNSET:
+            request = structs.replace(request, status=_word(request.status))
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
             shown, now = self._latest.ven(ven_id), self._clock()
@@ -146,6 +150,18 @@ def changed_fields(request: Struct, shown: Struct, names: Iterable[str]) -> dict
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any type
     return structs.asdict(value) if isinstance(value, Struct) else value
+
+
+def _word(status: str) -> str:
+    """A word of status, spelt as where VENs send it.
+
+    Raises:
+        InvalidRequestError: it is no word.
+    """
+    try:
+        return status_word(status)
+    except ValueError as error:
+        raise InvalidRequestError(f"status {error}.") from None
 
 
 def _place(location: Place | None) -> dict[str, float | None]:

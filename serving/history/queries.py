@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     CompoundSelect,
     DateTime,
@@ -91,7 +92,7 @@ VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("
 """All VENs, each on its own: what the network's energy is made of."""
 
 
-class Part(Struct, frozen=True):
+class PieceShape(Struct, frozen=True):
     """What a statement knows of a piece of a plan: its source, and the parameters that are its ends."""
 
     resolution_s: int | None = SLOT_S
@@ -102,7 +103,7 @@ class Part(Struct, frozen=True):
     """The start is taken down to a multiple of this."""
     ends_s: int | None = None
     """The end is taken up to a multiple of this."""
-    beside: "Part | None" = None
+    beside: "PieceShape | None" = None
     """Only what lies in this part, too."""
 
     @property
@@ -110,25 +111,25 @@ class Part(Struct, frozen=True):
         """Whether there may be more in it than the summary knows."""
         return self.resolution_s is not None and not self.is_closed
 
-    def widened(self) -> "Part":
+    def widened(self) -> "PieceShape":
         """To the borders of wide slots."""
         return structs.replace(self, begins_s=slots.WIDEST_S, ends_s=slots.WIDEST_S)
 
-    def near(self, other: "Part") -> "Part":
+    def near(self, other: "PieceShape") -> "PieceShape":
         """What of it lies in the same wide slots as another part."""
         return structs.replace(self, beside=other.widened())
 
 
-Parts = tuple[Part, ...]
-UNBOUNDED = Part()
+PieceShapes = tuple[PieceShape, ...]
+UNBOUNDED = PieceShape()
 Width = ColumnElement[Any]
 WIDTH: Width = bindparam("width", type_=Interval)
 SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
 
-def _parts(pieces: Sequence[Piece]) -> Parts:
+def _parts(pieces: Sequence[Piece]) -> PieceShapes:
     return tuple(
-        Part(
+        PieceShape(
             piece.resolution_s,
             None if piece.start_us is None else f"start_{number}",
             None if piece.end_us is None else f"end_{number}",
@@ -149,7 +150,7 @@ def _ends(pieces: Sequence[Piece]) -> dict[str, datetime]:
 
 
 def _query(
-    build: Callable[[Series, Parts], Select[Any]],
+    build: Callable[[Series, PieceShapes], Select[Any]],
     series: Series,
     pieces: Sequence[Piece],
     granularity_s: int,
@@ -201,7 +202,7 @@ def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, st
 
 
 def _points_at_most(
-    most_each: int, points_per_sample: ColumnElement[int], series: Series, parts: Parts
+    most_each: int, points_per_sample: ColumnElement[int], series: Series, parts: PieceShapes
 ) -> Select[Any]:
     [part], table = parts, series.buckets
     most = func.greatest(most_each, points_per_sample)
@@ -234,7 +235,7 @@ def energies(series: Series, request: HistoryRequest, key: Mapping[str, str] = N
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _sums(series: Series, parts: Parts) -> Select[Any]:
+def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
     states = _states(series, parts, WIDTH).subquery()
     keys = [states.c[column] for column in series.by]
     return (
@@ -250,7 +251,7 @@ def _sums(series: Series, parts: Parts) -> Select[Any]:
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _energies(series: Series, parts: Parts) -> Select[Any]:
+def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
     each_slot = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
     bucket = floor(each_slot.c.slot, WIDTH).label("bucket")
     hours = func.count(each_slot.c.slot.distinct()) * slots.SLOT_HOURS
@@ -268,7 +269,7 @@ def _energies(series: Series, parts: Parts) -> Select[Any]:
     )
 
 
-def _network_slots(parts: Parts) -> CompoundSelect[Any]:
+def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
     """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
     selects: list[Select[Any]] = []
     for part in parts:
@@ -280,7 +281,7 @@ def _network_slots(parts: Parts) -> CompoundSelect[Any]:
     return union_all(*selects or [_slot_energies(VENS, _nothing(VENS, SLOT), UNBOUNDED, [])])
 
 
-def _ready_made(part: Part) -> Select[Any]:
+def _ready_made(part: PieceShape) -> Select[Any]:
     return select(
         network_energy.c.bucket.label("slot"),
         network_energy.c.used_energy_kwh.label("used_kwh"),
@@ -288,7 +289,7 @@ def _ready_made(part: Part) -> Select[Any]:
     ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_slots_with_news()))
 
 
-def _states_with_news(part: Part) -> list[Select[Any]]:
+def _states_with_news(part: PieceShape) -> list[Select[Any]]:
     stored = _bucket_states(VENS, part, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
     return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
@@ -300,7 +301,7 @@ def _slots_with_news() -> Select[Any]:
     return slots.sharing_energy(either)
 
 
-def _entity_slots(series: Series, parts: Parts) -> CompoundSelect[Any]:
+def _entity_slots(series: Series, parts: PieceShapes) -> CompoundSelect[Any]:
     """Energy by slot: of whole slots by all samples of a wide slot; of one that is cut by those in range."""
     selects = []
     for part in parts:
@@ -309,21 +310,21 @@ def _entity_slots(series: Series, parts: Parts) -> CompoundSelect[Any]:
     return union_all(*selects or [_slot_energies(series, _nothing(series, SLOT), UNBOUNDED, series.by)])
 
 
-def _whole(series: Series, part: Part) -> CompoundSelect[Any]:
+def _whole(series: Series, part: PieceShape) -> CompoundSelect[Any]:
     """States of the wide slots that a part reaches into, also of what lies beside the part."""
     return _states(series, (part.widened(),), SLOT)
 
 
-def _around(series: Series, parts: Parts, part: Part) -> CompoundSelect[Any]:
+def _around(series: Series, parts: PieceShapes, part: PieceShape) -> CompoundSelect[Any]:
     """States of the whole range, as far as they lie in the same wide slots as a part."""
     return _states(series, tuple(each.near(part) for each in parts), SLOT)
 
 
 def _slot_energies(
-    series: Series, states: Select[Any] | CompoundSelect[Any], part: Part, names: Sequence[str]
+    series: Series, states: Select[Any] | CompoundSelect[Any], part: PieceShape, names: Sequence[str]
 ) -> Select[Any]:
     """Each entity's energy in the slots that begin in a part, or are cut by it; and the named keys."""
-    ven_id = bindparam("ven_id") if "ven_id" in series.of else None
+    ven_id: BindParameter[str] | None = bindparam("ven_id") if "ven_id" in series.of else None
     means = slots.slot_means(states.subquery("states"), series.by, ven_id)
     energies = [slots.energy_kwh(means.c[f"{name}_kw"]).label(f"{name}_kwh") for name in slots.QUANTITIES]
     begins = structs.replace(part, begins_s=SLOT_S) if part.resolution_s is None else part
@@ -331,7 +332,7 @@ def _slot_energies(
     return select(means.c.slot, *energies, *columns).where(*_within(means.c.slot, begins))
 
 
-def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
+def _states(series: Series, pieces: PieceShapes, width: Width) -> CompoundSelect[Any]:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [
         (_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
@@ -341,7 +342,7 @@ def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
     return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
 
 
-def _stretches(pieces: Parts) -> Iterator[Part]:
+def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
     """Pieces one after the other that lack what is pending: that is looked for once, from end to end."""
     for has_pending, group in groupby(pieces, lambda piece: piece.has_pending):
         if has_pending:
@@ -354,7 +355,7 @@ def _nothing(series: Series, width: Width) -> Select[Any]:
     return _bucket_states(series, UNBOUNDED, width).where(false())
 
 
-def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
     return select(
         floor(raw.c.ts, width).label("bucket"),
@@ -366,12 +367,12 @@ def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     ).where(*_of(series, raw), *_within(raw.c.ts, piece))
 
 
-def _pending_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _pending_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
     return _raw_states(series, piece, width).where(*_is_pending(series.raw, series.lane))
 
 
-def _bucket_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _bucket_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
     return select(
         floor(table.c.bucket, width).label("bucket"),
@@ -402,7 +403,7 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     ]
 
 
-def _within(instant: ColumnElement[Any], part: Part) -> list[ColumnElement[bool]]:
+def _within(instant: ColumnElement[Any], part: PieceShape) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if part.start is not None:
         conditions.append(instant >= _border(part.start, part.begins_s))

@@ -81,7 +81,7 @@ Labelled = TypeVar("Labelled", Counter, Histogram)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
-class Metrics:
+class RequestMetrics:
     """The metrics of one process, or of all processes that share a directory."""
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -179,7 +179,7 @@ def _mark_dead_processes(directory: Path) -> None:
 class AccessLog:
     """Falcon middleware, the outermost. A stream is logged when it has ended."""
 
-    def __init__(self, metrics: Metrics, sql_clock: SqlClock) -> None:
+    def __init__(self, metrics: RequestMetrics, sql_clock: SqlClock) -> None:
         self.metrics = metrics
         self.sql_clock = sql_clock
         self._log = structlog.get_logger()

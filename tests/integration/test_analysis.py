@@ -11,6 +11,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from zoneinfo import ZoneInfo
 
+import duckdb
 import polars as pl
 import pytest
 from sqlalchemy import Engine, insert, text
@@ -25,6 +26,7 @@ from schemas.tables.events import event_participations, event_settlements, ven_s
 from serving.app import create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
+from serving.policy import Policy
 from tests.conftest import cloned_database
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same
@@ -308,6 +310,89 @@ def test_an_empty_database_has_frames_without_rows(engine: Engine) -> None:
             }
         assert grid.raw.telemetry().collect().is_empty()
         assert grid.vens().is_empty()
+        for frame in (grid.vens(), grid.load_types(), grid.loads(), grid.events()):
+            assert frame.columns, "an empty frame still has its columns"
+
+
+def test_the_default_is_the_mean_and_a_sum_says_that_it_is_one(
+    database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    """A sum of kilowatts was once the default, under the name of a power."""
+    for grid in (database, over_http):
+        assert grid.history("1h").equals(grid.history("1h", aggregate="mean"))
+        assert grid.vens_history("1h").equals(grid.vens_history("1h", aggregate="mean"))
+        for every in ("1h", "1d"):
+            sums = grid.history(every, aggregate="sum")
+            assert sums.columns == ["timestamp", "used_power_kw_sum", "shed_power_kw_sum"]
+        with pytest.raises(ValueError, match="expected one of energy, mean, sum"):
+            grid.vens_history("1h", aggregate="avg")  # type: ignore[arg-type]
+
+
+def test_what_is_not_there_is_answered_with_what_there_is(
+    house: House, database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    wish = EventCreate(
+        id="heat-wave",
+        start_time=(NOW + timedelta(hours=1)).isoformat(),
+        end_time=(NOW + timedelta(hours=2)).isoformat(),
+        requested_reduction_kw=2.0,
+    )
+    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    for grid in (database, over_http):
+        with pytest.raises(LookupError, match="no event 'heat-wav': expected one of heat-wave"):
+            grid.performance("heat-wav")
+        with pytest.raises(ValueError, match="baseline is 'best': expected one of"):
+            grid.performance("heat-wave", baseline="best")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="revision is 0"):
+            grid.performance("heat-wave", revision=0)
+    with pytest.raises(ValueError, match=r"table is 'ven_histories'.*ven_history"):
+        database.raw.table("ven_histories")
+    with pytest.raises(ValueError, match="start is 'soon'"):
+        database.raw.telemetry("soon").collect()
+
+
+def test_a_server_of_something_else() -> None:
+    def page(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [b"<html>"]
+
+    with make_server(HOST, 0, page, handler_class=_Quiet) as server:
+        serving = threading.Thread(target=server.serve_forever, args=[0.01])
+        serving.start()
+        with pytest.raises(ConnectionError, match=r"is no service of Gridgate: .* answered 200 text/html"):
+            HttpGrid(f"http://{HOST}:{server.server_port}").vens()
+        server.shutdown()
+        serving.join()
+
+
+def test_a_key_that_is_missing_is_asked_for(house: House) -> None:
+    app = create_app(house.engine, lambda: NOW, [], policy=Policy(needs_keys=True))
+    with make_server(HOST, 0, app, handler_class=_Quiet) as server:
+        serving = threading.Thread(target=server.serve_forever, args=[0.01])
+        serving.start()
+        with pytest.raises(PermissionError, match="key="):
+            HttpGrid(f"http://{HOST}:{server.server_port}").vens()
+        server.shutdown()
+        serving.join()
+
+
+def test_other_tools_take_a_frame_by_one_line_each(house: House, database: DatabaseGrid) -> None:
+    """As docs/analysis.md has them."""
+    house.catch_up()
+    history = database.vens_history("1h")
+    by_ven = history.group_by("ven_id").agg(pl.col("used_power_kw").max()).sort("ven_id")
+
+    in_duckdb = duckdb.sql("SELECT ven_id, max(used_power_kw) FROM history GROUP BY ven_id ORDER BY ven_id")
+    assert in_duckdb.fetchall() == by_ven.rows()
+
+    in_pandas = history.to_pandas()
+    assert in_pandas.groupby("ven_id")["used_power_kw"].max().tolist() == by_ven["used_power_kw"].to_list()
+    assert str(in_pandas["timestamp"].dt.tz) == "UTC"
+
+    lazily = history.lazy().filter(pl.col("used_power_kw") > 1).select(pl.len()).collect()
+    assert lazily.item() == history.filter(pl.col("used_power_kw") > 1).height
+    telemetry = database.raw.telemetry().select("ven_id").collect()
+    assert duckdb.sql("SELECT count(*) FROM telemetry").fetchall() == [(telemetry.height,)]
 
 
 def test_connecting(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:

@@ -18,13 +18,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from jobs.partitions import arrange_partitions
-from jobs.ranges import Range
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
 from schemas.slots import width_changes
+from schemas.time_ranges import TimeRange
 from tests.examples import share
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_each, check_history, check_latest
@@ -88,7 +88,7 @@ class Disorder(RuleBasedStateMachine):
 
     @rule(days=st.sampled_from((1, 3, 40)))
     def a_rebuild_beside_a_cycle(self, days: int) -> None:
-        within = Range(NOW - timedelta(days=days), NOW)
+        within = TimeRange(NOW - timedelta(days=days), NOW)
         with ThreadPoolExecutor(2) as pool:
             cycle = pool.submit(Runner(self.house.engine, lambda: NOW).run, LANES[days % 2])
             chunks = list(rebuild(self.house.engine, within))
@@ -176,9 +176,9 @@ class Disorder(RuleBasedStateMachine):
         assert_energy_equals_a_rebuild(self.admin)
         self.the_summary_is_verified()
 
-    def _everything(self) -> Range:
+    def _everything(self) -> TimeRange:
         with self.house.engine.connect() as connection:
-            return whole_range(connection, NOW - timedelta(days=60), NOW + timedelta(hours=1)) or Range(
+            return whole_range(connection, NOW - timedelta(days=60), NOW + timedelta(hours=1)) or TimeRange(
                 NOW, NOW
             )
 

@@ -543,6 +543,12 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
     assert metrics.items() <= event.items()
     assert (event["actualReductionKw"], event["isMeasured"], event["isSettled"]) == (1.5, True, False)
     assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": 1.5}
+    set_status(connection, "evt-1", "completed")
+    connection.execute("UPDATE event_reductions SET delivered_kwh = 0.4 WHERE ven_id = 'ven-2'")
+    connection.execute("UPDATE event_reductions SET delivered_kwh = 0.1 WHERE ven_id = 'ven-3'")
+    over = client.simulate_get("/api/events/evt-1").json
+    assert [ven["shedKw"] for ven in over["vens"]] == [0.0, 1.2, 0.3, 0.0], "the means until it is settled"
+    assert over["actualReductionKw"] == 1.5
 
 
 @pytest.mark.usefixtures("vens")

@@ -61,18 +61,8 @@ def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv)
     python = venv / "bin" / "python"
     [wheel] = built.glob("*.whl")
-    pip: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        "install",
-        "--no-index",
-        "--no-deps",
-        "--quiet",
-    ]
-    run(*pip, wheel, cwd=venv)
+    options = ("--no-index", "--no-deps", "--quiet")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=venv)
     [site] = venv.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return venv
@@ -131,12 +121,13 @@ def test_folders_of_the_same_names_do_not_get_in_the_way(gridgate: Path, empty: 
 def test_migrations_and_serving_from_an_empty_folder(
     gridgate: Path, empty: Path, empty_database_url: str
 ) -> None:
-    url: dict[str, Any] = {"DATABASE_URL": empty_database_url}
-    assert "gridgate migrate" in run(gridgate, "serving", "keys", "list", cwd=empty, code=TRY_AGAIN, **url)
-    run(gridgate, "migrate", cwd=empty, **url)
-    assert SCHEMA_REVISION in run(gridgate, "alembic", "current", cwd=empty, **url)
+    url = empty_database_url
+    told = run(gridgate, "serving", "keys", "list", cwd=empty, code=TRY_AGAIN, DATABASE_URL=url)
+    assert "gridgate migrate" in told
+    run(gridgate, "migrate", cwd=empty, DATABASE_URL=url)
+    assert SCHEMA_REVISION in run(gridgate, "alembic", "current", cwd=empty, DATABASE_URL=url)
     [port] = free_ports(1)
-    settings = url | {"HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "1"}
+    settings = {"DATABASE_URL": url, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "1"}
     server = subprocess.Popen([gridgate, "serving"], cwd=empty, env=inherited_environment(**settings))
     try:
         until(lambda: answers(port) or server.poll() is not None, WITHIN_S)

@@ -17,7 +17,7 @@ from ingest.messages import Received
 from ingest.store import Store
 from jobs.lanes import consume_snapshot_batches, refresh_totals
 from jobs.presence import judge_presence
-from jobs.transforms.presence import REPORTS_EACH, Patience
+from jobs.transforms.presence import REPORTS_EACH, PresenceTime
 from schemas.tables import ledger, presence, raw, registry, snapshots
 from serving.fleet import registry_queries as serving_registry
 from tests.examples import costly
@@ -36,7 +36,7 @@ TOUCHED = (
     snapshots.ven_snapshots,
     presence.skewed_reports,
 )
-PATIENCE = Patience(intervals=3, at_least=timedelta(seconds=60))
+PRESENCE_TIME = PresenceTime(intervals=3, at_least=timedelta(seconds=60))
 
 
 class Watch:
@@ -84,7 +84,7 @@ class Watch:
     def judge(self, now: datetime) -> list[tuple[str, str | None]]:
         """Transitions so far: status, and the reason that presence gives."""
         with self._engine.begin() as connection:
-            judge_presence(connection, now, PATIENCE)
+            judge_presence(connection, now, PRESENCE_TIME)
         with self._engine.begin() as connection:
             query = "SELECT status, details->>'reason' FROM ven_statuses ORDER BY ts"
             return [(row[0], row[1]) for row in connection.execute(text(query))]

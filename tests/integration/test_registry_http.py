@@ -140,7 +140,8 @@ def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine
     bare = telemetry("bare", NOW, None, loads=[{"id": "a"}])
     store.write(batch_of(silent, bare))
     catch_up(engine)
-    assert nulls(get("/vens")) == ["[].metrics.activeEventId"] * 2 + ["[].lastSeen"]
+    nothing = ["[].metrics.activeEventId"] * 2 + ["[].lastSeen"] + ["[].slotMinutesSince"] * 2
+    assert sorted(nulls(get("/vens"))) == sorted(nothing)
     assert nulls(get("/vens/summary")) == ["[].lastSeen"]
     ven = get("/vens/bare")
     assert (ven["location"], ven["isLocated"]) == ({"lat": 0.0, "lon": 0.0}, False)
@@ -156,7 +157,6 @@ def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine
         "enabled": True,
         "priority": 0,
         "isReporting": False,
-        **FIVE_MINUTES,
     }
 
 
@@ -265,6 +265,18 @@ def test_a_ven_is_changed_field_by_field(send: Send, get: Get) -> None:
     assert send("PATCH", "/vens/house-1").json == forgotten == get("/vens/house-1")
     assert send("PATCH", "/vens/house-1", status=None).status_code == 400
     assert send("PATCH", "/vens/nobody", name="x").status_code == 404
+
+
+def test_words_of_status_count_however_they_are_spelt(send: Send, connection: psycopg.Connection) -> None:
+    """The same words as VENs send: a `True` of people was a status of its own."""
+    assert send("POST", "/vens", **HOUSE, status=" Maintenance ").json["status"] == "maintenance"
+    for spelt, word in (("OFFLINE", "offline"), (" true ", "online"), ("False", "offline"), ("Busy", "busy")):
+        assert send("PATCH", "/vens/house-1", status=spelt).json["status"] == word
+    assert send("PATCH", "/vens/house-1", status="BUSY").json["status"] == "busy"
+    assert value(connection, "SELECT count(*) FROM ven_statuses") == 5, "the last one changed nothing"
+    for no_word in (" ", "null"):
+        refused = send("PATCH", "/vens/house-1", status=no_word)
+        assert (refused.status_code, "status" in refused.json["detail"]) == (400, True)
 
 
 @pytest.mark.usefixtures("house")

@@ -21,13 +21,14 @@ from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
+from local.postgres import EmbeddedPostgres
 from schemas.baselines import BASELINES, GENERIC
 from schemas.channels import EVENTS
 from schemas.database import engine_for
 from schemas.http import EventPerformance
 from schemas.tables.events import commands, event_participations, events
 from serving.app import create_app
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, cloned_database
 from tests.integration.published import batch_of, rows, value
 
 HOUR, SLOT, DAY = timedelta(hours=1), timedelta(minutes=5), timedelta(days=1)
@@ -37,6 +38,21 @@ END = START + HOUR
 SETTLED_AT = END + timedelta(minutes=5)
 
 At = Callable[[datetime], Runner]
+
+
+@pytest.fixture(scope="module")
+def partitioned(module_database_url: str) -> str:
+    """The name of a database with the partitions of all days before the event: ingest would make each."""
+    days = [(START - back * DAY).date() for back in range(-2, 32)]
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute("SELECT ensure_raw_partitions(%s::date[])", [days])
+        return connection.info.dbname
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, partitioned: str) -> Iterator[str]:
+    with cloned_database(postgres, "test", partitioned) as url:
+        yield url
 
 
 @pytest.fixture
@@ -646,6 +662,10 @@ def test_a_running_event_is_followed(
     [[now_kw, kwh, *_]] = rows(connection, progress)
     assert now_kw == pytest.approx(2.0 + 2.0)
     assert kwh == pytest.approx(2.0 * 35 / 60 + 1.0 * 30 / 60 + 2.0 * 5 / 60)
+    delivered = dict(rows(connection, "SELECT ven_id, delivered_kwh FROM event_reductions"))
+    expected = {"a": 2.0 * 35 / 60, "b": 1.0 * 30 / 60 + 2.0 * 5 / 60}
+    assert {ven_id: delivered[ven_id] for ven_id in "ab"} == pytest.approx(expected)
+    assert (delivered["silent"], delivered["out"]) == (None, None)
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
 
 

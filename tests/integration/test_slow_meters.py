@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from falcon import testing
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from ingest.store import Store
+from jobs.measuring import read_usage, read_usage_of_most
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
+from schemas.time_ranges import TimeRange
 from serving.app import create_app
 from tests.examples import costly
 from tests.integration.anew import assert_energy_equals_a_rebuild
@@ -265,6 +268,41 @@ def test_slow_meters_have_similar_days_and_are_settled_whole(
         " WHERE baseline = '10-of-10-adjusted'",
     )
     assert found == [(10, 100.0, pytest.approx(2.0), pytest.approx(3.0), None)]
+
+
+def test_a_series_of_a_slow_meter_is_whole(store: Store, engine: Engine, get: Get, patch: Patch) -> None:
+    """Once it had a baseline, and usage, in each third slot at most."""
+    for back in range(16, -1, -1):
+        start = START - back * DAY
+        store.write(batch_of(*reports("slow", start - 4 * HOUR, start + HOUR, 15, 3.0)))
+    catch_up(engine)
+    patch("slow", slotMinutes=15, slotMinutesSince=ALWAYS)
+    asked = {"start": START.isoformat(), "end": END.isoformat(), "baseline": "10-of-10"}
+    series = get("/vens/slow/baseline", **asked)
+    assert series["daysUsed"] == 10
+    assert [(each["baselineKw"], each["usedPowerKw"]) for each in series["points"]] == [(3.0, 3.0)] * 12
+
+
+def test_usage_read_in_one_pass_is_that_read_by_ven(store: Store, engine: Engine, patch: Patch) -> None:
+    """Of meters of each width, one with gaps, one that is not asked for, and one without a report."""
+    chance = random.Random(3)
+    for ven_id, every_min in (("a", 5), ("b", 15), ("c", 30), ("d", 5), ("unasked", 5)):
+        each = list(reports(ven_id, MIDNIGHT, MIDNIGHT + 6 * HOUR, every_min, chance.random()))
+        store.write(batch_of(*chance.sample(each, len(each) * 2 // 3)))
+    catch_up(engine)
+    for ven_id, minutes in (("b", 15), ("c", 30)):
+        patch(ven_id, slotMinutes=minutes, slotMinutesSince=ALWAYS)
+    ven_ids = ["d", "none", "c", "a", "b"]
+    within = [
+        TimeRange(MIDNIGHT + 5 * MINUTE, MIDNIGHT + HOUR),
+        TimeRange(MIDNIGHT + 2 * HOUR, MIDNIGHT + 5 * HOUR),
+    ]
+    with engine.connect() as connection:
+        one, other = (read(connection, ven_ids, within) for read in (read_usage, read_usage_of_most))
+    assert one.ven_ids == other.ven_ids
+    assert (one.slots == other.slots).all()
+    assert np.isfinite(one.kw[[0, 2, 3, 4]]).any(axis=1).all()
+    np.testing.assert_array_equal(one.kw, other.kw)
 
 
 def test_a_width_that_is_set_later_makes_a_revision(

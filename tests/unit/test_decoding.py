@@ -628,6 +628,36 @@ def test_what_the_database_holds_counts() -> None:
     assert list(with_loads("a", ["l3"], quotas).samples) == ["l3"]
 
 
+class RestartedMeanwhile(Quotas):
+    """Quotas that the writing thread restarts after every look of the decoding one."""
+
+    def load_id(self, ven_id: str, load_id: str) -> str:
+        found = super().load_id(ven_id, load_id)
+        self.restart({}, [])
+        return found
+
+    def load_type(self, text: str | None) -> str | None:
+        found = super().load_type(text)
+        self.restart({}, [])
+        return found
+
+
+@pytest.mark.parametrize("more", [{}, {"beyond": "the contract"}])
+def test_quotas_that_are_restarted_meanwhile_refuse_nothing(more: dict[str, str]) -> None:
+    """The decoding thread raised KeyError, and ingest ended."""
+    decoded = with_loads("a", ["l1", "l2"], RestartedMeanwhile(), type="ev", **more)
+    assert (list(decoded.samples), decoded.rejections) == (["l1", "l2"], [])
+
+
+@pytest.mark.parametrize("more", [{}, {"beyond": "the contract"}])
+def test_a_type_with_a_control_character_is_stored_with_a_space(more: dict[str, str]) -> None:
+    """With a key beyond the contract, ingest ended at each redelivery of such a message."""
+    for _ in range(2):
+        decoded = with_loads("a", ["l"], Quotas(), type="ev\n", **more)
+        assert read(decoded.samples["l"], SAMPLES)["load_type"] == "ev "
+        assert decoded.rejections == []
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), max_size=6)), max_size=8))
 def test_no_ven_has_more_loads_than_its_quota(messages: list[tuple[str, list[int]]]) -> None:
     """And no other VEN loses one by it."""

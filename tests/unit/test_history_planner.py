@@ -192,11 +192,9 @@ def test_each_bucket_that_is_left_and_begins_in_the_window_counts_once(
 
 
 @given(old_windows(), st.sampled_from([1, 300]), st.integers(0, 4 * 24 * 60 * 60))
-def test_parts_of_a_window_serve_what_the_whole_does(
-    window: HistoryRequest, width_s: int, second: int
-) -> None:
+def test_parts_of_a_window_serve_what_the_whole_does(window: HistoryRequest, width_s: int, at_s: int) -> None:
     """A bucket counts where it begins: cutting a request in two counts nothing twice."""
-    cut_us = second // width_s * width_s * MICROSECONDS_PER_S
+    cut_us = at_s // width_s * width_s * MICROSECONDS_PER_S
     assume((window.start_us or 0) < cut_us < (5 * DAY_US if window.end_us is None else window.end_us))
     assume(cut_us >= window.horizons_us.get(0, 0) or cut_us % (300 * MICROSECONDS_PER_S) == 0)
     whole = _covered(plan(window, (300,)))

@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.baseline_accuracy import accuracy
-from jobs.ranges import Range
 from jobs.transforms.baselines import predict, usage_of, without_events
 from jobs.transforms.days import Calendar, Occasion
 from jobs.transforms.performance import counted_hours, elsewhere, requested_energy
 from schemas.baselines import BASELINES, GENERIC, METHODS, BaselineName
+from schemas.time_ranges import TimeRange
 from tests.examples import costly
 from tests.unit.test_baselines import (
     CAP,
@@ -52,7 +52,7 @@ def other(start: datetime, end: datetime, told_at: datetime, left_at: datetime |
 def test_time_in_two_events_counts_in_the_one_told_last() -> None:
     """From 16:20 on the second event has the VEN: what the first one keeps, the second lacks."""
     told, taken_at = FOUR - HOUR, FOUR + 20 * MINUTE
-    second = Range(FOUR + 10 * MINUTE, FOUR + 2 * HOUR)
+    second = TimeRange(FOUR + 10 * MINUTE, FOUR + 2 * HOUR)
     first_away = elsewhere(part(told, taken_at), other(second.start, second.end, taken_at), EVENT.window)
     assert first_away.rows() == [("a", taken_at, FOUR + HOUR)]
     second_away = elsewhere(part(taken_at), other(FOUR, FOUR + HOUR, told, taken_at), second)
@@ -91,7 +91,7 @@ def test_a_slot_counts_until_its_ven_leaves(left_at: datetime, slots: list[int])
 @pytest.mark.parametrize("ends_at", [FOUR - DAY, FOUR - DAY + SLOT])
 def test_an_event_that_ends_with_a_slot_leaves_the_next_slot_to_the_baseline(ends_at: datetime) -> None:
     usage = usage_of(frame({"a": steady(2.0, FOUR - DAY - HOUR, FOUR - DAY + HOUR)}))
-    [kept] = without_events(usage, taken_frame({"a": [Range(FOUR - DAY - HOUR, ends_at)]})).kw
+    [kept] = without_events(usage, taken_frame({"a": [TimeRange(FOUR - DAY - HOUR, ends_at)]})).kw
     first = int((ends_at - (FOUR - DAY - HOUR)) / SLOT)
     assert np.isnan(kept[:first]).all()
     assert kept[first:] == pytest.approx([2.0] * (24 - first))

@@ -1083,7 +1083,7 @@ def test_every_share_is_kept_with_its_time(grid: Grid) -> None:
     of_each = {
         ven_id: [(at, round(kw, 6)) for ven, at, kw in shares if ven == ven_id] for ven_id in ("a", "b", "c")
     }
-    assert of_each["a"] == [(-5.0, 2.0), (-3.0, 0.0)]
+    assert of_each["a"] == [(-5.0, 2.0), (-4.0, 0.0)]
     assert sum(of_each[ven_id][-1][1] for ven_id in ("b", "c")) == pytest.approx(6.0)
     assert all(of_each[ven_id][0] == (-5.0, 2.0) for ven_id in ("b", "c"))
     grid.presence("b", "offline")

@@ -48,6 +48,7 @@ def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
     if not isinstance(content, dict):
         return content
     decoded = {names[0]: _first(content, names) for names in PANEL_KEYS}
+    decoded["eventId"] = _if_not_empty(decoded["eventId"])
     known = {name for names in PANEL_KEYS for name in names}.union(KEY_OF_THE_ROW, ["loads"])
     rest = {key: value for key, value in content.items() if key not in known}
     shed_kw = decoded["shedPowerKw"] or 0
@@ -63,7 +64,12 @@ def _load(entry: Any) -> Any:  # noqa: ANN401 - any JSON
         return entry
     ids = ("id", "loadId")
     rest = {key: value for key, value in entry.items() if key not in ids}
-    return {**rest, "id": _first(entry, ids)}
+    return {**rest, "id": _first(entry, ids), "type": _if_not_empty(entry.get("type"))}
+
+
+def _if_not_empty(text: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Without an empty event id or load type, which names none."""
+    return None if text == "" else text
 
 
 def _first(content: JsonObject, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON

@@ -1,4 +1,4 @@
-"""The broker by the settings: addresses, login, TLS."""
+"""The broker as the settings describe it: where it listens, as whom we log in, and what we trust."""
 
 import ssl
 
@@ -32,7 +32,7 @@ def login_for(settings: IngestSettings) -> Connect:
 
 
 def tls_for(settings: IngestSettings) -> ssl.SSLContext | None:
-    """The TLS context: certificate authorities, and our own certificate; None without TLS.
+    """What we trust, and who we are; None where there is no TLS.
 
     Raises:
         SettingsError: a file holds no certificate, or another key's.

@@ -1,4 +1,4 @@
-"""A batch that tests whether the database accepts rows; its transaction is rolled back."""
+"""A batch to try the database with: a row of each kind, to be taken back."""
 
 from datetime import datetime, timedelta
 

@@ -5,26 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from local.child import Child, ProcessSpec
-from schemas.exits import FAILED, TRY_AGAIN, WRONG_USAGE
+from local.child import Child, Command
 
 
 class StartError(Exception):
     """A service did not come up. The message says why, with the end of its log."""
-
-    exit_code = FAILED
-
-
-class UnusableError(StartError):
-    """What was asked for cannot be used, now or later: another option is needed."""
-
-    exit_code = WRONG_USAGE
-
-
-class InUseError(StartError):
-    """Something is in use, and may be free later."""
-
-    exit_code = TRY_AGAIN
 
 
 class Service:
@@ -107,7 +92,7 @@ class Service:
     def _prepare(self) -> None:
         """Make a launch possible."""
 
-    def _command(self) -> ProcessSpec:
+    def _command(self) -> Command:
         raise NotImplementedError
 
     def _is_ready(self) -> bool:
@@ -126,7 +111,7 @@ class Program(Service):
     def __init__(
         self,
         name: str,
-        command: ProcessSpec,
+        command: Command,
         is_ready: Callable[[], bool],
         prepare: Callable[[], None] | None = None,
     ) -> None:
@@ -140,7 +125,7 @@ class Program(Service):
         if self._before is not None:
             self._before()
 
-    def _command(self) -> ProcessSpec:
+    def _command(self) -> Command:
         return self.command
 
     def _is_ready(self) -> bool:

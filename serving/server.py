@@ -1,11 +1,11 @@
 """The granian server: its limits, and a shutdown that always ends."""
 
-import asyncio
 import ctypes
 import gc
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -14,16 +14,12 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
-from schemas.logs import library_logging
-from serving.asgi import AsgiAdapter
-from serving.http.representation import App
 from serving.settings import ServingSettings
 
 KILLS_WITHIN_S = 4
@@ -37,7 +33,10 @@ LONGEST_HEADERS_BYTES = 65_536
 HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
-MakeApplication = Callable[[ExitStack], App]
+Application = Callable[..., Any]
+
+
+MakeApplication = Callable[[ExitStack], Application]
 """Makes the application of a worker process; the stack is closed when the worker must stop."""
 
 
@@ -45,10 +44,12 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
     """Serve an application, made in each worker process, until SIGTERM or SIGINT."""
     server = Granian(
         "serving",
-        interface=Interfaces.ASGINL,
+        interface=Interfaces.WSGI,
         address=settings.http_host,
         port=settings.http_port,
         workers=settings.http_workers,
+        # Each live stream occupies a thread, which waits.
+        blocking_threads=settings.http_threads + settings.stream_clients,
         # In this mode the time-out also applies to a connection that has sent nothing yet.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
@@ -57,13 +58,10 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=settings.http_finish_s,
         log_level=LogLevels(settings.log_level),
-        log_dictconfig=library_logging(settings.log_level, settings.log_format),
     )
     server.on_startup(lambda: _start_heartbeat(server, settings.http_finish_s + KILLS_WITHIN_S))
     try:
-        # Each live stream occupies a thread, which waits.
-        threads = settings.http_threads + settings.stream_clients
-        server.serve(target_loader=partial(_load_in_worker, make_application, threads), wrap_loader=False)
+        server.serve(target_loader=partial(_load_in_worker, make_application), wrap_loader=False)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # an exiting interpreter has no handlers, and would die of it
 
@@ -90,35 +88,32 @@ def _start_heartbeat(server: AbstractServer[Any], ends_within_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, HEARTBEAT_S, HEARTBEAT_S)
 
 
-def _load_in_worker(make_application: MakeApplication, threads: int) -> AsgiAdapter:
+def _load_in_worker(make_application: MakeApplication) -> Application:
     _die_with_parent()
     at_stop = ExitStack()
-    try:
-        application = make_application(at_stop)
-    except Exception:  # noqa: BLE001 - whatever it is, the process ends
-        structlog.get_logger().exception("worker_failed")  # multiprocessing would print the trace as it is
-        sys.exit(1)
+    application = make_application(at_stop)
     # What exists now stays; without this, each full collection would walk it and delay requests.
     gc.collect()
     gc.freeze()
-    # Once the loop runs, granian has set its own handlers.
-    asyncio.get_event_loop().call_soon(_call_on_signal, at_stop.close)
-    return AsgiAdapter(application, threads)
+    _call_on_signal(at_stop.close)
+    return application
 
 
 def _call_on_signal(stop: Callable[[], None]) -> None:
-    """Call `stop` from a thread at the first signal.
+    """Call `stop` from a thread at the first signal, whatever granian's handler does.
 
-    The event loop's own callback, which is granian's, follows from its wake-up socket, whatever the handler.
+    A signal writes a byte to the wake-up socket even while the main thread waits in granian.
     """
-    stopping = threading.Thread(target=stop, name="at-stop", daemon=True)
+    reader, writer = socket.socketpair()
+    writer.settimeout(0)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if stopping.ident is None:
-            stopping.start()
+    def wait() -> None:
+        with writer:
+            reader.recv(1)
+            stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    threading.Thread(target=wait, name="at-stop", daemon=True).start()
 
 
 def _die_with_parent() -> None:

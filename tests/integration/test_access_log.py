@@ -25,11 +25,10 @@ from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
-from serving.http.monitoring import MAX_LOGGED_PATH, AccessLog, RequestMetrics, SqlClock
+from serving.http.monitoring import MAX_LOGGED_PATH, AccessLog, Metrics, SqlClock
 from serving.policy import Policy
-from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry, until
-from tests.integration.test_http import assert_problem
+from tests.integration.test_http import assert_problem, catch_up
 from tests.integration.test_live_served import serving
 
 AWAY = "postgresql://nobody@/nothing?host=/nonexistent"
@@ -40,7 +39,7 @@ def watched(engine: Engine) -> Iterator[tuple[testing.TestClient, list[Any]]]:
     sql_clock = SqlClock()
     sql_clock.listen_to(engine)
     with capture_logs() as events:
-        access_log = AccessLog(RequestMetrics(), sql_clock)
+        access_log = AccessLog(Metrics(), sql_clock)
         yield testing.TestClient(create_app(engine, lambda: NOW, [], access_log=access_log)), events
 
 
@@ -230,7 +229,7 @@ def test_reads_go_to_the_replica_and_writes_to_the_primary(engine: Engine, repli
 
 def test_metrics_while_a_worker_begins(tmp_path: Path) -> None:
     """A worker creates its file before it gives it a size; then /metrics was 500."""
-    metrics = RequestMetrics(tmp_path)
+    metrics = Metrics(tmp_path)
     metrics.answered("GET", "/health", 200, 0.1, 0.0)
     (tmp_path / "counter_999999.db").touch()
     text = metrics.text().decode()

@@ -18,6 +18,17 @@ NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 THREE = datetime(2024, 7, 10, 15, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=4000)
 
+NEW_EVENT: dict[str, Any] = {
+    "actualReductionKw": 0.0,
+    "isSettled": False,
+    "isMeasured": False,
+    "venIds": [],
+    "priority": 0,
+    "leadTimeS": 0.0,
+    "notes": [],
+}
+"""An event that asks everybody and has not begun, beside its id, status, times and request."""
+
 
 def telemetry(ven_id: str, at: datetime = THREE, used_kw: float | None = 1.0, **said: Any) -> Received:
     return _received("volttron/metering", venId=ven_id, timestamp=at.timestamp(), usedPowerKw=used_kw, **said)

@@ -19,7 +19,7 @@ from schemas.baselines import PRIMARY
 from schemas.channels import EVENTS
 from schemas.database import connect
 from serving.app import create_app
-from tests.integration.published import rows, telemetry, until, value
+from tests.integration.published import NEW_EVENT, rows, telemetry, until, value
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 Make = Callable[..., testing.Result]
@@ -83,13 +83,7 @@ def test_an_event_is_made_and_found(client: testing.TestClient, make: Make) -> N
         "endTime": "2026-01-15T13:10:00Z",
         "plannedEndTime": "2026-01-15T13:10:00Z",
         "requestedReductionKw": 100.0,
-        "actualReductionKw": 0.0,
-        "isSettled": False,
-        "isMeasured": False,
-        "venIds": [],
-        "priority": 0,
-        "leadTimeS": 0.0,
-        "notes": [],
+        **NEW_EVENT,
     }
     assert (made.status_code, made.json) == (201, event)
     assert made.headers["location"] == "/api/events/evt-1"

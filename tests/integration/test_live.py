@@ -27,7 +27,7 @@ from serving.fleet.reader import FleetReader
 from serving.live.changes import StreamPosition
 from serving.live.hub import HEARTBEAT, RECENT, LiveHub, LiveStream
 from serving.worker_state import WorkerState
-from tests.integration.published import NOW, THREE, batch_of, rows, status, telemetry, until, value
+from tests.integration.published import NEW_EVENT, NOW, THREE, batch_of, rows, status, telemetry, until, value
 
 MakeLive = Callable[[], LiveHub]
 
@@ -278,13 +278,7 @@ def test_events_are_told_with_their_metrics(engine: Engine, connection: psycopg.
         "endTime": "2024-07-10T17:00:00Z",
         "plannedEndTime": "2024-07-10T17:00:00Z",
         "requestedReductionKw": 12.346,
-        "actualReductionKw": 0.0,
-        "isSettled": False,
-        "isMeasured": False,
-        "venIds": [],
-        "priority": 0,
-        "leadTimeS": 0.0,
-        "notes": [],
+        **NEW_EVENT,
         "currentReductionKw": 0.0,
         "vensResponding": 0,
         "avgResponseMs": 0,

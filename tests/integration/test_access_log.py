@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from falcon import testing
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
@@ -25,7 +26,7 @@ from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
-from serving.http.monitoring import MAX_LOGGED_PATH, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import MAX_LOGGED_PATH, METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
 from serving.policy import Policy
 from tests.integration.published import NOW, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem, catch_up
@@ -227,6 +228,14 @@ def test_reads_go_to_the_replica_and_writes_to_the_primary(engine: Engine, repli
     assert ids == ["ven-there"]
 
 
+@pytest.fixture
+def no_shared_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `Metrics` of a directory changes for the whole process is as it was after the test."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv(METRICS_DIRECTORY, "")
+
+
+@pytest.mark.usefixtures("no_shared_metrics")
 def test_metrics_while_a_worker_begins(tmp_path: Path) -> None:
     """A worker creates its file before it gives it a size; then /metrics was 500."""
     metrics = Metrics(tmp_path)

@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Tests start dozens of programs: without byte code each of them would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test thorough check faults brokers bench migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough check clients faults brokers bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,22 +16,23 @@ install: $(STAMP) ## create .venv from the lock file
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gridgate needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Gridgate installs its packages into .venv: this once, and again when they change. It takes a minute or two."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: install ## the whole system on this machine, with a simulated fleet of 50 VENs
-	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6
+	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6 --make demo $(ARGS)
 
 fixtures: install ## the whole system, with a small world that is always the same: docs/fixtures.md
-	$(BIN)/python -m local --fixtures
+	$(BIN)/python -m local --fixtures --make fixtures $(ARGS)
 
 notebooks: install ## run every notebook on the sample, and keep what they say
 	$(BIN)/python -m analysis.sample $(BIN)/python -m tests.notebooks.execution
 
 test: install ## the tests of an engineer's day, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not faults and not thorough"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough"
 
 thorough: install ## what takes long: whole events, tests of the tests, schemathesis, notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
@@ -46,6 +50,9 @@ format: install ## put the code in order
 
 faults: install ## kill, cut and fill what ingest depends on (needs mosquitto; minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults -rfEsP tests/faults
+
+clients: install ## clients that tools make of docs/backend-api.yaml (needs npm)
+	$(BIN)/python -m pytest -m clients -rfEsP tests/clients
 
 brokers: install ## brokers other than mosquitto (needs rabbitmq-server, nats-server and ejabberd)
 	$(BIN)/python -m pytest -m brokers tests/faults

@@ -9,9 +9,13 @@
 HTTP. The answers are those of the HTTP API, by the same planner; instants are shown in the requested zone.
 """
 
-from analysis.connection import connect
-from analysis.database_grid import DatabaseGrid
-from analysis.grid import Grid
-from analysis.http_grid import HttpGrid
+from schemas.extras import require_extra
+
+require_extra("analysis", ["adbc_driver_postgresql", "matplotlib", "psutil"])
+
+from analysis.connection import connect  # noqa: E402 - the extra is checked first
+from analysis.database_grid import DatabaseGrid  # noqa: E402
+from analysis.grid import Grid  # noqa: E402
+from analysis.http_grid import HttpGrid  # noqa: E402
 
 __all__ = ["DatabaseGrid", "Grid", "HttpGrid", "connect"]

@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime
 
+from analysis.arguments import without_password
 from analysis.database_grid import DatabaseGrid
 from analysis.grid import Grid
 from analysis.http_grid import HttpGrid
@@ -12,6 +13,7 @@ from local.stack import DATABASE
 from schemas.database import LONG_WORK, engine_for
 
 PROGRAM = "analysis"
+DATABASE_SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
 
 
 def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = None) -> Grid:
@@ -22,8 +24,19 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
             database of `python -m local` in its usual directory.
         zone: an IANA zone, such as `Europe/Berlin`: of times without a zone, and in which times are shown.
         key: an API key, for HTTP.
+
+    Raises:
+        ValueError: a URL, zone or key that cannot be meant.
     """
     where = where or os.environ.get("DATABASE_URL") or EmbeddedPostgres(default_data_dir()).url(DATABASE)
     if where.startswith(("http://", "https://")):
         return HttpGrid(where, key, zone)
-    return DatabaseGrid(engine_for(where, PROGRAM, **LONG_WORK), lambda: datetime.now(UTC), zone)
+    scheme, _, rest = where.partition("://")
+    if scheme not in DATABASE_SCHEMES:
+        raise ValueError(
+            f"{without_password(where)!r}: expected postgresql://user:password@host/db, or http:// or https://"
+        )
+    if key is not None:
+        raise ValueError("key is for a service over HTTP: a database has users and passwords in its URL")
+    engine = engine_for(f"postgresql://{rest}", PROGRAM, **LONG_WORK)
+    return DatabaseGrid(engine, lambda: datetime.now(UTC), zone)

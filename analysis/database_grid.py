@@ -1,15 +1,16 @@
 """Frames read from the database with the planner and the queries of serving, and raw rows."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from analysis.arguments import without_password
 from analysis.entries import entries_frame
 from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
@@ -18,8 +19,9 @@ from analysis.raw_tables import RawTables
 from jobs.rebuild import verify, whole_range
 from jobs.rows import fetch
 from schemas.baselines import PRIMARY, BaselineName
-from schemas.http import Event, EventPerformance
+from schemas.http import Event, EventPerformance, Load, LoadTypeStats, NetworkStats, VenSummary
 from schemas.instants import from_microseconds, microseconds
+from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
 from serving.db.pool import ConnectionPool
@@ -45,12 +47,22 @@ MODELS: dict[tuple[bool, bool], type[Frame]] = {
 class DatabaseGrid(Grid):
     """Reads the tables; `raw` gives the raw rows as lazy frames."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: str = "UTC") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        zone: str = "UTC",
+        gone_after: timedelta | None = GONE_AFTER,
+    ) -> None:
         super().__init__(zone)
         self._engine = engine
-        self._reader = FleetReader(engine, clock)
-        self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock)
+        self._reader = FleetReader(engine, clock, gone_after)
+        self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
         self.raw = RawTables(engine.url, zone)
+
+    @property
+    def where(self) -> str:
+        return without_password(self._engine.url.set(drivername="postgresql").render_as_string())
 
     def close(self) -> None:
         self._engine.dispose()
@@ -112,11 +124,11 @@ class DatabaseGrid(Grid):
     def _now(self, what: str) -> pl.DataFrame:
         match what:
             case "network":
-                return _frame([self._reader.network()])
+                return entries_frame(NetworkStats, [self._reader.network()])
             case "load_types":
-                return _frame(self._reader.load_types())
+                return entries_frame(LoadTypeStats, self._reader.load_types())
             case "vens":
-                return _frame(list(self._reader.ven_summaries(Page())))
+                return entries_frame(VenSummary, list(self._reader.ven_summaries(Page())))
             case "events":
                 return entries_frame(Event, list(EventReader(self._engine).all(Page())))
         return _loads(self._reader.vens(Page()))
@@ -143,14 +155,7 @@ def _values(points: pl.DataFrame, aggregate: Aggregate) -> pl.DataFrame:
     return named.select(*keys, "timestamp", pl.col("^(used|shed)_.*$")).sort(*keys, "timestamp")
 
 
-def _frame(entries: Sequence[Any]) -> pl.DataFrame:
-    """Entries of one shape of the API; none make a frame without columns, for nobody says of which shape."""
-    if not entries:
-        return pl.DataFrame()
-    return entries_frame(type(entries[0]), entries)
-
-
 def _loads(vens: Iterator[Any]) -> pl.DataFrame:
     rows = [(ven.id, load) for ven in vens for load in ven.loads]
-    frame = _frame([load for _, load in rows])
+    frame = entries_frame(Load, [load for _, load in rows])
     return frame.insert_column(0, pl.Series("ven_id", [ven_id for ven_id, _ in rows], dtype=pl.String))

@@ -2,15 +2,25 @@
 
 from abc import ABC, abstractmethod
 from typing import Self
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from analysis.arguments import (
+    checked_aggregate,
+    checked_baseline,
+    checked_of,
+    checked_revision,
+    checked_zone,
+    expected,
+)
 from analysis.deliveries import deliveries
 from analysis.frames import gather, in_zone
 from analysis.ranges import Aggregate, Granularity, Instant, TimeRangeUs, granularity, time_range_us
 from schemas.baselines import BaselineName
 from schemas.http import EventPerformance
+
+SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_sum"}
+"""A sum of samples is no power: its column says so."""
 
 
 class CoarserThanRequestedWarning(UserWarning):
@@ -21,8 +31,16 @@ class Grid(ABC):
     """A fleet's data in one time zone. Powers are kW, energies kWh; ranges end before their `end`."""
 
     def __init__(self, zone: str) -> None:
+        self._zone = checked_zone(zone)
         self.zone = zone
-        self._zone = ZoneInfo(zone)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.where}, zone {self.zone}>"
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """The database or the service, without passwords and keys."""
 
     def history(
         self,
@@ -30,7 +48,7 @@ class Grid(ABC):
         *,
         start: Instant = None,
         end: Instant = None,
-        aggregate: Aggregate = "sum",
+        aggregate: Aggregate = "mean",
         **of: str,
     ) -> pl.DataFrame:
         """The history of the network; with `ven_id` of a VEN; with `load_id`, too, of a load.
@@ -40,30 +58,29 @@ class Grid(ABC):
                 `1mo` by the calendar of the zone.
             start: the first instant, or date; without: all that is stored.
             end: the first instant that is not in the range any more.
-            aggregate: `sum` of the samples; `mean` power or `energy` by slots of five minutes.
+            aggregate: `mean` power or `energy` by slots of five minutes; or the `sum` of the samples, in kW,
+                which grows with how often VENs report.
             of: `ven_id`, `load_id`.
 
         Returns:
-            `timestamp` (start of the bucket, in the zone), `used_power_kw` and `shed_power_kw`, or for
-            `energy` `used_energy_kwh` and `shed_energy_kwh`. Buckets without samples are missing.
+            `timestamp` (start of the bucket, in the zone), `used_power_kw` and `shed_power_kw`; for `energy`
+            `used_energy_kwh` and `shed_energy_kwh`, for `sum` `used_power_kw_sum` and `shed_power_kw_sum`.
+            Buckets without samples are missing.
 
         Raises:
             ValueError: a range, granularity or entity that cannot be meant.
             LookupError: there is no such VEN or load.
         """
-        if not of.keys() <= {"ven_id", "load_id"} or of.keys() == {"load_id"}:
-            raise ValueError(
-                f"a history is of the network, of a ven_id, or of a ven_id and load_id: not {of}"
-            )
+        aggregate, entity = checked_aggregate(aggregate), checked_of(of)
         asked, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
-        return self._gathered(
-            self._points(of, asked.width_s, within, _asked(aggregate, asked)), asked, aggregate
-        )
+        points = self._points(entity, asked.width_s, within, _asked(aggregate, asked))
+        return self._gathered(points, asked, aggregate)
 
     def vens_history(
-        self, every: str = "5m", *, start: Instant = None, end: Instant = None, aggregate: Aggregate = "sum"
+        self, every: str = "5m", *, start: Instant = None, end: Instant = None, aggregate: Aggregate = "mean"
     ) -> pl.DataFrame:
         """The same for each VEN, told apart by the column `ven_id`."""
+        aggregate = checked_aggregate(aggregate)
         asked, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
         points = self._points_by_ven(asked.width_s, within, _asked(aggregate, asked))
         return self._gathered(points, asked, aggregate)
@@ -102,15 +119,29 @@ class Grid(ABC):
             LookupError: there is no such event or revision.
             ValueError: nothing is measured yet, or not by this baseline.
         """
-        return in_zone(deliveries(self._performance(event_id, baseline, revision)), self.zone)
+        by, number = checked_baseline(baseline), checked_revision(revision)
+        try:
+            performance = self._performance(event_id, by, number)
+        except LookupError:
+            self._require_event(event_id)
+            raise
+        return in_zone(deliveries(performance), self.zone)
+
+    def _require_event(self, event_id: str) -> None:
+        """Raises: LookupError: there is no such event; the message names those that there are."""
+        ids = self.events().get_column("id").to_list()
+        if event_id not in ids:
+            raise LookupError(f"There is no event {event_id!r}: {expected(event_id, ids)}")
 
     def _latest(self, what: str) -> pl.DataFrame:
         return in_zone(self._now(what), self.zone)
 
     def _gathered(self, points: pl.DataFrame, asked: Granularity, aggregate: Aggregate) -> pl.DataFrame:
         if asked.calendar is None:
-            return in_zone(points, self.zone)
-        return gather(points, asked.calendar, self.zone, aggregate)
+            gathered = in_zone(points, self.zone)
+        else:
+            gathered = gather(points, asked.calendar, self.zone, aggregate)
+        return gathered.rename(SUMS) if aggregate == "sum" else gathered
 
     @abstractmethod
     def _points(

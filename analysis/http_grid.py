@@ -5,12 +5,13 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 import msgspec
 import polars as pl
 
+from analysis.arguments import checked_service, without_password
 from analysis.entries import entries_frame
 from analysis.frames import pythonic
 from analysis.grid import CoarserThanRequestedWarning, Grid
@@ -24,6 +25,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 AT_ONCE = 8
 TIMEOUT_S = 60.0
 NOT_FOUND = 404
+NEEDS_KEY = {401, 403}
+PROBLEM = "application/problem+json"
 
 ROUTES = {
     "network": "/api/stats/network",
@@ -37,10 +40,12 @@ class HttpGrid(Grid):
 
     def __init__(self, url: str, key: str | None = None, zone: str = "UTC") -> None:
         super().__init__(zone)
-        if urlsplit(url).scheme not in {"http", "https"}:
-            raise ValueError(f"{url!r} is no http:// or https:// URL")
-        self._url = url.rstrip("/")
+        self._url = checked_service(url)
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    @property
+    def where(self) -> str:
+        return without_password(self._url)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -98,9 +103,19 @@ class HttpGrid(Grid):
             with urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
                 if warning := response.headers.get("History-Warning"):
                     warnings.warn(warning, CoarserThanRequestedWarning, stacklevel=6)
+                if not str(response.headers.get("Content-Type")).startswith(media_type):
+                    raise self._no_gridgate(path, f"{response.status} {response.headers.get('Content-Type')}")
                 return bytes(response.read())
         except HTTPError as error:
+            if not str(error.headers.get("Content-Type")).startswith(PROBLEM):
+                raise self._no_gridgate(path, f"{error.code} {error.headers.get('Content-Type')}") from None
             raise _translated(error) from None
+        except OSError as error:  # refused, no such host, certificates, time-outs
+            reason = getattr(error, "reason", error)
+            raise ConnectionError(f"{self.where} cannot be reached: {reason}") from None
+
+    def _no_gridgate(self, path: str, answer: str) -> ConnectionError:
+        return ConnectionError(f"{self.where} is no service of Gridgate: {path} answered {answer}")
 
 
 def _window(width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> Iterator[tuple[str, str]]:
@@ -120,6 +135,8 @@ def _translated(error: HTTPError) -> Exception:
         detail = str(msgspec.json.decode(error.read())["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
         detail = f"the service answered {error.code}"
+    if error.code in NEEDS_KEY:
+        return PermissionError(f"{detail} In connect(), it is key=.")
     return LookupError(detail) if error.code == NOT_FOUND else ValueError(detail)
 
 

@@ -43,7 +43,10 @@ def time_range_us(start: Instant, end: Instant, zone: ZoneInfo) -> TimeRangeUs:
     Raises:
         ValueError: one of them is no time, or they are in the wrong order.
     """
-    first, last = (None if end_ is None else microseconds(_instant(end_, zone)) for end_ in (start, end))
+    ends = {"start": start, "end": end}
+    first, last = (
+        None if value is None else microseconds(_instant(name, value, zone)) for name, value in ends.items()
+    )
     if first is not None and last is not None and first > last:
         raise ValueError(f"start ({start}) must not be after end ({end})")
     # Nothing is older than the epoch.
@@ -56,20 +59,35 @@ def granularity(text: str, aggregate: Aggregate) -> Granularity:
     Raises:
         ValueError: it is neither, or too fine for the aggregate.
     """
-    if CALENDAR.fullmatch(text):
+    if isinstance(text, str) and CALENDAR.fullmatch(text):
         return Granularity(SLOT_S, text)
-    match = FIXED.fullmatch(text)
+    match = FIXED.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"granularity is {text!r}: expected such as 30s, 15m, 1h, or 1d, 1w, 1mo")
+        raise ValueError(
+            f"granularity is {text!r}: expected a number and s, m, h, d, w, mo, q or y, such as 15m or 1d"
+        )
     width_s = int(match[1]) * UNIT_S[match[2]]
     if aggregate != "sum" and width_s % SLOT_S:
-        raise ValueError(f"granularity is {text!r}: {aggregate} needs a multiple of 5m")
+        raise ValueError(
+            f"granularity is {text!r}: {aggregate} needs a multiple of 5m; aggregate='sum' has finer ones"
+        )
     return Granularity(width_s)
 
 
-def _instant(value: datetime | date | str, zone: ZoneInfo) -> datetime:
+def _instant(argument: str, value: object, zone: ZoneInfo) -> datetime:
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if not isinstance(value, datetime):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise _no_instant(argument, value) from None
+    if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        raise _no_instant(argument, value)
     return (value.replace(tzinfo=zone) if value.tzinfo is None else value).astimezone(UTC)
+
+
+def _no_instant(argument: str, value: object) -> ValueError:
+    return ValueError(
+        f"{argument} is {value!r}: expected 2026-07-15, 2026-07-15T18:00, or a date or datetime of Python"
+    )

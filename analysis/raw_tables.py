@@ -11,6 +11,7 @@ from polars.io.plugins import register_io_source
 from sqlalchemy import JSON, URL, Select, Table, Text, cast, func, select
 from sqlalchemy.dialects import postgresql
 
+from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
 from schemas.instants import MICROSECOND, from_microseconds
@@ -63,7 +64,12 @@ class RawTables:
 
     def table(self, name: str) -> pl.DataFrame:
         """Any other table, whole and as it is stored: `ven_history`, `event_participations`, ..."""
-        return self._whole(metadata.tables[name])
+        return self._whole(metadata.tables[choice("table", name, metadata.tables)])
+
+    def __repr__(self) -> str:
+        return (
+            f"<RawTables of {without_password(self._url)}, zone {self._zone}: {', '.join(metadata.tables)}>"
+        )
 
     def _whole(self, table: Table) -> pl.DataFrame:
         rows = _columns(table, list(FRAMES[table.name].types())).order_by(*table.primary_key)

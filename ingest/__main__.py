@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from msgspec import Struct
 
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.quotas import Quotas
 from ingest.rejected import count_by_reason, replay
 from ingest.retirement import RetiringSubscriber
@@ -30,11 +31,13 @@ from ingest.subscriber import Subscriber
 from ingest.worker import Worker
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
+from schemas.command_line import print_warning, program_parser
 from schemas.database import connect
+from schemas.exits import cannot_listen, end_with_failure, run_program
 from schemas.logs import configure_logs
-from schemas.monitoring import Trouble, first_trouble, serve_monitoring
-from schemas.revisions import WrongRevisionError
-from schemas.settings import ProgramSettings, SettingsError
+from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.settings import ProgramSettings
+from schemas.variables import warn_of_unknown_variables
 from schemas.watching import DatabaseWatch
 
 
@@ -74,7 +77,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
+    parser = program_parser(
+        "ingest",
+        "Take what VENs report over MQTT, store it, and publish commands to them.",
+        [IngestSettings],
+        [
+            "",
+            "rejected --replay    # store what was refused and can be accepted now",
+            "retire               # before a worker's client id is given up",
+        ],
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="take messages from the broker (the default)")
     commands.add_parser("retire", help="store what the broker holds for MQTT_CLIENT_ID, and end its session")
@@ -86,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _rejected(options: argparse.Namespace) -> None:
     settings = ProgramSettings.from_environment()
+    warn_of_unknown_variables(os.environ, print_warning)
     with connect(settings.database_url, "rejected") as connection:
         if options.replay:
             _replay(connection, options.reason)
@@ -109,7 +122,7 @@ def _serve() -> None:
     stopping = threading.Event()
     database = Database.at(settings.database_url)
     database.watch.start()
-    metrics = Metrics(database.clock)
+    metrics = IngestMetrics(database.clock)
     on_change = partial(_mark, metrics, settings.ready_file)
     subscriber = Subscriber(settings, database.clock, on_change, metrics.session_lost)
     with _dispatching(settings, database, metrics):
@@ -117,7 +130,7 @@ def _serve() -> None:
 
 
 @contextmanager
-def _dispatching(settings: IngestSettings, database: Database, metrics: Metrics) -> Iterator[None]:
+def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> Iterator[None]:
     """Commands go out on a thread of their own, beside the telemetry that comes in."""
     if settings.command_dispatcher == "off":
         yield
@@ -139,9 +152,9 @@ def _retire() -> None:
     database = Database.at(settings.database_url)
     database.watch.start()
     subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
-    _work(settings, database, subscriber, Metrics(database.clock), stopping)
+    _work(settings, database, subscriber, IngestMetrics(database.clock), stopping)
     if not subscriber.is_drained:
-        sys.exit("Stopped before the session was drained: run it again.")
+        end_with_failure("Stopped before the session was drained: run it again.")
     subscriber.end_session()
     structlog.get_logger().info("retired", client_id=settings.mqtt_client_id)
 
@@ -149,6 +162,7 @@ def _retire() -> None:
 def _settings() -> IngestSettings:
     settings = IngestSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
+    warn_of_unknown_variables(os.environ, structlog.get_logger().warning)
     return settings
 
 
@@ -156,7 +170,7 @@ def _work(
     settings: IngestSettings,
     database: Database,
     subscriber: Subscriber,
-    metrics: Metrics,
+    metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> None:
     """Move messages until something says stop; exits with 1 if a thread has failed."""
@@ -186,7 +200,7 @@ def _worker(
     settings: IngestSettings,
     database: Database,
     subscriber: Subscriber,
-    metrics: Metrics,
+    metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> Worker:
     return Worker(
@@ -200,11 +214,11 @@ def _worker(
     )
 
 
-def _serve_monitoring(metrics: Metrics, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int) -> None:
     try:
         serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:
-        raise SettingsError(f"INGEST_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
+        raise cannot_listen("INGEST_HTTP_PORT", MONITORING_HOST, port, error) from None
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:
@@ -220,7 +234,7 @@ def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.Ex
     return failures
 
 
-def _mark(metrics: Metrics, ready_file: Path | None, trouble: str | None) -> None:
+def _mark(metrics: IngestMetrics, ready_file: Path | None, trouble: str | None) -> None:
     """Show whether messages can arrive, by `/health` and by the ready file."""
     metrics.subscribed(trouble)
     if ready_file is None:
@@ -232,11 +246,4 @@ def _mark(metrics: Metrics, ready_file: Path | None, trouble: str | None) -> Non
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SettingsError as error:
-        sys.exit(str(error))
-    except WrongRevisionError as error:
-        sys.exit(str(error))
-    except psycopg.Error as error:
-        sys.exit(f"The database failed: {str(error).strip()}")
+    run_program(lambda: main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""May this transaction write: the schema must be the one that this program was written for."""
+"""Checks, in each writing transaction, that the database has the schema revision of this program."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The broker as the settings describe it: where it listens, as whom we log in, and what we trust."""
+"""The broker by the settings: addresses, login, TLS."""
 
 import ssl
 
@@ -32,7 +32,7 @@ def login_for(settings: IngestSettings) -> Connect:
 
 
 def tls_for(settings: IngestSettings) -> ssl.SSLContext | None:
-    """What we trust, and who we are; None where there is no TLS.
+    """The TLS context: certificate authorities, and our own certificate; None without TLS.
 
     Raises:
         SettingsError: a file holds no certificate, or another key's.

@@ -1,7 +1,7 @@
-"""What a message means, to tell a redelivery from a conflict.
+"""Compares the content of messages: the same content is a redelivery, another one a conflict.
 
-A gateway in between may spell a message otherwise: null for a missing key, an older name for the newer one,
-`1` for `1.0`, a local time for UTC. What is not decoded counts as it came, but for nulls and key order.
+A gateway may re-encode a message: null for a missing key, an older name for the newer one, `1` for `1.0`, a
+local time for UTC. Fields that are not decoded are compared as they came, without nulls and key order.
 """
 
 import json
@@ -20,7 +20,7 @@ PANEL_KEYS = (
 """For each value, its names: the first one that is there counts."""
 
 KEY_OF_THE_ROW = ("venId", "timestamp")
-"""Both messages have the same, however it is spelled."""
+"""These are equal already, in whichever format."""
 
 
 def same_content(one: str | bytes, other: str | bytes) -> bool:
@@ -48,6 +48,7 @@ def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
     if not isinstance(content, dict):
         return content
     decoded = {names[0]: _first(content, names) for names in PANEL_KEYS}
+    decoded["eventId"] = _if_not_empty(decoded["eventId"])
     known = {name for names in PANEL_KEYS for name in names}.union(KEY_OF_THE_ROW, ["loads"])
     rest = {key: value for key, value in content.items() if key not in known}
     shed_kw = decoded["shedPowerKw"] or 0
@@ -63,7 +64,12 @@ def _load(entry: Any) -> Any:  # noqa: ANN401 - any JSON
         return entry
     ids = ("id", "loadId")
     rest = {key: value for key, value in entry.items() if key not in ids}
-    return {**rest, "id": _first(entry, ids)}
+    return {**rest, "id": _first(entry, ids), "type": _if_not_empty(entry.get("type"))}
+
+
+def _if_not_empty(text: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Without an empty event id or load type, which names none."""
+    return None if text == "" else text
 
 
 def _first(content: JsonObject, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON

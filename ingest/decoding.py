@@ -17,6 +17,7 @@ from ingest.loads import Rows, any_rows, plain_rows
 from ingest.messages import Answer, Decoded, Description, Received, Refused, Rejection, Report, Source, Status
 from ingest.quotas import Quotas
 from ingest.rows import Row, label
+from ingest.surrogates import explained, restored, without_halves
 from schemas.instants import from_unix, parse_iso
 from schemas.statuses import status_word
 from schemas.wire import (
@@ -71,10 +72,15 @@ def decode(message: Received, max_ahead: timedelta, quotas: Quotas | None = None
     except Refused as refusal:
         if refusal.reason != "not_json":
             raise
-        if not message.payload.startswith(BOM):
+        readable = message.payload.removeprefix(BOM)
+        cleaned = without_halves(readable)
+        if cleaned == message.payload:
             raise another_encoding(message.payload) or refusal from None
-    without_mark = replace(message, payload=message.payload[len(BOM) :])
-    return _decode(kind, without_mark, topic_ven, latest, quotas)
+    try:
+        decoded = _decode(kind, replace(message, payload=cleaned), topic_ven, latest, quotas)
+    except Refused as refusal:
+        raise (refusal if cleaned == readable else explained(refusal)) from None
+    return decoded if cleaned == readable else restored(decoded, readable, cleaned)
 
 
 def _decode(
@@ -143,7 +149,7 @@ def _panel(wire: PanelTelemetry, source: Source) -> Row:
         used,
         shed or 0.0,
         wire.requested_reduction_kw,
-        label(wire.event_id),
+        label(wire.event_id) or None,
         wire.baseline_power_kw,
         soc,
         rows.document(source.message.payload),

@@ -1,4 +1,4 @@
-"""What a payload is that is no JSON in UTF-8, as far as its first bytes tell."""
+"""Detects by its first bytes in which encoding a payload is that is not JSON in UTF-8."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""Fields that stayed as they came, read one by one: a bad one is refused alone."""
+"""Decodes fields one by one, so that an invalid field is refused alone."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 
 from ingest.fields import FieldDecoders, read_fields
 from ingest.messages import Refused, Rejection, Source
-from ingest.quotas import LoadIds, QuotaExceeded, Quotas
+from ingest.quotas import LoadIds, LoadTypes, QuotaExceeded, Quotas
 from ingest.rows import Row, label
 from schemas.wire import LenientLoadEntry, LoadEntry, PlainLoadEntry
 
@@ -31,19 +31,19 @@ def plain_rows(loads: list[PlainLoadEntry], source: Source, quotas: Quotas) -> R
     Raises:
         ValueError: an entry is not perfect; `any_rows` finds out which.
     """
-    try:
-        return _plain_rows(loads, source, quotas)
-    except KeyError:
-        for load in loads:
-            quotas.load_id(source.ven_id, _load_id(load))
-            quotas.load_type(load.type)
-        return _plain_rows(loads, source, quotas)
-
-
-def _plain_rows(loads: list[PlainLoadEntry], source: Source, quotas: Quotas) -> Rows:
     if not loads:
         return {}
-    load_ids, load_types = quotas.load_ids[source.ven_id], quotas.load_types
+    try:
+        return _plain_rows(loads, source, quotas.load_ids[source.ven_id], quotas.load_types)
+    except KeyError:  # a new name
+        load_ids = {each: quotas.load_id(source.ven_id, each) for each in map(_load_id, loads)}
+        load_types = {load.type: quotas.load_type(load.type) for load in loads}
+        return _plain_rows(loads, source, load_ids, load_types)
+
+
+def _plain_rows(
+    loads: list[PlainLoadEntry], source: Source, load_ids: LoadIds, load_types: LoadTypes
+) -> Rows:
     rows = dict([_row(load, source, load_ids, load_types, None) for load in loads])
     if len(rows) < len(loads):
         raise ValueError("a load stands in the message twice")
@@ -82,8 +82,8 @@ def _any_row(raw: Raw, source: Source, quotas: Quotas) -> tuple[str, Row, list[R
         except ValueError as error:
             setattr(entry, name, None)
             refusals.append(Refused(getattr(error, "reason", "bad_field"), f"{name}: {error}"))
-    quotas.load_id(source.ven_id, _load_id(entry))
-    row = _row(entry, source, quotas.load_ids[source.ven_id], quotas.load_types, _metadata(raw))
+    load_id = quotas.load_id(source.ven_id, _load_id(entry))
+    row = _row(entry, source, {load_id: load_id}, {entry.type: entry.type}, _metadata(raw))
     return *row, refusals
 
 
@@ -114,7 +114,7 @@ def _row(
     load: LoadEntry,
     source: Source,
     load_ids: LoadIds,
-    load_types: dict[str | None, str | None],
+    load_types: LoadTypes,
     metadata: str | None,
 ) -> tuple[str, Row]:
     load_id = load.id or _load_id(load)

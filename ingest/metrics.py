@@ -1,4 +1,4 @@
-"""What ingest tells of itself: Prometheus metrics, and whether it is well."""
+"""Prometheus metrics of ingest, and its health."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -8,20 +8,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ingest.batch import Batch
 from ingest.commands.states import Due
 from ingest.store import Stored
+from schemas.monitoring import BuildInfo
 
 BATCH_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 COMMIT_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 LAGS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 1_000, 10_000, 100_000)
-MILD_FAILURES = 3
-"""Attempts to commit that may fail in a row before we call ourselves unwell."""
+TOLERATED_FAILURES = 3
+"""Failed commits in a row that do not make the worker unhealthy."""
 
 
-class Metrics:
+class IngestMetrics:
     """Counters of one worker, in a registry of their own."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self.registry = CollectorRegistry()
+        self.registry.register(BuildInfo("ingest"))
         self._received = self._counter("messages_received", "Messages taken from the broker")
         self._rows = self._counter("rows_stored", "Rows inserted", ["kind"])
         self._duplicates = self._counter("messages_duplicate", "Messages that were stored already")
@@ -37,9 +39,9 @@ class Metrics:
             "gridgate_ingest_subscribed", "1 while the broker holds our subscriptions", registry=self.registry
         )
         connected.set_function(lambda: self._not_subscribed is None)
-        self._commands = self._counter("commands", "Commands settled, by what became of them", ["status"])
+        self._commands = self._counter("commands", "Commands settled, by status", ["status"])
         self._dispatch_failures = self._counter(
-            "dispatch_failures", "Times that the dispatcher of commands lost the broker or the database"
+            "dispatch_failures", "Times that the command dispatcher lost the broker or the database"
         )
         dispatching = Gauge(
             "gridgate_ingest_dispatching", "1 while commands can be published", registry=self.registry
@@ -48,7 +50,7 @@ class Metrics:
         self._is_dispatching = False
         self._sessions_lost = self._counter(
             "sessions_lost",
-            "Sessions that the broker had and has forgotten, with the messages queued in them",
+            "Sessions lost by the broker, with the messages queued in them",
         )
         self._not_subscribed: str | None = "the broker does not hold our subscriptions"
         self._failed_in_a_row = 0
@@ -79,7 +81,7 @@ class Metrics:
         self._failures.inc()
 
     def settled(self, commands: Sequence[Due]) -> None:
-        """Commands after an attempt, or at the end of all attempts."""
+        """Count commands by their status after an attempt."""
         for command in commands:
             self._commands.labels(command.status).inc()
 
@@ -90,17 +92,17 @@ class Metrics:
         self._is_dispatching = is_on
 
     def subscribed(self, trouble: str | None) -> None:
-        """Whether messages can arrive; else the reason why not."""
+        """Set why no messages can arrive; None: they can."""
         self._not_subscribed = trouble
 
     def session_lost(self) -> None:
         self._sessions_lost.inc()
 
     def trouble(self) -> str | None:
-        """What is wrong, in words; None while all is well."""
+        """The reason for being unhealthy; None while healthy."""
         if self._not_subscribed is not None:
             return self._not_subscribed
-        if self._failed_in_a_row > MILD_FAILURES:
+        if self._failed_in_a_row > TOLERATED_FAILURES:
             return f"{self._failed_in_a_row} attempts to commit have failed in a row"
         return None
 

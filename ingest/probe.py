@@ -1,4 +1,4 @@
-"""A probe: a message to ourselves, which only a broker with shared subscriptions brings back.
+"""A probe of shared subscriptions: a message to ourselves, which only a broker that supports them delivers.
 
 A broker without them may take `$share/group/topic` for an ordinary topic filter and confirm it; nothing would
 ever arrive, and nobody would notice.
@@ -13,7 +13,7 @@ from ingest.mqtt.packets import Version
 
 TOPIC = "gridgate/probe/"
 WITHIN_S = 10.0
-"""So long after our subscription, or after the last message by it, the probe may take."""
+"""Timeout of the probe, from the subscription or from the last message that arrived by it."""
 
 
 class SharedSubscriptionProbe:
@@ -44,7 +44,7 @@ class SharedSubscriptionProbe:
         return True
 
     def postpone(self, now_s: float) -> None:
-        """Other messages arrive by the same subscriptions: the probe may stand behind them."""
+        """Restart the timeout: messages arrive, and the probe may be queued behind them."""
         if self.is_under_way:
             self._due_s = now_s + WITHIN_S
 
@@ -52,5 +52,5 @@ class SharedSubscriptionProbe:
         self._due_s = math.inf
 
     def left_s(self, now_s: float) -> float:
-        """Until it is overdue."""
+        """Seconds until the timeout."""
         return max(self._due_s - now_s, 0.0)

@@ -1,4 +1,4 @@
-"""A batch to try the database with: a row of each kind, to be taken back."""
+"""A batch that tests whether the database accepts rows; its transaction is rolled back."""
 
 from datetime import datetime, timedelta
 

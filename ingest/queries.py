@@ -1,7 +1,7 @@
 """All of ingest's SQL.
 
-Three tables take COPY under a natural key; `Keyed` says what is the key, what else is written, and by
-what a second message with the same key is told from a redelivery.
+Tables with a natural key are written by COPY. `Keyed` names the key, the other columns, and the columns by
+which a conflict is distinguished from a redelivery.
 """
 
 from dataclasses import dataclass
@@ -145,7 +145,7 @@ REJECT = (
     "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
-SOON_OR_NOT_AT_ALL = "SET LOCAL lock_timeout = '300ms'"
+LIMIT_LOCK_WAIT = "SET LOCAL lock_timeout = '300ms'"
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
 REJECTED_BY_REASON = (
     "SELECT counted.reason, number, first_at, last_at, detail, topic, ven_id FROM ("
@@ -193,20 +193,20 @@ SETTLE_COMMANDS = (
 )
 """In the order of the key, like `ANSWER_COMMANDS`, so that the two cannot lock each other out."""
 
-TELL_OF_COMMANDS = f"NOTIFY {COMMANDS}"
+NOTIFY_COMMANDS = f"NOTIFY {COMMANDS}"
 ANSWER_COMMANDS = (
     "WITH answer AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[],"
     " %(is_accepted)s::bool[], %(received_at)s::timestamptz[], %(content)s::text[])"
     " AS answer (ven_id, command_id, is_accepted, received_at, content)),"
-    " asked AS MATERIALIZED (SELECT answer.* FROM commands JOIN answer USING (ven_id, command_id)"
+    " open AS MATERIALIZED (SELECT answer.* FROM commands JOIN answer USING (ven_id, command_id)"
     " WHERE acknowledged_at IS NULL ORDER BY ven_id, command_id FOR UPDATE OF commands)"
-    " UPDATE commands SET acknowledged_at = asked.received_at, acknowledgement = asked.content::json,"
+    " UPDATE commands SET acknowledged_at = open.received_at, acknowledgement = open.content::json,"
     f" status = CASE WHEN NOT {_OPEN} THEN status WHEN is_accepted THEN 'acknowledged' ELSE 'rejected' END"
-    " FROM asked WHERE commands.ven_id = asked.ven_id AND commands.command_id = asked.command_id"
+    " FROM open WHERE commands.ven_id = open.ven_id AND commands.command_id = open.command_id"
     " RETURNING commands.ven_id, commands.command_id, event_id"
 )
 KNOWN_COMMANDS = (
     "SELECT ven_id, command_id FROM commands JOIN unnest(%(ven_id)s::text[], %(command_id)s::text[])"
     " AS answer (ven_id, command_id) USING (ven_id, command_id)"
 )
-TELL_OF_EVENTS = f"SELECT pg_notify('{EVENTS}', event_id) FROM unnest(%s::text[]) AS event_id"
+NOTIFY_EVENTS = f"SELECT pg_notify('{EVENTS}', event_id) FROM unnest(%s::text[]) AS event_id"

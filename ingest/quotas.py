@@ -1,8 +1,8 @@
-"""Quotas: how much a message, a VEN and all VENs together may have.
+"""Quotas of a message, of a VEN, and of all VENs together.
 
-A worker counts for itself, by the names that it has met, which it looks up anyway; so a message whose names
-are all known costs nothing more. Several workers together, or one after a restart, may let through somewhat
-more than a quota: what the database holds beyond half of one is read at the start and every `REFRESH`.
+Each worker counts by itself, in the dictionaries in which it looks up names anyway, so that a message
+without new names costs nothing more. Several workers together, or one after a restart, may accept somewhat
+more than a quota: VENs with more than half of it are read from the database at the start and every `REFRESH`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from msgspec import Struct
 from ingest.rows import identifier, label
 
 REFRESH = timedelta(minutes=30)
-"""After that, loads and types that have gone have made room."""
+"""Interval at which loads and load types that no longer exist are removed from the counts."""
 
 
 class Limits(Struct, frozen=True):
@@ -34,21 +34,29 @@ class QuotaExceeded(ValueError):  # noqa: N818 - as `Refused`
 
 
 LoadIds = dict[str, str]
-"""Of one VEN, each by itself: plain dictionaries, which Python's garbage collector need not visit."""
+"""The load ids of one VEN, mapped to themselves: the garbage collector ignores dictionaries of strings."""
+
+
+LoadTypes = dict[str | None, str | None]
+"""Load types as they are stored, by how messages spell them."""
 
 
 class Quotas:
-    """The loads and load types that a worker has met, up to a limit of each."""
+    """The loads and load types that a worker has accepted, up to a limit of each.
+
+    One thread decodes by it while another one may `restart` it, which replaces both dictionaries: so each
+    method looks at a dictionary once.
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._refreshed_at: datetime | None = None
         self.load_ids: dict[str, LoadIds] = {}
-        self.load_types: dict[str | None, str | None] = {}
+        self.load_types: LoadTypes = {}
         self.restart({}, ())
 
     def is_due(self, now: datetime) -> bool:
-        """Whether to look at the database again; says so once, so that a failure to look stops nothing."""
+        """Whether a refresh is due; true only once, so that a failed refresh blocks no message."""
         if self._refreshed_at is not None and now - self._refreshed_at < REFRESH:
             return False
         self._refreshed_at = now
@@ -66,13 +74,13 @@ class Quotas:
             QuotaExceeded: the VEN has as many loads as it may.
             ValueError: it is no identifier.
         """
-        known = self.load_ids.setdefault(ven_id, {})
-        if load_id not in known:
-            if len(known) >= self.limits.loads_of_ven:
-                raise QuotaExceeded("too_many_loads", f"{ven_id} has {len(known)} loads already")
+        load_ids = self.load_ids.setdefault(ven_id, {})
+        if load_id not in load_ids:
+            if len(load_ids) >= self.limits.loads_of_ven:
+                raise QuotaExceeded("too_many_loads", f"{ven_id} has {len(load_ids)} loads already")
             shared = identifier(load_id)  # one text for all VENs that have a load of this name
-            known[shared] = shared
-        return load_id
+            load_ids[shared] = shared
+        return load_ids[load_id]
 
     def load_type(self, text: str | None) -> str | None:
         """A load's type as it is stored.
@@ -81,8 +89,9 @@ class Quotas:
             QuotaExceeded: there are as many types as there may be.
             ValueError: PostgreSQL cannot hold it.
         """
-        if text not in self.load_types:
-            if len(self.load_types) >= self.limits.load_types + 2:  # and two ways to say none
+        types = self.load_types
+        if text not in types:
+            if len(types) >= self.limits.load_types + 2:  # and two ways to say none
                 raise QuotaExceeded("too_many_load_types", f"there are {self.limits.load_types} already")
-            self.load_types[text] = label(text)
-        return self.load_types[text]
+            types[text] = label(text)
+        return types[text]

@@ -1,4 +1,4 @@
-"""The dead letters: what was refused, counted by reason; and another try, after a fix."""
+"""The dead messages: what was refused, counted by reason; and another try, after a fix."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ def ven_of_topic(topic: str) -> str | None:
     return ven_id if kind in {"oadr/meter", "ven/loads", "ven/status", "ven/ack"} else None
 
 
-class Letter(Struct, frozen=True):
+class RejectedMessage(Struct, frozen=True):
     """A rejected message; or, with `ven_id` and `ts`, one load entry of a message that was stored."""
 
     rejected_id: int
@@ -87,43 +87,45 @@ def replay(
     """
     [[newest]] = connection.execute(queries.LAST_REJECTED)
     last_id = 0  # what is refused once more, as beyond a quota, is not tried again
-    while letters := _block(connection, last_id, newest, reason):
-        last_id = letters[-1].rejected_id
-        batch, accepted = _readable(letters, max_ahead, quotas)
+    while messages := _block(connection, last_id, newest, reason):
+        last_id = messages[-1].rejected_id
+        batch, accepted = _readable(messages, max_ahead, quotas)
         if accepted:
             with connection.transaction():
                 store.write(batch)
                 connection.execute(queries.FORGET_REJECTED, [accepted])
-        yield len(letters), len(accepted)
+        yield len(messages), len(accepted)
 
 
-def _block(connection: psycopg.Connection, after: int, last: int, reason: str | None) -> list[Letter]:
+def _block(
+    connection: psycopg.Connection, after: int, last: int, reason: str | None
+) -> list[RejectedMessage]:
     asked = {"after": after, "last": last, "reason": reason, "final": list(FINAL), "most": AT_ONCE}
-    return [Letter(*row) for row in connection.execute(queries.REJECTED, asked)]
+    return [RejectedMessage(*row) for row in connection.execute(queries.REJECTED, asked)]
 
 
 def _readable(
-    letters: Iterable[Letter], max_ahead: timedelta, quotas: Quotas | None
+    messages: Iterable[RejectedMessage], max_ahead: timedelta, quotas: Quotas | None
 ) -> tuple[Batch, list[int]]:
     quotas = quotas or Quotas()
     batch, accepted = Batch(quotas), []
-    for letter in letters:
-        if letter.ven_id is None or letter.ts is None:
-            is_accepted = _add_message(batch, letter, max_ahead, quotas)
+    for rejected in messages:
+        if rejected.ven_id is None or rejected.ts is None:
+            is_accepted = _add_message(batch, rejected, max_ahead, quotas)
         else:
-            source = Source(letter.message, letter.ven_id, letter.ts)
+            source = Source(rejected.message, rejected.ven_id, rejected.ts)
             is_accepted = _add_entries(batch, source, quotas)
         if is_accepted:
-            accepted.append(letter.rejected_id)
+            accepted.append(rejected.rejected_id)
     return batch, accepted
 
 
-def _add_message(batch: Batch, letter: Letter, max_ahead: timedelta, quotas: Quotas) -> bool:
+def _add_message(batch: Batch, rejected: RejectedMessage, max_ahead: timedelta, quotas: Quotas) -> bool:
     try:
-        decode(letter.message, max_ahead, quotas)
+        decode(rejected.message, max_ahead, quotas)
     except Refused:
         return False
-    batch.add(letter.message, max_ahead)
+    batch.add(rejected.message, max_ahead)
     return True
 
 

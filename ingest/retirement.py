@@ -1,7 +1,7 @@
-"""Retiring a worker: what the broker holds for its client id is stored, and then its session ends.
+"""Retiring a worker: the messages queued in its session are stored, and then the session ends.
 
-A worker that merely stops comes back: its session goes on collecting, and a shared subscription goes on
-dealing to it. One that shall not come back has to be retired, or what it was dealt is lost with its session.
+While a worker is stopped the broker goes on queueing messages in its session, also those of a shared
+subscription. A worker that will not start again must be retired, or these messages are lost with the session.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ MOST_IDS = 65_535
 
 
 class RetiringSubscriber(Subscriber):
-    """Ends the subscriptions and takes what is left of the session.
+    """Unsubscribes, and receives the messages that are left in the session.
 
-    It asks the broker for the end of the subscriptions again and again, each time all has been acknowledged.
-    Whatever waited for an acknowledgement comes before the answer; when twice nothing does, nothing is left.
+    It sends UNSUBSCRIBE repeatedly, whenever all messages have been acknowledged. The broker sends queued
+    messages before its UNSUBACK; after two rounds without a message, the session is empty.
     """
 
     def __init__(
@@ -32,19 +32,19 @@ class RetiringSubscriber(Subscriber):
     ) -> None:
         super().__init__(settings, clock, lambda _: None)
         self._on_drained = on_drained
-        self._asked = 0
+        self._packet_id = 0
         self._quiet_rounds = 0
 
     @property
     def is_drained(self) -> bool:
-        """Whether the broker holds nothing for us any more."""
+        """Whether the session holds no message any more."""
         return self._quiet_rounds >= QUIET_ROUNDS
 
     def end_session(self) -> None:
-        """Have the broker forget us, once we have stopped.
+        """Have the broker delete the session; call this after the end of `run`.
 
         Raises:
-            OSError, ProtocolError: it could not be told.
+            OSError, ProtocolError: the broker could not be reached, or did not answer.
         """
         login = replace(self._login, is_clean=True, session_expiry_s=0)
         with Link(*self._address, self._tls) as link:
@@ -53,24 +53,24 @@ class RetiringSubscriber(Subscriber):
             link.finish(FAREWELL_S)
 
     def _greeting(self) -> bytes:
-        self._asked = self._asked % MOST_IDS + 1
+        self._packet_id = self._packet_id % MOST_IDS + 1
         self._is_answered = False
-        return Subscription(self._login.version, self._asked, self._subscription.filters).encode_end()
+        return Subscription(self._login.version, self._packet_id, self._subscription.filters).encode_end()
 
     def _receive(self, arrived: list[Packet]) -> None:
         if any(packet.kind == Kind.PUBLISH for packet in arrived):
             self._quiet_rounds = 0
         super()._receive(arrived)
         if self._is_answered and self._inbox.is_empty:
-            self._ask_again()
+            self._start_round()
 
     def _hear(self, packet: Packet) -> None:
         if packet.kind != Kind.UNSUBACK:
             super()._hear(packet)
-        elif packets.read_suback(packet, self._login.version)[0] == self._asked:
+        elif packets.read_suback(packet, self._login.version)[0] == self._packet_id:
             self._is_answered = True
 
-    def _ask_again(self) -> None:
+    def _start_round(self) -> None:
         self._quiet_rounds += 1
         if self.is_drained:
             self._on_drained()

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FilePath
 
-from ingest.commands.states import Patience
+from ingest.commands.states import RetryPolicy
 from ingest.quotas import Limits
 from schemas.settings import BrokerUrl, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
-"""A wildcard stands for a whole level, `#` for the last ones."""
+"""`+` matches one level, `#` all levels from there on."""
 
 LONGEST_RETRY = timedelta(hours=1)
 
@@ -35,7 +35,7 @@ FileToBe = Annotated[Path, AfterValidator(_file_to_be)]
 
 
 class Tolerance(Settings):
-    """What a message may be like."""
+    """Limits of messages."""
 
     max_ahead_s: float = Field(
         300,
@@ -84,7 +84,7 @@ class Tolerance(Settings):
 
 
 class IngestSettings(ProgramSettings, Tolerance):
-    """What ingest needs to know."""
+    """Settings of `python -m ingest`."""
 
     mqtt_url: BrokerUrl = Field(
         validation_alias="MQTT_URL",
@@ -184,9 +184,9 @@ class IngestSettings(ProgramSettings, Tolerance):
     )
 
     @property
-    def patience(self) -> Patience:
-        """With commands that nobody acknowledges."""
-        return Patience(timedelta(seconds=self.command_retry_s), LONGEST_RETRY, self.command_attempts)
+    def retry_policy(self) -> RetryPolicy:
+        """When commands without an acknowledgement are sent again."""
+        return RetryPolicy(timedelta(seconds=self.command_retry_s), LONGEST_RETRY, self.command_attempts)
 
     @property
     def subscriptions(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""One batch, one transaction. COPY straight into the keyed tables; only where a key exists already, stage."""
+"""Writes each batch in one transaction, by COPY; through staging tables where a key exists already."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -23,15 +23,15 @@ from schemas.revisions import require_revision
 from schemas.tables.ledger import LANES
 
 KEYED_REFUSALS = ("conflict", "unknown_command")
-"""Reasons to refuse what else would be a duplicate."""
+"""Reasons for refusing messages whose key exists already."""
 
 
 PARTITIONS_RETRY = timedelta(minutes=1)
-"""So long after a partition could not be made nobody tries again."""
+"""Wait after a failed attempt to create a partition."""
 
 
 class Stored(Struct, frozen=True):
-    """What one transaction did."""
+    """Counts of one transaction."""
 
     messages: int
     telemetry_rows: int
@@ -44,7 +44,7 @@ class Stored(Struct, frozen=True):
 
 
 class Store:
-    """The database as ingest sees it: it takes batches. Remembers which VENs and days exist."""
+    """Writes batches to the database; caches which VENs and partitions exist."""
 
     def __init__(self, connection: psycopg.Connection, worker: str) -> None:
         self._connection = connection
@@ -76,7 +76,7 @@ class Store:
             return self._transact(batch)
 
     def refresh(self, quotas: Quotas) -> None:
-        """Have quotas begin again with the loads and types that the database holds."""
+        """Restart quotas with the loads and load types in the database."""
         limits = quotas.limits
         many = self._connection.execute(queries.LOADS_OF_VENS_WITH_MANY, [(limits.loads_of_ven + 1) // 2])
         load_ids: dict[str, list[str]] = dict(many.fetchall())
@@ -84,10 +84,10 @@ class Store:
         quotas.restart(load_ids, [load_type for [load_type] in types])
 
     def probe(self, at: datetime) -> None:
-        """Store rows of each kind as of a time, and take them back.
+        """Write a row of each kind, and roll back.
 
         Raises:
-            psycopg.Error: the database stores nothing at present.
+            psycopg.Error: the database accepts no rows at present.
         """
         batch = probe_batch(at)
         self._ensure_live_days(batch.days(), at)
@@ -108,7 +108,7 @@ class Store:
     def _ensure_partitions(self, days: list[date], now: datetime) -> bool:
         try:
             with self._connection.transaction():
-                self._connection.execute(queries.SOON_OR_NOT_AT_ALL)
+                self._connection.execute(queries.LIMIT_LOCK_WAIT)
                 self._connection.execute(queries.ENSURE_PARTITIONS, [days])
         except psycopg.Error as error:
             if self._connection.broken:
@@ -193,8 +193,8 @@ class Store:
         values = {name: [getattr(answer, name) for answer in answers] for name in names}
         answered = self._connection.execute(queries.ANSWER_COMMANDS, values).fetchall()
         if answered:
-            self._connection.execute(queries.TELL_OF_COMMANDS)
-            self._connection.execute(queries.TELL_OF_EVENTS, [sorted({e for *_, e in answered if e})])
+            self._connection.execute(queries.NOTIFY_COMMANDS)
+            self._connection.execute(queries.NOTIFY_EVENTS, [sorted({e for *_, e in answered if e})])
         if len(answered) < len(answers):
             known = set(self._connection.execute(queries.KNOWN_COMMANDS, values))
             for key in batch.answers.keys() - known:

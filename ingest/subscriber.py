@@ -90,12 +90,12 @@ class Subscriber:
         self._thread.join()
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
-        """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a nudge."""
+        """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a wake."""
         return self._inbox.take(most, most_bytes, timeout_s)
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """End the waiting of `take`."""
-        self._inbox.nudge()
+        self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
         """Tell the broker that these are stored, in the order in which it sent them."""

@@ -12,7 +12,7 @@ import psycopg
 import structlog
 
 from ingest.batch import Batch
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.quotas import Quotas
 from ingest.store import Store, Stored
 from ingest.subscriber import Subscriber
@@ -47,7 +47,7 @@ class Worker:
         *,
         batch_messages: int,
         max_ahead: timedelta,
-        metrics: Metrics,
+        metrics: IngestMetrics,
         quotas: Quotas | None = None,
     ) -> None:
         self._subscriber = subscriber
@@ -81,7 +81,7 @@ class Worker:
                 writing.result()
                 if batch.received and not self._stopping.is_set():
                     writing = writer.submit(self.commit, batch)
-                    writing.add_done_callback(lambda _: self._subscriber.nudge())
+                    writing.add_done_callback(lambda _: self._subscriber.wake())
                     batch = Batch(self._quotas)
         writing.result()
 

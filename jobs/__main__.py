@@ -16,30 +16,28 @@ from sqlalchemy import Engine
 from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
-from jobs.metrics import Backlog, Metrics
+from jobs.metrics import Backlog, JobMetrics
 from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
-from jobs.runner import DATABASE_ERRORS, Runner, is_away
+from jobs.runner import Runner
 from jobs.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.settlement import settle
 from schemas.answers import AnswerMonitor
 from schemas.clock import DatabaseClock, StepDetector
+from schemas.command_line import print_warning, program_name, program_parser
 from schemas.database import LONG_WORK, Bounds, connect, engine_for
+from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, cannot_listen, end_with_failure, run_program
 from schemas.instants import parse_iso
 from schemas.logs import configure_logs
-from schemas.monitoring import Trouble, first_trouble, serve_monitoring
-from schemas.revisions import WrongRevisionError
-from schemas.settings import SettingsError
+from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.variables import warn_of_unknown_variables
 from schemas.watching import DatabaseWatch
 
-FAILED = DIFFERENT = 1
-WRONG_USAGE = 2
-AWAY = 75
+DIFFERENT = FAILED
 AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle"}
-"""Exit codes: a job failed, or verify found differences; wrong arguments or settings; try again later."""
 
 CYCLE = Bounds(statement_timeout="5min")
 """A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
@@ -48,11 +46,14 @@ CYCLE = Bounds(statement_timeout="5min")
 def main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     if options.command == "list":
+        warn_of_unknown_variables(os.environ, print_warning)
         _list(schedule(Cadence.from_environment()))
         return
     settings = JobsSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
-    jobs, metrics, monitor = schedule(settings), Metrics(), AnswerMonitor(time.monotonic)
+    is_scheduler = options.command in {None, "serve"}
+    warn_of_unknown_variables(os.environ, structlog.get_logger().warning if is_scheduler else print_warning)
+    jobs, metrics, monitor = schedule(settings), JobMetrics(), AnswerMonitor(time.monotonic)
     session = LONG_WORK if options.command in AT_A_TERMINAL else CYCLE
     engine = engine_for(settings.database_url, "jobs", monitor=monitor, **session)
     clock = DatabaseClock(_now, time.monotonic)
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
         runner = Runner(engine, clock, metrics, f"{socket.gethostname()}:{os.getpid()}", time.monotonic)
         scheduler = BackgroundScheduler(timezone=UTC)
         watch = _watch(settings.database_url, monitor, clock, scheduler)
-        if options.command in {None, "serve"}:
+        if is_scheduler:
             watch.start()
             trouble = first_trouble(watch.trouble, metrics.trouble)
             _serve_monitoring(metrics, Backlog(engine, clock), trouble, settings.http_port)
@@ -106,7 +107,17 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs", description=__doc__)
+    parser = program_parser(
+        "jobs",
+        "Make summaries of what VENs report, and run demand-response events.",
+        [JobsSettings],
+        [
+            "",
+            "run snapshot    # one cycle, for cron",
+            "verify --start 2026-01-15 --end 2026-01-16",
+        ],
+        EXIT_CODES | {FAILED: "a job failed, or `verify` found differences"},
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run every job on its schedule (the default)")
     commands.add_parser("list", help="show the schedule")
@@ -142,8 +153,7 @@ def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
         admit(connection, MEASURING_PAUSE_S)
         settled = settle(connection, runner.now(), rules, event_id)
     if settled is None:
-        print(f"There is no event {event_id!r} that has run and is over.", file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
@@ -183,8 +193,7 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
 
 def _refuse(reason: str) -> NoReturn:
     """A typing error must not look like a summary in order."""
-    print(f"python -m jobs: error: {reason}", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    end_with_failure(f"{program_name('jobs')}: error: {reason}", WRONG_USAGE)
 
 
 def _list(jobs: tuple[Job, ...]) -> None:
@@ -193,25 +202,24 @@ def _list(jobs: tuple[Job, ...]) -> None:
 
 
 def _named(jobs: tuple[Job, ...], name: str) -> Job:
-    for job in jobs:
-        if job.name == name:
-            return job
-    print(f"There is no job {name!r}; there are {', '.join(job.name for job in jobs)}.", file=sys.stderr)
-    sys.exit(WRONG_USAGE)
+    by_name = {job.name: job for job in jobs}
+    if name not in by_name:
+        end_with_failure(f"There is no job {name!r}; there are {', '.join(by_name)}.", WRONG_USAGE)
+    return by_name[name]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: Metrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
     if not port:
         return
     metrics.registry.register(backlog)
     try:
         serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:
-        raise SettingsError(f"JOBS_HTTP_PORT: cannot listen on {port}: {error.strerror}") from None
+        raise cannot_listen("JOBS_HTTP_PORT", MONITORING_HOST, port, error) from None
 
 
 def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]) -> None:
@@ -241,14 +249,4 @@ def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        sys.exit(WRONG_USAGE)
-    except WrongRevisionError as error:
-        print(error, file=sys.stderr)
-        sys.exit(AWAY)
-    except DATABASE_ERRORS as error:
-        print(f"The database failed: {str(error.__cause__ or error).strip()}", file=sys.stderr)
-        sys.exit(AWAY if is_away(error) else FAILED)
+    run_program(lambda: main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Patience with what fails: after each failure in a row the wait doubles, up to a minute.
+"""Exponential back-off: after each failure in a row the wait doubles, up to a minute.
 
 Times are seconds of a monotonic clock, which nobody sets.
 """

@@ -11,17 +11,18 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from msgspec import Struct
 from sqlalchemy import Connection, Row
 
-from jobs.models import FollowedPartFrame, NewcomerFrame, ShareFrame
+from jobs.models import CandidateFrame, FollowedPartFrame, ShareFrame
 from jobs.queries import events as event_queries
 from jobs.queries import merging as merging_queries
-from jobs.queries.events import Rest
 from jobs.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
 from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
-from schemas import locks
+from schemas import candidates, locks
+from schemas.candidates import AskedEvent, Rest
 from schemas.channels import COMMANDS, EVENTS, notify
 from schemas.commands import new_command
 from schemas.load_values import GONE_AFTER
@@ -40,6 +41,14 @@ RESTORE_AT_LEAST = timedelta(minutes=5)
 """So long a `restore` is worth sending, also when the event would have been over sooner."""
 
 Command = dict[str, Any]
+
+
+class EventTerms(Struct, frozen=True):
+    """What a command says of an event to every VEN."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
 
 
 def move_events_on(connection: Connection, now: datetime) -> int:
@@ -61,11 +70,14 @@ def follow_participations(connection: Connection, now: datetime) -> int:
     if not event_ids:
         return 0
     connection.execute(event_queries.WITHOUT_LOOPS)
-    parts = followed(fetch(connection, event_queries.followed_parts(event_ids), FollowedPartFrame), now)
+    before = fetch(connection, event_queries.followed_parts(event_ids, now), FollowedPartFrame)
+    parts = followed(before, now)
     if parts.is_empty():
         return 0
+    parts, reminders = _asked_again(connection, parts, now)
     write(connection, parts, event_participations, merging_queries.replace)
-    _write_shares(connection, parts.filter(pl.col("status").is_in(["opted_out", "planned"])), now)
+    _write_followed_shares(connection, before, parts, now)
+    _send(connection, [*_released(connection, parts, now), *reminders])
     for event_id in parts.get_column("event_id").unique().sort():
         connection.execute(notify(EVENTS, event_id))
     return parts.height
@@ -104,53 +116,134 @@ def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: dat
 def _share(
     connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
 ) -> int:
-    newcomers = fetch(connection, event_queries.newcomers(row, now, rest, gone_after), NewcomerFrame)
+    newcomers = _newcomers(connection, row, now, rest, gone_after)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
-    chosen = told(parts, newcomers, row.requested_reduction_kw)
-    if chosen.is_empty() or connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+    chosen = _to_tell(row, parts, newcomers)
+    if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+        return 0
+    if row.shared_reduction_kw != row.wanted_kw:
+        connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
+    if chosen.is_empty():
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
     connection.execute(event_queries.call_back_restores(ven_ids))
     asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
-    _write_parts(connection, row.event_id, chosen, asked, now)
+    _write_parts(connection, row, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
     connection.execute(notify(EVENTS, row.event_id))
     return chosen.height
 
 
+def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
+    """Whom to tell which share: newcomers, whoever has another one now, and all of another end.
+
+    What was changed is shared out exactly; only newcomers may make the shares exceed the request.
+    """
+    most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
+    chosen = told(parts.drop("told_end_time"), newcomers, row.wanted_kw, most_excess)
+    other_end = parts.filter(pl.col("told_end_time") != row.end_time).select(chosen.columns)
+    return pl.concat([chosen, other_end.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
+
+
+def _is_changed(row: Row[Any]) -> bool:
+    """Whether people have changed what an event asks for since it was shared out."""
+    return row.shared_reduction_kw is not None and row.shared_reduction_kw != row.wanted_kw
+
+
+def _newcomers(
+    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
+) -> pl.DataFrame:
+    """Whom to tell: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
+    query = candidates.asked_and_passed_over(AskedEvent.of(row), now, rest, gone_after)
+    rows = fetch(connection, query, CandidateFrame)
+    counts = rows.filter(pl.col("reason").is_not_null()).select("reason", "vens")
+    notes = candidates.passed_over_notes(counts.iter_rows())
+    if notes != row.notes:
+        connection.execute(event_queries.set_notes(row.event_id, notes))
+        connection.execute(notify(EVENTS, row.event_id))
+    return rows.filter(pl.col("reason").is_null()).select("ven_id", "available_kw")
+
+
 def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
     """Whether nobody need be told anything new; read at a glance, for it is so nearly always."""
-    balance = connection.execute(event_queries.balance(row.event_id)).one()
-    requested_kw = row.requested_reduction_kw
+    balance = connection.execute(event_queries.balance(row.event_id, row.end_time)).one()
+    if _is_changed(row) or balance.told_other_end:
+        return False
+    requested_kw = row.wanted_kw
     wanted_kw = min(requested_kw, balance.available_kw)
     is_enough = balance.given_kw >= wanted_kw - NEGLIGIBLE * requested_kw
     return bool(is_enough and balance.given_kw <= requested_kw * (1 + MOST_EXCESS))
 
 
 def _write_parts(
-    connection: Connection, event_id: str, chosen: pl.DataFrame, asked: Sequence[Command], now: datetime
+    connection: Connection, row: Row[Any], chosen: pl.DataFrame, asked: Sequence[Command], now: datetime
 ) -> None:
     at = pl.lit(now).cast(pl.Datetime("us", "UTC"))
     parts = chosen.with_columns(
-        event_id=pl.lit(event_id),
+        event_id=pl.lit(row.event_id),
         status=pl.lit("notified"),
         command_id=pl.Series([command["command_id"] for command in asked], dtype=pl.String),
         notified_at=at,
+        told_end_time=pl.lit(row.end_time).cast(pl.Datetime("us", "UTC")),
     )
     write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
     _write_shares(connection, parts, now)
 
 
+def _asked_again(
+    connection: Connection, parts: pl.DataFrame, now: datetime
+) -> tuple[pl.DataFrame, list[Command]]:
+    """Tell VENs again that name the event no more: they may have rebooted. The parts, and the commands."""
+    silent = parts.filter(pl.col("asked_again_at") == now)
+    reminders: list[Command] = []
+    for (event_id,), some in silent.group_by("event_id", maintain_order=True):
+        ven_ids = some.get_column("ven_id").to_list()
+        connection.execute(event_queries.call_back(str(event_id), ven_ids))
+        terms = EventTerms(*some.select("event_id", "start_time", "end_time").row(0))
+        shares = some.select("ven_id", "requested_reduction_kw").iter_rows()
+        reminders += [_event_command(terms, *share, now=now) for share in shares]
+    if not reminders:
+        return parts, []
+    sent = silent.select("event_id", "ven_id").with_columns(
+        new_id=pl.Series([command["command_id"] for command in reminders], dtype=pl.String)
+    )
+    both = parts.join(sent, on=["event_id", "ven_id"], how="left")
+    return both.with_columns(command_id=pl.coalesce("new_id", "command_id")).drop("new_id"), reminders
+
+
+def _released(connection: Connection, parts: pl.DataFrame, now: datetime) -> list[Command]:
+    """A `restore` for each VEN that is not asked any more while the event goes on."""
+    restores: list[Command] = []
+    gone = parts.filter(pl.col("released_at") == now)
+    for (event_id,), some in gone.group_by("event_id", maintain_order=True):
+        ven_ids = some.get_column("ven_id").to_list()
+        connection.execute(event_queries.call_back(str(event_id), ven_ids))
+        terms = EventTerms(*some.select("event_id", "start_time", "end_time").row(0))
+        restores += _restores(terms, ven_ids, now)
+    return restores
+
+
+def _write_followed_shares(
+    connection: Connection, before: pl.DataFrame, parts: pl.DataFrame, now: datetime
+) -> None:
+    """Keep the shares of who has opted out, since then, is away, or has returned."""
+    was = before.select("event_id", "ven_id", was="status")
+    both = parts.join(was, on=["event_id", "ven_id"])
+    changed = both.filter(pl.col("status").is_in(["opted_out", "planned"]) | (pl.col("was") == "opted_out"))
+    _write_shares(connection, changed, now)
+
+
 def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) -> None:
-    """Keep what VENs are asked for from now on; who has opted out is asked for nothing."""
+    """Keep what VENs are asked for from now on; who has opted out is asked for nothing since then."""
     is_out = pl.col("status") == "opted_out"
+    out_at = pl.col("opted_out_at") if "opted_out_at" in parts.columns else pl.lit(now)
     shares = parts.select(
         "ven_id",
         "event_id",
-        pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("at"),
+        pl.when(is_out).then(out_at).otherwise(pl.lit(now)).cast(pl.Datetime("us", "UTC")).alias("at"),
         pl.when(is_out).then(0.0).otherwise("requested_reduction_kw").alias("requested_reduction_kw"),
     )
     write(connection, shares, event_shares, merging_queries.replace)
@@ -172,7 +265,7 @@ def _taken_over(
     return restores
 
 
-def _event_command(row: Row[Any], ven_id: str, requested_kw: float, *, now: datetime) -> Command:
+def _event_command(row: EventTerms | Row[Any], ven_id: str, requested_kw: float, *, now: datetime) -> Command:
     """Start and end for VENs that read them; for those that act on receipt, the seconds that are left."""
     left = row.end_time - max(row.start_time, now)
     data = {
@@ -185,7 +278,7 @@ def _event_command(row: Row[Any], ven_id: str, requested_kw: float, *, now: date
     return new_command("event", ven_id, data, now=now + AFTERWARDS, expires_at=row.end_time)
 
 
-def _restores(row: Row[Any], ven_ids: Iterable[str], now: datetime) -> list[Command]:
+def _restores(row: EventTerms | Row[Any], ven_ids: Iterable[str], now: datetime) -> list[Command]:
     expires_at = max(row.end_time, now + RESTORE_AT_LEAST)
     data = {"event_id": row.event_id}
     return [new_command("restore", ven_id, data, now=now, expires_at=expires_at) for ven_id in ven_ids]

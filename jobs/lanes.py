@@ -14,7 +14,6 @@ from jobs.models import (
     LoadGroupFrame,
     LoadSampleFrame,
     ReportFrame,
-    SlotEnergyFrame,
     TransitionFrame,
     VenGroupFrame,
     VenSampleFrame,
@@ -25,13 +24,16 @@ from jobs.queries import summary as summary_queries
 from jobs.queries import totals as totals_queries
 from jobs.rows import fetch, write
 from jobs.transforms import totals
-from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
+from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import skewed
 from schemas import channels, locks
 from schemas.load_values import GONE_AFTER
 from schemas.tables import history, raw, snapshots
 from schemas.tables.presence import skewed_reports
+
+SLOTS_AT_ONCE = 500
+"""Of a large fleet, some seconds of PostgreSQL; a width that changes far back makes thousands stale."""
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
@@ -101,15 +103,17 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
 
 
 def refresh_energy(connection: Connection, _now: datetime) -> int:
-    """The network's energy in every slot whose VEN history has changed; answers slots written."""
+    """The network's energy where VEN history or slot widths have changed; answers slots done."""
     connection.execute(locks.exclusive(locks.ENERGY))
-    stale = connection.execute(totals_queries.take_stale_slots()).scalars().all()
+    stale = connection.execute(totals_queries.take_stale_slots(SLOTS_AT_ONCE)).scalars().all()
     if not stale:
         return 0
-    energy = network_energy(fetch(connection, totals_queries.slots(stale), SlotEnergyFrame))
+    stale = connection.execute(totals_queries.sharing_energy(stale)).scalars().all()
+    query = totals_queries.network_energy_of(history.ven_history.c.bucket.in_(stale))
+    energy = fetch(connection, query, history.NetworkEnergyFrame)
     write(connection, energy, history.network_energy, merging_queries.replace)
     connection.execute(totals_queries.drop_energy(set(stale) - set(energy.get_column("bucket"))))
-    return energy.height
+    return len(stale)
 
 
 def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:

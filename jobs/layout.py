@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from jobs.ranges import Range, without
+from schemas.time_ranges import TimeRange, without
 
 DAYS_AHEAD = 3
 MONTHS = 12
@@ -30,20 +30,20 @@ MOST_SOURCES = 62
 """Partitions that are merged at a time: dropping each takes some six locks."""
 
 
-class Change(Struct, frozen=True):
+class PartitionChange(Struct, frozen=True):
     """A range of time that is to become one partition, and whether there are rows to bring there."""
 
-    within: Range
+    within: TimeRange
     has_rows: bool
 
 
 def changes(
-    partitions: Sequence[Range],
-    astray: Range | None,
+    partitions: Sequence[TimeRange],
+    astray: TimeRange | None,
     now: datetime,
     kept: timedelta | None,
     horizon: datetime = BEGINNING,
-) -> Iterator[Change]:
+) -> Iterator[PartitionChange]:
     """What makes the partitions of a table what they should be; new empty partitions first.
 
     Args:
@@ -61,21 +61,21 @@ def changes(
     ]
     today = datetime.combine(now.date(), time(), UTC)
     ranges = _joined([piece for piece in wanted if not _inside(piece, partitions)], today)
-    new = [Change(each, astray is not None and overlap(astray, each)) for each in ranges]
-    merged = [Change(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
+    new = [PartitionChange(each, astray is not None and overlap(astray, each)) for each in ranges]
+    merged = [PartitionChange(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
     yield from sorted([*new, *merged], key=lambda change: change.has_rows)
 
 
-def _kept_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[Range]:
+def _kept_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
     """Of the oldest cell only what is still kept, on midnight."""
     midnight = BEGINNING if kept is None else datetime.combine((now - kept).date(), time(), UTC)
     oldest = max(midnight, horizon)
     for cell in cells(now.date(), kept):
         if cell.end > oldest:
-            yield Range(max(cell.start, oldest), cell.end)
+            yield TimeRange(max(cell.start, oldest), cell.end)
 
 
-def _pieces(cell: Range, partitions: Sequence[Range]) -> Iterator[Range]:
+def _pieces(cell: TimeRange, partitions: Sequence[TimeRange]) -> Iterator[TimeRange]:
     """What a cell has beside partitions that reach beyond it; by month, if that merges too many at once."""
     across = [each for each in _touched(cell, partitions) if not contains(cell, each)]
     for piece in without([cell], across):
@@ -86,28 +86,28 @@ def _pieces(cell: Range, partitions: Sequence[Range]) -> Iterator[Range]:
             yield piece
 
 
-def _inside(piece: Range, partitions: Sequence[Range]) -> list[Range]:
+def _inside(piece: TimeRange, partitions: Sequence[TimeRange]) -> list[TimeRange]:
     return [each for each in _touched(piece, partitions) if contains(piece, each)]
 
 
-def _touched(piece: Range, partitions: Sequence[Range]) -> Sequence[Range]:
+def _touched(piece: TimeRange, partitions: Sequence[TimeRange]) -> Sequence[TimeRange]:
     first = bisect_right(partitions, piece.start, key=attrgetter("end"))
     return partitions[first : bisect_left(partitions, piece.end, key=attrgetter("start"))]
 
 
-def _joined(ranges: Sequence[Range], today: datetime) -> list[Range]:
+def _joined(ranges: Sequence[TimeRange], today: datetime) -> list[TimeRange]:
     """Ranges of the past that touch each other, as one for each year: where there is nothing, few will do."""
-    joined = list[Range]()
+    joined = list[TimeRange]()
     for each in ranges:
         last = joined[-1] if joined else None
         if last and last.end == each.start and last.start.year == each.start.year and each.end <= today:
-            joined[-1] = Range(last.start, each.end)
+            joined[-1] = TimeRange(last.start, each.end)
         else:
             joined.append(each)
     return joined
 
 
-def cells(today: date, kept: timedelta | None) -> list[Range]:
+def cells(today: date, kept: timedelta | None) -> list[TimeRange]:
     """The ranges that partitions should have, oldest first and without a gap."""
     first_day = _months_before(today, 1)
     if kept is not None and kept <= LONGEST_DAYS:
@@ -121,7 +121,7 @@ def cells(today: date, kept: timedelta | None) -> list[Range]:
     return _between(sorted(day for day in {*years, *months, *days} if day.year >= FIRST_YEAR))
 
 
-def name_of(within: Range) -> str:
+def name_of(within: TimeRange) -> str:
     """The end of a partition's name."""
     start, end = within.start.date(), within.end.date()
     if end == start + timedelta(days=1):
@@ -133,7 +133,7 @@ def name_of(within: Range) -> str:
     return f"p{start:%Y%m%d}_{end:%Y%m%d}"
 
 
-def _months_of(within: Range) -> Iterator[Range]:
+def _months_of(within: TimeRange) -> Iterator[TimeRange]:
     firsts = [within.start.date()]
     while (following := _months_before(firsts[-1], -1)) < within.end.date():
         firsts.append(following)
@@ -146,14 +146,14 @@ def _months_before(day: date, number: int) -> date:
     return date(months // 12, months % 12 + 1, 1)
 
 
-def _between(borders: Sequence[date]) -> list[Range]:
+def _between(borders: Sequence[date]) -> list[TimeRange]:
     instants = [datetime.combine(border, time(), UTC) for border in borders]
-    return [Range(start, end) for start, end in pairwise(instants)]
+    return [TimeRange(start, end) for start, end in pairwise(instants)]
 
 
-def overlap(one: Range, other: Range) -> bool:
+def overlap(one: TimeRange, other: TimeRange) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def contains(outer: Range, inner: Range) -> bool:
+def contains(outer: TimeRange, inner: TimeRange) -> bool:
     return outer.start <= inner.start and inner.end <= outer.end

@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Table
 
 from jobs.models import ClaimFrame
 from jobs.queries import pending as pending_queries
-from jobs.ranges import Range, ranges_of_days
 from jobs.rows import fetch, paged
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED
+from schemas.time_ranges import TimeRange, ranges_of_days
 
 MOST_BATCHES = 20_000
 MOST_ROWS = 500_000
@@ -30,7 +30,7 @@ class Claim(Struct, frozen=True):
     connection: Connection
     batch_ids: list[int]
     rows: int
-    within: list[Range]
+    within: list[TimeRange]
     """Ranges of device time that hold the batches' rows in partitioned tables, but for a few spare days."""
 
     def read(self, table: Table, model: type[Frame]) -> pl.DataFrame:
@@ -79,6 +79,6 @@ def page_size(batches: int, rows: int, most_rows: int) -> int:
     return max(1, min(likely, 3 * batches))
 
 
-def _within(batches: pl.DataFrame) -> list[Range]:
+def _within(batches: pl.DataFrame) -> list[TimeRange]:
     days = batches.get_column("days").drop_nulls().explode().drop_nulls().unique()
     return ranges_of_days(days, MOST_RANGES)

@@ -8,13 +8,13 @@ import numpy as np
 import pandera.polars as pa
 import polars as pl
 from msgspec import Struct
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Row
 
 from jobs.calendars import calendar_for
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
-from jobs.ranges import Range, widened
 from jobs.rows import fetch, fetch_binary
 from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
 from jobs.transforms.days import Calendar, Days, Occasion, Slots
@@ -29,12 +29,22 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
 )
+from schemas import participation_times
+from schemas.baseline_model.prediction import whole_slots
 from schemas.baselines import BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
+from schemas.time_ranges import TimeRange, widened
 
 VENS_AT_ONCE = 1_000
 """Their slots are a million numbers: what is held in memory does not grow with the fleet."""
+
+VENS_TOGETHER = 25_000
+"""Read in one pass over the fleet's history: some 200 MB."""
+
+FEWEST_TOGETHER = 500
+MOST_OF_FLEET = 0.4
+"""From this share of the fleet on, to read all of it is cheaper than to look up each VEN."""
 
 POSTGRES_EPOCH_S = 946_684_800
 """PostgreSQL counts the microseconds of a `timestamptz` from 2000 on."""
@@ -107,13 +117,13 @@ class MeasuredEvent(Struct, frozen=True):
     """An event from its start to its end, or to when it was stopped."""
 
     event_id: str
-    window: Range
+    window: TimeRange
     notified_at: datetime
     requested_kw: float
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        window = Range(row.start_time, row.end_time)
+        window = TimeRange(row.start_time, row.end_time)
         return cls(row.event_id, window, row.notify_at, row.requested_reduction_kw)
 
     @property
@@ -135,7 +145,7 @@ class Inputs(Struct, frozen=True):
     event: MeasuredEvent
     rules: Rules
     days: Days
-    sampled: list[Range]
+    sampled: list[TimeRange]
     names: tuple[BaselineName, ...]
     only: BaselineName | None = None
 
@@ -168,15 +178,34 @@ def measurements(connection: Connection, event: MeasuredEvent, rules: Rules) -> 
     people = requested(connection, event)
     inputs = _inputs(connection, event, rules, rules.computed, DAYS_FIRST)
     missing: list[str] = []
-    for some in _some_at_a_time(people):
-        measured, late = _measured(connection, inputs, some)
+    for some, usage in _usages(connection, people, inputs.days.needed()):
+        measured, late = _measured(connection, inputs, some, usage)
         missing += late
         yield measured
     if not missing:
         return
     inputs = _inputs(connection, event, rules, rules.computed, None)
-    for some in _some_at_a_time(people.filter(pl.col("ven_id").is_in(missing))):
-        yield _measured(connection, inputs, some)[0]
+    for some, usage in _usages(
+        connection, people.filter(pl.col("ven_id").is_in(missing)), inputs.days.needed()
+    ):
+        yield _measured(connection, inputs, some, usage)[0]
+
+
+def _usages(
+    connection: Connection, people: pl.DataFrame, within: Sequence[TimeRange]
+) -> Iterator[tuple[pl.DataFrame, Usage]]:
+    """Some VENs at a time, and what they used: of most of a fleet read together, else VEN by VEN."""
+    vens = connection.execute(settlement_queries.registered_vens()).scalar_one()
+    if people.height < FEWEST_TOGETHER or people.height < MOST_OF_FLEET * vens:
+        for some in _some_at_a_time(people):
+            yield some, read_usage(connection, some.get_column("ven_id").to_list(), within)
+        return
+    for many in people.iter_slices(VENS_TOGETHER):
+        usage = read_usage_of_most(connection, many.get_column("ven_id").to_list(), within)
+        for number, some in enumerate(many.iter_slices(VENS_AT_ONCE)):
+            first = number * VENS_AT_ONCE
+            kw = usage.kw[first : first + some.height]
+            yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
 
 
 def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
@@ -196,17 +225,18 @@ def _inputs(
     return Inputs(event, rules, days, sampled_cuts(connection, event.window), names)
 
 
-def _measured(connection: Connection, inputs: Inputs, people: pl.DataFrame) -> tuple[Measurement, list[str]]:
+def _measured(
+    connection: Connection, inputs: Inputs, people: pl.DataFrame, usage: Usage
+) -> tuple[Measurement, list[str]]:
     """What some VENs delivered; and those for whom the days do not do, who are left out of it."""
     event, rules = inputs.event, inputs.rules
     ven_ids = people.get_column("ven_id").to_list()
-    usage = read_usage(connection, ven_ids, inputs.days.needed())
-    taken = _taken(connection, inputs, ven_ids)
-    prediction = predict_from(usage, taken, inputs.days, rules.cap, names=inputs.names)
+    taken, slow = _taken(connection, inputs, ven_ids), _slow(connection, inputs, ven_ids)
+    prediction = predict_from(usage, whole_slots(taken, slow), inputs.days, rules.cap, names=inputs.names)
     late = [] if _has_all(inputs) else _of(ven_ids, ~prediction.is_complete)
     people = people.filter(~pl.col("ven_id").is_in(late))
     samples = read_samples(connection, ven_ids, inputs.sampled)
-    used = event_usage(usage, samples, event.window, inputs.sampled)
+    used = event_usage(usage, samples, event.window, inputs.sampled, slow)
     hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
     vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
     counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
@@ -225,8 +255,12 @@ def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an ar
 
 def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
     ranges = inputs.days.needed()
-    within = Range(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
-    return fetch(connection, settlement_queries.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+    within = TimeRange(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
+    return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+
+
+def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
+    return slow_vens(connection, ven_ids, TimeRange(inputs.days.needed()[0].start, inputs.event.window.end))
 
 
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
@@ -242,30 +276,79 @@ def predicted(
         inputs = _inputs(connection, event, rules, (name,), most)
         for some in chunks(ven_ids if most else late, VENS_AT_ONCE):
             usage = read_usage(connection, some, inputs.days.needed())
-            taken = _taken(connection, inputs, some)
+            taken = whole_slots(_taken(connection, inputs, some), _slow(connection, inputs, some))
             prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name)
             if most and not _has_all(inputs):
                 late += _of(some, ~prediction.is_complete)
             yield prediction
 
 
-def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Range]) -> Usage:
+def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     """The means of the slots of some ranges, which do not overlap."""
+    usage = _read_by_ven(connection, ven_ids, within)
+    return _with_wide_slots(connection, usage, within)
+
+
+def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
+    """As `read_usage`, of VENs that are a large part of the fleet: in one pass over all of its history."""
+    usage = Usage(list(ven_ids), (slots := _slots_of(within)), _nothing(len(ven_ids), len(slots)))
+    position = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    for part in within:
+        for bucket, lines, means in fetch_binary(connection, settlement_queries.slot_columns(part)):
+            each = pl.DataFrame(
+                {"ven_id": lines.split("\n"), "used_kw": np.frombuffer(means, ">f8").astype("f8")}
+            )
+            found = each.join(position, on="ven_id")
+            column = np.searchsorted(slots, int(bucket.timestamp()) // SLOT_S)
+            usage.kw[found.get_column("row").to_numpy(), column] = found.get_column("used_kw").to_numpy()
+    return _with_wide_slots(connection, usage, within)
+
+
+def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     # Range by range: rows of one day lie close together, whoever's they are.
     queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
     slots = _slots_of(within)
-    kw = np.full((len(ven_ids), len(slots)), np.nan)
+    return Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
+
+
+def _with_wide_slots(connection: Connection, usage: Usage, within: Sequence[TimeRange]) -> Usage:
+    ven_ids = usage.ven_ids
+    if within and (slow := slow_vens(connection, ven_ids, TimeRange(within[0].start, within[-1].end))):
+        _read_slow(connection, usage, slow, within)
+    return usage
+
+
+def slow_vens(connection: Connection, ven_ids: Sequence[str], within: TimeRange) -> list[str]:
+    """Those of some VENs whose meters have slots of more than five minutes at any time in a range."""
+    return list(connection.execute(settlement_queries.slow_vens(ven_ids, within)).scalars())
+
+
+def _read_slow(
+    connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[TimeRange]
+) -> None:
+    queries = (settlement_queries.packed_wide_means(slow, part) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
+    place = {ven_id: row for row, ven_id in enumerate(usage.ven_ids)}
+    usage.kw[[place[ven_id] for ven_id in slow]] = _unpacked(rows, len(slow), usage.slots)
+
+
+def _nothing(vens: int, slots: int) -> NDArray[np.float64]:
+    return np.full((vens, slots), np.nan)
+
+
+def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray[np.float64]:
+    """Means by VEN and slot, of rows with a position, slots and means, as PostgreSQL sends them."""
+    kw = _nothing(vens, len(slots))
     if rows:
         at_us = np.frombuffer(b"".join(row[1] for row in rows), dtype=">i8")
         number = (at_us // 1_000_000 + POSTGRES_EPOCH_S) // SLOT_S
         ven = np.repeat([row[0] - 1 for row in rows], [len(row[1]) // 8 for row in rows])
-        means = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
-        kw[ven, np.searchsorted(slots, number)] = means
-    return Usage(list(ven_ids), slots, kw)
+        kw[ven, np.searchsorted(slots, number)] = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
+    return kw
 
 
-def _slots_of(within: Sequence[Range]) -> Slots:
+def _slots_of(within: Sequence[TimeRange]) -> Slots:
     numbers = [
         np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
         for part in within
@@ -273,19 +356,19 @@ def _slots_of(within: Sequence[Range]) -> Slots:
     return np.unique(np.concatenate(numbers)) if numbers else np.empty(0, dtype=np.int64)
 
 
-def read_window(connection: Connection, ven_ids: Sequence[str], window: Range) -> Usage:
+def read_window(connection: Connection, ven_ids: Sequence[str], window: TimeRange) -> Usage:
     """The means of the slots that a window reaches into."""
     return read_usage(connection, ven_ids, [widened(window, SLOT_S)])
 
 
-def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[Range]) -> pl.DataFrame:
+def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
     if not within:
         return pl.DataFrame(schema=SampleFrame.types())
     connection.execute(summary_queries.HOLD_RAW)
     return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
 
 
-def sampled_cuts(connection: Connection, window: Range) -> list[Range]:
+def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
     """The parts that the window cuts out of slots, as far as raw rows are kept."""
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return [cut for cut in cuts(window) if since is None or cut.start >= since]

@@ -11,20 +11,22 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.queries import pending as pending_queries
+from schemas.monitoring import BuildInfo
 from schemas.tables.ledger import LANES
 
 CYCLE_ROWS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
-MILD_FAILURES = 3
+TOLERATED_FAILURES = 3
 """Cycles of a job that may fail in a row before the program calls itself unwell."""
 
 STEP_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 
-class Metrics:
+class JobMetrics:
     """Counters of one scheduler, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(BuildInfo("jobs"))
         self._failed_in_a_row: dict[str, int] = {}
         self._rows = Histogram(
             "gridgate_jobs_cycle_rows",
@@ -66,7 +68,7 @@ class Metrics:
 
     def trouble(self) -> str | None:
         """Jobs that fail again and again, in words; None while there are none."""
-        failing = sorted(job for job, times in self._failed_in_a_row.items() if times > MILD_FAILURES)
+        failing = sorted(job for job, times in self._failed_in_a_row.items() if times > TOLERATED_FAILURES)
         return f"cycles fail again and again: {', '.join(failing)}" if failing else None
 
 

@@ -1,7 +1,9 @@
 """The frames that jobs read: the columns of a table that a transform needs, and no payloads."""
 
 import pandera.polars as pa
+import polars as pl
 
+from schemas.candidates import REASONS
 from schemas.tables.events import EventParticipationFrame
 from schemas.tables.ledger import Days
 from schemas.tables.metadata import Frame, Utc
@@ -70,24 +72,14 @@ class VenGroupFrame(Frame):
 
 
 class LoadGroupFrame(Frame):
-    """Loads of one type (null: not said) that may be controlled or not, of VENs that are offline or not."""
+    """Loads of one type (null: not said), by whether they, and their VENs, may be controlled now."""
 
     load_type: str = pa.Field(nullable=True)
     enabled: bool
-    online: bool
+    controllable: bool
     capacity_kw: float
     shed_capability_kw: float
     usage_kw: float = pa.Field(ge=0)
-
-
-class SlotEnergyFrame(Frame):
-    """VEN history in some slots, as the network's energy needs it."""
-
-    bucket: Utc
-    used_power_kw_sum: float
-    shed_power_kw_sum: float
-    used_samples: int
-    shed_samples: int
 
 
 class WatchedVenFrame(Frame):
@@ -108,6 +100,20 @@ class RecentReportFrame(Frame):
     received_at: Utc
 
 
+class PresentWidthFrame(Frame):
+    """How wide VENs' slots are now, s."""
+
+    ven_id: str = pa.Field(unique=True)
+    width_s: pl.Int32
+
+
+class ReportTimeFrame(Frame):
+    """Device times of reports."""
+
+    ven_id: str
+    ts: Utc
+
+
 class SlotSizeFrame(Frame):
     """How many reports and samples a slot has."""
 
@@ -122,23 +128,30 @@ class VenSizeFrame(Frame):
     rows: int
 
 
-class NewcomerFrame(Frame):
-    """VENs that could shed something for an event, kW, and have not been told of it."""
+class CandidateFrame(Frame):
+    """Rows of `schemas.candidates.asked_and_passed_over`; powers in kW."""
 
-    ven_id: str = pa.Field(unique=True)
-    available_kw: float = pa.Field(gt=0)
+    ven_id: str = pa.Field(nullable=True)
+    available_kw: float = pa.Field(gt=0, nullable=True)
+    reason: str = pa.Field(isin=REASONS, nullable=True)
+    vens: int = pa.Field(ge=1)
 
 
 class ShareFrame(Frame):
-    """What the VENs that take part in an event could give, and have been asked for, kW."""
+    """What the VENs that take part in an event could give, and have been asked for, kW; until when."""
 
     ven_id: str = pa.Field(unique=True)
     available_kw: float = pa.Field(ge=0)
     requested_reduction_kw: float = pa.Field(ge=0)
+    told_end_time: Utc = pa.Field(nullable=True)
 
 
 class FollowedPartFrame(EventParticipationFrame):
-    """Participations that are not over, with the VEN's answer and its newest report."""
+    """Participations that are not over, or opted out, with the VEN's answer and its newest report.
+
+    `is_unwanted`: it is not asked any more: retired, in maintenance, or no target; `has_opt_out`: people have
+    opted it out for now.
+    """
 
     command_status: str = pa.Field(nullable=True)
     answered_at: Utc = pa.Field(nullable=True)
@@ -146,6 +159,8 @@ class FollowedPartFrame(EventParticipationFrame):
     reported_event_id: str = pa.Field(nullable=True)
     shed_power_kw: float = pa.Field(nullable=True)
     is_away: bool
+    is_unwanted: bool
+    has_opt_out: bool
     event_status: str
     start_time: Utc
     end_time: Utc

@@ -12,13 +12,13 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Row, Table
 
-from jobs.layout import BEGINNING, Change, changes, contains, name_of, overlap
+from jobs.layout import BEGINNING, PartitionChange, changes, contains, name_of, overlap
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
-from jobs.ranges import Range
 from schemas import locks
 from schemas.tables.history import RAW_S
 from schemas.tables.raw import PARTITIONED
+from schemas.time_ranges import TimeRange
 
 MOST_NEW = 20
 """Partitions of a table that one transaction makes."""
@@ -35,7 +35,7 @@ class Partition(Struct, frozen=True):
     """A partition by its name in SQL; `within` of the default one means nothing."""
 
     name: str
-    within: Range
+    within: TimeRange
     is_default: bool
     rows: int
     """As the last ANALYZE estimated."""
@@ -48,7 +48,7 @@ class Move(Struct, frozen=True):
 
     parent: str
     target: str
-    within: Range
+    within: TimeRange
     copied_until: datetime
     caught_up_xact_id: int
 
@@ -57,7 +57,7 @@ def partitions_of(connection: Connection, table: Table) -> list[Partition]:
     """The partitions of a raw table, oldest first, the default one last."""
     found = connection.execute(partition_queries.PARTITIONS, {"parent": table.name})
     return [
-        Partition(row.partition, Range(row.since, row.until), row.is_default, row.rows, row.bytes)
+        Partition(row.partition, TimeRange(row.since, row.until), row.is_default, row.rows, row.bytes)
         for row in found
     ]
 
@@ -81,8 +81,8 @@ def arrange_partitions(
     """
     if not connection.execute(locks.try_exclusive(locks.PARTITIONS)).scalar_one():
         return 0
-    connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
-    connection.execute(partition_queries.FOR_LONG)
+    connection.execute(partition_queries.LIMIT_LOCK_WAIT)
+    connection.execute(partition_queries.RAISE_TIME_LIMIT)
     horizon = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
     wanted = {
         table: list(_changes(connection, table, now, kept=kept, horizon=horizon)) for table in PARTITIONED
@@ -95,19 +95,19 @@ def arrange_partitions(
 
 def _changes(
     connection: Connection, table: Table, now: datetime, *, kept: timedelta | None, horizon: datetime
-) -> Iterator[Change]:
+) -> Iterator[PartitionChange]:
     found = partitions_of(connection, table)
     astray = next((_extent(connection, each) for each in found if each.is_default), None)
     return changes([each.within for each in found if not each.is_default], astray, now, kept, horizon)
 
 
-def _extent(connection: Connection, partition: Partition) -> Range | None:
+def _extent(connection: Connection, partition: Partition) -> TimeRange | None:
     """From the first row's time to just after the last one's; None without rows."""
     first, last = connection.execute(partition_queries.extent(partition.name)).one()
-    return None if first is None else Range(first, last + timedelta.resolution)
+    return None if first is None else TimeRange(first, last + timedelta.resolution)
 
 
-def _make_new(connection: Connection, table: Table, wanted: Sequence[Change]) -> int:
+def _make_new(connection: Connection, table: Table, wanted: Sequence[PartitionChange]) -> int:
     new = [change.within for change in wanted if not change.has_rows][:MOST_NEW]
     if new:
         connection.execute(partition_queries.ENSURE_DEFAULT)
@@ -119,12 +119,14 @@ def _make_new(connection: Connection, table: Table, wanted: Sequence[Change]) ->
     return len(new)
 
 
-def _name(connection: Connection, table: Table, within: Range) -> str:
+def _name(connection: Connection, table: Table, within: TimeRange) -> str:
     values = {"parent": table.name, "ending": f"_{name_of(within)}"}
     return str(connection.execute(partition_queries.NAME_BESIDE, values).scalar_one())
 
 
-def _bring_on(connection: Connection, table: Table, wanted: Sequence[Change], slice_bytes: int) -> int:
+def _bring_on(
+    connection: Connection, table: Table, wanted: Sequence[PartitionChange], slice_bytes: int
+) -> int:
     move = _current_move(connection, table)
     if move is None:
         change = next((change for change in wanted if change.has_rows), None)
@@ -142,11 +144,11 @@ def _current_move(connection: Connection, table: Table) -> Move | None:
 
 
 def _as_move(row: Row[tuple[object, ...]]) -> Move:
-    within = Range(row.since, row.until)
+    within = TimeRange(row.since, row.until)
     return Move(row.parent, row.target, within, row.copied_until, row.caught_up_xact_id)
 
 
-def _begin(connection: Connection, table: Table, within: Range) -> Move:
+def _begin(connection: Connection, table: Table, within: TimeRange) -> Move:
     target = _name(connection, table, within)
     connection.execute(partition_queries.make_table(target, table.name))
     connection.execute(partition_queries.bound(target, within))
@@ -157,14 +159,14 @@ def _begin(connection: Connection, table: Table, within: Range) -> Move:
 
 def _copy_slice(connection: Connection, table: Table, move: Move, slice_bytes: int) -> int:
     found = partitions_of(connection, table)
-    end = slice_end(Range(move.copied_until, move.within.end), found, slice_bytes)
-    part = Range(move.copied_until, end)
+    end = slice_end(TimeRange(move.copied_until, move.within.end), found, slice_bytes)
+    part = TimeRange(move.copied_until, end)
     copied = connection.exec_driver_sql(partition_queries.copy(table, move.target, part)).rowcount
     connection.execute(partition_queries.note_progress(table.name, copied_until=end))
     return copied + 1
 
 
-def slice_end(left: Range, partitions: Sequence[Partition], most_bytes: int) -> datetime:
+def slice_end(left: TimeRange, partitions: Sequence[Partition], most_bytes: int) -> datetime:
     """The end of a slice of about so many bytes, and of a minute at least, from the start of a range."""
     default_bytes = sum(each.bytes for each in partitions if each.is_default)
     position, bytes_left = left.start, float(most_bytes)
@@ -181,14 +183,14 @@ def slice_end(left: Range, partitions: Sequence[Partition], most_bytes: int) -> 
 
 def _source_at(
     at: datetime, end: datetime, partitions: Sequence[Partition], default_bytes: int
-) -> tuple[Range, int]:
+) -> tuple[TimeRange, int]:
     """The partition that holds a time, and its size; or the gap that the default partition covers."""
     ranged = [each for each in partitions if not each.is_default]
     for each in ranged:
         if each.within.start <= at < each.within.end:
             return each.within, each.bytes
     following = [each.within.start for each in ranged if each.within.start > at]
-    return Range(at, min([*following, end])), default_bytes
+    return TimeRange(at, min([*following, end])), default_bytes
 
 
 def _finish(connection: Connection, table: Table, move: Move) -> int:
@@ -233,7 +235,7 @@ def _is_obsolete(connection: Connection, table: Table, move: Move) -> bool:
     )
 
 
-def _remove_sources(connection: Connection, table: Table, within: Range) -> int:
+def _remove_sources(connection: Connection, table: Table, within: TimeRange) -> int:
     """Drop the partitions inside a range, and take its rows out of the default one."""
     found = partitions_of(connection, table)
     sources = [each.name for each in found if not each.is_default and contains(within, each.within)]

@@ -14,7 +14,7 @@ from jobs.queries import summary as summary_queries
 from jobs.rows import fetch, write
 from jobs.transforms.presence import (
     REPORTS_EACH,
-    Patience,
+    PresenceTime,
     come_online,
     fallen_silent,
     heard_skewed,
@@ -29,18 +29,20 @@ RECENT = timedelta(days=1)
 DETAILS = {"silent_s": "silentS", "heard_at": "lastHeard", "clock_offset_s": "clockOffsetS"}
 
 
-def judge_presence(connection: Connection, now: datetime, patience: Patience) -> int:
+def judge_presence(connection: Connection, now: datetime, presence_time: PresenceTime) -> int:
     """Write a status row for each VEN that has fallen silent or was heard; answers their number."""
     connection.execute(locks.exclusive(locks.PRESENCE))
     connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)
-    heard = _hear_skewed(connection, now, patience)
-    watched = fetch(connection, presence_queries.watched_vens(now - patience.at_least, now), WatchedVenFrame)
+    heard = _hear_skewed(connection, now, presence_time)
+    watched = fetch(
+        connection, presence_queries.watched_vens(now - presence_time.at_least, now), WatchedVenFrame
+    )
     report_intervals = intervals_of(connection, watched, now)
     transitions = pl.concat(
         [
-            fallen_silent(watched, report_intervals, patience, now),
-            come_online(watched, heard, report_intervals, patience, now),
+            fallen_silent(watched, report_intervals, presence_time, now),
+            come_online(watched, heard, report_intervals, presence_time, now),
         ]
     )
     if not transitions.is_empty():
@@ -48,14 +50,14 @@ def judge_presence(connection: Connection, now: datetime, patience: Patience) ->
     return transitions.height
 
 
-def _hear_skewed(connection: Connection, now: datetime, patience: Patience) -> pl.DataFrame:
+def _hear_skewed(connection: Connection, now: datetime, presence_time: PresenceTime) -> pl.DataFrame:
     """Judge reports that were not received promptly, and keep when their VENs were last heard by them."""
     ven_ids = connection.execute(presence_queries.vens_with_new_skewed_reports()).scalars().all()
     if ven_ids:
         connection.execute(presence_queries.drop_older_skewed_reports(ven_ids, REPORTS_EACH))
         connection.execute(presence_queries.mark_judged(ven_ids, now))
     reports = _skewed_reports(connection, ven_ids)
-    heard = heard_skewed(reports, intervals_of(connection, reports, now), patience)
+    heard = heard_skewed(reports, intervals_of(connection, reports, now), presence_time)
     _update_latest(connection, heard.select("ven_id", "heard_at"))
     return heard
 

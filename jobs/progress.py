@@ -24,20 +24,22 @@ from jobs.measuring import (
     read_samples,
     read_window,
     sampled_cuts,
+    slow_vens,
 )
 from jobs.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
-from jobs.ranges import Range, widened
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
 from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
-from jobs.transforms.presence import OFFLINE, Patience, fallen_silent
+from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas import channels, locks
+from schemas.slots import WIDEST_S
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
+from schemas.time_ranges import TimeRange, widened
 
-PATIENCE = Patience(3, timedelta(seconds=60))
+PRESENCE_TIME = PresenceTime(3, timedelta(seconds=60))
 """How long a VEN may be silent where no setting says it."""
 
 SETTLES_AFTER = timedelta(minutes=10)
@@ -51,6 +53,7 @@ MOST_VENS = 2_000
 class Standing(Struct):
     """What is known of an event."""
 
+    window: TimeRange
     people: pl.DataFrame
     asked: pl.DataFrame
     """`ven_id` of `people` and of those who have left."""
@@ -70,15 +73,15 @@ class Standing(Struct):
         people, asked, judged, baselines = (
             pl.DataFrame(schema=schema) for schema in (ids, ids, _JUDGED, _BASELINE)
         )
-        return cls(people, asked, judged, baselines, None, event.window.start)
+        return cls(event.window, people, asked, judged, baselines, None, event.window.start)
 
 
 class Progress:
     """Follows the events that run, and gets ready for those that are about to."""
 
-    def __init__(self, rules: Rules, patience: Patience = PATIENCE) -> None:
+    def __init__(self, rules: Rules, presence_time: PresenceTime = PRESENCE_TIME) -> None:
         self._rules = rules
-        self._patience = patience
+        self._presence_time = presence_time
         self._standings: dict[str, Standing] = {}
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
@@ -91,7 +94,9 @@ class Progress:
         )
         known, self._standings = self._standings, {}
         for event in (*running, *coming):
-            standing = known.get(event.event_id) or Standing.of(event)
+            standing = known.get(event.event_id)
+            if standing is None or standing.window != event.window:  # people have moved its end
+                standing = Standing.of(event)
             self._standings[event.event_id] = standing
             self._judge(connection, event, standing, has_begun=event in running)
         for event in running:
@@ -127,8 +132,9 @@ class Progress:
 
     def _progress(self, connection: Connection, event: MeasuredEvent, now: datetime) -> dict[str, object]:
         standing = self._standings[event.event_id]
-        reporting = _reporting(connection, event, standing, self._patience, now)
-        reductions = _reductions(event, standing, reporting, now)
+        reporting = _reporting(connection, event, standing, self._presence_time, now)
+        delivered = _delivered(connection, event, standing, now)
+        reductions = _reductions(event, standing, reporting, now).join(delivered, on="ven_id", how="left")
         write(connection, reductions, event_reductions, settlement_queries.merge_reductions)
         is_known = bool(reporting.height) or standing.people.is_empty()
         reduction_kw = float(reductions.get_column("reduction_kw").sum()) if is_known else None
@@ -137,7 +143,7 @@ class Progress:
         return {
             "event_id": event.event_id,
             "current_reduction_kw": reduction_kw,
-            "delivered_kwh": _delivered_kwh(connection, event, standing, now),
+            "delivered_kwh": _total_kwh(delivered),
             "vens_responding": answered.vens,
             "vens_reporting": reporting.filter(~pl.col("is_silent")).height,
             "avg_response_ms": None if answered.mean_ms is None else float(answered.mean_ms),
@@ -163,7 +169,11 @@ def _forget_stand_ins(standing: Standing) -> None:
 
 
 def _reporting(
-    connection: Connection, event: MeasuredEvent, standing: Standing, patience: Patience, now: datetime
+    connection: Connection,
+    event: MeasuredEvent,
+    standing: Standing,
+    presence_time: PresenceTime,
+    now: datetime,
 ) -> pl.DataFrame:
     """What participants with a baseline use, if they have said it since the start; who is silent by now.
 
@@ -174,10 +184,10 @@ def _reporting(
     latest = latest.join(standing.baselines, on="ven_id", how="semi")
     # By reports alone: a status says nothing of usage.
     no_status = pl.lit(None, pl.Datetime("us", "UTC"))
-    late = latest.filter(pl.col("heard_at") < now - patience.at_least).with_columns(
+    late = latest.filter(pl.col("heard_at") < now - presence_time.at_least).with_columns(
         status_ts=no_status, status_received_at=no_status
     )
-    silent = fallen_silent(late, intervals_of(connection, late, now), patience, now)
+    silent = fallen_silent(late, intervals_of(connection, late, now), presence_time, now)
     is_silent = pl.col("ven_id").is_in(silent.get_column("ven_id").implode()) | pl.col("status").eq_missing(
         OFFLINE
     )
@@ -191,7 +201,7 @@ def _reductions(
 
     `event_id`, `ven_id`, `reduction_kw`.
     """
-    slot = widened(Range(now, now), SLOT_S).start
+    slot = widened(TimeRange(now, now), SLOT_S).start
     last = widened(event.window, SLOT_S).end - timedelta(seconds=SLOT_S)
     heard = reporting.filter(~pl.col("is_silent"))
     both = heard.join(standing.baselines.filter(slot=min(slot, last)), on="ven_id")
@@ -202,27 +212,39 @@ def _reductions(
     )
 
 
-def _delivered_kwh(
+def _delivered(
     connection: Connection, event: MeasuredEvent, standing: Standing, now: datetime
-) -> float | None:
-    """The energy so far; of the slot that is not over, as much as has passed."""
-    window = Range(event.window.start, min(now, event.window.end))
+) -> pl.DataFrame:
+    """The energy that each VEN has delivered so far; of the slot that is not over, as much as has passed.
+
+    `ven_id`, `delivered_kwh`, which is null where nothing is known.
+    """
+    window = TimeRange(event.window.start, min(now, event.window.end))
     ven_ids = standing.people.get_column("ven_id").to_list()
-    recent = read_window(connection, ven_ids, Range(standing.history_until, window.end))
+    recent = read_window(connection, ven_ids, TimeRange(standing.history_until, window.end))
     usage = recent if standing.history is None else _joined(standing.history, recent)
     sampled = [cut for cut in sampled_cuts(connection, window) if cut.start == window.start]
     samples = standing.samples
     if samples is None:
         samples = read_samples(connection, ven_ids, sampled)
-    used = event_usage(usage, samples, window, sampled)
-    _remember(standing, usage, samples, now)
+    slow = slow_vens(connection, ven_ids, window)
+    used = event_usage(usage, samples, window, sampled, slow)
+    _remember(standing, usage, samples, now, WIDEST_S if slow else SLOT_S)
     baseline = _baseline_of(standing, ven_ids, window)
     saved_kwh = (baseline - used) * part_within([window]).hours
-    is_known = not np.isnan(saved_kwh).all() or not ven_ids
-    return float(np.nansum(saved_kwh)) if is_known else None
+    is_known = ~np.isnan(saved_kwh).all(axis=1)
+    by_ven = np.where(is_known, np.nansum(saved_kwh, axis=1), np.nan)
+    columns = {"ven_id": pl.Series(ven_ids, dtype=pl.String), "delivered_kwh": by_ven}
+    return pl.DataFrame(columns).with_columns(pl.col("delivered_kwh").cast(pl.Float64).fill_nan(None))
 
 
-def _baseline_of(standing: Standing, ven_ids: list[str], window: Range) -> Array:
+def _total_kwh(delivered: pl.DataFrame) -> float | None:
+    """Of all VENs; None where nothing is known of anybody."""
+    known = delivered.get_column("delivered_kwh").drop_nulls()
+    return float(known.sum()) if known.len() or delivered.is_empty() else None
+
+
+def _baseline_of(standing: Standing, ven_ids: list[str], window: TimeRange) -> Array:
     """By VEN and slot of a window; NaN where there is none."""
     slots = part_within([window]).slots
     number = pl.col("slot").dt.epoch("us") // (SLOT_S * 1_000_000)
@@ -240,9 +262,9 @@ def _joined(before: Usage, after: Usage) -> Usage:
     return Usage(before.ven_ids, slots, np.concatenate([before.kw, after.kw], axis=1))
 
 
-def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime) -> None:
+def _remember(standing: Standing, usage: Usage, samples: pl.DataFrame, now: datetime, widest_s: int) -> None:
     old = now - SETTLES_AFTER
-    until = max(standing.history_until, widened(Range(old, old), SLOT_S).start)
+    until = max(standing.history_until, widened(TimeRange(old, old), widest_s).start)
     until_slot = int(until.timestamp()) // SLOT_S
     is_old = usage.slots < until_slot
     standing.history = Usage(usage.ven_ids, usage.slots[is_old], usage.kw[:, is_old])

@@ -11,13 +11,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
-from jobs.models import LoadSampleFrame, ReportFrame, SlotEnergyFrame, TransitionFrame, VenSampleFrame
+from jobs.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
 from jobs.queries import summary as summary_queries
+from jobs.queries import totals as totals_queries
 from jobs.queries.summary import Scope
 from jobs.rows import fetch, fetch_as_found
-from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
+from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import LOADS, VENS, Latest, latest_loads, latest_vens, lost, newest, without
 from jobs.ven_ranges import VenRange
+from schemas.slots import WIDEST_S
 from schemas.tables import FRAMES, Frame, raw
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, SLOT_S, load_history, ven_history
 from schemas.tables.history import network_energy as energy_table
@@ -115,13 +117,14 @@ def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame
     return Comparison(table, found, expected.select(found.columns))
 
 
-def _energy(connection: Connection, within: TimeRange) -> Comparison:
-    """Slots that are stale are computed again anyway, and left out."""
-    stale = connection.execute(summary_queries.stale(within)).scalars().all()
-    slots = _buckets(connection, ven_history, within, SLOT_S).select(list(SlotEnergyFrame.types()))
-    current = slots.filter(~pl.col("bucket").is_in(pl.Series(stale, dtype=slots.schema["bucket"]).implode()))
-    found = fetch_as_found(connection, summary_queries.energy_not_stale(within), FRAMES[energy_table.name])
-    return Comparison(energy_table, found, network_energy(current).select(found.columns))
+def _energy(connection: Connection, part: TimeRange) -> Comparison:
+    """Slots that are stale are computed again anyway, and left out; wide slots are looked at whole."""
+    within = widened(part, WIDEST_S)
+    is_current = summary_queries.is_current(ven_history.c.bucket, within)
+    computed = totals_queries.network_energy_of(*is_current)
+    model = FRAMES[energy_table.name]
+    found = fetch_as_found(connection, summary_queries.energy(within), model)
+    return Comparison(energy_table, found, fetch_as_found(connection, computed, model).select(found.columns))
 
 
 def _buckets(connection: Connection, table: Table, within: TimeRange, resolution_s: int) -> pl.DataFrame:

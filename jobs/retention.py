@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Table
 from jobs.partitions import Partition, partitions_of
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
-from jobs.ranges import DAY_S, Range, widened
 from schemas.live import number, number_alone
 from schemas.tables.events import (
     commands,
@@ -33,6 +32,7 @@ from schemas.tables.history import (
 from schemas.tables.ledger import ingest_batches, job_runs
 from schemas.tables.live import live_changes
 from schemas.tables.raw import PARTITIONED
+from schemas.time_ranges import DAY_S, TimeRange, widened
 
 MOST_PARTITIONS = 60
 """Partitions that one run drops: each takes some seven locks."""
@@ -55,7 +55,7 @@ class OutdatedPartition(Struct, frozen=True):
     """A partition of a raw table with rows before a time."""
 
     partition: Partition
-    outdated: Range
+    outdated: TimeRange
     """What of its range is outdated."""
 
     @property
@@ -71,7 +71,7 @@ class OutdatedPartition(Struct, frozen=True):
 
 def limit(kept: timedelta, now: datetime) -> datetime:
     """What is to go is before this midnight, UTC."""
-    return widened(Range(now - kept, now - kept), DAY_S).start
+    return widened(TimeRange(now - kept, now - kept), DAY_S).start
 
 
 def outdated_partitions(connection: Connection, since: datetime) -> list[OutdatedPartition]:
@@ -79,7 +79,7 @@ def outdated_partitions(connection: Connection, since: datetime) -> list[Outdate
     found = (each for table in PARTITIONED for each in partitions_of(connection, table))
     outdated = (
         OutdatedPartition(
-            each, Range(each.within.start, since if each.is_default else min(each.within.end, since))
+            each, TimeRange(each.within.start, since if each.is_default else min(each.within.end, since))
         )
         for each in found
         if each.is_default or each.within.start < since
@@ -103,7 +103,7 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
     since = _readable_until(connection, until)
     if known is not None and since <= known and not _doomed(connection, since):
         return 0
-    connection.execute(partition_queries.SOON_OR_NOT_AT_ALL)
+    connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAW_FOR_ONESELF)
     since = _readable_until(connection, until)  # anew: nothing can come in between any more
     doomed = _doomed(connection, since)[:MOST_PARTITIONS]

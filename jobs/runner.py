@@ -8,23 +8,16 @@ from datetime import datetime, timedelta
 import psycopg
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from jobs.admission import admit
 from jobs.backoff import Backoff
-from jobs.metrics import Metrics
+from jobs.metrics import JobMetrics
 from jobs.queries import pending as pending_queries
 from jobs.queries import running as running_queries
 from jobs.schedule import Job, Step, name_of
+from schemas.exits import DATABASE_ERRORS
 from schemas.revisions import WrongRevisionError
-
-DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
-"""COPY speaks to psycopg directly, so its errors come unwrapped."""
-
-
-def is_away(error: Exception) -> bool:
-    """It could not be reached, or hung up: the same may work later."""
-    return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def is_locked(error: Exception) -> bool:
@@ -52,14 +45,14 @@ class Runner:
         self,
         engine: Engine,
         clock: Clock,
-        metrics: Metrics | None = None,
+        metrics: JobMetrics | None = None,
         holder: str = "jobs",
         monotonic: Monotonic | None = None,
     ) -> None:
         self.engine = engine
         self._clock = clock
         self._monotonic = monotonic or (lambda: clock().timestamp())
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics or JobMetrics()
         self._holder = holder
         self._backoffs: dict[str, Backoff] = {}
         self._is_stopping = threading.Event()

@@ -26,8 +26,9 @@ from jobs.retention import (
 from jobs.sessions import FROZEN_AFTER, end_frozen_sessions
 from jobs.settings import Cadence
 from jobs.settlement import revise_settled, settle_ended
-from jobs.transforms.presence import Patience
+from jobs.transforms.presence import PresenceTime
 from jobs.trimming import trim_rejected, trim_statuses
+from jobs.widths import learn_slot_widths
 from schemas.database import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -80,7 +81,16 @@ def name_of(step: Step) -> str:
 
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
-    patience = Patience(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
+    """All jobs, those with a backlog first."""
+    return (*_lanes(cadence), *_events(cadence), *_measuring(cadence), *_upkeep(cadence))
+
+
+def _presence_time(cadence: Cadence) -> PresenceTime:
+    return PresenceTime(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
+
+
+def _lanes(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that consume batches."""
     return (
         Job(
             "history",
@@ -88,6 +98,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "buckets by VEN and by load; energy of the network",
             (consume_history_batches, refresh_energy),
             has_backlog=True,
+            rounds=20,
         ),
         Job(
             "snapshot",
@@ -96,6 +107,12 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             (consume_snapshot_batches, partial(refresh_totals, gone_after=cadence.loads_gone_after())),
             has_backlog=True,
         ),
+    )
+
+
+def _events(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that move events on, and follow their VENs."""
+    return (
         Job(
             "events",
             cadence.events_every_s,
@@ -113,7 +130,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "presence",
             cadence.presence_every_s,
             "which VENs were heard, which have fallen silent",
-            (partial(judge_presence, patience=patience),),
+            (partial(judge_presence, presence_time=_presence_time(cadence)),),
         ),
         Job(
             "commands",
@@ -121,11 +138,17 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             "what VENs do of what they were told, as telemetry shows it",
             (see_executions,),
         ),
+    )
+
+
+def _measuring(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that measure events."""
+    return (
         Job(
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules(), patience).follow_events,),
+            (Progress(cadence.rules(), _presence_time(cadence)).follow_events,),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
@@ -138,6 +161,18 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
             ),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
+        Job(
+            "widths",
+            3600,
+            "learns how wide the slots of VENs are, from the times of their reports",
+            (learn_slot_widths,),
+        ),
+    )
+
+
+def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that delete, and arrange partitions."""
+    return (
         Job(
             "retention",
             600,

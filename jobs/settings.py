@@ -2,22 +2,13 @@
 
 from datetime import timedelta
 from typing import Annotated
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from jobs.calendars import check_holidays
 from jobs.measuring import Rules
-from jobs.queries.events import Rest
-from schemas.settings import BaselineSettings, LoadSettings, ProgramSettings, Settings
+from schemas.baseline_model.settings import CalendarSettings
+from schemas.settings import AskingSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
-
-
-def _time_zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("expected a time zone such as UTC or Europe/Berlin")
-    return name
-
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
@@ -118,7 +109,7 @@ class Ages(Settings):
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
 
 
-class Measuring(BaselineSettings):
+class Measuring(CalendarSettings):
     """How events are settled: baselines, calendar, and dates."""
 
     settlement_every_s: float = Field(
@@ -139,16 +130,6 @@ class Measuring(BaselineSettings):
         7,
         validation_alias="SETTLEMENT_REVISE_DAYS",
         description="days after an event's end in which late data can lead to a new revision",
-    )
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
-        "UTC",
-        validation_alias="TIME_ZONE",
-        description="time zone of the VENs, such as `Europe/Berlin`: baselines compare its hours and days",
-    )
-    holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
-        "",
-        validation_alias="HOLIDAYS",
-        description="days left out of baselines: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., by commas",
     )
     least_coverage_percent: float = Field(
         80,
@@ -172,7 +153,7 @@ class Measuring(BaselineSettings):
         )
 
 
-class Cadence(Ages, Measuring, LoadSettings):
+class Cadence(Ages, Measuring, AskingSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(
@@ -203,20 +184,6 @@ class Cadence(Ages, Measuring, LoadSettings):
         validation_alias="JOBS_EVENTS_EVERY_S",
         description="seconds between checks of events: the most by which they start and end late",
     )
-    rest_s: float = Field(
-        900,
-        ge=0,
-        le=86_400,
-        validation_alias="EVENTS_REST_S",
-        description="seconds after an event in which its VENs are not asked to another",
-    )
-    events_per_day: int = Field(
-        6,
-        ge=1,
-        le=1_000,
-        validation_alias="EVENTS_MOST_PER_DAY",
-        description="events to which a VEN is asked in 24 hours, at most",
-    )
     commands_every_s: float = Field(
         5,
         gt=0,
@@ -238,9 +205,6 @@ class Cadence(Ages, Measuring, LoadSettings):
         validation_alias="PRESENCE_AT_LEAST_S",
         description="presence time of any VEN at least, seconds",
     )
-
-    def rest(self) -> Rest:
-        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
 
 
 class JobsSettings(ProgramSettings, Cadence):

@@ -18,7 +18,6 @@ from jobs.measuring import MeasuredEvent, Measurement, Rules, measurements, port
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
-from jobs.ranges import Range
 from jobs.rows import fetch, write
 from jobs.transforms.baselines import days_of
 from jobs.transforms.days import AROUND, windows
@@ -32,6 +31,7 @@ from schemas.tables.events import (
 )
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
+from schemas.time_ranges import TimeRange
 
 LOOK_EVERY = timedelta(minutes=10)
 """How often a settled event is looked at again."""
@@ -182,14 +182,17 @@ def _is_touched(
     if looked_at < complete_at <= now:
         return True  # the hours after the event were still to come
     today = [window for part in windows(event.occasion).values() for window in part]
-    earlier = (Range(part.start, min(part.end, event.window.start)) for part in ranges)
+    earlier = (TimeRange(part.start, min(part.end, event.window.start)) for part in ranges)
     counted = [*earlier, *(window for window in today if window.end <= looked_at)]
+    query = settlement_queries.changed_widths(event.event_id, looked_at - MARGIN, event.window.end)
+    if connection.execute(query).scalar_one():
+        return True
     reaches = ((pl.col("first_ts") < part.end) & (pl.col("last_ts") >= part.start) for part in counted)
     is_counted = pl.any_horizontal(*reaches)
     return any(block.filter(is_counted).height for block in _arrivals(connection, looked_at - MARGIN))
 
 
-def _is_forgotten(connection: Connection, earliest: Range, window: Range) -> bool:
+def _is_forgotten(connection: Connection, earliest: TimeRange, window: TimeRange) -> bool:
     needs = {RAW_S: window.start, SLOT_S: earliest.start}
     for resolution_s, start in needs.items():
         since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()

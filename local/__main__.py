@@ -8,6 +8,7 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
+from local.disk import with_cause
 from local.environment import REPOSITORY
 from local.options import parse_options
 from local.service import StartError
@@ -17,7 +18,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
-    """Run until a signal; the exit code is 0 after one, and 1 when something does not come up."""
+    """Run until a signal; the exit code is 0 after one, else that of the error."""
     options = parse_options(arguments)
     console = Console(highlight=False, soft_wrap=True)
 
@@ -35,8 +36,8 @@ def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
     except KeyboardInterrupt:
         say("stopped")
     except StartError as error:
-        say(f"[bold red]{escape(str(error))}[/]")
-        return 1
+        say(f"[bold red]{escape(with_cause(error, options.data_dir, options.needed_mb))}[/]")
+        return error.exit_code
     return 0
 
 

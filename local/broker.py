@@ -7,10 +7,10 @@ subscribes to a topic which begins with `$`: mosquitto, where it is installed, d
 import sys
 from pathlib import Path
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import inherited_environment
-from local.ports import HOST, answers, is_free
-from local.service import Service, StartError
+from local.ports import HOST, answers, is_free, listener
+from local.service import InUseError, Service
 
 _ROUTER = """\
 id = 0
@@ -69,13 +69,13 @@ class EmbeddedBroker(Service):
     def _prepare(self) -> None:
         for port in self._ports.values():
             if not is_free(port):  # rumqttd would live on without this listener
-                raise StartError(f"broker cannot listen on port {port}: something else does")
+                raise InUseError(f"port {port} is in use by {listener(port)}")
         self._data_dir.mkdir(parents=True, exist_ok=True)
         listeners = (_LISTENER.format(version=v, host=HOST, port=port) for v, port in self._ports.items())
         self._configuration.write_text(_ROUTER + "".join(listeners))
 
-    def _command(self) -> Command:
-        return Command(
+    def _command(self) -> ProcessSpec:
+        return ProcessSpec(
             # rumqttd reports every packet at the level "error": only silence is bearable
             argv=[
                 sys.executable,

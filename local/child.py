@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Command:
+class ProcessSpec:
     """What to run, and how it is asked to end.
 
     `end_signal` is sent to stop it, and by the kernel (Linux) when we die without a word.
@@ -35,12 +35,12 @@ class Command:
 
 
 class Child:
-    """A running `Command`.
+    """A running `ProcessSpec`.
 
     Start it from the main thread: Linux ties the signal at our death to the thread that forked.
     """
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: ProcessSpec) -> None:
         self.command = command
         self.log_start = 0
         self._is_gone = False

@@ -1,5 +1,6 @@
 """The data directory: one instance at a time, and the remains of the last one are gone."""
 
+import errno
 import fcntl
 import os
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from local.service import StartError
+from local.disk import EMPTY_MB, too_full
+from local.service import InUseError, UnusableError
 
 _REMAINS_WITHIN_S = 30.0
 
@@ -22,13 +24,19 @@ def locked(data_dir: Path) -> Iterator[int]:
     the holder is dead, we wait for that.
 
     Raises:
-        StartError: another instance uses it, or it cannot be made.
+        InUseError: another instance uses it.
+        UnusableError: it cannot be made.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise StartError(f"cannot use {data_dir} ({error.strerror}): choose another --data-dir") from error
+        full = (
+            f"; {too_full(data_dir, EMPTY_MB)}"
+            if error.errno == errno.ENOSPC
+            else ": choose another --data-dir"
+        )
+        raise UnusableError(f"cannot use {data_dir} ({error.strerror}){full}") from error
     try:
         _acquire(lock, data_dir)
         os.ftruncate(lock, 0)
@@ -44,7 +52,7 @@ def _acquire(lock: int, data_dir: Path) -> None:
         holder = int(os.pread(lock, 20, 0) or b"0")
         if (holder and _is_alive(holder)) or time.monotonic() > deadline:
             who = f"process {holder}" if holder else "another instance"
-            raise StartError(f"{data_dir} is in use by {who}: stop it, or choose another --data-dir")
+            raise InUseError(f"{data_dir} is in use by {who}: stop it, or choose another --data-dir")
         time.sleep(0.1)  # flock knows no deadline
 
 

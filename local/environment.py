@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+"""The directory that holds the packages: a checkout, or `site-packages`."""
+
+MIGRATIONS = REPOSITORY / "migrations" / "alembic.ini"
 
 _INHERITED = (
     "HOME",

@@ -4,10 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import inherited_environment
-from local.ports import HOST, answers, is_free
-from local.service import Service, StartError
+from local.ports import HOST, answers, is_free, listener
+from local.service import InUseError, Service, UnusableError
 
 _BESIDE_PATH = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Where packages put it, and where not everybody's PATH leads."""
@@ -41,7 +41,7 @@ class MosquittoBroker(Service):
     """One mosquitto on 127.0.0.1, with its configuration, its data and its log under `data_dir`.
 
     Raises:
-        StartError: it is not installed.
+        UnusableError: it is not installed.
     """
 
     name = "broker"
@@ -53,7 +53,7 @@ class MosquittoBroker(Service):
         self._ports = (mqtt_port, mqtt5_port)
         self._program = mosquitto_program()
         if self._program is None:
-            raise StartError(
+            raise UnusableError(
                 "mosquitto is not installed: install it (Debian: apt-get install mosquitto),"
                 " or use --broker embedded"
             )
@@ -78,15 +78,15 @@ class MosquittoBroker(Service):
     def _prepare(self) -> None:
         for port in self._ports:
             if not is_free(port):
-                raise StartError(f"broker cannot listen on port {port}: something else does")
+                raise InUseError(f"port {port} is in use by {listener(port)}")
         self._directory.mkdir(parents=True, exist_ok=True)
         text = _CONFIGURATION.format(
             mqtt_port=self._ports[0], mqtt5_port=self._ports[1], host=HOST, directory=self._directory
         )
         self._configuration.write_text(text + (_AS_ROOT if os.geteuid() == 0 else ""))
 
-    def _command(self) -> Command:
-        return Command(
+    def _command(self) -> ProcessSpec:
+        return ProcessSpec(
             argv=[str(self._program), "-c", str(self._configuration)],
             env=inherited_environment(),
             cwd=self._directory,

@@ -1,9 +1,17 @@
 """The command line of `python -m local`."""
 
 import argparse
+import hashlib
 import os
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from local.disk import needed_mb
+from local.environment import REPOSITORY
+from schemas.command_line import program_name, program_parser
+from schemas.exits import EXIT_CODES, FAILED, TRY_AGAIN, WRONG_USAGE
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,19 @@ class Options:
     broker: str
     postgres: str
     cors_origins: tuple[str, ...]
+    command: str
+    """How we were started, without what `command_with` adds."""
+
+    def command_with(self, options: str) -> str:
+        """A command line that starts us with some more options."""
+        if not self.command.startswith("make "):
+            return f"{self.command} {options}"
+        target, _, given = self.command.partition(" ARGS=")
+        return f"{target} ARGS='{' '.join(filter(None, (given, options)))}'"
+
+    @property
+    def needed_mb(self) -> int:
+        return needed_mb(self.fleet, self.backfill, self.interval)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -40,17 +61,24 @@ def default_data_dir(*, has_fixtures: bool = False) -> Path:
 
     Fixtures have their own, else the numbers would be those of the demo's fleet, too.
     """
-    name = f"gridgate-fixtures-{os.geteuid()}" if has_fixtures else f"gridgate-{os.geteuid()}"
-    return Path("/var/tmp") / name  # noqa: S108 - its own directory, kept across reboots
+    return data_dir_of("gridgate-fixtures" if has_fixtures else "gridgate")
+
+
+def data_dir_of(name: str, root: Path = REPOSITORY) -> Path:
+    """A directory of one user and one checkout, kept across reboots."""
+    checkout = hashlib.sha256(os.fsencode(root)).hexdigest()[:6]
+    return Path("/var/tmp") / f"{name}-{os.geteuid()}-{checkout}"  # noqa: S108 - it has our name
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
     """Read the command line; exit with a message that says what to do when it cannot work."""
     parser = _parser()
-    words = vars(parser.parse_args(arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    words = vars(parser.parse_args(given))
+    command = _command(words.pop("make"), given)
     origins = tuple(words.pop("cors_origin"))
     data_dir = words.pop("data_dir") or default_data_dir(has_fixtures=words["fixtures"])
-    options = Options(data_dir=data_dir, cors_origins=origins, **words)
+    options = Options(data_dir=data_dir, cors_origins=origins, command=command, **words)
     if len(set(options.ports.values())) < len(options.ports):
         parser.error(f"{', '.join(options.ports)} must differ from one another")
     if options.backfill and not options.fleet:
@@ -58,10 +86,30 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     return options
 
 
+def _command(make_target: str | None, given: list[str]) -> str:
+    """How we were started: by `make TARGET ARGS=...`, where what stands behind `--make` are the ARGS."""
+    if make_target is None:
+        return shlex.join([*program_name("local").split(), *given])
+    behind = given[given.index("--make") + 2 :]
+    return f"make {make_target}" + (f" ARGS={shlex.join(behind)}" if behind else "")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m local",
-        description="Gridgate on this machine: PostgreSQL, a broker, the three programs, a simulated fleet.",
+    parser = program_parser(
+        "local",
+        "Gridgate on this machine: PostgreSQL, a broker, the three programs, a simulated fleet.",
+        [],
+        [
+            "--fleet 50 --backfill 6",
+            "--fixtures",
+            "--fleet 50 --http-port 8001 --mqtt-port 1885 --mqtt5-port 1886",
+        ],
+        EXIT_CODES
+        | {
+            FAILED: "a part did not come up; the message says which, and why",
+            WRONG_USAGE: "wrong options, a port that this user must not use, or too little space",
+            TRY_AGAIN: "a port or the data directory is in use",
+        },
     )
     add = parser.add_argument
     where = f"data and logs ({default_data_dir()}; with --fixtures {default_data_dir(has_fixtures=True)})"
@@ -76,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--fixtures", action="store_true", help="load a small world that is always the same: docs/fixtures.md"
     )
+    add("--make", metavar="TARGET", help=argparse.SUPPRESS)  # who started us, for messages
     add("--ready-file", type=Path, metavar="F", help="JSON with URLs and process ids, written when ready")
     _add_servers(parser)
     _add_behaviour(parser)

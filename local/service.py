@@ -5,11 +5,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from local.child import Child, Command
+from local.child import Child, ProcessSpec
+from schemas.exits import FAILED, TRY_AGAIN, WRONG_USAGE
 
 
 class StartError(Exception):
     """A service did not come up. The message says why, with the end of its log."""
+
+    exit_code = FAILED
+
+
+class UnusableError(StartError):
+    """What was asked for cannot be used, now or later: another option is needed."""
+
+    exit_code = WRONG_USAGE
+
+
+class InUseError(StartError):
+    """Something is in use, and may be free later."""
+
+    exit_code = TRY_AGAIN
 
 
 class Service:
@@ -92,7 +107,7 @@ class Service:
     def _prepare(self) -> None:
         """Make a launch possible."""
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         raise NotImplementedError
 
     def _is_ready(self) -> bool:
@@ -111,7 +126,7 @@ class Program(Service):
     def __init__(
         self,
         name: str,
-        command: Command,
+        command: ProcessSpec,
         is_ready: Callable[[], bool],
         prepare: Callable[[], None] | None = None,
     ) -> None:
@@ -125,7 +140,7 @@ class Program(Service):
         if self._before is not None:
             self._before()
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         return self.command
 
     def _is_ready(self) -> bool:

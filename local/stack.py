@@ -9,15 +9,15 @@ from rich.markup import escape
 
 from local.broker import EmbeddedBroker
 from local.data_dir import locked
+from local.disk import require_space
 from local.environment import REPOSITORY
 from local.fleet.disturbances import BROKEN
 from local.guardian import Guardian
 from local.mosquitto import MosquittoBroker, mosquitto_program
 from local.options import Options
-from local.ports import HOST, is_free
+from local.ports import HOST, require_free
 from local.postgres import EmbeddedPostgres, InstalledPostgres, PostgresServer
 from local.programs import Programs
-from local.service import StartError
 from local.supervisor import Supervisor
 
 DATABASE = "gridgate"
@@ -49,7 +49,8 @@ class Stack:
             StartError: something does not come up; everything is stopped again.
         """
         with locked(self._options.data_dir) as lock:
-            self._check_ports()
+            require_free(self._options.ports, self._options.command_with)
+            require_space(self._options.data_dir, self._options.needed_mb)
             self._withdraw()
             guardian = Guardian(lock)
             supervisor = Supervisor(guardian, self._say, self._announce)
@@ -87,11 +88,6 @@ class Stack:
             self._say(f"sending the last {options.backfill:g} h of {options.fleet} VENs")
             supervisor.run(self._programs.backfill(), "the backfill")
         supervisor.start(self._programs.fleet())
-
-    def _check_ports(self) -> None:
-        for option, port in self._options.ports.items():
-            if not is_free(port):
-                raise StartError(f"port {port} is in use: choose another one with {option}")
 
     def _announce(self, pids: dict[str, int]) -> None:
         """Write the ready file, and write it anew when a process id changes; never a half of it."""
@@ -133,7 +129,7 @@ def broker(options: Options) -> EmbeddedBroker | MosquittoBroker:
     """The broker that the options choose: `auto` is mosquitto where it is installed.
 
     Raises:
-        StartError: mosquitto is wanted, and not installed.
+        UnusableError: mosquitto is wanted, and not installed.
     """
     is_mosquitto = options.broker == "mosquitto" or (options.broker == "auto" and mosquitto_program())
     service = MosquittoBroker if is_mosquitto else EmbeddedBroker
@@ -144,7 +140,7 @@ def postgres_server(options: Options) -> PostgresServer:
     """The PostgreSQL server that the options choose.
 
     Raises:
-        StartError: there is none.
+        UnusableError: there is none.
     """
     service = InstalledPostgres if options.postgres == "installed" else EmbeddedPostgres
     return service(options.data_dir)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.markup import escape
 
-from local.child import Child, Command
+from local.child import Child, ProcessSpec
 from local.guardian import Guardian
 from local.service import Service, StartError, describe_exit
 
@@ -49,7 +49,7 @@ class Supervisor:
         self._services.append(service)
         service.wait_ready()
 
-    def run(self, command: Command, what: str) -> None:
+    def run(self, command: ProcessSpec, what: str) -> None:
         """Run a command to its end while watching over the services.
 
         Raises:

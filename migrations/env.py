@@ -1,13 +1,19 @@
 """Alembic's environment: one migrator at a time, and no waiting for ever behind somebody's lock."""
 
+import os
+
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 
+from schemas.command_line import print_warning
 from schemas.database import Bounds, engine_for
+from schemas.exits import DATABASE_ERRORS, end_with_failure, exit_code, exit_message, is_away
+from schemas.logs import configure_logs
 from schemas.revisions import MIGRATION_LOCK
 from schemas.settings import ProgramSettings, SettingsError
 from schemas.tables import metadata
+from schemas.variables import warn_of_unknown_variables
 
 LOCK_TIMEOUT_MS = 10_000
 BOUNDS = Bounds(lock_timeout="10min", statement_timeout="10min", idle_in_transaction_session_timeout="10min")
@@ -36,12 +42,21 @@ def _migrate(connection: Connection) -> None:
     connection.commit()
 
 
-if context.is_offline_mode():
-    raise SystemExit("Migrations need a database to look at: set DATABASE_URL and run without --sql.")
+def _run() -> None:
+    if context.is_offline_mode():
+        raise SettingsError("Migrations need a database to look at: set DATABASE_URL and run without --sql.")
+    settings = ProgramSettings.from_environment()
+    configure_logs(settings.log_level, settings.log_format)
+    warn_of_unknown_variables(os.environ, print_warning)
+    engine = engine_for(settings.database_url, "migrations", **BOUNDS)
+    with engine.connect() as live:
+        _migrate(live)
+    engine.dispose()
+
 
 try:
-    settings = ProgramSettings.from_environment()
-except SettingsError as error:
-    raise SystemExit(str(error)) from None
-with engine_for(settings.database_url, "migrations", **BOUNDS).connect() as live:
-    _migrate(live)
+    _run()
+except (SettingsError, *DATABASE_ERRORS) as error:
+    if isinstance(error, DATABASE_ERRORS) and not is_away(error):
+        raise  # with its trace: a migration has failed, and not for want of a database
+    end_with_failure(exit_message(error), exit_code(error))

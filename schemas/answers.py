@@ -1,4 +1,4 @@
-"""Whether the database answers: silence is noticed, told of, and ended.
+"""Detects a database that does not answer, reports it, and closes the connection.
 
 TCP alone does not notice a proxy or a firewall that stops forwarding, and PostgreSQL's own time-outs need
 the network to arrive. So whoever waits for an answer asks over a second connection, after a while, whether
@@ -13,19 +13,19 @@ import psycopg
 from psycopg import sql
 
 ASK_AFTER_S = 10.0
-"""Silence after which the server is asked, over another connection, whether it works on the statement."""
+"""Silence after which a second connection checks whether the server works on the statement."""
 
 PROBE_WITHIN_S = 5.0
-"""For the other connection to be made, and again for its answer."""
+"""Timeout for opening the second connection, and for its answer."""
 
 SILENT_S = 15.0
-"""Silence that makes a program unhealthy: longer than a server that works needs to say so."""
+"""Silence that makes a program unhealthy; longer than the check of a working server takes."""
 
 IS_AT_WORK = sql.SQL(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE pid = {} AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'"
 )
-"""A server that waits for its client is not at work: our words, or its own, are lost on the way."""
+"""A server process that waits for its client is not working: a packet of one of them was lost."""
 
 
 class SilenceError(psycopg.OperationalError):
@@ -33,7 +33,7 @@ class SilenceError(psycopg.OperationalError):
 
 
 class AnswerMonitor:
-    """For how long the database has owed one program an answer; for any number of threads."""
+    """Tracks for how long the database has not answered a program; thread-safe."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic = monotonic
@@ -42,42 +42,42 @@ class AnswerMonitor:
         self._silent_since: float | None = None
 
     def begin(self, key: object) -> None:
-        """Somebody waits for an answer from now on; called again: the server has said that it is at work."""
+        """Start waiting for an answer; called again, restart the time: the server works on it."""
         self._waiting_since[key] = self.monotonic()
 
     def answered(self, key: object) -> None:
-        """The answer is there: whatever was lost before it was asked for is over."""
+        """Record an answer; attempts that began before it no longer count."""
         since = self._waiting_since.pop(key, None)
         lost_since = self._silent_since
         if lost_since is not None and since is not None and since >= lost_since:
             self._silent_since = None
 
     def given_up(self, key: object) -> None:
-        """No answer came, and nobody waits for it any more."""
+        """Stop waiting without an answer."""
         with self._lock:
             since = self._waiting_since.pop(key, None)
             if self._silent_since is None:
                 self._silent_since = since
 
     def silent_s(self) -> float:
-        """Seconds since the oldest question without an answer or a sign of life; 0 if there is none."""
+        """Seconds since the oldest attempt without an answer; 0 without any."""
         waits = list(self._waiting_since.copy().values())
         since = min(waits if self._silent_since is None else [*waits, self._silent_since], default=None)
         return 0.0 if since is None else self.monotonic() - since
 
     def trouble(self) -> str | None:
-        """What is wrong, in words; None while the database answers."""
+        """The reason for being unhealthy; None while the database answers."""
         silent_s = self.silent_s()
         return None if silent_s <= SILENT_S else f"the database has not answered for {silent_s:.0f} s"
 
 
 class MonitoredConnection(psycopg.Connection[Any]):
-    """A connection that does not wait for ever: a server that is silent has to be at work."""
+    """A connection that bounds its waiting: it goes on only while the server works on the statement."""
 
     monitor: AnswerMonitor | None = None
     ask_after_s = ASK_AFTER_S
     open_other: Callable[[], psycopg.Connection[Any]] | None = None
-    """Another connection to the same server; without it silence alone ends the connection."""
+    """Opens a second connection to the server; without it, silence alone ends the connection."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - psycopg's
         """Wait for an answer; silence is bounded, unless the caller bounds it: for notifications.
@@ -102,7 +102,7 @@ class MonitoredConnection(psycopg.Connection[Any]):
         return answer
 
     def _bounded(self, gen: Generator[Any, Any, Any], monitor: AnswerMonitor) -> Generator[Any, Any, Any]:
-        """`gen`, which is told of each moment that nothing came; some of them in a row are too many."""
+        """`gen`, which learns of each interval without data; several in a row raise."""
         clock = monitor.monotonic
         last_sign = clock()
         try:
@@ -129,4 +129,4 @@ class MonitoredConnection(psycopg.Connection[Any]):
             with open_other() as other:
                 return bool(other.execute(query).fetchall()[0][0])
         except psycopg.OperationalError as error:
-            return error.sqlstate is not None  # it answers, if only to refuse: it has not fallen silent
+            return error.sqlstate is not None  # an error with a state is an answer

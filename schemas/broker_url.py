@@ -1,4 +1,4 @@
-"""The broker's URL: one login, and one host or several, which are tried in turn."""
+"""The broker's URL: one login, and one host or several, which are tried in order."""
 
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit

@@ -1,4 +1,4 @@
-"""The time that programs have in common: the database's, whatever their own clocks say."""
+"""The clock that all programs share: the database's."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 STEP_S = 1.0
-"""What a clock moves by beyond this, from one look to the next, it was set by somebody."""
+"""A larger deviation from the monotonic clock between two readings means that the clock was set."""
 
 DIFFERENCE_S = 5.0
-"""A machine's clock that differs by more from the database's is worth a word in the log."""
+"""A machine's clock that differs by more from the database's is logged."""
 
 Wall = Callable[[], datetime]
 Monotonic = Callable[[], float]
 
 
 class Reading(Struct, frozen=True):
-    """What a clock showed, in UTC, and when, by a monotonic clock in seconds."""
+    """A reading of a clock, in UTC, with the monotonic time in seconds."""
 
     at: datetime
     monotonic_s: float
@@ -26,7 +26,7 @@ class Reading(Struct, frozen=True):
 
 
 class StepDetector:
-    """Notices when a clock was set, by comparison with a monotonic one."""
+    """Detects that a clock was set, by comparison with a monotonic clock."""
 
     def __init__(self, wall: Wall, monotonic: Monotonic) -> None:
         self._wall = wall
@@ -34,7 +34,7 @@ class StepDetector:
         self._last = Reading(wall(), monotonic())
 
     def step_s(self) -> float | None:
-        """By how many seconds it was set since the last look; None if it was not."""
+        """Return by how many seconds it was set since the last call; None if it was not."""
         now = Reading(self._wall(), self._monotonic())
         step_s = (now.at - self._last.after(now.monotonic_s)).total_seconds()
         self._last = now
@@ -42,7 +42,7 @@ class StepDetector:
 
 
 class DatabaseClock:
-    """The database's time: read now and then, and in between told by a clock that nobody sets.
+    """The database's time: read periodically, and in between advanced by the monotonic clock.
 
     Until the first reading it is the machine's own time, as at the start.
     """
@@ -56,11 +56,11 @@ class DatabaseClock:
         return self._reading.after(self._monotonic())
 
     def read(self, ask: Callable[[], datetime]) -> None:
-        """Ask the database; its answer counts for the middle of the time that it took."""
+        """Read the database's clock; the answer counts for the middle of the round trip."""
         asked_s = self._monotonic()
         at = ask()
         self._reading = Reading(at, (asked_s + self._monotonic()) / 2)
 
     def difference_s(self) -> float:
-        """By how many seconds the machine's clock is ahead of it."""
+        """Seconds by which the machine's clock is ahead of the database's."""
         return (self._wall() - self()).total_seconds()

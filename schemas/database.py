@@ -1,4 +1,4 @@
-"""How a program talks to the database: UTC, a name, and time-outs that turn a hang into an error."""
+"""Connections to the database: UTC, an application name, and time-outs that turn a hang into an error."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0018"
+SCHEMA_REVISION = "0023"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
-"""A process that is frozen within a transaction keeps its locks for so long."""
+"""For so long a process that is frozen within a transaction keeps its locks."""
 
 _SESSION: dict[str, object] = {
     "jit": "off",
@@ -27,12 +27,12 @@ _SESSION: dict[str, object] = {
     "lock_timeout": "5s",
     "statement_timeout": "60s",
 }
-"""What the server is to do for us, unless a program or `DATABASE_URL` says otherwise: no lock outlives its
+"""Session settings, unless a program or `DATABASE_URL` sets them otherwise: no lock outlives its
 holder, no wait stalls a line, and no statement runs for ever.
 """
 
 _ALWAYS: dict[str, object] = {"timezone": "UTC"}
-"""What SQL and frames depend on."""
+"""Settings that SQL and frames depend on."""
 
 _CONNECTION: dict[str, object] = {
     "connect_timeout": 5,
@@ -41,7 +41,7 @@ _CONNECTION: dict[str, object] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""What libpq is to do, unless `DATABASE_URL` says otherwise: a silent network is noticed within 30 s."""
+"""Parameters of libpq, unless `DATABASE_URL` sets them otherwise: a dead network is detected within 30 s."""
 
 _MONITOR = "gridgate_answer_monitor"
 
@@ -57,23 +57,23 @@ class Bounds(TypedDict, total=False):
 LONG_WORK = Bounds(
     idle_in_transaction_session_timeout="10min", lock_timeout="1min", statement_timeout="30min"
 )
-"""For work that somebody waits for at a terminal, and that may compute for minutes between statements."""
+"""For commands at a terminal that may compute for minutes between statements."""
 
 
 def connection_parameters(database_url: str, program: str, session: Mapping[str, object]) -> dict[str, Any]:
-    """What to say to libpq beside the URL, or in place of what it says, so that both are heard.
+    """Parameters for libpq that complete those of the URL.
 
     Where the URL, or libpq's own environment, speaks of a parameter or in `options` of a setting, that
     counts; only the time zone is always ours.
     """
-    spoken = _spoken(database_url)
+    of_url = _parameters_of_url(database_url)
     ours = _as_options({**_SESSION, **session})
-    options = " ".join(filter(None, (ours, spoken.get("options"), _as_options(_ALWAYS))))
-    unspoken = {name: value for name, value in _CONNECTION.items() if name not in spoken}
-    return {**unspoken, "fallback_application_name": f"gridgate-{program}", "options": options}
+    options = " ".join(filter(None, (ours, of_url.get("options"), _as_options(_ALWAYS))))
+    defaults = {name: value for name, value in _CONNECTION.items() if name not in of_url}
+    return {**defaults, "fallback_application_name": f"gridgate-{program}", "options": options}
 
 
-def _spoken(database_url: str) -> dict[str, str]:
+def _parameters_of_url(database_url: str) -> dict[str, str]:
     environment = {
         option.keyword.decode(): option.val.decode()
         for option in pq.Conninfo.get_defaults()
@@ -91,7 +91,7 @@ def connect(
 ) -> psycopg.Connection[Any]:
     """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`.
 
-    `session` names more of what the server is to do for us, as `SET` has it; `monitor` is told how long the
+    `session` holds further settings, as for `SET`; `monitor` learns how long the
     database owes an answer, and bounds the wait for it.
     """
     parameters = connection_parameters(database_url, program, session)
@@ -107,9 +107,9 @@ def engine_for(
     monitor: AnswerMonitor | None = None,
     **session: str,
 ) -> Engine:
-    """A SQLAlchemy engine on psycopg 3 whose pool tests a connection before it lends it.
+    """A SQLAlchemy engine on psycopg 3 whose pool tests each connection at checkout.
 
-    Connections that overflow the pool are closed after each use, and opened for each: they help in a pinch.
+    Connections that overflow the pool are closed after each use: they are for peaks.
     `monitor` and `session` are those of `connect`.
     """
     parameters = connection_parameters(database_url, program, session)

@@ -6,9 +6,10 @@ What is told here of a field is told in OpenAPI too; what each number means stan
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from schemas.baselines import BaselineName
+from schemas.candidates import PassedOverReason
 from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.wire import LARGEST_KW, Priority
 
@@ -177,6 +178,10 @@ class VenMetrics(Shape, frozen=True):
     shed_load_ids: list[str]
 
 
+SlotMinutes = Literal[5, 15, 30]
+SlotSource = Literal["default", "people", "learned"]
+
+
 class Ven(Shape, frozen=True):
     """One VEN, with the latest of its loads. No number and no word is null."""
 
@@ -192,6 +197,13 @@ class Ven(Shape, frozen=True):
     address: Annotated[str, Meta(description="Empty without one.")]
     is_located: IsLocated
     is_reporting: IsReporting
+    slot_minutes: Annotated[
+        SlotMinutes, Meta(description="Width of its meter's slots: each has one mean power, and its energy.")
+    ]
+    slot_minutes_since: Annotated[
+        Instant | None, Meta(description="From when on; null where nothing was recorded.")
+    ]
+    slot_minutes_source: Annotated[SlotSource, Meta(description="`learned`: from the times of its reports.")]
 
 
 class VenSummary(Shape, frozen=True):
@@ -273,6 +285,7 @@ class _ReadOnlyOfVen(Shape, frozen=True, kw_only=True):
     last_seen: Ignored = UNSET
     is_located: Ignored = UNSET
     is_reporting: Ignored = UNSET
+    slot_minutes_source: Ignored = UNSET
 
 
 class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -284,6 +297,13 @@ class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     status: Name | None = None
     registration_id: Words | None = None
     address: Words | None = None
+    slot_minutes: Annotated[
+        SlotMinutes | None, Meta(description="Width of its meter's slots; without it, it is learned.")
+    ] = None
+    slot_minutes_since: Annotated[
+        IsoText | None,
+        Meta(description="From when on, not ahead, taken down to a half-hour; without it: always."),
+    ] = None
 
 
 class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -297,6 +317,14 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     location: Place | UnsetType | None = UNSET
     registration_id: Words | UnsetType | None = UNSET
     address: Words | UnsetType | None = UNSET
+    slot_minutes: Annotated[
+        SlotMinutes | UnsetType | None,
+        Meta(description="Width of its meter's slots; null forgets what people have set: it is learned."),
+    ] = UNSET
+    slot_minutes_since: Annotated[
+        IsoText | UnsetType | None,
+        Meta(description="From when on, not ahead, taken down to a half-hour; without it: from now on."),
+    ] = UNSET
 
 
 class LoadUpdate(Shape, frozen=True, kw_only=True):
@@ -316,11 +344,34 @@ class LoadUpdate(Shape, frozen=True, kw_only=True):
     priority: Priority | UnsetType | None = UNSET
 
 
+class OptOutCreate(Shape, frozen=True, kw_only=True):
+    """When a VEN shall not be asked to take part in events: from `from` until before `to`."""
+
+    start: Annotated[IsoText, Meta(examples=["2026-01-15T17:00:00Z"])] = field(name="from")
+    end: Annotated[
+        IsoText, Meta(description="After `from`, and still ahead.", examples=["2026-01-16T08:00:00Z"])
+    ] = field(name="to")
+    reason: Annotated[
+        str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY, description="For people.", examples=["guests"])
+    ] = ""
+
+
+class OptOut(Shape, frozen=True):
+    """A time, half-open, in which a VEN is not asked to take part in events."""
+
+    id: str
+    ven_id: str
+    start: Instant = field(name="from")
+    end: Instant = field(name="to")
+    reason: Annotated[str, Meta(description="Empty without one.")]
+    created_at: Instant
+
+
 class ShedRequest(Shape, frozen=True):
     """What a load is to shed, and for how long."""
 
     amount_kw: PositiveKw
-    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 900
+    duration_s: Annotated[float, Meta(gt=0, le=86_400, description="How long.")] = 900
 
 
 class ShedAccepted(Shape, frozen=True):
@@ -400,7 +451,9 @@ EventStatus = Literal["scheduled", "active", "completed", "cancelled"]
 ParticipationStatus = Literal["planned", "notified", "acknowledged", "opted_out", "started", "finished"]
 CurrentReductionKw = Annotated[
     float,
-    Meta(description="What it delivers now, or delivered at its end: the sum of `vens[].shedKw` meanwhile."),
+    Meta(
+        description="What it delivers now, or delivered at its end. While it runs the sum of `vens[].shedKw`."
+    ),
 ]
 VensResponding = Annotated[Count, Meta(description="VENs that have acknowledged it, and not opted out.")]
 VensReporting = Annotated[
@@ -415,17 +468,6 @@ ActualReductionKw = Annotated[
         description="What it delivers on average: 0 before it starts, provisional until `isSettled`. "
         "0 also where it cannot be known (`isMeasured` is false)."
     ),
-]
-PassedOverReason = Literal[
-    "offline",
-    "maintenance",
-    "opted out",
-    "retired",
-    "resting",
-    "asked too often",
-    "in another event",
-    "no flexibility",
-    "unaddressable",
 ]
 
 
@@ -468,8 +510,59 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     )
 
 
+class PassedOver(Shape, frozen=True):
+    """VENs that an event does not ask, and why."""
+
+    reason: PassedOverReason
+    vens: Annotated[int, Meta(ge=1)]
+
+
+class AskedVen(Shape, frozen=True):
+    """A VEN that an event would ask, and for what."""
+
+    ven_id: str
+    available_kw: Annotated[float, Meta(description="What it could shed now.")]
+    requested_reduction_kw: float
+
+
+class PassedOverVen(Shape, frozen=True):
+    """A VEN that an event would not ask."""
+
+    ven_id: str
+    reason: PassedOverReason
+
+
+class SimilarEvent(Shape, frozen=True):
+    """What an event of the same hours and about the same length delivered, as settled."""
+
+    event_id: str
+    start_time: Instant
+    end_time: Instant
+    vens: Annotated[Count, Meta(description="Who took part.")]
+    requested_kw: float
+    delivered_kw: Annotated[float | None, Meta(description="Null where it could not be measured.")]
+    performance_percent: float | None
+
+
+class EventPreview(Shape, frozen=True, kw_only=True):
+    """What an event would do, were it shared out now. Nothing is stored."""
+
+    start_time: Instant
+    end_time: Instant
+    requested_reduction_kw: float
+    available_kw: Annotated[float, Meta(description="What all that would be asked could shed now.")]
+    shared_reduction_kw: Annotated[float, Meta(description="What they would be asked for together.")]
+    vens: Annotated[list[AskedVen], Meta(description="Whom it would ask, by id.")]
+    passed_over: Annotated[list[PassedOverVen], Meta(description="Whom it would not, by id.")]
+    notes: Annotated[list[PassedOver], Meta(description="The numbers of these, by reason.")]
+    similar_events: Annotated[list[SimilarEvent], Meta(description="The newest ten, newest first.")]
+    similar_performance_percent: Annotated[
+        float | None, Meta(description="Delivered of requested energy of all of them; null without any.")
+    ]
+
+
 class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """What is to change of an event that no VEN has been sent yet.
+    """What is to change of an event; once VENs have been sent it, not its start and its lead time.
 
     What is not mentioned, or equals what GET shows, stays.
     """
@@ -484,13 +577,6 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     ] = UNSET
     priority: Priority | UnsetType = UNSET
     lead_time_s: LeadTimeS | UnsetType | None = UNSET
-
-
-class PassedOver(Shape, frozen=True):
-    """VENs that an event does not ask, and why."""
-
-    reason: PassedOverReason
-    vens: Annotated[int, Meta(ge=1)]
 
 
 class Event(Shape, frozen=True, kw_only=True):
@@ -510,7 +596,7 @@ class Event(Shape, frozen=True, kw_only=True):
     lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
     notes: Annotated[
         list[PassedOver],
-        Meta(description="How many VENs were passed over when it was last shared out, by reason."),
+        Meta(description="How many VENs are passed over, by reason; as it was last while it ran."),
     ]
 
 
@@ -585,7 +671,9 @@ class VenEvent(Shape, frozen=True):
     timestamp: Annotated[Instant, Meta(description="When the acknowledgement arrived.")]
     requested_shed_kw: float
     actual_shed_kw: Annotated[float, Meta(description="0 where the VEN did not say it.")]
-    circuits_curtailed: Annotated[list[Any], Meta(description="As the VEN sent them; empty without any.")]
+    circuits_curtailed: Annotated[
+        list[dict[str, Any]], Meta(description="Objects, as the VEN sent them; empty without any.")
+    ]
 
 
 class BaselineChosen(Shape, frozen=True):
@@ -657,6 +745,31 @@ class EventPerformance(Shape, frozen=True):
     baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
     portfolio: Delivery
     vens: list[VenDelivery]
+
+
+class BaselinePoint(Shape, frozen=True, gc=False):
+    """Five minutes of a baseline: mean power of one VEN, or summed over VENs."""
+
+    timestamp: BucketStart
+    baseline_kw: Annotated[float | None, Meta(description="Null where there is none.")]
+    used_power_kw: Annotated[float | None, Meta(description="What was used; null where nothing is known.")]
+
+
+class BaselineSeries(Shape, frozen=True, kw_only=True):
+    """What would be used without an event, by five minutes."""
+
+    event_id: Annotated[str, Meta(description="Empty for a time of no event.")]
+    ven_id: Annotated[str, Meta(description="Empty for all that take part together.")]
+    baseline: BaselineChosen
+    start: Instant
+    end: Annotated[Instant, Meta(description="Itself not included.")]
+    vens: Annotated[Count, Meta(description="How many VENs it is the sum of.")]
+    days_used: Annotated[Count, Meta(description="Similar days that it is made of; 0 for several VENs.")]
+    adjustment: Annotated[str | None, Meta(description="As in a settlement; null for several VENs.")]
+    adjustment_kw: float | None
+    adjustment_reason: str | None
+    note: str | None
+    points: list[BaselinePoint]
 
 
 class DayRuleShown(Shape, frozen=True):

@@ -19,7 +19,7 @@ BIDIRECTIONAL = r"\u202a-\u202e\u2066-\u2069"
 
 WHITE_SPACE = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ufeff"
 TOPIC_SYNTAX = "/+#"
-"""A VEN is told commands on one level of a topic: neither separators nor wildcards stand in it."""
+"""A VEN's id is one level of the topic of its commands, so it holds no separator and no wildcard there."""
 
 _REFUSED = CONTROLS + NONCHARACTERS + LINE_BREAKS + BIDIRECTIONAL
 """Without surrogates: no UTF-8 text has one, and ECMA 262 without `u` sees them in good characters."""

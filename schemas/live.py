@@ -1,4 +1,4 @@
-"""Numbering what live streams tell: by serving when it reads, by the jobs before they trim."""
+"""Numbers the changes of live streams: serving does so when it reads, the jobs before they trim."""
 
 from sqlalchemy import Select, Update, func, select, update
 
@@ -9,12 +9,12 @@ FIRST_POSITION = 1
 
 
 def number_alone() -> Select[object]:
-    """Wait for, and hold to the end of the transaction, the right to number; `number` comes after it."""
+    """Take the lock for numbering, to the end of the transaction; call it before `number`."""
     return exclusive(LIVE_CHANGES)
 
 
 def number() -> Update:
-    """Give all that has none a position behind the last one, in the order of writing."""
+    """Give each change without a position the next one, in the order of writing."""
     last = select(func.coalesce(func.max(live_changes.c.position), FIRST_POSITION - 1)).scalar_subquery()
     order = func.row_number().over(order_by=live_changes.c.change_id)
     numbered = (

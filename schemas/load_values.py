@@ -1,4 +1,4 @@
-"""What counts of a load now, and what a load and a VEN could shed: one rule for jobs and serving.
+"""The current values of a load, and the shed capability of loads and VENs: one rule for jobs and serving.
 
 Where people have set a field, theirs counts, else what the VEN said last. `latest` has the columns of
 `load_snapshots`, as far as an expression needs them; every expression wants `with_settings(latest)` as its
@@ -21,12 +21,13 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     FromClause,
+    Interval,
     Select,
     and_,
     case,
+    cast,
     false,
     func,
-    literal,
     or_,
     select,
     true,
@@ -52,14 +53,15 @@ def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[
 
 
 def shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
-    """What a load could shed: the reported capability, else what it sheds now, else nothing."""
-    return func.coalesce(effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+    """What a load could shed: the reported capability, else what it sheds now; never below 0."""
+    reported_kw = func.coalesce(effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
+    return func.greatest(reported_kw, 0.0)
 
 
 def capacity_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
-    """A load's capacity: the reported one, else usage and shed capability together."""
+    """A load's capacity: the reported one, else usage and shed capability together; never below 0."""
     estimated_kw = func.coalesce(latest.c.used_power_kw, 0.0) + shed_capability_kw(latest)
-    return func.coalesce(effective("capacity_kw", latest), estimated_kw)
+    return func.greatest(func.coalesce(effective("capacity_kw", latest), estimated_kw), 0.0)
 
 
 def is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[bool]:
@@ -80,7 +82,12 @@ def is_gone(
     is_removed = func.coalesce(latest.c.ts <= loads.c.removed_ts, false())
     if gone_after is None:
         return is_removed
-    return or_(is_removed, func.coalesce(latest.c.ts < ven_ts - literal(gone_after), false()))
+    return or_(is_removed, func.coalesce(latest.c.ts < ven_ts - _interval(gone_after), false()))
+
+
+def _interval(width: timedelta) -> ColumnElement[timedelta]:
+    """A typed interval: `timestamptz - $1` alone would be a difference of two instants."""
+    return cast(width, Interval)
 
 
 def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
@@ -101,8 +108,8 @@ def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
         select(latest.ven_id, latest.load_id)
         .join(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
         .where(
-            latest.ts < newest_ts - literal(gone_after),  # of nearly all loads this is all that is compared
-            latest.ts < ven_snapshots.c.ts - literal(gone_after),
+            latest.ts < newest_ts - _interval(gone_after),  # of nearly all loads this is all that is compared
+            latest.ts < ven_snapshots.c.ts - _interval(gone_after),
         )
     )
     return union_all(removed, behind)

@@ -21,6 +21,10 @@ LIVE_CHANGES = "live changes"
 """Whoever numbers the changes that live streams send."""
 
 
+PRECONDITIONS = "preconditions"
+"""The namespace of locks of single resources: whoever checks a precondition and then changes the resource."""
+
+
 def lane(name: str) -> str:
     """The lock of a lane: shared by its workers, exclusive for whoever rebuilds its tables."""
     return f"lane {name}"
@@ -29,6 +33,11 @@ def lane(name: str) -> str:
 def exclusive(name: str) -> Select[object]:
     """Wait for the lock of this name, and hold it to the end of the transaction."""
     return select(func.pg_advisory_xact_lock(func.hashtext(literal(name))))
+
+
+def exclusive_within(namespace: str, name: str) -> Select[object]:
+    """As `exclusive`, for names of which there are many: no other kind of lock can collide with them."""
+    return select(func.pg_advisory_xact_lock(func.hashtext(literal(namespace)), func.hashtext(literal(name))))
 
 
 def shared(name: str) -> Select[object]:

@@ -23,7 +23,7 @@ LogFormat = Literal["text", "json"]
 
 
 def configure_logs(level: str, log_format: LogFormat) -> None:
-    """Give every log line of this process one form, whoever writes it."""
+    """Configure one format for all log lines of this process, those of libraries included."""
     structlog.configure(**log_options(level, log_format))
     logging.config.dictConfig(library_logging(level, log_format))
     logging.captureWarnings(capture=True)

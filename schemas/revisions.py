@@ -1,4 +1,4 @@
-"""Whether a program fits the schema of the database, asked in the transaction that depends on it."""
+"""Checks the schema revision of the database, in the transaction that depends on it."""
 
 import psycopg
 

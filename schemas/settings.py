@@ -3,19 +3,22 @@
 Every setting's description is the row of the README's table; a test holds the two together.
 """
 
+import re
 from datetime import timedelta
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from schemas.baselines import BASELINES, GENERIC, PRIMARY, BaselineName
 from schemas.broker_url import parse_broker_url
+from schemas.candidates import Rest
 from schemas.load_values import GONE_AFTER
+from schemas.redaction import without_secrets
 
 
 class SettingsError(Exception):
@@ -31,7 +34,7 @@ def _postgresql_url(url: str) -> str:
 
 
 def _is_read(url: str) -> bool:
-    """Whether both libraries can read it: later, they would tell all of it in the log, password and all."""
+    """Whether both libraries can parse it: their own errors would log all of it, with the password."""
     try:
         conninfo_to_dict(url)
         make_url(url)
@@ -50,8 +53,14 @@ def _broker_url(url: str) -> str:
     return url
 
 
-DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url)]
-BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+class Secret:
+    """Marks a setting whose value no message may show."""
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), Secret()]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url), Secret()]
+LONGEST_SHOWN = 60
+USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class Settings(BaseSettings):
@@ -69,22 +78,36 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc']))}: {_advice(e['msg'])}" for e in error.errors())
-            raise SettingsError("\n".join(problems)) from None
+            raise SettingsError("\n".join(_problem(cls, dict(each)) for each in error.errors())) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _words_in_any_case(cls, value: object, info: ValidationInfo) -> object:
+        """`INFO` means `info` where a setting is one of some words."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        is_word = get_origin(annotation) is Literal and all(
+            each == each.lower() for each in get_args(annotation)
+        )
+        return value.strip().lower() if is_word and isinstance(value, str) else value
 
 
-class ProgramSettings(Settings):
-    """What each of the three programs needs to know."""
+class LogSettings(Settings):
+    """The form of what a program logs."""
 
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL",
-        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
     )
     log_format: Literal["text", "json"] = Field(
         "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
+
+
+class ProgramSettings(LogSettings):
+    """What each of the three programs needs to know."""
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
     )
 
 
@@ -155,7 +178,48 @@ class LoadSettings(Settings):
         return timedelta(hours=self.loads_gone_after_hours) or None
 
 
+class AskingSettings(LoadSettings):
+    """What jobs that ask VENs and answers that say who is passed over must have in common."""
+
+    rest_s: float = Field(
+        900,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_REST_S",
+        description="seconds after an event in which its VENs are not asked to another",
+    )
+    events_per_day: int = Field(
+        6,
+        ge=1,
+        le=1_000,
+        validation_alias="EVENTS_MOST_PER_DAY",
+        description="events to which a VEN is asked in 24 hours, at most",
+    )
+
+    def rest(self) -> Rest:
+        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
+
+
+def _problem(settings: type[Settings], error: dict[str, Any]) -> str:
+    """A line for a wrong setting: its variable, what would be right, and, unless it is secret, its value."""
+    variable, advice = ".".join(map(str, error["loc"])), _advice(error["msg"])
+    value = error["input"]
+    if not isinstance(value, str) or error["type"] == "missing" or _is_secret(settings, variable):
+        return f"{variable}: {advice}"
+    shown = USER_OF_URL.sub("...@", without_secrets(value))
+    shown = repr(shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...")
+    return f"{variable}: {advice}" if shown in advice else f"{variable}: {advice}, not {shown}"
+
+
+def _is_secret(settings: type[Settings], variable: str) -> bool:
+    field = next((each for each in settings.model_fields.values() if each.validation_alias == variable), None)
+    if field is None:
+        return False
+    parts = (mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ()))
+    return any(isinstance(mark, Secret) for mark in (*field.metadata, *parts))
+
+
 def _advice(message: str) -> str:
     if message == "Field required":
         return "is not set, and has no default"
-    return message.removeprefix("Value error, ")
+    return message.removeprefix("Value error, ").removeprefix("Input ")

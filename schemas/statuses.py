@@ -1,6 +1,9 @@
-"""Words of status: the same in any case and with white space around them."""
+"""Statuses of VENs, compared without case and surrounding white space."""
 
 ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
+UNAVAILABLE = (OFFLINE, MAINTENANCE)
+"""Statuses of VENs that take part in no event and cannot be controlled."""
+
 _SYNONYMS = {"true": ONLINE, "false": OFFLINE}
 
 

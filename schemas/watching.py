@@ -1,4 +1,4 @@
-"""A thread of each program that looks at the database every few seconds, also when there is nothing to do."""
+"""A thread that checks the database every few seconds, also in an idle program."""
 
 import threading
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def _nothing_to_do() -> None:
 
 
 class DatabaseWatch:
-    """Keeps a program's clock, and knows whether the database answers and has the right schema."""
+    """Sets the program's clock, and checks that the database answers and has the right schema."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class DatabaseWatch:
         self._stopping = threading.Event()
 
     def trouble(self) -> str | None:
-        """What is wrong with the database, in words; None while nothing is."""
+        """The reason for being unhealthy; None while healthy."""
         return self._monitor.trouble() or self._misfit
 
     def start(self) -> None:
-        """Look once, so that the clock is right, and go on from a thread."""
+        """Check once, so that the clock is right, then periodically from a thread."""
         self.look()
         threading.Thread(target=self._run, name="database-watch", daemon=True).start()
 
@@ -61,7 +61,7 @@ class DatabaseWatch:
         self._stopping.set()
 
     def look(self) -> None:
-        """Read the database's clock and its schema's revision; while it is away, both stay as they were."""
+        """Read the database's clock and schema revision; while it is unreachable, both stay."""
         try:
             self._connection = self._connection or self._connect()
             self._look(self._connection)
@@ -80,7 +80,7 @@ class DatabaseWatch:
         while not self._stopping.wait(CLOCK_EVERY_S):
             step_s = self._steps.step_s()
             if step_s is not None:
-                self._warn("clock_stepped", by_s=round(step_s, 3), doing="plan anew, by the database's clock")
+                self._warn("clock_stepped", by_s=round(step_s, 3), doing="reschedule by the database's clock")
                 self._on_step()
             left_s -= CLOCK_EVERY_S
             if left_s <= 0:

@@ -15,7 +15,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=255)]
 Label = Annotated[str, Meta(max_length=255)]
 StatusWord = Annotated[str, Meta(min_length=1, max_length=255)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-Whole = Priority | Annotated[float, Meta(ge=-(2**31), le=2**31 - 1)]
+WholeNumber = Priority | Annotated[float, Meta(ge=-(2**31), le=2**31 - 1)]
 """A whole number, which JSON may also spell `1.0`; whoever reads it refuses `1.5`."""
 
 
@@ -34,7 +34,7 @@ class LoadEntry(Struct, rename="camel", gc=False):
     capacity_kw: Kw | None = None
     shed_capability_kw: Kw | None = None
     enabled: bool | None = None
-    priority: Whole | None = None
+    priority: WholeNumber | None = None
 
 
 class PlainLoadEntry(LoadEntry, forbid_unknown_fields=True, rename="camel", gc=False):

@@ -12,27 +12,28 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import falcon
 import structlog
-from falcon import Request, Response
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, func, select
 
 from schemas.answers import AnswerMonitor
 from schemas.channels import KEYS
 from schemas.clock import DatabaseClock, StepDetector
+from schemas.command_line import print_warning, program_parser
 from schemas.database import connect, engine_for
-from schemas.logs import log_options
-from schemas.settings import ProgramSettings, SettingsError
+from schemas.exits import cannot_listen, run_program
+from schemas.logs import configure_logs
+from schemas.settings import ProgramSettings
+from schemas.variables import warn_of_unknown_variables
 from schemas.watching import DatabaseWatch
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
-from serving.cli import add_commands, run_command
+from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
-from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
+from serving.http.representation import App
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
@@ -45,10 +46,10 @@ SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
 
-def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
+def application(at_stop: ExitStack) -> App:
     """The application of a worker process; what must end with it is put on the stack."""
     settings = ServingSettings.from_environment()
-    structlog.configure(**log_options(settings.log_level, settings.log_format))
+    configure_logs(settings.log_level, settings.log_format)
     clock, monitor = DatabaseClock(_now, time.monotonic), AnswerMonitor(time.monotonic)
     engine = _engine(settings.database_url, settings, monitor)
     replica = settings.database_read_url and _engine(
@@ -57,12 +58,11 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
     databases = Databases(
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
-    access_log = AccessLog(Metrics(_shared_directory()), SqlClock())
+    access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
-    state = WorkerState(
-        engine, FleetReader(engine, clock), settings.stream_clients, settings.stream_heartbeat_s, _changes()
-    )
+    reader = FleetReader(engine, clock, settings.loads_gone_after())
+    state = WorkerState(engine, reader, settings.stream_clients, settings.stream_heartbeat_s, _changes())
     keyring = Keyring(KeyStore(engine), clock)
     at_stop.callback(state.hub.close)
     other_channels = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
@@ -87,6 +87,8 @@ def application(at_stop: ExitStack) -> falcon.App[Request, Response]:
         keyring=keyring,
         access_log=access_log,
         databases=databases,
+        loads_gone_after=settings.loads_gone_after(),
+        time_zone=settings.time_zone,
     )
 
 
@@ -124,7 +126,7 @@ def _changes() -> ChangeCounter:
     return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
 
 
-def _report(metrics: Metrics) -> Callable[[int, float], None]:
+def _report(metrics: RequestMetrics) -> Callable[[int, float], None]:
     return lambda clients, age_s: metrics.set_gauges(clients, time.time() - age_s)
 
 
@@ -146,14 +148,32 @@ def main() -> None:
         case "openapi":
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "audit":
-            database_url = ProgramSettings.from_environment().database_url
-            run_command(options, engine_for(database_url, "administration"), _now(), _user())
+            warn_of_unknown_variables(os.environ, print_warning)
+            _administrate(options)
         case _:
             _serve()
 
 
+def _administrate(options: argparse.Namespace) -> None:
+    """Keys and audit log at a terminal, by the database's clock: the server compares by that, too."""
+    settings = ProgramSettings.from_environment()
+    engine = engine_for(settings.database_url, "administration")
+    with engine.connect() as connection:
+        now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    run_command(options, engine, now, _user(), Output(settings.log_format))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    parser = program_parser(
+        "serving",
+        "Answer over HTTP what VENs report and what events deliver, and take events and commands.",
+        [ServingSettings],
+        [
+            "",
+            "keys create control-room --role operator",
+            "openapi > backend-api.yaml",
+        ],
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="answer over HTTP (the default)")
     commands.add_parser("openapi", help="the API described, as YAML")
@@ -163,6 +183,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve() -> None:
     settings = ServingSettings.from_environment()
+    configure_logs(settings.log_level, settings.log_format)
+    warn_of_unknown_variables(os.environ, structlog.get_logger().warning)
     _require_free_port(settings.http_host, settings.http_port)
     with tempfile.TemporaryDirectory(prefix="gridgate-serving-", ignore_cleanup_errors=True) as directory:
         os.environ[METRICS_DIRECTORY] = directory
@@ -177,15 +199,8 @@ def _require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SettingsError(
-                f"HTTP_HOST, HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}"
-            ) from None
+            raise cannot_listen("HTTP_HOST, HTTP_PORT", host, port, error) from None
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SettingsError as error:
-        sys.exit(str(error))
-    except SQLAlchemyError as error:
-        sys.exit(f"The database failed: {str(error).strip()}")
+    run_program(main)

@@ -1,14 +1,14 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import falcon
-from falcon import Request, Response
 from msgspec import Struct
 from sqlalchemy import Engine, create_engine
 
+from schemas.load_values import GONE_AFTER
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -20,28 +20,30 @@ from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.locks import exclusive
 from serving.db.pool import ConnectionPool
+from serving.events.baseline_series import BaselineSeriesReader
 from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.latest import LatestReader
+from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
-from serving.http.monitoring import AccessLog, Metrics, SqlClock
+from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, describe
-from serving.http.paths import IdPaths
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
-    BaselinesResource,
     CurrentEventResource,
     EventMetricsResource,
     EventPerformanceResource,
@@ -51,13 +53,12 @@ from serving.resources.events import (
     PastEventsResource,
 )
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
+from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
-    AssetsResource,
     DashboardResource,
     DocsPageResource,
     OpenApiResource,
-    dashboard_files,
-    docs_files,
+    page_assets,
 )
 from serving.resources.reports import CircuitHistoryResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
@@ -99,6 +100,8 @@ class Dependencies(Struct):
     max_points: int = MAX_POINTS
     default_aggregate: Aggregate = "sum"
     policy: Policy = LOCAL_POLICY
+    loads_gone_after: timedelta | None = GONE_AFTER
+    time_zone: str = "UTC"
 
 
 def create_app(  # noqa: PLR0913 - the composition root
@@ -114,13 +117,15 @@ def create_app(  # noqa: PLR0913 - the composition root
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
-) -> falcon.App[Request, Response]:
+    loads_gone_after: timedelta | None = GONE_AFTER,
+    time_zone: str = "UTC",
+) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
-    state = state or WorkerState(engine, FleetReader(engine, clock))
-    access_log = access_log or AccessLog(Metrics(), SqlClock())
+    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
+    access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
     app = App(middleware=[access_log])
@@ -133,15 +138,24 @@ def create_app(  # noqa: PLR0913 - the composition root
         app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
+    app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
     needs = Dependencies(
-        databases, clock, state, access_log, event_rules, max_points, default_aggregate, policy
+        databases,
+        clock,
+        state,
+        access_log,
+        event_rules,
+        max_points,
+        default_aggregate,
+        policy,
+        loads_gone_after,
+        time_zone,
     )
     resources = _resources(needs)
     for path, resource in resources.items():
         app.add_route(path, resource)
-    app.mark_ids = IdPaths(resources).mark
     return app
 
 
@@ -149,7 +163,7 @@ def api_document() -> Document:
     """The OpenAPI document; no database is connected."""
     engine = create_engine("postgresql+psycopg://")
     state = WorkerState(engine, FleetReader(engine, _never))
-    access_log = AccessLog(Metrics(), SqlClock())
+    access_log = AccessLog(RequestMetrics(), SqlClock())
     return describe(_resources(Dependencies(Databases(engine), _never, state, access_log)))
 
 
@@ -199,11 +213,16 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
-    reader = FleetReader(replica, clock)
-    histories = Histories(replica, pools[replica], clock, needs.max_points, needs.default_aggregate)
+    gone_after = needs.loads_gone_after
+    reader = FleetReader(replica, clock, gone_after)
+    histories = Histories(
+        replica, pools[replica], clock, needs.max_points, needs.default_aggregate, needs.time_zone
+    )
     # A client must see its own changes, so what can be changed here is read from the primary.
-    primary_reader, latest = FleetReader(primary, clock), LatestReader(pools[primary], clock)
+    primary_reader = FleetReader(primary, clock, gone_after)
+    latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
+    opt_outs = OptOuts(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -217,11 +236,13 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/loads/{load_id}": OneLoadResource(latest, writer),
         "/api/vens/{ven_id}/loads/{load_id}/history": LoadHistoryResource(histories),
         "/api/vens/{ven_id}/loads/{load_id}/commands/shed": ShedCommandsResource(
-            CommandWriter(primary, clock)
+            CommandWriter(primary, clock, latest)
         ),
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
+        "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 
@@ -231,12 +252,15 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.event_rules.baseline
     reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
     performance = PerformanceReader(replica, baseline)
+    series = BaselineSeriesReader(replica, needs.clock, needs.event_rules)
     return {
         "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
+        "/api/vens/{ven_id}/baseline": VenBaselineResource(series),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
         "/api/events/history": PastEventsResource(EventReader(replica, baseline)),
         "/api/events/{event_id}": OneEventResource(reader, writer),
+        "/api/events/{event_id}/baseline": EventBaselineResource(series),
         "/api/events/{event_id}/metrics": EventMetricsResource(reader),
         "/api/events/{event_id}/performance": EventPerformanceResource(performance),
         "/api/events/{event_id}/stop": EventStopResource(writer),
@@ -245,7 +269,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = AssetsResource(docs_files() | dashboard_files())
+    assets = page_assets()
     return {
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),

@@ -11,10 +11,14 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
+from msgspec import to_builtins
 from sqlalchemy import Engine, Row
 
+from schemas.exits import end_with_failure
 from schemas.http import AuditEntry
 from schemas.instants import parse_iso
+from schemas.logs import LogFormat
+from schemas.settings import SettingsError
 from schemas.tables.access import ROLES
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
@@ -46,19 +50,42 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
 
 
-def run_command(options: argparse.Namespace, engine: Engine, now: datetime, user: str) -> None:
-    """Run the command of the command line; exits with 1 and a reason if it fails."""
+class Output:
+    """Prints results: lines for people, or one JSON object each."""
+
+    def __init__(self, log_format: LogFormat = "text") -> None:
+        self._is_json = log_format == "json"
+
+    def result(self, line: str, event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+        _print(json.dumps({"event": event, **fields}, default=str) if self._is_json else line)
+
+    def note(self, line: str) -> None:
+        """Tell people on stderr what is not a part of the result."""
+        _print(json.dumps({"event": line, "level": "info"}) if self._is_json else line, sys.stderr)
+
+
+def _print(line: str, to: Any = None) -> None:  # noqa: ANN401 - any text stream
+    (to or sys.stdout).write(f"{line}\n")
+
+
+def run_command(
+    options: argparse.Namespace, engine: Engine, now: datetime, user: str, output: Output
+) -> None:
+    """Run the command of the command line.
+
+    Ends the program with a message where it cannot be executed.
+    """
     store, log = KeyStore(engine), AuditLog(engine, lambda: now)
     actions: dict[str, Callable[[], None]] = {
-        "create": lambda: _create(store, AuditedChange(log, user), options, now),
-        "list": lambda: _print_keys(store.all_keys(), now),
-        "revoke": lambda: _revoke(store, AuditedChange(log, user), options.name, now),
-        "audit": lambda: _print_audit(log, options),
+        "create": lambda: _create(store, AuditedChange(log, user), options, now, output),
+        "list": lambda: _print_keys(store.all_keys(), now, output),
+        "revoke": lambda: _revoke(store, AuditedChange(log, user), options.name, now, output),
+        "audit": lambda: _print_audit(log, options, output),
     }
     try:
         actions[getattr(options, "action", options.command)]()
     except (KeyNameTakenError, UnknownKeyError) as error:
-        sys.exit(str(error))
+        end_with_failure(str(error))
 
 
 class AuditedChange:
@@ -89,19 +116,21 @@ class AuditedChange:
         self._log.finish(audit_id, done)
 
 
-def _create(store: KeyStore, change: AuditedChange, options: argparse.Namespace, now: datetime) -> None:
+def _create(
+    store: KeyStore, change: AuditedChange, options: argparse.Namespace, now: datetime, output: Output
+) -> None:
     expires_at = None if options.expires is None else _expiry(options.expires, now)
     body = {"role": options.role, "expiresAt": expires_at and f"{expires_at:{TIME}}"}
     with change.audited(f"create {options.name}", body, HTTPStatus.CREATED):
         secret = store.create(options.name, options.role, expires_at, now)
-    _say(f"The {options.role} key of {options.name!r}, which is shown this once only:", to=sys.stderr)
-    _say(secret)
+    output.note(f"The {options.role} key of {options.name!r}, which is shown this once only:")
+    output.result(secret, "key_created", name=options.name, role=options.role, key=secret)
 
 
-def _revoke(store: KeyStore, change: AuditedChange, name: str, now: datetime) -> None:
+def _revoke(store: KeyStore, change: AuditedChange, name: str, now: datetime, output: Output) -> None:
     with change.audited(f"revoke {name}", None, HTTPStatus.NO_CONTENT):
         store.revoke(name, now)
-    _say(f"{name!r} is revoked; every worker refuses it within seconds.")
+    output.result(f"{name!r} is revoked; every worker refuses it within seconds.", "key_revoked", name=name)
 
 
 def _name(text: str) -> str:
@@ -117,9 +146,9 @@ def _expiry(text: str, now: datetime) -> datetime:
     try:
         expires_at = now + _timedelta(*duration.groups()) if duration else parse_iso(text)
     except ValueError as error:
-        sys.exit(f"--expires: neither like 90d or 12h, nor a time: {error}")
+        raise SettingsError(f"--expires: neither like 90d or 12h, nor a time: {error}") from None
     if expires_at <= now:
-        sys.exit(f"--expires: {text} is past")
+        raise SettingsError(f"--expires: {text} is past")
     return expires_at
 
 
@@ -127,14 +156,13 @@ def _timedelta(number: str, unit: str) -> timedelta:
     return timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number))
 
 
-def _print_keys(keys: list[Row[Any]], now: datetime) -> None:
+def _print_keys(keys: list[Row[Any]], now: datetime, output: Output) -> None:
     if not keys:
-        _say(
-            "There are no keys: `python -m serving keys create NAME --role operator` makes one.",
-            to=sys.stderr,
-        )
+        output.note("There are no keys: `python -m serving keys create NAME --role operator` makes one.")
     for key in keys:
-        _say(f"{key.key_id}  {key.name:<24}  {key.role:<8}  made {key.created_at:{TIME}}  {_state(key, now)}")
+        state, made = _state(key, now), f"{key.created_at:{TIME}}"
+        line = f"{key.key_id}  {key.name:<24}  {key.role:<8}  made {made}  {state}"
+        output.result(line, "key", id=key.key_id, name=key.name, role=key.role, created_at=made, state=state)
 
 
 def _state(key: Row[Any], now: datetime) -> str:
@@ -145,10 +173,10 @@ def _state(key: Row[Any], now: datetime) -> str:
     return f"{'expired' if key.expires_at <= now else 'works until'} {key.expires_at:{TIME}}"
 
 
-def _print_audit(log: AuditLog, options: argparse.Namespace) -> None:
+def _print_audit(log: AuditLog, options: argparse.Namespace, output: Output) -> None:
     after = None if options.after is None else str(options.after)
     for entry in log.entries(Page(options.limit, after)):
-        _say(_line(entry))
+        output.result(_line(entry), "audit_entry", **to_builtins(entry))
 
 
 def _line(entry: AuditEntry) -> str:
@@ -156,7 +184,3 @@ def _line(entry: AuditEntry) -> str:
     who = f"{entry.who} ({entry.role})" + (f" from {entry.client_address}" if entry.client_address else "")
     body = "" if entry.body is None else f"  {json.dumps(entry.body)}"
     return f"{entry.id:>8}  {entry.at:{TIME}}  {status}  {entry.method:<6} {entry.path}  by {who}{body}"
-
-
-def _say(line: str, to: Any = None) -> None:  # noqa: ANN401 - any text stream
-    print(line, file=to or sys.stdout)

@@ -1,11 +1,11 @@
 """The granian server: its limits, and a shutdown that always ends."""
 
+import asyncio
 import ctypes
 import gc
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -14,12 +14,16 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
+from schemas.logs import library_logging
+from serving.asgi import AsgiAdapter
+from serving.http.representation import App
 from serving.settings import ServingSettings
 
 KILLS_WITHIN_S = 4
@@ -33,10 +37,7 @@ LONGEST_HEADERS_BYTES = 65_536
 HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
-Application = Callable[..., Any]
-
-
-MakeApplication = Callable[[ExitStack], Application]
+MakeApplication = Callable[[ExitStack], App]
 """Makes the application of a worker process; the stack is closed when the worker must stop."""
 
 
@@ -44,12 +45,10 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
     """Serve an application, made in each worker process, until SIGTERM or SIGINT."""
     server = Granian(
         "serving",
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGINL,
         address=settings.http_host,
         port=settings.http_port,
         workers=settings.http_workers,
-        # Each live stream occupies a thread, which waits.
-        blocking_threads=settings.http_threads + settings.stream_clients,
         # In this mode the time-out also applies to a connection that has sent nothing yet.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
@@ -58,10 +57,13 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=settings.http_finish_s,
         log_level=LogLevels(settings.log_level),
+        log_dictconfig=library_logging(settings.log_level, settings.log_format),
     )
     server.on_startup(lambda: _start_heartbeat(server, settings.http_finish_s + KILLS_WITHIN_S))
     try:
-        server.serve(target_loader=partial(_load_in_worker, make_application), wrap_loader=False)
+        # Each live stream occupies a thread, which waits.
+        threads = settings.http_threads + settings.stream_clients
+        server.serve(target_loader=partial(_load_in_worker, make_application, threads), wrap_loader=False)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # an exiting interpreter has no handlers, and would die of it
 
@@ -88,32 +90,35 @@ def _start_heartbeat(server: AbstractServer[Any], ends_within_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, HEARTBEAT_S, HEARTBEAT_S)
 
 
-def _load_in_worker(make_application: MakeApplication) -> Application:
+def _load_in_worker(make_application: MakeApplication, threads: int) -> AsgiAdapter:
     _die_with_parent()
     at_stop = ExitStack()
-    application = make_application(at_stop)
+    try:
+        application = make_application(at_stop)
+    except Exception:  # noqa: BLE001 - whatever it is, the process ends
+        structlog.get_logger().exception("worker_failed")  # multiprocessing would print the trace as it is
+        sys.exit(1)
     # What exists now stays; without this, each full collection would walk it and delay requests.
     gc.collect()
     gc.freeze()
-    _call_on_signal(at_stop.close)
-    return application
+    # Once the loop runs, granian has set its own handlers.
+    asyncio.get_event_loop().call_soon(_call_on_signal, at_stop.close)
+    return AsgiAdapter(application, threads)
 
 
 def _call_on_signal(stop: Callable[[], None]) -> None:
-    """Call `stop` from a thread at the first signal, whatever granian's handler does.
+    """Call `stop` from a thread at the first signal.
 
-    A signal writes a byte to the wake-up socket even while the main thread waits in granian.
+    The event loop's own callback, which is granian's, follows from its wake-up socket, whatever the handler.
     """
-    reader, writer = socket.socketpair()
-    writer.settimeout(0)
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    stopping = threading.Thread(target=stop, name="at-stop", daemon=True)
 
-    def wait() -> None:
-        with writer:
-            reader.recv(1)
-            stop()
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stopping.ident is None:
+            stopping.start()
 
-    threading.Thread(target=wait, name="at-stop", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
 
 
 def _die_with_parent() -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from schemas.settings import BaselineSettings, DatabaseUrl, ProgramSettings
+from schemas.baseline_model.settings import CalendarSettings
+from schemas.settings import AskingSettings, DatabaseUrl, ProgramSettings
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.policy import MAX_BODY_BYTES, Policy
@@ -57,7 +58,7 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
-class ServingSettings(ProgramSettings, BaselineSettings):
+class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -203,7 +204,7 @@ class ServingSettings(ProgramSettings, BaselineSettings):
         if auth == "off" and host is not None and not ip_address(host).is_loopback:
             raise ValueError(
                 f"`off` would open the API to every host that reaches {host}: set HTTP_AUTH=keys, and create "
-                "keys with `python -m serving keys create`; or set HTTP_HOST=127.0.0.1"
+                "keys with `python -m serving keys create NAME --role operator`; or set HTTP_HOST=127.0.0.1"
             )
         return auth
 
@@ -239,6 +240,10 @@ class ServingSettings(ProgramSettings, BaselineSettings):
             self.look_back_days,
             self.adjustment_cap_percent,
             timedelta(seconds=self.event_longest_s),
+            self.rest(),
+            self.loads_gone_after(),
+            self.time_zone,
+            self.holidays,
         )
 
     @property

@@ -3,17 +3,18 @@
 Migrating takes a second, cloning the migrated template a few milliseconds.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine
 
 from local.postgres import EmbeddedPostgres
@@ -100,30 +101,50 @@ def database_names() -> Iterator[str]:
     return (f"test_{number}" for number in count())
 
 
-@pytest.fixture
-def database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> Iterator[str]:
-    """A database of its own, at head, for one test."""
-    name = next(database_names)
+@contextmanager
+def cloned_database(postgres: EmbeddedPostgres, name: str, template: str = TEMPLATE) -> Iterator[str]:
+    """The URL of a database that is a copy of the template, as long as the context lasts.
+
+    Nobody may be connected to the template.
+    """
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY')
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'.encode())
         yield postgres.url(name)
-        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = engine_for(database_url, "tests")
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database of its own, at head, for one test: always of the same name, so that engines can be kept."""
+    with cloned_database(postgres, "test") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> Iterator[str]:
+    """A database for the tests of a file, which only read it, or are made from it by `cloned_database`."""
+    with cloned_database(postgres, next(database_names)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def test_engine(postgres: EmbeddedPostgres) -> Engine:
+    """The engine of every test's database, which keeps the statements that it has compiled."""
+    return engine_for(postgres.url("test"), "tests")
+
+
+@pytest.fixture
+def engine(test_engine: Engine, database_url: str) -> Iterator[Engine]:
+    """An engine with listeners and options of the test, on the cache of compiled statements of all tests."""
+    assert str(test_engine.url.database) == conninfo_to_dict(database_url)["dbname"]
+    engine = test_engine.execution_options()
     yield engine
     engine.dispose()
 
 
-def migrate(database_url: str, target: str = "head", command: str = "upgrade") -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "alembic", command, target],
-        cwd=REPOSITORY,
-        env={**os.environ, "DATABASE_URL": database_url},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+def migrate(database_url: str, target: str = "head", direction: str = "upgrade") -> None:
+    """Bring a database to a revision, in this process: to import SQLAlchemy again takes longer than that."""
+    configuration = Config(toml_file=REPOSITORY / "pyproject.toml")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DATABASE_URL", database_url)
+        {"upgrade": command.upgrade, "downgrade": command.downgrade}[direction](configuration, target)

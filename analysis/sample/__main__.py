@@ -13,9 +13,11 @@ from rich.progress import Progress
 
 from analysis.sample.loading import Loader, moments
 from local.data_dir import locked
-from local.environment import REPOSITORY, inherited_environment
+from local.environment import MIGRATIONS, REPOSITORY, inherited_environment
+from local.options import data_dir_of
 from local.postgres import EmbeddedPostgres
 from local.service import StartError
+from schemas.command_line import program_parser
 from schemas.database import SCHEMA_REVISION
 from schemas.logs import configure_logs
 
@@ -27,7 +29,7 @@ LOADING = "sample_loading"
 
 
 def main() -> int:
-    options = _options()
+    options = _parser().parse_args()
     configure_logs("warning", "text")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with locked(options.data_dir), EmbeddedPostgres(options.data_dir, durable=False) as postgres:
@@ -42,9 +44,14 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.sample", description=__doc__)
-    default = Path("/var/tmp") / f"gridgate-sample-{os.geteuid()}"  # noqa: S108 - as the demo's data
+def _parser() -> argparse.ArgumentParser:
+    parser = program_parser(
+        "analysis.sample",
+        "A database with two weeks of a simulated fleet, until Ctrl-C or while a command runs.",
+        [],
+        ["", "jupyter lab notebooks"],
+    )
+    default = data_dir_of("gridgate-sample")
     parser.add_argument(
         "--data-dir", type=Path, metavar="D", default=default, help="data and logs (%(default)s)"
     )
@@ -54,7 +61,7 @@ def _options() -> argparse.Namespace:
         metavar="COMMAND",
         help="run this with DATABASE_URL set, then stop",
     )
-    return parser.parse_args()
+    return parser
 
 
 def _ensure_loaded(postgres: EmbeddedPostgres, console: Console) -> None:
@@ -73,7 +80,7 @@ def _ensure_loaded(postgres: EmbeddedPostgres, console: Console) -> None:
 
 def migrate(database_url: str) -> None:
     environment = inherited_environment(DATABASE_URL=database_url)
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    command = [sys.executable, "-m", "alembic", "-c", str(MIGRATIONS), "upgrade", "head"]
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -83,4 +90,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(0)
     except StartError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -8,7 +8,7 @@ from analysis.sample.simulated_broker import SimulatedBroker
 from ingest.batch import Batch
 from ingest.commands.message import payload
 from ingest.commands.outbox import Outbox
-from ingest.commands.states import Patience, given_up, published
+from ingest.commands.states import RetryPolicy, given_up, published
 from ingest.messages import Received
 from ingest.store import Store
 from jobs.runner import Runner
@@ -22,7 +22,7 @@ from serving.events.service import EventWriter
 
 MAX_AHEAD = timedelta(minutes=5)
 AT_ONCE = 2_000
-PATIENCE = Patience(timedelta(seconds=5), timedelta(minutes=5), most_attempts=10)
+POLICY = RetryPolicy(timedelta(seconds=5), timedelta(minutes=5), most_attempts=10)
 ACCEPTED = 0
 STEP, HOUR = timedelta(minutes=5), timedelta(hours=1)
 CLOSELY = scenario.EVENT_DAY + 16 * HOUR, scenario.EVENT_DAY + 19 * HOUR
@@ -68,10 +68,10 @@ class Loader:
         """What ingest's dispatcher and a broker do."""
         now = self._now + ON_THE_WAY
         for command in self._outbox.take(now):
-            ended = given_up(command, now, PATIENCE)
+            ended = given_up(command, now, POLICY)
             if ended is None:
                 self._broker.hear(payload(command, now))
-            self._outbox.settle([ended or published(command, ACCEPTED, now, PATIENCE)])
+            self._outbox.settle([ended or published(command, ACCEPTED, now, POLICY)])
 
     def _clock(self) -> datetime:
         return self._now

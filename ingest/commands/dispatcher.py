@@ -14,7 +14,7 @@ from ingest.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_fo
 from ingest.commands.outbox import Outbox
 from ingest.commands.publisher import Attempt, Publisher
 from ingest.commands.states import Due, given_up, postponed
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.mqtt.connection import LoginRefusedError
 from ingest.settings import IngestSettings
 from schemas.revisions import WrongRevisionError
@@ -40,14 +40,14 @@ class Dispatcher:
         settings: IngestSettings,
         open_outbox: Callable[[], Outbox],
         clock: Callable[[], datetime],
-        metrics: Metrics,
+        metrics: IngestMetrics,
     ) -> None:
         self._addresses = cycle(addresses_of(settings))
         self._tls = tls_for(settings)
         client_id = f"{settings.mqtt_client_id}-commands"
         self._login = replace(login_for(settings), client_id=client_id, is_clean=True, session_expiry_s=0)
         self._has_expiry = settings.mqtt_message_expiry == "on"
-        self._patience = settings.patience
+        self._retry_policy = settings.retry_policy
         self._open_outbox = open_outbox
         self._clock = clock
         self._metrics = metrics
@@ -138,7 +138,7 @@ class Dispatcher:
         now = self._clock()
         ready, decided = list[Due](), list[Due]()
         for command in taken:
-            end = self._ended(command) or postponed(command, now, self._patience, has_expiry=has_expiry)
+            end = self._ended(command) or postponed(command, now, self._retry_policy, has_expiry=has_expiry)
             (ready if end is None else decided).append(end or command)
         return ready, decided
 
@@ -146,17 +146,17 @@ class Dispatcher:
         """All at once; then each one alone that a connection may have ended at before."""
         suspects = [each for each in commands if each.interruptions or each.command_id in self._suspects]
         others = [each for each in commands if not (each.interruptions or each.command_id in self._suspects)]
-        attempt = publisher.publish(others, self._patience)
+        attempt = publisher.publish(others, self._retry_policy)
         settled = attempt.settled
         while suspects and attempt.error is None:
-            attempt = publisher.publish([suspects.pop(0)], self._patience)
+            attempt = publisher.publish([suspects.pop(0)], self._retry_policy)
             settled += attempt.settled
         self._suspects -= {each.command_id for each in settled}
         self._suspects |= {each.command_id for each in attempt.unconfirmed}
         return Attempt(settled, attempt.unconfirmed, [*attempt.unpublished, *suspects], attempt.error)
 
     def _ended(self, command: Due) -> Due | None:
-        return given_up(command, self._clock(), self._patience)
+        return given_up(command, self._clock(), self._retry_policy)
 
     def _settle(self, outbox: Outbox, settled: list[Due], unchanged: list[Due] | None = None) -> None:
         """Kept until the database has it, over its outages: else they would be published again."""

@@ -72,7 +72,7 @@ class Outbox:
         with self._connection.transaction():
             admit(self._connection)
             self._connection.execute(queries.SETTLE_COMMANDS, self._columns(commands))
-            self._connection.execute(queries.TELL_OF_COMMANDS)
+            self._connection.execute(queries.NOTIFY_COMMANDS)
 
     def wait(self, timeout_s: float) -> None:
         """Wait for a NOTIFY of the outbox, at most so long."""

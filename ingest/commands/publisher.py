@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.commands.message import expiry_s, payload
-from ingest.commands.states import REFUSED, Due, Patience, interrupted, published, unpublishable
+from ingest.commands.states import REFUSED, Due, RetryPolicy, interrupted, published, unpublishable
 from ingest.mqtt.connection import LoginRefusedError
 from ingest.mqtt.link import CONNECT_TIMEOUT_S
 from ingest.mqtt.packets import Connect, Version
@@ -89,7 +89,7 @@ class Publisher:
         self._window = min(limits.get("ReceiveMaximum", WINDOW), WINDOW)
         self._most_bytes = limits.get("MaximumPacketSize")
 
-    def publish(self, commands: Sequence[Due], patience: Patience) -> Attempt:
+    def publish(self, commands: Sequence[Due], policy: RetryPolicy) -> Attempt:
         """Publish commands and wait for the broker's confirmations.
 
         One command alone that the connection ends at has had its attempt; of several, none has.
@@ -98,14 +98,14 @@ class Publisher:
         in_flight: dict[int, tuple[Due, datetime]] = {}
         settled: list[Due] = []
         try:
-            self._pump(waiting, in_flight, settled, patience)
+            self._pump(waiting, in_flight, settled, policy)
         except TimeoutError as error:  # a broker that goes on without confirming may have delivered them
-            settled += (interrupted(*each, patience, is_alone=False) for each in in_flight.values())
+            settled += (interrupted(*each, policy, is_alone=False) for each in in_flight.values())
             return Attempt(settled, [], list(waiting), error)
         except ConnectionError as error:
             if len(commands) == 1 and in_flight:
                 [(command, sent_at)] = in_flight.values()
-                return Attempt([interrupted(command, sent_at, patience, is_alone=True)], [], [], error)
+                return Attempt([interrupted(command, sent_at, policy, is_alone=True)], [], [], error)
             return Attempt(settled, [each for each, _ in in_flight.values()], list(waiting), error)
         return Attempt(settled, [], [])
 
@@ -134,7 +134,7 @@ class Publisher:
         waiting: deque[Due],
         in_flight: dict[int, tuple[Due, datetime]],
         settled: list[Due],
-        patience: Patience,
+        policy: RetryPolicy,
     ) -> None:
         deadline = time.monotonic() + CONFIRMED_WITHIN_S
         while waiting or in_flight:
@@ -147,7 +147,7 @@ class Publisher:
                 try:
                     self._loop(left_s)
                 finally:
-                    settled += self._take_confirmed(in_flight, patience)
+                    settled += self._take_confirmed(in_flight, policy)
 
     def _send(self, command: Due, in_flight: dict[int, tuple[Due, datetime]]) -> list[Due]:
         """Publish one; answers it where that is not possible."""
@@ -172,12 +172,12 @@ class Publisher:
         return properties
 
     def _take_confirmed(
-        self, in_flight: dict[int, tuple[Due, datetime]], patience: Patience
+        self, in_flight: dict[int, tuple[Due, datetime]], policy: RetryPolicy
     ) -> Iterator[Due]:
         while self._confirmed:
             mid, code = self._confirmed.popleft()
             command, sent_at = in_flight.pop(mid)
-            yield published(command, code, sent_at, patience)
+            yield published(command, code, sent_at, policy)
 
     def _await_login(self) -> Mapping[str, Any]:
         """What the broker's CONNACK says that it is able to do (MQTT 5, 3.2.2.3)."""

@@ -39,7 +39,7 @@ LONGEST_LOOK = timedelta(seconds=60)
 """For a VEN that is away we look after as long as we have waited, at most this."""
 
 
-class Patience(Struct, frozen=True):
+class RetryPolicy(Struct, frozen=True):
     """How long to wait for an answer before the next attempt, and how many are worth it."""
 
     first: timedelta
@@ -76,9 +76,9 @@ class Due(Struct, frozen=True):
     is_offline: bool = False
 
 
-def published(command: Due, code: int, sent_at: datetime, patience: Patience) -> Due:
+def published(command: Due, code: int, sent_at: datetime, policy: RetryPolicy) -> Due:
     """The broker has answered an attempt that was made at `sent_at`."""
-    tried = replace(_tried(command, sent_at, patience), interruptions=0)
+    tried = replace(_tried(command, sent_at, policy), interruptions=0)
     if code in REFUSED:
         return replace(tried, status="failed", error=REFUSED[code])
     if code >= FIRST_REFUSAL:
@@ -92,12 +92,12 @@ def published(command: Due, code: int, sent_at: datetime, patience: Patience) ->
     )
 
 
-def interrupted(command: Due, sent_at: datetime, patience: Patience, *, is_alone: bool) -> Due:
+def interrupted(command: Due, sent_at: datetime, policy: RetryPolicy, *, is_alone: bool) -> Due:
     """The connection ended before the broker had confirmed: the VEN may have the command, or not.
 
     Where it `is_alone`, the command itself may be the reason; in the end that counts as a refusal.
     """
-    tried = _tried(command, sent_at, patience)
+    tried = _tried(command, sent_at, policy)
     if not is_alone:
         return replace(tried, error=BROKEN)
     tried = replace(tried, interruptions=command.interruptions + 1, error=CLOSED_AT)
@@ -109,29 +109,29 @@ def unpublishable(command: Due, reason: str) -> Due:
     return replace(command, status="failed", error=reason)
 
 
-def given_up(command: Due, now: datetime, patience: Patience) -> Due | None:
+def given_up(command: Due, now: datetime, policy: RetryPolicy) -> Due | None:
     """The end of a command that is not worth an attempt any more; None if it is worth one."""
     if now >= command.expires_at:
         return replace(command, status="expired", error=command.error or _unanswered(command))
-    if command.attempts >= patience.most_attempts:
+    if command.attempts >= policy.most_attempts:
         return replace(command, status="failed", error=command.error or _unanswered(command))
     if not is_topic_level(command.ven_id):
         return unpublishable(command, BAD_TOPIC)
     return None
 
 
-def postponed(command: Due, now: datetime, patience: Patience, *, has_expiry: bool) -> Due | None:
+def postponed(command: Due, now: datetime, policy: RetryPolicy, *, has_expiry: bool) -> Due | None:
     """A command that has to wait for its VEN; None if an attempt may be made now.
 
     Without `has_expiry` (MQTT 3.1.1) a message that the broker keeps would outlive its use: a VEN that is
     offline is sent nothing until it is heard.
     """
     if command.queued_since is not None:
-        if command.heard_at is not None and command.heard_at >= command.queued_since + patience.first:
-            return _at(replace(command, queued_since=None), now + patience.first)
-        return _at(command, now + _look_after(now - command.queued_since, patience))
+        if command.heard_at is not None and command.heard_at >= command.queued_since + policy.first:
+            return _at(replace(command, queued_since=None), now + policy.first)
+        return _at(command, now + _look_after(now - command.queued_since, policy))
     if command.is_offline and not has_expiry:
-        return _at(replace(command, error=AWAY), now + _look_after(now - command.created_at, patience))
+        return _at(replace(command, error=AWAY), now + _look_after(now - command.created_at, policy))
     return None
 
 
@@ -140,17 +140,17 @@ def is_topic_level(ven_id: str) -> bool:
     return not any(character in ven_id for character in "/+#\0")
 
 
-def _tried(command: Due, sent_at: datetime, patience: Patience) -> Due:
+def _tried(command: Due, sent_at: datetime, policy: RetryPolicy) -> Due:
     attempts = command.attempts + 1
-    return _at(replace(command, attempts=attempts), sent_at + patience.after(attempts))
+    return _at(replace(command, attempts=attempts), sent_at + policy.after(attempts))
 
 
 def _at(command: Due, next_attempt_at: datetime) -> Due:
     return replace(command, next_attempt_at=min(next_attempt_at, command.expires_at))
 
 
-def _look_after(waited: timedelta, patience: Patience) -> timedelta:
-    return min(max(waited, patience.first), max(patience.first, LONGEST_LOOK))
+def _look_after(waited: timedelta, policy: RetryPolicy) -> timedelta:
+    return min(max(waited, policy.first), max(policy.first, LONGEST_LOOK))
 
 
 def _unanswered(command: Due) -> str:

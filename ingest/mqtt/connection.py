@@ -1,4 +1,4 @@
-"""One connection to the broker: the login, and packets from then on."""
+"""A connection to the broker: CONNECT, then packets, with keep-alive."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from ingest.mqtt.packets import Connect, Packet, Stream
 
 
 class LoginRefusedError(ConnectionError):
-    """The broker does not let us in; `is_older`: because it does not speak MQTT 5."""
+    """The broker refuses CONNECT; `is_older`: because it does not support MQTT 5."""
 
     def __init__(self, reason: str, *, is_older: bool = False) -> None:
         super().__init__(reason)
@@ -21,19 +21,18 @@ class HungUpError(ConnectionResetError):
 
 
 class Connection:
-    """A login and what follows; it belongs to the thread that made it.
+    """An established MQTT connection, used by one thread.
 
-    `accepted` is the broker's answer. Where that has a session, the broker sends again whatever we did not
-    acknowledge.
+    `accepted` is the broker's CONNACK. If it has a session, the broker sends unacknowledged messages again.
     """
 
     def __init__(self, link: Link, login: Connect) -> None:
         """Log in.
 
         Raises:
-            LoginRefusedError: the broker says no.
-            HungUpError: it closes the connection.
-            OSError, ProtocolError: it does not answer, or what it sends is no MQTT.
+            LoginRefusedError: the broker refuses.
+            HungUpError: the broker closes the connection.
+            OSError, ProtocolError: the broker does not answer, or sends invalid packets.
         """
         self._link = link
         self._stream = Stream()
@@ -48,13 +47,13 @@ class Connection:
         self._ping_at = time.monotonic() + self._ping_every_s
 
     def receive(self, *, reads: bool = True, within_s: float = math.inf) -> list[Packet]:
-        """Wait until packets arrive or somebody wakes the link, and keep the connection alive meanwhile.
+        """Wait until packets arrive or the link is woken, and send pings meanwhile.
 
-        Without `reads` whatever arrives stays with the network. `within_s` bounds the waiting.
+        Without `reads` nothing is read from the socket: back-pressure. `within_s` is the timeout.
 
         Raises:
-            OSError: the connection broke, or the broker has gone silent.
-            ProtocolError: what came is no MQTT.
+            OSError: the connection broke, or the broker has timed out.
+            ProtocolError: the broker sent an invalid packet.
         """
         if self._early:
             early, self._early = self._early, []
@@ -68,7 +67,7 @@ class Connection:
         return self._stream.feed(data) if data else []
 
     def _wait_s(self) -> float:
-        """Until the next ping is due; one that is due is sent."""
+        """Seconds until the next ping; a ping that is due is sent."""
         now = time.monotonic()
         if now >= self._ping_at:
             self._link.send(packets.PING)

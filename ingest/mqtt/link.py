@@ -1,4 +1,4 @@
-"""One TCP or TLS connection: bytes out and in, without ever blocking on either alone."""
+"""A non-blocking TCP or TLS connection that sends and receives at the same time."""
 
 import select
 import socket
@@ -15,31 +15,31 @@ CONNECT_TIMEOUT_S = 10.0
 LARGEST_READ = 256 * 1024
 _CLOSED = "the broker closed the connection"
 _GONE: int = POLLERR | POLLHUP | getattr(select, "POLLRDHUP", 0)
-"""Linux tells of the other side's leaving even to those who do not read."""
+"""With POLLRDHUP, Linux reports that the peer has closed, also without reading."""
 
 
 class Link:
-    """A connection that belongs to one thread; `send` and `wake` may be called from any.
+    """A connection that one thread uses; `send` and `wake` may be called from any thread.
 
-    What to wait for depends on TLS: to send it may first have to receive, and the other way round.
+    Which events to poll for depends on TLS: to send it may have to receive first, and vice versa.
     """
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Connect.
 
         Raises:
-            OSError: nobody answers there, or TLS does not come about.
+            OSError: the connection is refused, or the TLS handshake fails.
         """
         self._socket = _connect(host, port, tls)
-        self._waiting_room: SimpleQueue[bytes] = SimpleQueue()
+        self._send_queue: SimpleQueue[bytes] = SimpleQueue()
         self._outgoing = bytearray()
-        self._bell, self._ear = socket.socketpair()
-        self._ringing = threading.Lock()
+        self._wake_writer, self._wake_reader = socket.socketpair()
+        self._wake_lock = threading.Lock()
         self._sending, self._receiving = 0, POLLIN
-        for each in (self._socket, self._bell, self._ear):
+        for each in (self._socket, self._wake_writer, self._wake_reader):
             each.setblocking(False)  # noqa: FBT003
         self._poll = poll()
-        self._poll.register(self._ear, POLLIN)
+        self._poll.register(self._wake_reader, POLLIN)
         self._poll.register(self._socket, POLLIN)
 
     def __enter__(self) -> Self:
@@ -49,25 +49,25 @@ class Link:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._socket.close()
-        self._ear.close()
-        with self._ringing:  # else a late ring could go to whatever gets the bell's descriptor next
-            self._bell.close()
+        self._wake_reader.close()
+        with self._wake_lock:  # else `wake` could write to another file that gets this descriptor
+            self._wake_writer.close()
 
     def send(self, data: bytes) -> None:
-        """Have data sent by the next `exchange`, which ends its waiting for it."""
-        self._waiting_room.put(data)
+        """Queue data for `exchange`, and wake it."""
+        self._send_queue.put(data)
         self.wake()
 
     def wake(self) -> None:
-        """End the waiting of `exchange`."""
-        with self._ringing, suppress(OSError):  # it rings already, or nobody is there any more
-            self._bell.send(b"\0")
+        """Have a blocked `exchange` return."""
+        with self._wake_lock, suppress(OSError):  # woken already, or closed
+            self._wake_writer.send(b"\0")
 
     def exchange(self, timeout_s: float, *, reads: bool = True) -> bytes:
-        """Send what waits, and wait until something arrives, somebody wakes us, or time is up.
+        """Send queued data, and wait until data arrive, `wake` is called, or the timeout.
 
         Returns:
-            what has arrived: nothing, if something else ended the waiting or `reads` is false.
+            The received data; empty if none arrived or `reads` is false.
 
         Raises:
             OSError: the connection broke, or the other side closed it.
@@ -78,9 +78,9 @@ class Link:
         return self._receive() if reads else b""
 
     def finish(self, within_s: float) -> None:
-        """Send what waits, and read on until the other side closes.
+        """Send queued data, and read until the peer closes.
 
-        To close with something unread would take along what was sent: TCP then resets the connection.
+        Closing a socket with unread data resets the connection, and what was sent may be lost.
         """
         deadline = time.monotonic() + within_s
         with suppress(OSError):
@@ -90,9 +90,9 @@ class Link:
     def _wait(self, timeout_s: float, *, reads: bool) -> None:
         self._poll.modify(self._socket, _GONE | reads * self._receiving | self._sending)
         for descriptor, events in self._poll.poll(0 if reads and self._has_decrypted() else timeout_s * 1000):
-            if descriptor == self._ear.fileno():
-                self._ear.recv(4096)
-            elif events & _GONE and not reads:  # a reader finds out after what had arrived before
+            if descriptor == self._wake_reader.fileno():
+                self._wake_reader.recv(4096)
+            elif events & _GONE and not reads:  # `recv` reports it after the data that arrived before
                 raise ConnectionResetError(_CLOSED)
 
     def _has_decrypted(self) -> bool:
@@ -105,7 +105,7 @@ class Link:
     def _gather(self) -> None:
         try:
             while True:
-                self._outgoing += self._waiting_room.get_nowait()
+                self._outgoing += self._send_queue.get_nowait()
         except Empty:
             return
 

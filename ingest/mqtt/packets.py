@@ -16,7 +16,7 @@ LONGEST_PACKET = 268_435_455
 
 
 class ProtocolError(ValueError):
-    """The broker sent what no MQTT packet is."""
+    """The broker sent bytes that are not an MQTT packet."""
 
 
 class Version(IntEnum):
@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 
 class Packet(Struct, frozen=True, gc=False):
-    """One packet as it came: its first byte, and what follows the length."""
+    """A received packet: its first byte, and the bytes after its length."""
 
     head: int
     body: bytes
@@ -54,7 +54,7 @@ class Packet(Struct, frozen=True, gc=False):
 
 
 class Connect(Struct, frozen=True, gc=False):
-    """How a session is asked for (3.1). `session_expiry_s` and `receive_maximum` exist with MQTT 5 only."""
+    """The CONNECT packet (3.1). `session_expiry_s` and `receive_maximum` exist with MQTT 5 only."""
 
     version: Version
     client_id: str
@@ -105,7 +105,7 @@ class Accepted(Struct, frozen=True, gc=False):
 
     @property
     def limits(self) -> dict[str, int]:
-        """What it restricts, for the log."""
+        """The broker's limits, for the log."""
         limits = {
             "session_expiry_s": self.session_expiry_s,
             "receive_maximum": self.receive_maximum,
@@ -138,7 +138,7 @@ PING = bytes([Kind.PINGREQ << 4, 0])
 
 
 def acknowledgements(packet_ids: Iterable[int]) -> bytes:
-    """A PUBACK for each: in both versions this form says that all went well (3.4.2.1)."""
+    """A PUBACK for each message; this form means success in both versions (3.4.2.1)."""
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
 
 
@@ -148,18 +148,18 @@ def probe(version: Version, topic: str, payload: bytes) -> bytes:
 
 
 DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
-"""Leave, and keep the session."""
+"""Disconnect, and keep the session."""
 
 
 class Stream:
-    """Cuts what arrives into packets."""
+    """Splits received bytes into packets."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._needed = 0
 
     def feed(self, data: bytes) -> list[Packet]:
-        """The packets that are complete with these bytes.
+        """Return the packets that these bytes complete.
 
         Raises:
             ProtocolError: no packet begins like this.

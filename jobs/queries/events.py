@@ -1,12 +1,10 @@
 """The SQL of events and of who takes part in them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     MetaData,
     Row,
@@ -27,29 +25,31 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy import tuple_ as row_of
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
-from schemas.load_values import sheddable_kw
-from schemas.tables.events import LIVE_PARTICIPATIONS, OPEN_COMMANDS, commands, event_participations, events
+from jobs.transforms.participation import SILENCE_MEANS_NO
+from schemas.candidates import overlaps
+from schemas.event_requests import requested_kw
+from schemas.instants import MICROSECOND
+from schemas.opt_outs import opted_out_vens
+from schemas.statuses import MAINTENANCE, OFFLINE
+from schemas.tables.events import (
+    LIVE_PARTICIPATIONS,
+    OPEN_COMMANDS,
+    TO_COME,
+    commands,
+    event_participations,
+    events,
+)
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 
-TO_COME = ("scheduled", "active")
-DAY = timedelta(days=1)
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c
 REPORTED_EVENT = events.alias("reported_event")
-NO_TOPIC_LEVEL = "[/+#]"
-"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
-
-
-class Rest(Struct, frozen=True):
-    """How long a VEN is left alone after an event, and how many events it is asked to in a day."""
-
-    after: timedelta
-    most_per_day: int
 
 
 def due_events(now: datetime) -> Select[Any]:
@@ -72,9 +72,9 @@ def cancelled_events() -> Select[Any]:
 
 
 def events_to_tell(now: datetime) -> Select[Any]:
-    """Events of which VENs are told by now, the most urgent first."""
+    """Events of which VENs are told by now, the most urgent first; `wanted_kw`: what each asks for now."""
     return (
-        select(events)
+        select(events, requested_kw(now).label("wanted_kw"))
         .where(IS_TO_COME, events.c.notify_at <= now)
         .order_by(events.c.priority.desc(), events.c.start_time, events.c.event_id)
     )
@@ -97,7 +97,12 @@ def told_vens(event_id: str) -> Select[Any]:
     """Everybody who was told and has not been released since."""
     return (
         select(PART.ven_id)
-        .where(PART.event_id == event_id, PART.notified_at.is_not(None), PART.finished_at.is_(None))
+        .where(
+            PART.event_id == event_id,
+            PART.notified_at.is_not(None),
+            PART.finished_at.is_(None),
+            PART.released_at.is_(None),
+        )
         .order_by(PART.ven_id)
     )
 
@@ -146,9 +151,13 @@ def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
     return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
-def balance(event_id: str) -> Select[Any]:
-    """What those who take part have been asked for, and what they could give, kW."""
+def balance(event_id: str, end_time: datetime) -> Select[Any]:
+    """What those who take part have been asked for, and what they could give, kW; how many were told of
+    another end.
+    """
+    was_changed = PART.told_end_time != end_time
     return select(
+        func.count().filter(was_changed).label("told_other_end"),
         func.coalesce(func.sum(PART.requested_reduction_kw), 0.0).label("given_kw"),
         func.coalesce(func.sum(PART.available_kw), 0.0).label("available_kw"),
     ).where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
@@ -156,106 +165,20 @@ def balance(event_id: str) -> Select[Any]:
 
 def shares(event_id: str) -> Select[Any]:
     return (
-        select(PART.ven_id, PART.available_kw, PART.requested_reduction_kw)
+        select(PART.ven_id, PART.available_kw, PART.requested_reduction_kw, PART.told_end_time)
         .where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
         .order_by(PART.ven_id)
     )
 
 
-def newcomers(row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
-    """VENs that could give something to an event and have not been told: what each could shed now, kW.
-
-    That is its part of `controllablePowerKw`. VENs that an event of at least this priority has at the same
-    time, those that deserve a rest, and those whose id no topic can name, are passed over.
-    """
-    latest = ven_snapshots.c
-    untold = _untold(row.event_id)
-    sheddable = sheddable_kw(untold.c.ven_id, latest.ts, gone_after).lateral("sheddable")
-    available_kw = func.coalesce(sheddable.c.shed_kw, latest.shed_power_kw, 0.0)
-    begin = max(row.start_time, now)
-    passed_over = (_elsewhere(row), _resting(row, begin, rest.after), _tired(row, begin, rest.most_per_day))
-    return (
-        select(untold.c.ven_id, available_kw.label("available_kw"))
-        .select_from(untold)
-        .outerjoin(ven_snapshots, latest.ven_id == untold.c.ven_id)
-        .join(sheddable, true())
-        .where(
-            ~untold.c.ven_id.regexp_match(NO_TOPIC_LEVEL),
-            func.coalesce(latest.status, "") != "offline",
-            *(untold.c.ven_id.not_in(vens_of) for vens_of in passed_over),
-            available_kw > 0,
-        )
-        .order_by(untold.c.ven_id)
-    )
+def set_notes(event_id: str, notes: list[dict[str, Any]]) -> Update:
+    """Say how many VENs are passed over; of an event that is over the last word stands."""
+    return update(events).where(events.c.event_id == event_id, IS_TO_COME).values(notes=notes)
 
 
-def _untold(event_id: str) -> CTE:
-    """VENs that are asked and have no part yet; found first, for nearly always there are none.
-
-    What is asked of each VEN after that is a list that is made once, and only if there is anybody.
-    """
-    has_part = select(PART.ven_id).where(PART.event_id == event_id, PART.status != "planned")
-    asked = select(events.c.ven_ids).where(events.c.event_id == event_id)
-    named = func.json_array_elements_text(asked.scalar_subquery()).table_valued("value")
-    is_asked = or_(asked.scalar_subquery().is_(null()), vens.c.ven_id.in_(select(named.c.value)))
-    return (
-        select(vens.c.ven_id)
-        .where(vens.c.retired_at.is_(None), vens.c.ven_id.not_in(has_part), is_asked)
-        .cte("untold")
-        .prefix_with("MATERIALIZED")
-    )
-
-
-def _elsewhere(row: Row[Any]) -> Select[Any]:
-    """VENs that have a part in an event that goes before this one."""
-    return (
-        select(PART.ven_id)
-        .join(events, events.c.event_id == PART.event_id)
-        .where(_is_live(PART.status), *_overlaps(row), events.c.priority >= row.priority)
-    )
-
-
-def _overlaps(row: Row[Any]) -> list[ColumnElement[bool]]:
-    """Other events that are to come, or run, at the same time."""
-    return [
-        events.c.event_id != row.event_id,
-        events.c.status.in_(TO_COME),
-        events.c.ended_at.is_(None),
-        events.c.start_time < row.end_time,
-        events.c.end_time > row.start_time,
-    ]
-
-
-def _took_part(event_id: str) -> Select[Any]:
-    """VENs in other events that ran, or are about to, while they were in them."""
-    began_at = func.coalesce(events.c.started_at, events.c.start_time)
-    return (
-        select(PART.ven_id)
-        .join(events, events.c.event_id == PART.event_id)
-        .where(
-            PART.event_id != event_id,
-            PART.status != "opted_out",
-            or_(events.c.status == "scheduled", events.c.started_at.is_not(None)),
-            or_(PART.finished_at.is_(None), PART.finished_at > began_at),
-        )
-    )
-
-
-def _resting(row: Row[Any], begin: datetime, after: timedelta) -> Select[Any]:
-    end = func.coalesce(PART.finished_at, events.c.ended_at, events.c.end_time)
-    # Nobody leaves an event after its end: of the others the participations need not be read.
-    is_recent = func.coalesce(events.c.ended_at, events.c.end_time) > begin - after
-    return _took_part(row.event_id).where(is_recent, end <= begin, end > begin - after)
-
-
-def _tired(row: Row[Any], begin: datetime, most_per_day: int) -> Select[Any]:
-    """VENs that have been asked often enough in a day."""
-    return (
-        _took_part(row.event_id)
-        .where(events.c.start_time > begin - DAY, events.c.start_time <= begin)
-        .group_by(PART.ven_id)
-        .having(func.count() >= most_per_day)
-    )
+def set_shared(event_id: str, shared_kw: float) -> Update:
+    """Note for which request the present shares were made."""
+    return update(events).where(events.c.event_id == event_id).values(shared_reduction_kw=shared_kw)
 
 
 def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
@@ -266,7 +189,7 @@ def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
         .where(
             PART.ven_id == _any_of(ven_ids),
             _is_live(PART.status),
-            *_overlaps(row),
+            overlaps(row),
             events.c.priority < row.priority,
         )
         .order_by(events.c.event_id, PART.ven_id)
@@ -289,6 +212,9 @@ def merge_told(target: Table, staged: str) -> Insert:
             "notified_at": case((was_away, new.notified_at), else_=target.c.notified_at),
             "acknowledged_at": case((was_away, null()), else_=target.c.acknowledged_at),
             "named_at": case((was_away, null()), else_=target.c.named_at),
+            "asked_again_at": case((was_away, null()), else_=target.c.asked_again_at),
+            "told_end_time": new.told_end_time,
+            "released_at": null(),
         },
     )
 
@@ -299,20 +225,23 @@ WITHOUT_LOOPS = text("SET LOCAL enable_nestloop = off")
 
 def followed_events() -> Select[Any]:
     """Events that are to come or run, and of which somebody has been told."""
-    live = select(PART.event_id).where(PART.event_id == events.c.event_id, _is_live(PART.status))
-    return select(events.c.event_id).where(IS_TO_COME, live.exists()).order_by(events.c.event_id)
+    in_it = select(PART.event_id).where(PART.event_id == events.c.event_id, _is_followed())
+    return select(events.c.event_id).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
 
 
-def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Select[Any]:
+def _is_followed() -> ColumnElement[bool]:
+    """Whether a VEN takes part, or has opted out and might return."""
+    return or_(_is_live(PART.status), and_(PART.status == "opted_out", PART.released_at.is_(None)))
+
+
+def followed_parts(event_ids: Sequence[str], now: datetime, *, only_news: bool = True) -> Select[Any]:
     """Participations in some events with what is known of their VENs now: those that may have moved on."""
     latest, command = ven_snapshots.c, commands.c
     ids = list(event_ids)
     told = select(commands).where(command.event_id.in_(ids), command.op == "event").subquery("told")
-    is_away = or_(
-        vens.c.ven_id.is_(None),
-        vens.c.retired_at.is_not(None),
-        func.coalesce(latest.status, "") == "offline",
-    )
+    is_unwanted = _is_unwanted(ids)
+    is_away = or_(vens.c.ven_id.is_(None), func.coalesce(latest.status, "") == OFFLINE, is_unwanted)
+    has_opt_out = PART.ven_id.in_(opted_out_vens(now, now + MICROSECOND))
     query = (
         select(
             event_participations,
@@ -322,6 +251,8 @@ def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Selec
             _reported_event_id().label("reported_event_id"),
             latest.shed_power_kw,
             is_away.label("is_away"),
+            is_unwanted.label("is_unwanted"),
+            has_opt_out.label("has_opt_out"),
             events.c.status.label("event_status"),
             events.c.start_time,
             events.c.end_time,
@@ -332,10 +263,30 @@ def followed_parts(event_ids: Sequence[str], *, only_news: bool = True) -> Selec
         .outerjoin(ven_snapshots, latest.ven_id == PART.ven_id)
         .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.event_id)
         .outerjoin(told, and_(told.c.ven_id == PART.ven_id, told.c.command_id == PART.command_id))
-        .where(_is_live(PART.status), IS_TO_COME, PART.event_id.in_(ids))
+        .where(_is_followed(), IS_TO_COME, PART.event_id.in_(ids))
         .order_by(PART.event_id, PART.ven_id)
     )
-    return query.where(_is_news(told, is_away)) if only_news else query
+    if not only_news:
+        return query
+    return query.where(or_(_is_news(told, is_away, now), _is_to_go(is_unwanted, has_opt_out)))
+
+
+def _is_unwanted(event_ids: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a VEN is not asked any more: it is retired, in maintenance, or no target of the event."""
+    targets = select(events.c.event_id, func.json_array_elements_text(events.c.ven_ids)).where(
+        events.c.event_id.in_(event_ids), events.c.ven_ids.is_not(None)
+    )
+    return or_(
+        vens.c.retired_at.is_not(None),
+        func.coalesce(ven_snapshots.c.status, vens.c.status, "") == MAINTENANCE,
+        and_(events.c.ven_ids.is_not(None), row_of(PART.event_id, PART.ven_id).not_in(targets)),
+    )
+
+
+def _is_to_go(is_unwanted: ColumnElement[bool], has_opt_out: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a VEN that was told is to be released, or has been opted out by people."""
+    is_told = and_(PART.notified_at.is_not(None), PART.released_at.is_(None))
+    return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_told), has_opt_out))
 
 
 def _reported_event_id() -> ColumnElement[str | None]:
@@ -345,7 +296,7 @@ def _reported_event_id() -> ColumnElement[str | None]:
     return case((func.coalesce(is_over, false()), null()), else_=ven_snapshots.c.event_id)
 
 
-def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool]:
+def _is_news(told: Subquery, is_away: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
     """Whether a participation can have moved on; what has, `jobs.transforms.participation` says."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
     reported_event_id = _reported_event_id()
@@ -358,13 +309,26 @@ def _is_news(told: Subquery, is_away: ColumnElement[bool]) -> ColumnElement[bool
     begins = or_(
         and_(PART.started_at.is_(None), or_(names_it, sheds)), and_(PART.named_at.is_(None), names_it)
     )
-    has_left = and_(latest.ts > PART.named_at, func.coalesce(~names_it, true()))
+    is_silent = and_(
+        latest.ts > PART.named_at,
+        func.coalesce(~names_it, true()),
+        or_(PART.asked_again_at.is_(None), PART.asked_again_at <= now - SILENCE_MEANS_NO),
+    )
+    since = func.coalesce(PART.opted_out_at, PART.asked_again_at)
+    returns = or_(
+        and_(told.c.status == "acknowledged", told.c.acknowledged_at > since),
+        and_(names_it, or_(PART.asked_again_at.is_not(None), latest.ts > PART.opted_out_at)),
+    )
+    takes_part = PART.status != "opted_out"
     return or_(
-        told.c.status == "rejected",
-        and_(told.c.status == "acknowledged", PART.acknowledged_at.is_(None)),
-        and_(is_away, or_(PART.status != "planned", PART.command_id.is_not(None), share_kw != 0)),
-        is_behind,
-        and_(events.c.status == "active", PART.status != "planned", or_(begins, has_left)),
+        returns,
+        and_(takes_part, told.c.status == "rejected"),
+        and_(takes_part, told.c.status == "acknowledged", PART.acknowledged_at.is_(None)),
+        and_(takes_part, is_away, or_(PART.status != "planned", PART.command_id.is_not(None), share_kw != 0)),
+        and_(takes_part, is_behind),
+        and_(
+            events.c.status == "active", PART.status.not_in(["planned", "opted_out"]), or_(begins, is_silent)
+        ),
     )
 
 

@@ -28,8 +28,8 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.pending import spans_of
-from jobs.ranges import Range
 from schemas.tables.ledger import ingest_batches, partition_moves
+from schemas.time_ranges import TimeRange
 
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
@@ -40,8 +40,8 @@ _NEXT_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)", BigInteger
 )
 
-SOON_OR_NOT_AT_ALL = text("SET LOCAL lock_timeout = '2s'")
-FOR_LONG = text("SET LOCAL statement_timeout = '10min'")
+LIMIT_LOCK_WAIT = text("SET LOCAL lock_timeout = '2s'")
+RAISE_TIME_LIMIT = text("SET LOCAL statement_timeout = '10min'")
 RAW_FOR_ONESELF = text(
     "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions"
     " IN ACCESS EXCLUSIVE MODE"
@@ -72,7 +72,7 @@ def move(parent: str) -> Select[Any]:
     return select(partition_moves).where(partition_moves.c.parent == parent)
 
 
-def begin_move(parent: str, target: str, within: Range) -> Insert:
+def begin_move(parent: str, target: str, within: TimeRange) -> Insert:
     """All transactions before the oldest that runs now are over: their rows are seen from now on."""
     return insert(partition_moves).values(
         parent=parent,
@@ -97,7 +97,7 @@ def end_move(parent: str) -> Delete:
     return delete(partition_moves).where(partition_moves.c.parent == parent)
 
 
-def late_batches(within: Range, since_xact_id: int) -> Select[Any]:
+def late_batches(within: TimeRange, since_xact_id: int) -> Select[Any]:
     """Batches with rows in a range that were written by a transaction, or by a later one.
 
     Numbers that are still to come stand in the ledger after a dump was restored: these batches are not late.
@@ -117,19 +117,19 @@ def make_table(target: str, parent: str) -> TextClause:
     return text(f"CREATE TABLE {target} (LIKE {parent} INCLUDING ALL)")
 
 
-def bound(target: str, within: Range) -> TextClause:
+def bound(target: str, within: TimeRange) -> TextClause:
     """That its rows are known to be in the range spares reading them when the table is attached."""
     start, end = _ends(within)
     return text(f"ALTER TABLE {target} ADD CONSTRAINT moved CHECK (ts >= {start} AND ts < {end})")
 
 
-def copy(table: Table, target: str, within: Range) -> str:
+def copy(table: Table, target: str, within: TimeRange) -> str:
     """Copy the rows of a range, sorted by time."""
     columns, rows = ", ".join(table.c.keys()), _rows(table, within)
     return f"INSERT INTO {target} ({columns}) {_text(rows.order_by(table.c.ts))}"
 
 
-def copy_late(table: Table, target: str, within: Range, batch_ids: Sequence[int]) -> str:
+def copy_late(table: Table, target: str, within: TimeRange, batch_ids: Sequence[int]) -> str:
     """Copy what some batches have in a range, as far as it is not there."""
     spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
     rows = _rows(table, within).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
@@ -137,7 +137,7 @@ def copy_late(table: Table, target: str, within: Range, batch_ids: Sequence[int]
     return f"INSERT INTO {target} ({columns}) {_text(rows)} ON CONFLICT DO NOTHING"
 
 
-def attach(parent: str, target: str, within: Range) -> TextClause:
+def attach(parent: str, target: str, within: TimeRange) -> TextClause:
     start, end = _ends(within)
     return text(f"ALTER TABLE {parent} ATTACH PARTITION {target} FOR VALUES FROM ({start}) TO ({end})")
 
@@ -168,7 +168,7 @@ def has_rows(partition: str) -> TextClause:
     return text(f"SELECT EXISTS (SELECT FROM {partition})")
 
 
-def delete_range(partition: str, within: Range) -> TextClause:
+def delete_range(partition: str, within: TimeRange) -> TextClause:
     start, end = _ends(within)
     return text(f"DELETE FROM {partition} WHERE ts >= {start} AND ts < {end}")
 
@@ -183,7 +183,7 @@ def delete_before(partition: str, since: datetime, most: int) -> TextClause:
     return text(f"DELETE FROM {partition} WHERE ctid = ANY(ARRAY({old}))")
 
 
-def _rows(table: Table, within: Range) -> Select[Any]:
+def _rows(table: Table, within: TimeRange) -> Select[Any]:
     return select(*table.c).where(table.c.ts >= within.start, table.c.ts < within.end)
 
 
@@ -192,5 +192,5 @@ def _text(query: Select[Any]) -> str:
     return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
-def _ends(within: Range) -> tuple[str, str]:
+def _ends(within: TimeRange) -> tuple[str, str]:
     return f"'{within.start.isoformat()}'", f"'{within.end.isoformat()}'"

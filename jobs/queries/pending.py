@@ -17,9 +17,9 @@ from sqlalchemy import (
     select,
 )
 
-from jobs.ranges import Range
 from schemas.tables import Frame
 from schemas.tables.ledger import ingest_batches, pending_batches
+from schemas.time_ranges import TimeRange
 
 MOST_SPANS = 16
 
@@ -103,7 +103,7 @@ def rows_of_batches(
     table: Table,
     model: type[Frame],
     batch_ids: Sequence[int],
-    within: Sequence[Range] | None,
+    within: Sequence[TimeRange] | None,
 ) -> Select[Any]:
     """The rows that some batches brought; ranges of time spare the other partitions, none excludes none."""
     columns = [table.c[name] for name in model.types()]

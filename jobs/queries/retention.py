@@ -20,13 +20,13 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 
 from jobs.queries.pending import DAYS_OF_BATCH
-from jobs.ranges import Range
 from schemas.tables.events import OPEN_COMMANDS, commands, events
 from schemas.tables.history import (
     horizons,
 )
 from schemas.tables.ledger import ingest_batches, job_runs, pending_batches
 from schemas.tables.live import live_changes
+from schemas.time_ranges import TimeRange
 
 
 def horizon(resolution_s: int) -> Select[Any]:
@@ -46,7 +46,7 @@ def first_pending_day(before: date) -> Select[Any]:
     return select(func.min(_pending_days(before).c.day))
 
 
-def lanes_behind(within: Range) -> Select[Any]:
+def lanes_behind(within: TimeRange) -> Select[Any]:
     """Lanes with a pending batch that has rows in a range of days."""
     days = _pending_days(within.end.date())
     return select(days.c.lane).where(days.c.day >= within.start.date()).distinct().order_by(days.c.lane)

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
-    case,
     exists,
     func,
     literal,
@@ -24,9 +23,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
-from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.sql.selectable import Subquery, TableValuedAlias
 
-from jobs.ranges import Range
+from schemas.event_requests import mean_requested_kw, requested_kw
+from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
+from schemas.slots import WIDEST_S, mean_kw, slot_means, spans
 from schemas.tables.events import (
     commands,
     event_participations,
@@ -39,32 +40,28 @@ from schemas.tables.events import (
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_telemetry
+from schemas.tables.registry import slot_widths, vens
 from schemas.tables.snapshots import ven_snapshots
+from schemas.time_ranges import TimeRange, widened
 
 LANE = "history"
-ended_at = func.least(events.c.end_time, events.c.ended_at)
-"""When it was to end, or was stopped."""
-
-OPTED_OUT_BEFORE = and_(
-    event_participations.c.status == "opted_out",
-    func.coalesce(event_participations.c.opted_out_at <= events.c.start_time, true()),
-)
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
 
 
-def _measured_events() -> Select[Any]:
+def _measured_events(requested: ColumnElement[float] | None = None) -> Select[Any]:
+    """Of one that is over what it asked for on average; of others what they ask for at a time."""
     return select(
         events.c.event_id,
         events.c.start_time,
         ended_at.label("end_time"),
         events.c.notify_at,
-        events.c.requested_reduction_kw,
+        (mean_requested_kw(ended_at) if requested is None else requested).label("requested_reduction_kw"),
     )
 
 
 def running_events(now: datetime) -> Select[Any]:
     return (
-        _measured_events()
+        _measured_events(requested_kw(now))
         .where(events.c.status == "active", events.c.start_time < now, ended_at > events.c.start_time)
         .order_by(events.c.event_id)
     )
@@ -73,7 +70,11 @@ def running_events(now: datetime) -> Select[Any]:
 def coming_events(now: datetime) -> Select[Any]:
     """Events that have not begun, but of which VENs have been told."""
     waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
-    return _measured_events().where(waits, events.c.notify_at <= now).order_by(events.c.event_id)
+    return (
+        _measured_events(requested_kw(now))
+        .where(waits, events.c.notify_at <= now)
+        .order_by(events.c.event_id)
+    )
 
 
 def ended_event(event_id: str) -> Select[Any]:
@@ -117,7 +118,7 @@ def participants(event_id: str) -> Select[Any]:
             OPTED_OUT_BEFORE.label("has_opted_out"),
             func.least(part.notified_at, first.c.at).label("told_at"),
             part.opted_out_at,
-            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
+            left_at.label("left_at"),
         )
         .join(events, events.c.event_id == part.event_id)
         .outerjoin(first, first.c.ven_id == part.ven_id)
@@ -134,46 +135,17 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def taken(ven_ids: Sequence[str], but: str, within: Range) -> Select[Any]:
-    """Other events in which some VENs took part, of which they were told."""
-    part = event_participations.c
-    return (
-        select(
-            part.ven_id,
-            events.c.start_time.label("start"),
-            ended_at.label("end"),
-            part.notified_at.label("told_at"),
-            case((part.finished_at < ended_at, part.finished_at)).label("left_at"),
-        )
-        .join(events, events.c.event_id == part.event_id)
-        .where(
-            part.ven_id == any_(_array(ven_ids, Text())),
-            part.event_id != but,
-            events.c.started_at.is_not(None),
-            ~OPTED_OUT_BEFORE,
-            part.notified_at.is_not(None),
-            ended_at > events.c.start_time,
-            events.c.start_time < within.end,
-            ended_at > within.start,
-        )
-    )
-
-
-def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
+def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
     """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
 
-    The position of the VEN from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them.
-    One row for each slot would cost more to send and to read than all that is computed of it.
+    Of VENs whose slots are five minutes; of others `packed_wide_means` tells. A row has the VEN's position
+    from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot
+    would cost more to send and to read than all that is computed of it.
     """
-    ven = (
-        func.unnest(_array(ven_ids, Text()))
-        .table_valued("ven_id", with_ordinality="position", name="ven")
-        .render_derived()
-    )
-    part, history = _ranges(within), ven_history.c
+    ven, part, history = _positions(ven_ids), _ranges(within), ven_history.c
     # With OFFSET 0 each range of each VEN is looked up by the key; joined freely, all of history is read.
     slots = (
-        select(history.bucket, (history.used_power_kw_sum / history.used_samples).label("used_kw"))
+        select(history.bucket, mean_kw(history.used_power_kw_sum, history.used_samples).label("used_kw"))
         .where(
             history.ven_id == ven.c.ven_id,
             history.resolution_s == SLOT_S,
@@ -185,11 +157,7 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select
         .correlate(ven, part)
         .subquery("slots")
     )
-    nothing: ColumnElement[bytes] = literal_column("''::bytea")
-    packed = select(
-        func.string_agg(func.timestamptz_send(slots.c.bucket), nothing).label("slots"),
-        func.string_agg(func.float8send(slots.c.used_kw), nothing).label("used_kw"),
-    ).lateral("packed")
+    packed = select(*_packed(slots.c.bucket, slots.c.used_kw)).lateral("packed")
     return (
         select(ven.c.position, packed.c.slots, packed.c.used_kw)
         .select_from(ven)
@@ -199,7 +167,92 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[Range]) -> Select
     )
 
 
-def samples(ven_ids: Sequence[str], within: Sequence[Range]) -> Select[Any]:
+def slot_columns(within: TimeRange) -> Select[Any]:
+    """The mean power of all VENs in each slot of a range: a row for each slot, as lines of ids and as means.
+
+    History lies on the disk in the order of time. Of most of a fleet it is read five times faster so than VEN
+    by VEN, where nearly each slot is on a page of its own.
+    """
+    history = ven_history.c
+    line_feed: ColumnElement[str] = literal_column("E'\\n'")
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
+    mean = mean_kw(history.used_power_kw_sum, history.used_samples)
+    return (
+        select(
+            history.bucket,
+            func.string_agg(history.ven_id, line_feed).label("ven_ids"),
+            func.string_agg(func.float8send(mean), nothing).label("used_kw"),
+        )
+        .where(
+            history.resolution_s == SLOT_S,
+            history.bucket >= within.start,
+            history.bucket < within.end,
+            history.used_samples > 0,
+        )
+        .group_by(history.bucket)
+    )
+
+
+def registered_vens() -> Select[Any]:
+    """How many VENs have history: all that ever registered."""
+    return select(func.count()).select_from(vens)
+
+
+def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+    """As `packed_slot_means`, of VENs that have wide slots: these are read whole, also beside the range."""
+    ven, history, around = _positions(ven_ids), ven_history.c, widened(within, WIDEST_S)
+    states = (
+        select(
+            ven.c.position,
+            history.ven_id,
+            history.bucket,
+            history.used_power_kw_sum.label("used_sum"),
+            history.used_samples,
+            history.shed_power_kw_sum.label("shed_sum"),
+            history.shed_samples,
+        )
+        .join_from(ven, ven_history, history.ven_id == ven.c.ven_id)
+        .where(history.resolution_s == SLOT_S, history.bucket >= around.start, history.bucket < around.end)
+    )
+    means = slot_means(states.subquery("states"), ["position", "ven_id"])
+    return (
+        select(means.c.position, *_packed(means.c.slot, means.c.used_kw))
+        .where(means.c.used_kw.is_not(None), means.c.slot >= within.start, means.c.slot < within.end)
+        .group_by(means.c.position)
+    )
+
+
+def slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+    """Those of some VENs that have wide slots at any time in a range."""
+    span = spans(any_(_array(ven_ids, Text())))
+    return select(span.c.ven_id).where(span.c.since < within.end, span.c.until > within.start).distinct()
+
+
+def changed_widths(event_id: str, since: datetime, before: datetime) -> Select[Any]:
+    """Whether a participant's slot width from before some time on was recorded since another time."""
+    width, part = slot_widths.c, event_participations.c
+    of_participant = and_(part.ven_id == width.ven_id, part.event_id == event_id)
+    return select(exists().where(width.recorded_at >= since, width.since < before, of_participant))
+
+
+def _positions(ven_ids: Sequence[str]) -> TableValuedAlias:
+    """`ven_id`, and its `position` from 1 on."""
+    return (
+        func.unnest(_array(ven_ids, Text()))
+        .table_valued("ven_id", with_ordinality="position", name="ven")
+        .render_derived()
+    )
+
+
+def _packed(slot: ColumnElement[Any], used_kw: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    nothing: ColumnElement[bytes] = literal_column("''::bytea")
+    return [
+        func.string_agg(func.timestamptz_send(slot), nothing).label("slots"),
+        func.string_agg(func.float8send(used_kw), nothing).label("used_kw"),
+    ]
+
+
+def samples(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
     """The raw samples of some VENs."""
     raw = ven_telemetry.c
     inside = [and_(raw.ts >= part.start, raw.ts < part.end) for part in within]
@@ -251,11 +304,13 @@ def merge_reductions(target: Table, staged: str) -> Insert:
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(twin.c.event_id, twin.c.ven_id)
     statement = insert(target).from_select([column.name for column in twin.c], rows)
-    new = statement.excluded.reduction_kw
+    new = statement.excluded
+    names = ("reduction_kw", "delivered_kwh")
+    has_changed = or_(*(target.c[name].is_distinct_from(new[name]) for name in names))
     return statement.on_conflict_do_update(
         index_elements=list(target.primary_key),
-        set_={"reduction_kw": new},
-        where=target.c.reduction_kw != new,
+        set_={name: new[name] for name in names},
+        where=has_changed,
     )
 
 
@@ -321,7 +376,7 @@ def _ids(ven_ids: Sequence[str]) -> Subquery:
     return select(func.unnest(_array(ven_ids, Text())).label("ven_id")).subquery()
 
 
-def _ranges(within: Sequence[Range]) -> Subquery:
+def _ranges(within: Sequence[TimeRange]) -> Subquery:
     kind = TIMESTAMP(timezone=True)
     starts = _array([part.start for part in within], kind)
     ends = _array([part.end for part in within], kind)

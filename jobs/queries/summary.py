@@ -25,6 +25,7 @@ from sqlalchemy.sql import ColumnElement
 from jobs.transforms.latest import LOADS, VENS, Latest
 from jobs.ven_ranges import ALL_VENS, VenRange
 from schemas.instants import EPOCH, microseconds
+from schemas.slots import sharing_energy
 from schemas.tables import Frame
 from schemas.tables.history import (
     SLOT_S,
@@ -127,14 +128,15 @@ def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Sele
     return query if resolution_s is None else query.where(table.c.resolution_s == resolution_s)
 
 
-def energy_not_stale(within: TimeRange) -> Select[Any]:
+def energy(within: TimeRange) -> Select[Any]:
     """The network's energy, but for the slots that are to be computed again anyway."""
-    stale = select(stale_slots.c.bucket)
-    return buckets(network_energy, Scope(within, within.start)).where(network_energy.c.bucket.not_in(stale))
+    return select(network_energy).where(*is_current(network_energy.c.bucket, within))
 
 
-def stale(within: TimeRange) -> Select[Any]:
-    return select(stale_slots.c.bucket).where(*_within(stale_slots.c.bucket, within))
+def is_current(slot: ColumnElement[Any], within: TimeRange) -> list[ColumnElement[bool]]:
+    """Conditions on slots in a range whose energy is not to be computed again anyway."""
+    stale = sharing_energy(select(stale_slots.c.bucket.label("slot")).subquery("stale"))
+    return [*_within(slot, within), slot.not_in(stale)]
 
 
 HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")

@@ -5,12 +5,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    DateTime,
     Delete,
     Select,
     and_,
     delete,
     exists,
     func,
+    literal,
     select,
 )
 from sqlalchemy.sql.dml import ReturningDelete
@@ -24,6 +28,9 @@ from schemas.load_values import (
     shed_capability_kw,
     with_settings,
 )
+from schemas.slots import QUANTITIES, energy_kwh, slot_means
+from schemas.slots import sharing_energy as sharing
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.history import (
     SLOT_S,
     network_energy,
@@ -74,13 +81,14 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
     # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
-    offline = select(ven_snapshots.c.ven_id).where(ven_snapshots.c.status == "offline").subquery("offline")
+    is_unreachable = ven_snapshots.c.status.in_(UNAVAILABLE)
+    unreachable = select(ven_snapshots.c.ven_id).where(is_unreachable).subquery("unreachable")
     gone = gone_loads(gone_after).subquery("gone")
     is_retired = exists().where(vens.c.ven_id == load_snapshots.c.ven_id, vens.c.retired_at.is_not(None))
     groups = (
         effective("load_type").label("load_type"),
         is_enabled().label("enabled"),
-        offline.c.ven_id.is_(None).label("online"),
+        unreachable.c.ven_id.is_(None).label("controllable"),
     )
     return (
         select(
@@ -90,7 +98,7 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
             func.sum(used_kw).label("usage_kw"),
         )
         .select_from(with_settings())
-        .outerjoin(offline, offline.c.ven_id == load_snapshots.c.ven_id)
+        .outerjoin(unreachable, unreachable.c.ven_id == load_snapshots.c.ven_id)
         .outerjoin(
             gone, and_(gone.c.ven_id == load_snapshots.c.ven_id, gone.c.load_id == load_snapshots.c.load_id)
         )
@@ -105,21 +113,43 @@ def energy_since(day: date) -> Select[Any]:
     return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
 
 
-def take_stale_slots() -> ReturningDelete[datetime]:
-    """Slots whose network energy must be computed again.
+def take_stale_slots(most: int) -> ReturningDelete[datetime]:
+    """Slots whose network energy must be computed again, the newest first.
 
     Whoever marks one meanwhile waits for us; and we wait for whoever has marked one and not committed.
     """
-    in_order = select(stale_slots.c.bucket).order_by(stale_slots.c.bucket).with_for_update()
+    newest = select(stale_slots.c.bucket).order_by(stale_slots.c.bucket.desc()).limit(most)
+    some = select(stale_slots.c.bucket).where(stale_slots.c.bucket.in_(newest))
+    in_order = some.order_by(stale_slots.c.bucket).with_for_update()
     return delete(stale_slots).where(stale_slots.c.bucket.in_(in_order)).returning(stale_slots.c.bucket)
 
 
-def slots(buckets: Iterable[datetime]) -> Select[Any]:
-    """VEN history in some slots."""
-    columns = ("bucket", "used_power_kw_sum", "shed_power_kw_sum", "used_samples", "shed_samples")
-    return select(*(ven_history.c[name] for name in columns)).where(
-        ven_history.c.resolution_s == SLOT_S, ven_history.c.bucket.in_(list(buckets))
-    )
+def sharing_energy(slots: Iterable[datetime]) -> Select[Any]:
+    """Some slots, and those that lie in the same wide slots."""
+    those = select(func.unnest(literal(list(slots), ARRAY(DateTime(timezone=True)))).label("slot"))
+    return sharing(those.subquery("those"))
+
+
+def network_energy_of(*of_slots: ColumnElement[bool]) -> Select[Any]:
+    """The network's energy in some slots, computed from VEN history: by VEN and slot, mean power times hours.
+
+    Args:
+        of_slots: conditions on `ven_history.bucket`; of a wide slot they hold for all slots or for none.
+    """
+    bucket = ven_history.c
+    states = select(
+        bucket.ven_id,
+        bucket.bucket,
+        bucket.used_power_kw_sum.label("used_sum"),
+        bucket.used_samples,
+        bucket.shed_power_kw_sum.label("shed_sum"),
+        bucket.shed_samples,
+    ).where(bucket.resolution_s == SLOT_S, *of_slots)
+    means = slot_means(states.subquery("states"), ["ven_id"])
+    energies = [
+        func.sum(energy_kwh(means.c[f"{name}_kw"])).label(f"{name}_energy_kwh") for name in QUANTITIES
+    ]
+    return select(means.c.slot.label("bucket"), *energies).group_by(means.c.slot).order_by(means.c.slot)
 
 
 def drop_energy(buckets: Iterable[datetime]) -> Delete:

@@ -1,4 +1,4 @@
-"""History: samples into buckets, buckets into coarser buckets, VEN slots into the network's energy.
+"""History: samples into buckets, buckets into coarser buckets.
 
 Signs as reported: usage is net import, negative while a site exports; shed is positive.
 A sample without a value adds nothing to the sum and is not counted with it, but it is a sample: its
@@ -7,10 +7,7 @@ bucket exists.
 
 import polars as pl
 
-from schemas.tables.history import SLOT_S
-
 MICROSECONDS_PER_S = 1_000_000
-SLOT_HOURS = SLOT_S / 3600
 
 STATE = (
     pl.col("used_power_kw_sum").sum(),
@@ -49,35 +46,10 @@ def coarsen(buckets: pl.DataFrame, keys: list[str], resolution_s: int) -> pl.Dat
     return _merge(buckets.with_columns(_floor("bucket", resolution_s)), keys, resolution_s)
 
 
-def network_energy(slots: pl.DataFrame) -> pl.DataFrame:
-    """Energy of the network in each slot, kWh: each VEN's mean power there for the twelfth of an hour.
-
-    A VEN that reported no usage in the slot adds none (the rule for gaps of `aggregate=energy`).
-
-    Args:
-        slots: rows of `ven_history` at the slot's resolution.
-    """
-    return (
-        slots.select(
-            "bucket",
-            _mean("used").mul(SLOT_HOURS).alias("used_energy_kwh"),
-            _mean("shed").mul(SLOT_HOURS).alias("shed_energy_kwh"),
-        )
-        .group_by("bucket")
-        .agg(pl.all().sum())
-        .sort("bucket")
-    )
-
-
 def _floor(column: str, resolution_s: int) -> pl.Expr:
     width_us = resolution_s * MICROSECONDS_PER_S
     floored = pl.col(column).dt.epoch("us") // width_us * width_us
     return floored.cast(pl.Datetime("us", "UTC")).alias("bucket")
-
-
-def _mean(quantity: str) -> pl.Expr:
-    count = pl.col(f"{quantity}_samples")
-    return pl.when(count > 0).then(pl.col(f"{quantity}_power_kw_sum") / count).otherwise(0.0)
 
 
 def _merge(states: pl.DataFrame, keys: list[str], resolution_s: int) -> pl.DataFrame:

@@ -6,17 +6,17 @@ where more. Time without samples, or without a baseline, delivers nothing; `cove
 of the event's time has both. Time that a VEN spent in another event counts there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.ranges import Range, widened
 from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from jobs.transforms.days import overlap_h, part_within, seconds
 from schemas.baselines import BaselineName
 from schemas.tables.history import SLOT_S
+from schemas.time_ranges import TimeRange, widened
 
 FIGURES = (
     "requested_kw",
@@ -45,34 +45,38 @@ _KINDS = ("multiplicative", "additive", "none")
 Array = NDArray[np.float64]
 
 
-def cuts(window: Range) -> list[Range]:
+def cuts(window: TimeRange) -> list[TimeRange]:
     """The parts of a window that lie in slots which reach beyond it."""
-    first = widened(Range(window.start, window.start), SLOT_S)
-    last = widened(Range(window.end, window.end), SLOT_S)
+    first = widened(TimeRange(window.start, window.start), SLOT_S)
+    last = widened(TimeRange(window.end, window.end), SLOT_S)
     return list(_cuts(window, first, last))
 
 
-def _cuts(window: Range, first: Range, last: Range) -> Iterator[Range]:
+def _cuts(window: TimeRange, first: TimeRange, last: TimeRange) -> Iterator[TimeRange]:
     if first == last and first.start != first.end:
         yield window
         return
     if first.start != window.start:
-        yield Range(window.start, first.end)
+        yield TimeRange(window.start, first.end)
     if last.start != window.end:
-        yield Range(last.start, window.end)
+        yield TimeRange(last.start, window.end)
 
 
-def event_usage(usage: Usage, samples: pl.DataFrame, window: Range, sampled: list[Range]) -> Array:
+def event_usage(
+    usage: Usage, samples: pl.DataFrame, window: TimeRange, sampled: list[TimeRange], slow: Sequence[str] = ()
+) -> Array:
     """What VENs used while an event ran, by VEN and slot; NaN where nothing is known.
 
     A slot that the event's start or end cuts holds samples that are not the event's, so the mean of the
-    raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot.
+    raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot. Of
+    VENs with wide slots always the mean counts: nothing shorter is known of them.
 
     Args:
         usage: mean power in slots.
         samples: raw samples of the parts in `sampled`: `ven_id`, `ts`, `used_kw` (null where not said).
         window: the event's.
         sampled: those of its `cuts` of which there are raw rows.
+        slow: VENs with wide slots.
     """
     slots = part_within([window]).slots
     wide = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
@@ -80,17 +84,18 @@ def event_usage(usage: Usage, samples: pl.DataFrame, window: Range, sampled: lis
     is_there = np.isin(slots, usage.slots)
     used = wide[:, np.where(is_there, column, len(usage.slots))]
     rows = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    rows = rows.filter(~pl.col("ven_id").is_in(list(slow)))
     for cut in sampled:
         inside = pl.col("ts").is_between(cut.start, cut.end, closed="left")
         means = samples.filter(inside).group_by("ven_id").agg(pl.col("used_kw").mean()).drop_nulls("used_kw")
         found = rows.join(means, on="ven_id")
         slot = np.searchsorted(slots, int(seconds(cut.start) // SLOT_S))
-        used[:, slot] = np.nan
+        used[rows.get_column("row").to_numpy(), slot] = np.nan
         used[found.get_column("row").to_numpy(), slot] = found.get_column("used_kw").to_numpy()
     return used
 
 
-def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: Range) -> Array:
+def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: TimeRange) -> Array:
     """How much of each slot counts for each VEN: what of it lies in the event, and not elsewhere.
 
     Args:
@@ -109,7 +114,7 @@ def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: Range) -> Arra
     return np.clip(hours, 0.0, None)
 
 
-def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: Range) -> pl.DataFrame:
+def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
     """When VENs do not count in an event: after they left it, and while a later order has them in another.
 
     Where two events have a VEN at the same time, that time counts in the one of which it was told last.
@@ -144,7 +149,7 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: Range) ->
     )
 
 
-def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: Range) -> pl.DataFrame:
+def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
     """What was asked of each VEN over time: the integral of every share that it had.
 
     Args:
@@ -182,7 +187,7 @@ def settle_vens(
     hours: Array,
     prediction: Prediction,
     participants: pl.DataFrame,
-    window: Range,
+    window: TimeRange,
     least_coverage_percent: float = 0.0,
 ) -> pl.DataFrame:
     """Each participant's performance, by each baseline.
@@ -226,7 +231,7 @@ def settle_vens(
 _SILENT = {"ven_id": pl.String, "is_silent": pl.Boolean}
 
 
-def _event_h(window: Range) -> float:
+def _event_h(window: TimeRange) -> float:
     return (window.end - window.start).total_seconds() / 3600
 
 
@@ -298,7 +303,7 @@ def settle_portfolio(
     sums: Iterable[pl.DataFrame],
     errors: pl.DataFrame,
     requested_kw: float,
-    window: Range,
+    window: TimeRange,
     names: Iterable[str],
     least_coverage_percent: float = 0.0,
 ) -> pl.DataFrame:

@@ -30,7 +30,7 @@ A replay at four times the speed of measuring differs by 0.75 of it, a burst by 
 _UTC = pl.Datetime("us", "UTC")
 
 
-class Patience(Struct, frozen=True):
+class PresenceTime(Struct, frozen=True):
     """The presence time of a VEN: so many of its own report intervals, but never less than a minimum."""
 
     intervals: float
@@ -85,25 +85,25 @@ def intervals(reports: pl.DataFrame, skewed_reports: pl.DataFrame) -> pl.DataFra
 
 
 def heard_skewed(
-    skewed_reports: pl.DataFrame, report_intervals: pl.DataFrame, patience: Patience
+    skewed_reports: pl.DataFrame, report_intervals: pl.DataFrame, presence_time: PresenceTime
 ) -> pl.DataFrame:
     """When VENs were last heard live by reports that were not received promptly.
 
     Args:
         skewed_reports: the last few of each VEN: `ven_id`, `ts`, `received_at`.
         report_intervals: as `intervals` answers.
-        patience: what the presence time of a VEN is.
+        presence_time: what the presence time of a VEN is.
 
     Returns:
         `ven_id`, `heard_at`, `clock_offset_s` (receipt less device time; null where it is within the presence
         time). No row for a VEN of which nothing was live.
     """
     offset = pl.col("received_at") - pl.col("ts")
-    is_near = offset.abs() <= patience.allowed(pl.col("interval"))
+    is_near = offset.abs() <= presence_time.allowed(pl.col("interval"))
     return (
         skewed_reports.join(report_intervals, on="ven_id", how="left")
         .sort("ven_id", "received_at", "ts")
-        .with_columns(is_near.alias("is_near"), _agrees(offset, patience).over("ven_id").alias("agrees"))
+        .with_columns(is_near.alias("is_near"), _agrees(offset, presence_time).over("ven_id").alias("agrees"))
         .filter(pl.col("is_near") | pl.col("agrees"))
         .with_columns(
             pl.when(~pl.col("is_near")).then(offset.dt.total_seconds(fractional=True)).alias("by_s")
@@ -114,7 +114,7 @@ def heard_skewed(
 
 
 def fallen_silent(
-    vens: pl.DataFrame, report_intervals: pl.DataFrame, patience: Patience, now: datetime
+    vens: pl.DataFrame, report_intervals: pl.DataFrame, presence_time: PresenceTime, now: datetime
 ) -> pl.DataFrame:
     """VENs that have been silent for longer than their presence time, as transitions to `offline`.
 
@@ -124,7 +124,7 @@ def fallen_silent(
     Args:
         vens: `ven_id`, `status`, `status_ts`, `status_received_at`, `heard_at` (null: never).
         report_intervals: as `intervals` answers.
-        patience: what the presence time of a VEN is.
+        presence_time: what the presence time of a VEN is.
         now: the time of this look.
 
     Returns:
@@ -137,7 +137,7 @@ def fallen_silent(
     return (
         vens.filter(is_watched)
         .join(report_intervals, on="ven_id", how="left")
-        .filter(silent > patience.allowed(pl.col("interval")))
+        .filter(silent > presence_time.allowed(pl.col("interval")))
         .select(
             "ven_id",
             _after_last_status(pl.lit(now)).alias("ts"),
@@ -154,7 +154,7 @@ def come_online(
     vens: pl.DataFrame,
     heard: pl.DataFrame,
     report_intervals: pl.DataFrame,
-    patience: Patience,
+    presence_time: PresenceTime,
     now: datetime,
 ) -> pl.DataFrame:
     """VENs that were heard live after their last status, which was another one, as transitions to `online`.
@@ -165,7 +165,7 @@ def come_online(
         vens: as `fallen_silent`.
         heard: as `heard_skewed` answers, for the offset of wrong clocks.
         report_intervals: as `intervals` answers.
-        patience: what the presence time of a VEN is.
+        presence_time: what the presence time of a VEN is.
         now: the time of this look.
 
     Returns:
@@ -173,7 +173,7 @@ def come_online(
     """
     is_settled = pl.col("status").is_in((ONLINE, MAINTENANCE)).fill_null(value=False)
     is_later = (pl.col("heard_at") > pl.coalesce("status_received_at", "status_ts")).fill_null(value=True)
-    is_present = pl.lit(now) - pl.col("heard_at") <= patience.allowed(pl.col("interval"))
+    is_present = pl.lit(now) - pl.col("heard_at") <= presence_time.allowed(pl.col("interval"))
     was_offline = pl.col("status").eq_missing(OFFLINE)
     return (
         vens.join(report_intervals, on="ven_id", how="left")
@@ -196,7 +196,7 @@ def _by_ven(reports: pl.DataFrame, interval: pl.Expr) -> pl.DataFrame:
     return ordered.agg(interval.alias("interval")).drop_nulls()
 
 
-def _agrees(offset: pl.Expr, patience: Patience) -> pl.Expr:
+def _agrees(offset: pl.Expr, presence_time: PresenceTime) -> pl.Expr:
     """Of reports in the order of receipt: whether each and the two before it agree on the offset."""
     earlier = range(AGREEING_REPORTS)
     offsets = [offset.shift(number) for number in earlier]
@@ -205,7 +205,7 @@ def _agrees(offset: pl.Expr, patience: Patience) -> pl.Expr:
     is_in_order = pl.all_horizontal(
         pl.col("ts").shift(number) > pl.col("ts").shift(number + 1) for number in earlier[:-1]
     )
-    is_close = (spread <= spanned * MOST_OFFSET_SPREAD) & (spread <= pl.lit(patience.at_least))
+    is_close = (spread <= spanned * MOST_OFFSET_SPREAD) & (spread <= pl.lit(presence_time.at_least))
     return (is_in_order & is_close).fill_null(value=False)
 
 

@@ -12,17 +12,20 @@ MOST_EXCESS = 0.05
 NEGLIGIBLE = 1e-6
 
 
-def told(parts: pl.DataFrame, newcomers: pl.DataFrame, requested_kw: float) -> pl.DataFrame:
+def told(
+    parts: pl.DataFrame, newcomers: pl.DataFrame, requested_kw: float, most_excess: float = MOST_EXCESS
+) -> pl.DataFrame:
     """Whom to tell what, so that the shares make up the request, or all that there is.
 
     A newcomer is given its fair part. What is missing then, because somebody has dropped out, goes to
-    those with the most left to give, so that few are told anew. Only when there is too much by `MOST_EXCESS`,
+    those with the most left to give, so that few are told anew. Only when there is too much by `most_excess`,
     all are cut back.
 
     Args:
         parts: who has been told: `ven_id`, `available_kw`, and the share, `requested_reduction_kw`.
         newcomers: who has not: `ven_id`, `available_kw`, above zero.
-        requested_kw: what the event asks for, above zero.
+        requested_kw: what the event asks for, zero or above.
+        most_excess: by which part of the request the shares may exceed it.
 
     Returns:
         `ven_id`, `available_kw`, `requested_reduction_kw` of all newcomers and of those whose share changes.
@@ -35,7 +38,7 @@ def told(parts: pl.DataFrame, newcomers: pl.DataFrame, requested_kw: float) -> p
     before = pl.concat([known, new])
     given_kw = _total(before, "requested_reduction_kw")
     after = before
-    if given_kw > requested_kw * (1 + MOST_EXCESS):
+    if given_kw > requested_kw * (1 + most_excess):
         after = before.with_columns(requested_reduction_kw=fair)
     elif (missing_kw := min(requested_kw, available_kw) - given_kw) > requested_kw * NEGLIGIBLE:
         after = _filled(before, missing_kw)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.snapshots import NetworkSnapshotFrame
 
 UNKNOWN_TYPE = "unknown"
@@ -37,12 +38,12 @@ def network_snapshot(
             `reporting_vens` (with telemetry), `used_power_kw`, `shed_power_kw`, and `whole_shed_power_kw`,
             of those that report no loads.
         groups: sums over the loads of these VENs: `shed_capability_kw`, `enabled` (it may be controlled),
-            `online` (its VEN is not offline).
+            `controllable` (its VEN is neither offline nor in maintenance).
         energy_today_kwh: energy since 00:00 UTC, or None while nothing is known.
         now: the time of this look.
     """
     sheddable = _sheddable(vens, groups)
-    controllable = sheddable.filter(pl.col("online") & pl.col("enabled"))
+    controllable = sheddable.filter(pl.col("controllable") & pl.col("enabled"))
     row = {
         "network": 1,
         "ven_count": vens.get_column("vens").sum(),
@@ -64,7 +65,7 @@ def _sheddable(vens: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     whole_vens = vens.select(
         pl.col("whole_shed_power_kw").alias("shed_kw"),
         pl.lit(value=True).alias("enabled"),
-        pl.col("status").ne_missing("offline").alias("online"),
+        (~pl.col("status").is_in(UNAVAILABLE)).fill_null(value=True).alias("controllable"),
     )
-    loads = groups.select(pl.col("shed_capability_kw").alias("shed_kw"), "enabled", "online")
+    loads = groups.select(pl.col("shed_capability_kw").alias("shed_kw"), "enabled", "controllable")
     return pl.concat([loads, whole_vens])

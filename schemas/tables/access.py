@@ -67,7 +67,7 @@ class ApiKeyFrame(Frame):
 
 
 class ApiSessionFrame(Frame):
-    """A browser's session lends it a key for reading."""
+    """A browser's session, which may read with the rights of a key."""
 
     session_id: str
     key_id: str

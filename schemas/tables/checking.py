@@ -1,8 +1,8 @@
 """A frame against its model, in one query.
 
-pandera asks anew for every column and check, which takes milliseconds for a frame of one row, and jobs
-check a dozen frames every other second. So all is asked at once here, in pandera's own terms, and pandera is
-left to say what is wrong. Where a model has a check that this module does not know, pandera is asked.
+pandera runs a query for each column and check, which takes milliseconds for a frame of one row, and jobs
+check a dozen frames every other second. So all checks run in one query here, in pandera's own terms, and
+pandera only names the error. A model with a check that this module does not know is left to pandera.
 """
 
 from collections.abc import Callable, Iterator

@@ -9,9 +9,10 @@ import pandera.polars as pa
 import polars as pl
 from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
+TO_COME = ("scheduled", "active")
 ENDED_EVENTS = ("completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
 LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
@@ -21,12 +22,6 @@ _IS_LIVE = "status IN ('planned', 'notified', 'acknowledged', 'started')"
 COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "failed")
 OPEN_COMMANDS = ("pending", "sent")
 """Commands that somebody has still to see to."""
-
-
-def _key_instant(name: str) -> Column[object]:
-    column = instant(name)
-    column.primary_key = True
-    return column
 
 
 events = Table(
@@ -46,6 +41,7 @@ events = Table(
     instant("started_at", nullable=True),
     instant("ended_at", nullable=True),
     instant("created_at"),
+    power_kw("shared_reduction_kw"),
     Index("ix_events_start_time", "start_time"),
 )
 
@@ -64,6 +60,9 @@ event_participations = Table(
     instant("started_at", nullable=True),
     instant("named_at", nullable=True),
     instant("finished_at", nullable=True),
+    instant("told_end_time", nullable=True),
+    instant("asked_again_at", nullable=True),
+    instant("released_at", nullable=True),
     Index("ix_event_participations_event_id", "event_id"),
     Index("ix_event_participations_live", "event_id", postgresql_where=text(_IS_LIVE)),
 )
@@ -73,9 +72,17 @@ event_shares = Table(
     metadata,
     text_key("ven_id"),
     text_key("event_id"),
-    _key_instant("at"),
+    key_instant("at"),
     power_kw("requested_reduction_kw", nullable=False),
     Index("ix_event_shares_event_id", "event_id"),
+)
+
+event_requests = Table(
+    "event_requests",
+    metadata,
+    text_key("event_id"),
+    key_instant("at"),
+    power_kw("requested_reduction_kw", nullable=False),
 )
 
 event_progress = Table(
@@ -97,6 +104,7 @@ event_reductions = Table(
     text_key("ven_id"),
     text_key("event_id"),
     power_kw("reduction_kw", nullable=False),
+    Column("delivered_kwh", Double),
 )
 
 commands = Table(
@@ -166,7 +174,7 @@ ven_settlements = _measured("ven_settlements", text_key("ven_id"))
 
 
 class EventFrame(Frame):
-    """`ven_ids`: who is asked, a JSON array; null for everybody who can shed."""
+    """`ven_ids`: the VENs of the event, a JSON array; null for all that can shed."""
 
     event_id: str
     status: str = pa.Field(isin=EVENT_STATUSES)
@@ -177,21 +185,26 @@ class EventFrame(Frame):
     priority: pl.Int32
     ven_ids: str = pa.Field(nullable=True)
     lead_time_s: float = pa.Field(nullable=True, ge=0)
-    """How long before the start VENs are to be told; null: as `EVENTS_LEAD_TIME_S` says."""
+    """How long before the start VENs get the command; null: `EVENTS_LEAD_TIME_S`."""
 
     notes: str = pa.Field(nullable=True)
-    """How many VENs were passed over when it was last shared out: a JSON array of `reason` and `vens`."""
+    """How many VENs are passed over: a JSON array of `reason` and `vens`. Null: not counted yet."""
 
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)
     ended_at: Utc = pa.Field(nullable=True)
     created_at: Utc
+    shared_reduction_kw: float = pa.Field(nullable=True)
+    """For which request the present shares were made; null before they are."""
 
 
 class EventParticipationFrame(Frame):
     """`available_kw`: what the VEN could shed when the request was shared out; `command_id`: what told it.
 
-    `named_at`: the device time of the report that first named the event.
+    `named_at`: the device time of the report that first named the event. `told_end_time`: the end that the
+    last command said. `asked_again_at`: when the command was repeated because reports named the event no
+    more; null once they do, or the VEN has acknowledged it. `released_at`: when the VEN was sent a `restore`
+    while the event goes on, since it is not asked any more; null once it is asked again.
     """
 
     ven_id: str
@@ -206,6 +219,17 @@ class EventParticipationFrame(Frame):
     started_at: Utc = pa.Field(nullable=True)
     named_at: Utc = pa.Field(nullable=True)
     finished_at: Utc = pa.Field(nullable=True)
+    told_end_time: Utc = pa.Field(nullable=True)
+    asked_again_at: Utc = pa.Field(nullable=True)
+    released_at: Utc = pa.Field(nullable=True)
+
+
+class EventRequestFrame(Frame):
+    """Revisions of what an event asks for: from a time on, kW. None where it never changed."""
+
+    event_id: str
+    at: Utc
+    requested_reduction_kw: float = pa.Field(ge=0)
 
 
 class EventShareFrame(Frame):
@@ -240,6 +264,8 @@ class EventReductionFrame(Frame):
     ven_id: str
     event_id: str
     reduction_kw: float
+    delivered_kwh: float = pa.Field(nullable=True)
+    """The energy so far; null where it is not known, and in rows from before this was recorded."""
 
 
 class CommandFrame(Frame):

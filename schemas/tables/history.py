@@ -9,7 +9,17 @@ import pandera.polars as pa
 import polars as pl
 from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
-from schemas.tables.metadata import HOT, Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import (
+    HOT,
+    Frame,
+    Utc,
+    arrival_index,
+    instant,
+    key_instant,
+    metadata,
+    power_kw,
+    text_key,
+)
 
 SLOT_S = 300
 """The slot of `aggregate=energy` and `aggregate=mean`, and the resolution of VEN and load history."""
@@ -26,9 +36,7 @@ def _resolution_s() -> Column[int]:
 
 
 def _bucket() -> Column[object]:
-    column = instant("bucket")
-    column.primary_key = True
-    return column
+    return key_instant("bucket")
 
 
 def _state() -> list[Column[float] | Column[int]]:
@@ -98,7 +106,7 @@ class LoadHistoryFrame(VenHistoryFrame):
 
 
 class NetworkEnergyFrame(Frame):
-    """Energy of the whole network in one slot, kWh: over VENs, the slot's mean power times 1/12 h."""
+    """Energy of the whole network in one slot, kWh, as `schemas.slots` defines it for each VEN."""
 
     bucket: Utc
     used_energy_kwh: float

@@ -1,4 +1,4 @@
-"""What live streams tell, so that a client that was away can be told what it missed.
+"""Changes that live streams send, stored so that a client that reconnects gets those that it missed.
 
 Triggers write a row in the transaction that changes a VEN's latest status, an event or its progress. Such
 transactions commit in any order, and a number that they drew themselves would let a reader step over the

@@ -63,6 +63,11 @@ def instant(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable)
 
 
+def key_instant(name: str) -> Column[object]:
+    """An instant that is part of the key."""
+    return Column(name, DateTime(timezone=True), primary_key=True)
+
+
 def power_kw(name: str, *, nullable: bool = True) -> Column[float]:
     return Column(name, Double, nullable=nullable)
 

@@ -1,13 +1,13 @@
-"""The registry: which VENs exist, and what people have said of them and of their loads.
+"""The registry: which VENs exist, and the settings that people made for them and their loads.
 
 What VENs say of themselves lives in the snapshots; where both speak, people win, field by field.
 """
 
 import pandera.polars as pa
 import polars as pl
-from sqlalchemy import Boolean, Column, Double, Integer, Table, Text
+from sqlalchemy import Boolean, Column, Double, Index, Integer, Table, Text
 
-from schemas.tables.metadata import Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
 vens = Table(
     "vens",
@@ -39,6 +39,34 @@ loads = Table(
 )
 
 
+ven_opt_outs = Table(
+    "ven_opt_outs",
+    metadata,
+    text_key("ven_id"),
+    text_key("opt_out_id"),
+    instant("start_time"),
+    instant("end_time"),
+    Column("reason", Text, nullable=False),
+    instant("created_at"),
+)
+
+SLOT_WIDTHS_S = (300, 900, 1800)
+"""Widths of slots that a VEN may have: its energy is known for no shorter time."""
+
+WIDTH_SOURCES = ("people", "learned")
+
+slot_widths = Table(
+    "slot_widths",
+    metadata,
+    text_key("ven_id"),
+    key_instant("since"),
+    Column("width_s", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    instant("recorded_at"),
+    Index("ix_slot_widths_recorded_at", "recorded_at"),
+)
+
+
 class VenFrame(Frame):
     ven_id: str
     name: str = pa.Field(nullable=True)
@@ -67,3 +95,27 @@ class LoadFrame(Frame):
     priority: pl.Int32 = pa.Field(nullable=True)
     updated_at: Utc
     removed_ts: Utc = pa.Field(nullable=True)
+
+
+class VenOptOutFrame(Frame):
+    """Times, half-open, in which people have opted a VEN out of all events."""
+
+    ven_id: str
+    opt_out_id: str
+    start_time: Utc
+    end_time: Utc
+    reason: str
+    created_at: Utc
+
+
+class SlotWidthFrame(Frame):
+    """How wide a VEN's slots are from a half-hour on, until its next row; without a row: five minutes.
+
+    `source`: set by people, or learned from the times of its reports.
+    """
+
+    ven_id: str
+    since: Utc
+    width_s: pl.Int32 = pa.Field(isin=SLOT_WIDTHS_S)
+    source: str = pa.Field(isin=WIDTH_SOURCES)
+    recorded_at: Utc

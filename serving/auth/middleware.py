@@ -130,7 +130,7 @@ def _identify(keyring: Keyring, request: Request) -> Caller:
     if secret is None:
         raise _unauthorized(
             "Send an API key as Authorization: Bearer KEY, or as X-API-Key; "
-            "`python -m serving keys create` makes one.",
+            "`python -m serving keys create NAME --role viewer` makes one.",
             REALM,
         )
     caller = _caller(keyring, secret, request.path)

@@ -10,10 +10,11 @@ from sqlalchemy import Engine, Row
 from schemas.http import Command, ShedAccepted, ShedRequest
 from serving.commands import queries
 from serving.db.reading import in_blocks, snapshot
-from serving.errors import NotFoundError, no_load, no_ven
+from serving.errors import ConflictError, NotFoundError, no_ven
 from serving.fleet import outbox
 from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry
+from serving.fleet.latest import LatestReader
 from serving.fleet.writer import require_row
 from serving.page import Page
 
@@ -51,20 +52,26 @@ class CommandReader:
 class CommandWriter:
     """Writes commands to the outbox."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], latest: LatestReader) -> None:
         self._engine = engine
         self._clock = clock
+        self._latest = latest
 
     def shed(self, ven_id: str, load_id: str, request: ShedRequest) -> ShedAccepted:
         """Command a VEN to shed a load for a while; returns once the command is stored.
 
         Raises:
             NotFoundError: there is no such VEN, or it has no such load.
+            ConflictError: the load is disabled.
         """
         data = {"loadId": load_id, "reduceKw": request.amount_kw, "durationS": request.duration_s}
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            require_row(connection, fleet.reported_load(ven_id, load_id).bound(), no_load(ven_id, load_id))
+            if not self._latest.load(ven_id, load_id).enabled:
+                raise ConflictError(
+                    f"Load {load_id!r} of VEN {ven_id!r} is disabled and takes no shed: PATCH it with"
+                    ' {"enabled": true}, or wait until its VEN says so.'
+                )
             valid_for = timedelta(seconds=request.duration_s)
             command_id = outbox.send(
                 connection, "shedLoad", ven_id, data, now=self._clock(), valid_for=valid_for

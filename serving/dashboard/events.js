@@ -49,7 +49,7 @@ function running(event) {
   return [
     element("p", {}, element("strong", {}, `${of} shed`), ` in event ${event.id}, ${minutes} min to go (until ${moment(event.endTime)})`),
     element("progress", { max: target, value: Math.max(0, now ?? 0), "aria-label": "Reduction against the target" }, of),
-    element("p", { class: "hint" }, responding(event)),
+    element("p", { class: "hint" }, `${responding(event)} ${passedOver(event)}`),
     element("button", { type: "button", class: "danger", onclick: () => act(() => post(`${path(event)}/stop`)) }, "Stop event"),
   ];
 }
@@ -59,9 +59,15 @@ function responding(event) {
   return `${event.vensResponding ?? 0} VENs respond${answered}.`;
 }
 
+function passedOver(event) {
+  if (!event.notes.length) return "";
+  return `Not asked: ${event.notes.map(({ reason, vens }) => `${vens} ${reason}`).join(", ")}.`;
+}
+
 function planned(event) {
   return [
     element("p", {}, element("strong", {}, `${number(event.requestedReductionKw)} kW`), ` from ${moment(event.startTime)} to ${moment(event.endTime)} (event ${event.id})`),
+    element("p", { class: "hint" }, passedOver(event)),
     element("button", { type: "button", class: "danger", onclick: () => act(() => remove(path(event))) }, "Cancel event"),
   ];
 }

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, func, literal, select
+from sqlalchemy import Engine
 
-PRECONDITIONS = "preconditions"
+from schemas import locks
 
 
 @contextmanager
 def exclusive(engine: Engine, name: str) -> Iterator[None]:
     """Hold the lock of a resource that is to be changed, to the end of the block."""
-    lock = func.pg_advisory_xact_lock(func.hashtext(literal(PRECONDITIONS)), func.hashtext(literal(name)))
     with engine.begin() as connection:
-        connection.execute(select(lock))
+        connection.execute(locks.exclusive_within(locks.PRECONDITIONS, name))
         yield

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, Row
 
 from schemas.baselines import BASELINES, BaselineName
@@ -62,6 +63,12 @@ class PerformanceReader:
             portfolio=_provisional_delivery(row),
             vens=[],
         )
+
+
+def deliveries(performance: EventPerformance) -> list[VenDelivery]:
+    """The portfolio, with an empty `venId`, and each VEN: what a table of a settlement has as rows."""
+    portfolio = VenDelivery(**asdict(performance.portfolio), ven_id="")
+    return [portfolio, *performance.vens]
 
 
 def _chosen(event_id: str, revisions: Sequence[Row[Any]], revision: int | None) -> Row[Any]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Numeric,
+    Row,
     Select,
     Text,
     Update,
@@ -22,29 +24,35 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import tuple_ as row_of
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from schemas import locks
+from schemas import candidates, locks
+from schemas.candidates import AskedEvent
 from schemas.channels import EVENTS, notify
+from schemas.event_requests import mean_requested_kw
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
+    ENDED_EVENTS,
+    TO_COME,
     event_participations,
     event_progress,
     event_reductions,
+    event_requests,
     event_settlements,
     events,
     ven_settlements,
 )
 from schemas.tables.registry import vens
 from serving.db.statements import VEN_ID, Query
-from serving.events.rules import PlannedEvent
+from serving.events.rules import EventRules, PlannedEvent
 from serving.page import Page
 
-TO_COME = ("scheduled", "active")
 LIVE = events.c.status.in_(TO_COME)
 ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 IN_TURN = (events.c.start_time, events.c.event_id)
+SETTLED = event_settlements.alias("settled")
+SIMILAR_START_S = 7_200
 
 
 def all_events(page: Page) -> Select[Any]:
@@ -108,7 +116,9 @@ def _with_progress() -> Select[Any]:
 
 
 def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
-    """The participating VENs, and what each delivers now; once settled, what it delivered on average."""
+    """The participating VENs, and what each delivers now; after the end what it delivered on average,
+    provisional until it is settled.
+    """
     part, settled, now = event_participations.c, ven_settlements.c, event_reductions.c
     newest = (
         select(func.max(event_settlements.c.revision))
@@ -125,15 +135,25 @@ def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
         select(
             part.ven_id,
             func.coalesce(vens.c.name, part.ven_id).label("ven_name"),
-            func.coalesce(settled.delivered_kw, now.reduction_kw, 0.0).label("shed_kw"),
+            func.coalesce(settled.delivered_kw, _provisional_kw(), now.reduction_kw, 0.0).label("shed_kw"),
             part.status,
         )
         .outerjoin(vens, vens.c.ven_id == part.ven_id)
         .outerjoin(event_reductions, and_(now.event_id == part.event_id, now.ven_id == part.ven_id))
+        .join(events, events.c.event_id == part.event_id)
+        .outerjoin(event_progress, event_progress.c.event_id == part.event_id)
         .outerjoin(ven_settlements, of_ven)
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
     )
+
+
+def _provisional_kw() -> ColumnElement[float | None]:
+    """The mean of what was measured of an event that is over; null while it runs, or if it is not known."""
+    until = func.least(event_progress.c.refreshed_at, events.c.end_time, events.c.ended_at)
+    hours = func.extract("epoch", until - events.c.start_time) / 3600
+    is_over = and_(events.c.status.in_(ENDED_EVENTS), hours > 0)
+    return case((is_over, event_reductions.c.delivered_kwh / func.nullif(hours, 0)))
 
 
 # What they delivered
@@ -145,7 +165,7 @@ def progress_of(event_id: str) -> Select[Any]:
     until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
     return (
         select(
-            events.c.requested_reduction_kw,
+            mean_requested_kw(until).label("requested_reduction_kw"),
             progress.delivered_kwh,
             (func.extract("epoch", until - events.c.start_time) / 3600).label("hours"),
         )
@@ -229,7 +249,7 @@ LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
 def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
     """Events that run, or will run, between two instants; those being stopped are out of the way."""
     return (
-        select(events.c.event_id, events.c.priority, events.c.ven_ids)
+        select(events.c.event_id, events.c.priority, events.c.ven_ids, events.c.start_time, events.c.end_time)
         .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
         .order_by(events.c.priority.desc(), *IN_TURN)
     )
@@ -242,10 +262,67 @@ def registered_vens(ven_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def add_event(event: PlannedEvent, now: datetime) -> ReturningInsert[Any]:
+def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
+    """How many VENs an event would pass over now, by reason: `reason`, `vens`."""
+    asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
+    rows = candidates.asked_and_passed_over(asked, now, rules.rest, rules.loads_gone_after).subquery()
+    return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
+
+
+def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
+    """VENs that an event asks, with what each could shed now and the reason why it is passed over, if any."""
+    asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
+    rows = candidates.candidates(asked, now, rules.rest, rules.loads_gone_after).subquery()
+    return select(rows).order_by(rows.c.ven_id)
+
+
+def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
+    """Settled events that began within two hours of that time of day, half to twice as long; newest first."""
+    settled = event_settlements.c
+    newest = (
+        select(func.max(settled.revision)).where(settled.event_id == events.c.event_id).correlate(events)
+    ).scalar_subquery()
+    of_event = SETTLED.c
+    vens_count = (
+        select(func.count())
+        .where(event_participations.c.event_id == events.c.event_id)
+        .correlate(events)
+        .scalar_subquery()
+    )
+    apart_s = func.mod(
+        func.abs(func.extract("epoch", events.c.start_time - event.start_time)).cast(Numeric), 86_400
+    )
+    length = func.least(events.c.end_time, events.c.ended_at) - events.c.start_time
+    own = event.end_time - event.start_time
+    return (
+        select(
+            events.c.event_id,
+            events.c.start_time,
+            func.least(events.c.end_time, events.c.ended_at).label("end_time"),
+            vens_count.label("vens"),
+            of_event.requested_kw,
+            of_event.requested_kwh,
+            of_event.delivered_kw,
+            of_event.delivered_kwh,
+            of_event.performance_percent,
+        )
+        .join(SETTLED, of_event.event_id == events.c.event_id)
+        .where(
+            of_event.baseline == baseline,
+            of_event.revision == newest,
+            or_(apart_s <= SIMILAR_START_S, apart_s >= 86_400 - SIMILAR_START_S),
+            length.between(own / 2, own * 2),
+        )
+        .order_by(events.c.start_time.desc(), events.c.event_id)
+        .limit(10)
+    )
+
+
+def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[Any]:
     """No row comes back if there is one with this id."""
     values = {
         **_planned_values(event),
+        "notes": notes,
         "event_id": event.event_id,
         "status": "scheduled",
         "created_at": now,
@@ -285,8 +362,19 @@ def lock_event(event_id: str) -> Select[Any]:
     return event(event_id).with_for_update(of=events)
 
 
-def change_event(event: PlannedEvent) -> Update:
-    return update(events).where(events.c.event_id == event.event_id).values(_planned_values(event))
+def revise_request(row: Row[Any], requested_kw: float, now: datetime) -> tuple[Insert, Insert]:
+    """Keep what a running event asked for until now, and what it asks for from now on."""
+    first = {"event_id": row.event_id, "at": row.start_time}
+    was = insert(event_requests).values(first | {"requested_reduction_kw": row.requested_reduction_kw})
+    new = insert(event_requests).values(event_id=row.event_id, at=now, requested_reduction_kw=requested_kw)
+    changed = {"requested_reduction_kw": new.excluded.requested_reduction_kw}
+    key = [column.name for column in event_requests.primary_key]
+    return was.on_conflict_do_nothing(), new.on_conflict_do_update(index_elements=key, set_=changed)
+
+
+def change_event(event: PlannedEvent, notes: list[dict[str, Any]]) -> Update:
+    values = {**_planned_values(event), "notes": notes}
+    return update(events).where(events.c.event_id == event.event_id).values(values)
 
 
 def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:

@@ -9,16 +9,19 @@ from msgspec import UNSET, Struct
 from sqlalchemy import Row
 
 from schemas.baselines import GENERIC, PRIMARY, BaselineName
+from schemas.candidates import Rest
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate
 from schemas.instants import parse_iso
+from schemas.load_values import GONE_AFTER
 from serving.errors import ConflictError, InvalidRequestError
 
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
+FIXED_ONCE_TOLD = {"start_time": "startTime", "lead_time_s": "leadTimeS"}
 
 
 class EventRules(Struct, frozen=True):
     """How late a start may be and still mean "now"; how long before the start VENs are notified by default;
-    the primary baseline; and the longest duration.
+    the primary baseline; the longest duration; what decides which VENs are passed over; and the calendar.
     """
 
     start_grace: timedelta = timedelta(minutes=5)
@@ -28,6 +31,10 @@ class EventRules(Struct, frozen=True):
     look_back_days: int = 45
     cap_percent: float = 20
     longest: timedelta = timedelta(days=1)
+    rest: Rest = Rest()
+    loads_gone_after: timedelta | None = GONE_AFTER
+    time_zone: str = "UTC"
+    holidays: str = ""
 
 
 class PlannedEvent(Struct, frozen=True):
@@ -61,9 +68,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
         )
     require_free_path(request.id, EVENT_WORDS)
     start = max(start, now)
-    if end - start > rules.longest:
-        seconds = rules.longest.total_seconds()
-        raise InvalidRequestError(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
+    _require_length(start, end, rules)
     lead = rules.lead_time if request.lead_time_s is None else timedelta(seconds=request.lead_time_s)
     return PlannedEvent(
         event_id=request.id or f"evt-{uuid.uuid4().hex}",
@@ -96,6 +101,33 @@ def _changed_vens(ven_ids: list[str] | None, shown: Event) -> list[str] | None:
     if ven_ids == [] != shown.ven_ids:
         raise InvalidRequestError("venIds must name a VEN; null asks everybody")
     return sorted(set(ven_ids)) if ven_ids else None
+
+
+def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+    """An event of which VENs have been told, with another end, request, targets or priority.
+
+    Raises:
+        ConflictError: something else is to change.
+        InvalidRequestError: the end is not allowed.
+    """
+    fixed = [shown for name, shown in FIXED_ONCE_TOLD.items() if name in changes]
+    if fixed:
+        raise ConflictError(
+            f"VENs have been sent event {row.event_id!r} already, and its {fixed[0]} cannot be changed any"
+            " more: cancel it, and make another one. Its end, request, targets and priority can."
+        )
+    kept = {name: getattr(row, name) for name in PlannedEvent.__struct_fields__}
+    event = PlannedEvent(**{**kept, **changes})
+    if event.end_time <= now:
+        raise InvalidRequestError("endTime must be still ahead")
+    _require_length(event.start_time, event.end_time, rules)
+    return event
+
+
+def _require_length(start: datetime, end: datetime, rules: EventRules) -> None:
+    if end - start > rules.longest:
+        seconds = rules.longest.total_seconds()
+        raise InvalidRequestError(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
 
 
 def merged(row: Row[Any], changes: Mapping[str, Any]) -> EventCreate:
@@ -141,6 +173,24 @@ def require_free(event: PlannedEvent, others: Iterable[Row[Any]]) -> None:
                 f"Event {other.event_id!r} asks the same VENs at the same time, with priority "
                 f"{other.priority}; choose another time, other VENs, or a higher priority."
             )
+
+
+def require_still_free(event: PlannedEvent, before: Row[Any], others: Iterable[Row[Any]]) -> None:
+    """As `require_free`, of an event that is changed: what it was beside already may stay beside it.
+
+    Raises:
+        ConflictError: it comes to want the same VENs as another, or to have the same priority.
+    """
+    others = [other for other in others if other.event_id != event.event_id]
+    require_free(
+        event, (other for other in others if other.priority == event.priority or not _met(before, other))
+    )
+
+
+def _met(event: Row[Any], other: Row[Any]) -> bool:
+    """Whether two events have wanted the same VENs at the same time."""
+    at_once = other.start_time < event.end_time and other.end_time > event.start_time
+    return at_once and _share_vens(event.ven_ids, other.ven_ids)
 
 
 def _share_vens(some: list[str] | None, others: list[str] | None) -> bool:

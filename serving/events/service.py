@@ -1,6 +1,6 @@
 """Demand response events: read, created, cancelled and stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +8,30 @@ from msgspec import structs
 from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.baselines import PRIMARY, BaselineName
-from schemas.http import Event, EventCreate, EventDetail, EventMetrics, EventUpdate, EventWithMetrics
+from schemas.candidates import passed_over_notes
+from schemas.http import (
+    Event,
+    EventCreate,
+    EventDetail,
+    EventMetrics,
+    EventPreview,
+    EventUpdate,
+    EventWithMetrics,
+)
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.events import queries, shapes
-from serving.events.rules import EventRules, changed_times_and_terms, merged, planned, require_free
+from serving.events.preview import preview
+from serving.events.rules import (
+    EventRules,
+    PlannedEvent,
+    changed_times_and_terms,
+    merged,
+    planned,
+    replanned,
+    require_free,
+    require_still_free,
+)
 from serving.page import Page
 
 
@@ -76,10 +95,30 @@ class EventWriter:
             require_free(
                 event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
             )
-            if connection.execute(queries.add_event(event, now)).first() is None:
+            notes = self._notes(connection, event, now)
+            if connection.execute(queries.add_event(event, notes, now)).first() is None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
             connection.execute(queries.notify_event(event.event_id))
             return shapes.event(_row(connection, event.event_id))
+
+    def preview(self, request: EventCreate) -> EventPreview:
+        """What an event would do, were it shared out now; writes nothing.
+
+        Raises:
+            InvalidRequestError, ConflictError: it could not be created.
+        """
+        now = self._clock()
+        event = planned(request, now, self._rules)
+        with snapshot(self._engine) as connection:
+            _require_registered(connection, event.ven_ids or [])
+            require_free(
+                event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
+            )
+            if connection.execute(queries.event(event.event_id)).first() is not None:
+                raise ConflictError(f"There is an event {event.event_id!r} already.")
+            candidates = connection.execute(queries.candidates_of(event, now, self._rules)).all()
+            similar = connection.execute(queries.similar_events(event, self._rules.baseline)).all()
+        return preview(event, candidates, similar)
 
     def cancel(self, event_id: str) -> None:
         """Cancel an event, also while it runs; idempotent.
@@ -112,12 +151,13 @@ class EventWriter:
                 connection.execute(queries.notify_event(event_id))
 
     def change(self, event_id: str, request: EventUpdate) -> Event:
-        """Change an event of which no VEN has been sent anything yet.
+        """Change an event, also while it runs; the jobs tell the VENs that it concerns.
 
         Raises:
             NotFoundError: there is none.
             InvalidRequestError: the changed event contradicts itself or the rules.
-            ConflictError: VENs have been sent it, it is over, or another event needs the same VENs then.
+            ConflictError: it is over, VENs have been sent what is to change, or another event needs the same
+                VENs then.
         """
         now = self._clock()
         with self._engine.begin() as connection:
@@ -127,14 +167,22 @@ class EventWriter:
             if not changes:
                 return shapes.event(row)
             _require_changeable(row, now)
-            event = planned(merged(row, changes), now, self._rules)
+            event = _changed(row, changes, now, self._rules)
             if changes.get("ven_ids"):
                 _require_registered(connection, changes["ven_ids"])
             others = connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
-            require_free(event, (other for other in others if other.event_id != event_id))
-            connection.execute(queries.change_event(event))
+            require_still_free(event, row, others)
+            if "requested_reduction_kw" in changes and row.start_time <= now:
+                for revision in queries.revise_request(row, event.requested_reduction_kw, now):
+                    connection.execute(revision)
+            connection.execute(queries.change_event(event, self._notes(connection, event, now)))
             connection.execute(queries.notify_event(event_id))
             return shapes.event(_row(connection, event_id))
+
+    def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
+        """How many VENs would be passed over if it were shared out now; the jobs count again."""
+        rows = connection.execute(queries.passed_over(event, now, self._rules)).all()
+        return passed_over_notes((row.reason, row.vens) for row in rows)
 
 
 def _locked(connection: Connection, event_id: str) -> Row[Any]:
@@ -145,12 +193,14 @@ def _locked(connection: Connection, event_id: str) -> Row[Any]:
 
 
 def _require_changeable(row: Row[Any], now: datetime) -> None:
-    if row.status != "scheduled" or row.ended_at is not None:
-        raise ConflictError(f"Event {row.event_id!r} is {row.status}: only scheduled events can be changed.")
-    if row.notify_at <= now:
-        raise ConflictError(
-            f"VENs have been sent event {row.event_id!r} already: cancel it, and make another one."
-        )
+    if row.status in shapes.OVER or row.ended_at is not None or row.end_time <= now:
+        raise ConflictError(f"Event {row.event_id!r} is over, and cannot be changed any more.")
+
+
+def _changed(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+    if row.notify_at <= now or row.start_time <= now:
+        return replanned(row, changes, now, rules)
+    return planned(merged(row, changes), now, rules)
 
 
 def _row(connection: Connection, event_id: str) -> Row[Any]:

@@ -1,12 +1,13 @@
 """The latest values of one VEN and its loads, each in one statement and one round trip."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 from msgspec.structs import asdict, replace
 
 from schemas.http import Load, Ven
+from schemas.load_values import GONE_AFTER
 from serving.db.pool import ConnectionPool
 from serving.db.statements import Query
 from serving.errors import NotFoundError, no_load, no_ven
@@ -22,24 +23,35 @@ _VEN_FROM = _LOADS_FROM + len(LoadRow._fields)
 class LatestReader:
     """Reads values as recent as the last message; lists of all VENs are as old as the last cycle."""
 
-    def __init__(self, pool: ConnectionPool, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        clock: Callable[[], datetime],
+        gone_after: timedelta | None = GONE_AFTER,
+    ) -> None:
         self._pool = pool
         self._clock = clock
+        self._gone_after = gone_after
         self._range: DeviceTimeRange | None = None
 
     def ven(self, ven_id: str) -> Ven:
-        ven, loads = self._of_ven(ven_id, queries.ven_with_loads(ven_id))
+        ven, loads = self._of_ven(ven_id, queries.ven_with_loads(ven_id, self._gone_after))
         return shapes.ven(VenRow(*ven), loads)
 
     def loads(self, ven_id: str, page: Page) -> list[Load]:
-        _, loads = self._of_ven(ven_id, queries.loads_of_ven(ven_id, page))
+        _, loads = self._of_ven(ven_id, queries.loads_of_ven(ven_id, page, self._gone_after))
         return [shapes.load(row) for row in loads]
 
     def load(self, ven_id: str, load_id: str) -> Load:
-        _, loads = self._of_ven(ven_id, queries.load(ven_id, load_id))
+        _, loads = self._of_ven(ven_id, queries.load(ven_id, load_id, self._gone_after))
         if not loads:
             raise NotFoundError(no_load(ven_id, load_id))
         return shapes.load(loads[0])
+
+    def newest_ts(self, ven_id: str) -> datetime | None:
+        """The newest device time of a VEN, consumed by a lane or pending; None without any."""
+        [(*_, ts)] = self._rows(queries.newest_ts(ven_id))
+        return cast(datetime | None, ts)
 
     def _of_ven(self, ven_id: str, query: Query) -> tuple[Sequence[Any], list[LoadRow]]:
         """The columns of the VEN itself, and its loads.

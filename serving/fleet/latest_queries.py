@@ -11,6 +11,7 @@ from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    ScalarSelect,
     Select,
     Subquery,
     Table,
@@ -83,13 +84,29 @@ def latest_of_ven() -> Subquery:
 
 def latest_of_loads(load_id: Any = None) -> Subquery:  # noqa: ANN401 - a parameter of the statement
     """Rows like those of `load_snapshots`: of all loads of a VEN, or of one."""
-    kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, *LOAD_COLUMNS)
+    kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, load_snapshots.c.ts, *LOAD_COLUMNS)
     kept = kept.where(*_of(load_snapshots, load_id))
     new = (_new_entries(table, rank).where(*_of(table, load_id)) for table, rank in ENTRIES)
     rows = union_all(kept, *new).subquery()
     fields = [_newest(rows.c[field], rows.c[f"{field}_stamp"]) for field in LOAD_FIELDS]
     keys = (rows.c.ven_id, rows.c.load_id)
-    return select(*keys, *fields).group_by(*keys).subquery("latest")
+    return select(*keys, func.max(rows.c.ts).label("ts"), *fields).group_by(*keys).subquery("latest")
+
+
+def newest_ts_of_ven() -> ScalarSelect[Any]:
+    """The device time of a VEN's newest report; null without any."""
+    kept = select(ven_snapshots.c.ts).where(ven_snapshots.c.ven_id == VEN_ID)
+    new = _new(ven_telemetry, [ven_telemetry.c.ts]).where(ven_telemetry.c.ven_id == VEN_ID)
+    rows = union_all(kept, new).subquery()
+    return select(func.max(rows.c.ts)).scalar_subquery()
+
+
+def newest_ts_of_loads() -> Select[Any]:
+    """The newest device time of what is stored of a VEN's loads, `ts`; null without any."""
+    kept = select(load_snapshots.c.ts).where(load_snapshots.c.ven_id == VEN_ID)
+    new = (_new(table, [table.c.ts]).where(table.c.ven_id == VEN_ID) for table, _rank in ENTRIES)
+    rows = union_all(kept, *new).subquery()
+    return select(func.max(rows.c.ts).label("ts"))
 
 
 def _new_reports() -> Select[Any]:
@@ -112,7 +129,7 @@ def _new_entries(table: Table, rank: int) -> Select[Any]:
     stamp = cast(func.extract("epoch", table.c.ts) * 1_000_000, BigInteger) * 2 + rank
     stamps = {f"{field}_stamp": _if_not_null(table.c[field], stamp) for field in LOAD_FIELDS}
     columns = _as(LOAD_COLUMNS, {**table.c, **stamps})
-    return _new(table, [table.c.ven_id, table.c.load_id, *columns])
+    return _new(table, [table.c.ven_id, table.c.load_id, table.c.ts, *columns])
 
 
 def _new(table: Table, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:

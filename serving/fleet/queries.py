@@ -1,6 +1,6 @@
 """The latest of the network, of VENs and of their loads."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ from sqlalchemy import (
     Select,
     Subquery,
     Table,
-    and_,
     bindparam,
     case,
     extract,
@@ -23,12 +22,28 @@ from sqlalchemy import (
     true,
 )
 
+from schemas.load_values import (
+    capacity_kw,
+    effective,
+    is_enabled,
+    is_gone,
+    shed_capability_kw,
+    with_settings,
+)
+from schemas.slots import latest_widths
+from schemas.statuses import UNAVAILABLE
 from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
-from schemas.tables.registry import loads, vens
+from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
 from serving.db.statements import LOAD_ID, VEN_ID, Query
-from serving.fleet.latest_queries import latest_of_loads, latest_of_ven, pending_range
+from serving.fleet.latest_queries import (
+    latest_of_loads,
+    latest_of_ven,
+    newest_ts_of_loads,
+    newest_ts_of_ven,
+    pending_range,
+)
 from serving.page import Page
 
 UNKNOWN_STATUS = "unknown"
@@ -38,7 +53,7 @@ RECENT_ANSWERS = 5
 
 
 class LoadRow(NamedTuple):
-    """A row of `current_loads`."""
+    """A row of a query of loads."""
 
     ven_id: str
     load_id: str
@@ -67,6 +82,9 @@ class VenRow(NamedTuple):
     used_power_kw: float | None
     shed_power_kw: float | None
     event_id: str | None
+    slot_since: datetime | None
+    slot_width_s: int | None
+    slot_source: str | None
 
 
 ENTRIES = (ven_load_samples, ven_load_descriptions)
@@ -129,6 +147,7 @@ def _reported_load(*tables: Table) -> Select[Any]:
 
 def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
     """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
+    width = latest_widths()
     query = (
         select(
             vens.c.ven_id,
@@ -143,9 +162,13 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
             latest.c.used_power_kw,
             latest.c.shed_power_kw,
             _active_event_id(latest).label("event_id"),
+            width.c.since.label("slot_since"),
+            width.c.width_s.label("slot_width_s"),
+            width.c.source.label("slot_source"),
         )
         .outerjoin(latest, latest.c.ven_id == vens.c.ven_id)
         .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.c.event_id)
+        .outerjoin(width, width.c.ven_id == vens.c.ven_id)
         .where(vens.c.retired_at.is_(None))
         .order_by(vens.c.ven_id)
         .limit(page.limit)
@@ -168,96 +191,93 @@ def vens_up_to(most: int, page: Page) -> Select[Any]:
     return select(func.count()).select_from(of_page.subquery())
 
 
-def _effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    """A value that people have set for a load, else that of its VEN."""
-    return func.coalesce(loads.c[field], latest.c[field])
-
-
-def _shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    return func.coalesce(_effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
-
-
-def _capacity_kw(latest: FromClause) -> ColumnElement[Any]:
-    estimated_kw = func.coalesce(latest.c.used_power_kw, 0.0) + _shed_capability_kw(latest)
-    return func.coalesce(_effective("capacity_kw", latest), estimated_kw)
-
-
-def _is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    return func.coalesce(_effective("enabled", latest), true())
-
-
-def _with_settings(latest: FromClause = load_snapshots) -> FromClause:
-    of_load = and_(loads.c.ven_id == latest.c.ven_id, loads.c.load_id == latest.c.load_id)
-    return latest.outerjoin(loads, of_load)
-
-
-def current_loads(latest: FromClause = load_snapshots) -> Select[Any]:
-    """The latest of loads, by VEN and load; `latest` has the columns of `load_snapshots`."""
+def _described_loads(latest: FromClause) -> Select[Any]:
+    """The latest of loads, by VEN and load, also of those that are gone."""
     return (
         select(
             latest.c.ven_id,
             latest.c.load_id,
-            _effective("load_type", latest).label("load_type"),
-            _effective("name", latest).label("name"),
-            _capacity_kw(latest).label("capacity_kw"),
-            _shed_capability_kw(latest).label("shed_capability_kw"),
+            effective("load_type", latest).label("load_type"),
+            effective("name", latest).label("name"),
+            capacity_kw(latest).label("capacity_kw"),
+            shed_capability_kw(latest).label("shed_capability_kw"),
             latest.c.used_power_kw,
             (func.coalesce(latest.c.shed_power_kw, 0.0) > 0).label("is_shedding"),
-            _is_enabled(latest).label("is_enabled"),
-            _effective("priority", latest).label("priority"),
+            is_enabled(latest).label("is_enabled"),
+            effective("priority", latest).label("priority"),
         )
-        .select_from(_with_settings(latest))
+        .select_from(with_settings(latest))
         .order_by(latest.c.ven_id, latest.c.load_id)
     )
 
 
-def loads_between(first_ven_id: str, last_ven_id: str) -> Select[Any]:
+def loads_between(first_ven_id: str, last_ven_id: str, gone_after: timedelta | None) -> Select[Any]:
     """Of neighbours in the list of VENs, both ends included."""
     ven_id = load_snapshots.c.ven_id
-    return current_loads().where(ven_id >= first_ven_id, ven_id <= last_ven_id)
+    return (
+        _described_loads(load_snapshots)
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == ven_id)
+        .where(ven_id >= first_ven_id, ven_id <= last_ven_id, ~is_gone(gone_after, ven_snapshots.c.ts))
+    )
 
 
-def ven_with_loads(ven_id: str) -> Query:
+def ven_with_loads(ven_id: str, gone_after: timedelta | None) -> Query:
     """A VEN, in each row with one of its loads, or with nulls if it has none."""
-    return Query(_ven_with_loads(), {"ven_id": ven_id})
+    return Query(_ven_with_loads(gone_after), {"ven_id": ven_id})
 
 
-def loads_of_ven(ven_id: str, page: Page) -> Query:
+def loads_of_ven(ven_id: str, page: Page, gone_after: timedelta | None) -> Query:
     values = {"ven_id": ven_id, "most": page.limit}
     if page.after is None:
-        return Query(_loads_of_ven(), values)
-    return Query(_loads_of_ven_after(), {**values, "after": page.after})
+        return Query(_loads_of_ven(gone_after), values)
+    return Query(_loads_of_ven_after(gone_after), {**values, "after": page.after})
 
 
-def load(ven_id: str, load_id: str) -> Query:
-    return Query(_load(), {"ven_id": ven_id, "load_id": load_id})
+def load(ven_id: str, load_id: str, gone_after: timedelta | None) -> Query:
+    return Query(_load(gone_after), {"ven_id": ven_id, "load_id": load_id})
+
+
+def newest_ts(ven_id: str) -> Query:
+    """The newest device time of what is stored of a VEN and its loads."""
+    return Query(_newest_ts(), {"ven_id": ven_id})
 
 
 @cache
-def _ven_with_loads() -> Select[Any]:
+def _newest_ts() -> Select[Any]:
+    pending, newest = pending_range(), newest_ts_of_loads().subquery("newest")
+    ts = func.greatest(newest_ts_of_ven(), newest.c.ts).label("ts")
+    return select(pending, ts).select_from(pending).outerjoin(newest, true())
+
+
+def _current_loads(latest: FromClause, gone_after: timedelta | None) -> Select[Any]:
+    """The loads of one VEN that are not gone, as of its last message."""
+    return _described_loads(latest).where(~is_gone(gone_after, newest_ts_of_ven(), latest))
+
+
+@cache
+def _ven_with_loads(gone_after: timedelta | None) -> Select[Any]:
     ven = current_vens(Page(), latest_of_ven()).where(vens.c.ven_id == VEN_ID).subquery("ven")
-    return _in_rows(ven, current_loads(latest_of_loads()).subquery("load"))
+    return _in_rows(ven, _current_loads(latest_of_loads(), gone_after).subquery("load"))
 
 
 @cache
-def _loads_of_ven() -> Select[Any]:
+def _loads_of_ven(gone_after: timedelta | None) -> Select[Any]:
     """Without a range of ids, PostgreSQL skips from load to load in the index, to the times that count."""
-    of_page = current_loads(latest_of_loads()).limit(MOST)
+    of_page = _current_loads(latest_of_loads(), gone_after).limit(MOST)
     return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
 
 
 @cache
-def _loads_of_ven_after() -> Select[Any]:
+def _loads_of_ven_after(gone_after: timedelta | None) -> Select[Any]:
     latest = latest_of_loads()
-    of_page = current_loads(latest).where(latest.c.load_id > AFTER).limit(MOST)
+    of_page = _current_loads(latest, gone_after).where(latest.c.load_id > AFTER).limit(MOST)
     return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
 
 
 @cache
-def _load() -> Select[Any]:
-    return _in_rows(
-        _registered_ven().subquery("ven"), current_loads(latest_of_loads(LOAD_ID)).subquery("load")
-    )
+def _load(gone_after: timedelta | None) -> Select[Any]:
+    of_load = _current_loads(latest_of_loads(LOAD_ID), gone_after)
+    return _in_rows(_registered_ven().subquery("ven"), of_load.subquery("load"))
 
 
 def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
@@ -272,16 +292,16 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
     )
 
 
-def ven_summaries(page: Page) -> Select[Any]:
+def ven_summaries(page: Page, gone_after: timedelta | None) -> Select[Any]:
     """The list view: registered VENs with what each could shed now.
 
     The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
     each VEN once statistics said that a VEN has most of them.
     """
     ven = current_vens(page).cte("page").prefix_with("MATERIALIZED")
-    sheddable = _sheddable_of_page(ven)
+    sheddable = _sheddable_of_page(ven, gone_after)
     controllable_kw = case(
-        (ven.c.status == "offline", 0.0),
+        (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
     )
     return (
@@ -295,15 +315,20 @@ def ven_summaries(page: Page) -> Select[Any]:
     )
 
 
-def _sheddable_of_page(page: CTE) -> CTE:
+def _sheddable_of_page(page: CTE, gone_after: timedelta | None) -> CTE:
     """What each VEN of a page could shed, kW, of its loads that are enabled; VENs without loads are left out.
 
     A page is a run of neighbours by id, so a range of ids finds its loads.
     """
     ven_id = load_snapshots.c.ven_id
     first, last = (select(edge(page.c.ven_id)).scalar_subquery() for edge in (func.min, func.max))
-    shed_kw = func.sum(case((_is_enabled(), _shed_capability_kw()), else_=0.0)).label("shed_kw")
-    sums = select(ven_id, shed_kw).select_from(_with_settings()).where(ven_id >= first, ven_id <= last)
+    shed_kw = func.sum(case((is_enabled(), shed_capability_kw()), else_=0.0)).label("shed_kw")
+    sums = (
+        select(ven_id, shed_kw)
+        .select_from(with_settings())
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == ven_id)
+        .where(ven_id >= first, ven_id <= last, ~is_gone(gone_after, ven_snapshots.c.ts))
+    )
     return sums.group_by(ven_id).cte("sheddable").prefix_with("MATERIALIZED")
 
 

@@ -1,13 +1,15 @@
 """Lists of VENs and the totals, as of the last cycle of the snapshot lane."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
+from schemas.load_values import GONE_AFTER
 from serving.db.reading import in_blocks, snapshot
 from serving.fleet import queries, shapes
 from serving.page import Page
@@ -22,9 +24,12 @@ SUMMARIES_AT_ONCE = 1_000
 class FleetReader:
     """Reads lists and totals. Lists are iterators that hold a connection, with one snapshot, to their end."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: Engine, clock: Callable[[], datetime], gone_after: timedelta | None = GONE_AFTER
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._gone_after = gone_after
 
     def network(self) -> NetworkStats:
         with self._engine.connect() as connection:
@@ -44,7 +49,8 @@ class FleetReader:
         """VENs with their loads, block by block."""
         with snapshot(self._engine) as connection:
             for block in _pages(connection, queries.current_vens, page, VENS_AT_FIRST, VENS_AT_ONCE):
-                loads = connection.execute(queries.loads_between(block[0].ven_id, block[-1].ven_id)).all()
+                between = queries.loads_between(block[0].ven_id, block[-1].ven_id, self._gone_after)
+                loads = connection.execute(between).all()
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
@@ -55,8 +61,9 @@ class FleetReader:
         return short if vens < short else VENS_AT_FIRST
 
     def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
+        summaries = partial(queries.ven_summaries, gone_after=self._gone_after)
         with snapshot(self._engine) as connection:
-            for block in _pages(connection, queries.ven_summaries, page, VENS_AT_FIRST, SUMMARIES_AT_ONCE):
+            for block in _pages(connection, summaries, page, VENS_AT_FIRST, SUMMARIES_AT_ONCE):
                 yield from map(shapes.ven_summary, block)
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:

@@ -11,7 +11,6 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from schemas import locks
 from schemas.channels import COMMANDS, TOTALS, notify
 from schemas.tables.events import OPEN_COMMANDS, commands
-from schemas.tables.ledger import LANES, ingest_batches, pending_batches
 from schemas.tables.raw import ven_statuses
 from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import ven_snapshots
@@ -60,19 +59,6 @@ LOCK_SNAPSHOT_LANE = locks.shared(locks.lane("snapshot"))
 def status_since(ven_id: str) -> Select[Any]:
     """Since when the latest status of a VEN stands."""
     return select(ven_snapshots.c.status_ts).where(ven_snapshots.c.ven_id == ven_id)
-
-
-def open_batch(now: datetime) -> ReturningInsert[int]:
-    """A batch that holds one status."""
-    counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0, "status_rows": 1}
-    statement = insert(ingest_batches).values(worker=WORKER, received_at=now, **counts)
-    return statement.returning(ingest_batches.c.batch_id)
-
-
-def queue_batch(batch_id: int) -> Insert:
-    """For every lane but the one whose work `set_status` does."""
-    lanes = [lane for lane in LANES if lane != "snapshot"]
-    return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])
 
 
 def add_status(ven_id: str, status: str, at: datetime, now: datetime, batch_id: int) -> Insert:

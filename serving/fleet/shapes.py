@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Row
 
@@ -11,14 +11,19 @@ from schemas.http import (
     LoadTypeStats,
     Location,
     NetworkStats,
+    SlotMinutes,
+    SlotSource,
     Ven,
     VenMetrics,
     VenSummary,
 )
 from schemas.rounding import rounded
+from schemas.statuses import UNAVAILABLE
+from schemas.tables.history import SLOT_S
 from serving.fleet.queries import LoadRow, VenRow
 
 UNKNOWN_TYPE = "unknown"
+SLOT_MINUTES: dict[int, SlotMinutes] = {300: 5, 900: 15, 1_800: 30}
 EMPTY_NETWORK = NetworkStats(
     ven_count=0,
     controllable_power_kw=0.0,
@@ -87,6 +92,9 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
         address=row.address or "",
         is_located=_is_located(row),
         is_reporting=row.used_power_kw is not None,
+        slot_minutes=SLOT_MINUTES[row.slot_width_s or SLOT_S],
+        slot_minutes_since=row.slot_since,
+        slot_minutes_source=cast("SlotSource", row.slot_source or "default"),
     )
 
 
@@ -96,7 +104,7 @@ def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven
         available_kw = row.shed_power_kw or 0.0
     return VenMetrics(
         current_power_kw=_or_zero(row.used_power_kw),
-        shed_availability_kw=0.0 if row.status == "offline" else rounded(available_kw),
+        shed_availability_kw=0.0 if row.status in UNAVAILABLE else rounded(available_kw),
         active_event_id=row.event_id,
         shed_load_ids=[each.load_id for each in loads if each.is_shedding],
     )

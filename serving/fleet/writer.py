@@ -5,20 +5,24 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from msgspec import UNSET, Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Connection, Engine, Select
 
-from schemas.http import VEN_WORDS, LoadUpdate, Place, VenCreate, VenUpdate
-from schemas.instants import MICROSECOND
-from serving.errors import ConflictError, NotFoundError, no_load, no_ven
+from schemas import ledger
+from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
+from schemas.instants import EPOCH, MICROSECOND, parse_iso
+from schemas.load_values import remove_load
+from schemas.slots import forget_widths, half_hour, width_changes
+from schemas.statuses import status_word
+from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven
 from serving.events.rules import require_free_path
 from serving.fleet import outbox
-from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
 
 VEN_FIELDS = ("name", "status", "location", "registration_id", "address")
 EMPTY_FORGETS = ("registration_id", "address")
+PEOPLE = "people"
 LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "priority")
 """What can be written, and read under the same names."""
 
@@ -35,10 +39,11 @@ class FleetWriter:
         """Register a VEN, or bring back one that was retired, with its history; answers its id.
 
         Raises:
-            InvalidRequestError: the path of that id would be another route.
+            InvalidRequestError: the path of that id would be another route, or its slots begin ahead.
             ConflictError: it is registered.
         """
         require_free_path(request.id, VEN_WORDS)
+        status = None if request.status is None else _word(request.status)
         now, ven_id = self._clock(), request.id or str(uuid.uuid4())
         values = {
             "ven_id": ven_id,
@@ -52,8 +57,11 @@ class FleetWriter:
             )
             if added.first() is None:
                 raise ConflictError(f"There is a VEN {ven_id!r} already: change it with PATCH.")
-            if request.status is not None:
-                _set_status(connection, ven_id, request.status, now)
+            if status is not None:
+                _set_status(connection, ven_id, status, now)
+            if request.slot_minutes is not None:
+                since = slot_start(request.slot_minutes_since, now) or EPOCH
+                _set_width(connection, ven_id, request.slot_minutes, since, now)
             connection.execute(registry.NOTIFY_TOTALS)
         return ven_id
 
@@ -61,11 +69,15 @@ class FleetWriter:
         """Change what is registered of a VEN; a status counts as if the VEN had reported it now.
 
         Raises:
+            InvalidRequestError: a slot width is to hold from a time ahead.
             NotFoundError: there is no such VEN.
         """
+        if request.status is not UNSET:
+            request = structs.replace(request, status=_word(request.status))
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            values = changed_fields(request, self._latest.ven(ven_id), VEN_FIELDS)
+            shown, now = self._latest.ven(ven_id), self._clock()
+            values = changed_fields(request, shown, VEN_FIELDS)
             status = values.pop("status", None)
             if "location" in values:
                 values |= _place(values.pop("location"))
@@ -73,7 +85,8 @@ class FleetWriter:
             if values:
                 connection.execute(registry.change_ven(ven_id, values))
             if status is not None:
-                _set_status(connection, ven_id, status, self._clock())
+                _set_status(connection, ven_id, status, now)
+            _change_width(connection, request, shown, now)
             connection.execute(registry.NOTIFY_TOTALS)
 
     def retire_ven(self, ven_id: str) -> None:
@@ -98,7 +111,6 @@ class FleetWriter:
         now = self._clock()
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            require_row(connection, fleet.reported_load(ven_id, load_id).bound(), no_load(ven_id, load_id))
             values = changed_fields(request, self._latest.load(ven_id, load_id), LOAD_FIELDS)
             if "type" in values:
                 values["load_type"] = values.pop("type")
@@ -106,6 +118,21 @@ class FleetWriter:
                 return
             connection.execute(registry.set_load(ven_id, load_id, values, now))
             outbox.send_settings(connection, ven_id, load_id, values, now)
+            connection.execute(registry.NOTIFY_TOTALS)
+
+    def remove_load(self, ven_id: str, load_id: str) -> None:
+        """Take a load out of latest values and totals, until a sample that is later by device time.
+
+        Raises:
+            NotFoundError: there is no such VEN, or it has no such load.
+        """
+        with self._engine.begin() as connection:
+            require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
+            self._latest.load(ven_id, load_id)
+            up_to = self._latest.newest_ts(ven_id)
+            if up_to is None:
+                raise NotFoundError(no_load(ven_id, load_id))
+            connection.execute(remove_load(ven_id, load_id, up_to, self._clock()))
             connection.execute(registry.NOTIFY_TOTALS)
 
 
@@ -126,6 +153,18 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any type
     return structs.asdict(value) if isinstance(value, Struct) else value
 
 
+def _word(status: str) -> str:
+    """A word of status, spelt as where VENs send it.
+
+    Raises:
+        InvalidRequestError: it is no word.
+    """
+    try:
+        return status_word(status)
+    except ValueError as error:
+        raise InvalidRequestError(f"status {error}.") from None
+
+
 def _place(location: Place | None) -> dict[str, float | None]:
     if location is None:
         return {"latitude_deg": None, "longitude_deg": None}
@@ -137,12 +176,48 @@ def require_row(connection: Connection, query: Select[Any], message: str) -> Non
         raise NotFoundError(message)
 
 
+def _change_width(connection: Connection, request: VenUpdate, shown: Ven, now: datetime) -> None:
+    """Give a VEN's slots another width, or the same from another time on; null forgets what people set."""
+    if request.slot_minutes is None:
+        for statement in forget_widths(shown.id, PEOPLE):
+            connection.execute(statement)
+        return
+    minutes = shown.slot_minutes if request.slot_minutes is UNSET else request.slot_minutes
+    since = slot_start(request.slot_minutes_since, now)
+    if since == shown.slot_minutes_since:
+        since = None
+    if minutes != shown.slot_minutes or since is not None:
+        _set_width(connection, shown.id, minutes, since or half_hour(now), now)
+
+
+def _set_width(connection: Connection, ven_id: str, minutes: int, since: datetime, now: datetime) -> None:
+    for statement in width_changes(ven_id, since, minutes * 60, PEOPLE, now):
+        connection.execute(statement)
+
+
+def slot_start(text: str | UnsetType | None, now: datetime) -> datetime | None:
+    """The half-hour from which on a slot width holds; None where none is given.
+
+    Raises:
+        InvalidRequestError: it is ahead, or no time.
+    """
+    if not text:
+        return None
+    try:
+        since = parse_iso(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"slotMinutesSince: {error}") from error
+    if since > now:
+        raise InvalidRequestError("slotMinutesSince must not be ahead: leave it out for from now on")
+    return max(half_hour(since), EPOCH)
+
+
 def _set_status(connection: Connection, ven_id: str, status: str, now: datetime) -> None:
     """Add a status to the ledger, later than all of the VEN, and make it the latest at once."""
     connection.execute(registry.LOCK_SNAPSHOT_LANE)
     since = connection.execute(registry.status_since(ven_id)).scalar_one_or_none()
     at = now if since is None else max(now, since + MICROSECOND)
-    batch_id = connection.execute(registry.open_batch(now)).scalar_one()
+    batch_id = connection.execute(ledger.open_status_batch(registry.WORKER, 1, now)).scalar_one()
     connection.execute(registry.add_status(ven_id, status, at, now, batch_id))
-    connection.execute(registry.queue_batch(batch_id))
+    connection.execute(ledger.queue_batch(batch_id, except_lane="snapshot"))
     connection.execute(registry.set_status(ven_id, status, at))

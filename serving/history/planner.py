@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.instants import from_microseconds
+from serving.history.calendar import Calendar
 
 Aggregate = Literal["sum", "energy", "mean"]
 MICROSECONDS_PER_S = 1_000_000
@@ -31,6 +32,8 @@ class HistoryRequest(Struct, frozen=True):
     aggregate: Aggregate = "sum"
     horizons_us: Mapping[int, int] = NO_HORIZONS
     """Since when each resolution (0: raw rows) is kept; without an entry, since ever."""
+    calendar: Calendar | None = None
+    """What the buckets are gathered to, if anything."""
 
 
 class Piece(Struct, frozen=True):

@@ -40,12 +40,13 @@ def with_events(
         spans: by start.
         request: it has the width of a bucket.
     """
-    ahead, width_us = deque(spans), request.granularity_s * MICROSECONDS_PER_S
+    ahead, width_us, calendar = deque(spans), request.granularity_s * MICROSECONDS_PER_S, request.calendar
     for point in points:
         start_us = microseconds(point.timestamp)
         while ahead and ahead[0].end_us <= start_us:
             ahead.popleft()
-        yield _with_event(point, _first(ahead, start_us, start_us + width_us))
+        end_us = start_us + width_us if calendar is None else calendar.bucket_us(start_us)[1]
+        yield _with_event(point, _first(ahead, start_us, end_us))
 
 
 def _first(ahead: Iterable[EventSpan], start_us: int, end_us: int) -> EventSpan | None:

@@ -11,17 +11,17 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     CompoundSelect,
-    Float,
+    DateTime,
     Interval,
     Select,
     Table,
     bindparam,
     case,
-    cast,
     false,
     func,
     literal,
@@ -31,7 +31,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from schemas.instants import EPOCH, MICROSECOND, from_microseconds
+from schemas import slots
+from schemas.instants import MICROSECOND, from_microseconds
+from schemas.slots import floor
 from schemas.tables.history import (
     ENTITY_RESOLUTIONS_S,
     NETWORK_RESOLUTIONS_S,
@@ -45,11 +47,11 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
+from schemas.tables.registry import slot_widths
 from serving.db.statements import Query
 from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
 
-SLOT_HOURS = SLOT_S / 3600
 STATEMENTS = 256
 """Of each kind; the pieces that a plan can have make some dozens."""
 
@@ -90,30 +92,44 @@ VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("
 """All VENs, each on its own: what the network's energy is made of."""
 
 
-class Part(Struct, frozen=True):
+class PieceShape(Struct, frozen=True):
     """What a statement knows of a piece of a plan: its source, and the parameters that are its ends."""
 
     resolution_s: int | None = SLOT_S
     start: str | None = None
     end: str | None = None
     is_closed: bool = False
+    begins_s: int | None = None
+    """The start is taken down to a multiple of this."""
+    ends_s: int | None = None
+    """The end is taken up to a multiple of this."""
+    beside: "PieceShape | None" = None
+    """Only what lies in this part, too."""
 
     @property
     def has_pending(self) -> bool:
         """Whether there may be more in it than the summary knows."""
         return self.resolution_s is not None and not self.is_closed
 
+    def widened(self) -> "PieceShape":
+        """To the borders of wide slots."""
+        return structs.replace(self, begins_s=slots.WIDEST_S, ends_s=slots.WIDEST_S)
 
-Parts = tuple[Part, ...]
-UNBOUNDED = Part()
+    def near(self, other: "PieceShape") -> "PieceShape":
+        """What of it lies in the same wide slots as another part."""
+        return structs.replace(self, beside=other.widened())
+
+
+PieceShapes = tuple[PieceShape, ...]
+UNBOUNDED = PieceShape()
 Width = ColumnElement[Any]
 WIDTH: Width = bindparam("width", type_=Interval)
 SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
 
-def _parts(pieces: Sequence[Piece]) -> Parts:
+def _parts(pieces: Sequence[Piece]) -> PieceShapes:
     return tuple(
-        Part(
+        PieceShape(
             piece.resolution_s,
             None if piece.start_us is None else f"start_{number}",
             None if piece.end_us is None else f"end_{number}",
@@ -134,7 +150,7 @@ def _ends(pieces: Sequence[Piece]) -> dict[str, datetime]:
 
 
 def _query(
-    build: Callable[[Series, Parts], Select[Any]],
+    build: Callable[[Series, PieceShapes], Select[Any]],
     series: Series,
     pieces: Sequence[Piece],
     granularity_s: int,
@@ -175,22 +191,33 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
 def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, str] = NO_KEY) -> Query:
     """How many points a history has at most: of sparse samples there are fewer than of buckets in the range.
 
-    A bucket of the summary has no more points than it has samples, or than fit into it.
+    A bucket of the summary has no more points than it has samples, or than fit into it; but a sample of a
+    slower meter gives energy to all slots of its wide slot.
     """
     width_s = max(series.resolutions_s)
     piece = Piece(width_s, _down(request.start_us, width_s), request.end_us)
     most_each = points_per_bucket(width_s, request.granularity_s)
-    return _query(partial(_points_at_most, most_each), series, [piece], request.granularity_s, key)
+    points = literal(1) if request.aggregate == "sum" else _points_per_sample(series, request.granularity_s)
+    return _query(partial(_points_at_most, most_each, points), series, [piece], request.granularity_s, key)
 
 
-def _points_at_most(most_each: int, series: Series, parts: Parts) -> Select[Any]:
-    [piece], table = parts, series.buckets
-    stored = select(func.sum(func.least(table.c.samples, most_each))).where(
-        table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece)
+def _points_at_most(
+    most_each: int, points_per_sample: ColumnElement[int], series: Series, parts: PieceShapes
+) -> Select[Any]:
+    [part], table = parts, series.buckets
+    most = func.greatest(most_each, points_per_sample)
+    stored = select(func.sum(func.least(table.c.samples * points_per_sample, most))).where(
+        table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part)
     )
-    pending = _pending_states(series, piece, WIDTH).subquery()
-    new = select(func.count(pending.c.bucket.distinct()))
+    pending = _pending_states(series, part, WIDTH).subquery()
+    new = select(func.count(pending.c.bucket.distinct()) * points_per_sample)
     return select(func.coalesce(stored.scalar_subquery(), 0) + new.scalar_subquery())
+
+
+def _points_per_sample(series: Series, granularity_s: int) -> ColumnElement[int]:
+    of_ven = [slot_widths.c.ven_id == bindparam("ven_id")] if "ven_id" in series.of else []
+    widest_s = select(func.max(slot_widths.c.width_s)).where(*of_ven).scalar_subquery()
+    return func.greatest(1, widest_s / granularity_s)
 
 
 def _down(us: int | None, width_s: int) -> int | None:
@@ -208,7 +235,7 @@ def energies(series: Series, request: HistoryRequest, key: Mapping[str, str] = N
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _sums(series: Series, parts: Parts) -> Select[Any]:
+def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
     states = _states(series, parts, WIDTH).subquery()
     keys = [states.c[column] for column in series.by]
     return (
@@ -224,16 +251,16 @@ def _sums(series: Series, parts: Parts) -> Select[Any]:
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _energies(series: Series, parts: Parts) -> Select[Any]:
-    slots = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
-    bucket = _floor(slots.c.slot, WIDTH).label("bucket")
-    hours = func.count(slots.c.slot.distinct()) * SLOT_HOURS
-    keys = [slots.c[column] for column in series.by]
+def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
+    each_slot = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
+    bucket = floor(each_slot.c.slot, WIDTH).label("bucket")
+    hours = func.count(each_slot.c.slot.distinct()) * slots.SLOT_HOURS
+    keys = [each_slot.c[column] for column in series.by]
     return (
         select(
             bucket,
-            func.sum(slots.c.used_kwh).label("used_energy_kwh"),
-            func.sum(slots.c.shed_kwh).label("shed_energy_kwh"),
+            func.sum(each_slot.c.used_kwh).label("used_energy_kwh"),
+            func.sum(each_slot.c.shed_kwh).label("shed_energy_kwh"),
             hours.label("hours"),
             *keys,
         )
@@ -242,62 +269,70 @@ def _energies(series: Series, parts: Parts) -> Select[Any]:
     )
 
 
-def _network_slots(pieces: Parts) -> CompoundSelect[Any]:
+def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
     """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
-    parts: list[Select[Any]] = []
-    for piece in pieces:
-        if piece.resolution_s is None:
-            parts.append(_slot_energies([_raw_states(VENS, piece, SLOT)]))
+    selects: list[Select[Any]] = []
+    for part in parts:
+        if part.resolution_s is None:
+            selects.append(_slot_energies(VENS, _around(VENS, parts, part), part, []))
         else:
-            in_piece = _within(network_energy.c.bucket, piece)
-            parts.append(
-                select(
-                    network_energy.c.bucket.label("slot"),
-                    network_energy.c.used_energy_kwh.label("used_kwh"),
-                    network_energy.c.shed_energy_kwh.label("shed_kwh"),
-                ).where(*in_piece, network_energy.c.bucket.not_in(_slots_with_news()))
-            )
-            parts.append(_slot_energies(_states_with_news(piece)))
-    return union_all(*parts or [_slot_energies([_nothing(VENS, SLOT)])])
+            news = union_all(*_states_with_news(part.widened()))
+            selects += [_ready_made(part), _slot_energies(VENS, news, part, [])]
+    return union_all(*selects or [_slot_energies(VENS, _nothing(VENS, SLOT), UNBOUNDED, [])])
 
 
-def _states_with_news(piece: Part) -> list[Select[Any]]:
-    stored = _bucket_states(VENS, piece, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
-    return [stored] if piece.is_closed else [stored, _pending_states(VENS, piece, SLOT)]
+def _ready_made(part: PieceShape) -> Select[Any]:
+    return select(
+        network_energy.c.bucket.label("slot"),
+        network_energy.c.used_energy_kwh.label("used_kwh"),
+        network_energy.c.shed_energy_kwh.label("shed_kwh"),
+    ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_slots_with_news()))
+
+
+def _states_with_news(part: PieceShape) -> list[Select[Any]]:
+    stored = _bucket_states(VENS, part, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
+    return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
 
 def _slots_with_news() -> Select[Any]:
-    """Slots with samples that are newer than their energy."""
-    pending = select(_floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
-    either = union(select(stale_slots.c.bucket), pending).subquery()
-    return select(either.c.bucket)
+    """Slots whose energy may follow from samples that are newer than it."""
+    pending = select(floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
+    either = union(select(stale_slots.c.bucket.label("slot")), pending).subquery("news")
+    return slots.sharing_energy(either)
 
 
-def _entity_slots(series: Series, pieces: Parts) -> Select[Any]:
-    return _slot_energies([_states(series, pieces, SLOT)], series.by)
+def _entity_slots(series: Series, parts: PieceShapes) -> CompoundSelect[Any]:
+    """Energy by slot: of whole slots by all samples of a wide slot; of one that is cut by those in range."""
+    selects = []
+    for part in parts:
+        states = _around(series, parts, part) if part.resolution_s is None else _whole(series, part)
+        selects.append(_slot_energies(series, states, part, series.by))
+    return union_all(*selects or [_slot_energies(series, _nothing(series, SLOT), UNBOUNDED, series.by)])
+
+
+def _whole(series: Series, part: PieceShape) -> CompoundSelect[Any]:
+    """States of the wide slots that a part reaches into, also of what lies beside the part."""
+    return _states(series, (part.widened(),), SLOT)
+
+
+def _around(series: Series, parts: PieceShapes, part: PieceShape) -> CompoundSelect[Any]:
+    """States of the whole range, as far as they lie in the same wide slots as a part."""
+    return _states(series, tuple(each.near(part) for each in parts), SLOT)
 
 
 def _slot_energies(
-    states: Sequence[Select[Any] | CompoundSelect[Any]], names: Sequence[str] = ()
+    series: Series, states: Select[Any] | CompoundSelect[Any], part: PieceShape, names: Sequence[str]
 ) -> Select[Any]:
-    """Each entity's mean power in the slot times 1/12 h, and the keys of the entity.
-
-    No value in the slot adds nothing.
-    """
-    merged = union_all(*states).subquery()
-    keys = [merged.c.ven_id] if "ven_id" in merged.c else []
-
-    def energy(quantity: str) -> ColumnElement[Any]:
-        total, count = func.sum(merged.c[f"{quantity}_sum"]), func.sum(merged.c[f"{quantity}_samples"])
-        mean = total / cast(func.nullif(count, 0), Float)
-        return func.coalesce(mean * SLOT_HOURS, 0.0).label(f"{quantity}_kwh")
-
-    slot = merged.c.bucket.label("slot")
-    columns = [merged.c[name] for name in names]
-    return select(slot, energy("used"), energy("shed"), *columns).group_by(slot, *keys)
+    """Each entity's energy in the slots that begin in a part, or are cut by it; and the named keys."""
+    ven_id: BindParameter[str] | None = bindparam("ven_id") if "ven_id" in series.of else None
+    means = slots.slot_means(states.subquery("states"), series.by, ven_id)
+    energies = [slots.energy_kwh(means.c[f"{name}_kw"]).label(f"{name}_kwh") for name in slots.QUANTITIES]
+    begins = structs.replace(part, begins_s=SLOT_S) if part.resolution_s is None else part
+    columns = [means.c[name] for name in names]
+    return select(means.c.slot, *energies, *columns).where(*_within(means.c.slot, begins))
 
 
-def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
+def _states(series: Series, pieces: PieceShapes, width: Width) -> CompoundSelect[Any]:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [
         (_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
@@ -307,12 +342,12 @@ def _states(series: Series, pieces: Parts, width: Width) -> CompoundSelect[Any]:
     return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
 
 
-def _stretches(pieces: Parts) -> Iterator[Part]:
+def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
     """Pieces one after the other that lack what is pending: that is looked for once, from end to end."""
     for has_pending, group in groupby(pieces, lambda piece: piece.has_pending):
         if has_pending:
             stretch = list(group)
-            yield Part(None, stretch[0].start, stretch[-1].end)
+            yield structs.replace(stretch[0], resolution_s=None, end=stretch[-1].end)
 
 
 def _nothing(series: Series, width: Width) -> Select[Any]:
@@ -320,10 +355,10 @@ def _nothing(series: Series, width: Width) -> Select[Any]:
     return _bucket_states(series, UNBOUNDED, width).where(false())
 
 
-def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
     return select(
-        _floor(raw.c.ts, width).label("bucket"),
+        floor(raw.c.ts, width).label("bucket"),
         *keys,
         func.coalesce(raw.c.used_power_kw, 0.0).label("used_sum"),
         case((raw.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
@@ -332,15 +367,15 @@ def _raw_states(series: Series, piece: Part, width: Width) -> Select[Any]:
     ).where(*_of(series, raw), *_within(raw.c.ts, piece))
 
 
-def _pending_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _pending_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
     return _raw_states(series, piece, width).where(*_is_pending(series.raw, series.lane))
 
 
-def _bucket_states(series: Series, piece: Part, width: Width) -> Select[Any]:
+def _bucket_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
     return select(
-        _floor(table.c.bucket, width).label("bucket"),
+        floor(table.c.bucket, width).label("bucket"),
         *keys,
         table.c.used_power_kw_sum.label("used_sum"),
         table.c.used_samples,
@@ -368,14 +403,19 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     ]
 
 
-def _within(instant: ColumnElement[datetime], piece: Part) -> list[ColumnElement[bool]]:
+def _within(instant: ColumnElement[Any], part: PieceShape) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if piece.start is not None:
-        conditions.append(instant >= bindparam(piece.start))
-    if piece.end is not None:
-        conditions.append(instant < bindparam(piece.end))
-    return conditions
+    if part.start is not None:
+        conditions.append(instant >= _border(part.start, part.begins_s))
+    if part.end is not None:
+        conditions.append(instant < _border(part.end, part.ends_s, up=True))
+    return conditions if part.beside is None else [*conditions, *_within(instant, part.beside)]
 
 
-def _floor(instant: ColumnElement[Any], width: Width) -> ColumnElement[Any]:
-    return func.date_bin(width, instant, literal(EPOCH))
+def _border(name: str, width_s: int | None, *, up: bool = False) -> ColumnElement[Any]:
+    """A parameter, or the border of slots of a width that lies before it, or after it."""
+    at: ColumnElement[Any] = bindparam(name, type_=DateTime(timezone=True))
+    if width_s is None:
+        return at
+    width = timedelta(seconds=width_s)
+    return floor(at + literal(width - MICROSECOND) if up else at, literal(width))

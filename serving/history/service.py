@@ -24,6 +24,7 @@ from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
 from serving.history import limits, points, queries
+from serving.history.calendar import gathered
 from serving.history.planner import NO_HORIZONS, Aggregate, HistoryRequest, next_cut_us, plan, shortfall
 from serving.history.points import Point
 from serving.history.queries import Series
@@ -101,8 +102,10 @@ class Histories:
         clock: Callable[[], datetime],
         max_points: int = limits.MAX_POINTS,
         default_aggregate: Aggregate = "sum",
+        time_zone: str = "UTC",
     ) -> None:
         self.default_aggregate = default_aggregate
+        self.time_zone = time_zone
         self._engine = engine
         self._pool = pool
         self._clock = clock
@@ -147,7 +150,8 @@ class Histories:
         make, _ = _AGGREGATES[request.aggregate]
         with _naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
             warn(shortfall(rows.request, _resolutions_s(subject.series, request)))
-            all_points = chain.from_iterable(make(columns, shape) for columns in rows.blocks)
+            blocks = rows.blocks if request.calendar is None else gathered(rows.blocks, request.calendar)
+            all_points = chain.from_iterable(make(columns, shape) for columns in blocks)
             spans = map(points.event_span, rows.participations)
             yield from points.with_events(all_points, spans, request) if rows.participations else all_points
 
@@ -212,7 +216,7 @@ class Histories:
         extent = limits.extent(request, [None if at is None else microseconds(at) for at in stored])
         if extent is None:
             return request.start_us or 0, request.start_us or 0
-        if limits.buckets(*extent, request.granularity_s) > self._max_points:
+        if request.calendar is None and limits.buckets(*extent, request.granularity_s) > self._max_points:
             points = queries.points_at_most(subject.series, request, subject.key).run(connection).scalar_one()
             if points > self._max_points:
                 raise limits.too_many_points(request, *extent, int(points), self._max_points)
@@ -235,7 +239,11 @@ def _naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
         yield
     except (QueryCanceled, OperationalError) as error:
         too_slow = limits.too_slow(request, _resolutions_s(series, request))
-        if too_slow is None or not isinstance(getattr(error, "orig", error), QueryCanceled):
+        if (
+            too_slow is None
+            or request.calendar is not None
+            or not isinstance(getattr(error, "orig", error), QueryCanceled)
+        ):
             raise
         raise too_slow from error
 

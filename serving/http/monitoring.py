@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
+from schemas.monitoring import BuildInfo
 from schemas.redaction import without_secrets
 from serving.http.representation import ResponseHead, requested_method
 
@@ -80,12 +81,13 @@ Labelled = TypeVar("Labelled", Counter, Histogram)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
-class Metrics:
+class RequestMetrics:
     """The metrics of one process, or of all processes that share a directory."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._registry = CollectorRegistry()
+        self._registry.register(BuildInfo("serving"))
         self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
         if directory is not None:
             os.environ[METRICS_DIRECTORY] = str(directory)
@@ -149,6 +151,7 @@ class Metrics:
         _mark_dead_processes(self._directory)
         registry = CollectorRegistry()
         registry.register(_WorkerFiles(self._directory))
+        registry.register(BuildInfo("serving"))
         return generate_latest(registry)
 
 
@@ -176,7 +179,7 @@ def _mark_dead_processes(directory: Path) -> None:
 class AccessLog:
     """Falcon middleware, the outermost. A stream is logged when it has ended."""
 
-    def __init__(self, metrics: Metrics, sql_clock: SqlClock) -> None:
+    def __init__(self, metrics: RequestMetrics, sql_clock: SqlClock) -> None:
         self.metrics = metrics
         self.sql_clock = sql_clock
         self._log = structlog.get_logger()

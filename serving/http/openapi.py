@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the `Operation` of each responder and the types of `schemas.http`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from schemas.http import ISO_INSTANT, EnergyHistory, PowerHistory, Problem, VenEnergyHistory, VenPowerHistory
+from schemas.version import VERSION
 from serving.http.parameters import ARROW, FORMAT, JSON, MEDIA_TYPES, PARQUET, PATH, Parameter
 from serving.http.problems import PROBLEM_JSON
 from serving.policy import SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
@@ -100,7 +101,7 @@ Schemas = dict[str, Any]
 
 INFO = {
     "title": "Gridgate",
-    "version": version("gridgate"),
+    "version": VERSION,
     "summary": "Telemetry of fleets of homes: latest values and history.",
     "description": "What each number means, with worked examples, is in `docs/backend-api.md`. Powers are "
     "kW, energies kWh, rounded to three decimals; times are UTC.",
@@ -179,7 +180,7 @@ def describe(resources: Mapping[str, object]) -> Document:
     """The document of the resources, by path as Falcon has it."""
     by_path = {path: operations(resource) for path, resource in resources.items()}
     every = [operation for methods in by_path.values() for operation in methods.values()]
-    references, schemas = _schemas(every)
+    references, schemas = _schemas(_types_of(every))
     return {
         "openapi": "3.1.0",
         "info": INFO,
@@ -320,15 +321,38 @@ def _problem(status: int) -> Document:
     return {"description": description} | _headers(headers) | {"content": {PROBLEM_JSON: schema}}
 
 
-def _schemas(every: Iterable[Operation]) -> tuple[dict[Any, Document], Schemas]:
-    """How to refer to each type that is used, and what they are."""
+def _types_of(every: Iterable[Operation]) -> tuple[Any, ...]:
+    """Each type that operations take or answer, once."""
     types: dict[Any, None] = {Problem: None}
     for operation in every:
         for answer in operation.answers.values():
             types |= dict.fromkeys(each for each in _alternatives(answer.shape) if each is not None)
         types |= {} if operation.takes is None else {operation.takes: None}
+    return tuple(types)
+
+
+@cache
+def _schemas(types: tuple[Any, ...]) -> tuple[dict[Any, Document], Schemas]:
+    """A reference to each type by the type, and the schemas by name."""
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    for schema in schemas.values():
+        _put_defaults_into_words(schema)
     return dict(zip(types, references, strict=True)), {name: schemas[name] for name in sorted(schemas)}
+
+
+def _put_defaults_into_words(schema: Document) -> None:
+    """Generators of clients take a field with a `default` for one that is always there, in bodies as well.
+
+    A constant of an answer always is: its field has a default, and no description.
+    """
+    for name, field in schema.get("properties", {}).items():
+        default = field.pop("default", None)
+        if default in (None, ""):
+            continue
+        if "description" in field:
+            field["description"] += f" {default} without it."
+        else:
+            schema["required"] = [*schema.get("required", []), name]
 
 
 def _parameters(every: Iterable[Operation]) -> Document:
@@ -351,7 +375,7 @@ def _reference(parameter: Parameter) -> Document:
 
 def _parameter(parameter: Parameter) -> Document:
     document: Document = {"name": parameter.name, "in": parameter.where}
-    if parameter.where == "path":
+    if parameter.where == "path" or parameter.is_required:
         document["required"] = True
     return document | {"description": parameter.description, "schema": _parameter_schema(parameter)}
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, cast
+from zoneinfo import available_timezones
 
 import falcon
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from schemas.baselines import BASELINES, BaselineName
 from schemas.instants import from_microseconds, microseconds, parse_iso
 from schemas.tables.history import SLOT_S
+from serving.history.calendar import Calendar, Unit, base_granularity_s
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
@@ -21,6 +23,7 @@ NOWHERE = StreamPosition(-1)
 STREAM_ID = "[0-9]{1,18}(-[0-9a-f]{8})?"
 AGGREGATES = ("sum", "energy", "mean")
 ID = r"[^\x00-\x1f]+"
+CALENDAR = re.compile("([0-9]+)(d|w|mo|y)")
 PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
 """Behind a time: the space between a date and its time stays."""
 
@@ -42,6 +45,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
     where: Literal["query", "path", "header"] = "query"
     is_instant: bool = False
+    is_required: bool = False
     key: str = ""
     """Its name in OpenAPI, where several share a name."""
 
@@ -65,11 +69,19 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 GRANULARITY = Parameter(
     name="granularity",
-    description="Width of a bucket: a positive whole number and `s`, `m` or `h`.",
-    advice="must be a positive whole number and s, m or h, such as 30s, 5m or 1h",
-    pattern="0{0,9}[1-9][0-9]{0,8}[smh]",
+    description="Width of a bucket: a positive whole number and `s`, `m` or `h`; or `d`, `w`, `mo` or `y`,"
+    " by the calendar of `timeZone`.",
+    advice="must be a positive whole number and s, m, h, d, w, mo or y, such as 30s, 5m, 1h, 1d or 1mo",
+    pattern="0{0,9}[1-9][0-9]{0,8}([smhdwy]|mo)",
     default="5m",
-    examples=("30s", "15m", "1h"),
+    examples=("30s", "15m", "1h", "1d", "1mo"),
+)
+TIME_ZONE = Parameter(
+    name="timeZone",
+    description="An IANA time zone, whose calendar `granularity` follows. Default: the site's, `TIME_ZONE`.",
+    advice="must be an IANA time zone such as Europe/Berlin",
+    pattern="[A-Za-z0-9_+/-]{1,64}",
+    examples=("Europe/Berlin",),
 )
 START = Parameter(
     name="start",
@@ -91,7 +103,7 @@ AGGREGATE = Parameter(
     choices=AGGREGATES,
 )
 PERIOD = (START, END)
-HISTORY = (GRANULARITY, START, END, AGGREGATE)
+HISTORY = (GRANULARITY, START, END, AGGREGATE, TIME_ZONE)
 
 LIMIT = Parameter(
     name="limit",
@@ -173,6 +185,38 @@ REVISION = Parameter(
     maximum=999_999_999,
 )
 PERFORMANCE = (BASELINE, REVISION)
+VEN_OF_BASELINE = Parameter(
+    name="venId",
+    description="One VEN. Without it, all that take part together.",
+    advice="must not have control characters",
+    pattern=ID,
+    key="VenOfBaseline",
+)
+WINDOW_START = Parameter(
+    name="start",
+    description="First instant, ISO 8601; without a zone UTC.",
+    is_instant=True,
+    is_required=True,
+    examples=("2026-01-15T17:00:00Z",),
+    key="WindowStart",
+)
+WINDOW_END = Parameter(
+    name="end",
+    description="End, itself not included; at most `EVENTS_LONGEST_S` after the start.",
+    is_instant=True,
+    is_required=True,
+    examples=("2026-01-15T18:30:00Z",),
+    key="WindowEnd",
+)
+EVENT_BASELINE = (VEN_OF_BASELINE, BASELINE)
+VEN_BASELINE = (WINDOW_START, WINDOW_END, BASELINE)
+DRY_RUN = Parameter(
+    name="dryRun",
+    description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",
+    advice="must be 0 or 1",
+    choices=("0", "1"),
+    default="0",
+)
 
 VEN_ID = Parameter(
     name="venId",
@@ -197,6 +241,13 @@ COMMAND_ID = Parameter(
     pattern=ID,
     where="path",
 )
+OPT_OUT_ID = Parameter(
+    name="optOutId",
+    description="The opt-out.",
+    advice="must not have control characters",
+    pattern=ID,
+    where="path",
+)
 DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
@@ -213,26 +264,56 @@ PATH = {
     "ven_id": VEN_ID,
     "load_id": LOAD_ID,
     "command_id": COMMAND_ID,
+    "opt_out_id": OPT_OUT_ID,
     "event_id": EVENT_ID,
 }
 """What the names in the paths of `serving/app.py` stand for."""
 
 
-def history_request(parameters: Mapping[str, str | list[str]], default: Aggregate = "sum") -> HistoryRequest:
-    """The range, granularity and aggregate of a history request; `default` without an aggregate.
+def history_request(
+    parameters: Mapping[str, str | list[str]], default: Aggregate = "sum", zone: str = "UTC"
+) -> HistoryRequest:
+    """The range, granularity and aggregate of a history request.
+
+    Args:
+        parameters: of the query.
+        default: the aggregate, if they name none.
+        zone: the time zone, if they name none.
 
     Raises:
         falcon.HTTPBadRequest: one of them is not what the contract allows.
     """
-    granularity_s = _granularity_s(parameters)
+    calendar = _calendar(parameters, zone)
+    if calendar is None:
+        granularity_s = _granularity_s(parameters)
+        aggregate = _aggregate(parameters, granularity_s, default)
+    else:
+        aggregate = _aggregate(parameters, SLOT_S, default)
+        granularity_s = base_granularity_s(calendar.zone, by_slots=aggregate != "sum")
     start_us, end_us = _period_us(parameters)
     # Nothing is older than the epoch. `end` is inclusive, a range half-open: it ends a microsecond later.
     return HistoryRequest(
         None if start_us is None else max(start_us, 0),
         None if end_us is None else max(end_us, 0) + 1,
         granularity_s,
-        _aggregate(parameters, granularity_s, default),
+        aggregate,
+        calendar=calendar,
     )
+
+
+def _calendar(parameters: Mapping[str, str | list[str]], zone: str) -> Calendar | None:
+    """The calendar that the granularity names; None if it is a fixed width."""
+    zone = _zone(checked(parameters, TIME_ZONE)) or zone
+    match = CALENDAR.fullmatch(checked(parameters, GRANULARITY) or "")
+    return None if match is None else Calendar(int(match[1]), cast(Unit, match[2]), zone)
+
+
+def _zone(name: str | None) -> str | None:
+    if name is None or name in available_timezones():
+        return name
+    near = [each for each in sorted(available_timezones()) if name.lower() in each.lower()]
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise bad_parameter(TIME_ZONE.name, f"{TIME_ZONE.advice}, not {name!r}{hint}")
 
 
 def period(parameters: Mapping[str, str | list[str]]) -> tuple[datetime | None, datetime | None]:
@@ -350,3 +431,40 @@ def _aggregate(
 
 def bad_parameter(name: str, advice: str) -> falcon.HTTPBadRequest:
     return falcon.HTTPBadRequest(title="Bad request", description=f"{name} {advice}")
+
+
+def baseline_name(parameters: Mapping[str, str | list[str]]) -> BaselineName | None:
+    """The baseline; None for the first one."""
+    name, _ = settlement({name: text for name, text in parameters.items() if name == BASELINE.name})
+    return name
+
+
+def ven_of_baseline(parameters: Mapping[str, str | list[str]]) -> str | None:
+    text = checked(parameters, VEN_OF_BASELINE)
+    return None if text is None else identifier("venId", text)
+
+
+def baseline_window(parameters: Mapping[str, str | list[str]]) -> tuple[datetime, datetime]:
+    """`start` and `end`, both required.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is missing or no time.
+    """
+    instants_us = {each.name: _instant_us(parameters, each) for each in (WINDOW_START, WINDOW_END)}
+    start, end = (_required(name, instant_us) for name, instant_us in instants_us.items())
+    return start, end
+
+
+def _required(name: str, instant_us: int | None) -> datetime:
+    if instant_us is None:
+        raise bad_parameter(name, "is missing: give a time such as 2026-01-15T17:00:00Z")
+    return from_microseconds(instant_us)
+
+
+def is_dry_run(parameters: Mapping[str, str | list[str]]) -> bool:
+    """Whether a request is to be tried only.
+
+    Raises:
+        falcon.HTTPBadRequest: `dryRun` is neither 0 nor 1.
+    """
+    return checked(parameters, DRY_RUN) == "1"

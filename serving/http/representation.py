@@ -12,6 +12,7 @@ import falcon
 from falcon import Request, Response
 from msgspec import Struct
 
+from serving.http.paths import RAW_PATH, mark_ids
 from serving.policy import PAGE_POLICY, SAFE_METHODS, Policy
 
 if sys.version_info >= (3, 14):
@@ -138,6 +139,14 @@ WsgiApplication = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 FastPath = Callable[[WSGIEnvironment, StartResponse, WsgiApplication], Iterable[bytes]]
 
 
+class _NotCachedError(Exception):
+    """A response is not in the cache."""
+
+
+def _process_in_full(_env: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
+    raise _NotCachedError
+
+
 class App(falcon.App[Request, Response]):
     """A Falcon application that answers HEAD with the head of a GET, and some paths by a fast path."""
 
@@ -146,21 +155,32 @@ class App(falcon.App[Request, Response]):
     set_client_address: Callable[[WSGIEnvironment], None] | None = None
     """Replaces the address of a proxy by that of its client."""
 
-    mark_ids: Callable[[WSGIEnvironment], None] | None = None
-    """Tells the slashes within ids from those between the parts of a path."""
-
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if env["REQUEST_METHOD"] == "HEAD":
             return self._head(env, start_response)
-        if self.fast_path is not None and env["PATH_INFO"] in self.fast_paths:
+        if self.fast_path is not None and self._is_cached(env):
             return self.fast_path(env, start_response, self._call_falcon)
         return self._call_falcon(env, start_response)
+
+    def _is_cached(self, env: WSGIEnvironment) -> bool:
+        """An encoded slash makes another path of it."""
+        return env["PATH_INFO"] in self.fast_paths and "%" not in env[RAW_PATH]
+
+    def respond_from_cache(
+        self, env: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        """A response without a look at the database; None if this request must be processed in full."""
+        if self.fast_path is None or env["REQUEST_METHOD"] != "GET" or not self._is_cached(env):
+            return None
+        try:
+            return self.fast_path(env, start_response, _process_in_full)
+        except _NotCachedError:
+            return None
 
     def _call_falcon(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self.set_client_address is not None:
             self.set_client_address(env)
-        if self.mark_ids is not None:
-            self.mark_ids(env)
+        mark_ids(env)
         return super().__call__(env, start_response)
 
     def _head(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -95,7 +95,7 @@ def _ven_event(row: Row[Any]) -> VenEvent:
         timestamp=row.acknowledged_at,
         requested_shed_kw=_power_kw((*parts, _object(row.data)), REQUESTED),
         actual_shed_kw=_power_kw(parts, ACTUAL),
-        circuits_curtailed=circuits or [],
+        circuits_curtailed=[circuit for circuit in circuits or [] if isinstance(circuit, dict)],
     )
 
 

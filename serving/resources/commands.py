@@ -65,7 +65,7 @@ class ShedCommandsResource:
         answers={
             202: ResponseSpec("The command is stored, and will be sent.", ShedAccepted, headers=("Location",))
         },
-        problems=(404,),
+        problems=(404, 409),
     )
     def on_post(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)

@@ -5,33 +5,39 @@ from falcon import Request, Response
 from falcon.uri import encode_value
 
 from schemas.http import (
-    BaselineMethod,
     Event,
     EventCreate,
     EventDetail,
+    EventPreview,
     EventUpdate,
     EventWithMetrics,
     Stopping,
+    VenDelivery,
 )
 from schemas.http import EventMetrics as Metrics
 from schemas.http import EventPerformance as Performance
-from serving.events.performance import PerformanceReader
+from serving.events.performance import PerformanceReader, deliveries
 from serving.events.service import EventReader, EventWriter
 from serving.http.bodies import read_body
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.openapi import LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters import (
+    DRY_RUN,
+    JSON,
     PAGE,
     PERFORMANCE,
     PERIOD,
     identifier,
+    is_dry_run,
     page,
     period,
     settlement,
 )
 from serving.http.responses import (
     answer,
+    answer_entries,
     answer_list,
     link_next_page,
+    negotiate,
 )
 
 
@@ -56,10 +62,17 @@ class EventsResource:
         summary="Create an event",
         tag="events",
         takes=EventCreate,
-        answers={201: ResponseSpec("The event.", Event, headers=("Location",))},
+        parameters=(DRY_RUN,),
+        answers={
+            200: ResponseSpec("With `dryRun=1`: what it would do.", EventPreview),
+            201: ResponseSpec("The event.", Event, headers=("Location",)),
+        },
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
+        if is_dry_run(request.params):
+            answer(response, self._writer.preview(read_body(request, EventCreate)))
+            return
         made = self._writer.create(read_body(request, EventCreate))
         response.status, response.location = falcon.HTTP_201, f"/api/events/{encode_value(made.id)}"
         answer(response, made)
@@ -82,7 +95,7 @@ class OneEventResource:
 
     @Operation(
         id="updateEvent",
-        summary="Change an event that no VEN has been sent yet",
+        summary="Change an event, also while it runs",
         tag="events",
         takes=EventUpdate,
         answers={200: ResponseSpec("The event as it is now.", Event)},
@@ -137,20 +150,6 @@ class EventMetricsResource:
         answer(response, self._reader.metrics(identifier("eventId", event_id)))
 
 
-class BaselinesResource:
-    def __init__(self, methods: list[BaselineMethod]) -> None:
-        self._methods = methods
-
-    @Operation(
-        id="listBaselines",
-        summary="The baselines, with their parameters and sources",
-        tag="events",
-        answers={200: ResponseSpec("All baselines that there are.", list[BaselineMethod])},
-    )
-    def on_get(self, _request: Request, response: Response) -> None:
-        answer(response, self._methods)
-
-
 class EventPerformanceResource:
     def __init__(self, reader: PerformanceReader) -> None:
         self._reader = reader
@@ -160,12 +159,23 @@ class EventPerformanceResource:
         summary="What an event delivered",
         tag="events",
         parameters=PERFORMANCE,
-        answers={200: ResponseSpec("As settled; or so far, and provisional.", Performance)},
+        answers={
+            200: ResponseSpec(
+                "As settled; or so far, and provisional. In columns a row for each VEN, after one of the"
+                " portfolio, whose `venId` is empty.",
+                Performance,
+                LIST_MEDIA,
+            )
+        },
         problems=(404, 409),
     )
     def on_get(self, request: Request, response: Response, event_id: str) -> None:
-        baseline, revision = settlement(request.params)
-        answer(response, self._reader.performance(identifier("eventId", event_id), baseline, revision))
+        media_type, (baseline, revision) = negotiate(request, response), settlement(request.params)
+        performance = self._reader.performance(identifier("eventId", event_id), baseline, revision)
+        if media_type == JSON:
+            answer(response, performance)
+        else:
+            answer_entries(response, media_type, VenDelivery, deliveries(performance))
 
 
 class CurrentEventResource:

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from schemas.http import Health, Readiness
 from serving.db.engines import Databases
-from serving.http.monitoring import Metrics
+from serving.http.monitoring import RequestMetrics
 from serving.http.openapi import Operation, ResponseSpec
 from serving.http.responses import (
     answer,
@@ -47,7 +47,7 @@ class DatabaseCheckResource:
 class PrometheusMetricsResource:
     """The sums of all worker processes."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: RequestMetrics) -> None:
         self._metrics = metrics
 
     @Operation(

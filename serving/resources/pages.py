@@ -5,6 +5,7 @@ The files are read once. Their URL has a digest of all of them, so that browsers
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -80,6 +81,12 @@ def dashboard_files() -> dict[str, bytes]:
         if file.name != DASHBOARD_HTML and file.is_file()
     }
     return ours | {CHARTS: files("plotly").joinpath("package_data", CHARTS).read_bytes()}
+
+
+@cache
+def page_assets() -> AssetsResource:
+    """The files of the dashboard and of `/docs`: megabytes, which a process reads and digests once."""
+    return AssetsResource(docs_files() | dashboard_files())
 
 
 class DashboardResource:

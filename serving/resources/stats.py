@@ -73,5 +73,5 @@ class NetworkHistoryResource:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         answer_history(response, media_type, self._histories.network(wanted))

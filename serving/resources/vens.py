@@ -181,6 +181,17 @@ class OneLoadResource:
         self._writer.change_load(ven_id, load_id, read_body(request, LoadUpdate))
         answer(response, self._latest.load(ven_id, load_id))
 
+    @Operation(
+        id="removeLoad",
+        summary="Take a load out of latest values and totals, until its next sample; its history stays",
+        tag="vens",
+        answers={204: ResponseSpec("It is removed.")},
+        problems=(404,),
+    )
+    def on_delete(self, _request: Request, response: Response, ven_id: str, load_id: str) -> None:
+        self._writer.remove_load(identifier("venId", ven_id), identifier("loadId", load_id))
+        response.status = falcon.HTTP_204
+
 
 class VenHistoryResource:
     def __init__(self, histories: Histories) -> None:
@@ -196,7 +207,7 @@ class VenHistoryResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), wanted))
 
 
@@ -214,6 +225,6 @@ class LoadHistoryResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
         answer_history(response, media_type, self._histories.load(ven_id, load_id, wanted))

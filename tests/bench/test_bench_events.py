@@ -18,12 +18,12 @@ from jobs.models import FollowedPartFrame
 from jobs.progress import Progress
 from jobs.queries import events as event_queries
 from jobs.queries import settlement as settlement_queries
-from jobs.ranges import Range
 from jobs.rows import fetch
 from jobs.settings import Cadence
 from jobs.transforms.baselines import Usage
 from schemas.database import connect, engine_for
 from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
+from schemas.time_ranges import TimeRange
 from tests.bench.conftest import MakeDatabase
 from tests.bench.cost import Cost, cost_of, typical
 from tests.bench.test_bench_jobs import copy_out
@@ -47,15 +47,17 @@ VALUES ('e', 'scheduled', '2024-07-10 16:00Z', '2024-07-10 17:00Z', {vens}, '202
 """
 HISTORY = """
 INSERT INTO ven_history SELECT 'ven-' || v, 300, slot, 5 * (3 + sin(v) + random() / 3), 0, 5, 5, 5
-FROM generate_series(0, 21) back, generate_series(144, 239) n, generate_series(1, {vens}) v,
-    LATERAL (SELECT timestamptz '2024-07-10Z' - back * interval '1 day' + n * interval '5 min' AS slot) s
+FROM generate_series(144, 239) n, generate_series(1, {vens}) v,
+    LATERAL (SELECT timestamptz '2024-07-10Z' - {back} * interval '1 day' + n * interval '5 min' AS slot) s
 WHERE slot < '2024-07-10 17:00Z' ORDER BY slot, v;
 """
 
 
 def with_fleet(database_url: str, vens: int, more: str = "") -> Engine:
     with connect(database_url, "bench") as connection:
-        connection.execute((FLEET + more).format(vens=vens).encode())
+        connection.execute(FLEET.format(vens=vens).encode())
+        for back in range(21, -1, -1) if more else ():
+            connection.execute(more.format(vens=vens, back=back).encode())
         connection.execute("VACUUM ANALYZE")
     return engine_for(database_url, "bench")
 
@@ -98,7 +100,7 @@ def test_telling_and_looking(make_database: MakeDatabase) -> None:
         )
         for _ in range(TICKS)
     ]
-    every = event_queries.followed_parts(["e"], only_news=False)
+    every = event_queries.followed_parts(["e"], START + HOUR / 2, only_news=False)
     reading = [
         cost_of(engine, lambda connection: fetch(connection, every, FollowedPartFrame)) for _ in range(TICKS)
     ]
@@ -153,7 +155,7 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
 
 def _slots(ven_ids: list[str], days: list[int]) -> Callable[[Connection], Usage]:
     ranges = [
-        Range(START - back * DAY - hours * HOUR, START - back * DAY - hours * HOUR + width * HOUR)
+        TimeRange(START - back * DAY - hours * HOUR, START - back * DAY - hours * HOUR + width * HOUR)
         for back in reversed(days)
         for hours, width in ((4, 3), (0, 1))
     ]

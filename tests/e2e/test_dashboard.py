@@ -118,6 +118,7 @@ class TestWithAFleet:
         shown = float(card(page, "Used today").split()[0].replace(",", ""))
         assert shown <= ask(stack, "/api/stats/network")["totalHousePowerToday"] + 0.01
 
+    @pytest.mark.thorough
     def test_the_range_of_the_history_is_chosen(self, page: Page) -> None:
         caption = page.locator("#history-caption")
         expect(caption).to_contain_text("Mean power by 5 minutes")
@@ -129,6 +130,7 @@ class TestWithAFleet:
         page.get_by_text("As a table").click()
         assert page.locator("#history-table tbody tr").count() > 5
 
+    @pytest.mark.thorough
     def test_dragging_zooms_and_a_double_click_goes_back(self, page: Page) -> None:
         caption, plot = page.locator("#history-caption"), page.locator("#history-chart .nsewdrag")
         page.get_by_role("button", name="3 h", exact=True).first.click()
@@ -145,6 +147,7 @@ class TestWithAFleet:
         plot.dblclick()
         expect(caption).to_contain_text("Drag to zoom")
 
+    @pytest.mark.thorough
     def test_vens_are_searched_sorted_and_opened_with_the_keyboard(self, page: Page) -> None:
         expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
         page.get_by_role("button", name="Uses, kW").click()
@@ -166,6 +169,7 @@ class TestWithAFleet:
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
 
+    @pytest.mark.thorough
     def test_pages_of_vens_are_turned(self, page: Page) -> None:
         expect(page.locator("#vens-page")).to_have_text("page 1 of 2")
         page.get_by_role("button", name="Next").click()
@@ -184,6 +188,7 @@ class TestWithAFleet:
         expect(event).to_have_text("No event is running or planned.")
         assert ask(stack, "/api/events/current") is None
 
+    @pytest.mark.thorough
     def test_a_refusal_is_told(self, page: Page) -> None:
         for _ in range(2):
             page.get_by_label("Reduction, kW").fill("5")
@@ -194,6 +199,7 @@ class TestWithAFleet:
         page.get_by_role("button", name="Cancel event").click()
         expect(page.locator("#event-view")).to_have_text("No event is running or planned.")
 
+    @pytest.mark.thorough
     def test_ten_thousand_vens_are_no_burden(self, page: Page) -> None:
         vens = [ven(number) for number in range(MANY)]
 
@@ -208,6 +214,7 @@ class TestWithAFleet:
         expect(page.locator("#vens-count")).to_have_text(f"10 of {MANY} VENs")
         assert page.evaluate("document.querySelectorAll('*').length") < 2_000
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_a_phone_shows_it_all_without_scrolling_sideways(
         self, browser: Browser, stack: dict[str, Any], scheme: str
@@ -219,6 +226,7 @@ class TestWithAFleet:
             expect(page.locator("#ven-caption")).to_contain_text("Mean power")
             assert page.evaluate("document.querySelector('#ven').scrollWidth") <= PHONE["width"]
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_axe_finds_no_barrier(self, browser: Browser, stack: dict[str, Any], scheme: str) -> None:
         for page in opened(browser, stack["http_url"], DESK, color_scheme=scheme):
@@ -229,6 +237,7 @@ class TestWithAFleet:
             expect(page.locator("#ven-caption")).to_contain_text("Mean power")
             assert barriers(page) == []
 
+    @pytest.mark.thorough
     def test_the_theme_is_chosen_and_kept(self, page: Page) -> None:
         page.get_by_role("button", name="Use dark colours").click()
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -248,6 +257,7 @@ def guarded(stack: dict[str, Any]) -> Iterator[str]:
     process.wait(20)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("fleet")
 def test_a_key_is_asked_for_once_and_kept_as_a_session(
     browser: Browser, stack: dict[str, Any], guarded: str

@@ -36,6 +36,7 @@ def service(database_url: str) -> Iterator[tuple[str, str]]:
             process.terminate()
 
 
+@pytest.mark.thorough
 def test_it_is_read_and_tried_with_a_key(browser: Browser, service: tuple[str, str]) -> None:
     url, key = service
     elsewhere, complaints = list[str](), list[str]()

@@ -104,7 +104,7 @@ def test_both_generations_appear_everywhere(stack: dict[str, Any], publish: Call
         {
             "id": "pv1",
             "type": "solar",
-            "capacityKw": -1.5,
+            "capacityKw": 0.0,
             "shedCapabilityKw": 0.0,
             "currentPowerKw": -1.5,
         },

@@ -1,10 +1,13 @@
 """Embedded PostgreSQL and the embedded broker on their own: start, stop, crash, start again."""
 
 import os
+import shutil
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -13,6 +16,8 @@ from local.broker import EmbeddedBroker
 from local.ports import answers, free_ports
 from local.postgres import EmbeddedPostgres
 from local.service import StartError
+from tests.e2e.stack import until
+from tests.faults.requirement import be_without
 
 pytestmark = pytest.mark.xdist_group("local")
 
@@ -100,3 +105,35 @@ def test_the_broker_comes_back_on_its_ports(tmp_path: Path) -> None:
         with pytest.raises(StartError, match=f"port {mqtt}"):
             EmbeddedBroker(tmp_path, mqtt_port=mqtt, mqtt5_port=mqtt5).start()
     assert not answers(mqtt)
+
+
+IN_A_CONTAINER = """
+mkdir -p "$1/elsewhere" && mount --bind "$1/elsewhere" "$1/postgres" && cd "$1/postgres" || exit
+exec "$1/bin/postgres" 600
+"""
+
+
+def test_a_server_in_a_container_with_the_same_path_is_not_ours(tmp_path: Path) -> None:
+    """The leftovers of a container's server have our path in their view, and another directory."""
+    cluster, stranger = tmp_path / "postgres", tmp_path / "bin" / "postgres"
+    for directory in (cluster, stranger.parent):
+        directory.mkdir()
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", stranger)
+    server = EmbeddedPostgres(tmp_path)
+    ours = subprocess.Popen([stranger, "600"], cwd=cluster)
+    unshare = ["unshare", "--mount", "sh", "-c", IN_A_CONTAINER, "sh", str(tmp_path)]
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        ours.kill()
+        be_without("only root can make a mount namespace")
+    theirs = subprocess.Popen(unshare)
+    try:
+        until(lambda: psutil.Process(theirs.pid).name() == "postgres", 30)
+        assert psutil.Process(theirs.pid).cwd() == str(cluster), "so it once was ended as ours"
+        assert [process.pid for process in server._processes()] == [ours.pid]
+        server._end_leftovers()
+        ours.wait(10)
+        assert theirs.poll() is None
+    finally:
+        for each in (ours, theirs):
+            each.kill()
+            each.wait()

@@ -19,6 +19,7 @@ import pytest
 
 from local.ports import free_ports
 from local.programs import is_healthy
+from schemas.exits import TRY_AGAIN
 
 pytestmark = pytest.mark.xdist_group("local")
 
@@ -191,7 +192,14 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
     assert running(stack.data_dir, stack.ports) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.thorough),
+    ],
+)
 def test_it_leaves_nothing_running_however_it_dies(start: Start, number: signal.Signals) -> None:
     stack = start("--fleet", "3", "--interval", "1")
     wait_ready(stack)
@@ -204,6 +212,7 @@ def test_it_leaves_nothing_running_however_it_dies(start: Start, number: signal.
     stack.output()
 
 
+@pytest.mark.thorough
 def test_the_kernel_ends_it_when_even_the_guardian_is_killed(start: Start) -> None:
     stack = start("--fleet", "3", "--interval", "1")
     wait_ready(stack)
@@ -241,6 +250,7 @@ def _answers(stack: Running) -> bool:
     return is_healthy(stack.ports[0])
 
 
+@pytest.mark.thorough
 def test_a_program_that_keeps_dying_is_restarted_ever_more_slowly_and_loudly(
     start: Start, root: Path
 ) -> None:
@@ -256,6 +266,7 @@ def test_a_program_that_keeps_dying_is_restarted_ever_more_slowly_and_loudly(
     assert "no cheese" in output
 
 
+@pytest.mark.thorough
 def test_data_survive_and_a_successor_waits_for_the_remains(start: Start) -> None:
     first = start()
     wait_ready(first)
@@ -275,7 +286,7 @@ def test_a_second_instance_is_refused(start: Start) -> None:
     wait_ready(first)
     second = start()
     assert "in use by process" in second.output()
-    assert second.process.returncode == 1
+    assert second.process.returncode == TRY_AGAIN
     assert first.process.poll() is None
 
 
@@ -284,8 +295,9 @@ def test_a_busy_port_is_named_with_its_option(start: Start, tmp_path: Path) -> N
     wait_ready(first)
     second = start("--data-dir", str(tmp_path / "other"), ports=first.ports)
     output = second.output()
-    assert f"port {first.ports[0]} is in use: choose another one with --http-port" in output
-    assert second.process.returncode == 1
+    assert f"port {first.ports[0]} is in use by python" in output
+    assert "--http-port" in output.splitlines()[-1]
+    assert second.process.returncode == TRY_AGAIN
 
 
 def test_a_migration_that_fails_stops_everything_and_shows_why(start: Start, root: Path) -> None:

@@ -80,6 +80,7 @@ def is_online(stack: dict[str, Any], ven_id: str) -> bool:
     return bool(network["onlineVens"] and mine and mine[0]["status"] == "online")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("refuses_restore", [False, True])
 def test_a_ven_that_acts_on_receipt_is_switched_at_the_right_second(
     stack: dict[str, Any],
@@ -100,6 +101,7 @@ def test_a_ven_that_acts_on_receipt_is_switched_at_the_right_second(
         assert ven.connections == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_a_stop_reaches_it_at_once(
     stack: dict[str, Any],
@@ -177,6 +179,7 @@ def _connect(client: Client, port: int, *, version_5: bool) -> None:
         client.connect("127.0.0.1", port)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("installed")
 def test_installed_postgres_keeps_its_data_and_takes_our_schema(tmp_path: Path) -> None:
     server = InstalledPostgres(tmp_path, durable=False)

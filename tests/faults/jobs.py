@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, free_ports
 from local.service import Service
@@ -36,7 +36,7 @@ class Scheduler(Service):
         (self.port,) = free_ports(1)
         separator = "&" if "?" in database_url else "?"
         self._log = directory / "logs" / f"{name}.log"
-        self._what = Command(
+        self._what = ProcessSpec(
             argv=[sys.executable, "-m", "jobs"],
             env=inherited_environment(
                 DATABASE_URL=f"{database_url}{separator}application_name={name}",
@@ -59,7 +59,7 @@ class Scheduler(Service):
     def has_logged(self, text: str) -> int:
         return self._log.read_text(errors="replace").count(text)
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         return self._what
 
     def _is_ready(self) -> bool:

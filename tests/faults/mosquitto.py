@@ -5,7 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import inherited_environment
 from local.ports import HOST, answers, free_ports
 from local.service import Service
@@ -72,8 +72,8 @@ class Mosquitto(Service):
         text = _CONFIGURATION.format(port=self.port, host=HOST, directory=self._directory)
         self._configuration.write_text(text + self._access + (_AS_ROOT if os.geteuid() == 0 else ""))
 
-    def _command(self) -> Command:
-        return Command(
+    def _command(self) -> ProcessSpec:
+        return ProcessSpec(
             argv=[self._program, "-c", str(self._configuration)],
             env=inherited_environment(),
             cwd=self._directory,

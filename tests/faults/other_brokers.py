@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from local.child import Command
+from local.child import ProcessSpec
 from local.environment import inherited_environment
 from local.ports import HOST, answers, free_ports
 from local.service import Service
@@ -48,8 +48,8 @@ class OtherBroker(Service):
     def _is_ready(self) -> bool:
         return answers(self.port)
 
-    def _run(self, argv: list[str], **environment: str) -> Command:
-        return Command(
+    def _run(self, argv: list[str], **environment: str) -> ProcessSpec:
+        return ProcessSpec(
             argv=argv,
             env={**inherited_environment(), "HOME": str(self._directory), **environment},
             cwd=self._directory,
@@ -88,7 +88,7 @@ class Nats(OtherBroker):
             f'authorization {{ user: "{USER}", password: "{PASSWORD}" }}\n',
         )
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         return self._run([str(self._program), "-c", str(self._directory / "nats.conf")])
 
 
@@ -133,7 +133,7 @@ class RabbitMq(OtherBroker):
     def node_name(self) -> str:
         return f"gridgate-{self.port}@localhost"
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         return self._run([self._program], **self.environment)
 
     @property
@@ -202,7 +202,7 @@ class Ejabberd(OtherBroker):
             "modules:\n  mod_mqtt:\n    session_expiry: 24 hours\n    max_queue: infinity\n",
         )
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         erl = shutil.which("erl") or be_without("erl is not installed: `apt-get install erlang-base`")
         own = self._directory
         return self._run(

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from local.child import Child, Command
+from local.child import Child, ProcessSpec
 from local.environment import REPOSITORY, inherited_environment
 from local.service import Service
 from tests.faults.deadline import until
@@ -25,7 +25,7 @@ class Ingest(Service):
         self.peak_mb = 0.0
         self.kills = 0
         self._ready_file = directory / f"{client_id}.ready"
-        self._what = Command(
+        self._what = ProcessSpec(
             argv=[sys.executable, "-m", "ingest"],
             env=inherited_environment(
                 DATABASE_URL=database_url,
@@ -81,7 +81,7 @@ class Ingest(Service):
     def _prepare(self) -> None:
         self._ready_file.unlink(missing_ok=True)
 
-    def _command(self) -> Command:
+    def _command(self) -> ProcessSpec:
         return self._what
 
     def _is_ready(self) -> bool:

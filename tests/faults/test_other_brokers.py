@@ -17,7 +17,7 @@ from ingest import probe as probes
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
 from ingest.messages import Received
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.mqtt.packets import Version
 from ingest.settings import IngestSettings
 from ingest.subscriber import OLDER_ADVICE, Subscriber
@@ -166,7 +166,7 @@ def test_commands_reach_a_ven(
         settings,
         lambda: Outbox(connect(database_url, "commands"), "tests"),
         lambda: NOW,
-        Metrics(lambda: NOW),
+        IngestMetrics(lambda: NOW),
     )
     dispatcher.start()
     with connect(database_url, "tests") as connection:

@@ -21,10 +21,24 @@ REBUILT = {
     "ven_history": buckets("ven_telemetry", "ven_id,", SLOT_S),
     "load_history": buckets("ven_load_samples", "ven_id, load_id,", SLOT_S),
 }
-ENERGY = (
-    "SELECT bucket, sum(coalesce(used_power_kw_sum / nullif(used_samples, 0), 0) / 12),"
-    " sum(coalesce(shed_power_kw_sum / nullif(shed_samples, 0), 0) / 12) FROM ven_history GROUP BY bucket"
+ENERGY = """
+WITH span AS (
+    SELECT ven_id, since, width_s, coalesce(
+        lead(since) OVER (PARTITION BY ven_id ORDER BY since), 'infinity'
+    ) AS until FROM slot_widths
+), sample AS (
+    SELECT t.*, make_interval(secs => coalesce(
+        (SELECT width_s FROM span w WHERE w.ven_id = t.ven_id AND ts >= since AND ts < until), 300
+    )) AS width FROM ven_telemetry t
+), wide AS (
+    SELECT ven_id, width, date_bin(width, ts, 'epoch') AS first,
+        avg(used_power_kw) AS used, avg(shed_power_kw) AS shed
+    FROM sample GROUP BY 1, 2, 3
 )
+SELECT slot, sum(coalesce(used, 0) / 12), sum(coalesce(shed, 0) / 12)
+FROM wide, generate_series(first, first + width - interval '5 minutes', interval '5 minutes') AS slot
+GROUP BY slot
+"""
 LATEST = (
     "SELECT DISTINCT ON (ven_id) ven_id, ts, shed_power_kw, event_id FROM ven_telemetry"
     " ORDER BY ven_id, ts DESC"

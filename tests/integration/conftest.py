@@ -8,9 +8,18 @@ from sqlalchemy import Engine
 
 from ingest.store import Store
 from jobs.runner import Runner
+from local.postgres import EmbeddedPostgres
 from schemas.database import connect
 from tests.integration.house import House
 from tests.integration.published import NOW
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
+    """A database without our tables."""
+    name = next(database_names)
+    postgres.ensure_database(name)
+    return postgres.url(name)
 
 
 @pytest.fixture

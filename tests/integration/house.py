@@ -46,7 +46,7 @@ class House:
         hours = 0.0 if gone_after is None else gone_after / timedelta(hours=1)
         self._jobs = schedule(Cadence.model_validate({"LOADS_GONE_AFTER_HOURS": hours}))
         self._runner = Runner(engine, lambda: NOW)
-        self.client = testing.TestClient(create_app(engine, lambda: NOW, []))
+        self.client = testing.TestClient(create_app(engine, lambda: NOW, [], loads_gone_after=gone_after))
         self.oracle = Oracle(gone_after)
 
     def empty(self) -> None:
@@ -101,7 +101,15 @@ def check_latest(house: House) -> None:
     assert {ven["id"] for ven in house.get("/vens")} == house.oracle.known_vens()
     for ven in house.get("/vens"):
         assert_same(_told(ven), house.oracle.ven(ven["id"]))
+    check_summaries(house)
     check_each(house)
+
+
+def check_summaries(house: House) -> None:
+    for ven in house.get("/vens/summary"):
+        expected = house.oracle.ven(ven["id"])
+        assert expected is not None
+        assert_same(ven["controllablePower"], expected["metrics"]["shedAvailabilityKw"])
 
 
 def check_each(house: House) -> None:
@@ -112,7 +120,11 @@ def check_each(house: House) -> None:
         assert_same(loads, house.oracle.ven_loads(ven_id))
     for ven_id, load_id in house.oracle.known_loads():
         path = f"/vens/{quote(ven_id)}/loads/{quote(load_id)}"
-        assert_same(_described(house.get(path)), house.oracle.ven_load(ven_id, load_id))
+        expected = house.oracle.ven_load(ven_id, load_id)
+        if expected is None:  # it is gone
+            assert house.client.simulate_get(f"/api{path}").status_code == 404
+        else:
+            assert_same(_described(house.get(path)), expected)
 
 
 def _told(ven: Any) -> Any:

@@ -21,6 +21,8 @@ RULES = (
     r"endTime must be still ahead",
     r"venIds names .+: there is no such VEN",
     r"endTime must be at most \d+ s after startTime, not .+",
+    r"to must be (after from|still ahead)",
+    r"end must be after start, by \d+ s at most",
     r"startTime must be ahead; one that passed up to \d+ s ago means at once",
 )
 

@@ -26,10 +26,11 @@ from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
-from serving.http.monitoring import MAX_LOGGED_PATH, METRICS_DIRECTORY, AccessLog, Metrics, SqlClock
+from serving.http.monitoring import MAX_LOGGED_PATH, METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.policy import Policy
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry, until
-from tests.integration.test_http import assert_problem, catch_up
+from tests.integration.test_http import assert_problem
 from tests.integration.test_live_served import serving
 
 AWAY = "postgresql://nobody@/nothing?host=/nonexistent"
@@ -40,7 +41,7 @@ def watched(engine: Engine) -> Iterator[tuple[testing.TestClient, list[Any]]]:
     sql_clock = SqlClock()
     sql_clock.listen_to(engine)
     with capture_logs() as events:
-        access_log = AccessLog(Metrics(), sql_clock)
+        access_log = AccessLog(RequestMetrics(), sql_clock)
         yield testing.TestClient(create_app(engine, lambda: NOW, [], access_log=access_log)), events
 
 
@@ -238,7 +239,7 @@ def no_shared_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_shared_metrics")
 def test_metrics_while_a_worker_begins(tmp_path: Path) -> None:
     """A worker creates its file before it gives it a size; then /metrics was 500."""
-    metrics = Metrics(tmp_path)
+    metrics = RequestMetrics(tmp_path)
     metrics.answered("GET", "/health", 200, 0.1, 0.0)
     (tmp_path / "counter_999999.db").touch()
     text = metrics.text().decode()

@@ -5,11 +5,13 @@ import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from zoneinfo import ZoneInfo
 
+import duckdb
 import polars as pl
 import pytest
 from sqlalchemy import Engine, insert, text
@@ -17,15 +19,19 @@ from sqlalchemy import Engine, insert, text
 from analysis import DatabaseGrid, Grid, HttpGrid, connect
 from analysis.ranges import Aggregate
 from local.ports import HOST
+from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
 from schemas.http import EventCreate
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from serving.app import create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
+from serving.policy import Policy
+from tests.conftest import cloned_database
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same
-from tests.oracle.messages import Published, random_traffic
+from tests.oracle.loop import Oracle
+from tests.oracle.messages import Published, Setting, Window, random_traffic
 
 BERLIN = "Europe/Berlin"
 Bounds = tuple[datetime | None, datetime | None]
@@ -38,19 +44,30 @@ BOTH: list[tuple[Aggregate, str]] = [("sum", "13m"), ("mean", "15m"), ("energy",
 
 
 @pytest.fixture(scope="module")
-def traffic() -> list[Published]:
-    return random_traffic(11, 600)
-
-
-@pytest.fixture
-def house(engine: Engine, database_url: str, traffic: list[Published]) -> Iterator[House]:
-    built = House(engine, database_url)
+def filled(module_database_url: str) -> tuple[str, Oracle]:
+    """The name of a database with traffic, and the plain loop that has received the same."""
+    traffic, engine = random_traffic(11, 600), engine_for(module_database_url, "tests")
+    built = House(engine, module_database_url)
     built.empty()
     built.ingest(traffic[:500])
     built.catch_up()
     built.ingest(traffic[500:])  # what is pending counts, too
-    yield built
     built.close()
+    engine.dispose()
+    return str(engine.url.database), built.oracle
+
+
+@pytest.fixture
+def house(postgres: EmbeddedPostgres, filled: tuple[str, Oracle], test_engine: Engine) -> Iterator[House]:
+    """A copy of the filled database, with all that reads and writes it."""
+    template, oracle = filled
+    with cloned_database(postgres, "test", template) as url:
+        built = House(test_engine, url)
+        built.oracle = deepcopy(oracle)
+        built.open_store()
+        yield built
+        built.close()
+        test_engine.dispose()
 
 
 @pytest.fixture
@@ -251,9 +268,24 @@ def reported(at: datetime, kw: float) -> Published:
     return Published("oadr/meter/ven-1", json.dumps(payload).encode())
 
 
-def test_raw_rows_are_lazy_and_complete(house: House, database: DatabaseGrid) -> None:
+@pytest.fixture
+def fortnight(engine: Engine, database_url: str) -> Iterator[House]:
+    """Traffic of two weeks, without VENs whose clock is years off: raw rows are fetched a day at a time."""
+    built = House(engine, database_url)
+    built.empty()
+    built.ingest(random_traffic(11, 400, Setting(window=Window(outliers=False))))
+    yield built
+    built.close()
+
+
+def test_raw_rows_are_lazy_and_complete(fortnight: House) -> None:
+    with DatabaseGrid(engine_for(fortnight.database_url, "tests"), lambda: NOW) as database:
+        check_raw_rows(database, fortnight.oracle.row_counts()["ven_load_samples"])
+
+
+def check_raw_rows(database: DatabaseGrid, expected: int) -> None:
     samples = database.raw.load_samples()
-    assert samples.select(pl.len()).collect().item() == house.oracle.row_counts()["ven_load_samples"]
+    assert samples.select(pl.len()).collect().item() == expected > 0
     columns = samples.select("ven_id", "used_power_kw").filter(pl.col("used_power_kw") > 1).collect()
     whole = samples.collect()
     assert columns.height == whole.filter(pl.col("used_power_kw") > 1).height
@@ -278,6 +310,92 @@ def test_an_empty_database_has_frames_without_rows(engine: Engine) -> None:
             }
         assert grid.raw.telemetry().collect().is_empty()
         assert grid.vens().is_empty()
+        for frame in (grid.vens(), grid.load_types(), grid.loads(), grid.events()):
+            assert frame.columns, "an empty frame still has its columns"
+
+
+def test_the_default_is_the_mean_and_a_sum_says_that_it_is_one(
+    database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    """A sum of kilowatts was once the default, under the name of a power."""
+    for grid in (database, over_http):
+        assert grid.history("1h").equals(grid.history("1h", aggregate="mean"))
+        assert grid.vens_history("1h").equals(grid.vens_history("1h", aggregate="mean"))
+        for every in ("1h", "1d"):
+            sums = grid.history(every, aggregate="sum")
+            assert sums.columns == ["timestamp", "used_power_kw_sum", "shed_power_kw_sum"]
+        with pytest.raises(ValueError, match="expected one of energy, mean, sum"):
+            grid.vens_history("1h", aggregate="avg")  # type: ignore[arg-type]
+
+
+def test_what_is_not_there_is_answered_with_what_there_is(
+    house: House, database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    wish = EventCreate(
+        id="heat-wave",
+        start_time=(NOW + timedelta(hours=1)).isoformat(),
+        end_time=(NOW + timedelta(hours=2)).isoformat(),
+        requested_reduction_kw=2.0,
+    )
+    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    for grid in (database, over_http):
+        with pytest.raises(LookupError, match="no event 'heat-wav': expected one of heat-wave"):
+            grid.performance("heat-wav")
+        with pytest.raises(ValueError, match="baseline is 'best': expected one of"):
+            grid.performance("heat-wave", baseline="best")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="revision is 0"):
+            grid.performance("heat-wave", revision=0)
+    with pytest.raises(ValueError, match=r"table is 'ven_histories'.*ven_history"):
+        database.raw.table("ven_histories")
+    with pytest.raises(ValueError, match="start is 'soon'"):
+        database.raw.telemetry("soon").collect()
+
+
+def test_a_server_of_something_else() -> None:
+    def page(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [b"<html>"]
+
+    with make_server(HOST, 0, page, handler_class=_Quiet) as server:
+        serving = threading.Thread(target=server.serve_forever, args=[0.01])
+        serving.start()
+        with pytest.raises(ConnectionError, match=r"is no service of Gridgate: .* answered 200 text/html"):
+            HttpGrid(f"http://{HOST}:{server.server_port}").vens()
+        server.shutdown()
+        serving.join()
+
+
+def test_a_key_that_is_missing_is_asked_for(house: House) -> None:
+    app = create_app(house.engine, lambda: NOW, [], policy=Policy(needs_keys=True))
+    with make_server(HOST, 0, app, handler_class=_Quiet) as server:
+        serving = threading.Thread(target=server.serve_forever, args=[0.01])
+        serving.start()
+        with pytest.raises(PermissionError, match="key="):
+            HttpGrid(f"http://{HOST}:{server.server_port}").vens()
+        server.shutdown()
+        serving.join()
+
+
+def test_other_tools_take_a_frame_by_one_line_each(house: House, database: DatabaseGrid) -> None:
+    """As docs/analysis.md has them."""
+    house.catch_up()
+    history = database.vens_history("1h")
+    by_ven = history.group_by("ven_id").agg(pl.col("used_power_kw").max()).sort("ven_id")
+
+    in_duckdb = duckdb.sql("SELECT ven_id, max(used_power_kw) FROM history GROUP BY ven_id ORDER BY ven_id")
+    assert in_duckdb is not None
+    assert in_duckdb.fetchall() == by_ven.rows()
+
+    in_pandas = history.to_pandas()
+    assert in_pandas.groupby("ven_id")["used_power_kw"].max().tolist() == by_ven["used_power_kw"].to_list()
+    assert str(in_pandas["timestamp"].dt.tz) == "UTC"
+
+    lazily = history.lazy().filter(pl.col("used_power_kw") > 1).select(pl.len()).collect()
+    assert lazily.item() == history.filter(pl.col("used_power_kw") > 1).height
+    telemetry = database.raw.telemetry().select("ven_id").collect()
+    counted = duckdb.sql("SELECT count(*) FROM telemetry")
+    assert counted is not None
+    assert counted.fetchall() == [(telemetry.height,)]
 
 
 def test_connecting(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:

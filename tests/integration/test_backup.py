@@ -3,25 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from local.postgres import EmbeddedPostgres
 from local.postgres_binaries import embedded_binaries
 from schemas.database import engine_for
 from tests.conftest import REPOSITORY
 from tests.integration.house import EVERYTHING, House, check_history, check_latest
 from tests.oracle.messages import random_traffic
-
-
-@pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
-    name = next(database_names)
-    postgres.ensure_database(name)
-    return postgres.url(name)
 
 
 def run(*command: str | Path, **settings: str) -> None:
@@ -31,6 +22,7 @@ def run(*command: str | Path, **settings: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 def test_a_restored_dump_goes_on_where_the_backup_ended(
     engine: Engine, database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:

@@ -19,6 +19,9 @@ HOUR_S = 3600
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
 
 
+pytestmark = pytest.mark.thorough
+
+
 class MachineClock:
     """What a program believes the time to be: the true one and an offset, which can be changed under it.
 

@@ -28,10 +28,10 @@ FROM generate_series(1, 50) n;
 """
 
 
-@pytest.fixture
-def full(database_url: str) -> Iterator[psycopg.Connection]:
+@pytest.fixture(scope="module")
+def full(module_database_url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(
-        database_url, autocommit=True, cursor_factory=psycopg.ClientCursor, options="-c timezone=UTC"
+        module_database_url, autocommit=True, cursor_factory=psycopg.ClientCursor, options="-c timezone=UTC"
     ) as connection:
         connection.execute(FILL.encode(), {"now": NOW})
         connection.execute("ANALYZE")

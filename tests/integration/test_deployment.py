@@ -109,6 +109,7 @@ AS_MAIN = "runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
         ("-m", "ingest", "--help"),
         ("-m", "jobs", "list"),
         ("-m", "alembic", "heads"),
+        ("-m", "gridgate", "--version"),
         ("-c", "import serving.__main__, serving.app; print(serving.__file__)"),
     ],
 )

@@ -18,12 +18,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from jobs.partitions import arrange_partitions
-from jobs.ranges import Range
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
 from schemas.database import connect
+from schemas.slots import width_changes
+from schemas.time_ranges import TimeRange
 from tests.examples import share
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_each, check_history, check_latest
@@ -87,7 +88,7 @@ class Disorder(RuleBasedStateMachine):
 
     @rule(days=st.sampled_from((1, 3, 40)))
     def a_rebuild_beside_a_cycle(self, days: int) -> None:
-        within = Range(NOW - timedelta(days=days), NOW)
+        within = TimeRange(NOW - timedelta(days=days), NOW)
         with ThreadPoolExecutor(2) as pool:
             cycle = pool.submit(Runner(self.house.engine, lambda: NOW).run, LANES[days % 2])
             chunks = list(rebuild(self.house.engine, within))
@@ -99,6 +100,28 @@ class Disorder(RuleBasedStateMachine):
         for table in ("ven_history", "network_history", "load_snapshots"):
             self.admin.execute(f"DELETE FROM {table} WHERE random() < 0.3".encode())
         list(rebuild(self.house.engine, self._everything()))
+
+    @rule(minutes=st.sampled_from((5, 15, 30)), back=st.integers(0, 4 * 48), seed=seeds)
+    def a_meter_turns_out_slower(self, minutes: int, back: int, seed: int) -> None:
+        """Or faster: from any half-hour on, whatever is pending."""
+        if vens := sorted(self.house.oracle.known_vens()):
+            ven_id, since = Random(seed).choice(vens), NOW - back * timedelta(minutes=30)
+            with self.house.engine.begin() as connection:
+                for statement in width_changes(ven_id, since, minutes * 60, "people", NOW):
+                    connection.execute(statement)
+            self.house.oracle.set_slot_width(ven_id, since, minutes * 60)
+
+    @rule(minutes=st.sampled_from((15, 30)), statement=st.integers(1, 6))
+    def a_crash_in_a_change_of_width(self, minutes: int, statement: int) -> None:
+        """With a late statement, after all of them: then the width holds."""
+
+        def change() -> None:
+            with self.mortal.begin() as connection:
+                for each in width_changes("ven-1", NOW - timedelta(days=1), minutes * 60, "people", NOW):
+                    connection.execute(each)
+            self.house.oracle.set_slot_width("ven-1", NOW - timedelta(days=1), minutes * 60)
+
+        self._crash(change, statement)
 
     @rule(days=st.lists(st.sampled_from(PRIVATE_DAYS)))
     def partitions_come(self, days: list[date]) -> None:
@@ -148,13 +171,14 @@ class Disorder(RuleBasedStateMachine):
         check_latest(self.house)
         check_history(self.house, EVERYTHING, "5m", "sum")
         check_history(self.house, EDGES[1], "1h", "energy")
+        check_history(self.house, EVERYTHING, "5m", "energy")
         assert_equals_a_rebuild(self.admin)
         assert_energy_equals_a_rebuild(self.admin)
         self.the_summary_is_verified()
 
-    def _everything(self) -> Range:
+    def _everything(self) -> TimeRange:
         with self.house.engine.connect() as connection:
-            return whole_range(connection, NOW - timedelta(days=60), NOW + timedelta(hours=1)) or Range(
+            return whole_range(connection, NOW - timedelta(days=60), NOW + timedelta(hours=1)) or TimeRange(
                 NOW, NOW
             )
 

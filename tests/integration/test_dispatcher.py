@@ -29,7 +29,7 @@ from ingest.commands import publisher as publishers
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
 from ingest.commands.states import MOST_INTERRUPTIONS
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
 from local.broker import EmbeddedBroker
@@ -145,7 +145,7 @@ def make(database_url: str, clock: Clock) -> Iterator[Make]:
                 IngestSettings(MQTT_URL=mqtt_url, MQTT_PROTOCOL=PROTOCOLS[version], **options),
                 open_outbox,
                 clock,
-                Metrics(clock),
+                IngestMetrics(clock),
             )
             made.start()
             stack.callback(made.stop)
@@ -701,7 +701,7 @@ def test_a_bug_is_told_loudly_and_does_not_end_the_thread(
     engine: Engine, connection: psycopg.Connection, database_url: str, clock: Clock
 ) -> None:
     put(engine, "a", now=NOW)
-    metrics, bugs = Metrics(clock), [RuntimeError("a bug"), RuntimeError("a bug")]
+    metrics, bugs = IngestMetrics(clock), [RuntimeError("a bug"), RuntimeError("a bug")]
 
     def open_outbox() -> Outbox:
         if bugs:

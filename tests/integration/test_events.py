@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.events import follow_participations, move_events_on, share_out
 from jobs.models import FollowedPartFrame
 from jobs.queries import events as event_queries
-from jobs.queries.events import Rest
 from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import Job, Step
 from jobs.transforms.participation import followed
+from schemas.candidates import Rest
 from serving.app import create_app
 from tests.integration.mortal import Fuse, mortal_engine
 
@@ -28,6 +28,11 @@ REST = Rest(timedelta(minutes=15), 6)
 NO_REST = Rest(timedelta(0), 1_000)
 EVENTS = Job("events", 0.5, "", (move_events_on, follow_participations, partial(share_out, rest=NO_REST)))
 RESTED = Job("events", 0.5, "", (move_events_on, follow_participations, partial(share_out, rest=REST)))
+
+
+def noted(event: dict[str, Any]) -> dict[str, int]:
+    """The notes of an event: numbers of VENs by reason."""
+    return {note["reason"]: note["vens"] for note in event["notes"]}
 
 
 class Grid:
@@ -62,7 +67,8 @@ class Grid:
 
     def event(
         self, event_id: str = "e", start: float = 0, end: float = 60, kw: float = 6, **said: Any
-    ) -> None:
+    ) -> dict[str, Any]:
+        """Create an event; returns the answer."""
         wish = {
             "id": event_id,
             "startTime": (START + timedelta(minutes=start)).isoformat(),
@@ -73,6 +79,27 @@ class Grid:
         }
         response = self.client.simulate_post("/api/events", json=wish)
         assert response.status_code == 201, response.text
+        return dict(response.json)
+
+    def preview(self, kw: float, **said: Any) -> Any:
+        wish = {"startTime": minute(0), "endTime": minute(60), "requestedReductionKw": kw, **said}
+        response = self.client.simulate_post("/api/events", params={"dryRun": "1"}, json=wish)
+        assert response.status_code == 200, response.text
+        return response.json
+
+    def change(self, event_id: str = "e", **changes: Any) -> None:
+        response = self.client.simulate_patch(f"/api/events/{event_id}", json=changes)
+        assert response.status_code == 200, response.text
+
+    def opt_out(self, ven_id: str, start: float, end: float) -> str:
+        body = {
+            "from": (START + timedelta(minutes=start)).isoformat(),
+            "to": (START + timedelta(minutes=end)).isoformat(),
+            "reason": "guests",
+        }
+        response = self.client.simulate_post(f"/api/vens/{ven_id}/opt-outs", json=body)
+        assert response.status_code == 201, response.text
+        return str(response.json["id"])
 
     def report(self, ven_id: str, minutes: float, event_id: str | None = None, shed_kw: float = 0) -> None:
         self.db.execute(
@@ -93,6 +120,10 @@ class Grid:
 
     def status(self, event_id: str = "e") -> str:
         return str(self.client.simulate_get(f"/api/events/{event_id}").json["status"])
+
+    def notes(self, event_id: str = "e") -> dict[str, int]:
+        """How many VENs are passed over, by reason."""
+        return noted(self.client.simulate_get(f"/api/events/{event_id}").json)
 
     def parts(self, event_id: str = "e") -> dict[str, tuple[str, float]]:
         """Of each VEN: status and share."""
@@ -144,6 +175,12 @@ class Grid:
             self.db.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2, 3, 4".encode()).fetchall()
             for table, columns in queries.items()
         ]
+
+
+SHARES = (
+    "SELECT ven_id, extract(epoch FROM at - %s)::float8 / 60, requested_reduction_kw FROM event_shares"
+    " ORDER BY 1, 2"
+)
 
 
 @pytest.fixture
@@ -334,14 +371,17 @@ def test_who_is_asked(grid: Grid) -> None:
         "INSERT INTO loads (ven_id, load_id, shed_capability_kw, enabled, updated_at)"
         " VALUES ('set', 'l0', 5, NULL, now()), ('switched off', 'l0', NULL, false, now())"
     )
-    grid.event(kw=100)
-    grid.look()
-    assert grid.parts() == {
-        "loads": ("notified", 3),
-        "maintained": ("notified", 3),
-        "set": ("notified", 5),
-        "without": ("notified", 2),
+    expected = {
+        "retired": 1,
+        "unaddressable": 1,
+        "offline": 1,
+        "maintenance": 1,
+        "no flexibility": 3,
     }
+    assert noted(grid.event(kw=100)) == expected
+    grid.look()
+    assert grid.parts() == {"loads": ("notified", 3), "set": ("notified", 5), "without": ("notified", 2)}
+    assert grid.notes() == expected
 
 
 def test_only_those_named_are_asked(three: Grid) -> None:
@@ -378,6 +418,122 @@ def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
     assert [len(three.parts(f"e{number}")) for number in range(8)] == [1] * 6 + [0] * 2
 
 
+# Who is passed over, and why
+
+
+def test_an_event_that_asks_nobody_says_why(three: Grid) -> None:
+    """With the default rest an event after another is accepted, active, and empty."""
+    assert noted(three.event("first", 0, 10)) == {}
+    three.at(0, RESTED)
+    three.at(10, RESTED)
+    assert noted(three.event("second", 11, 30, leadTimeS=0)) == {"resting": 3}
+    three.at(11, RESTED)
+    assert (three.status("second"), three.parts("second")) == ("active", {})
+    assert three.notes("second") == {"resting": 3}
+    three.at(25, RESTED)
+    assert (len(three.parts("second")), three.notes("second")) == (3, {})
+    assert three.notes("first") == {}
+
+
+def test_notes_count_those_who_are_asked_too_often_or_needed_elsewhere(three: Grid) -> None:
+    for number in range(6):
+        three.event(f"e{number}", 60 * number, 60 * number + 10, venIds=["a"], leadTimeS=0)
+        three.at(60 * number, RESTED)
+        three.at(60 * number + 10, RESTED)
+    assert noted(three.event("usual", 360, 420, venIds=["a", "b"], leadTimeS=0)) == {"asked too often": 1}
+    assert noted(three.event("urgent", 360, 420, venIds=["b", "c"], priority=1)) == {}
+    three.at(356, RESTED)
+    three.at(360, RESTED)
+    assert three.notes("usual") == {"asked too often": 1, "in another event": 1}
+    assert three.notes("urgent") == {}
+
+
+def test_notes_follow_who_comes_and_goes(three: Grid) -> None:
+    three.event(kw=12)
+    three.at(0)
+    assert three.notes() == {}
+    three.answer("c", "rejected")
+    three.presence("a", "maintenance")
+    three.at(1)
+    assert three.parts() == {"a": ("planned", 0), "b": ("notified", 4), "c": ("opted_out", 6)}
+    assert three.notes() == {"opted out": 1, "maintenance": 1}
+    three.presence("a", "offline")
+    three.db.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 'b'")
+    three.at(2)
+    assert three.notes() == {"retired": 1, "opted out": 1, "offline": 1}
+    three.presence("a", "online")
+    three.at(3)
+    assert three.parts()["a"] == ("notified", 2)
+    assert three.notes() == {"retired": 1, "opted out": 1}
+    three.at(60)
+    three.presence("a", "offline")
+    three.at(61)
+    assert three.notes() == {"retired": 1, "opted out": 1}
+
+
+def test_those_whom_another_event_took_over_are_noted(three: Grid) -> None:
+    three.event(kw=6)
+    three.at(0)
+    three.event("urgent", 10, 20, venIds=["b"], priority=1, leadTimeS=0)
+    three.at(10)
+    assert three.parts()["b"][0] == "finished"
+    three.at(11)
+    assert (three.notes(), three.notes("urgent")) == ({"in another event": 1}, {})
+
+
+def test_only_those_that_an_event_names_are_passed_over(three: Grid) -> None:
+    three.presence("a", "offline")
+    three.presence("b", "offline")
+    assert noted(three.event(venIds=["b", "c"], leadTimeS=0)) == {"offline": 1}
+    changed = three.client.simulate_patch("/api/events/e", json={"venIds": ["c"]})
+    assert changed.json["notes"] == []
+    changed = three.client.simulate_patch("/api/events/e", json={"venIds": None})
+    assert noted(changed.json) == {"offline": 2}
+
+
+def test_a_status_that_people_registered_counts_until_a_ven_is_heard(grid: Grid) -> None:
+    grid.ven("a", 3, status=None)
+    grid.db.execute("UPDATE vens SET status = 'maintenance'")
+    assert noted(grid.event()) == {"maintenance": 1}
+
+
+@pytest.mark.parametrize("kw", [6, 100])
+def test_a_dry_run_says_what_would_be_and_writes_nothing(kw: float, three: Grid) -> None:
+    three.ven("away", 3, status="offline")
+    three.ven("idle", 0)
+    three.opt_out("a", 30, 40)
+    before = three.everything()
+    preview = three.preview(kw)
+    assert three.everything() == before
+    assert preview["availableKw"] == 10
+    assert preview["sharedReductionKw"] == min(kw, 10)
+    assert preview["passedOver"] == [
+        {"venId": "a", "reason": "opted out"},
+        {"venId": "away", "reason": "offline"},
+        {"venId": "idle", "reason": "no flexibility"},
+    ]
+    assert [note["vens"] for note in preview["notes"]] == [1, 1, 1]
+    assert (preview["similarEvents"], preview["similarPerformancePercent"]) == ([], None)
+    assert three.event(kw=kw)["notes"] == preview["notes"]
+    three.at(0)
+    told = {ven_id: share_kw for ven_id, (_, share_kw) in three.parts().items()}
+    assert told == {each["venId"]: each["requestedReductionKw"] for each in preview["vens"]}
+
+
+def test_a_dry_run_is_refused_as_the_event_would_be(three: Grid) -> None:
+    three.event()
+    wish = {"startTime": minute(0), "endTime": minute(60), "requestedReductionKw": 6}
+    for params, changes, status in (
+        ({"dryRun": "1"}, {}, 409),
+        ({"dryRun": "1"}, {"endTime": minute(0)}, 400),
+        ({"dryRun": "1"}, {"id": "e", "startTime": minute(70), "endTime": minute(80)}, 409),
+        ({"dryRun": "1"}, {"venIds": ["nobody"]}, 400),
+        ({"dryRun": "yes"}, {}, 400),
+    ):
+        refused = three.client.simulate_post("/api/events", params=params, json=wish | changes)
+        assert refused.status_code == status, refused.text
+
+
 # Who comes and goes
 
 
@@ -388,14 +544,14 @@ def test_a_share_that_is_refused_goes_to_others(three: Grid) -> None:
     three.answer("c", "rejected")
     three.at(1)
     assert three.parts() == {"a": ("acknowledged", 2), "b": ("notified", 4), "c": ("opted_out", 3)}
-    assert three.times("c")["opted_out"] == 1
+    assert three.times("c")["opted_out"] == -1, "when it refused, not when we looked"
     assert three.sent("b") == [("event", "e", 2, "expired"), ("event", "e", 4, "pending")]
     three.at(2)
     assert len(three.sent("b")) == 2
 
 
 def test_one_that_leaves_opts_out(three: Grid) -> None:
-    """Its reports have named the event, and do so no longer."""
+    """Its reports have named the event, and do so no longer, also after it was asked again."""
     three.event()
     three.at(0)
     for ven_id in "abc":
@@ -404,6 +560,12 @@ def test_one_that_leaves_opts_out(three: Grid) -> None:
     three.report("a", 2, None)
     three.report("b", 2, "of their own")
     three.at(2)
+    assert [status for status, _ in three.parts().values()] == ["started"] * 3
+    assert [op for op, *_ in three.sent("a")] == [op for op, *_ in three.sent("b")] == ["event", "event"]
+    three.db.execute("UPDATE commands SET status = 'sent' WHERE status = 'pending'")
+    three.at(2.9)
+    assert [status for status, _ in three.parts().values()] == ["started"] * 3
+    three.at(3)
     assert {ven_id: status for ven_id, (status, _) in three.parts().items()} == {
         "a": "opted_out",
         "b": "opted_out",
@@ -462,6 +624,100 @@ def test_one_that_goes_and_comes_back_is_told_again(three: Grid) -> None:
     assert three.times("c")["notified"] == 3
 
 
+def test_one_that_reboots_is_told_again_before_it_counts_as_opted_out(three: Grid) -> None:
+    """Its reports name no event for 8 s; it acknowledges what it is told again, and names the event."""
+    three.event()
+    three.at(0)
+    three.answer("c", "acknowledged")
+    three.report("c", 1, "e", 3)
+    three.at(1)
+    three.report("c", 1.1)
+    three.at(1.1)
+    assert three.sent("c")[1:] == [("event", "e", 3, "pending")]
+    three.at(1.15)
+    assert len(three.sent("c")) == 2
+    three.answer("c", "acknowledged")
+    three.at(1.2)
+    three.report("c", 1.3, "e", 3)
+    three.at(1.3)
+    three.at(5)
+    assert three.parts() == {"a": ("notified", 1), "b": ("notified", 2), "c": ("started", 3)}
+    three.report("c", 6)
+    three.at(6)
+    assert len(three.sent("c")) == 3, "it is asked again each time"
+
+
+@pytest.mark.parametrize("how", ["names it", "acknowledges"])
+def test_one_that_returns_is_back_in(how: str, three: Grid) -> None:
+    three.event(kw=12)
+    three.at(0)
+    three.report("c", 1, "e", 6)
+    three.at(1)
+    three.report("c", 2)
+    three.at(2)
+    three.db.execute("UPDATE commands SET status = 'sent' WHERE status = 'pending'")
+    three.at(3)
+    assert three.parts()["c"] == ("opted_out", 6)
+    if how == "names it":
+        three.report("c", 4, "e", 6)
+    else:
+        three.now = START + timedelta(minutes=4)
+        three.answer("c", "acknowledged")
+    three.at(4)
+    assert three.parts()["c"] == ("started", 6)
+    query = "SELECT requested_reduction_kw FROM event_shares WHERE ven_id = 'c' ORDER BY at"
+    assert [kw for (kw,) in three.db.execute(query)] == [6, 0, 6]
+    three.at(5)
+    assert three.parts()["c"] == ("started", 6)
+
+
+@pytest.mark.parametrize("how", ["retired", "maintenance", "opted out"])
+def test_one_that_is_not_asked_any_more_is_released(how: str, three: Grid) -> None:
+    """Once; and it is told of the event again if it is asked again."""
+    three.event(kw=12)
+    three.at(0)
+    three.answer("c", "acknowledged")
+    three.now = START + timedelta(minutes=1)
+    if how == "retired":
+        assert three.client.simulate_delete("/api/vens/c").status_code == 204
+    elif how == "maintenance":
+        three.presence("c", "maintenance")
+    else:
+        three.opt_out("c", 0.5, 10)
+    three.at(1)
+    three.at(2)
+    assert three.sent("c")[1:] == [("restore", "e", None, "pending")]
+    assert three.parts()["c"] == (("opted_out", 6) if how == "opted out" else ("planned", 0))
+    query = "SELECT requested_reduction_kw FROM event_shares WHERE ven_id = 'c' ORDER BY at"
+    assert [kw for (kw,) in three.db.execute(query)] == [6, 0]
+    if how == "retired":
+        body = {"id": "c", "name": "c", "location": {"lat": 0, "lon": 0}}
+        assert three.client.simulate_post("/api/vens", json=body).status_code == 201
+    three.presence("c", "online")
+    three.at(11)
+    if how == "opted out":
+        assert three.parts()["c"] == ("opted_out", 6), "of this event"
+        return
+    assert three.parts()["c"] == ("notified", 6)
+    three.at(60)
+    assert [op for op, *_ in three.sent("c")] == ["event", "restore", "event", "restore"]
+
+
+def test_opt_outs_are_respected_by_whoever_asks(three: Grid) -> None:
+    """Of an event to come, and of one that runs when the time is over."""
+    three.opt_out("c", 30, 40)
+    three.opt_out("b", -10, 5)
+    three.event(kw=100)
+    three.at(0)
+    assert three.parts().keys() == {"a"}
+    three.at(5)
+    assert three.parts().keys() == {"a", "b"}
+    three.at(39.9)
+    assert three.parts().keys() == {"a", "b"}
+    three.at(40)
+    assert three.parts().keys() == {"a", "b", "c"}
+
+
 # Stop and cancel
 
 
@@ -500,6 +756,114 @@ def test_a_cancelled_event_is_never_told(three: Grid) -> None:
     three.client.simulate_delete("/api/events/e")
     three.at(15)
     assert (three.status(), three.parts(), three.sent("a")) == ("cancelled", {}, [])
+
+
+# Changed by people
+
+
+def minute(minutes: float) -> str:
+    return (START + timedelta(minutes=minutes)).isoformat()
+
+
+def test_a_new_request_is_shared_out_exactly_and_told(three: Grid) -> None:
+    """Also by less than 5 %, by which the shares may exceed it otherwise."""
+    three.event(kw=6)
+    three.at(0)
+    for ven_id in "abc":
+        three.answer(ven_id, "acknowledged")
+    three.at(9)
+    three.now = START + timedelta(minutes=10)
+    three.change(requestedReductionKw=5.9)
+    three.at(10)
+    shares = {ven_id: kw for ven_id, (_, kw) in three.parts().items()}
+    assert sum(shares.values()) == pytest.approx(5.9)
+    assert [three.sent("c")[-1][2]] == [pytest.approx(2.95)]
+    three.change(requestedReductionKw=9)
+    three.at(11)
+    assert sum(kw for _, kw in three.parts().values()) == pytest.approx(9)
+    assert [len(three.sent(ven_id)) for ven_id in "abc"] == [2, 3, 3], "as few as will do"
+    before = three.everything()
+    three.at(12)
+    assert three.everything() == before
+    query = "SELECT requested_reduction_kw FROM event_shares WHERE ven_id = 'a' ORDER BY at"
+    assert [kw for (kw,) in three.db.execute(query)] == [1, pytest.approx(0.983, abs=0.001)]
+
+
+@pytest.mark.parametrize("end", [30, 90])
+def test_a_new_end_is_told_to_all_who_take_part(end: float, three: Grid) -> None:
+    three.event()
+    three.at(0)
+    for ven_id in "ab":
+        three.answer(ven_id, "acknowledged")
+    three.answer("c", "rejected")
+    three.at(9)
+    before = {ven_id: len(three.sent(ven_id)) for ven_id in "abc"}
+    three.now = START + timedelta(minutes=10)
+    three.change(endTime=minute(end))
+    three.at(10)
+    for ven_id in "ab":
+        told = "SELECT data->'end_ts', data->'duration_s', expires_at FROM commands WHERE ven_id = %s"
+        newest = three.db.execute(told + " ORDER BY created_at DESC LIMIT 1", [ven_id]).fetchall()
+        at = START + timedelta(minutes=end)
+        assert newest == [(at.timestamp(), 60 * (end - 10), at)]
+        assert len(three.sent(ven_id)) == before[ven_id] + 1
+    assert len(three.sent("c")) == before["c"]
+    three.at(11)
+    three.at(end - 0.01)
+    assert three.status() == "active"
+    assert sum(len(three.sent(ven_id)) for ven_id in "abc") == sum(before.values()) + 2
+    three.at(end)
+    assert three.status() == "completed"
+    assert three.sent("a")[-1] == ("restore", "e", None, "pending")
+
+
+def test_new_targets_are_told_and_old_ones_released(three: Grid) -> None:
+    three.event(kw=4, venIds=["a", "b"])
+    three.at(0)
+    three.now = START + timedelta(minutes=10)
+    three.change(venIds=["b", "c"])
+    three.at(10)
+    three.at(11)
+    assert three.parts() == {"a": ("planned", 0), "b": ("notified", 1.6), "c": ("notified", 2.4)}
+    assert three.sent("a") == [
+        ("event", "e", pytest.approx(4 / 3), "expired"),
+        ("restore", "e", None, "pending"),
+    ]
+    three.change(venIds=None)
+    three.at(12)
+    assert three.parts()["a"][0] == "notified"
+    three.at(60)
+    assert [op for op, *_ in three.sent("a")] == ["event", "restore", "event", "restore"]
+
+
+def test_a_priority_that_is_raised_takes_vens_over(three: Grid) -> None:
+    three.event("low", 0, 60, kw=6)
+    three.at(0)
+    three.event("high", 10, 30, kw=4, venIds=["c"], priority=1, leadTimeS=0)
+    three.now = START + timedelta(minutes=5)
+    three.change("low", priority=2)
+    three.at(10)
+    assert (three.status("high"), three.parts("high")) == ("active", {})
+    three.change("low", priority=0)
+    three.at(11)
+    assert three.parts("high") == {"c": ("notified", 4)}
+
+
+def test_two_schedulers_tell_of_changes_once(three: Grid) -> None:
+    for number in range(20):
+        three.ven(f"v{number:02}", 1)
+    three.event(kw=20)
+    with ThreadPoolExecutor(2) as threads:
+        for round_ in range(8):
+            three.now = START + timedelta(minutes=round_)
+            three.change(endTime=minute(60 + round_), requestedReductionKw=20 - round_)
+            list(threads.map(lambda _: three.look(), range(4)))
+    told = "ven_id, data->>'end_ts', data->>'requestedReductionKw'"
+    query = f"SELECT {told}, count(*) FROM commands GROUP BY 1, 2, 3"
+    assert {count for *_, count in three.db.execute(query.encode())} == {1}
+    assert sum(kw for _, kw in three.parts().values()) == pytest.approx(13)
+    ends = "SELECT DISTINCT told_end_time FROM event_participations"
+    assert three.db.execute(ends).fetchall() == [(START + timedelta(minutes=67),)]
 
 
 # Events at the same time
@@ -568,6 +932,16 @@ SCENE: tuple[Callable[[Grid], object], ...] = (
     lambda grid: grid.at(6),
     lambda grid: grid.presence("a", "online"),
     lambda grid: grid.at(7),
+    lambda grid: grid.change("low", endTime=minute(50), requestedReductionKw=3),
+    lambda grid: grid.at(7.2),
+    lambda grid: grid.change("low", venIds=["a"]),
+    lambda grid: grid.at(7.4),
+    lambda grid: grid.report("a", 7.4, "low", 1),
+    lambda grid: grid.at(7.5),
+    lambda grid: grid.report("a", 7.6),
+    lambda grid: grid.at(7.7),
+    lambda grid: grid.presence("a", "maintenance"),
+    lambda grid: grid.at(7.8),
     lambda grid: grid.client.simulate_post("/api/events/low/stop"),
     lambda grid: grid.at(8),
     lambda grid: grid.at(20),
@@ -613,7 +987,8 @@ def mortal(engine: Engine, connection: psycopg.Connection, database_url: str) ->
 def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine) -> None:
     for grid in (mortal, Grid(engine, mortal.db)):
         mortal.db.execute(
-            "TRUNCATE events, event_participations, commands, vens, ven_snapshots, load_snapshots"
+            "TRUNCATE events, event_participations, event_shares, event_requests, commands, vens,"
+            " ven_snapshots, load_snapshots"
         )
         for ven_id, kw in (("a", 2), ("b", 4), ("c", 6)):
             grid.ven(ven_id, kw)
@@ -641,26 +1016,32 @@ def test_only_what_may_have_moved_on_is_read_and_all_that_has(
         events = own.execute(event_queries.followed_events()).scalars().all()
         assert events == ["e0", "e1"]
         every, some = (
-            fetch(own, event_queries.followed_parts(events, only_news=only_news), FollowedPartFrame)
+            fetch(own, event_queries.followed_parts(events, now, only_news=only_news), FollowedPartFrame)
             for only_news in (False, True)
         )
     moved = followed(every, now)
     assert moved.height > 1_000
-    assert followed(some, now).equals(moved)
+    unread = moved.join(followed(some, now), on=moved.columns, how="anti", nulls_equal=True)
+    assert unread.is_empty(), unread.to_dicts()[:3]
+    assert followed(moved, now).is_empty()
     assert every.height - some.height > 1_000
 
 
 EVERY_CASE = """
 CREATE TEMPORARY TABLE cases AS SELECT row_number() OVER () AS n, * FROM
     unnest(array['e0', 'e1']) event_id,
-    unnest(array['planned', 'notified', 'acknowledged', 'started']) status,
+    unnest(array['planned', 'notified', 'acknowledged', 'started', 'opted_out']) status,
     unnest(array[NULL, 'sent', 'acknowledged', 'rejected']) command_status,
     unnest(array[NULL, interval '-1 min', '5 min', '61 min']) reported,
     unnest(array[NULL, 'e0', 'e1', 'e2', 'x']) names,
-    unnest(array[NULL, 0.0, 1.0]) shed_kw,
-    unnest(array['online', 'offline']) presence,
+    unnest(array[NULL, 1.0]) shed_kw,
+    unnest(array['online', 'offline', 'maintenance']) presence,
+    unnest(array[NULL, interval '8 min', '9.9 min']) asked_again,
+    unnest(array[NULL, interval '2 min']) released,
     unnest(array[false, true]) was_named,
     unnest(array[false, true]) was_acknowledged;
+DELETE FROM cases WHERE asked_again IS NOT NULL AND status IN ('planned', 'opted_out')
+    OR released IS NOT NULL AND status NOT IN ('planned', 'opted_out');
 INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at, created_at)
 SELECT 'e' || n, s, %(start)s, %(end)s, 1, %(start)s, %(start)s
 FROM unnest(array['scheduled', 'active', 'completed']) WITH ORDINALITY t (s, o),
@@ -674,11 +1055,43 @@ SELECT 'v' || n, 'c', 'event', event_id, '{}', command_status, %(start)s, %(star
     CASE WHEN command_status IN ('acknowledged', 'rejected') THEN %(start)s::timestamptz END
 FROM cases WHERE command_status IS NOT NULL;
 INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw, command_id,
-    notified_at, acknowledged_at, started_at, named_at)
+    notified_at, acknowledged_at, started_at, named_at, opted_out_at, asked_again_at, released_at)
 SELECT 'v' || n, event_id, status, 1, CASE WHEN status = 'planned' THEN 0 ELSE 1 END,
     CASE WHEN command_status IS NOT NULL THEN 'c' END, %(start)s,
     CASE WHEN was_acknowledged THEN %(start)s::timestamptz END,
     CASE WHEN status = 'started' THEN %(start)s::timestamptz END,
-    CASE WHEN was_named THEN %(start)s::timestamptz END
+    CASE WHEN was_named THEN %(start)s::timestamptz END,
+    CASE WHEN status = 'opted_out' THEN %(start)s::timestamptz + interval '1 min' END,
+    %(start)s::timestamptz + asked_again, %(start)s::timestamptz + released
 FROM cases;
+INSERT INTO ven_opt_outs (ven_id, opt_out_id, start_time, end_time, reason, created_at)
+SELECT 'v' || n, 'o', %(start)s, %(end)s, '', %(start)s FROM cases WHERE n %% 7 = 0;
 """
+
+
+def test_every_share_is_kept_with_its_time(grid: Grid) -> None:
+    """Told at -5 minutes; one opts out, one goes away: asked for nothing then, and others for more."""
+    grid.now = START - timedelta(minutes=10)
+    for ven_id in ("a", "b", "c"):
+        grid.ven(ven_id, 4.0)
+    grid.event(kw=6)
+    grid.at(-5)
+    grid.at(-4)
+    grid.answer("a", "rejected")
+    grid.at(-3)
+    shares = grid.db.execute(SHARES.encode(), [START]).fetchall()
+    of_each = {
+        ven_id: [(at, round(kw, 6)) for ven, at, kw in shares if ven == ven_id] for ven_id in ("a", "b", "c")
+    }
+    assert of_each["a"] == [(-5.0, 2.0), (-4.0, 0.0)]
+    assert sum(of_each[ven_id][-1][1] for ven_id in ("b", "c")) == pytest.approx(6.0)
+    assert all(of_each[ven_id][0] == (-5.0, 2.0) for ven_id in ("b", "c"))
+    grid.presence("b", "offline")
+    grid.at(1)
+    shares = grid.db.execute(SHARES.encode(), [START]).fetchall()
+    assert [(at, kw) for ven, at, kw in shares if ven == "b"][-1] == (1.0, 0.0)
+    now_kw = {ven: share for ven, (_, share) in grid.parts().items()}
+    last_kw = {ven: kw for ven, _, kw in shares}
+    assert {ven: last_kw[ven] for ven in ("b", "c")} == pytest.approx(
+        {ven: now_kw[ven] for ven in ("b", "c")}
+    )

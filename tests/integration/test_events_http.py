@@ -385,14 +385,43 @@ def test_changes_that_are_refused(
     assert_refused(client.simulate_patch("/api/events/evt-1", json=change), status, word)
 
 
-def test_what_vens_were_sent_cannot_be_changed(
+@pytest.mark.usefixtures("vens")
+@pytest.mark.parametrize("status", ["scheduled", "active"])
+def test_an_event_that_vens_were_sent_is_changed_but_for_its_start(
+    status: str, client: testing.TestClient, make: Make, connection: psycopg.Connection
+) -> None:
+    """Its start has been told to VENs; its end, request, targets and priority may change while it runs."""
+    make(-1, id="told")
+    set_status(connection, "told", status)
+    start = rows(connection, "SELECT start_time, notify_at, lead_time_s FROM events")
+    changes = {"endTime": iso(90), "requestedReductionKw": 7.5, "venIds": ["ven-2"], "priority": 2}
+    changed = client.simulate_patch("/api/events/told", json=changes)
+    assert changed.status_code == 200, changed.text
+    shown = client.simulate_get("/api/events/told").json
+    assert changes.items() <= changed.json.items() <= shown.items()
+    assert rows(connection, "SELECT start_time, notify_at, lead_time_s FROM events") == start
+    requests = "SELECT at, requested_reduction_kw FROM event_requests ORDER BY at"
+    assert [kw for _, kw in rows(connection, requests)][-1:] == [7.5]
+    before = rows(connection, "SELECT * FROM events"), rows(connection, requests)
+    assert client.simulate_patch("/api/events/told", json=shown).status_code == 200
+    assert (rows(connection, "SELECT * FROM events"), rows(connection, requests)) == before
+    for field, change in (("startTime", {"startTime": iso(5)}), ("leadTimeS", {"leadTimeS": 7})):
+        assert_refused(client.simulate_patch("/api/events/told", json=change), 409, field, "cancel it")
+    for change in ({"endTime": iso(-0.5)}, {"endTime": iso(2000)}, {"endTiem": iso(70)}):
+        assert_refused(client.simulate_patch("/api/events/told", json=change), 400, "endTi")
+
+
+def test_an_event_that_is_over_cannot_be_changed(
     client: testing.TestClient, make: Make, connection: psycopg.Connection
 ) -> None:
     change = {"requestedReductionKw": 5}
-    make(id="told", leadTimeS=3600)
-    assert_refused(client.simulate_patch("/api/events/told", json=change), 409, "'told'", "cancel it")
+    make(id="told")
+    for status in ("completed", "cancelled"):
+        set_status(connection, "told", status)
+        assert_refused(client.simulate_patch("/api/events/told", json=change), 409, "'told' is over")
     set_status(connection, "told", "active")
-    assert_refused(client.simulate_patch("/api/events/told", json=change), 409, "'told' is active")
+    client.simulate_post("/api/events/told/stop")
+    assert_refused(client.simulate_patch("/api/events/told", json=change), 409, "'told' is over")
     assert_refused(client.simulate_patch("/api/events/nobody", json=change), 404, "'nobody'")
 
 
@@ -508,6 +537,12 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
     assert metrics.items() <= event.items()
     assert (event["actualReductionKw"], event["isMeasured"], event["isSettled"]) == (1.5, True, False)
     assert client.simulate_get("/api/events/evt-1/metrics").json == metrics | {"actualReductionKw": 1.5}
+    set_status(connection, "evt-1", "completed")
+    connection.execute("UPDATE event_reductions SET delivered_kwh = 0.4 WHERE ven_id = 'ven-2'")
+    connection.execute("UPDATE event_reductions SET delivered_kwh = 0.1 WHERE ven_id = 'ven-3'")
+    over = client.simulate_get("/api/events/evt-1").json
+    assert [ven["shedKw"] for ven in over["vens"]] == [0.0, 1.2, 0.3, 0.0], "the means until it is settled"
+    assert over["actualReductionKw"] == 1.5
 
 
 @pytest.mark.usefixtures("vens")

@@ -15,12 +15,13 @@ from sqlalchemy.dialects import postgresql
 from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
 from jobs.queries import pending as pending_queries
 from jobs.queries import settlement as settlement_queries
-from jobs.ranges import Range
 from local.postgres import EmbeddedPostgres
 from schemas.database import engine_for
 from schemas.instants import microseconds
+from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
+from schemas.time_ranges import TimeRange
 from serving.fleet import latest_queries as latest
 from serving.fleet import queries as fleet
 from serving.history import queries as history
@@ -154,7 +155,7 @@ def test_rows_of_batches(
     table: Table, model: type[Frame], oldest: datetime, batches: int, connection: Connection
 ) -> None:
     newest = list(range(REPORTS - batches + 1, REPORTS + 1))
-    query = pending_queries.rows_of_batches(table, model, newest, [Range(oldest, LAST)])
+    query = pending_queries.rows_of_batches(table, model, newest, [TimeRange(oldest, LAST)])
     assert_no_scan_of_raw_rows(connection, query)
 
 
@@ -210,10 +211,11 @@ SPANS = {
 @pytest.mark.parametrize("span", SPANS)
 def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connection) -> None:
     for query in (
-        fleet.ven_with_loads("ven-7"),
-        fleet.loads_of_ven("ven-7", Page()),
-        fleet.loads_of_ven("ven-7", Page(5, "a")),
-        fleet.load("ven-7", "hvac1"),
+        fleet.ven_with_loads("ven-7", GONE_AFTER),
+        fleet.loads_of_ven("ven-7", Page(), GONE_AFTER),
+        fleet.loads_of_ven("ven-7", Page(5, "a"), GONE_AFTER),
+        fleet.load("ven-7", "hvac1", GONE_AFTER),
+        fleet.newest_ts("ven-7"),
     ):
         assert_no_scan_of_raw_rows(connection, query.bound().params(structs.asdict(SPANS[span])))
 
@@ -245,8 +247,8 @@ def test_settlements_read_the_slots_of_their_vens_and_days(connection: Connectio
     """A quarter of the VENs, three hours of each day: neither is all of the history read, nor raw rows."""
     ven_ids = [f"ven-{number}" for number in range(1, VENS // 4)]
     days = [FIRST + timedelta(days=day, hours=16) for day in range(DAYS)]
-    ranges = [Range(day, day + timedelta(hours=3)) for day in days]
+    ranges = [TimeRange(day, day + timedelta(hours=3)) for day in days]
     slots = settlement_queries.packed_slot_means(ven_ids, ranges)
     assert not [node for node in nodes(connection, slots) if node["Node Type"] == "Seq Scan"]
-    minute = Range(days[-1] + timedelta(minutes=1), days[-1] + timedelta(minutes=5))
+    minute = TimeRange(days[-1] + timedelta(minutes=1), days[-1] + timedelta(minutes=5))
     assert_no_scan_of_raw_rows(connection, settlement_queries.samples(ven_ids, [minute]))

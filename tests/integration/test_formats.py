@@ -16,13 +16,11 @@ from sqlalchemy import Engine, text
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from serving.app import create_app
 from serving.http import formats
 from serving.http.parameters import MEDIA_TYPES
 from serving.http.responses import AT_FIRST
+from tests.integration.catching_up import catch_up
 from tests.integration.published import MAX_AHEAD, NOW, THREE, telemetry
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -65,7 +63,7 @@ def some_vens(store: Store, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO vens (ven_id, name, created_at) VALUES ('ven-new', '', now())"))
         connection.execute(text("UPDATE vens SET latitude_deg = 52.5 WHERE ven_id = 'ven-2'"))
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+    catch_up(engine)
 
 
 def as_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -236,7 +234,7 @@ def test_a_coarser_history_warns_beside_the_columns(
     client: testing.TestClient, store: Store, engine: Engine
 ) -> None:
     ingest(store, telemetry("ven-1"))
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+    catch_up(engine)
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO horizons (resolution_s, since) VALUES (0, now())"))
     path = "/api/vens/ven-1/history?granularity=1s"

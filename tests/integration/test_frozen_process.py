@@ -39,6 +39,7 @@ def lock(name: str) -> str:
     return f"pg_advisory_lock(hashtext('{name}'))"
 
 
+@pytest.mark.thorough
 def test_the_other_goes_on(
     first: Scheduler, database_url: str, tmp_path: Path, store: Store, connection: psycopg.Connection[Any]
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_other_goes_on(
         assert second.health() == (200, "ok")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "statement",
     ["COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT", "COPY frozen FROM STDIN"],

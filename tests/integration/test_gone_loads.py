@@ -3,27 +3,35 @@
 import random
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from falcon import testing
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from ingest.store import Store
 from jobs.events import share_out
-from jobs.models import NewcomerFrame
+from jobs.models import CandidateFrame
 from jobs.queries import events as event_queries
-from jobs.queries.events import Rest
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.rows import fetch
 from jobs.runner import Runner
 from jobs.schedule import schedule
 from jobs.settings import Cadence
+from schemas.candidates import AskedEvent, Rest, asked_and_passed_over
+from schemas.channels import TOTALS
 from schemas.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
-from tests.integration.house import House, check_totals
+from serving.app import create_app
+from serving.auth.keys import KeyStore
+from serving.policy import Policy
+from tests.examples import costly
+from tests.integration.house import EVERYTHING, House, check_each, check_history, check_latest, check_totals
 from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value
 from tests.oracle.messages import Published, random_traffic, traffic
 
@@ -44,17 +52,18 @@ def house(engine: Engine, database_url: str) -> Iterator[House]:
 
 
 def remove(house: House, chance: random.Random) -> None:
-    """People remove a load that is there, as serving does: up to the VEN's newest device time."""
-    known = sorted(house.oracle.known_loads())
-    if not known:
+    """People remove a load over HTTP, whatever the lanes have consumed."""
+    shown = [key for key in sorted(house.oracle.known_loads()) if house.oracle.ven_load(*key) is not None]
+    if not shown:
         return
-    ven_id, load_id = chance.choice(known)
-    up_to = house.oracle.remove_load(ven_id, load_id)
-    with house.engine.begin() as connection:
-        connection.execute(remove_load(ven_id, load_id, up_to, NOW))
+    ven_id, load_id = chance.choice(shown)
+    house.oracle.remove_load(ven_id, load_id)
+    path = f"/api/vens/{quote(ven_id)}/loads/{quote(load_id)}"
+    assert house.client.simulate_delete(path).status_code == 204
+    assert house.client.simulate_get(path).status_code == 404
 
 
-def test_totals_equal_the_plain_loop(house: House) -> None:
+def test_answers_equal_the_plain_loop(house: House) -> None:
     chance = random.Random(4)
     messages = random_traffic(4, 600)
     position, gone = 0, 0
@@ -64,14 +73,15 @@ def test_totals_equal_the_plain_loop(house: House) -> None:
         position += size
         if chance.random() < 0.4:
             remove(house, chance)
+        check_each(house)  # also before a lane has consumed the messages
         house.catch_up()
-        check_totals(house)
+        check_latest(house)
         shown = sum(len(house.oracle.ven_loads(ven_id) or []) for ven_id in house.oracle.known_vens())
         gone += len(house.oracle.known_loads()) - shown
     assert gone  # some have left
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@costly(2)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
     removals=st.lists(st.integers(0, 40), max_size=3),
@@ -86,8 +96,10 @@ def test_any_traffic_and_removals(
         house.ingest([message])
         if number in removals:
             remove(house, chance)
+    check_each(house)
     house.catch_up()
-    check_totals(house)
+    check_latest(house)
+    check_history(house, EVERYTHING, "1h", "sum")  # nothing has left the histories
 
 
 def test_a_rebuild_says_the_same(house: House, connection: psycopg.Connection) -> None:
@@ -226,8 +238,8 @@ def test_events_ask_for_nothing_that_is_gone(
     with engine.begin() as own:
         own.execute(remove_load("a", "removed", later, NOW))
         [event] = own.execute(event_queries.events_to_tell(NOW)).all()
-        query = event_queries.newcomers(event, NOW, Rest(HOUR, 9), gone_after)
-        assert fetch(own, query, NewcomerFrame).rows() == [("a", expected_kw)]
+        query = asked_and_passed_over(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
+        assert fetch(own, query, CandidateFrame).rows() == [("a", expected_kw, None, 1)]
         [[shed_kw]] = own.execute(
             select(
                 sheddable_kw(ven_snapshots.c.ven_id, ven_snapshots.c.ts, gone_after).scalar_subquery()
@@ -235,3 +247,88 @@ def test_events_ask_for_nothing_that_is_gone(
         )
         assert shed_kw == expected_kw
         assert share_out(own, NOW, Rest(HOUR, 9), gone_after) == 1
+
+
+# Over HTTP
+
+
+def ask(app: testing.TestClient, path: str) -> Any:
+    response = app.simulate_get(f"/api/vens{path}")
+    return response.json if response.status_code == 200 else response.status_code
+
+
+@pytest.fixture
+def app(engine: Engine) -> testing.TestClient:
+    return testing.TestClient(create_app(engine, lambda: NOW, []))
+
+
+def test_a_removed_load_is_in_no_list_but_in_its_history(
+    store: Store, runner: Runner, app: testing.TestClient, connection: psycopg.Connection
+) -> None:
+    refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev", 2.0), said("m", "hvac", 1.0)]))
+    connection.execute(f"LISTEN {TOTALS}".encode())
+    assert app.simulate_delete("/api/vens/a/loads/l").status_code == 204
+    assert [each.channel for each in connection.notifies(timeout=5, stop_after=1)] == [TOTALS]
+    assert [load["id"] for load in ask(app, "/a/loads")] == ["m"]
+    assert [load["id"] for load in ask(app, "/a")["loads"]] == ["m"]
+    assert [load["id"] for load in ask(app, "")[0]["loads"]] == ["m"]
+    assert ask(app, "/a")["metrics"]["shedAvailabilityKw"] == 1.0
+    assert ask(app, "/summary")[0]["controllablePower"] == 1.0
+    assert ask(app, "/a/loads/l") == 404
+    assert app.simulate_patch("/api/vens/a/loads/l", json={"name": "x"}).status_code == 404
+    shed = app.simulate_post("/api/vens/a/loads/l/commands/shed", json={"amountKw": 1})
+    assert shed.status_code == 404
+    assert app.simulate_delete("/api/vens/a/loads/l").status_code == 404, "it has gone already"
+    assert len(ask(app, "/a/loads/l/history")["points"]) == 1
+    assert ask(app, "/a/circuits/history?load_id=l")["totalCount"] == 1
+    refresh(store, runner, telemetry("a", THREE + timedelta(seconds=1), loads=[said("l", "ev", 2.0)]))
+    assert ask(app, "/a/loads/l")["shedCapabilityKw"] == 2.0
+    assert [load["id"] for load in ask(app, "")[0]["loads"]] == ["l", "m"]
+
+
+@pytest.mark.parametrize("path", ["nobody/loads/l", "a/loads/nothing", "a/loads/%00"])
+def test_what_is_not_there_cannot_be_removed(path: str, store: Store, app: testing.TestClient) -> None:
+    store.write(batch_of(telemetry("a", THREE, loads=[said("l", "ev")])))
+    response = app.simulate_delete(f"/api/vens/{path}")
+    assert response.status_code == (400 if "%00" in path else 404)
+
+
+def test_what_is_pending_when_a_load_is_removed_does_not_bring_it_back(
+    store: Store, runner: Runner, app: testing.TestClient, connection: psycopg.Connection
+) -> None:
+    """Each kind of message that may be the VEN's newest, consumed or not."""
+    refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev")]))
+    store.write(batch_of(telemetry("a", THREE + HOUR, loads=[said("l", "ev")])))
+    store.write(batch_of(description("a", THREE + 2 * HOUR, said("l", "ev"))))
+    store.write(batch_of(telemetry("a", THREE + 3 * HOUR)))
+    assert app.simulate_delete("/api/vens/a/loads/l").status_code == 204
+    assert value(connection, "SELECT removed_ts FROM loads") == THREE + 3 * HOUR
+    assert ask(app, "/a/loads") == []
+    runner.catch_up(LANES)
+    assert ask(app, "/a/loads") == []
+    store.write(batch_of(description("a", THREE + 4 * HOUR, said("l", "ev"))))
+    assert [load["id"] for load in ask(app, "/a/loads")] == ["l"], "before a lane has consumed it"
+
+
+def test_zero_hours_hide_nothing(store: Store, runner: Runner, engine: Engine) -> None:
+    refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev", 2.0)]))
+    refresh(store, runner, telemetry("a", THREE + timedelta(days=999)))
+    for gone_after, expected in ((None, ["l"]), (GONE_AFTER, [])):
+        app = testing.TestClient(create_app(engine, lambda: NOW, [], loads_gone_after=gone_after))
+        assert [load["id"] for load in ask(app, "/a/loads")] == expected
+        assert [load["id"] for load in ask(app, "")[0]["loads"]] == expected
+        assert ask(app, "/summary")[0]["controllablePower"] == 2.0 * len(expected)
+
+
+def test_a_removal_needs_the_role_operator_and_is_audited(
+    store: Store, engine: Engine, connection: psycopg.Connection
+) -> None:
+    store.write(batch_of(telemetry("a", THREE, loads=[said("l", "ev")])))
+    guarded = testing.TestClient(create_app(engine, lambda: NOW, [], policy=Policy(needs_keys=True)))
+    keys = KeyStore(engine)
+    for role, status in (("viewer", 403), ("operator", 204)):
+        secret = keys.create(role, role, None, NOW)
+        headers = {"Authorization": f"Bearer {secret}"}
+        assert guarded.simulate_delete("/api/vens/a/loads/l", headers=headers).status_code == status
+    entries = rows(connection, "SELECT method, path, status FROM audit_log ORDER BY 1")
+    assert entries == [("DELETE", "/api/vens/a/loads/l", 204)]

@@ -7,10 +7,8 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from serving.app import create_app
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, telemetry
 
 MAX_POINTS = 600
@@ -37,7 +35,7 @@ def test_a_long_history(client: testing.TestClient, store: Store, engine: Engine
             assert len(enough.json["points"]) == 301
             asked = {"granularity": "1s", "start": "2024-07-10T15:00:01Z", "end": "2024-07-10T15:10:00Z"}
             assert len(client.simulate_get(path, params=asked).json["points"]) == MAX_POINTS
-        Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+        catch_up(engine)
 
 
 def test_few_samples_are_few_points(client: testing.TestClient, store: Store, engine: Engine) -> None:
@@ -49,7 +47,7 @@ def test_few_samples_are_few_points(client: testing.TestClient, store: Store, en
         for path in PATHS:
             answer = client.simulate_get(path, params={"granularity": "1s"})
             assert (answer.status_code, len(answer.json["points"])) == (200, 10)
-        Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+        catch_up(engine)
 
 
 def test_a_range_without_end_is_as_long_as_what_is_stored(client: testing.TestClient, store: Store) -> None:
@@ -70,4 +68,4 @@ def test_another_ven_does_not_count(client: testing.TestClient, store: Store, en
             assert client.simulate_get(f"/api/vens/{ven_id}/history?granularity=1s").status_code == 200
         refused = client.simulate_get("/api/stats/network/history?granularity=1s")
         assert "2024-07-07T15:00:00Z" in refused.json["detail"]
-        Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+        catch_up(engine)

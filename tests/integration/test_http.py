@@ -16,11 +16,9 @@ from sqlalchemy import Engine, text
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from schemas.database import engine_for
 from serving.app import create_app
+from tests.integration.catching_up import catch_up
 from tests.integration.published import MAX_AHEAD, NOW, THREE, description, telemetry
 
 ROUTES = (
@@ -52,10 +50,6 @@ def away() -> testing.TestClient:
 
 def ingest(store: Store, *messages: Received) -> None:
     store.write(Batch.of(messages, MAX_AHEAD))
-
-
-def catch_up(engine: Engine) -> None:
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
 
 
 @pytest.fixture

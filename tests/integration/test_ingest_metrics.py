@@ -10,7 +10,7 @@ import pytest
 
 from ingest.batch import Batch
 from ingest.messages import Received
-from ingest.metrics import MILD_FAILURES, Metrics
+from ingest.metrics import TOLERATED_FAILURES, IngestMetrics
 from ingest.store import Store
 from local.ports import free_ports
 from schemas.database import connect
@@ -27,12 +27,12 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(lambda: NOW)
+def metrics() -> IngestMetrics:
+    return IngestMetrics(lambda: NOW)
 
 
 @pytest.fixture
-def port(metrics: Metrics) -> int:
+def port(metrics: IngestMetrics) -> int:
     [port] = free_ports(1)
     serve_monitoring(metrics.registry, metrics.trouble, port)
     return port
@@ -57,7 +57,7 @@ def samples(port: int) -> dict[str, float]:
     return {name.removeprefix("gridgate_ingest_"): float(value) for name, _, value in lines}
 
 
-def test_a_batch_is_counted_once_and_by_kind(metrics: Metrics, port: int, store: Store) -> None:
+def test_a_batch_is_counted_once_and_by_kind(metrics: IngestMetrics, port: int, store: Store) -> None:
     messages = [
         report(30, {"id": "a"}, {"id": "b"}, {"id": 7}),
         report(30, {"id": "a"}, {"id": "b"}, {"id": 7}),
@@ -90,7 +90,7 @@ def test_a_batch_is_counted_once_and_by_kind(metrics: Metrics, port: int, store:
     assert samples(port)["in_flight"] == 0
 
 
-def test_a_redelivered_batch_is_all_duplicates(metrics: Metrics, port: int, store: Store) -> None:
+def test_a_redelivered_batch_is_all_duplicates(metrics: IngestMetrics, port: int, store: Store) -> None:
     for _ in range(2):
         batch = Batch.of([report(1, {"id": "a"}), report(2)], timedelta(minutes=5))
         metrics.stored(batch, store.write(batch), 0.01)
@@ -99,13 +99,13 @@ def test_a_redelivered_batch_is_all_duplicates(metrics: Metrics, port: int, stor
     assert told["messages_duplicate_total"] == 2
 
 
-def test_health_says_what_is_wrong(metrics: Metrics, port: int, store: Store) -> None:
+def test_health_says_what_is_wrong(metrics: IngestMetrics, port: int, store: Store) -> None:
     assert get(port, "/health") == (503, "the broker does not hold our subscriptions")
     metrics.subscribed(None)
     assert get(port, "/health") == (200, "ok")
-    for _ in range(MILD_FAILURES + 1):
+    for _ in range(TOLERATED_FAILURES + 1):
         metrics.commit_failed()
-    assert get(port, "/health") == (503, f"{MILD_FAILURES + 1} attempts to commit have failed in a row")
+    assert get(port, "/health") == (503, f"{TOLERATED_FAILURES + 1} attempts to commit have failed in a row")
     batch = Batch.of([report(1)], timedelta(minutes=5))
     metrics.stored(batch, store.write(batch), 0.01)
     assert get(port, "/health") == (200, "ok")

@@ -188,7 +188,7 @@ def workers(database_url: str) -> set[str]:
         return {worker for (worker,) in connection.execute("SELECT worker FROM ingest_batches")}
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("protocol", ["5", pytest.param("3.1.1", marks=pytest.mark.thorough)])
 def test_the_right_papers_let_in_and_wrong_ones_are_refused_loudly(
     launch: Launch, publish: Callable[[str], None], papers: Papers, database_url: str, protocol: str
 ) -> None:

@@ -289,6 +289,35 @@ def test_events_are_told_with_their_metrics(engine: Engine, connection: psycopg.
     assert [each.data for each in told] == [scheduled, active, under_way]
 
 
+@pytest.mark.parametrize(
+    ("change", "key", "expected"),
+    [
+        ('notes = \'[{"reason": "resting", "vens": 3}]\'', "notes", [{"reason": "resting", "vens": 3}]),
+        ("priority = 7", "priority", 7),
+        ("ven_ids = '[\"a\"]'", "venIds", ["a"]),
+        ("lead_time_s = 60", "leadTimeS", 60.0),
+        ("ended_at = start_time + interval '5 min'", "endTime", "2024-07-10T16:05:00Z"),
+    ],
+)
+def test_a_change_of_whatever_an_event_shows_is_told(
+    change: str, key: str, expected: object, engine: Engine, connection: psycopg.Connection
+) -> None:
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) SELECT 'evt-1', 'active', at, at + interval '1 h', 1, at, at"
+        " FROM (SELECT timestamptz '2024-07-10 16:00Z') AS t (at)"
+    )
+    live = make(engine)
+    live.refresh_changes()
+    stream = live.open(None)
+    connection.execute(f"UPDATE events SET {change}".encode())
+    connection.execute(f"UPDATE events SET {change}".encode())  # the same again changes nothing
+    live.refresh_changes()
+    assert value(connection, "SELECT count(*) FROM live_changes") == 2
+    [event] = read(stream, 1, "event")
+    assert event.data[key] == expected
+
+
 # What cannot be told again
 
 

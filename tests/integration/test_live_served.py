@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
+import pytest
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
@@ -72,6 +73,7 @@ class Client:
         self._connection.close()
 
 
+@pytest.mark.thorough
 def test_a_client_goes_on_where_it_was_over_a_restart(
     database_url: str, connection: psycopg.Connection
 ) -> None:

@@ -47,6 +47,7 @@ def others(number: int, now: datetime = NOW) -> list[Published]:
     return [report(f"ven-{ven:02}", at, ven + number / 10) for ven in range(20)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("before", ["arranged", "new"])
 def test_784_days_in_one_batch(before: str, house: House, connection: psycopg.Connection) -> None:
     """Each had three partitions: "out of shared memory", for ever, and nobody's telemetry was stored."""
@@ -66,6 +67,7 @@ def test_784_days_in_one_batch(before: str, house: House, connection: psycopg.Co
     assert_verified(house.engine)
 
 
+@pytest.mark.thorough
 def test_a_lane_reads_the_days_of_its_batches_and_not_those_between(
     store: Store, engine: Engine, connection: psycopg.Connection
 ) -> None:

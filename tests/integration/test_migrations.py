@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,11 +15,12 @@ from sqlalchemy.dialects import postgresql
 from ingest.queries import ENSURE_PARTITIONS
 from ingest.store import Store
 from jobs.partitions import arrange_partitions
-from local.postgres import EmbeddedPostgres
 from schemas.database import connect
+from schemas.slots import width_changes
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import REPOSITORY, migrate
+from tests.integration.catching_up import catch_up
 from tests.integration.published import (
     THREE,
     assert_same_rows,
@@ -31,7 +31,6 @@ from tests.integration.published import (
     telemetry,
     value,
 )
-from tests.integration.test_http import catch_up
 
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -44,13 +43,6 @@ PARTITIONS = (
 )
 
 
-@pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
-    name = next(database_names)
-    postgres.ensure_database(name)
-    return postgres.url(name)
-
-
 def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Connection) -> None:
     before = sorted(rows(connection, RELATIONS))
     connection.execute(ENSURE_PARTITIONS, [[date(2024, 7, 10)]])
@@ -59,6 +51,35 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
     assert rows(connection, "SELECT proname FROM pg_proc WHERE proname = 'ensure_raw_partitions'") == []
     migrate(database_url)
     assert sorted(rows(connection, RELATIONS)) == before
+
+
+def test_events_that_run_are_not_told_again(database_url: str, connection: psycopg.Connection) -> None:
+    """Their VENs know the present end and request; whoever has been told nothing knows no end."""
+    migrate(database_url, "0020", "downgrade")
+    connection.execute(
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 3, %(at)s, %(at)s)",
+        {"at": THREE},
+    )
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        " command_id, notified_at) VALUES ('told', 'e', 'notified', 2, 1, 'c', %(at)s),"
+        " ('away', 'e', 'planned', 2, 0, NULL, %(at)s)",
+        {"at": THREE},
+    )
+    connection.commit()
+    migrate(database_url)
+    parts = (
+        "SELECT ven_id, told_end_time, asked_again_at, released_at FROM event_participations ORDER BY 1 DESC"
+    )
+    end = THREE + timedelta(hours=1)
+    assert rows(connection, parts) == [("told", end, None, None), ("away", None, None, None)]
+    assert rows(connection, "SELECT shared_reduction_kw FROM events") == [(3,)]
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM event_participations") == [(2,)]
+    connection.commit()
+    migrate(database_url)
 
 
 def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: psycopg.Connection) -> None:
@@ -77,6 +98,49 @@ def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: 
     connection.commit()
     migrate(database_url, "0009", "downgrade")
     assert rows(connection, "SELECT count(*) FROM events") == [(4,)]
+
+
+RUNNING_EVENT = """
+INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, priority, ven_ids,
+    lead_time_s, notify_at, started_at, created_at)
+VALUES ('e', 'active', %(at)s, %(at)s + interval '1 hour', 5, 2, '["a"]', 60, %(at)s, %(at)s, %(at)s);
+"""
+PROGRESS = """
+INSERT INTO event_progress (event_id, current_reduction_kw, vens_responding, avg_response_ms, refreshed_at)
+VALUES ('e', 3, 1, 250, %(at)s)
+"""
+STREAMED = "SELECT data->>'status', data->>'priority', data->>'notes' FROM live_changes ORDER BY change_id"
+
+
+def test_events_that_run_while_0018_and_0020_are_applied(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """They keep what they have, nobody is counted as passed over, and streams tell the new columns."""
+    migrate(database_url, "0016", "downgrade")
+    connection.execute(RUNNING_EVENT, {"at": THREE})
+    connection.execute(PROGRESS, {"at": THREE})
+    everything = (
+        "SELECT to_jsonb(e) - 'notes', to_jsonb(p) FROM events e JOIN event_progress p USING (event_id)"
+    )
+    before = rows(connection, everything)
+    migrate(database_url, "0020")
+    assert rows(connection, everything) == before
+    assert rows(connection, "SELECT notes FROM events") == [(None,)]
+    assert rows(connection, "SELECT * FROM event_reductions") == []
+    connection.execute("DELETE FROM live_changes")
+    connection.execute("UPDATE events SET notes = '[]'")
+    connection.execute("UPDATE event_progress SET vens_reporting = 1")
+    assert rows(connection, STREAMED) == [("active", "2", "[]")] * 2
+    connection.execute("INSERT INTO event_reductions VALUES ('a', 'e', 3)")
+    migrate(database_url, "0018", "downgrade")
+    connection.execute("UPDATE events SET priority = 3")
+    assert len(rows(connection, STREAMED)) == 2
+    migrate(database_url, "0016", "downgrade")
+    connection.execute("UPDATE events SET priority = 2, status = 'completed'")
+    assert rows(connection, STREAMED)[2:] == [("completed", None, None)]
+    connection.execute("UPDATE events SET status = 'active'")
+    assert [before_and_after[0] for before_and_after in rows(connection, everything)] == [before[0][0]]
+    migrate(database_url)
 
 
 BY_MINUTE = """
@@ -143,6 +207,65 @@ def test_words_of_status_are_brought_along(
         assert found[0] == ("a", new), table
     stored = store.write(batch_of(status("a", THREE, old))) if old.strip() else None
     assert stored is None or (stored.duplicates, stored.rejected) == (1, {})
+
+
+def test_settlements_and_shares_from_before_0015(database_url: str, connection: psycopg.Connection) -> None:
+    """What was asked is the last share over the event's hours; an event that was stopped is shorter."""
+    migrate(database_url, "0014", "downgrade")
+    start = datetime(2026, 7, 1, 16, tzinfo=UTC)
+    hour, half = timedelta(hours=1), timedelta(minutes=30)
+    event = (
+        "INSERT INTO events (event_id, status, start_time, end_time, ended_at, requested_reduction_kw,"
+        " notify_at, created_at) VALUES (%s, 'completed', %s, %s, %s, 6, %s, %s)"
+    )
+    for event_id, ended_at in (("whole", None), ("stopped", start + half)):
+        connection.execute(event.encode(), [event_id, start, start + 2 * hour, ended_at, start, start])
+        for table, key in (("event_settlements", ""), ("ven_settlements", "ven_id, ")):
+            ven = "'a', " if key else ""
+            connection.execute(
+                f"INSERT INTO {table} ({key}event_id, revision, baseline, requested_kw, delivered_kw,"
+                f" coverage_percent, days_used, settled_at)"
+                f" VALUES ({ven}%s, 1, '10-of-10', 6, 4.5, 50, 10, now())".encode(),
+                [event_id],
+            )
+    part = "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+    part += " notified_at, opted_out_at) VALUES (%s, 'whole', 'finished', 6, %s, %s, %s)"
+    for ven_id, told_at, out_at in (
+        ("a", start - hour, None),
+        ("b", start - hour, start + half),
+        ("c", None, None),
+    ):
+        connection.execute(part.encode(), [ven_id, 3.0, told_at, out_at])
+    migrate(database_url)
+    for table in ("event_settlements", "ven_settlements"):
+        found = rows(connection, f"SELECT event_id, requested_kwh, delivered_kw FROM {table} ORDER BY 1")
+        assert found == [("stopped", 3.0, 4.5), ("whole", 12.0, 4.5)]
+    shares = (
+        "SELECT ven_id, at, requested_reduction_kw FROM event_shares WHERE event_id = 'whole' ORDER BY 1, 2"
+    )
+    assert rows(connection, shares) == [
+        ("a", start - hour, 3.0),
+        ("b", start - hour, 3.0),
+        ("b", start + half, 0.0),
+    ]
+
+
+def test_energy_by_wide_slots_is_computed_anew_without_them(
+    engine: Engine, store: Store, database_url: str, connection: psycopg.Connection
+) -> None:
+    """0021 gives no VEN a width; taking it back makes what wide slots have spread stale."""
+    store.write(batch_of(telemetry("a", THREE, 6.0), telemetry("b", THREE, 6.0)))
+    with engine.begin() as changing:
+        for statement in width_changes("a", THREE.replace(minute=0), 1_800, "people", THREE):
+            changing.execute(statement)
+    catch_up(engine)
+    energy = "SELECT round(used_energy_kwh::numeric, 3)::float8 FROM network_energy ORDER BY bucket"
+    assert rows(connection, energy) == [(1.0,), (0.5,), (0.5,), (0.5,), (0.5,), (0.5,)]
+    migrate(database_url, "0018", "downgrade")
+    migrate(database_url)
+    assert value(connection, "SELECT count(*) FROM stale_slots") == 6
+    catch_up(engine)
+    assert rows(connection, energy) == [(1.0,)]
 
 
 def alembic(database_url: str, *arguments: str) -> subprocess.Popen[str]:

@@ -36,6 +36,7 @@ def shared_url(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> An
     return url
 
 
+@pytest.mark.thorough
 def test_migrate_ingest_jobs_serve_retain(shared_url: str) -> None:
     """`options` of DATABASE_URL was overwritten in silence, and all of this happened in `public`."""
     url = f"{shared_url}{'&' if '?' in shared_url else '?'}options=-csearch_path%3D{SCHEMA}"

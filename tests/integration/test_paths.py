@@ -45,20 +45,6 @@ def test_an_encoded_slash_selects_no_other_resource(app: testing.TestClient) -> 
     assert app.simulate_get("/api/vens/v0/loads/a/history").status_code == 200
 
 
-def without_raw_path(app: testing.TestClient, path: str) -> testing.Result:
-    """As granian calls the application."""
-    return app.simulate_get(path, extras={"RAW_URI": ""})
-
-
-@pytest.mark.parametrize("load_id", ["/DE/G1/INV/1", "ü/ö"])
-def test_a_server_without_raw_paths_finds_ids_that_end_like_no_route(
-    app: testing.TestClient, load_id: str
-) -> None:
-    path = f"/api/vens/v{LOADS.index(load_id)}/loads/{quote(load_id, safe='')}"
-    assert without_raw_path(app, path).json["id"] == load_id
-    assert len(without_raw_path(app, f"{path}/history").json["points"]) == 1
-
-
 @costly(2)
 @given(st.text(st.characters(min_codepoint=33, exclude_categories=["C", "Z"]), min_size=1, max_size=12))
 def test_an_unknown_id_is_quoted_as_it_was_sent(app: testing.TestClient, load_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, text
 
@@ -17,9 +17,11 @@ from ingest.messages import Received
 from ingest.store import Store
 from jobs.lanes import consume_snapshot_batches, refresh_totals
 from jobs.presence import judge_presence
-from jobs.transforms.presence import REPORTS_EACH, Patience
+from jobs.transforms.presence import REPORTS_EACH, PresenceTime
+from schemas.ledger import open_status_batch, queue_batch
 from schemas.tables import ledger, presence, raw, registry, snapshots
 from serving.fleet import registry_queries as serving_registry
+from tests.examples import costly
 from tests.oracle.presence import PresenceLoop
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -35,7 +37,7 @@ TOUCHED = (
     snapshots.ven_snapshots,
     presence.skewed_reports,
 )
-PATIENCE = Patience(intervals=3, at_least=timedelta(seconds=60))
+PRESENCE_TIME = PresenceTime(intervals=3, at_least=timedelta(seconds=60))
 
 
 class Watch:
@@ -75,15 +77,15 @@ class Watch:
             if in_registry:
                 connection.execute(text("UPDATE vens SET status = :status"), {"status": status})
                 return
-            batch_id = connection.execute(serving_registry.open_batch(now)).scalar_one()
+            batch_id = connection.execute(open_status_batch(serving_registry.WORKER, 1, now)).scalar_one()
             connection.execute(serving_registry.add_status("house", status, now, now, batch_id))
-            connection.execute(serving_registry.queue_batch(batch_id))
+            connection.execute(queue_batch(batch_id, except_lane="snapshot"))
             connection.execute(serving_registry.set_status("house", status, now))
 
     def judge(self, now: datetime) -> list[tuple[str, str | None]]:
         """Transitions so far: status, and the reason that presence gives."""
         with self._engine.begin() as connection:
-            judge_presence(connection, now, PATIENCE)
+            judge_presence(connection, now, PRESENCE_TIME)
         with self._engine.begin() as connection:
             query = "SELECT status, details->>'reason' FROM ven_statuses ORDER BY ts"
             return [(row[0], row[1]) for row in connection.execute(text(query))]
@@ -310,7 +312,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly(4)
 @given(drawn=arrivals, workers=st.randoms(use_true_random=False))
 def test_presence_is_what_the_plain_loop_says(
     watch: Watch, drawn: list[tuple[str, float, float, int]], workers: random.Random

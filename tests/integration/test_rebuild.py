@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
+from _pytest.mark import ParameterSet
 from sqlalchemy import Engine
 
 from ingest.batch import Batch
@@ -24,10 +26,11 @@ from jobs.schedule import schedule
 from jobs.settings import Cadence
 from jobs.transforms.latest import LOADS as LATEST_LOADS
 from jobs.transforms.latest import VENS as LATEST_VENS
-from schemas.database import engine_for
+from local.postgres import EmbeddedPostgres
+from schemas.database import connect, engine_for
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 from schemas.time_ranges import TimeRange
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, TEMPLATE, cloned_database
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,
@@ -52,10 +55,27 @@ SUMMARY = (
 )
 
 
+@pytest.fixture(scope="module")
+def filled(module_database_url: str) -> str:
+    """The name of a database with traffic and its summary."""
+    engine = engine_for(module_database_url, "tests")
+    with connect(module_database_url, "tests") as connection:
+        ingest(Store(connection, "tests"), seed=3, messages=300)
+    Runner(engine, lambda: NOW).catch_up(LANES)
+    engine.dispose()
+    return str(engine.url.database)
+
+
 @pytest.fixture
-def full(store: Store, runner: Runner) -> None:
-    ingest(store, seed=3, messages=300)
-    runner.catch_up(LANES)
+def full() -> None:
+    """Have the test's database be a copy of the filled one."""
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    template = request.getfixturevalue("filled") if "full" in request.fixturenames else TEMPLATE
+    with cloned_database(postgres, "test", template) as url:
+        yield url
 
 
 def ingest(store: Store, seed: int, messages: int, at_once: int = 100) -> None:
@@ -134,8 +154,17 @@ DAMAGE = {
 }
 
 
+ONE_OF_A_KIND = {"a sum", "a missing bucket", "surplus buckets", "energy", "an old value", "no latest"}
+
+
+def some(damages: Iterable[str], quick: AbstractSet[str]) -> list[ParameterSet]:
+    """Parameters, of which those that are not quick are for `make thorough`."""
+    thorough = pytest.mark.thorough
+    return [pytest.param(each, marks=() if each in quick else thorough) for each in damages]
+
+
 @pytest.mark.usefixtures("full")
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", some(DAMAGE, ONE_OF_A_KIND))
 def test_whatever_is_wrong_is_found_and_mended(
     damage: str, engine: Engine, connection: psycopg.Connection, runner: Runner
 ) -> None:
@@ -166,7 +195,9 @@ def assert_same(found: dict[str, list[tuple[Any, ...]]], expected: dict[str, lis
         assert_same_rows(kept, right)
 
 
-@pytest.mark.parametrize("damage", ["everything", "surplus buckets", "energy", "an old value"])
+@pytest.mark.parametrize(
+    "damage", some(["everything", "surplus buckets", "energy", "an old value"], {"surplus buckets"})
+)
 def test_chunks_that_are_smaller_than_a_slot(
     damage: str, store: Store, runner: Runner, engine: Engine, connection: psycopg.Connection
 ) -> None:
@@ -328,36 +359,41 @@ def test_rows_to_replace_and_rows_to_delete_in_one_table(
     assert differences(engine, within) == []
 
 
+def run_jobs(database_url: str, *arguments: str) -> tuple[int, str]:
+    """`python -m jobs` at a terminal: its exit code, and what it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "jobs", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": database_url},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in ran.stderr
+    return ran.returncode, ran.stdout
+
+
 @pytest.mark.usefixtures("full")
 def test_the_command_line(database_url: str, connection: psycopg.Connection) -> None:
     """Verify ends with 1 where something is wrong, rebuild mends it, and verify ends with 0."""
-
-    def command(*arguments: str) -> tuple[int, str]:
-        ran = subprocess.run(
-            [sys.executable, "-m", "jobs", *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, "DATABASE_URL": database_url},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert "Traceback" not in ran.stderr
-        return ran.returncode, ran.stdout
-
     connection.execute(
         "UPDATE network_history SET samples = 77 WHERE resolution_s = 300"
         " AND bucket = (SELECT max(bucket) FROM network_history"
         " WHERE resolution_s = 300 AND bucket < '2024-07-10')"
     )
-    code, told = command("verify", "--start", "2024-07-09", "--end", "2024-07-10")
-    assert (code, "network_history" in told, "samples" in told, "77" in told) == (1, True, True, True)
-    code, told = command("rebuild", "--start", "2024-07-09", "--end", "2024-07-10")
-    assert (code, told.splitlines()[-1]) == (
-        0,
-        "2024-07-09T00:00Z to 2024-07-10T00:00Z: 1 differences, mended",
-    )
-    assert command("verify")[0] == 0
-    assert command("verify", "--start", "soon")[0] == 2
-    assert command("verify", "--start", "2024-07-10", "--end", "2024-07-09")[0] == 2
-    assert command("verify", "--ven", "nobody")[0] == 2
+    code, output = run_jobs(database_url, "verify", "--start", "2024-07-09", "--end", "2024-07-10")
+    assert (code, *(word in output for word in ("network_history", "samples", "77"))) == (1, True, True, True)
+    code, output = run_jobs(database_url, "rebuild", "--start", "2024-07-09", "--end", "2024-07-10")
+    expected = "2024-07-09T00:00Z to 2024-07-10T00:00Z: 1 differences, mended"
+    assert (code, output.splitlines()[-1]) == (0, expected)
+    assert run_jobs(database_url, "verify")[0] == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize(
+    "options", [("--start", "soon"), ("--start", "2024-07-10", "--end", "2024-07-09"), ("--ven", "nobody")]
+)
+def test_options_that_cannot_be_meant(database_url: str, options: tuple[str, ...]) -> None:
+    assert run_jobs(database_url, "verify", *options)[0] == 2

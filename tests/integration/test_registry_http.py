@@ -13,11 +13,9 @@ from sqlalchemy import Engine
 
 from ingest.store import Store
 from jobs.rebuild import verify, whole_range
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from schemas.channels import COMMANDS, TOTALS
 from serving.app import create_app
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, rows, status, telemetry, value
 
 BERLIN = {"lat": 52.52, "lon": 13.405}
@@ -26,6 +24,7 @@ LOADS = [
     {"id": "a", "type": "hvac", "currentPowerKw": 2.0, "capacityKw": 3.0, "shedCapabilityKw": 1.0},
     {"id": "b", "currentPowerKw": 0.5, "shedCapabilityKw": 0.25, "enabled": True, "priority": 2},
 ]
+FIVE_MINUTES = {"slotMinutes": 5, "slotMinutesSince": None, "slotMinutesSource": "default"}
 Send = Callable[..., testing.Result]
 
 
@@ -64,10 +63,6 @@ def get(client: testing.TestClient) -> Callable[[str], Any]:
 
 
 Get = Callable[[str], Any]
-
-
-def catch_up(engine: Engine) -> None:
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
 
 
 @pytest.fixture
@@ -109,6 +104,7 @@ def test_a_ven_is_registered(send: Send, get: Get) -> None:
         "address": "Mill Lane 1",
         "isLocated": True,
         "isReporting": False,
+        **FIVE_MINUTES,
     }
     assert get("/vens") == [made.json]
     assert get("/vens/summary") == [
@@ -144,7 +140,8 @@ def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine
     bare = telemetry("bare", NOW, None, loads=[{"id": "a"}])
     store.write(batch_of(silent, bare))
     catch_up(engine)
-    assert nulls(get("/vens")) == ["[].metrics.activeEventId"] * 2 + ["[].lastSeen"]
+    nothing = ["[].metrics.activeEventId"] * 2 + ["[].lastSeen"] + ["[].slotMinutesSince"] * 2
+    assert sorted(nulls(get("/vens"))) == sorted(nothing)
     assert nulls(get("/vens/summary")) == ["[].lastSeen"]
     ven = get("/vens/bare")
     assert (ven["location"], ven["isLocated"]) == ({"lat": 0.0, "lon": 0.0}, False)
@@ -268,6 +265,18 @@ def test_a_ven_is_changed_field_by_field(send: Send, get: Get) -> None:
     assert send("PATCH", "/vens/house-1").json == forgotten == get("/vens/house-1")
     assert send("PATCH", "/vens/house-1", status=None).status_code == 400
     assert send("PATCH", "/vens/nobody", name="x").status_code == 404
+
+
+def test_words_of_status_count_however_they_are_spelt(send: Send, connection: psycopg.Connection) -> None:
+    """The same words as VENs send: a `True` of people was a status of its own."""
+    assert send("POST", "/vens", **HOUSE, status=" Maintenance ").json["status"] == "maintenance"
+    for spelt, word in (("OFFLINE", "offline"), (" true ", "online"), ("False", "offline"), ("Busy", "busy")):
+        assert send("PATCH", "/vens/house-1", status=spelt).json["status"] == word
+    assert send("PATCH", "/vens/house-1", status="BUSY").json["status"] == "busy"
+    assert value(connection, "SELECT count(*) FROM ven_statuses") == 5, "the last one changed nothing"
+    for no_word in (" ", "null"):
+        refused = send("PATCH", "/vens/house-1", status=no_word)
+        assert (refused.status_code, "status" in refused.json["detail"]) == (400, True)
 
 
 @pytest.mark.usefixtures("house")
@@ -496,6 +505,70 @@ def test_a_shed_command_that_cannot_be_meant(
 ) -> None:
     assert send("POST", f"{path}/commands/shed", **said).status_code == status_code
     assert value(connection, "SELECT count(*) FROM commands") == 0
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize("by_people", [True, False])
+def test_a_disabled_load_takes_no_shed(by_people: bool, send: Send, store: Store) -> None:  # noqa: FBT001
+    """Whoever disabled it; also when the lane has not consumed the VEN's report yet."""
+    path = "/vens/house-1/loads/a/commands/shed"
+    assert send("POST", path, amountKw=0.5).status_code == 202
+    if by_people:
+        send("PATCH", "/vens/house-1/loads/a", enabled=False)
+    else:
+        store.write(batch_of(telemetry("house-1", NOW, 2.5, loads=[LOADS[0] | {"enabled": False}])))
+    refused = send("POST", path, amountKw=0.5)
+    assert refused.status_code == 409
+    assert "'a' of VEN 'house-1' is disabled" in refused.json["detail"]
+    assert send("POST", "/vens/house-1/loads/b/commands/shed", amountKw=0.1).status_code == 202
+    if by_people:
+        send("PATCH", "/vens/house-1/loads/a", enabled=True)
+        assert send("POST", path, amountKw=0.5).status_code == 202
+
+
+@pytest.mark.usefixtures("house")
+def test_opt_outs_are_made_listed_and_deleted(send: Send, get: Get) -> None:
+    path = "/vens/house-1/opt-outs"
+    assert get(path) == []
+    later = send("POST", path, **{"from": "2030-01-02T00:00:00Z", "to": "2030-01-03"})
+    first = send(
+        "POST", path, **{"from": "2030-01-01T10:00:00+02:00", "to": "2030-01-01T09:00:00Z"}, reason="guests"
+    )
+    assert (later.status_code, first.status_code) == (201, 201)
+    assert get(path) == [first.json, later.json]
+    assert get(first.headers["Location"].removeprefix("/api")) == first.json
+    assert first.json == {
+        "id": first.json["id"],
+        "venId": "house-1",
+        "from": "2030-01-01T08:00:00Z",
+        "to": "2030-01-01T09:00:00Z",
+        "reason": "guests",
+        "createdAt": NOW.isoformat().replace("+00:00", "Z"),
+    }
+    one = f"{path}/{first.json['id']}"
+    assert send("DELETE", one.replace("house-1", "house-2")).status_code == 404
+    assert [send("DELETE", one).status_code for _ in range(2)] == [204, 404]
+    assert (get(path), get(one)) == ([later.json], 404)
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("body", "fix"),
+    [
+        ({"from": "2030-01-02", "to": "2030-01-02"}, "to must be after from"),
+        ({"from": "2001-01-02", "to": "2001-01-03"}, "to must be still ahead"),
+        ({"from": "soon", "to": "2030-01-02"}, "from is 'soon'"),
+        ({"from": "2030-01-02"}, "to"),
+        ({"from": "2030-01-02", "to": "2030-01-03", "raeson": "x"}, "raeson"),
+    ],
+)
+def test_an_opt_out_that_cannot_be_meant(body: dict[str, str], fix: str, send: Send) -> None:
+    refused = send("POST", "/vens/house-1/opt-outs", **body)
+    assert refused.status_code == 400
+    assert fix in refused.json["detail"]
+    assert (
+        send("POST", "/vens/nobody/opt-outs", **{"from": "2030-01-02", "to": "2030-01-03"}).status_code == 404
+    )
 
 
 @pytest.mark.usefixtures("house")

@@ -20,8 +20,9 @@ from local.postgres_binaries import SYSTEM_USER, embedded_binaries
 from schemas.database import engine_for
 from serving.app import create_app
 from serving.db.engines import Databases
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, telemetry, until
-from tests.integration.test_http import assert_problem, catch_up
+from tests.integration.test_http import assert_problem
 
 REPLICATED = (
     "/api/stats/network",

@@ -10,10 +10,8 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
-from jobs.settings import Cadence
 from serving.app import create_app
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 
 
@@ -33,7 +31,7 @@ def house(store: Store, engine: Engine) -> None:
         ]
         messages.append(telemetry("house-1", NOW + timedelta(minutes=minute - 3), 2.0, loads=loads))
     store.write(batch_of(*messages))
-    Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
+    catch_up(engine)
 
 
 CIRCUITS = "/api/vens/house-1/circuits/history"
@@ -97,7 +95,7 @@ def test_what_is_refused(path: str, status: int, word: str, client: testing.Test
 def test_answers_of_both_forms(client: testing.TestClient, connection: psycopg.Connection) -> None:
     """A newer VEN says at the top level what an older one puts into `data`, or does not say at all."""
     said: list[tuple[str, Any]] = [
-        ("one", {"requested_shed_kw": 2, "actual_shed_kw": 1.5, "circuits_curtailed": [{"id": "a"}]}),
+        ("one", {"requested_shed_kw": 2, "actual_shed_kw": 1.5, "circuits_curtailed": [{"id": "a"}, "b"]}),
         ("two", {"data": {"actualShedKw": 0.25, "circuitsCurtailed": []}}),
         ("three", {"ok": True}),
         ("four", None),

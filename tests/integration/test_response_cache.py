@@ -23,8 +23,8 @@ from serving.cache.fast_path import MAX_VARIANTS
 from serving.cache.response_cache import VALID_FOR_S, ResponseCache
 from serving.fleet.reader import FleetReader
 from serving.worker_state import WorkerState
+from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, status, telemetry, until
-from tests.integration.test_http import catch_up
 
 READY = ("/api/stats/network", "/api/stats/loads", "/api/vens/summary")
 OTHERS = ("/api/vens", "/api/vens/ven-1", "/api/vens/ven-1/loads", "/api/stats/network/history", "/health")

@@ -276,6 +276,7 @@ def test_as_a_job_over_many_runs(engine: Engine, connection: psycopg.Connection)
     assert value(connection, "SELECT count(*) FROM ven_telemetry") == 0
 
 
+@pytest.mark.thorough
 def test_a_partition_of_many_days_loses_those_that_are_outdated(
     store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from ingest.commands.outbox import Outbox
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.store import Store
 from ingest.worker import Worker
 from jobs.rebuild import rebuild, whole_range
@@ -145,7 +145,7 @@ def test_ingest_waits_with_the_batch(
         threading.Event(),
         batch_messages=10,
         max_ahead=timedelta(days=10_000),
-        metrics=Metrics(lambda: NOW),
+        metrics=IngestMetrics(lambda: NOW),
     )
     with ThreadPoolExecutor(1) as pool:
         committed = pool.submit(worker.commit, batch_of(telemetry("a")))

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from ingest.store import Store
-from jobs.metrics import Backlog, Metrics
+from jobs.metrics import Backlog, JobMetrics
 from jobs.runner import Runner, grace
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
@@ -148,7 +148,7 @@ def test_whatever_fails_is_tried_again_later(
 
 def test_a_database_that_is_away_is_asked_less_and_less(clock: Clock, steps: Steps) -> None:
     engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "jobs")
-    metrics = Metrics()
+    metrics = JobMetrics()
     runner = Runner(engine, clock, metrics)
     for _ in range(30):
         runner.attempt(HISTORY)
@@ -169,7 +169,7 @@ def scraped(port: int) -> dict[str, float]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_metrics_tell_what_was_done_and_what_is_left(engine: Engine, clock: Clock, store: Store) -> None:
-    metrics = Metrics()
+    metrics = JobMetrics()
     metrics.registry.register(Backlog(engine, clock))
     [port] = free_ports(1)
     serve_monitoring(metrics.registry, metrics.trouble, port)

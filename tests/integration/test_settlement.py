@@ -21,13 +21,14 @@ from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
+from local.postgres import EmbeddedPostgres
 from schemas.baselines import BASELINES, GENERIC
 from schemas.channels import EVENTS
 from schemas.database import engine_for
 from schemas.http import EventPerformance
 from schemas.tables.events import commands, event_participations, events
 from serving.app import create_app
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, cloned_database
 from tests.integration.published import batch_of, rows, value
 
 HOUR, SLOT, DAY = timedelta(hours=1), timedelta(minutes=5), timedelta(days=1)
@@ -37,6 +38,21 @@ END = START + HOUR
 SETTLED_AT = END + timedelta(minutes=5)
 
 At = Callable[[datetime], Runner]
+
+
+@pytest.fixture(scope="module")
+def partitioned(module_database_url: str) -> str:
+    """The name of a database with the partitions of all days before the event: ingest would make each."""
+    days = [(START - back * DAY).date() for back in range(-2, 32)]
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute("SELECT ensure_raw_partitions(%s::date[])", [days])
+        return connection.info.dbname
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, partitioned: str) -> Iterator[str]:
+    with cloned_database(postgres, "test", partitioned) as url:
+        yield url
 
 
 @pytest.fixture
@@ -156,12 +172,83 @@ def test_whoever_opted_out_before_the_start_is_not_counted(
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
     make_event(engine)
     take_part(engine, "early", status="opted_out", opted_out_at=START - timedelta(minutes=1))
+    at_once: dict[str, Any] = {
+        "notified_at": START + timedelta(seconds=1),
+        "opted_out_at": START + timedelta(seconds=5),
+    }
+    take_part(engine, "at once", status="opted_out", **at_once)
+    take_part(engine, "after a yes", status="opted_out", **at_once, acknowledged_at=START)
+    take_part(engine, "moved", status="finished", released_at=START)
     take_part(engine, "late", status="opted_out", opted_out_at=START + timedelta(minutes=30))
     at(SETTLED_AT).catch_up(LANES)
     at(SETTLED_AT).run(SETTLEMENT)
     assert revisions(connection) == [(1, 2.0)]
     noted = "SELECT ven_id FROM ven_settlements WHERE note LIKE 'opted out%' GROUP BY 1"
-    assert rows(connection, noted) == [("early",)]
+    assert rows(connection, noted) == [("at once",), ("early",), ("moved",)]
+
+
+def test_what_was_asked_over_time_counts_where_the_request_was_changed(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """4 kW for a quarter of an hour, then 2 kW; also of an event that was stopped after half an hour."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, requested_reduction_kw=2.0)
+    make_event(engine, event_id="stopped", requested_reduction_kw=2.0, ended_at=START + HOUR / 2)
+    make_event(engine, event_id="unchanged", requested_reduction_kw=2.0)
+    take_part(engine, "a")
+    connection.execute(
+        "INSERT INTO event_requests (event_id, at, requested_reduction_kw)"
+        " SELECT event_id, %(start)s + minutes * interval '1 minute', kw"
+        " FROM unnest(array['e', 'stopped']) event_id,"
+        " unnest(array[0, 15], array[4.0, 2.0]) request (minutes, kw)",
+        {"start": START},
+    )
+    connection.commit()
+    at(SETTLED_AT).catch_up(LANES)
+    for _ in range(3):
+        assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    found = rows(
+        connection,
+        "SELECT event_id, requested_kw, requested_kwh, performance_percent FROM event_settlements"
+        " WHERE baseline = '10-of-10-adjusted' ORDER BY 1",
+    )
+    assert [row[:3] for row in found] == [
+        ("e", pytest.approx(2.5), pytest.approx(2.5)),
+        ("stopped", pytest.approx(3.0), pytest.approx(1.5)),
+        ("unchanged", pytest.approx(2.0), pytest.approx(2.0)),
+    ]
+    assert found[0][3] == pytest.approx(80.0)
+
+
+def test_a_dry_run_says_what_similar_events_delivered(store: Store, engine: Engine, at: At) -> None:
+    """Of about the same time of day and length, as settled by the primary baseline."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, requested_reduction_kw=4.0)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    client = testing.TestClient(create_app(engine, lambda: SETTLED_AT, []))
+
+    def similar(start_h: float, hours: float) -> Any:
+        start = START + DAY + start_h * HOUR
+        wish = {"startTime": start.isoformat(), "endTime": (start + hours * HOUR).isoformat()}
+        body = {**wish, "requestedReductionKw": 1}
+        preview = client.simulate_post("/api/events", params={"dryRun": "1"}, json=body).json
+        return preview["similarEvents"], preview["similarPerformancePercent"]
+
+    event = {
+        "eventId": "e",
+        "startTime": "2024-07-10T16:00:00Z",
+        "endTime": "2024-07-10T17:00:00Z",
+        "vens": 1,
+        "requestedKw": 4.0,
+        "deliveredKw": 2.0,
+        "performancePercent": 50.0,
+    }
+    for start_h, hours in ((0.0, 1.0), (2, 2), (-2, 0.5), (22, 1)):
+        assert similar(start_h, hours) == ([event], 50.0)
+    for start_h, hours in ((2.1, 1), (12, 1), (-2.1, 1), (0, 2.1), (0, 0.4)):
+        assert similar(start_h, hours) == ([], None)
 
 
 def test_whoever_another_event_took_over_counts_until_then(
@@ -575,6 +662,10 @@ def test_a_running_event_is_followed(
     [[now_kw, kwh, *_]] = rows(connection, progress)
     assert now_kw == pytest.approx(2.0 + 2.0)
     assert kwh == pytest.approx(2.0 * 35 / 60 + 1.0 * 30 / 60 + 2.0 * 5 / 60)
+    delivered = dict(rows(connection, "SELECT ven_id, delivered_kwh FROM event_reductions"))
+    expected = {"a": 2.0 * 35 / 60, "b": 1.0 * 30 / 60 + 2.0 * 5 / 60}
+    assert {ven_id: delivered[ven_id] for ven_id in "ab"} == pytest.approx(expected)
+    assert (delivered["silent"], delivered["out"]) == (None, None)
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
 
 

@@ -257,3 +257,17 @@ def test_samples_are_those_of_the_report_that_stands(
     assert counts(connection)[:2] == (20, 20)
     assert len(rows(connection, CONFLICTS)) == 20
     assert_ledger_agrees(connection)
+
+
+def test_half_a_surrogate_pair_is_stored_as_it_came(store: Store, connection: psycopg.Connection) -> None:
+    """PostgreSQL's `json` keeps the escape; the message was refused as a whole."""
+    fields = '"timestamp": 1720623600, "usedPowerKw": 2, "note": "\\ud800", "eventId": "e\\udc00"'
+    entry = '{"id": "a", "name": "\\udfff", "vendor": "\\ud800", "currentPowerKw": 1}'
+    payload = f'{{{fields}, "loads": [{entry}]}}'.encode()
+    store.write(Batch.of([Received("oadr/meter/half", payload, NOW)], timedelta(minutes=5)))
+    stored = "SELECT used_power_kw, event_id, payload::text FROM ven_telemetry WHERE ven_id = 'half'"
+    assert rows(connection, stored) == [(2, None, payload.decode())]
+    sample = "SELECT used_power_kw, name, metadata::text FROM ven_load_samples WHERE ven_id = 'half'"
+    assert rows(connection, sample) == [(1, None, '{"vendor":"\\u0000"}')]
+    refused = "SELECT payload FROM rejected_messages ORDER BY payload"
+    assert rows(connection, refused) == [(entry.encode(),), (payload,)]

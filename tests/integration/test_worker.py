@@ -9,7 +9,7 @@ import pytest
 
 from ingest.batch import Batch
 from ingest.messages import Received
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.store import Store
 from ingest.worker import Stopped, Worker
 from schemas.database import Bounds, connect
@@ -79,7 +79,7 @@ class Line:
         self._on_empty()
         return []
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Nobody waits here."""
 
     def acknowledge(self, messages: list[Received]) -> None:
@@ -104,7 +104,7 @@ class ImpatientEvent(threading.Event):
 
 
 def options() -> dict[str, Any]:
-    return {"batch_messages": 1000, "max_ahead": MAX_AHEAD, "metrics": Metrics(lambda: NOW)}
+    return {"batch_messages": 1000, "max_ahead": MAX_AHEAD, "metrics": IngestMetrics(lambda: NOW)}
 
 
 def worker(

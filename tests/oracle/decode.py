@@ -111,6 +111,7 @@ def _content(said: JsonObject) -> JsonObject:
         values = [content.pop(name, None) for name in all_names]
         content[all_names[0]] = next((value for value in values if value is not None), None)
     content["shedPowerKw"] = content["shedPowerKw"] or 0
+    content["eventId"] = None if content["eventId"] == "" else content["eventId"]
     loads = content.get("loads") or []
     content["loads"] = [_entry_content(entry) for entry in loads] if isinstance(loads, list) else loads
     return content
@@ -119,7 +120,12 @@ def _content(said: JsonObject) -> JsonObject:
 def _entry_content(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
-    return _without_nulls(entry) | {"id": _first_said(entry, "id", "loadId"), "loadId": None}
+    load_type = None if entry.get("type") == "" else entry.get("type")
+    return _without_nulls(entry) | {
+        "id": _first_said(entry, "id", "loadId"),
+        "loadId": None,
+        "type": load_type,
+    }
 
 
 def _without_nulls(said: Any) -> Any:
@@ -198,7 +204,11 @@ def _is_good(key: str, value: Any) -> bool:
 
 
 def _is_label(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_LENGTH and "\0" not in value
+    return isinstance(value, str) and len(value) <= MAX_LENGTH and not _has_no_utf8(value)
+
+
+def _has_no_utf8(text: str) -> bool:
+    return any(each == "\0" or unicodedata.category(each) == "Cs" for each in text)
 
 
 def _ven_id(topic_ven: str | None, said: JsonObject) -> str:

@@ -17,12 +17,15 @@ Aggregate = Literal["sum", "energy", "mean"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SLOT_S = 300
 SLOTS_PER_HOUR = 12
+SLOT = timedelta(seconds=SLOT_S)
+TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Sample:
     """One row of a history: `series` is the VEN, or the load, that it belongs to."""
 
+    ven_id: str
     series: str
     at: datetime
     used_kw: float | None
@@ -46,6 +49,7 @@ class Oracle:
         self._snapshot_entries: dict[tuple[str, str, datetime], JsonObject] = {}
         self._statuses: dict[tuple[str, datetime], Status] = {}
         self._vens: set[str] = set()
+        self._widths: dict[str, dict[datetime, int]] = {}
         self.refused = 0  # messages that cannot be accepted, at each arrival
         self.conflicts = 0  # telemetry or statuses with the key of an accepted one and other content
         self.refused_entries = 0  # load entries left out of accepted messages
@@ -106,6 +110,18 @@ class Oracle:
         self._removed_ts[ven_id, load_id] = newest
         return newest
 
+    def set_slot_width(self, ven_id: str, since: datetime, width_s: int) -> None:
+        """People say how slow a VEN's meter is from a half-hour on; what was said of later times goes."""
+        said = self._widths.get(ven_id, {})
+        self._widths[ven_id] = {at: width for at, width in said.items() if at < since} | {since: width_s}
+
+    def slot_width_s(self, ven_id: str, at: datetime) -> int:
+        width_s = SLOT_S
+        for since, width in sorted(self._widths.get(ven_id, {}).items()):
+            if since <= at:
+                width_s = width
+        return width_s
+
     # What is known
 
     def known_vens(self) -> set[str]:
@@ -149,10 +165,10 @@ class Oracle:
         }
 
     def _controllable(self, statuses: dict[str, str]) -> float:
-        """What could be shed right now: neither what is offline nor what is disabled."""
+        """What could be shed right now: not what is offline, in maintenance, or disabled."""
         total = 0.0
         for ven_id, loads in self._loads_by_ven().items():
-            if statuses.get(ven_id) == "offline":
+            if statuses.get(ven_id) in {"offline", "maintenance"}:
                 continue
             if not loads:
                 total += self._latest_shed(ven_id)
@@ -172,7 +188,7 @@ class Oracle:
 
     def _used_energy_today(self, now: datetime) -> float | None:
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        buckets = _energies(_within(self._panel_samples(), midnight, None), SLOT_S)
+        buckets = self._energies(self._panel_samples(), midnight, None, SLOT_S)
         if not buckets:
             return None
         total = 0.0
@@ -230,7 +246,7 @@ class Oracle:
             "loads": self.ven_loads(ven_id),
             "metrics": {
                 "currentPowerKw": 0.0 if used_kw is None else _rounded(used_kw),
-                "shedAvailabilityKw": 0.0 if status == "offline" else _rounded(shed_kw),
+                "shedAvailabilityKw": 0.0 if status in {"offline", "maintenance"} else _rounded(shed_kw),
                 "activeEventId": None if latest is None else latest.content.get("eventId"),
                 "shedLoadIds": [
                     name for name, load in sorted(loads.items()) if load.get("shedPowerKw", 0.0) > 0
@@ -247,7 +263,7 @@ class Oracle:
         granularity_s: int = 300,
         aggregate: Aggregate = "sum",
     ) -> JsonObject:
-        return _history(self._panel_samples(), start, end, granularity_s, aggregate)
+        return self._history(self._panel_samples(), start, end, granularity_s, aggregate)
 
     def ven_history(
         self,
@@ -260,7 +276,7 @@ class Oracle:
         if ven_id not in self._vens:
             return None
         samples = [sample for sample in self._panel_samples() if sample.series == ven_id]
-        return _history(samples, start, end, granularity_s, aggregate)
+        return self._history(samples, start, end, granularity_s, aggregate)
 
     def load_history(
         self,
@@ -273,7 +289,53 @@ class Oracle:
     ) -> JsonObject | None:
         if (ven_id, load_id) not in self._load_states():
             return None
-        return _history(self._load_samples(ven_id, load_id), start, end, granularity_s, aggregate)
+        return self._history(self._load_samples(ven_id, load_id), start, end, granularity_s, aggregate)
+
+    def _history(
+        self,
+        samples: list[Sample],
+        start: datetime | None,
+        end: datetime | None,
+        granularity_s: int,
+        aggregate: Aggregate,
+    ) -> JsonObject:
+        if start is not None and end is not None and start > end:
+            raise ValueError("start after end")
+        if granularity_s < 1 or (aggregate != "sum" and granularity_s % SLOT_S != 0):
+            raise ValueError("granularity")
+        if aggregate == "sum":
+            buckets = _sums(_within(samples, start, end), granularity_s)
+        else:
+            buckets = self._energies(samples, start, end, granularity_s)
+        return {"points": [_point(at, buckets[at], aggregate) for at in sorted(buckets)]}
+
+    def _energies(
+        self, samples: list[Sample], start: datetime | None, end: datetime | None, granularity_s: int
+    ) -> dict[datetime, Bucket]:
+        """kWh: over series and slots, the mean power times 1/12 h; in a wide slot, of all its samples.
+
+        A slot that the range cuts has only the samples inside the range.
+        """
+        in_slots: dict[tuple[str, datetime], list[Sample]] = {}
+        for sample in samples:
+            width_s = self.slot_width_s(sample.ven_id, sample.at)
+            for number in range(width_s // SLOT_S):
+                slot = _floor(sample.at, width_s) + number * SLOT
+                in_slots.setdefault((sample.series, slot), []).append(sample)
+        buckets: dict[datetime, Bucket] = {}
+        for (_series, slot), in_slot in in_slots.items():
+            last = slot + SLOT - TICK
+            if (start is not None and last < start) or (end is not None and slot > end):
+                continue
+            is_cut = (start is not None and slot < start) or (end is not None and last > end)
+            counted = _within(in_slot, start, end) if is_cut else in_slot
+            if not counted:
+                continue
+            bucket = buckets.setdefault(_floor(slot, granularity_s), Bucket())
+            bucket.used += _mean([sample.used_kw for sample in counted]) / SLOTS_PER_HOUR
+            bucket.shed += _mean([sample.shed_kw for sample in counted]) / SLOTS_PER_HOUR
+            bucket.slots.add(slot)
+        return buckets
 
     # The latest of everything: greatest device time, never the last to arrive
 
@@ -353,7 +415,8 @@ class Oracle:
         samples = []
         for telemetry in self._oldest_first():
             shed_kw = telemetry.shed_kw or 0.0  # "missing outside an event: 0"
-            samples.append(Sample(telemetry.ven_id, telemetry.at, telemetry.used_kw, shed_kw))
+            ven_id = telemetry.ven_id
+            samples.append(Sample(ven_id, ven_id, telemetry.at, telemetry.used_kw, shed_kw))
         return samples
 
     def _load_samples(self, ven_id: str, load_id: str) -> list[Sample]:
@@ -361,26 +424,9 @@ class Oracle:
         for telemetry in self._oldest_first():
             if telemetry.ven_id == ven_id and load_id in telemetry.loads:
                 load = telemetry.loads[load_id]
-                samples.append(
-                    Sample(load_id, telemetry.at, load.get("currentPowerKw"), load.get("shedPowerKw"))
-                )
+                used_kw, shed_kw = load.get("currentPowerKw"), load.get("shedPowerKw")
+                samples.append(Sample(ven_id, load_id, telemetry.at, used_kw, shed_kw))
         return samples
-
-
-def _history(
-    samples: list[Sample],
-    start: datetime | None,
-    end: datetime | None,
-    granularity_s: int,
-    aggregate: Aggregate,
-) -> JsonObject:
-    if start is not None and end is not None and start > end:
-        raise ValueError("start after end")
-    if granularity_s < 1 or (aggregate != "sum" and granularity_s % SLOT_S != 0):
-        raise ValueError("granularity")
-    inside = _within(samples, start, end)
-    buckets = _sums(inside, granularity_s) if aggregate == "sum" else _energies(inside, granularity_s)
-    return {"points": [_point(at, buckets[at], aggregate) for at in sorted(buckets)]}
 
 
 def _within(samples: list[Sample], start: datetime | None, end: datetime | None) -> list[Sample]:
@@ -398,20 +444,6 @@ def _sums(samples: list[Sample], granularity_s: int) -> dict[datetime, Bucket]:
         bucket = buckets.setdefault(_floor(sample.at, granularity_s), Bucket())
         bucket.used += sample.used_kw or 0.0
         bucket.shed += sample.shed_kw or 0.0
-    return buckets
-
-
-def _energies(samples: list[Sample], granularity_s: int) -> dict[datetime, Bucket]:
-    """kWh: over series and slots, the mean power in the slot times 1/12 h."""
-    in_slots: dict[tuple[str, datetime], list[Sample]] = {}
-    for sample in samples:
-        in_slots.setdefault((sample.series, _floor(sample.at, SLOT_S)), []).append(sample)
-    buckets: dict[datetime, Bucket] = {}
-    for (_series, slot), in_slot in in_slots.items():
-        bucket = buckets.setdefault(_floor(slot, granularity_s), Bucket())
-        bucket.used += _mean([sample.used_kw for sample in in_slot]) / SLOTS_PER_HOUR
-        bucket.shed += _mean([sample.shed_kw for sample in in_slot]) / SLOTS_PER_HOUR
-        bucket.slots.add(slot)
     return buckets
 
 
@@ -439,17 +471,17 @@ def _floor(at: datetime, seconds: int) -> datetime:
 
 
 def _shed_capability(load: JsonObject) -> float:
-    """The reported one; else the load's shed power; else 0."""
+    """The reported one; else the load's shed power; else 0. Never below 0."""
     if "shedCapabilityKw" in load:
-        return float(load["shedCapabilityKw"])
-    return float(load.get("shedPowerKw", 0.0))
+        return max(0.0, float(load["shedCapabilityKw"]))
+    return max(0.0, float(load.get("shedPowerKw", 0.0)))
 
 
 def _capacity(load: JsonObject) -> float:
-    """The reported one; else usage + shed capability."""
+    """The reported one; else usage + shed capability. Never below 0."""
     if "capacityKw" in load:
-        return float(load["capacityKw"])
-    return float(load.get("currentPowerKw", 0.0)) + _shed_capability(load)
+        return max(0.0, float(load["capacityKw"]))
+    return max(0.0, float(load.get("currentPowerKw", 0.0)) + _shed_capability(load))
 
 
 def _load_answer(load_id: str, load: JsonObject) -> JsonObject:

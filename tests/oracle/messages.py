@@ -293,8 +293,8 @@ def _full_entry(rnd: Random, load: Load) -> JsonObject:
         "type": "generic" if moved and load.type else load.type,
         "currentPowerKw": _power(rnd),
         "shedPowerKw": _positive_power(rnd),
-        "capacityKw": _positive_power(rnd),
-        "shedCapabilityKw": _positive_power(rnd),
+        "capacityKw": _rating(rnd),
+        "shedCapabilityKw": _rating(rnd),
         "enabled": _chance(rnd, 0.6),
         "priority": rnd.randint(1, 9),
         "vendor": {"model": "X-1"},
@@ -535,6 +535,11 @@ def _power(rnd: Random) -> float:
         return rnd.randint(-20, 20)
     low = -20_000 if _chance(rnd, 0.25) else 0
     return rnd.randint(low, 20_000) / 1000
+
+
+def _rating(rnd: Random) -> float:
+    """Some VENs give the ratings of what generates a minus; it counts as 0."""
+    return -_positive_power(rnd) if _chance(rnd, 0.1) else _positive_power(rnd)
 
 
 def _positive_power(rnd: Random) -> float:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ranges import Range
 from jobs.transforms.baselines import days_of, predict, usage_of
 from jobs.transforms.days import Calendar, Occasion, similar_days
 from jobs.transforms.performance import (
@@ -28,6 +27,7 @@ from jobs.transforms.performance import (
     settle_vens,
 )
 from schemas.baselines import GENERIC, BaselineName
+from schemas.time_ranges import TimeRange
 from tests.examples import costly
 
 SLOT = timedelta(minutes=5)
@@ -72,7 +72,9 @@ def mean(weighted: list[tuple[float, float]]) -> float:
 class Loop:
     """One VEN's baselines, one day and one slot after the other."""
 
-    def __init__(self, history: History, taken: list[Range], occasion: Occasion, calendar: Calendar) -> None:
+    def __init__(
+        self, history: History, taken: list[TimeRange], occasion: Occasion, calendar: Calendar
+    ) -> None:
         busy = [slot for event in taken for slot, _ in pieces(event.start, event.end)]
         self.history = {slot: kw for slot, kw in history.items() if slot not in busy}
         self.taken, self.occasion, self.calendar = taken, occasion, calendar
@@ -228,7 +230,7 @@ def frame(histories: dict[str, History]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SLOTS)
 
 
-def taken_frame(taken: dict[str, list[Range]]) -> pl.DataFrame:
+def taken_frame(taken: dict[str, list[TimeRange]]) -> pl.DataFrame:
     rows = [
         {"ven_id": ven_id, "start": event.start, "end": event.end}
         for ven_id, events in taken.items()
@@ -295,7 +297,7 @@ def month_of(kw: float, until: datetime = FOUR + 8 * HOUR) -> History:
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[dict[str, History], dict[str, list[Range]], Occasion, Calendar]:
+def situations(draw: st.DrawFn) -> tuple[dict[str, History], dict[str, list[TimeRange]], Occasion, Calendar]:
     zone = draw(st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
     start = draw(
         st.sampled_from(
@@ -328,14 +330,14 @@ def situations(draw: st.DrawFn) -> tuple[dict[str, History], dict[str, list[Rang
             if chance.random() >= gap
         }
         starts = [start - chance.randint(0, 20) * DAY - chance.randint(3, 30) * HOUR for _ in range(2)]
-        taken[ven_id] = [Range(at, at + HOUR) for at in starts]
+        taken[ven_id] = [TimeRange(at, at + HOUR) for at in starts]
     return histories, taken, occasion, calendar
 
 
 @costly(2)
 @given(situations())
 def test_baselines_are_what_the_loop_says(
-    situation: tuple[dict[str, History], dict[str, list[Range]], Occasion, Calendar],
+    situation: tuple[dict[str, History], dict[str, list[TimeRange]], Occasion, Calendar],
 ) -> None:
     histories, taken, occasion, calendar = situation
     people = participants(**dict.fromkeys(histories, 1.5))
@@ -359,7 +361,7 @@ def test_baselines_are_what_the_loop_says(
 def one_alone(
     name: BaselineName,
     histories: dict[str, History],
-    taken: dict[str, list[Range]],
+    taken: dict[str, list[TimeRange]],
     occasion: Occasion,
     calendar: Calendar,
 ) -> pl.DataFrame:
@@ -528,7 +530,7 @@ def test_days_with_events_and_holidays_and_the_other_kind_are_skipped() -> None:
     for odd in (FOUR - DAY, FOUR - 2 * DAY, FOUR - 4 * DAY):
         history |= steady(100.0, odd - 5 * HOUR, odd + 5 * HOUR)
     calendar = Calendar("UTC", frozenset({holiday}), look_back_days=14)
-    taken = taken_frame({"a": [Range(event - 3 * HOUR, event - 2 * HOUR)], "b": []})
+    taken = taken_frame({"a": [TimeRange(event - 3 * HOUR, event - 2 * HOUR)], "b": []})
     vens, _ = settled(
         {"a": history, "b": history},
         Occasion(FOUR, FOUR + HOUR, FOUR),
@@ -646,20 +648,23 @@ def test_errors_of_vens_make_up_for_one_another() -> None:
 
 def test_cuts() -> None:
     minute = timedelta(minutes=1)
-    assert cuts(Range(FOUR, FOUR + HOUR)) == []
-    assert cuts(Range(FOUR + minute, FOUR + HOUR)) == [Range(FOUR + minute, FOUR + SLOT)]
-    assert cuts(Range(FOUR, FOUR + HOUR + minute)) == [Range(FOUR + HOUR, FOUR + HOUR + minute)]
-    within = Range(FOUR + minute, FOUR + 3 * minute)
+    assert cuts(TimeRange(FOUR, FOUR + HOUR)) == []
+    assert cuts(TimeRange(FOUR + minute, FOUR + HOUR)) == [TimeRange(FOUR + minute, FOUR + SLOT)]
+    assert cuts(TimeRange(FOUR, FOUR + HOUR + minute)) == [TimeRange(FOUR + HOUR, FOUR + HOUR + minute)]
+    within = TimeRange(FOUR + minute, FOUR + 3 * minute)
     assert cuts(within) == [within]
-    assert cuts(Range(FOUR + minute, FOUR + SLOT)) == [Range(FOUR + minute, FOUR + SLOT)]
-    across = Range(FOUR + minute, FOUR + SLOT + minute)
-    assert cuts(across) == [Range(FOUR + minute, FOUR + SLOT), Range(FOUR + SLOT, FOUR + SLOT + minute)]
+    assert cuts(TimeRange(FOUR + minute, FOUR + SLOT)) == [TimeRange(FOUR + minute, FOUR + SLOT)]
+    across = TimeRange(FOUR + minute, FOUR + SLOT + minute)
+    assert cuts(across) == [
+        TimeRange(FOUR + minute, FOUR + SLOT),
+        TimeRange(FOUR + SLOT, FOUR + SLOT + minute),
+    ]
 
 
 def test_a_cut_slot_counts_the_samples_within() -> None:
     """4 kW until a minute into the slot, 1 kW from then on: the slot's mean, 1.6, is not the event's."""
     minute = timedelta(minutes=1)
-    window = Range(FOUR + minute, FOUR + 2 * SLOT)
+    window = TimeRange(FOUR + minute, FOUR + 2 * SLOT)
     samples = pl.DataFrame(
         [{"ven_id": "a", "ts": FOUR + n * minute, "used_kw": 1.0 if n else 4.0} for n in range(5)],
         schema=SAMPLES,
@@ -673,7 +678,7 @@ def test_a_cut_slot_counts_the_samples_within() -> None:
 
 def test_a_cut_slot_without_samples_within_has_none() -> None:
     """The VEN reported in that slot, but before the event."""
-    window = Range(FOUR + timedelta(minutes=1), FOUR + SLOT)
+    window = TimeRange(FOUR + timedelta(minutes=1), FOUR + SLOT)
     samples = pl.DataFrame([{"ven_id": "a", "ts": FOUR, "used_kw": 4.0}], schema=SAMPLES)
     usage = usage_of(frame({"a": {FOUR: 4.0}}))
     assert np.isnan(event_usage(usage, samples, window, cuts(window))).all()

@@ -172,6 +172,9 @@ SAME_REPORTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"schemaVersion": None, "voltage_v": None}, {}),
     ({"circuits": [{"breaker": 1, "note": None}]}, {"circuits": [{"breaker": 1}]}),
     ({"loads": [{"id": "a", "vendor": None}]}, {"loads": [{"id": "a"}]}),
+    ({"eventId": ""}, {"eventId": None}),
+    ({"eventId": ""}, {}),
+    ({"loads": [{"id": "a", "type": ""}]}, {"loads": [{"id": "a"}]}),
 ]
 OTHER_REPORTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"usedPowerKw": 1}, {"usedPowerKw": 2, "power_kw": 1}),

@@ -215,6 +215,7 @@ BAD_ENTRIES: list[tuple[Any, str]] = [
     ({"id": "x" * 10_000}, "Expected `str` of length <= 255"),
     ({"id": "be\all"}, "has a control character"),
     ({"id": "a\0b"}, "has a control character"),
+    ({"id": "a\ud800"}, "half of a surrogate pair"),
     ({"id": "a\x85b"}, "has a control character (U+0085)"),
     ({"id": "a\u202eb"}, "has a bidirectional control"),
     ({"id": " a"}, "begins or ends with white space"),
@@ -237,6 +238,8 @@ def test_a_bad_entry_is_refused_alone(bad: Any, detail: str) -> None:
 
 BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("name", "\0", "has a NUL character; take it out"),
+    ("name", "\ud800", "has a NUL character; take it out (half of a surrogate pair is read as U+0000)"),
+    ("type", "ev\udc00 \ud83d", "has a NUL character"),
     ("name", ["a"], "Expected `str | null`, got `array`"),
     ("name", "n" * 256, "Expected `str` of length <= 255"),
     ("type", "\0", "has a NUL character; take it out"),
@@ -291,6 +294,7 @@ def test_a_whole_number_may_be_written_with_a_fraction_of_zero(
 BAD_PANEL_FIELDS: list[tuple[str, Any]] = [
     ("eventId", 7),
     ("eventId", "\0"),
+    ("eventId", "e\udfff"),
     ("eventId", "e" * 256),
     ("requestedReductionKw", "2"),
     ("baselinePowerKw", True),
@@ -310,6 +314,33 @@ def test_a_bad_descriptive_field_of_the_panel_is_refused_alone(key: str, value: 
     [rejection] = decoded.rejections
     assert rejection.reason == "bad_field"
     assert rejection.detail.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud800", "\udc00 ", "\U0001f600\ud83d", "\\ud800\udfff", "\\\ud800"], ids=ascii
+)
+@pytest.mark.parametrize("mark", [b"", BOM], ids=["plain", "BOM"])
+def test_half_a_surrogate_pair_beyond_the_contract_is_kept_as_it_came(text: str, mark: bytes) -> None:
+    """The whole message was `not_json`."""
+    payload = telemetry(usedPowerKw=4.25, note=text, loads=[{"id": "a", "currentPowerKw": 1}])
+    decoded = decode_bytes(METER, mark + payload)
+    assert isinstance(decoded, Report)
+    row = read(decoded.row, TELEMETRY)
+    assert (row["used_power_kw"], list(decoded.samples), decoded.rejections) == ("4.25", ["a"], [])
+    assert (row["payload"], decoded.content) == (payload.decode(), payload)
+
+
+def test_an_escaped_backslash_and_a_whole_pair_are_no_half() -> None:
+    name = "\\ud800 \U0001f600"
+    rows, refused = samples({"id": "a", "name": name}, {"id": "b", "name": "\ud800"})
+    assert (rows["a"]["name"], rows["b"]["name"], len(refused)) == (name, None, 1)
+
+
+def test_empty_words_name_no_event_and_no_type() -> None:
+    decoded = report({"eventId": "", "loads": [{"id": "a", "type": ""}, {"id": "b", "type": "", "x": 1}]})
+    assert read(decoded.row, TELEMETRY)["event_id"] is None
+    assert [read(row, SAMPLES)["load_type"] for row in decoded.samples.values()] == [None, None]
+    assert decoded.rejections == []
 
 
 def test_loads_that_are_no_list_are_refused_alone() -> None:
@@ -417,7 +448,6 @@ REFUSALS: list[tuple[str, str, bytes]] = [
     ("not_json", METER, b'{"timestamp": 1720623600, "usedPowerKw": -Infinity}'),
     ("not_json", METER, b'{"timestamp": 1720623600, "x": NaN}'),
     ("not_json", METER, b'{"timestamp": 1720623600, "x": "\0"}'),
-    ("not_json", METER, b'{"timestamp": 1720623600, "x": "\\ud800"}'),
     ("not_json", STATUS, b"two words"),
     ("not_json", STATUS, b""),
     ("not_json", STATUS, b" "),
@@ -462,6 +492,8 @@ REFUSALS: list[tuple[str, str, bytes]] = [
     ("bad_id", SHARED, telemetry(venId="ven\x85")),
     ("bad_id", SHARED, telemetry(venId="ven\u202e7")),
     ("bad_id", SHARED, telemetry(venId="ven-7 ")),
+    ("bad_id", SHARED, telemetry(venId="ven\udc00")),
+    ("bad_text", STATUS, b'{"status": "\\ud800"}'),
     ("bad_id", "oadr/meter/ven\ufffe", telemetry()),
     ("bad_id", "oadr/meter/a\0b", telemetry()),
     ("bad_id", "ven/status/a\tb", b"online"),
@@ -626,6 +658,36 @@ def test_what_the_database_holds_counts() -> None:
     ]
     quotas.restart({}, [])
     assert list(with_loads("a", ["l3"], quotas).samples) == ["l3"]
+
+
+class RestartedMeanwhile(Quotas):
+    """Quotas that the writing thread restarts after every look of the decoding one."""
+
+    def load_id(self, ven_id: str, load_id: str) -> str:
+        found = super().load_id(ven_id, load_id)
+        self.restart({}, [])
+        return found
+
+    def load_type(self, text: str | None) -> str | None:
+        found = super().load_type(text)
+        self.restart({}, [])
+        return found
+
+
+@pytest.mark.parametrize("more", [{}, {"beyond": "the contract"}])
+def test_quotas_that_are_restarted_meanwhile_refuse_nothing(more: dict[str, str]) -> None:
+    """The decoding thread raised KeyError, and ingest ended."""
+    decoded = with_loads("a", ["l1", "l2"], RestartedMeanwhile(), type="ev", **more)
+    assert (list(decoded.samples), decoded.rejections) == (["l1", "l2"], [])
+
+
+@pytest.mark.parametrize("more", [{}, {"beyond": "the contract"}])
+def test_a_type_with_a_control_character_is_stored_with_a_space(more: dict[str, str]) -> None:
+    """With a key beyond the contract, ingest ended at each redelivery of such a message."""
+    for _ in range(2):
+        decoded = with_loads("a", ["l"], Quotas(), type="ev\n", **more)
+        assert read(decoded.samples["l"], SAMPLES)["load_type"] == "ev "
+        assert decoded.rejections == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), max_size=6)), max_size=8))

@@ -67,11 +67,11 @@ def test_what_comes_again_is_dropped_and_the_rest_stays_in_order() -> None:
     assert inbox.is_empty
 
 
-def test_a_nudge_is_kept_for_one_take() -> None:
+def test_a_wake_up_is_kept_for_one_take() -> None:
     inbox = Inbox(10)
-    inbox.nudge()
+    inbox.wake()
     assert inbox.take(1, PLENTY, LONG_S) == []
-    assert not inbox._is_nudged
+    assert not inbox._is_woken
 
 
 def test_whoever_waits_is_told() -> None:

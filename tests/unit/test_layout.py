@@ -5,12 +5,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.layout import MOST_SOURCES, Change, cells, changes, contains, name_of, overlap
+from jobs.layout import MOST_SOURCES, PartitionChange, cells, changes, contains, name_of, overlap
 from jobs.partitions import Partition, slice_end
-from jobs.ranges import Range, ranges_of_days
+from schemas.time_ranges import TimeRange, ranges_of_days
 
 DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 27, 1, tzinfo=UTC)
@@ -19,24 +19,24 @@ FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 days = st.dates(date(2020, 1, 1), date(2027, 12, 31))
 
 
-def between(start: str, end: str) -> Range:
-    return Range(*(datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (start, end)))
+def between(start: str, end: str) -> TimeRange:
+    return TimeRange(*(datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (start, end)))
 
 
-def of_day(day: date) -> Range:
+def of_day(day: date) -> TimeRange:
     start = datetime.combine(day, time(), UTC)
-    return Range(start, start + DAY)
+    return TimeRange(start, start + DAY)
 
 
-def after(partitions: Iterable[Range], change: Change) -> list[Range]:
+def after(partitions: Iterable[TimeRange], change: PartitionChange) -> list[TimeRange]:
     left = [each for each in partitions if not contains(change.within, each)]
     assert not any(overlap(each, change.within) for each in left)
     return sorted([*left, change.within], key=lambda each: each.start)
 
 
 def arranged(
-    partitions: list[Range], now: datetime, astray: Range | None = None, kept: timedelta | None = None
-) -> list[Range]:
+    partitions: list[TimeRange], now: datetime, astray: TimeRange | None = None, kept: timedelta | None = None
+) -> list[TimeRange]:
     """The partitions when nothing is left to do; one change at a time, as the job has it."""
     while change := next(changes(partitions, astray, now, kept), None):
         inside = [each for each in partitions if contains(change.within, each)]
@@ -46,7 +46,6 @@ def arranged(
     return partitions
 
 
-@settings(max_examples=30)
 @given(st.sets(days, max_size=120), days, st.integers(0, 4000))
 def test_any_days_become_few_partitions_without_a_gap(present: set[date], today: date, later: int) -> None:
     now = datetime.combine(today, time(1), UTC)
@@ -108,7 +107,7 @@ def test_what_retention_has_let_go_needs_no_partitions(kept: int) -> None:
     oldest = datetime.combine((NOW - kept * DAY).date(), time(), UTC)
     assert partitions[0].start == oldest
     assert list(changes(partitions, None, NOW + DAY, kept * DAY)) == [
-        Change(of_day((NOW + 4 * DAY).date()), has_rows=False)
+        PartitionChange(of_day((NOW + 4 * DAY).date()), has_rows=False)
     ]
 
 
@@ -124,7 +123,7 @@ def test_days_that_are_kept_for_weeks_go_as_days(kept: int) -> None:
     assert all(each.end - each.start == DAY for each in partitions)
 
 
-def partition(within: Range, size: int, *, is_default: bool = False) -> Partition:
+def partition(within: TimeRange, size: int, *, is_default: bool = False) -> Partition:
     return Partition("x", within, is_default, 0, size)
 
 
@@ -133,7 +132,7 @@ YEAR = between("2024-01-01", "2025-01-01")
 
 def test_a_slice_is_as_many_sources_as_come_to_its_size() -> None:
     sources = [partition(of_day(date(2024, 1, number)), 40) for number in range(1, 32)]
-    left = Range(sources[0].within.start, sources[-1].within.end)
+    left = TimeRange(sources[0].within.start, sources[-1].within.end)
     assert slice_end(left, sources, 80) == datetime(2024, 1, 3, tzinfo=UTC)
     assert slice_end(left, sources, 100) == datetime(2024, 1, 3, 12, tzinfo=UTC)
     assert slice_end(left, sources, 10_000) == left.end

@@ -88,7 +88,7 @@ def test_the_contracts_telemetry_example() -> None:
     assert fed.load_stats() == [
         {"type": "hvac", "totalCapacityKw": 3.5, "totalShedCapabilityKw": 1.4, "currentUsageKw": 2.2},
         # No capacity: usage + shed capability. Generation is not negative usage.
-        {"type": "solar", "totalCapacityKw": -1.3, "totalShedCapabilityKw": 0.0, "currentUsageKw": 0.0},
+        {"type": "solar", "totalCapacityKw": 0.0, "totalShedCapabilityKw": 0.0, "currentUsageKw": 0.0},
     ]
     assert fed.ven_loads("ven-7") == [
         {
@@ -253,7 +253,7 @@ def test_latest_is_device_time_and_what_is_left_out_was_said_before() -> None:
     assert fed.row_counts()["ven_load_samples"] == 2
 
 
-def test_controllable_leaves_out_the_offline_and_the_disabled() -> None:
+def test_controllable_leaves_out_the_offline_the_maintained_and_the_disabled() -> None:
     fed = oracle(
         snapshot("a", "15:00:00", {"id": "x", "shedCapabilityKw": 1}, {"id": "y", "shedCapabilityKw": 2}),
         telemetry("a", "15:01:00", loads=[{"id": "y", "enabled": False}]),
@@ -262,13 +262,14 @@ def test_controllable_leaves_out_the_offline_and_the_disabled() -> None:
         status("b", "15:01:00", "online"),
         status("b", "15:02:00", "online"),  # the first that arrived stands
         telemetry("c", "15:00:00", 6, shedPowerKw=8),  # no loads
-        status("c", "15:00:00", "maintenance"),
         status("d", "15:00:00", "online"),
+        snapshot("e", "15:00:00", {"id": "x", "shedCapabilityKw": 16}, {"id": "y", "shedCapabilityKw": -3}),
+        status("e", "15:00:00", "maintenance"),
     )
     stats = fed.network_stats(NOW)
     assert stats["controllablePowerKw"] == 1 + 8
-    assert stats["potentialLoadReductionKw"] == 1 + 2 + 4 + 8
-    assert (stats["venCount"], stats["onlineVens"]) == (4, 1)
+    assert stats["potentialLoadReductionKw"] == 1 + 2 + 4 + 8 + 16
+    assert (stats["venCount"], stats["onlineVens"]) == (5, 1)
     assert stats["averageHousePower"] == 3  # 6 kW over a and c, which have telemetry
     assert fed.rejected == fed.conflicts == 1
 

@@ -27,12 +27,18 @@ PART = {
     "notified_at": at(-5),
     "command_status": "sent",
     "is_away": False,
+    "is_unwanted": False,
+    "has_opt_out": False,
     "event_status": "active",
     "start_time": START,
     "end_time": at(60),
 }
 ACCEPTED = {"command_status": "acknowledged", "answered_at": at(1)}
 NAMED = {"status": "started", "started_at": at(2), "named_at": at(2)}
+SILENT = NAMED | {"reported_at": at(9), "asked_again_at": at(8)}
+OUT = NAMED | {"status": "opted_out", "opted_out_at": at(5), "reported_at": at(6)}
+RELEASED = {"status": "planned", "requested_reduction_kw": 0.0, "command_id": None, "released_at": NOW}
+UNWANTED = {"is_away": True, "is_unwanted": True}
 
 
 def after(**known: Any) -> dict[str, Any] | None:
@@ -68,9 +74,53 @@ CASES: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
     ({"reported_at": at(3), "shed_power_kw": 0.1, "reported_event_id": "other"}, None),
     ({"reported_at": at(3), "shed_power_kw": 0.0}, None),
     ({"reported_at": at(3), "reported_event_id": "e", "event_status": "scheduled"}, None),
-    # It leaves.
-    (NAMED | {"reported_at": at(3)}, {"status": "opted_out", "opted_out_at": NOW}),
-    (NAMED | {"reported_at": at(3), "reported_event_id": "o"}, {"status": "opted_out", "opted_out_at": NOW}),
+    ({"command_status": "rejected", "answered_at": at(7)}, {"status": "opted_out", "opted_out_at": at(7)}),
+    # It is silent about the event: it may have rebooted, and is asked again.
+    (NAMED | {"reported_at": at(3)}, {"asked_again_at": NOW}),
+    (NAMED | {"reported_at": at(3), "reported_event_id": "o"}, {"asked_again_at": NOW}),
+    (NAMED | {"reported_at": at(3), "end_time": at(10.5)}, None),
+    (SILENT, {"status": "opted_out", "opted_out_at": NOW, "asked_again_at": None}),
+    (SILENT | {"asked_again_at": at(9.1)}, None),
+    (SILENT | {"command_status": "pending"}, None),
+    (
+        SILENT | {"command_status": "expired"},
+        {"status": "opted_out", "opted_out_at": NOW, "asked_again_at": None},
+    ),
+    (
+        SILENT | {"command_status": "rejected", "answered_at": at(8.5)},
+        {"status": "opted_out", "opted_out_at": at(8.5), "asked_again_at": None},
+    ),
+    (
+        SILENT | {"command_status": "acknowledged", "answered_at": at(8.5)},
+        {"named_at": None, "asked_again_at": None, "acknowledged_at": at(8.5)},
+    ),
+    (SILENT | {"reported_event_id": "e"}, {"asked_again_at": None}),
+    # It returns.
+    (OUT, None),
+    (OUT | {"reported_event_id": "e"}, {"status": "started", "opted_out_at": None}),
+    (
+        OUT | {"reported_event_id": "e", "command_status": "rejected", "answered_at": at(5)},
+        {"status": "started", "opted_out_at": None, "command_id": None, "command_status": None},
+    ),
+    (OUT | {"reported_event_id": "e", "reported_at": at(5)}, None),
+    (OUT | {"reported_event_id": "e", "event_status": "scheduled"}, None),
+    (OUT | {"reported_event_id": "e", "released_at": at(5)}, None),
+    (OUT | {"reported_event_id": "e", "has_opt_out": True}, None),
+    (
+        OUT | {"command_status": "acknowledged", "answered_at": at(6)},
+        {"status": "started", "opted_out_at": None, "named_at": None, "acknowledged_at": at(6)},
+    ),
+    (OUT | {"command_status": "acknowledged", "answered_at": at(4)}, None),
+    (OUT | {"command_status": "rejected", "answered_at": at(5)}, None),
+    # It is asked no more.
+    (UNWANTED, RELEASED),
+    (NAMED | UNWANTED, RELEASED),
+    (UNWANTED | RELEASED | {"released_at": at(3), "command_status": None}, None),
+    (
+        {"has_opt_out": True},
+        {"status": "opted_out", "opted_out_at": NOW, "released_at": NOW},
+    ),
+    # It stays.
     (NAMED | {"reported_at": at(3), "reported_event_id": "e"}, None),
     (NAMED | {"reported_at": at(2)}, None),
     (NAMED | {"reported_at": at(60)}, None),

@@ -11,7 +11,7 @@ from jobs.models import RecentReportFrame, WatchedVenFrame
 from jobs.transforms.presence import (
     ONE_TICK,
     PROMPT_WITHIN,
-    Patience,
+    PresenceTime,
     come_online,
     fallen_silent,
     heard_skewed,
@@ -21,7 +21,7 @@ from jobs.transforms.presence import (
 from schemas.tables.presence import SkewedReportFrame
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PATIENCE = Patience(intervals=3, at_least=timedelta(seconds=60))
+PRESENCE_TIME = PresenceTime(intervals=3, at_least=timedelta(seconds=60))
 NO_INTERVALS = pl.DataFrame(schema={"ven_id": pl.String, "interval": pl.Duration("us")})
 NOBODY_SKEWED = pl.DataFrame(
     schema={"ven_id": pl.String, "heard_at": pl.Datetime("us", "UTC"), "clock_offset_s": pl.Float64}
@@ -53,11 +53,11 @@ def reports(*pairs: tuple[float, float]) -> pl.DataFrame:
 
 
 def online(vens: pl.DataFrame, report_intervals: pl.DataFrame = NO_INTERVALS) -> list[dict[str, Any]]:
-    return come_online(vens, NOBODY_SKEWED, report_intervals, PATIENCE, NOW).to_dicts()
+    return come_online(vens, NOBODY_SKEWED, report_intervals, PRESENCE_TIME, NOW).to_dicts()
 
 
 def silent(vens: pl.DataFrame, report_intervals: pl.DataFrame = NO_INTERVALS) -> list[dict[str, Any]]:
-    return fallen_silent(vens, report_intervals, PATIENCE, NOW).to_dicts()
+    return fallen_silent(vens, report_intervals, PRESENCE_TIME, NOW).to_dicts()
 
 
 @pytest.mark.parametrize(("interval_s", "allowed_s"), [(None, 60), (5, 60), (20, 60), (21, 63), (600, 1800)])
@@ -129,7 +129,7 @@ def test_only_the_last_few_by_receipt_are_kept() -> None:
 
 
 def heard(pairs: Sequence[tuple[float, float]], interval: pl.DataFrame = NO_INTERVALS) -> list[Any]:
-    found = heard_skewed(reports(*pairs), interval, PATIENCE)
+    found = heard_skewed(reports(*pairs), interval, PRESENCE_TIME)
     return found.select("heard_at", "clock_offset_s").rows()
 
 

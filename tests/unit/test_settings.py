@@ -202,6 +202,59 @@ def test_every_setting_is_described(variable: str) -> None:
     assert not description.endswith(".")
 
 
+WORDS: list[tuple[type[ProgramSettings], str, str, str, str]] = [
+    (JobsSettings, "LOG_LEVEL", "INFO", "log_level", "info"),
+    (ServingSettings, "LOG_FORMAT", " Json ", "log_format", "json"),
+    (ServingSettings, "HTTP_HTTPS", "YES", "http_https", "yes"),
+    (ServingSettings, "HISTORY_AGGREGATE", "Mean", "history_aggregate", "mean"),
+    (IngestSettings, "INGEST_COMMANDS", "OFF", "command_dispatcher", "off"),
+    (JobsSettings, "EVENT_BASELINE", "10-OF-10", "primary_baseline", "10-of-10"),
+]
+
+
+@pytest.mark.parametrize(("program", "variable", "value", "field", "expected"), WORDS)
+def test_words_may_be_written_in_capitals(
+    program: type[ProgramSettings],
+    variable: str,
+    value: str,
+    field: str,
+    expected: str,
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv(variable, value)
+    assert getattr(program.from_environment(), field) == expected
+
+
+SHOWN: list[tuple[type[ProgramSettings], str, str, str]] = [
+    (ServingSettings, "HTTP_PORT", "99999", "not '99999'"),
+    (ServingSettings, "LOG_LEVEL", "loud", "not 'loud'"),
+    (JobsSettings, "RETENTION_RAW_DAYS", "0", "not '0'"),
+    (JobsSettings, "TIME_ZONE", "Berlin", "not 'Berlin'"),
+    (JobsSettings, "TIME_ZONE", "x" * 1_000, "not 'xxx"),
+    (IngestSettings, "INGEST_READY_FILE", "/nowhere/ready", "not '/nowhere/ready'"),
+    (ServingSettings, "CORS_ORIGINS", f"https://me:{SECRET}@ui.example/x", "not 'https://...@ui.example/x'"),
+    (ServingSettings, "HTTP_HOST", f"gg_0123456789ab_{'a' * 64}", "not 'gg_0123456789ab_...'"),
+]
+
+
+@pytest.mark.parametrize(("program", "variable", "value", "shown"), SHOWN)
+def test_the_value_is_shown_without_secrets(
+    program: type[ProgramSettings], variable: str, value: str, shown: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv(variable, value)
+    message = complaint(program)
+    assert shown in message
+    assert len(message) < 250
+    assert "a" * 64 not in message
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DATABASE_READ_URL", "MQTT_URL"])
+def test_urls_that_may_hold_a_password_are_not_shown(variable: str, environment: pytest.MonkeyPatch) -> None:
+    program = IngestSettings if variable == "MQTT_URL" else ServingSettings
+    environment.setenv(variable, SECRET)
+    assert " not " not in complaint(program)
+
+
 # The README
 
 

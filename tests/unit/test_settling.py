@@ -2,17 +2,19 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.baseline_accuracy import accuracy
-from jobs.ranges import Range
-from jobs.transforms.baselines import predict
+from jobs.transforms.baselines import predict, usage_of, without_events
 from jobs.transforms.days import Calendar, Occasion
-from jobs.transforms.performance import elsewhere, requested_energy
+from jobs.transforms.performance import counted_hours, elsewhere, requested_energy
 from schemas.baselines import BASELINES, GENERIC, METHODS, BaselineName
+from schemas.time_ranges import TimeRange
+from tests.examples import costly
 from tests.unit.test_baselines import (
     CAP,
     DAY,
@@ -26,6 +28,7 @@ from tests.unit.test_baselines import (
     participants,
     settled,
     steady,
+    taken_frame,
 )
 
 MINUTE = timedelta(minutes=1)
@@ -49,7 +52,7 @@ def other(start: datetime, end: datetime, told_at: datetime, left_at: datetime |
 def test_time_in_two_events_counts_in_the_one_told_last() -> None:
     """From 16:20 on the second event has the VEN: what the first one keeps, the second lacks."""
     told, taken_at = FOUR - HOUR, FOUR + 20 * MINUTE
-    second = Range(FOUR + 10 * MINUTE, FOUR + 2 * HOUR)
+    second = TimeRange(FOUR + 10 * MINUTE, FOUR + 2 * HOUR)
     first_away = elsewhere(part(told, taken_at), other(second.start, second.end, taken_at), EVENT.window)
     assert first_away.rows() == [("a", taken_at, FOUR + HOUR)]
     second_away = elsewhere(part(taken_at), other(FOUR, FOUR + HOUR, told, taken_at), second)
@@ -60,6 +63,38 @@ def test_who_left_for_an_event_that_came_later_counts_nowhere_in_between() -> No
     left = FOUR + 20 * MINUTE
     later = other(FOUR + 30 * MINUTE, FOUR + 2 * HOUR, left)
     assert elsewhere(part(FOUR - HOUR, left), later, EVENT.window).rows() == [("a", left, FOUR + HOUR)]
+
+
+SLOT = timedelta(minutes=5)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("left_at", "slots"),
+    [
+        (FOUR, []),
+        (FOUR + SLOT - SECOND, [299]),
+        (FOUR + SLOT, [300]),
+        (FOUR + SLOT + SECOND, [300, 1]),
+        (FOUR + 11 * SLOT, [300] * 11),
+        (FOUR + HOUR, [300] * 12),
+        (FOUR + HOUR + SECOND, [300] * 12),
+    ],
+)
+def test_a_slot_counts_until_its_ven_leaves(left_at: datetime, slots: list[int]) -> None:
+    """Seconds of each slot: a VEN that leaves exactly at its end has all of it, and none of the next."""
+    away = elsewhere(part(FOUR - HOUR, left_at), OTHER.to_frame(), EVENT.window)
+    [counted] = counted_hours(["a"], away, EVENT.window)
+    assert counted * 3600 == pytest.approx(slots + [0] * (12 - len(slots)), abs=1e-6)
+
+
+@pytest.mark.parametrize("ends_at", [FOUR - DAY, FOUR - DAY + SLOT])
+def test_an_event_that_ends_with_a_slot_leaves_the_next_slot_to_the_baseline(ends_at: datetime) -> None:
+    usage = usage_of(frame({"a": steady(2.0, FOUR - DAY - HOUR, FOUR - DAY + HOUR)}))
+    [kept] = without_events(usage, taken_frame({"a": [TimeRange(FOUR - DAY - HOUR, ends_at)]})).kw
+    first = int((ends_at - (FOUR - DAY - HOUR)) / SLOT)
+    assert np.isnan(kept[:first]).all()
+    assert kept[first:] == pytest.approx([2.0] * (24 - first))
 
 
 def test_other_events_at_another_time_take_nothing_away() -> None:
@@ -98,7 +133,7 @@ def test_one_that_goes_and_is_told_again_was_asked_for_both() -> None:
     assert requested_energy(people, shares, EVENT.window).item(0, "requested_kwh") == pytest.approx(1.5)
 
 
-@settings(max_examples=25, deadline=None)
+@costly(4)
 @given(
     st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=1, max_size=4),
     st.floats(-3, 4),
@@ -135,7 +170,7 @@ def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
         assert whole["coverage_percent"] == pytest.approx(parts.get_column("coverage_percent").mean())
 
 
-@settings(max_examples=25, deadline=None)
+@costly(4)
 @given(st.floats(-4, 4), st.floats(-4, 4), st.floats(-9, 9))
 @example(2e-323, 1e-323, 9.0)
 def test_no_baseline_gives_more_than_its_cap_where_nothing_was_done(

@@ -17,11 +17,10 @@ from jobs.models import (
     LoadGroupFrame,
     LoadSampleFrame,
     ReportFrame,
-    SlotEnergyFrame,
     TransitionFrame,
     VenGroupFrame,
 )
-from jobs.transforms.buckets import bucket_samples, coarsen, network_energy
+from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import PROMPT_WITHIN
 from jobs.transforms.totals import load_type_rollups, network_snapshot
@@ -115,31 +114,6 @@ def test_coarser_buckets_are_those_of_the_samples(
     fine_s, coarse_s = resolutions_s
     fine = bucket_samples(frame(LoadSampleFrame, drawn), KEYS[table], fine_s)
     assert as_rows(coarsen(fine, KEYS[table], coarse_s), table) == loop_buckets(drawn, table, coarse_s)
-
-
-counts = st.integers(0, 4)
-slots = rows(
-    bucket=st.sampled_from((NOON, NOON + timedelta(minutes=5))),
-    used_power_kw_sum=powers,
-    shed_power_kw_sum=powers,
-    used_samples=counts,
-    shed_samples=counts,
-)
-
-
-@given(slots)
-def test_energy_is_the_mean_power_of_each_ven_times_a_twelfth_of_an_hour(drawn: list[JsonRow]) -> None:
-    energy: dict[datetime, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for slot in drawn:
-        for position, quantity in enumerate(("used", "shed")):
-            if slot[f"{quantity}_samples"]:
-                mean_kw = slot[f"{quantity}_power_kw_sum"] / slot[f"{quantity}_samples"]
-                energy[slot["bucket"]][position] += mean_kw / 12
-            energy[slot["bucket"]]  # a slot without a value has no energy, but it is a slot
-    answer = as_rows(network_energy(frame(SlotEnergyFrame, drawn)), "network_energy")
-    assert [slot["bucket"] for slot in answer] == sorted(energy)
-    for slot in answer:
-        assert [slot["used_energy_kwh"], slot["shed_energy_kwh"]] == pytest.approx(energy[slot["bucket"]])
 
 
 # The latest
@@ -262,7 +236,7 @@ positive_powers = st.integers(0, 80).map(lambda eighths: eighths / 8)
 groups = rows(
     load_type=st.none() | st.sampled_from(("hvac", "solar", "", "unknown")),
     enabled=st.booleans(),
-    online=st.booleans(),
+    controllable=st.booleans(),
     capacity_kw=powers,
     shed_capability_kw=powers,
     usage_kw=positive_powers,
@@ -293,11 +267,11 @@ def test_totals_of_the_network(
     potential = controllable = 0.0
     for ven in drawn_vens:
         potential += ven["whole_shed_power_kw"]
-        if ven["status"] != "offline":
+        if ven["status"] not in {"offline", "maintenance"}:
             controllable += ven["whole_shed_power_kw"]
     for group in drawn_groups:
         potential += group["shed_capability_kw"]
-        if group["online"] and group["enabled"]:
+        if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
         frame(VenGroupFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, NOON
@@ -330,7 +304,6 @@ EMPTY: dict[str, Callable[[], pl.DataFrame]] = {
     "network_history": lambda: bucket_samples(empty(LoadSampleFrame), [], 1),
     "ven_history": lambda: coarsen(bucket_samples(empty(LoadSampleFrame), ["ven_id"], 1), ["ven_id"], 300),
     "load_history": lambda: bucket_samples(empty(LoadSampleFrame), ["ven_id", "load_id"], 300),
-    "network_energy": lambda: network_energy(empty(SlotEnergyFrame)),
     "ven_snapshots": lambda: latest_vens(empty(ReportFrame), empty(TransitionFrame)),
     "load_snapshots": lambda: latest_loads(empty(EntryFrame), empty(EntryFrame)),
     "load_type_rollups": lambda: load_type_rollups(empty(LoadGroupFrame)),

@@ -1,0 +1,108 @@
+"""Arguments of the analysts' API, checked: an error names the argument, and lists what there is. Pure."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from typing import get_args
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from analysis.ranges import Aggregate
+from schemas.baselines import BASELINES, BaselineName
+
+AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
+OF = ("ven_id", "load_id")
+FEW = 12
+"""Names that an error lists all; of more it lists the nearest."""
+
+
+def choice(argument: str, value: object, choices: Collection[str]) -> str:
+    """A value that is one of some names.
+
+    Raises:
+        ValueError: it is none; the message lists them, or the nearest of many.
+    """
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"{argument} is {value!r}: {expected(value, choices)}")
+
+
+def expected(value: object, choices: Iterable[str]) -> str:
+    """What there is: all names if they are few, else the nearest."""
+    names = sorted(choices)
+    nearest = _nearest(str(value), names)
+    if len(names) <= FEW:
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"expected one of {', '.join(names)}{hint}" if names else "there is none"
+    shown = nearest or names[:3]
+    return f"expected one of {len(names)} names, such as {', '.join(shown)}"
+
+
+def _nearest(value: str, names: Collection[str]) -> list[str]:
+    """The most similar, also by a part of a name: `Berlin` is near `Europe/Berlin`."""
+    whole = difflib.get_close_matches(value, names, n=3, cutoff=0.6)
+    parts = [name for name in names if value and value.lower() in name.lower()]
+    return list(dict.fromkeys([*whole, *parts]))[:5]
+
+
+def checked_aggregate(value: str) -> Aggregate:
+    choice("aggregate", value, AGGREGATES)
+    return next(each for each in AGGREGATES if each == value)
+
+
+def checked_zone(name: str) -> ZoneInfo:
+    return ZoneInfo(choice("zone", name, available_timezones()))
+
+
+def checked_baseline(value: str | None) -> BaselineName | None:
+    if value is None:
+        return None
+    choice("baseline", value, BASELINES)
+    return next(each for each in BASELINES if each == value)
+
+
+def checked_revision(value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"revision is {value!r}: expected a whole number from 1 on")
+    return value
+
+
+def checked_of(of: Mapping[str, object]) -> dict[str, str]:
+    """The entity that a history is of.
+
+    Raises:
+        ValueError: an argument is unknown, no text, or a load comes without its VEN.
+    """
+    for name, value in of.items():
+        choice("argument", name, OF)
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{name} is {value!r}: expected an id, such as 'ven-0001'")
+    if of.keys() == {"load_id"}:
+        raise ValueError("load_id is unique only within its VEN: a history is of a ven_id, or of both")
+    return {name: str(value) for name, value in of.items()}
+
+
+def checked_service(url: str) -> str:
+    """The URL of a service, without a slash at its end.
+
+    Raises:
+        ValueError: it is no URL of HTTP, or one of a route.
+    """
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port
+        raise ValueError(f"{without_password(url)!r} is no URL: expected http://host:8000") from None
+    if parts.scheme not in {"http", "https"} or not has_host:
+        raise ValueError(f"{without_password(url)!r} is no http:// or https:// URL of a service")
+    if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/api"):
+        raise ValueError(
+            f"{without_password(url)!r}: expected the address of the service alone, such as http://host:8000"
+        )
+    return url.rstrip("/")
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}" if separator else url

@@ -1,0 +1,75 @@
+"""How far the energy of slots is off, by how a meter reports: `python -m analysis.slot_error`.
+
+The homes are simulated, so nothing but the arguments decides the outcome. True is the mean of a reading each
+second. `1 min`: evenly; `burst`: four samples a minute apart, then sixty a second apart, in every slot;
+`15 min`, `30 min`: the mean of the time, as a meter sends it, in each slot of five minutes within.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from local.fleet.household import FURNISHINGS, Household
+from schemas.tables.history import SLOT_S
+
+DAY_S = 86_400
+START = 1_784_160_000  # 2026-07-16
+SEED = 11
+Powers = NDArray[np.float64]
+"""kW by second."""
+
+Meter = Callable[[Powers], Powers]
+"""From the powers of a day to the mean power of each slot, kW."""
+
+BURST = [0, 60, 120, 180, *range(240, SLOT_S)]
+
+
+def _sampled(seconds: Sequence[int]) -> Meter:
+    return lambda powers: powers.reshape(-1, SLOT_S)[:, list(seconds)].mean(axis=1)
+
+
+def _metered(width_s: int) -> Meter:
+    return lambda powers: np.repeat(powers.reshape(-1, width_s).mean(axis=1), width_s // SLOT_S)
+
+
+METERS: dict[str, Meter] = {
+    "1 min": _sampled(range(0, SLOT_S, 60)),
+    "burst": _sampled(BURST),
+    "15 min": _metered(900),
+    "30 min": _metered(1_800),
+}
+
+
+def errors(kind: str, homes: int) -> dict[str, tuple[float, float]]:
+    """By meter: the RMS error of a slot, kW, and the mean absolute error of a day's energy, percent."""
+    days = [_powers(Household(SEED, number, furnishing=kind)) for number in range(1, homes + 1)]
+    true = np.stack([powers.reshape(-1, SLOT_S).mean(axis=1) for powers in days])
+    scale = np.abs(true).sum(axis=1)
+    found = {}
+    for name, meter in METERS.items():
+        miss = np.stack([meter(powers) for powers in days]) - true
+        of_day = np.abs(miss.sum(axis=1)) / scale
+        found[name] = (float(np.sqrt((miss**2).mean())), float(100 * of_day.mean()))
+    return found
+
+
+def _powers(home: Household) -> Powers:
+    return np.array([home.read(START + second).used_kw for second in range(DAY_S)])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--homes", type=int, default=3, help="of each kind")
+    homes = parser.parse_args().homes
+    print("| kind | meter | RMS error of a slot, kW | error of a day's energy, % |")  # noqa: T201
+    print("| --- | --- | --- | --- |")  # noqa: T201
+    for kind in FURNISHINGS:
+        for meter, (rms_kw, percent) in errors(kind, homes).items():
+            print(f"| {kind} | {meter} | {rms_kw:.3f} | {percent:.2f} |")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What VENs would use without an event: days that are alike, and what each baseline makes of them. Pure."""

@@ -1,0 +1,214 @@
+"""The days and hours that baselines look at. Pure.
+
+Days and hours are local: 17:05 is the same slot on each day, also where clocks change between. Where the
+clock shows a time twice on a day, usage is the mean of both; where it does not show it, there is none.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from schemas.baselines import Adjustment
+from schemas.instants import EPOCH
+from schemas.tables.history import SLOT_S
+from schemas.time_ranges import TimeRange as Range
+from schemas.time_ranges import widened
+
+SLOT = timedelta(seconds=SLOT_S)
+HOUR = timedelta(hours=1)
+WEEKDAY, SATURDAY, SUNDAY, HOLIDAY = range(4)
+EVENT, AROUND, BEFORE = "event", "around", "before"
+
+Slots = NDArray[np.int64]
+"""Slots by number: of those that have begun since the Unix epoch."""
+Hours = NDArray[np.float64]
+NO_SLOT = -1
+
+
+class Occasion(Struct, frozen=True):
+    """An event's window, and when its VENs could know of it."""
+
+    start: datetime
+    end: datetime
+    notified_at: datetime
+
+    @property
+    def window(self) -> Range:
+        return Range(self.start, self.end)
+
+
+class Calendar(Struct, frozen=True):
+    """Where the VENs live: what a day is there, and which days are like no other."""
+
+    time_zone: str = "UTC"
+    holidays: frozenset[date] = frozenset()
+    look_back_days: int = 45
+
+    def day_of(self, instant: datetime) -> date:
+        return instant.astimezone(ZoneInfo(self.time_zone)).date()
+
+    def kind_of(self, day: date) -> int:
+        if day in self.holidays:
+            return HOLIDAY
+        return max(WEEKDAY, day.weekday() - 4)
+
+    def is_weekend(self, day: date) -> bool:
+        """A holiday is like a weekend."""
+        return self.kind_of(day) != WEEKDAY
+
+
+class Part(Struct, frozen=True):
+    """Slots of the event's day in which a baseline is compared, and how much of each counts."""
+
+    slots: Slots
+    hours: Hours
+
+
+class Days(Struct, frozen=True):
+    """Which slots of which days are compared with which slots of the event's day.
+
+    `backs`: days before the event, the event's day, 0, first. `kinds`: of each, as `Calendar.kind_of` names
+    them. `slots`: of the event's day, ascending. `first`, `second`: for each day and slot the slots at the
+    same local time, the same one twice unless the clock shows the time twice, `NO_SLOT` where it does not
+    show it.
+    `parts`: by name.
+    """
+
+    occasion: Occasion
+    calendar: Calendar
+    backs: list[int]
+    kinds: NDArray[np.int64]
+    slots: Slots
+    first: Slots
+    second: Slots
+    parts: dict[str, Part]
+
+    def positions(self, part: str) -> NDArray[np.intp]:
+        return np.searchsorted(self.slots, self.parts[part].slots)
+
+    def needed(self) -> list[Range]:
+        """The ranges of history that these days are made of."""
+        numbers = np.union1d(self.first, self.second)
+        return list(_ranges_of(numbers[numbers != NO_SLOT]))
+
+
+def windows(
+    occasion: Occasion, adjustments: Iterable[Adjustment] = (Adjustment(),)
+) -> dict[str, list[Range]]:
+    """What each part of the method looks at, on the day of the event.
+
+    An adjustment's window ends before the event (CAISO leaves out the last hour), and not after the VENs
+    could know of it: else one could raise one's own baseline.
+    """
+    last = widened(Range(occasion.start, occasion.start), SLOT_S).start
+    return {
+        EVENT: [occasion.window],
+        AROUND: [
+            Range(occasion.start - 4 * HOUR, occasion.start - HOUR),
+            Range(occasion.end + HOUR, occasion.end + 3 * HOUR),
+        ],
+        BEFORE: [Range(last - HOUR, last)],
+    } | {part_of(each): _adjustment_windows(occasion, each) for each in adjustments}
+
+
+def part_of(adjustment: Adjustment) -> str:
+    """The name of the part that an adjustment looks at."""
+    hours = (adjustment.from_h, adjustment.to_h, adjustment.after_from_h, adjustment.after_to_h)
+    return f"adjustment {hours}"
+
+
+def _adjustment_windows(occasion: Occasion, adjustment: Adjustment) -> list[Range]:
+    length = (adjustment.from_h - adjustment.to_h) * HOUR
+    end = min(occasion.start - adjustment.to_h * HOUR, occasion.notified_at)
+    after = [occasion.end + hours * HOUR for hours in (adjustment.after_from_h, adjustment.after_to_h)]
+    return [Range(end - length, end), *([Range(*after)] if after[0] < after[1] else [])]
+
+
+def slots_of(window: Range) -> pl.DataFrame:
+    """The slots that a window reaches into: `slot` (their start), `hours` (of each, within the window)."""
+    part = part_within([window])
+    slot = pl.Series("slot", part.slots * (SLOT_S * 1_000_000)).cast(pl.Datetime("us", "UTC"))
+    return pl.DataFrame({"slot": slot, "hours": part.hours})
+
+
+def part_within(ranges: Sequence[Range]) -> Part:
+    """The slots that some ranges reach into."""
+    parts = [_slots_within(window) for window in ranges]
+    return Part(np.concatenate([slots for slots, _ in parts]), np.concatenate([hours for _, hours in parts]))
+
+
+def _slots_within(window: Range) -> tuple[Slots, Hours]:
+    start, end = seconds(window.start), seconds(window.end)
+    slots = np.arange(np.floor(start / SLOT_S), np.ceil(end / SLOT_S), dtype=np.int64)
+    return slots, overlap_h(slots, start, end)
+
+
+def overlap_h(slots: NDArray[Any], start: Any, end: Any) -> Hours:  # noqa: ANN401 - numbers, or arrays of them
+    """How much of each slot lies within a range, in hours; `start` and `end` in seconds since the epoch."""
+    inside = np.minimum((slots + 1) * SLOT_S, end) - np.maximum(slots * SLOT_S, start)
+    hours: Hours = np.clip(inside, 0, None) / 3600
+    return hours
+
+
+def seconds(instant: datetime) -> float:
+    return (instant - EPOCH).total_seconds()
+
+
+def similar_days(occasion: Occasion, calendar: Calendar) -> list[int]:
+    """Days of the same kind as the event's first, as days before it, latest first.
+
+    Weekdays for a weekday; Saturdays and Sundays for either, and for a holiday. A holiday is never one.
+    """
+    day = calendar.day_of(occasion.start)
+    return [
+        back
+        for back in candidate_days(occasion, calendar, calendar.look_back_days)
+        if day - timedelta(days=back) not in calendar.holidays
+    ]
+
+
+def candidate_days(occasion: Occasion, calendar: Calendar, look_back_days: int) -> list[int]:
+    """Weekdays for a weekday; Saturdays, Sundays and holidays for each of these."""
+    day, last_day = calendar.day_of(occasion.start), calendar.day_of(occasion.end - timedelta.resolution)
+    is_weekend, own = calendar.is_weekend(day), (last_day - day).days
+    backs = range(own + 1, look_back_days + 1)
+    return [back for back in backs if calendar.is_weekend(day - timedelta(days=back)) == is_weekend]
+
+
+def days_for(
+    occasion: Occasion, calendar: Calendar, backs: Sequence[int], parts: dict[str, list[Range]]
+) -> Days:
+    """What is compared on the event's day and on some days before it."""
+    within = {name: part_within(ranges) for name, ranges in parts.items()}
+    slots = np.unique(np.concatenate([part.slots for part in within.values()]))
+    day, every = calendar.day_of(occasion.start), [0, *backs]
+    kinds = np.array([calendar.kind_of(day - timedelta(days=back)) for back in every])
+    first, second = (_at_same_time(slots, every, calendar, fold) for fold in ("earliest", "latest"))
+    first[0] = second[0] = slots
+    return Days(occasion, calendar, every, kinds, slots, first, second, within)
+
+
+def _at_same_time(slots: Slots, backs: Sequence[int], calendar: Calendar, ambiguous: Any) -> Slots:  # noqa: ANN401
+    """The slots that begin at the same local time on other days: a row for each day."""
+    days = pl.DataFrame({"back": backs}, schema={"back": pl.Int64})
+    starts = pl.DataFrame({"slot": slots * (SLOT_S * 1_000_000)}).cast({"slot": pl.Datetime("us", "UTC")})
+    local = pl.col("slot").dt.convert_time_zone(calendar.time_zone).dt.replace_time_zone(None)
+    then = (local - pl.duration(days="back")).dt.replace_time_zone(
+        calendar.time_zone, ambiguous=ambiguous, non_existent="null"
+    )
+    number = then.dt.epoch("us") // (SLOT_S * 1_000_000)
+    numbers = days.join(starts, how="cross", maintain_order="left_right").select(number.fill_null(NO_SLOT))
+    return numbers.to_series().to_numpy().reshape(len(backs), len(slots)).copy()
+
+
+def _ranges_of(slots: Slots) -> Iterator[Range]:
+    """Ranges that hold some slots, ascending, and none between."""
+    for run in np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1):
+        if len(run):
+            yield Range(EPOCH + int(run[0]) * SLOT, EPOCH + (int(run[-1]) + 1) * SLOT)

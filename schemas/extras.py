@@ -1,0 +1,27 @@
+"""Extras of the package: what is missing is named, with the command that installs it."""
+
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from schemas.exits import WRONG_USAGE
+
+
+class MissingExtraError(ImportError):
+    """A part of Gridgate needs packages of an extra that is not installed."""
+
+
+def require_extra(extra: str, modules: Iterable[str]) -> None:
+    """Check that the packages of an extra are installed.
+
+    Raises:
+        MissingExtraError: they are not; `python -m` ends instead, with a line.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if not missing:
+        return
+    message = f"{', '.join(missing)} is missing: pip install 'gridgate[{extra}]'"
+    if sys.argv[0] == "-m":  # while `python -m` looks for the module to run
+        print(message, file=sys.stderr)  # noqa: T201 - for the person at the terminal
+        sys.exit(WRONG_USAGE)
+    raise MissingExtraError(message)

@@ -1,0 +1,129 @@
+"""The environment variables of all programs, and which variables look like a misspelt one of them.
+
+The programs share one environment file and must not import each other, so the names stand here; a test holds
+them to the settings.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+
+VARIABLES = frozenset(
+    (
+        "BASELINE_CAP_PERCENT",
+        "BASELINE_LOOK_BACK_DAYS",
+        "COMMAND_ATTEMPTS",
+        "COMMAND_RETRY_S",
+        "CORS_ORIGINS",
+        "DATABASE_READ_URL",
+        "DATABASE_URL",
+        "EVENTS_LEAD_TIME_S",
+        "EVENTS_LONGEST_S",
+        "EVENTS_MOST_PER_DAY",
+        "EVENTS_REST_S",
+        "EVENTS_START_GRACE_S",
+        "EVENT_BASELINE",
+        "EVENT_BASELINES",
+        "HISTORY_AGGREGATE",
+        "HOLIDAYS",
+        "HTTP_AUTH",
+        "HTTP_FINISH_S",
+        "HTTP_HOST",
+        "HTTP_HTTPS",
+        "HTTP_MAX_BODY_BYTES",
+        "HTTP_MAX_POINTS",
+        "HTTP_PAGE_POLICY",
+        "HTTP_PAGE_PORTS",
+        "HTTP_PORT",
+        "HTTP_QUERY_TIMEOUT_S",
+        "HTTP_RATE_BURST",
+        "HTTP_RATE_PER_S",
+        "HTTP_STREAM_CLIENTS",
+        "HTTP_STREAM_HEARTBEAT_S",
+        "HTTP_THREADS",
+        "HTTP_TRUSTED_PROXIES",
+        "HTTP_WORKERS",
+        "INGEST_BATCH_MESSAGES",
+        "INGEST_COMMANDS",
+        "INGEST_HTTP_PORT",
+        "INGEST_MAX_AHEAD_S",
+        "INGEST_MAX_LOADS_OF_VEN",
+        "INGEST_MAX_LOAD_TYPES",
+        "INGEST_MAX_PAYLOAD_BYTES",
+        "INGEST_MAX_VENS",
+        "INGEST_READY_FILE",
+        "JOBS_COMMANDS_EVERY_S",
+        "JOBS_EVENTS_EVERY_S",
+        "JOBS_HISTORY_EVERY_S",
+        "JOBS_HTTP_PORT",
+        "JOBS_PRESENCE_EVERY_S",
+        "JOBS_SETTLEMENT_EVERY_S",
+        "JOBS_SNAPSHOT_EVERY_S",
+        "LOADS_GONE_AFTER_HOURS",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "MQTT_CA_FILE",
+        "MQTT_CERT_FILE",
+        "MQTT_CLIENT_ID",
+        "MQTT_KEY_FILE",
+        "MQTT_MESSAGE_EXPIRY",
+        "MQTT_PROTOCOL",
+        "MQTT_RECEIVE_MAXIMUM",
+        "MQTT_SESSION_EXPIRY_S",
+        "MQTT_SHARE_GROUP",
+        "MQTT_TOPICS",
+        "MQTT_URL",
+        "PRESENCE_AT_LEAST_S",
+        "PRESENCE_INTERVALS",
+        "READY_MAX_ROLLUP_AGE_S",
+        "RETENTION_1H_DAYS",
+        "RETENTION_1M_DAYS",
+        "RETENTION_1S_DAYS",
+        "RETENTION_5M_DAYS",
+        "RETENTION_COMMANDS_DAYS",
+        "RETENTION_EVENTS_DAYS",
+        "RETENTION_LIVE_HOURS",
+        "RETENTION_RAW_DAYS",
+        "RETENTION_REJECTED_DAYS",
+        "RETENTION_REJECTED_MB",
+        "RETENTION_RUNS_DAYS",
+        "RETENTION_STATUSES_DAYS",
+        "SETTLEMENT_COVERAGE_PERCENT",
+        "SETTLEMENT_GRACE_S",
+        "SETTLEMENT_REVISE_DAYS",
+        "TIME_ZONE",
+    )
+)
+_PREFIXES = frozenset(name.partition("_")[0] for name in VARIABLES)
+_OF_OTHERS = re.compile(r"HTTP_PROXY|.*_SERVICE_(HOST|PORT).*|.*_PORT_\d+_(TCP|UDP).*")
+"""Variables with a prefix of ours that proxies and Kubernetes set."""
+
+SIMILAR = 0.6
+
+
+def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
+    """Variables that begin as one of ours does and are none, each with the one that it is most like."""
+    candidates = sorted(
+        name
+        for name in environment
+        if name.upper() not in VARIABLES
+        and name.partition("_")[0] in _PREFIXES
+        and not _OF_OTHERS.fullmatch(name)
+    )
+    return {name: _nearest(name) for name in candidates}
+
+
+def warn_of_unknown_variables(environment: Iterable[str], warn: Callable[..., object]) -> None:
+    """Warn of each variable that looks like a misspelt setting; it has no effect.
+
+    Args:
+        environment: names of variables.
+        warn: takes the name of a log event, and fields.
+    """
+    for name, nearest in unknown_variables(environment).items():
+        warn("unknown_variable", variable=name, nearest=nearest)
+
+
+def _nearest(name: str) -> str | None:
+    nearest = difflib.get_close_matches(name, sorted(VARIABLES), n=1, cutoff=SIMILAR)
+    return nearest[0] if nearest else None

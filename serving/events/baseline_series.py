@@ -1,0 +1,236 @@
+"""Baselines as series: what a VEN, or all participants of an event, would use in each slot of a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from schemas.baseline_model.calendars import calendar_for
+from schemas.baseline_model.days import EVENT, Occasion
+from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from, whole_slots
+from schemas.baselines import BASELINES, BaselineName
+from schemas.http import BaselineChosen, BaselinePoint, BaselineSeries
+from schemas.instants import EPOCH
+from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, taken
+from schemas.rounding import rounded
+from schemas.slots import WIDEST_S, slot_means, spans
+from schemas.tables.events import event_participations, events
+from schemas.tables.history import SLOT_S, ven_history
+from schemas.tables.registry import vens
+from schemas.time_ranges import TimeRange, widened
+from serving.db.reading import snapshot
+from serving.errors import InvalidRequestError, NotFoundError, no_ven
+from serving.events.rules import EventRules
+
+VENS_AT_ONCE = 200
+"""Their slots of all similar days are half a million numbers at most."""
+
+Array = NDArray[np.float64]
+_UTC = pl.Datetime("us", "UTC")
+_TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": _UTC, "end": _UTC}
+
+
+class Summed(Struct):
+    """Sums over VENs by slot, and of how many VENs something is known; the method of the last one."""
+
+    baseline_kw: Array
+    baseline_vens: Array
+    used_kw: Array
+    used_vens: Array
+    method: dict[str, Any]
+    vens: int = 0
+
+
+class BaselineSeriesReader:
+    """Computes baselines from five-minute means, by the rules by which events are settled."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], rules: EventRules) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._rules = rules
+
+    def of_event(self, event_id: str, ven_id: str | None, name: BaselineName | None) -> BaselineSeries:
+        """The baseline of one VEN in an event, or of all that take part together.
+
+        Raises:
+            NotFoundError: there is no such event, or no such VEN.
+        """
+        with snapshot(self._engine) as connection:
+            event = connection.execute(_event(event_id)).first()
+            if event is None:
+                raise NotFoundError(f"There is no event {event_id!r}.")
+            if ven_id is not None and connection.execute(_ven(ven_id)).first() is None:
+                raise NotFoundError(no_ven(ven_id))
+            asked = connection.execute(_participants(event_id)).scalars().all()
+            ven_ids = list(asked) if ven_id is None else [ven_id]
+            occasion = Occasion(event.start_time, event.end_time, event.notify_at)
+            return self._series(connection, ven_ids, occasion, name, event_id, ven_id)
+
+    def of_ven(
+        self, ven_id: str, start: datetime, end: datetime, name: BaselineName | None
+    ) -> BaselineSeries:
+        """The baseline of a VEN in a time, also ahead: as of an event of which it were told now.
+
+        Raises:
+            InvalidRequestError: the time has no length, or is too long.
+            NotFoundError: there is no such VEN.
+        """
+        if not start < end <= start + self._rules.longest:
+            seconds = self._rules.longest.total_seconds()
+            raise InvalidRequestError(f"end must be after start, by {seconds:g} s at most")
+        with snapshot(self._engine) as connection:
+            if connection.execute(_ven(ven_id).where(vens.c.retired_at.is_(None))).first() is None:
+                raise NotFoundError(no_ven(ven_id))
+            occasion = Occasion(start, end, min(start, self._clock()))
+            return self._series(connection, [ven_id], occasion, name, "", ven_id)
+
+    def _series(
+        self,
+        connection: Connection,
+        ven_ids: Sequence[str],
+        occasion: Occasion,
+        name: BaselineName | None,
+        event_id: str,
+        ven_id: str | None,
+    ) -> BaselineSeries:
+        baseline = name or self._rules.baseline
+        parts = self._predicted(connection, ven_ids, occasion, baseline, event_id)
+        summed = _sum(parts, occasion)
+        method = summed.method if ven_id is not None else {}
+        return BaselineSeries(
+            event_id=event_id,
+            ven_id=ven_id or "",
+            baseline=BaselineChosen(baseline, BASELINES[baseline]),
+            start=occasion.start,
+            end=occasion.end,
+            vens=summed.vens,
+            days_used=method.get("days_used", 0),
+            adjustment=method.get("adjustment"),
+            adjustment_kw=rounded(method.get("adjustment_kw")),
+            adjustment_reason=method.get("adjustment_reason"),
+            note=method.get("note"),
+            points=list(_points(summed, occasion)),
+        )
+
+    def _predicted(
+        self,
+        connection: Connection,
+        ven_ids: Sequence[str],
+        occasion: Occasion,
+        name: BaselineName,
+        event_id: str,
+    ) -> Iterator[tuple[Prediction, Array]]:
+        """Some VENs at a time: what is predicted of them, and what they used in the event's slots."""
+        rules = self._rules
+        calendar = calendar_for(rules.time_zone, rules.holidays, rules.look_back_days, occasion.start)
+        days = days_of(occasion, calendar, [name])
+        ranges = days.needed()
+        within = TimeRange(ranges[0].start, max(ranges[-1].end, occasion.end))
+        for some in chunks(ven_ids, VENS_AT_ONCE):
+            usage = _usage(connection, some, ranges)
+            rows = connection.execute(taken(some, event_id, within)).all()
+            slow = connection.execute(_slow_vens(some, within)).scalars().all()
+            others = whole_slots(pl.DataFrame([row[:3] for row in rows], schema=_TAKEN, orient="row"), slow)
+            used = usage.kw[:, np.searchsorted(usage.slots, days.parts[EVENT].slots)]
+            yield predict_from(usage, others, days, rules.cap_percent / 100, only=name), used
+
+
+def _sum(parts: Iterator[tuple[Prediction, Array]], occasion: Occasion) -> Summed:
+    count = len(_slots([TimeRange(occasion.start, occasion.end)]))
+    summed = Summed(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count), {})
+    for prediction, used in parts:
+        [name] = prediction.made
+        kw = prediction.event_kw(name)
+        summed.baseline_kw += np.nansum(kw, axis=0)
+        summed.baseline_vens += (~np.isnan(kw)).sum(axis=0)
+        summed.used_kw += np.nansum(used, axis=0)
+        summed.used_vens += (~np.isnan(used)).sum(axis=0)
+        summed.vens += len(prediction.ven_ids)
+        summed.method = next(prediction.method.iter_rows(named=True), {})
+    return summed
+
+
+def _points(summed: Summed, occasion: Occasion) -> Iterator[BaselinePoint]:
+    slots = _slots([TimeRange(occasion.start, occasion.end)])
+    for place, slot in enumerate(slots):
+        is_known, was_used = summed.baseline_vens[place] > 0, summed.used_vens[place] > 0
+        yield BaselinePoint(
+            EPOCH + timedelta(seconds=int(slot) * SLOT_S),
+            rounded(float(summed.baseline_kw[place])) if is_known else None,
+            rounded(float(summed.used_kw[place])) if was_used else None,
+        )
+
+
+def _usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
+    """The means of the slots of some ranges; NaN where a VEN said nothing."""
+    slots = _slots(within)
+    kw = np.full((len(ven_ids), len(slots)), np.nan)
+    place = {ven_id: row for row, ven_id in enumerate(ven_ids)}
+    column = {int(slot): number for number, slot in enumerate(slots)}
+    for row in connection.execution_options(yield_per=10_000).execute(_slot_means(ven_ids, within)):
+        if (number := column.get(int(row.number))) is not None:
+            kw[place[row.ven_id], number] = row.used_kw
+    return Usage(list(ven_ids), slots, kw)
+
+
+def _slots(within: Sequence[TimeRange]) -> NDArray[np.int64]:
+    numbers = [
+        np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
+        for part in within
+    ]
+    return np.unique(np.concatenate(numbers))
+
+
+def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
+    """Means by the width of each VEN's slots; wide slots are read whole, also beside the ranges."""
+    history, ids = ven_history.c, _any_of(ven_ids)
+    inside = [
+        (history.bucket >= part.start) & (history.bucket < part.end)
+        for part in (widened(each, WIDEST_S) for each in within)
+    ]
+    states = select(
+        history.ven_id,
+        history.bucket,
+        history.used_power_kw_sum.label("used_sum"),
+        history.used_samples,
+        history.shed_power_kw_sum.label("shed_sum"),
+        history.shed_samples,
+    ).where(history.ven_id == ids, history.resolution_s == SLOT_S, or_(*inside))
+    means = slot_means(states.subquery("states"), ["ven_id"], ids).c
+    number = func.div(func.extract("epoch", means.slot), SLOT_S).label("number")
+    return select(means.ven_id, number, means.used_kw).where(means.used_kw.is_not(None))
+
+
+def _slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+    """Those of some VENs that have wide slots at any time in a range."""
+    span = spans(_any_of(ven_ids)).c
+    return select(span.ven_id).where(span.since < within.end, span.until > within.start).distinct()
+
+
+def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
+    return any_(literal(list(ven_ids), ARRAY(Text)))
+
+
+def _event(event_id: str) -> Select[Any]:
+    columns = (events.c.start_time, ended_at.label("end_time"), events.c.notify_at)
+    return select(*columns).where(events.c.event_id == event_id)
+
+
+def _ven(ven_id: str) -> Select[Any]:
+    return select(vens.c.ven_id).where(vens.c.ven_id == ven_id)
+
+
+def _participants(event_id: str) -> Select[Any]:
+    part = event_participations.c
+    return (
+        select(part.ven_id)
+        .join(events, events.c.event_id == part.event_id)
+        .where(part.event_id == event_id, ~OPTED_OUT_BEFORE)
+        .order_by(part.ven_id)
+    )

@@ -1,0 +1,63 @@
+"""What an event would do: whom it would ask, for what, and what similar events delivered. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from schemas.candidates import REASONS
+from schemas.http import AskedVen, EventPreview, PassedOver, PassedOverVen, SimilarEvent
+from schemas.rounding import rounded
+from serving.events.rules import PlannedEvent
+
+
+def preview(event: PlannedEvent, candidates: Sequence[Row[Any]], similar: Sequence[Row[Any]]) -> EventPreview:
+    """The preview of an event.
+
+    Args:
+        event: what is planned.
+        candidates: rows of `ven_id`, `available_kw`, and `reason`, null for those that would be asked.
+        similar: settled events: `requested_kw`, `requested_kwh`, `delivered_kw`, `delivered_kwh`, ...
+    """
+    asked = [row for row in candidates if row.reason is None]
+    over = [PassedOverVen(row.ven_id, row.reason) for row in candidates if row.reason is not None]
+    available_kw = sum(row.available_kw for row in asked)
+    shared_kw = min(event.requested_reduction_kw, available_kw)
+    part = shared_kw / available_kw if available_kw else 0.0
+    return EventPreview(
+        start_time=event.start_time,
+        end_time=event.end_time,
+        requested_reduction_kw=rounded(event.requested_reduction_kw),
+        available_kw=rounded(available_kw),
+        shared_reduction_kw=rounded(shared_kw),
+        vens=[
+            AskedVen(row.ven_id, rounded(row.available_kw), rounded(part * row.available_kw)) for row in asked
+        ],
+        passed_over=over,
+        notes=_counts(over),
+        similar_events=[_similar(row) for row in similar],
+        similar_performance_percent=_performance_percent(similar),
+    )
+
+
+def _counts(passed_over: Sequence[PassedOverVen]) -> list[PassedOver]:
+    reasons = [each.reason for each in passed_over]
+    return [PassedOver(reason, reasons.count(reason)) for reason in REASONS if reason in reasons]
+
+
+def _similar(row: Row[Any]) -> SimilarEvent:
+    return SimilarEvent(
+        row.event_id,
+        row.start_time,
+        row.end_time,
+        row.vens,
+        rounded(row.requested_kw),
+        rounded(row.delivered_kw),
+        rounded(row.performance_percent),
+    )
+
+
+def _performance_percent(similar: Sequence[Row[Any]]) -> float | None:
+    known = [row for row in similar if row.requested_kwh and row.delivered_kwh is not None]
+    requested_kwh = sum(row.requested_kwh for row in known)
+    return rounded(100 * sum(row.delivered_kwh for row in known) / requested_kwh) if known else None

@@ -1,0 +1,111 @@
+"""Times in which people have opted VENs out of events."""
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Delete, Engine, Insert, Row, Select, delete, insert, select
+
+from schemas.http import OptOut, OptOutCreate
+from schemas.instants import parse_iso
+from schemas.tables.registry import ven_opt_outs
+from serving.errors import InvalidRequestError, NotFoundError, no_ven
+from serving.fleet import queries as fleet
+from serving.fleet import registry_queries as registry
+from serving.fleet.writer import require_row
+
+TIMES = ven_opt_outs.c
+
+
+class OptOuts:
+    """Reads and writes opt-outs; the jobs pass VENs over that have one, and release those in events."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def all(self, ven_id: str) -> list[OptOut]:
+        """The opt-outs of a VEN, by start.
+
+        Raises:
+            NotFoundError: there is no such VEN.
+        """
+        with self._engine.connect() as connection:
+            require_row(connection, fleet.registered_ven(ven_id).bound(), no_ven(ven_id))
+            return [_opt_out(row) for row in connection.execute(_of_ven(ven_id))]
+
+    def one(self, ven_id: str, opt_out_id: str) -> OptOut:
+        """One opt-out.
+
+        Raises:
+            NotFoundError: there is none with that id.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(_of_ven(ven_id).where(TIMES.opt_out_id == opt_out_id)).first()
+        if row is None:
+            raise NotFoundError(_no_opt_out(ven_id, opt_out_id))
+        return _opt_out(row)
+
+    def add(self, ven_id: str, request: OptOutCreate) -> OptOut:
+        """Opt a VEN out for a time.
+
+        Raises:
+            InvalidRequestError: the time is over, or ends before it begins.
+            NotFoundError: there is no such VEN.
+        """
+        now = self._clock()
+        start, end = _instant("from", request.start), _instant("to", request.end)
+        if end <= start:
+            raise InvalidRequestError("to must be after from")
+        if end <= now:
+            raise InvalidRequestError("to must be still ahead")
+        made = OptOut(uuid.uuid4().hex, ven_id, start, end, request.reason, now)
+        with self._engine.begin() as connection:
+            require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
+            connection.execute(_add(made))
+        return made
+
+    def remove(self, ven_id: str, opt_out_id: str) -> None:
+        """Delete an opt-out.
+
+        Raises:
+            NotFoundError: there is none with that id.
+        """
+        with self._engine.begin() as connection:
+            if not connection.execute(_remove(ven_id, opt_out_id)).rowcount:
+                raise NotFoundError(_no_opt_out(ven_id, opt_out_id))
+
+
+def _of_ven(ven_id: str) -> Select[Any]:
+    return select(ven_opt_outs).where(TIMES.ven_id == ven_id).order_by(TIMES.start_time, TIMES.opt_out_id)
+
+
+def _add(made: OptOut) -> Insert:
+    return insert(ven_opt_outs).values(
+        ven_id=made.ven_id,
+        opt_out_id=made.id,
+        start_time=made.start,
+        end_time=made.end,
+        reason=made.reason,
+        created_at=made.created_at,
+    )
+
+
+def _remove(ven_id: str, opt_out_id: str) -> Delete:
+    return delete(ven_opt_outs).where(TIMES.ven_id == ven_id, TIMES.opt_out_id == opt_out_id)
+
+
+def _opt_out(row: Row[Any]) -> OptOut:
+    return OptOut(row.opt_out_id, row.ven_id, row.start_time, row.end_time, row.reason, row.created_at)
+
+
+def _no_opt_out(ven_id: str, opt_out_id: str) -> str:
+    return f"VEN {ven_id!r} has no opt-out {opt_out_id!r}."
+
+
+def _instant(name: str, text: str) -> datetime:
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"{name} is {text[:40]!r}: {error}") from None

@@ -1,0 +1,190 @@
+"""The pages of a user interface, before, during and after an event, over the whole system.
+
+One VEN has only registered itself and acts on receipt, one has never sent telemetry, one was created by HTTP.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from local.mosquitto import mosquitto_program
+from tests.clients import ui
+from tests.clients.receipt_ven import ReceiptVen
+from tests.clients.ui import Ui
+from tests.e2e.stack import running_stack, until
+from tests.faults.requirement import be_without
+
+pytestmark = pytest.mark.xdist_group("local")
+
+HOUSE_KW = 3.0
+PAPER = {"id": "paper", "name": "Paper", "location": {"lat": 52.52, "lon": 13.405}, "status": "online"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, ReceiptVen]]:
+    """Three VENs. Only `house` sends telemetry; it subscribes to a `$` topic, at which rumqttd hangs up."""
+    if mosquitto_program() is None:
+        be_without("mosquitto is not installed: `apt-get install mosquitto`")
+    with running_stack(tmp_path_factory.mktemp("ui"), "--broker", "mosquitto") as stack:
+        client = Ui(stack["http_url"])
+        client.send("POST", "/api/vens", PAPER, ui.Ven, 201)
+        publish(stack["mqtt_url"], {"ven/status/quiet": [b"online"], "oadr/meter/house": past_reports()})
+        with ReceiptVen(stack["mqtt_url"], "house", power_kw=HOUSE_KW) as house:
+            until(lambda: client.fleet().keys() == {"paper", "quiet", "house"}, 30)
+            until(lambda: client.fleet()["house"].status == "online", 30)
+            until(lambda: client.overview().controllable_power_kw == HOUSE_KW, 30)
+            yield client, house
+
+
+def past_reports() -> list[bytes]:
+    """Two hours of `house`, from which its baseline is made."""
+    now = time.time()
+    return [
+        json.dumps({"timestamp": now - 60 * minutes, "usedPowerKw": HOUSE_KW}).encode()
+        for minutes in range(120, 0, -1)
+    ]
+
+
+def publish(mqtt_url: str, messages: dict[str, list[bytes]]) -> None:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", int(mqtt_url.rpartition(":")[2]))
+    client.loop_start()
+    for topic, payloads in messages.items():
+        for payload in payloads:
+            client.publish(topic, payload, qos=1).wait_for_publish(10)
+    client.disconnect()
+    client.loop_stop()
+
+
+def wish(start: float, end: float, **terms: Any) -> dict[str, Any]:
+    """An event some seconds from now."""
+    now = time.time()
+    times = {"startTime": _iso(now + start), "endTime": _iso(now + end)}
+    return {**times, "requestedReductionKw": 2.0, **terms}
+
+
+def _iso(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat()
+
+
+def awaited(look: Callable[[], Any], is_so: Callable[[Any], object], within_s: float = 30) -> Any:
+    answers: list[Any] = []
+
+    def is_there() -> bool:
+        answers.append(look())
+        return bool(is_so(answers[-1]))
+
+    until(is_there, within_s)
+    return answers[-1]
+
+
+def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]) -> None:
+    client, house = site
+    client.walk()
+    assert client.get("/api/events/current", type(None)) is None
+
+    made = client.send("POST", "/api/events", wish(1, 12, id="evt-1"), ui.Event, 201)
+    assert [(note.reason, note.vens) for note in made.notes] == [("no flexibility", 2)]
+    assert made.actual_reduction_kw == 0
+    client.walk()
+
+    house.wait_switched(1, 20)
+    awaited(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
+    client.walk()
+    running = client.event_page("evt-1")
+    assert running.status == "active"
+    assert running.current_reduction_kw == pytest.approx(sum(ven.shed_kw for ven in running.vens), abs=0.002)
+    assert [ven.ven_id for ven in running.vens] == ["house"]
+    assert client.events_page()["evt-1"].actual_reduction_kw >= 0
+    assert client.ven_page("house").metrics.active_event_id == "evt-1"
+    assert "evt-1" in {event.id for event in client.get("/api/events/history", list[ui.Event])}
+    assert client.overview().network_efficiency is not None
+
+    house.wait_switched(2, 30)
+    over = awaited(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
+    assert [ven.ven_id for ven in over.vens] == ["house"]
+    assert client.ven_page("house").metrics.active_event_id is None, "the VEN goes on naming it"
+    client.walk()
+    known = client.get("/api/vens/house/events", list[ui.VenEvent])
+    assert {event.event_id for event in known} == {"evt-1"}
+
+    empty = client.send("POST", "/api/events", wish(0, 30, id="evt-2"), ui.Event, 201)
+    expected = [("resting", 1), ("no flexibility", 2)]
+    assert [(note.reason, note.vens) for note in empty.notes] == expected
+    active = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
+    assert (active.vens, [(note.reason, note.vens) for note in active.notes]) == ([], expected)
+    client.walk()
+
+
+@pytest.mark.parametrize("ven_id", ["house", "quiet", "paper"])
+def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) -> None:
+    """The whole answer of GET, as forms do: what is not known does not become a fact by that."""
+    client, house = site
+    path = f"/api/vens/{ven_id}"
+    before = client.plain(path)
+    client.send("PATCH", path, before, ui.Ven, 200)
+    again = client.plain(path)
+    for key in ("name", "status", "location", "isLocated", "isReporting", "registrationId", "address"):
+        assert again[key] == before[key]
+    for load in before["loads"]:
+        client.send("PATCH", f"{path}/loads/{load['id']}", load, ui.Load, 200)
+    assert "setLoad" not in [command["op"] for command in house.commands]
+    renamed = client.send("PATCH", path, {**before, "name": "Other"}, ui.Ven, 200)
+    assert (renamed.name, renamed.location) == ("Other", ui.Location(**before["location"]))
+    assert client.plain(path)["isLocated"] is before["isLocated"]
+
+
+@pytest.mark.parametrize(
+    ("event_id", "start", "before", "after"),
+    [("later", 3600, "scheduled", "cancelled"), ("now", 0, "active", "completed")],
+)
+def test_stop_answers_for_every_event(
+    event_id: str, start: float, before: str, after: str, site: tuple[Ui, ReceiptVen]
+) -> None:
+    """A second stop, or one of an event that is to come, locked the page until that was over."""
+    client, _ = site
+    terms = wish(start, start + 60, id=event_id, venIds=["paper"], priority=1)
+    client.send("POST", "/api/events", terms, ui.Event, 201)
+    awaited(lambda: client.event_page(event_id), lambda event: event.status == before)
+    for _ in range(2):
+        stopping = client.send("POST", f"/api/events/{event_id}/stop", {}, ui.Stopping, 202)
+        assert stopping == ui.Stopping("stopping", event_id)
+    awaited(lambda: client.event_page(event_id), lambda event: event.status == after)
+    client.send("POST", f"/api/events/{event_id}/stop", {}, ui.Stopping, 202)
+    stopped = client.event_page(event_id)
+    assert stopped.status == after
+    assert (stopped.end_time < stopped.planned_end_time) is (start == 0)
+    past = {event.id for event in client.get("/api/events/history", list[ui.Event])}
+    assert (event_id in past) is (start == 0)
+
+
+def test_a_form_may_send_an_event_back(site: tuple[Ui, ReceiptVen]) -> None:
+    client, _ = site
+    terms = wish(7200, 7260, id="form", status="active", priority=3, leadTimeS=30, venIds=["house"])
+    client.send("POST", "/api/events", terms, ui.Event, 201)
+    before = client.plain("/api/events/form")
+    assert (before["venIds"], before["priority"], before["leadTimeS"]) == (["house"], 3, 30)
+    client.send("PATCH", "/api/events/form", before, ui.Event, 200)
+    assert client.plain("/api/events/form") == before
+    changed = client.send("PATCH", "/api/events/form", {**before, "requestedReductionKw": 1.5}, ui.Event, 200)
+    assert changed.requested_reduction_kw == 1.5
+    assert client.ask("POST", "/api/events", before)[0] == 409
+    later = {
+        **before,
+        "id": "again",
+        **{key: at for key, at in wish(8000, 8060).items() if key.endswith("Time")},
+    }
+    copied = client.send("POST", "/api/events", later, ui.Event, 201)
+    assert (copied.priority, copied.ven_ids) == (3, ["house"])
+    status, problem = client.ask("PATCH", "/api/events/form", {"requestedReductionKW": 1})
+    assert (status, b"requestedReductionKw" in problem) == (400, True)
+    assert client.ask("DELETE", "/api/events/form")[0] == 204
+    assert client.event_page("form").status == "cancelled"
+    cancelled = client.plain("/api/events/form")
+    client.send("PATCH", "/api/events/form", cancelled, ui.Event, 200)

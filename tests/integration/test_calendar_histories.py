@@ -1,0 +1,123 @@
+"""Histories by local days, weeks and months, over HTTP, beside the plain loop."""
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from falcon import testing
+
+from schemas.instants import parse_iso
+from serving.app import create_app
+from tests.integration.house import EDGES, EVERYTHING, NOW, House
+from tests.oracle.messages import random_traffic
+
+ZONES = ("Europe/Berlin", "Asia/Kathmandu")
+SLOT_H = 1 / 12
+Bounds = tuple[datetime | None, datetime | None]
+
+
+def label(at: datetime, granularity: str, zone: str) -> Any:
+    day = at.astimezone(ZoneInfo(zone)).date()
+    match granularity:
+        case "1d":
+            return day
+        case "1w":
+            return day - timedelta(days=day.weekday())
+        case "1mo":
+            return day.replace(day=1)
+    return day.year
+
+
+def plain(points: list[dict[str, Any]], granularity: str, zone: str) -> dict[Any, list[float]]:
+    """Fixed buckets of 15 minutes, added up by local date: the sums of their values."""
+    totals: dict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for point in points:
+        at, *values = point.values()
+        total = totals[label(parse_iso(at), granularity, zone)]
+        total[0] += values[0]
+        total[1] += values[1]
+    return totals
+
+
+def parameters(bounds: Bounds) -> dict[str, str]:
+    return {name: at.isoformat() for name, at in zip(("start", "end"), bounds, strict=True) if at is not None}
+
+
+@pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
+def test_days_weeks_and_months_are_those_of_the_plain_loop(house: House, bounds: Bounds) -> None:
+    traffic = random_traffic(7, 120)
+    house.ingest(traffic[:80])
+    house.catch_up()
+    house.ingest(traffic[80:])
+    series = list(house.histories())
+    for path, history in (series[0], series[1], series[-1]):  # of the network, a VEN and a load
+        for aggregate in ("sum", "energy"):
+            expected = history(*bounds, 900, aggregate)["points"]
+            for zone in ZONES:
+                for granularity in ("1d", "1w", "1mo", "1y"):
+                    asked = {"granularity": granularity, "timeZone": zone, "aggregate": aggregate}
+                    found = house.get(path, **asked, **parameters(bounds))["points"]
+                    totals = plain(expected, granularity, zone)
+                    labels = [label(parse_iso(point["timestamp"]), granularity, zone) for point in found]
+                    assert labels == list(totals), (path, zone, granularity)
+                    for point, total in zip(found, totals.values(), strict=True):
+                        assert list(point.values())[1:3] == pytest.approx(total, abs=0.05)
+
+
+def test_the_mean_of_a_day_is_over_its_hours_with_samples(house: House) -> None:
+    house.ingest(random_traffic(9, 200))
+    house.catch_up()
+    asked = {"granularity": "1d", "timeZone": "Europe/Berlin"}
+    energies = house.get("/stats/network/history", aggregate="energy", **asked)["points"]
+    means = house.get("/stats/network/history", aggregate="mean", **asked)["points"]
+    slots = house.oracle.network_history(None, None, 300, "energy")["points"]
+    hours: dict[Any, float] = defaultdict(float)
+    for slot in slots:
+        hours[label(parse_iso(slot["timestamp"]), "1d", "Europe/Berlin")] += SLOT_H
+    expected = [each["usedEnergyKwh"] / over for each, over in zip(energies, hours.values(), strict=True)]
+    assert [point["usedPowerKw"] for point in means] == pytest.approx(expected, abs=0.01)
+
+
+def test_the_sites_zone_is_the_default(house: House) -> None:
+    house.ingest(random_traffic(3, 100))
+    house.catch_up()
+    client = testing.TestClient(create_app(house.engine, lambda: NOW, [], time_zone="Asia/Kolkata"))
+    path = "/api/stats/network/history"
+    by_default = client.simulate_get(path, params={"granularity": "1d"}).json
+    named = {"granularity": "1d", "timeZone": "Asia/Kolkata"}
+    assert by_default == client.simulate_get(path, params=named).json
+    assert by_default == house.get("/stats/network/history", **named)
+    assert by_default["points"][0]["timestamp"].endswith("T18:30:00Z")
+
+
+@pytest.mark.parametrize("granularity", ["1d", "30d", "1mo", "1y", "999999999y", "999999999w"])
+def test_long_ones_and_empty_ones(house: House, granularity: str) -> None:
+    assert house.get("/stats/network/history", granularity=granularity) == {"points": []}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("granularity=1d&timeZone=Berlin", "did you mean Europe/Berlin?"),
+        ("granularity=1d&timeZone=Mars", "IANA time zone"),
+        ("granularity=1h&timeZone=..%2FUTC", "IANA time zone"),
+        ("granularity=0d", "positive whole number"),
+        ("granularity=1q", "1d or 1mo"),
+        ("granularity=1d&time_zone=UTC", "did you mean timeZone?"),
+    ],
+)
+def test_what_cannot_be_meant(house: House, query: str, words: str) -> None:
+    refused = house.client.simulate_get("/api/stats/network/history", query_string=query)
+    assert refused.status_code == 400
+    assert words in refused.json["detail"]
+
+
+def test_times_are_utc(house: House) -> None:
+    house.ingest(random_traffic(3, 50))
+    points = house.get("/stats/network/history", granularity="1d", timeZone="Europe/Berlin")["points"]
+    assert points
+    for point in points:
+        at = parse_iso(point["timestamp"]).astimezone(UTC).astimezone(ZoneInfo("Europe/Berlin"))
+        assert (at.hour, at.minute) == (0, 0)

@@ -1,0 +1,127 @@
+"""Each program ends with the code that tells its supervisor whether to start it again."""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from local.environment import REPOSITORY, inherited_environment
+from local.ports import HOST, free_ports
+from schemas.exits import TRY_AGAIN, WRONG_USAGE
+from tests.integration.listening import listening
+
+pytestmark = pytest.mark.thorough  # each test starts a program, or several
+
+WITHIN_S = 60
+NOBODY = "postgresql://nobody@/nothing?host=/nonexistent"
+BROKER = "mqtt://127.0.0.1:9"
+PROGRAMS = [
+    ["ingest"],
+    ["ingest", "retire"],
+    ["ingest", "rejected"],
+    ["jobs"],
+    ["jobs", "catch-up"],
+    ["serving"],
+    ["serving", "keys", "list"],
+    ["serving", "audit"],
+    ["alembic", "upgrade", "head"],
+]
+AT_A_TERMINAL = [words for words in PROGRAMS if len(words) > 1 and words != ["ingest", "retire"]]
+
+
+def run(words: list[str], **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=REPOSITORY,
+        env=inherited_environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", PROGRAMS, ids=" ".join)
+@pytest.mark.parametrize("url", [{}, {"DATABASE_URL": "mysql://me:s3cr3t@host/x"}], ids=["none", "wrong"])
+def test_wrong_settings_end_every_program_with_2(words: list[str], url: dict[str, str]) -> None:
+    done = run(words, MQTT_URL=BROKER, **url)
+    assert done.returncode == WRONG_USAGE, done.stderr
+    assert done.stderr.startswith("DATABASE_URL: ")
+    assert "Traceback" not in done.stderr
+    assert "s3cr3t" not in done.stderr
+
+
+@pytest.mark.parametrize("words", AT_A_TERMINAL, ids=" ".join)
+def test_an_absent_database_is_no_reason_to_give_up(words: list[str]) -> None:
+    done = run(words, DATABASE_URL=NOBODY)
+    assert done.returncode == TRY_AGAIN, done.stderr
+    assert "The database failed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", AT_A_TERMINAL[:-1], ids=" ".join)
+def test_a_database_without_tables_may_get_them(words: list[str], empty_database_url: str) -> None:
+    done = run(words, DATABASE_URL=empty_database_url)
+    assert done.returncode == TRY_AGAIN, done.stderr
+    assert "migrat" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "variable"),
+    [("ingest", "INGEST_HTTP_PORT"), ("jobs", "JOBS_HTTP_PORT"), ("serving", "HTTP_PORT")],
+)
+def test_a_port_in_use_may_become_free(program: str, variable: str) -> None:
+    with listening() as port:
+        done = run([program], DATABASE_URL=NOBODY, MQTT_URL=BROKER, **{variable: str(port)})
+    assert done.returncode == TRY_AGAIN, done.stderr
+    assert f"{variable}: {HOST}:{port} is in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["local", "analysis.sample"])
+def test_a_data_directory_that_cannot_be_used_is_a_wrong_option(program: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run([program, "--data-dir", str(tmp_path / "file" / "below")])
+    assert done.returncode == WRONG_USAGE
+    assert "choose another --data-dir" in done.stdout + done.stderr
+
+
+def test_local_names_all_ports_in_use_at_once(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        http, mqtt = (stack.enter_context(listening()) for _ in range(2))
+        [mqtt5] = free_ports(1)
+        ports = ["--http-port", str(http), "--mqtt-port", str(mqtt), "--mqtt5-port", str(mqtt5)]
+        done = run(["local", "--data-dir", str(tmp_path), *ports])
+    assert done.returncode == TRY_AGAIN
+    assert f"port {http} is in use by" in done.stdout
+    assert f"port {mqtt} is in use by" in done.stdout
+    assert f"port {mqtt5} is" not in done.stdout
+
+
+@pytest.mark.parametrize("program", [["jobs", "list"], ["ingest", "rejected"], ["serving", "keys", "list"]])
+def test_a_misspelt_variable_is_warned_of_at_a_terminal(program: list[str], database_url: str) -> None:
+    done = run(program, DATABASE_URL=database_url, RETENTION_RAW_DAY="30")
+    assert done.returncode == 0
+    assert "RETENTION_RAW_DAY is not a setting" in done.stderr
+    assert "RETENTION_RAW_DAYS?" in done.stderr
+    assert "RETENTION" not in done.stdout
+
+
+@pytest.mark.parametrize("program", ["ingest", "jobs", "serving"])
+def test_a_misspelt_variable_is_warned_of_in_the_log(program: str) -> None:
+    with listening() as port:
+        ports = {name: str(port) for name in ("HTTP_PORT", "JOBS_HTTP_PORT", "INGEST_HTTP_PORT")}
+        done = run(
+            [program], DATABASE_URL=NOBODY, MQTT_URL=BROKER, MQTT_TOPIC="x", LOG_FORMAT="json", **ports
+        )
+    assert '"nearest": "MQTT_TOPICS"' in done.stdout
+
+
+def test_a_wrong_word_is_a_wrong_argument(database_url: str) -> None:
+    create = ["serving", "keys", "create", "ops", "--role", "viewer", "--expires"]
+    for when in ("2020-01-01", "soon"):
+        done = run([*create, when], DATABASE_URL=database_url)
+        assert (done.returncode, "--expires" in done.stderr) == (WRONG_USAGE, True)

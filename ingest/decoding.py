@@ -233,9 +233,7 @@ def _answer(message: Received, topic_ven: str | None, _latest: datetime, _quotas
     if "\0" in wire.correlation_id:
         raise Refused("bad_text", "correlationId has a NUL character; take it out")
     content = rows.document(message.payload)
-    return Answer(
-        message, ven_id, wire.correlation_id, wire.is_accepted, content, _answered_abilities(wire)
-    )
+    return Answer(message, ven_id, wire.correlation_id, wire.is_accepted, content, _answered_abilities(wire))
 
 
 _BY_TOPIC: dict[str, Kind] = {

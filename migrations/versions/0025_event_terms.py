@@ -13,12 +13,13 @@ depends_on = None
 
 NUMBERS = ("randomize_start_s", "stagger_return_s")
 LIMITS = ("import_limit_kw", "export_limit_kw")
-STREAMED = (
-    "'lead_time_s', e.lead_time_s,",
+STREAMED_BEFORE = "'lead_time_s', e.lead_time_s,"
+STREAMED_NOW = (
     "'lead_time_s', e.lead_time_s, 'direction', e.direction, 'intervals', e.intervals,"
     " 'randomize_start_s', e.randomize_start_s, 'stagger_return_s', e.stagger_return_s,"
-    " 'import_limit_kw', e.import_limit_kw, 'export_limit_kw', e.export_limit_kw,",
+    " 'import_limit_kw', e.import_limit_kw, 'export_limit_kw', e.export_limit_kw,"
 )
+STREAMED = (STREAMED_BEFORE, STREAMED_NOW)
 FUNCTION = "SELECT pg_get_functiondef('note_event'::regproc)"
 TRIGGER = (
     "SELECT pg_get_triggerdef(oid) FROM pg_trigger"

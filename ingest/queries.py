@@ -129,8 +129,8 @@ SAY_ABILITIES = (
     " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS said (ven_id, understands, said_at)"
     " JOIN vens USING (ven_id) ORDER BY ven_id ON CONFLICT (ven_id)"
     " DO UPDATE SET understands = excluded.understands, said_at = excluded.said_at"
-    " WHERE (ven_abilities.said_at, ven_abilities.understands::text COLLATE \"C\")"
-    " < (excluded.said_at, excluded.understands::text COLLATE \"C\")"
+    ' WHERE (ven_abilities.said_at, ven_abilities.understands::text COLLATE "C")'
+    ' < (excluded.said_at, excluded.understands::text COLLATE "C")'
 )
 """The newest word counts, whatever the order of arrival; of two at the same time the greater text."""
 

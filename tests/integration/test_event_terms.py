@@ -92,7 +92,7 @@ def test_the_newest_word_of_what_a_ven_understands_counts(
         '{"correlationId": "1", "ok": true, "data": {"understands": ["intervals"], "loads": []}}',
         '{"correlationId": "2", "status": "success", "understands": []}',
     )
-    for answer, expected in zip(answers, ('["intervals"]', '[]'), strict=True):
+    for answer, expected in zip(answers, ('["intervals"]', "[]"), strict=True):
         store.write(batch_of(said("ven/ack/a", answer), said("ven/ack/unknown", answer)))
         assert [row[:2] for row in rows(connection, abilities)] == [("a", expected)]
     loads = "SELECT count(*) FROM ven_load_descriptions"

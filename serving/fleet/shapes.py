@@ -114,7 +114,7 @@ def ven_summary(row: Row[Any]) -> VenSummary:
     return VenSummary(
         id=row.ven_id,
         name=row.name,
-        location=_label(row),
+        location=place_label(row.latitude_deg, row.longitude_deg),
         status=row.status,
         controllable_power=rounded(row.controllable_power_kw),
         current_power=_or_zero(row.used_power_kw),
@@ -131,8 +131,11 @@ def _is_located(row: Row[Any] | VenRow) -> bool:
     return row.latitude_deg is not None and row.longitude_deg is not None
 
 
-def _label(row: Row[Any]) -> str:
-    return f"{row.latitude_deg:.4f}, {row.longitude_deg:.4f}" if _is_located(row) else ""
+def place_label(latitude_deg: float | None, longitude_deg: float | None) -> str:
+    """A location in the list of VENs; empty without one."""
+    if latitude_deg is None or longitude_deg is None:
+        return ""
+    return f"{latitude_deg:.4f}, {longitude_deg:.4f}"
 
 
 def _or_zero(power_kw: float | None) -> float:

@@ -721,7 +721,7 @@ def test_baselines_are_ready_when_the_event_starts(
 def test_baselines_of_a_large_fleet_follow_one_another_without_a_pause(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """Of an event that starts at once a cycle measured the first two thousand VENs, the next one two thousand more."""
+    """Of an event that starts at once each cycle measured two thousand VENs more."""
     for ven_id in "abcde":
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
     make_event(engine, "active")

@@ -62,6 +62,7 @@ const wish = {
   requestedReductionKw: 1.5,
 };
 const made = await change("post", "/api/events", {}, wish);
+if (!("id" in made)) throw new Error("a preview, as of dryRun=1, instead of an event");
 const ids = { eventId: made.id };
 const sentBack = await change("patch", "/api/events/{eventId}", ids, made);
 const event = await get("/api/events/{eventId}", ids);

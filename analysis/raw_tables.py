@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 from polars.io.plugins import register_io_source
-from sqlalchemy import JSON, URL, Select, Table, Text, cast, func, select
+from sqlalchemy import JSON, Select, Table, Text, cast, func, select
 from sqlalchemy.dialects import postgresql
 
 from analysis.arguments import choice, without_password
@@ -30,8 +30,8 @@ class RawTables:
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
     """
 
-    def __init__(self, url: URL, zone: str) -> None:
-        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(self, database_url: str, zone: str) -> None:
+        self._url = database_url
         self._zone = zone
 
     def telemetry(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:

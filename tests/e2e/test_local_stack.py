@@ -51,7 +51,7 @@ def app(environ, start_response):
 """
 
 
-def wait_for(what: Callable[[], bool], within_s: float = 60) -> None:
+def wait_for(what: Callable[[], bool], within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < deadline, "it never came true"
@@ -187,6 +187,10 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
     stops = [line.removeprefix("stopping ") for line in output.splitlines() if line.startswith("stopping ")]
     assert stops == ["fleet", "serving", "jobs", "ingest", "broker", "postgres"]
     assert "backfill: " in output
+    announced = "the fleet breaks one report in 1000, and sends others late or twice, on purpose"
+    _, _, behind = output.partition(announced)
+    command = f"DATABASE_URL='{stack.ready['database_url']}' {sys.executable} -m ingest rejected"
+    assert behind.splitlines()[1].strip() == command
     assert str(stack.ready_file.parent) in output
     assert not stack.ready_file.exists()
     assert running(stack.data_dir, stack.ports) == []

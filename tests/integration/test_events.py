@@ -498,6 +498,9 @@ def test_a_status_that_people_registered_counts_until_a_ven_is_heard(grid: Grid)
     grid.ven("a", 3, status=None)
     grid.db.execute("UPDATE vens SET status = 'maintenance'")
     assert noted(grid.event()) == {"maintenance": 1}
+    grid.presence("a", "online")
+    grid.look()
+    assert (grid.notes(), grid.parts()) == ({}, {"a": ("notified", 3)})
 
 
 @pytest.mark.parametrize("kw", [6, 100])

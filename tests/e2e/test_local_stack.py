@@ -45,9 +45,16 @@ if __name__ == "__main__":
     serve(make_application, ServingSettings.from_environment())
 """
 _ANSWER = """
-def app(environ, start_response):
-    start_response("200 OK", [])
-    return [b"ok"]
+class Answer:
+    def __call__(self, environ, start_response):
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    def respond_from_cache(self, environ, start_response):
+        return None
+
+
+app = Answer()
 """
 
 
@@ -181,6 +188,7 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
             "gridgate",
             "on",
         )
+    database_url = stack.ready["database_url"]
     stack.process.send_signal(signal.SIGINT)
     output = stack.output()
     assert stack.process.returncode == 0
@@ -189,7 +197,7 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
     assert "backfill: " in output
     announced = "the fleet breaks one report in 1000, and sends others late or twice, on purpose"
     _, _, behind = output.partition(announced)
-    command = f"DATABASE_URL='{stack.ready['database_url']}' {sys.executable} -m ingest rejected"
+    command = f"DATABASE_URL='{database_url}' {sys.executable} -m ingest rejected"
     assert behind.splitlines()[1].strip() == command
     assert str(stack.ready_file.parent) in output
     assert not stack.ready_file.exists()

@@ -401,13 +401,32 @@ def test_who_took_part_not_long_ago_is_left_alone(three: Grid) -> None:
     assert three.parts("second").keys() == {"a", "b", "c"}
 
 
-def test_an_event_that_was_called_off_before_it_began_tires_nobody(three: Grid) -> None:
+@pytest.mark.parametrize("called_off", [-1, 2])
+def test_an_event_that_was_called_off_before_it_began_tires_nobody(called_off: float, three: Grid) -> None:
+    """Also after its start, if the jobs were away."""
     three.event("first", 0, 10)
     three.look(RESTED)
+    three.now = START + timedelta(minutes=called_off)
     three.client.simulate_delete("/api/events/first")
-    three.event("second", 0, 10)
-    three.at(0, RESTED)
+    three.event("second", 3, 10)
+    three.at(3, RESTED)
     assert three.parts("second").keys() == {"a", "b", "c"}
+
+
+def test_who_refused_an_event_or_was_taken_out_of_it_before_its_start_need_not_rest(three: Grid) -> None:
+    three.event("refused", 0, 10, venIds=["a"])
+    three.event("lost", 0, 10, venIds=["b"])
+    three.look(RESTED)
+    three.answer("a", "rejected", "refused")
+    three.event("urgent", 5, 8, venIds=["b"], priority=1, leadTimeS=600)
+    three.at(-0.5, RESTED)
+    assert (three.parts("refused")["a"][0], three.parts("lost")["b"][0]) == ("opted_out", "finished")
+    three.client.simulate_delete("/api/events/urgent")
+    three.at(0, RESTED)
+    three.at(10, RESTED)
+    assert noted(three.event("next", 11, 30, venIds=["a", "b"], leadTimeS=0)) == {}
+    three.at(11, RESTED)
+    assert three.parts("next").keys() == {"a", "b"}
 
 
 def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:

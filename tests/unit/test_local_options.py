@@ -52,7 +52,7 @@ def test_serving_counts_who_is_passed_over_as_the_jobs_do() -> None:
     urls = {"database_url": "postgresql:///x", "mqtt_url": "", "mqtt5_url": ""}
     programs = Programs(parse_options([]), urls)
     jobs, serving = (program().command.env for program in (programs.jobs, programs.serving))
-    shared = [field.validation_alias for field in AskingSettings.model_fields.values()]
+    shared = [str(field.validation_alias) for field in AskingSettings.model_fields.values()]
     asking = [{name: env[name] for name in shared if name in env} for env in (jobs, serving)]
     assert asking[0] == asking[1] == {"EVENTS_REST_S": "0", "EVENTS_MOST_PER_DAY": "1000"}
 

@@ -435,6 +435,20 @@ def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
         three.at(60 * number, RESTED)
         three.at(60 * number + 10, RESTED)
     assert [len(three.parts(f"e{number}")) for number in range(8)] == [1] * 6 + [0] * 2
+    for number, start in (("on the day", 1438), ("after it", 1441)):
+        three.event(number, start, start + 1, venIds=["a"], leadTimeS=0)
+        three.at(start, RESTED)
+    assert [len(three.parts(number)) for number in ("on the day", "after it")] == [0, 1]
+
+
+def test_events_that_are_to_come_tire_nobody_yet(three: Grid) -> None:
+    for number in range(6):
+        three.event(f"e{number}", 120 + 60 * number, 130 + 60 * number, venIds=["a"], leadTimeS=86_400)
+    three.look(RESTED)
+    assert [len(three.parts(f"e{number}")) for number in range(6)] == [1] * 6
+    three.event("now", 0, 10, venIds=["a"])
+    three.at(0, RESTED)
+    assert three.parts("now").keys() == {"a"}
 
 
 # Who is passed over, and why

@@ -481,6 +481,28 @@ def test_notes_count_those_who_are_asked_too_often_or_needed_elsewhere(three: Gr
     assert three.notes("urgent") == {}
 
 
+def test_of_several_reasons_the_first_is_noted(grid: Grid) -> None:
+    for ven_id in ("re/tired", "no/topic", "out", "off", "still"):
+        grid.ven(ven_id, 0, status="maintenance" if ven_id == "still" else "offline")
+    grid.db.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 're/tired'")
+    grid.opt_out("out", 0, 10)
+    reasons = ["retired", "unaddressable", "opted out", "offline", "maintenance"]
+    assert grid.event()["notes"] == [{"reason": reason, "vens": 1} for reason in reasons]
+
+
+def test_one_that_rests_is_noted_as_such_unless_it_is_needed_elsewhere(three: Grid) -> None:
+    for number in range(6):
+        three.event(f"e{number}", 60 * number, 60 * number + 10, venIds=["a", "b"], leadTimeS=0)
+        three.at(60 * number, RESTED)
+        three.at(60 * number + 10, RESTED)
+    assert noted(three.event("usual", 311, 330, venIds=["a", "b"], leadTimeS=0)) == {"resting": 2}
+    three.event("urgent", 311, 330, venIds=["b"], priority=1, leadTimeS=60)
+    three.at(310.5, EVENTS)
+    assert three.parts("urgent").keys() == {"b"}
+    three.at(311, RESTED)
+    assert three.notes("usual") == {"in another event": 1, "resting": 1}
+
+
 def test_notes_follow_who_comes_and_goes(three: Grid) -> None:
     three.event(kw=12)
     three.at(0)

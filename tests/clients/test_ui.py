@@ -156,6 +156,32 @@ def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) ->
     assert client.plain(path)["isLocated"] is before["isLocated"]
 
 
+def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
+    """The VEN knows neither command, and says so; the page shows that."""
+    client, house = site
+    path = "/api/vens/house/loads/heater"
+    shed = client.send(
+        "POST", f"{path}/commands/shed", {"amountKw": 1, "durationS": 60}, ui.ShedAccepted, 202
+    )
+    assert (shed.status, shed.ven_id, shed.load_id, shed.amount_kw) == ("accepted", "house", "heater", 1.0)
+    switch = {"enabled": False, "priority": 2}
+    client.send("PATCH", path, {**client.plain(path), **switch}, ui.Load, 200)
+    assert switch.items() <= client.plain(path).items()
+    awaited(client.overview, lambda stats: stats.controllable_power_kw == 0)
+    answers = awaited(
+        lambda: client.get("/api/vens/house/events", list[ui.VenEvent]),
+        lambda events: {"shedLoad", "setLoad"} <= {event.op for event in events},
+    )
+    of_buttons = {event.op: (event.event_id, event.status) for event in answers}
+    assert of_buttons["shedLoad"] == of_buttons["setLoad"] == ("", "rejected")
+    assert shed.command_id in {event.correlation_id for event in answers}
+    sent = next(command for command in house.commands if command["op"] == "setLoad")
+    assert sent["data"] == {"loadId": "heater", **switch}
+    client.send("PATCH", path, {"enabled": None, "priority": None}, ui.Load, 200)
+    awaited(client.overview, lambda stats: stats.controllable_power_kw == HOUSE_KW)
+    client.walk()
+
+
 @pytest.mark.parametrize(
     ("event_id", "start", "before", "after"),
     [("later", 3600, "scheduled", "cancelled"), ("now", 0, "active", "completed")],

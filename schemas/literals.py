@@ -11,7 +11,7 @@ class _Compiler(PGCompiler):
     """Instants have their type: PostgreSQL would take `'2026-01-15' + interval` for two intervals."""
 
     def render_literal_value(self, value: Any, type_: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
-        text = super().render_literal_value(value, type_)
+        text: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
         return f"TIMESTAMPTZ {text}" if isinstance(value, datetime) and value.tzinfo else text
 
 
@@ -20,7 +20,7 @@ class _Dialect(PGDialect):
     supports_statement_cache = True
 
 
-_DIALECT = _Dialect(paramstyle="named")
+_DIALECT = _Dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 
 def sql_with_values(statement: ClauseElement) -> str:

@@ -104,7 +104,7 @@ def _arrow_type(kind: inspect.Type) -> pa.DataType:
     return SIMPLE[type(bare)]
 
 
-def _literal_type(values: tuple[str | int, ...]) -> pa.DataType:
+def _literal_type(values: tuple[bool | str | int | None, ...]) -> pa.DataType:
     """Raises: TypeError: they are both texts and numbers, which no column holds."""
     match {type(value) for value in values}:
         case kinds if kinds == {str}:

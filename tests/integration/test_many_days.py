@@ -176,7 +176,7 @@ def test_only_the_days_that_are_pending_are_locked(
 
 def _read_all(engine: Engine, database_url: str, watched: Watched) -> None:
     """One VEN, its loads, and histories, short and long: a pool's connection is looked at before its end."""
-    own = connect(database_url, "serving", **SESSION)
+    own = connect(database_url, "serving", monitor=None, **SESSION)
     own.autocommit = False
     pool = ConnectionPool(lambda: own, size=1)
     latest, histories = LatestReader(pool, lambda: NOW), Histories(engine, pool, lambda: NOW)

@@ -1,9 +1,10 @@
 """Statements with their values in them mean what they mean with parameters."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
-from sqlalchemy import DateTime, Interval, bindparam, column, literal, select
+from sqlalchemy import DateTime, Interval, Select, bindparam, column, literal, select
 from sqlalchemy.types import TypeEngine
 
 from schemas.literals import sql_with_values
@@ -23,7 +24,7 @@ def test_instants_have_a_type(at: datetime, type_: TypeEngine[datetime] | None) 
 
 
 def test_other_values_are_as_they_were() -> None:
-    statement = select(column("name")).where(column("name") == "it's", column("count") > 3)
+    statement: Select[Any] = select(column("name")).where(column("name") == "it's", column("count") > 3)
     assert sql_with_values(statement).endswith("name = 'it''s' AND count > 3")
 
 

@@ -435,10 +435,10 @@ def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
         three.at(60 * number, RESTED)
         three.at(60 * number + 10, RESTED)
     assert [len(three.parts(f"e{number}")) for number in range(8)] == [1] * 6 + [0] * 2
-    for number, start in (("on the day", 1438), ("after it", 1441)):
-        three.event(number, start, start + 1, venIds=["a"], leadTimeS=0)
+    for event_id, start in (("on the day", 1438), ("after it", 1441)):
+        three.event(event_id, start, start + 1, venIds=["a"], leadTimeS=0)
         three.at(start, RESTED)
-    assert [len(three.parts(number)) for number in ("on the day", "after it")] == [0, 1]
+    assert [len(three.parts(each)) for each in ("on the day", "after it")] == [0, 1]
 
 
 def test_events_that_are_to_come_tire_nobody_yet(three: Grid) -> None:

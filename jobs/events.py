@@ -157,9 +157,10 @@ def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.
 
 def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
     """Whether a VEN was told of another end, or of terms that people have changed since."""
-    has_other_terms = pl.col("told_terms_revision").fill_null(0) != row.terms_revision
-    has_other_end: pl.Expr = (pl.col("told_end_time") != row.end_time).fill_null(value=False)
-    return has_other_end | has_other_terms
+    has_other_end = (pl.col("told_end_time") != pl.lit(row.end_time)).fill_null(value=False)
+    has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(row.terms_revision)
+    is_otherwise: pl.Expr = has_other_end | has_other_terms
+    return is_otherwise
 
 
 def _told_ahead(

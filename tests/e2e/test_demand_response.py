@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 VENS, SEED, OPT_OUT = 10, 4, 0.3
 ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 180, 20, 60
 AHEAD, LENGTH = timedelta(seconds=4), timedelta(seconds=20)
+TOLD_AHEAD = timedelta(seconds=30)
+"""So long before its start VENs are told of an event that they are to follow from its first second on."""
 ON_TIME_S, ASKED_WITHIN_S = 1.0, 1.0
 ROUNDING_KW = 0.002
 
@@ -77,9 +79,11 @@ class Site:
             time.sleep(0.1)  # nobody signals that an answer has changed: it is asked for
         return answer
 
-    def make_event(self, event_id: str, requested_kw: float, **more: Any) -> dict[str, Any]:
-        """VENs are told at once; it starts a little later."""
-        start = datetime.now(UTC) + AHEAD
+    def make_event(
+        self, event_id: str, requested_kw: float, ahead: timedelta = AHEAD, **more: Any
+    ) -> dict[str, Any]:
+        """An event that starts a little later."""
+        start = datetime.now(UTC) + ahead
         times = {"startTime": start.isoformat(), "endTime": (start + LENGTH).isoformat()}
         wish = {"id": event_id, **times, "requestedReductionKw": requested_kw, **more}
         made: dict[str, Any] = self.ask("/events", wish)
@@ -271,17 +275,18 @@ def test_an_event_of_two_intervals(site: Site) -> None:
     half_s = LENGTH.seconds / 2
     first_kw, second_kw = round(0.2 * available_kw, 3), round(0.6 * available_kw, 3)
     steps = [{"durationS": half_s, "targetKw": kw} for kw in (first_kw, second_kw)]
-    made = site.make_event(event_id, second_kw, intervals=steps)
+    made = site.make_event(event_id, second_kw, TOLD_AHEAD, leadTimeS=TOLD_AHEAD.seconds, intervals=steps)
     begin, end = _seconds(made["startTime"]), _seconds(made["endTime"])
     over = site.until(
         f"/events/{event_id}",
         lambda event: event["status"] == "completed",
-        MOVES_WITHIN_S + (AHEAD + LENGTH).seconds,
+        MOVES_WITHIN_S + (TOLD_AHEAD + LENGTH).seconds,
     )
     assert over["vens"]
     for ven_id in _statuses(over):
         sent = [each for each in site.ask(f"/vens/{ven_id}/commands") if each["eventId"] == event_id]
         [told] = [each for each in sent if each["op"] == "event"]
+        assert told["status"] == "acknowledged", told
         assert [each["duration_s"] for each in told["data"]["intervals"]] == [half_s, half_s]
     mean_kw = (first_kw + second_kw) / 2
     performance = site.settled(event_id)
@@ -303,12 +308,12 @@ def test_an_event_that_asks_for_more(site: Site) -> None:
     """What homes use above what they would have used counts, and they say that they take part."""
     event_id, refusing = _event_that_some_refuse(6_000)
     site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
-    made = site.make_event(event_id, 6.0, direction="increase")
+    made = site.make_event(event_id, 6.0, TOLD_AHEAD, leadTimeS=TOLD_AHEAD.seconds, direction="increase")
     begin, end = _seconds(made["startTime"]), _seconds(made["endTime"])
     site.until(
         f"/events/{event_id}",
         lambda event: event["currentReductionKw"] > 3,
-        MOVES_WITHIN_S + (AHEAD + LENGTH).seconds,
+        MOVES_WITHIN_S + (TOLD_AHEAD + LENGTH).seconds,
     )
     over = site.until(
         f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S + LENGTH.seconds

@@ -158,6 +158,7 @@ def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: E
     if event.end_time <= now:
         raise InvalidRequestError("endTime must be still ahead")
     _require_length(event.start_time, event.end_time, rules)
+    _spread_start(event.randomize_start_s, event.start_time, event.end_time)
     given = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
     intervals = checked_intervals(given, event.start_time, event.start_time, event.end_time)
     return structs.replace(event, intervals=intervals)

@@ -237,6 +237,13 @@ def test_an_end_before_the_last_interval_is_refused(homes: Home) -> None:
 # Spread, and limits
 
 
+def test_an_end_before_the_last_start_is_refused(homes: Home) -> None:
+    homes.event(randomizeStartS=1_200)
+    homes.at(0)
+    response = homes.client.simulate_patch("/api/events/e", json={"endTime": minute(20)})
+    assert (response.status_code, "randomizeStartS" in response.json["detail"]) == (400, True)
+
+
 def test_starts_and_returns_are_spread(homes: Home) -> None:
     for number in range(20):
         homes.home(f"v{number}", 9.0, 6.0, None)

@@ -73,6 +73,8 @@ def with_terms(
     """
     if command["op"] == "restore":
         return _returning(command, terms)
+    if command["op"] == "shedLoad":
+        return _load_later(command, terms)
     if command["op"] != "event":
         return command
     data = {**command["data"], **_optional(terms, understood)}
@@ -127,6 +129,23 @@ def _spread_out(command: Command, terms: CommandTerms) -> Command:
     return {
         **command,
         "data": {**command["data"], **times},
+        "next_attempt_at": command["next_attempt_at"] + wait,
+    }
+
+
+def _load_later(command: Command, terms: CommandTerms) -> Command:
+    """A single load sheds from receipt on: so much later, and for as long as its VEN does.
+
+    What is left of `durationS` is counted from when the command was made.
+    """
+    now, ven_id = command["created_at"], command["ven_id"]
+    begin = terms.start_time + start_delay(terms.event_id, ven_id, terms.randomize_start_s)
+    wait = max(timedelta(0), begin - max(terms.start_time, now))
+    longer = return_delay(terms.event_id, ven_id, terms.stagger_return_s)
+    duration_s = command["data"]["durationS"] + round(longer.total_seconds())
+    return {
+        **command,
+        "data": {**command["data"], "durationS": duration_s},
         "next_attempt_at": command["next_attempt_at"] + wait,
     }
 

@@ -171,6 +171,15 @@ def test_a_start_is_delayed_in_the_words_and_in_the_sending(minutes: float) -> N
     assert told["data"]["duration_s"] == round(3_600 - max(delay_s, 60 * minutes))
 
 
+def test_single_loads_start_and_return_with_their_ven() -> None:
+    data = {"loadId": "l", "reduceKw": 1.0, "durationS": 3_600, "eventId": "e"}
+    shed = new_command("shedLoad", "a", data, now=START, expires_at=END)
+    assert with_terms(shed, terms(), EVERYTHING, None) == shed
+    told = with_terms(shed, terms(randomize_start_s=600, stagger_return_s=300), EVERYTHING, None)
+    assert told["next_attempt_at"] == START + start_delay("e", "a", 600)
+    assert told["data"]["durationS"] == 3_600 + round(return_delay("e", "a", 300).total_seconds())
+
+
 def test_returns_are_staggered_at_the_end_and_not_before() -> None:
     delay = return_delay("e", "a", 300)
     staggered = terms("completed", stagger_return_s=300)

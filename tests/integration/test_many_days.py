@@ -194,7 +194,7 @@ def test_analysis_reads_a_day_at_a_time(store: Store, database_url: str, engine:
 
 def _read_all(engine: Engine, database_url: str, watched: Watched) -> None:
     """One VEN, its loads, and histories, short and long: a pool's connection is looked at before its end."""
-    own = connect(database_url, "serving", **SESSION)
+    own = connect(database_url, "serving", monitor=None, **SESSION)
     own.autocommit = False
     pool = ConnectionPool(lambda: own, size=1)
     latest, histories = LatestReader(pool, lambda: NOW), Histories(engine, pool, lambda: NOW)

@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from http.client import HTTPConnection
+from types import MappingProxyType
 
 import psycopg
 import pytest
@@ -18,9 +20,12 @@ from tests.integration.test_clock_steps import HOUR_S, MachineClock, machine_clo
 __all__ = ["machine_clock"]
 
 REVOKED_WITHIN_S = 10.0
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
-def administrate(database_url: str, *words: str, status: int = 0, **settings: str) -> str:
+def administrate(
+    database_url: str, *words: str, status: int = 0, settings: Mapping[str, str] = NO_SETTINGS
+) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "serving", *words],
         cwd=REPOSITORY,
@@ -108,7 +113,7 @@ def test_keys_and_the_audit_log_go_by_the_databases_clock(
     settings = machine_clock.settings
     valid, expired = (
         administrate(
-            database_url, "keys", "create", name, "--role", "operator", "--expires", "1d", **settings
+            database_url, "keys", "create", name, "--role", "operator", "--expires", "1d", settings=settings
         ).strip()
         for name in ("valid", "expired")
     )

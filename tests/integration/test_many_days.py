@@ -11,6 +11,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Connection, Engine, event
 
+from analysis import DatabaseGrid
 from analysis import connect as analyze
 from ingest.batch import Batch
 from ingest.messages import Received
@@ -186,6 +187,7 @@ def test_analysis_reads_a_day_at_a_time(store: Store, database_url: str, engine:
         forgetting.exec_driver_sql("DELETE FROM pending_batches")
         forgetting.exec_driver_sql("DELETE FROM ingest_batches WHERE batch_id < 3")
     with analyze(database_url) as grid:
+        assert isinstance(grid, DatabaseGrid)
         assert grid.raw.telemetry().collect().get_column("ts").to_list() == times
         assert grid.raw.table("ven_telemetry").get_column("ts").to_list() == times
         within = grid.raw.telemetry(ARCHIVED + timedelta(seconds=1), NOW).collect()

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from analysis import DatabaseGrid
 from analysis import connect as analyze
 from ingest.store import Store
 from jobs.retention import drop_raw_days
@@ -93,6 +94,7 @@ def test_migrate_ingest_jobs_serve_retain(
 def analysis_agrees(url: str) -> None:
     """By SQLAlchemy, by the connection pool, and by ADBC."""
     with analyze(url) as grid:
+        assert isinstance(grid, DatabaseGrid)
         assert grid.raw.telemetry().collect().get_column("used_power_kw").to_list() == [1.5]
         assert grid.raw.table("vens").get_column("ven_id").to_list() == ["a"]
         assert grid.history("5m", ven_id="a").get_column("used_power_kw").to_list() == [1.5]

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, event
 
 from analysis import DatabaseGrid
 from analysis import connect as analyze
+from analysis.database_grid import DatabaseGrid
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from analysis import DatabaseGrid
 from analysis import connect as analyze
+from analysis.database_grid import DatabaseGrid
 from ingest.store import Store
 from jobs.retention import drop_raw_days
 from jobs.runner import Runner

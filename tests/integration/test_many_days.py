@@ -11,7 +11,6 @@ import pytest
 from falcon import testing
 from sqlalchemy import Connection, Engine, event
 
-from analysis import DatabaseGrid
 from analysis import connect as analyze
 from analysis.database_grid import DatabaseGrid
 from ingest.batch import Batch

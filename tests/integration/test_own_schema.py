@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from analysis import DatabaseGrid
 from analysis import connect as analyze
 from analysis.database_grid import DatabaseGrid
 from ingest.store import Store

@@ -3,15 +3,13 @@
 One rule for the jobs, which ask, and for serving, which says who would be asked. Powers in kW.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self, get_args
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy import (
     CTE,
-    JSON,
     ColumnElement,
     Integer,
     Row,
@@ -29,6 +27,7 @@ from sqlalchemy import (
     true,
 )
 
+from schemas.groups import Targets, load_type, targeted_vens
 from schemas.load_values import sheddable_kw
 from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
@@ -64,17 +63,19 @@ class Rest(Struct, frozen=True):
 
 
 class AskedEvent(Struct, frozen=True):
-    """What decides whom an event asks; without `ven_ids` it concerns everybody. It need not be stored."""
+    """What decides whom an event asks. It need not be stored."""
 
     event_id: str
     start_time: datetime
     end_time: datetime
     priority: int
-    ven_ids: Sequence[str] | None
+    targets: Targets
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        return cls(row.event_id, row.start_time, row.end_time, row.priority, row.ven_ids)
+    def of(cls, row: Row[Any] | Struct) -> Self:
+        """Of a row of `events`, or what is to become one."""
+        event: Any = row
+        return cls(event.event_id, event.start_time, event.end_time, event.priority, Targets.of(row))
 
 
 def asked_and_passed_over(
@@ -105,15 +106,21 @@ def asked_and_passed_over(
 def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
     """VENs that an event asks and that have no live part in it, each with the reason why it is passed over.
 
+    A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
+
     Returns:
         `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now.
     """
-    untold = _untold(event)
+    load_types = event.targets.load_types
+    untold = _untold(event, gone_after)
     judged = _judged(untold, event, now, rest)
     # What its loads could shed is looked up only for a VEN that nothing else speaks against.
     of_judged = sheddable_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
+    if load_types is not None:
+        of_judged = of_judged.where(load_type().in_(load_types))
     sheddable = of_judged.lateral("sheddable")
-    available_kw = func.coalesce(sheddable.c.shed_kw, judged.c.shed_power_kw, 0.0)
+    whole_kw = [judged.c.shed_power_kw] if load_types is None else []
+    available_kw = func.coalesce(sheddable.c.shed_kw, *whole_kw, 0.0)
     reason = case(
         (judged.c.reason.is_not(None), judged.c.reason),
         (available_kw <= 0, "no flexibility"),
@@ -152,7 +159,7 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
     )
 
 
-def _untold(event: AskedEvent) -> CTE:
+def _untold(event: AskedEvent, gone_after: timedelta | None) -> CTE:
     """VENs that are asked and have no live part; found first, for while it runs there are mostly none.
 
     `part` is the status of the part that a VEN has, or had: it opted out, is away, or was taken over.
@@ -168,10 +175,9 @@ def _untold(event: AskedEvent) -> CTE:
         .outerjoin(part, part.c.ven_id == vens.c.ven_id)
         .where(or_(part.c.status.is_(None), part.c.status.in_(["planned", "opted_out", "finished"])))
     )
-    if event.ven_ids is not None:
-        ids = cast(literal(msgspec.json.encode(list(event.ven_ids)).decode(), Text), JSON)
-        named = func.json_array_elements_text(ids).table_valued("value")
-        query = query.where(vens.c.ven_id.in_(select(named.c.value)))
+    targeted = targeted_vens(event.targets, gone_after)
+    if targeted is not None:
+        query = query.where(vens.c.ven_id.in_(targeted))
     return query.cte("untold").prefix_with("MATERIALIZED")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
+    CTE,
     BindParameter,
     ColumnElement,
     CompoundSelect,
@@ -32,6 +33,7 @@ from sqlalchemy import (
 )
 
 from schemas import slots
+from schemas.groups import members, one_of
 from schemas.instants import MICROSECOND, from_microseconds
 from schemas.slots import floor
 from schemas.tables.history import (
@@ -47,7 +49,7 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
-from schemas.tables.registry import slot_widths
+from schemas.tables.registry import groups, slot_widths
 from serving.db.statements import Query
 from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
@@ -83,6 +85,8 @@ class Series(Struct, frozen=True):
     by: tuple[str, ...] = ()
     raw_rows_per_s: float = 1
     """At a guess: VENs report every few seconds."""
+    members: CTE | None = None
+    """Only of these VENs, `ven_id`; their group is a parameter."""
 
 
 NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", raw_rows_per_s=20_000)
@@ -90,6 +94,22 @@ VEN = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", of=("v
 LOAD = Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id", "load_id"))
 VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("ven_id",))
 """All VENs, each on its own: what the network's energy is made of."""
+
+
+@cache
+def group_series(gone_after: timedelta | None) -> Series:
+    """The members of a group, each on its own, so that their energies add up as the network's do."""
+    member = members(groups.c.group_id == bindparam("group_id"), gone_after).cte("group_member")
+    return structs.replace(VENS, raw_rows_per_s=NETWORK.raw_rows_per_s, members=member)
+
+
+def group(group_id: str) -> Query:
+    return Query(_group(), {"group_id": group_id})
+
+
+@cache
+def _group() -> Select[Any]:
+    return select(groups.c.group_id).where(groups.c.group_id == bindparam("group_id"))
 
 
 class PieceShape(Struct, frozen=True):
@@ -206,9 +226,13 @@ def _points_at_most(
 ) -> Select[Any]:
     [part], table = parts, series.buckets
     most = func.greatest(most_each, points_per_sample)
-    stored = select(func.sum(func.least(table.c.samples * points_per_sample, most))).where(
-        table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part)
+    buckets = (
+        select(func.sum(table.c.samples).label("samples"))
+        .where(table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part))
+        .group_by(table.c.bucket)
+        .subquery("buckets")
     )
+    stored = select(func.sum(func.least(buckets.c.samples * points_per_sample, most)))
     pending = _pending_states(series, part, WIDTH).subquery()
     new = select(func.count(pending.c.bucket.distinct()) * points_per_sample)
     return select(func.coalesce(stored.scalar_subquery(), 0) + new.scalar_subquery())
@@ -237,7 +261,7 @@ def energies(series: Series, request: HistoryRequest, key: Mapping[str, str] = N
 @lru_cache(maxsize=STATEMENTS)
 def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
     states = _states(series, parts, WIDTH).subquery()
-    keys = [states.c[column] for column in series.by]
+    keys = [states.c[column] for column in _shown_keys(series)]
     return (
         select(
             states.c.bucket,
@@ -255,7 +279,7 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
     each_slot = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
     bucket = floor(each_slot.c.slot, WIDTH).label("bucket")
     hours = func.count(each_slot.c.slot.distinct()) * slots.SLOT_HOURS
-    keys = [each_slot.c[column] for column in series.by]
+    keys = [each_slot.c[column] for column in _shown_keys(series)]
     return (
         select(
             bucket,
@@ -267,6 +291,11 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
         .group_by(bucket, *keys)
         .order_by(bucket, *keys)
     )
+
+
+def _shown_keys(series: Series) -> tuple[str, ...]:
+    """What tells entities apart in the answer: of a group's members it is not told."""
+    return () if series.members is not None else series.by
 
 
 def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
@@ -385,7 +414,8 @@ def _bucket_states(series: Series, piece: PieceShape, width: Width) -> Select[An
 
 
 def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
-    return [table.c[column] == bindparam(column) for column in series.of]
+    of_members = [] if series.members is None else [table.c.ven_id == one_of(series.members)]
+    return [*(table.c[column] == bindparam(column) for column in series.of), *of_members]
 
 
 def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:

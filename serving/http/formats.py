@@ -101,6 +101,8 @@ def _arrow_type(kind: inspect.Type) -> pa.DataType:
         return pa.struct([_field(field) for field in bare.fields])
     if isinstance(bare, inspect.ListType):
         return pa.list_(_arrow_type(bare.item_type))
+    if isinstance(bare, inspect.LiteralType) and all(isinstance(value, int) for value in bare.values):
+        return pa.int64()
     return SIMPLE[type(bare)]
 
 

@@ -208,7 +208,8 @@ def _asked_again(
         ven_ids = some.get_column("ven_id").to_list()
         connection.execute(event_queries.call_back(str(event_id), ven_ids))
         load_types = None if told_types is None else msgspec.json.decode(str(told_types), type=list[str])
-        terms = EventTerms(*some.select("event_id", "start_time", "end_time").row(0), load_types)
+        row = some.row(0, named=True)
+        terms = EventTerms(row["event_id"], row["start_time"], row["end_time"], load_types)
         reminders += _asking(connection, terms, some, now, gone_after)
     if not reminders:
         return parts, []

@@ -40,7 +40,7 @@ def change_group(group_id: str, values: Mapping[str, Any]) -> Update:
 
 def event_that_aims_at(group_id: str) -> Select[Any]:
     """An event that is to come, or runs, and asks the members of a group."""
-    aims = events.c.group_ids.cast(JSONB).has_key(group_id)  # type: ignore[attr-defined]
+    aims = events.c.group_ids.cast(JSONB).has_key(group_id)
     return (
         select(events.c.event_id)
         .where(events.c.status.in_(TO_COME), events.c.ended_at.is_(None), aims)

@@ -28,12 +28,13 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    true,
     union,
     union_all,
 )
 
 from schemas import slots
-from schemas.groups import members, one_of
+from schemas.groups import members
 from schemas.instants import MICROSECOND, from_microseconds
 from schemas.slots import floor
 from schemas.tables.history import (
@@ -189,11 +190,10 @@ def extent(series: Series, key: Mapping[str, str] = NO_KEY) -> Query:
 def _extent(series: Series) -> Select[Any]:
     parts = [_extent_of_buckets(series, resolution_s) for resolution_s in series.resolutions_s]
     raw = series.raw
-    parts.append(
-        select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
-            *_of(series, raw), *_is_pending(raw, series.lane)
-        )
+    pending = select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
+        *_of(series, raw), *_is_pending(raw, series.lane)
     )
+    parts.append(_of_each_member(series, pending))
     every = union_all(*parts).subquery()
     return select(func.min(every.c.first), func.max(every.c.last))
 
@@ -205,7 +205,8 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
     if resolution_s == min(series.resolutions_s):
         last += literal(timedelta(seconds=resolution_s) - MICROSECOND)
     in_buckets = [table.c.resolution_s == resolution_s, *_of(series, table)]
-    return select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
+    extent = select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
+    return _of_each_member(series, extent)
 
 
 def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, str] = NO_KEY) -> Query:
@@ -226,12 +227,13 @@ def _points_at_most(
 ) -> Select[Any]:
     [part], table = parts, series.buckets
     most = func.greatest(most_each, points_per_sample)
-    buckets = (
-        select(func.sum(table.c.samples).label("samples"))
+    of_ven = (
+        select(table.c.bucket, func.sum(table.c.samples).label("samples"))
         .where(table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part))
         .group_by(table.c.bucket)
-        .subquery("buckets")
     )
+    of_vens = _of_each_member(series, of_ven).subquery("of_vens")
+    buckets = select(func.sum(of_vens.c.samples).label("samples")).group_by(of_vens.c.bucket).subquery("each")
     stored = select(func.sum(func.least(buckets.c.samples * points_per_sample, most)))
     pending = _pending_states(series, part, WIDTH).subquery()
     new = select(func.count(pending.c.bucket.distinct()) * points_per_sample)
@@ -319,7 +321,7 @@ def _ready_made(part: PieceShape) -> Select[Any]:
 
 
 def _states_with_news(part: PieceShape) -> list[Select[Any]]:
-    stored = _bucket_states(VENS, part, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
+    stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_slots_with_news()))
     return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
 
@@ -381,40 +383,75 @@ def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
 
 def _nothing(series: Series, width: Width) -> Select[Any]:
     """No rows, since nothing of the range is kept."""
-    return _bucket_states(series, UNBOUNDED, width).where(false())
+    return _bucket_states(series, UNBOUNDED, width, false())
 
 
-def _raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+def _raw_states(
+    series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
+) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
-    return select(
+    states = select(
         floor(raw.c.ts, width).label("bucket"),
         *keys,
         func.coalesce(raw.c.used_power_kw, 0.0).label("used_sum"),
         case((raw.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
         func.coalesce(raw.c.shed_power_kw, 0.0).label("shed_sum"),
         case((raw.c.shed_power_kw.is_not(None), 1), else_=0).label("shed_samples"),
-    ).where(*_of(series, raw), *_within(raw.c.ts, piece))
+    ).where(*_of(series, raw), *_within(raw.c.ts, piece), *conditions)
+    return _merged_by_member(series, states)
 
 
 def _pending_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
-    return _raw_states(series, piece, width).where(*_is_pending(series.raw, series.lane))
+    return _raw_states(series, piece, width, *_is_pending(series.raw, series.lane))
 
 
-def _bucket_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+def _bucket_states(
+    series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
+) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
-    return select(
+    states = select(
         floor(table.c.bucket, width).label("bucket"),
         *keys,
         table.c.used_power_kw_sum.label("used_sum"),
         table.c.used_samples,
         table.c.shed_power_kw_sum.label("shed_sum"),
         table.c.shed_samples,
-    ).where(table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece))
+    ).where(
+        table.c.resolution_s == piece.resolution_s,
+        *_of(series, table),
+        *_within(table.c.bucket, piece),
+        *conditions,
+    )
+    return _merged_by_member(series, states)
+
+
+def _merged_by_member(series: Series, states: Select[Any]) -> Select[Any]:
+    """States of a group's members, one VEN after the other, each bucket once."""
+    if series.members is None:
+        return states
+    columns = list(states.selected_columns)
+    place = 1 + len(series.by)
+    sums = [func.sum(column).label(column.name) for column in columns[place:]]
+    return _of_each_member(
+        series, states.with_only_columns(*columns[:place], *sums).group_by(*columns[:place])
+    )
+
+
+def _of_each_member(series: Series, aggregated: Select[Any]) -> Select[Any]:
+    """The rows of a query for each member of a group.
+
+    Whatever the statistics say, the rows of each VEN are looked up by its id: PostgreSQL does not take an
+    aggregate apart to read those of all VENs at once.
+    """
+    if series.members is None:
+        return aggregated
+    each = aggregated.correlate(series.members).lateral("of_member")
+    return select(*each.c).select_from(series.members.join(each, true()))
 
 
 def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
-    of_members = [] if series.members is None else [table.c.ven_id == one_of(series.members)]
+    of_members = [] if series.members is None else [table.c.ven_id == series.members.c.ven_id]
     return [*(table.c[column] == bindparam(column) for column in series.of), *of_members]
 
 

@@ -134,7 +134,7 @@ def link_next_page(
         following = f"{path}?limit={page.limit}&after={encode_value(listed[-1].id)}"
         for name in ("group", "format"):
             if name in request.params:
-                following += f"&{name}={encode_value(request.params[name])}"
+                following += f"&{name}={encode_value(str(request.params[name]))}"
         response.append_header("Link", f'<{following}>; rel="next"')
     return listed
 

@@ -298,8 +298,8 @@ def test_types_of_load_change_while_an_event_runs(town: Town) -> None:
     town.at(5)
     assert town.ops("n1") == ["event", "restore", "shedLoad", "restore", "event"]
     assert town.parts() == {
-        "n1": ("notified", pytest.approx(4 / 3)),
-        "n2": ("notified", pytest.approx(2 / 3)),
+        "n1": ("notified", 1.333333),
+        "n2": ("notified", 0.666667),
     }
 
 

@@ -9,18 +9,17 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from polars.io.plugins import register_io_source
 from sqlalchemy import JSON, URL, Select, Table, Text, cast, func, select
-from sqlalchemy.dialects import postgresql
 
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
 from schemas.instants import MICROSECOND, from_microseconds
+from schemas.literals import sql_with_values
 from schemas.tables import FRAMES, metadata
 from schemas.tables.events import commands
 from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
 
-_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 DAY = timedelta(days=1)
 
 
@@ -109,8 +108,7 @@ class RawTables:
             first = midnight
 
     def _fetch(self, table: Table, query: Select[Any]) -> pl.DataFrame:
-        text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
-        frame = pl.read_database_uri(text, self._url, engine="adbc")
+        frame = pl.read_database_uri(sql_with_values(query), self._url, engine="adbc")
         types = FRAMES[table.name].types()
         return frame.with_columns(pl.col(name).cast(types[name]) for name in frame.columns if name in types)
 

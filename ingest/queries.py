@@ -141,10 +141,10 @@ LOADS_OF_VENS_WITH_MANY = (
     "SELECT ven_id, array_agg(load_id) FROM load_snapshots GROUP BY ven_id HAVING count(*) >= %s"
 )
 LOAD_TYPES = "SELECT load_type FROM load_type_rollups ORDER BY load_type LIMIT %s"
-REJECT = (
-    "INSERT INTO rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s)"
-)
+REJECT = "COPY rejected_messages (topic, payload, reason, detail, ven_id, ts, received_at) FROM STDIN"
+"""Not by executemany: psycopg ends its pipeline with a Flush after the Sync, at which PostgreSQL stops the
+timer of `idle_in_transaction_session_timeout`; the locks of a lost client would be held for ever.
+"""
 LIMIT_LOCK_WAIT = "SET LOCAL lock_timeout = '300ms'"
 ENSURE_PARTITIONS = "SELECT ensure_raw_partitions(%s::date[])"
 REJECTED_BY_REASON = (

@@ -259,11 +259,12 @@ class Store:
 
     def _write_rejections(self, batch: Batch) -> None:
         if batch.rejections:
-            rows = [
-                (_plain(r.topic), r.payload, r.reason, _plain(r.detail), r.ven_id, r.ts, r.received_at)
-                for r in batch.rejections
-            ]
-            self._connection.cursor().executemany(queries.REJECT, rows)
+            with self._connection.cursor().copy(queries.REJECT) as copy:
+                for r in batch.rejections:
+                    detail = _plain(r.detail)
+                    copy.write_row(
+                        (_plain(r.topic), r.payload, r.reason, detail, r.ven_id, r.ts, r.received_at)
+                    )
 
     def _next_batch(self) -> int:
         row = self._connection.execute(queries.NEXT_BATCH).fetchone()

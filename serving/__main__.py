@@ -61,7 +61,7 @@ def application(at_stop: ExitStack) -> App:
     access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
-    reader = FleetReader(engine, clock, settings.loads_gone_after())
+    reader = FleetReader(engine, clock, settings.loads_gone_after(), settings.time_zone)
     state = WorkerState(engine, reader, settings.stream_clients, settings.stream_heartbeat_s, _changes())
     keyring = Keyring(KeyStore(engine), clock)
     at_stop.callback(state.hub.close)

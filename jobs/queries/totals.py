@@ -1,7 +1,7 @@
 """The energy of the network, and which load types have totals."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, DateTime, Delete, Select, delete, func, literal, select
@@ -13,9 +13,8 @@ from schemas.tables.history import SLOT_S, network_energy, stale_slots, ven_hist
 from schemas.tables.snapshots import load_type_rollups
 
 
-def energy_since(day: date) -> Select[Any]:
-    """The network's energy, kWh, since 00:00 UTC of a day; null without a slot."""
-    start = datetime.combine(day, time(), UTC)
+def energy_since(start: datetime) -> Select[Any]:
+    """The network's energy, kWh, of the slots since an instant; null without a slot."""
     return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
 
 

@@ -19,6 +19,7 @@ from local.fleet.publisher import BrokerError, FleetPublisher
 from local.fleet.reports import FleetSettings, fleet
 from local.fleet.truth import TruthFile
 from local.options import count, hours, seconds, share
+from schemas.command_line import Parser
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.fleet", description="A simulated fleet of VENs.")
+    parser = Parser(prog="python -m local.fleet", description="A simulated fleet of VENs.")
     add = parser.add_argument
     add("--mqtt-url", required=True, help="a broker that speaks MQTT 3.1.1: mqtt://host:port")
     add("--vens", type=count, required=True, help="how many")

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from schemas.frame_models import pa
 from schemas.tables.checking import is_right
 
 metadata = MetaData(

@@ -6,7 +6,6 @@ the Unix epoch, plus one for a telemetry sample, so that at the same instant a s
 description. The greater stamp wins, which is commutative and idempotent.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import HOT, Frame, Utc, instant, metadata, power_kw, text_key
 from schemas.tables.raw import EntryFrame
 

@@ -4,10 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select
+from sqlalchemy import Connection, Engine, Row, Select, text
 
 ROWS_AT_ONCE = 2_000
 """Rows of a server-side cursor that are fetched in one round trip."""
+
+_HOLD_RAW = text(
+    "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions IN ACCESS SHARE MODE"
+)
+_PLAN_BY_VALUES = text("SET LOCAL plan_cache_mode = force_custom_plan")
+"""A generic plan would open and lock all partitions, not those of the values."""
+
+
+def hold_raw(connection: Connection) -> None:
+    """First of a transaction that reads raw rows: what is seen then stays there until its end.
+
+    Neither statement takes the transaction's snapshot.
+    """
+    connection.execute(_HOLD_RAW)
+    connection.execute(_PLAN_BY_VALUES)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Lists of VENs and the totals, as of the last cycle of the snapshot lane."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -11,7 +11,9 @@ from sqlalchemy import CTE, Connection, Engine, Row, Select
 from schemas import totals
 from schemas.groups import one_of
 from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
+from schemas.instants import from_microseconds
 from schemas.load_values import GONE_AFTER
+from schemas.local_days import local_day, midnight_us
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import NotFoundError, no_group
 from serving.fleet import group_queries, group_totals, queries, shapes
@@ -29,16 +31,21 @@ class FleetReader:
     """Reads lists and totals. Lists are iterators that hold a connection, with one snapshot, to their end."""
 
     def __init__(
-        self, engine: Engine, clock: Callable[[], datetime], gone_after: timedelta | None = GONE_AFTER
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        gone_after: timedelta | None = GONE_AFTER,
+        time_zone: str = "UTC",
     ) -> None:
         self._engine = engine
         self._clock = clock
+        self._time_zone = time_zone
         self._gone_after = gone_after
 
     def network(self) -> NetworkStats:
         with self._engine.connect() as connection:
             row = connection.execute(queries.network()).one_or_none()
-        return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
+        return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._today())
 
     def network_of(self, group_id: str) -> NetworkStats:
         """The totals of a group's members.
@@ -58,7 +65,10 @@ class FleetReader:
         """Changes with each refresh of the totals, and each day."""
         with self._engine.connect() as connection:
             refreshed_at = connection.execute(queries.refreshed_at()).scalar_one_or_none()
-        return refreshed_at, self._clock().date()
+        return refreshed_at, self._today()
+
+    def _today(self) -> date:
+        return local_day(self._clock(), self._time_zone)
 
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(queries.load_types())]
@@ -120,7 +130,7 @@ class FleetReader:
         return membership.vens().cte("group_member")
 
     def _midnight(self) -> datetime:
-        return self._clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return from_microseconds(midnight_us(self._today(), self._time_zone))
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
         with snapshot(self._engine) as connection:

@@ -18,7 +18,7 @@ from ingest.store import Store
 from local.environment import REPOSITORY
 from local.ports import HOST
 from schemas.database import connect
-from tests.faults.requirement import be_without
+from tests.faults.requirement import required_program
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 from tests.integration.test_live_served import serving
@@ -81,12 +81,16 @@ def assert_answered(answers: str) -> None:
     assert found == EXPECTED
 
 
-def test_openapi_typescript(tmp_path: Path, port: int) -> None:
-    if shutil.which("npm") is None:
-        be_without("npm is not installed: `apt-get install npm`")
+@pytest.fixture
+def npm() -> str:
+    required_program("node", "nodejs")
+    return required_program("npm", "npm")
+
+
+def test_openapi_typescript(tmp_path: Path, npm: str, port: int) -> None:
     project = tmp_path / "typescript"
     shutil.copytree(HERE / "typescript", project, ignore=shutil.ignore_patterns("node_modules"))
-    run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", directory=project)
+    run(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", directory=project)
     programs = project / "node_modules" / ".bin"
     run(programs / "openapi-typescript", DOCUMENT, "-o", "api.d.ts", directory=project)
     run(programs / "tsc", directory=project)

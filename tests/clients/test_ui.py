@@ -114,12 +114,19 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     known = client.get("/api/vens/house/events", list[ui.VenEvent])
     assert {event.event_id for event in known} == {"evt-1"}
 
+    now = time.time()
+    guests = {"from": _iso(now - 1), "to": _iso(now + 600), "reason": "guests"}
+    assert client.ask("POST", "/api/vens/house/opt-outs", guests)[0] == 201
     empty = client.send("POST", "/api/events", wish(0, 30, id="evt-2"), ui.Event, 201)
-    expected = [("resting", 1), ("no flexibility", 2)]
+    expected = [("opted out", 1), ("no flexibility", 2)]
     assert [(note.reason, note.vens) for note in empty.notes] == expected
     active = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
     assert (active.vens, [(note.reason, note.vens) for note in active.notes]) == ([], expected)
     client.walk()
+    assert client.ask("POST", "/api/events/evt-2/stop")[0] == 202
+    over = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "completed")
+    assert [(note.reason, note.vens) for note in over.notes] == expected
+    assert house.is_shedding is False
 
 
 @pytest.mark.parametrize("ven_id", ["house", "quiet", "paper"])

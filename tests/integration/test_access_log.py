@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from ingest.store import Store
-from local.ports import HOST
+from local.ports import HOST, answers
 from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
@@ -136,6 +136,7 @@ def test_metrics_of_all_workers(database_url: str) -> None:
         victim = process.children()[0]
         victim.kill()
         until(lambda: len(process.children()) == 2 and victim not in process.children())
+        until(lambda: answers(port), within_s=60)  # the other may not have listened yet when this one died
         text = fetch(port, "/metrics")[1]
         assert samples(text, "gridgate_serving_requests_total")[key] >= 60
         until(lambda: samples(fetch(port, "/metrics")[1], "gridgate_serving_stream_clients") == {(): 0})

@@ -479,6 +479,9 @@ def test_those_whom_another_event_took_over_are_noted(three: Grid) -> None:
     assert three.parts()["b"][0] == "finished"
     three.at(11)
     assert (three.notes(), three.notes("urgent")) == ({"in another event": 1}, {})
+    three.at(21)
+    assert three.status("urgent") == "completed"
+    assert (three.parts()["b"][0], three.notes()) == ("finished", {"in another event": 1})
 
 
 def test_only_those_that_an_event_names_are_passed_over(three: Grid) -> None:

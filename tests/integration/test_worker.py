@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
 import psycopg
@@ -13,6 +14,7 @@ from ingest.metrics import IngestMetrics
 from ingest.store import Store
 from ingest.worker import Stopped, Worker
 from schemas.database import Bounds, connect
+from tests.faults.proxy import PostgresProxy
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,
@@ -22,6 +24,7 @@ from tests.integration.published import (
     rows,
     status,
     telemetry,
+    until,
     value,
 )
 
@@ -289,6 +292,26 @@ def test_a_connection_that_is_killed_before_the_commit(
         assert value(connection, f"SELECT count(*) FROM {table}") == 1, table
     assert value(connection, "SELECT count(*) FROM pending_batches") == 2
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
+
+
+def test_a_client_that_is_lost_at_its_commit_does_not_keep_its_locks(
+    database_url: str, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    """After a pipeline of psycopg the server had no timer for it: its VENs were locked for ever."""
+    database, _, server_dir = database_url.partition("?host=")
+    own = f"{database}?host={tmp_path}"
+    unreadable = [Received("oadr/meter/a", b"{", NOW)] * 3
+    with PostgresProxy(tmp_path, server_dir) as proxy:
+        lost = connect(own, "ingest", idle_in_transaction_session_timeout="1s")
+        store = Store(lost, "tests")
+        store.write(batch_of(telemetry("first")))
+        proxy.seconds_a_megabyte = 200  # as over a network: the answers are late
+        proxy.cut_next("client")
+        with pytest.raises(psycopg.OperationalError):
+            store.write(Batch.of([telemetry("a"), *unreadable], MAX_AHEAD))
+        others = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'gridgate-ingest'"
+        until(lambda: connection.execute(others).fetchone() == (True,))
+    assert Store(connection, "tests").write(batch_of(telemetry("a"))).telemetry_rows == 1
 
 
 def test_a_connection_that_breaks_in_the_commit_stores_once(

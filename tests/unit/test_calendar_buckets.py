@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.instants import EPOCH, from_microseconds, microseconds
-from serving.history.calendar import Calendar, Unit, base_granularity_s, gathered, midnight_us, step_s
+from schemas.local_days import local_day, midnight_us
+from serving.history.calendar import Calendar, Unit, base_granularity_s, gathered, step_s
 
 ZONES = (
     "UTC",
@@ -78,6 +79,16 @@ def test_fixed_buckets_make_up_those_of_a_calendar(at_us: int, zone: str) -> Non
 def test_days_of_other_lengths(day: str, zone: str, hours: float) -> None:
     start_us = midnight_us(date.fromisoformat(day), zone)
     assert Calendar(1, "d", zone).bucket_us(start_us) == (start_us, start_us + round(hours * 3_600_000_000))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Toronto", "Pacific/Apia", "Asia/Gaza", "UTC"])
+def test_today_is_the_day_whose_bucket_an_instant_lies_in(zone: str) -> None:
+    """Also where a date comes twice, or not at all."""
+    calendar, at = Calendar(1, "d", zone), datetime(2006, 1, 1, 0, 30, tzinfo=UTC)
+    while at < datetime(2013, 1, 1, tzinfo=UTC):
+        start_us, _ = calendar.bucket_us(microseconds(at))
+        assert midnight_us(local_day(at, zone), zone) == start_us
+        at += timedelta(hours=5)
 
 
 def test_a_day_without_midnight_begins_at_one() -> None:

@@ -5,7 +5,7 @@ Powers are drawn as eighths of a kW, so that sums are exact whatever their order
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -23,7 +23,7 @@ from jobs.models import (
 from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import PROMPT_WITHIN
-from jobs.transforms.totals import load_type_rollups, network_snapshot
+from jobs.transforms.totals import EnergyToday, load_type_rollups, network_snapshot
 from schemas.instants import from_microseconds, microseconds
 from schemas.tables import FRAMES, Frame, metadata
 from schemas.tables.history import NETWORK_RESOLUTIONS_S
@@ -33,6 +33,7 @@ from schemas.tables.snapshots import LOAD_FIELDS
 JsonRow = dict[str, Any]
 
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)
+DAY = date(2024, 7, 11)
 KEYS: dict[str, list[str]] = {
     "network_history": [],
     "ven_history": ["ven_id"],
@@ -274,7 +275,10 @@ def test_totals_of_the_network(
         if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(VenSumsFrame, drawn_vens), frame(LoadSumsFrame, drawn_groups), energy_kwh, NOON
+        frame(VenSumsFrame, drawn_vens),
+        frame(LoadSumsFrame, drawn_groups),
+        EnergyToday(DAY, energy_kwh),
+        NOON,
     )
     assert as_rows(answer, "network_snapshot") == [
         {
@@ -286,7 +290,7 @@ def test_totals_of_the_network(
             "potential_load_reduction_kw": potential,
             "household_usage_kw": sum(ven["used_power_kw"] for ven in drawn_vens),
             "current_load_reduction_kw": sum(ven["shed_power_kw"] for ven in drawn_vens),
-            "energy_day": NOON.date(),
+            "energy_day": DAY,
             "energy_today_kwh": energy_kwh,
             "refreshed_at": NOON,
         }
@@ -316,6 +320,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(VenSumsFrame), empty(LoadSumsFrame), None, NOON)
+    answer = network_snapshot(empty(VenSumsFrame), empty(LoadSumsFrame), EnergyToday(DAY, None), NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

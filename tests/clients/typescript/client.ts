@@ -62,6 +62,7 @@ const wish = {
   requestedReductionKw: 1.5,
 };
 const made = await change("post", "/api/events", {}, wish);
+if (!("id" in made)) throw new Error("An event was made, not only tried.");
 const ids = { eventId: made.id };
 const sentBack = await change("patch", "/api/events/{eventId}", ids, made);
 const event = await get("/api/events/{eventId}", ids);

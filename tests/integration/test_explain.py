@@ -210,7 +210,7 @@ def test_the_history_of_a_group_reads_the_rows_of_its_members(
 ) -> None:
     """Named, or by region: of ten VENs among all, and what is pending of the others at most."""
     query = {"sum": history.sums, "energy": history.energies}[aggregate]
-    of_group = query(GROUP, window(*RANGES[asked], 900), {"group_id": group_id}).bound()
+    of_group = query(GROUP, window(*RANGES[asked], 900), {"group_id": group_id, **DAYS_PENDING}).bound()
     assert_no_scan_of_raw_rows(connection, of_group)
     of_members = MEMBERS * REPORTS
     found = rows_read(connection, of_group)
@@ -220,7 +220,7 @@ def test_the_history_of_a_group_reads_the_rows_of_its_members(
 
 
 def test_how_far_the_history_of_a_group_reaches(connection: Connection) -> None:
-    key = {"group_id": "ten"}
+    key = {"group_id": "ten", **DAYS_PENDING}
     of_points = history.points_at_most(GROUP, window(*RANGES["a day"], 7), key)
     for asked in (history.extent(GROUP, key), of_points):
         found = rows_read(connection, asked.bound())

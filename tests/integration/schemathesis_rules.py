@@ -30,6 +30,7 @@ RULES = (
     r"end must be after start, by \d+ s at most",
     r"intervals\[\d+\]\.durationS reaches .+ s beyond endTime; shorten it",
     r"intervals\[\d+\]\.offsetS must be .+ where the one before it ends, the first one at startTime",
+    r"direction must be reduce with targets\.loadTypes: .+",
     r"randomizeStartS must be shorter than the event",
     r"startTime must be ahead; one that passed up to \d+ s ago means at once",
 )

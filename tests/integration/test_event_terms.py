@@ -213,6 +213,7 @@ def test_one_interval_is_as_good_as_none(homes: Home) -> None:
         ({"intervals": [{"durationS": 60, "targetKw": -1}]}, "intervals[0].targetKw"),
         ({"intervals": [{"durationS": 60, "targetKw": 1, "offsetS": 60}]}, "intervals[0].offsetS"),
         ({"direction": "sideways"}, "direction"),
+        ({"direction": "increase", "targets": {"loadTypes": ["ev"]}}, "direction must be reduce"),
         ({"randomizeStartS": 3_600}, "randomizeStartS"),
         ({"staggerReturnS": -1}, "staggerReturnS"),
         ({"importLimitKw": -1}, "importLimitKw"),

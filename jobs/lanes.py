@@ -29,6 +29,7 @@ from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import skewed
 from schemas import channels, locks
 from schemas.load_values import GONE_AFTER
+from schemas.local_days import local_day
 from schemas.tables import history, raw, snapshots
 from schemas.tables.presence import skewed_reports
 
@@ -67,16 +68,19 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     return claimed.rows
 
 
-def refresh_totals(connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER) -> int:
-    """The network's totals and those of each load type, from the latest values; returns rows written.
+def refresh_totals(
+    connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER, zone: str = "UTC"
+) -> int:
+    """Compute the network's totals and those of each load type from the latest values; returns rows written.
 
-    Without loads that lie further than `gone_after` behind their VEN.
+    Loads that lie further than `gone_after` behind their VEN do not count. Today is a day of `zone`.
     """
     connection.execute(locks.exclusive(locks.TOTALS))
     vens = fetch(connection, totals_queries.ven_groups(gone_after), VenGroupFrame)
     loads = fetch(connection, totals_queries.load_groups(gone_after), LoadGroupFrame)
-    energy_kwh = connection.execute(totals_queries.energy_since(now.date())).scalar_one()
-    network = totals.network_snapshot(vens, loads, energy_kwh, now)
+    today = local_day(now, zone)
+    energy_kwh = connection.execute(totals_queries.energy_since(today.start)).scalar_one()
+    network = totals.network_snapshot(vens, loads, energy_kwh, today.end, now)
     types = totals.load_type_rollups(loads)
     write(connection, network, snapshots.network_snapshot, merging_queries.replace)
     write(connection, types, snapshots.load_type_rollups, merging_queries.replace)

@@ -104,7 +104,10 @@ def _lanes(cadence: Cadence) -> tuple[Job, ...]:
             "snapshot",
             cadence.snapshot_every_s,
             "latest values; network history; totals",
-            (consume_snapshot_batches, partial(refresh_totals, gone_after=cadence.loads_gone_after())),
+            (
+                consume_snapshot_batches,
+                partial(refresh_totals, gone_after=cadence.loads_gone_after(), zone=cadence.time_zone),
+            ),
             has_backlog=True,
         ),
     )

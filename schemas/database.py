@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0023"
+SCHEMA_REVISION = "0026"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10

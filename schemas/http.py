@@ -52,7 +52,9 @@ class NetworkStats(Shape, frozen=True):
     online_vens: Annotated[Count, Meta(description="VENs whose latest status is `online`.")]
     current_load_reduction_kw: Annotated[float, Meta(description="What all VENs shed now.")]
     average_house_power: Annotated[float | None, Meta(description="kW, over the VENs that have reported.")]
-    total_house_power_today: Annotated[float | None, Meta(description="kWh since 00:00 UTC.")]
+    total_house_power_today: Annotated[
+        float | None, Meta(description="kWh since midnight in the site's zone.")
+    ]
     network_efficiency: Annotated[
         float | None, Meta(description="Percent of the requested reduction that is delivered.")
     ]

@@ -1,7 +1,7 @@
 """Totals over latest values, and the energy of the network."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -107,9 +107,8 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
     )
 
 
-def energy_since(day: date) -> Select[Any]:
-    """The network's energy, kWh, since 00:00 UTC of a day; null without a slot."""
-    start = datetime.combine(day, time(), UTC)
+def energy_since(start: datetime) -> Select[Any]:
+    """The network's energy, kWh, in slots that begin at an instant or later; null without a slot."""
     return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
 
 

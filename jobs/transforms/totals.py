@@ -29,7 +29,11 @@ def load_type_rollups(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def network_snapshot(
-    vens: pl.DataFrame, groups: pl.DataFrame, energy_today_kwh: float | None, now: datetime
+    vens: pl.DataFrame,
+    groups: pl.DataFrame,
+    energy_today_kwh: float | None,
+    energy_until: datetime,
+    now: datetime,
 ) -> pl.DataFrame:
     """The network's totals, one row.
 
@@ -39,7 +43,8 @@ def network_snapshot(
             of those that report no loads.
         groups: sums over the loads of these VENs: `shed_capability_kw`, `enabled` (it may be controlled),
             `controllable` (its VEN is neither offline nor in maintenance).
-        energy_today_kwh: energy since 00:00 UTC, or None while nothing is known.
+        energy_today_kwh: energy of the present day of the site, or None while nothing is known.
+        energy_until: the end of that day.
         now: the time of this look.
     """
     sheddable = _sheddable(vens, groups)
@@ -53,8 +58,8 @@ def network_snapshot(
         "potential_load_reduction_kw": sheddable.get_column("shed_kw").sum(),
         "household_usage_kw": vens.get_column("used_power_kw").sum(),
         "current_load_reduction_kw": vens.get_column("shed_power_kw").sum(),
-        "energy_day": now.date(),
         "energy_today_kwh": energy_today_kwh,
+        "energy_until": energy_until,
         "refreshed_at": now,
     }
     return pl.DataFrame([row], schema=NetworkSnapshotFrame.types())

@@ -21,8 +21,8 @@ class CalendarSettings(BaselineSettings):
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
         "UTC",
         validation_alias="TIME_ZONE",
-        description="time zone of the VENs, such as `Europe/Berlin`: its days are those of baselines, and of"
-        " histories by `d`, `w`, `mo`, `y`",
+        description="time zone of the VENs, such as `Europe/Berlin`: its days are those of baselines, of"
+        " `totalHousePowerToday`, and of histories by `d`, `w`, `mo`, `y`",
     )
     holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
         "",

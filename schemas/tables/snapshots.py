@@ -13,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Date,
     Integer,
     SmallInteger,
     Table,
@@ -87,8 +86,8 @@ network_snapshot = Table(
     power_kw("potential_load_reduction_kw", nullable=False),
     power_kw("household_usage_kw", nullable=False),
     power_kw("current_load_reduction_kw", nullable=False),
-    Column("energy_day", Date, nullable=False),
     power_kw("energy_today_kwh"),
+    instant("energy_until"),
     instant("refreshed_at"),
     postgresql_with=HOT,
 )
@@ -138,6 +137,8 @@ class LoadSnapshotFrame(EntryFrame):
 
 
 class NetworkSnapshotFrame(Frame):
+    """`energy_today_kwh` is that of the day which ends at `energy_until`."""
+
     network: pl.Int16 = pa.Field(eq=1)
     ven_count: int = pa.Field(ge=0)
     online_vens: int = pa.Field(ge=0)
@@ -146,8 +147,8 @@ class NetworkSnapshotFrame(Frame):
     potential_load_reduction_kw: float
     household_usage_kw: float
     current_load_reduction_kw: float
-    energy_day: pl.Date
     energy_today_kwh: float = pa.Field(nullable=True)
+    energy_until: Utc
     refreshed_at: Utc
 
 

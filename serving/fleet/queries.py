@@ -109,8 +109,9 @@ def network() -> Select[Any]:
     return select(network_snapshot, efficiency.label("efficiency_percent"))
 
 
-def refreshed_at() -> Select[Any]:
-    return select(network_snapshot.c.refreshed_at)
+def age_of_totals() -> Select[Any]:
+    """When the totals were computed, and the end of the day whose energy they have."""
+    return select(network_snapshot.c.refreshed_at, network_snapshot.c.energy_until)
 
 
 def load_types() -> Select[Any]:

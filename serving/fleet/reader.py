@@ -37,10 +37,10 @@ class FleetReader:
         return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
 
     def version(self) -> Hashable:
-        """Changes with each refresh of the totals, and each day."""
+        """Changes with each refresh of the totals, and when the day of their energy ends."""
         with self._engine.connect() as connection:
-            refreshed_at = connection.execute(queries.refreshed_at()).scalar_one_or_none()
-        return refreshed_at, self._clock().date()
+            row = connection.execute(queries.age_of_totals()).one_or_none()
+        return row and (row.refreshed_at, self._clock() < row.energy_until)
 
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(queries.load_types())]

@@ -1,7 +1,7 @@
 """From rows of VENs, loads and totals to the types of the API, rounded as the contract says."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Row
@@ -41,7 +41,6 @@ EMPTY_NETWORK = NetworkStats(
 def network_stats(row: Row[Any], now: datetime) -> NetworkStats:
     """The totals; yesterday's energy is not today's, should the jobs have stopped before midnight."""
     average_kw = row.household_usage_kw / row.reporting_vens if row.reporting_vens else None
-    is_today = row.energy_day == now.astimezone(UTC).date()
     return NetworkStats(
         ven_count=row.ven_count,
         controllable_power_kw=rounded(row.controllable_power_kw),
@@ -50,7 +49,7 @@ def network_stats(row: Row[Any], now: datetime) -> NetworkStats:
         online_vens=row.online_vens,
         current_load_reduction_kw=rounded(row.current_load_reduction_kw),
         average_house_power=rounded(average_kw),
-        total_house_power_today=rounded(row.energy_today_kwh) if is_today else None,
+        total_house_power_today=rounded(row.energy_today_kwh) if now < row.energy_until else None,
         network_efficiency=rounded(row.efficiency_percent),
     )
 

@@ -6,7 +6,7 @@ multiples count from 1970-01-01, those of weeks from the first Monday after it.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from schemas.instants import from_microseconds, microseconds
+from schemas.local_days import midnight_us
 from schemas.tables.history import SLOT_S
 
 Unit = Literal["d", "w", "mo", "y"]
@@ -73,28 +74,6 @@ class Calendar(Struct, frozen=True):
             case "mo":
                 return date(FIRST_DAY.year + units // MONTHS, units % MONTHS + 1, 1)
         return date(FIRST_DAY.year + units, 1, 1)
-
-
-@lru_cache(maxsize=4_096)
-def midnight_us(day: date, zone: str) -> int:
-    """The first instant of a local date, microseconds since the Unix epoch.
-
-    Of a time that clocks skip, Python's `fold=0` gives the instant at which they do, if they skip from
-    midnight on; else the instant lies before it.
-    """
-    local = ZoneInfo(zone)
-    midnight = datetime.combine(day, time(), local)
-    found = midnight.astimezone(UTC)
-    if found.astimezone(local).replace(tzinfo=None) == midnight.replace(tzinfo=None):
-        return microseconds(found)
-    early = midnight.replace(fold=1).astimezone(UTC) - timedelta(seconds=1)
-    while found - early > timedelta(seconds=1):
-        middle = early + timedelta(seconds=(found - early) // timedelta(seconds=2))
-        if middle.astimezone(local).date() >= day:
-            found = middle
-        else:
-            early = middle
-    return microseconds(found)
 
 
 @lru_cache(maxsize=64)

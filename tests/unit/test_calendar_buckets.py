@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.instants import EPOCH, from_microseconds, microseconds
-from serving.history.calendar import Calendar, Unit, base_granularity_s, gathered, midnight_us, step_s
+from schemas.local_days import local_day, midnight_us
+from serving.history.calendar import Calendar, Unit, base_granularity_s, gathered, step_s
 
 ZONES = (
     "UTC",
@@ -52,6 +53,12 @@ def test_a_bucket_holds_the_instants_of_its_dates(at_us: int, zone: str, count: 
     assert plain_key(day_of(end_us, zone), count, unit) > key
     if start_us > 0:
         assert plain_key(day_of(start_us - 1, zone), count, unit) < key
+
+
+@given(instants, st.sampled_from([*ZONES, "America/St_Johns"]))  # which had a minute of tomorrow twice
+def test_today_is_the_bucket_of_a_day(at_us: int, zone: str) -> None:
+    day = local_day(from_microseconds(at_us), zone)
+    assert (microseconds(day.start), microseconds(day.end)) == Calendar(1, "d", zone).bucket_us(at_us)
 
 
 @settings(deadline=None)  # the first of a zone looks at all its days

@@ -33,6 +33,7 @@ from schemas.tables.snapshots import LOAD_FIELDS
 JsonRow = dict[str, Any]
 
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)
+MIDNIGHT = NOON + timedelta(hours=12)
 KEYS: dict[str, list[str]] = {
     "network_history": [],
     "ven_history": ["ven_id"],
@@ -274,7 +275,7 @@ def test_totals_of_the_network(
         if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(VenGroupFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, NOON
+        frame(VenGroupFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, MIDNIGHT, NOON
     )
     assert as_rows(answer, "network_snapshot") == [
         {
@@ -286,8 +287,8 @@ def test_totals_of_the_network(
             "potential_load_reduction_kw": potential,
             "household_usage_kw": sum(ven["used_power_kw"] for ven in drawn_vens),
             "current_load_reduction_kw": sum(ven["shed_power_kw"] for ven in drawn_vens),
-            "energy_day": NOON.date(),
             "energy_today_kwh": energy_kwh,
+            "energy_until": MIDNIGHT,
             "refreshed_at": NOON,
         }
     ]
@@ -316,6 +317,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(VenGroupFrame), empty(LoadGroupFrame), None, NOON)
+    answer = network_snapshot(empty(VenGroupFrame), empty(LoadGroupFrame), None, MIDNIGHT, NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

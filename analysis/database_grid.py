@@ -19,12 +19,15 @@ from analysis.raw_tables import RawTables
 from jobs.rebuild import verify, whole_range
 from jobs.rows import fetch
 from schemas.baselines import PRIMARY, BaselineName
+from schemas.database import database_url_of
 from schemas.http import Event, EventPerformance, Load, LoadTypeStats, NetworkStats, VenSummary
 from schemas.instants import from_microseconds, microseconds
 from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
+from serving.db.pending import constants_of_pending
 from serving.db.pool import ConnectionPool
+from serving.db.reading import hold_raw
 from serving.errors import ConflictError
 from serving.events.performance import PerformanceReader
 from serving.events.service import EventReader
@@ -58,11 +61,11 @@ class DatabaseGrid(Grid):
         self._engine = engine
         self._reader = FleetReader(engine, clock, gone_after)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
-        self.raw = RawTables(engine.url, zone)
+        self.raw = RawTables(database_url_of(engine), zone)
 
     @property
     def where(self) -> str:
-        return without_password(self._engine.url.set(drivername="postgresql").render_as_string())
+        return without_password(database_url_of(self._engine))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -108,7 +111,8 @@ class DatabaseGrid(Grid):
             asked = msgspec.structs.replace(window, horizons_us=horizons_us)
             told = shortfall(asked, series.resolutions_s if aggregate == "sum" else [SLOT_S])
             model = MODELS[aggregate == "sum", bool(series.by)]
-            points = fetch(connection, query(series, asked, key).bound(), model)
+            values = {**key, **constants_of_pending(connection)}
+            points = fetch(connection, query(series, asked, values).bound(), model)
         if told:
             warnings.warn(told, CoarserThanRequestedWarning, stacklevel=5)
         return _values(points, aggregate)
@@ -117,7 +121,7 @@ class DatabaseGrid(Grid):
     def _snapshot(self) -> Iterator[tuple[Connection, dict[int, int]]]:
         """One view of the database, as serving takes it, and since when it keeps what."""
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            connection.execute(history.HOLD_RAW)
+            hold_raw(connection)
             since = connection.execute(history.since()).all()
             yield connection, {resolution_s: microseconds(first) for resolution_s, first in since}
 

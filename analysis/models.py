@@ -1,7 +1,6 @@
 """The frames of histories: sums, or energies with the hours of the slots that have samples."""
 
-import pandera.polars as pa
-
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc
 
 

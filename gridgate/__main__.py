@@ -2,14 +2,18 @@
 
 import runpy
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
+from alembic.config import CommandLine
 from alembic.config import main as alembic
 
 import migrations
 from schemas.command_line import COMMAND
-from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE
+from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, end_with_failure
 from schemas.extras import MissingExtraError
 from schemas.version import VERSION
 
@@ -60,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif name in PROGRAMS:
         _run(name, words)
     else:
-        print(f"{COMMAND}: there is no command {name!r}; there are {', '.join(commands())}", file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        reason = f"{COMMAND}: there is no command {name!r}; there are {', '.join(commands())}"
+        end_with_failure(reason, WRONG_USAGE)
 
 
 def commands() -> list[str]:
@@ -83,15 +87,27 @@ def _run(name: str, words: Sequence[str]) -> None:
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except MissingExtraError as error:
-        print(f"{COMMAND} {name}: {error}", file=sys.stderr)
-        sys.exit(WRONG_USAGE)
+        end_with_failure(f"{COMMAND} {name}: {error}", WRONG_USAGE)
 
 
 def _alembic(name: str, words: Sequence[str]) -> None:
+    _check_arguments(CommandLine(prog=f"{COMMAND} {name}").parser, words)
     try:
         alembic(["-c", str(MIGRATIONS), *words], prog=f"{COMMAND} {name}")
     except SystemExit as ended:
         sys.exit(FAILED if ended.code == -1 else ended.code)  # Alembic's own errors
+
+
+def _check_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """End with an event of the log where a parser that is not ours would write plain text."""
+    text = StringIO()
+    try:
+        with redirect_stderr(text):
+            parser.parse_args(words)
+    except SystemExit as ended:
+        if ended.code:
+            end_with_failure(text.getvalue().rstrip(), WRONG_USAGE)
+        sys.exit()  # after --help or --version
 
 
 if __name__ == "__main__":

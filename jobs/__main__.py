@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
-from jobs.metrics import Backlog, JobMetrics
+from jobs.metrics import Backlog, JobMetrics, RejectedSize
 from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
@@ -62,10 +62,13 @@ def main(arguments: list[str]) -> None:
         scheduler = BackgroundScheduler(timezone=UTC)
         watch = _watch(settings.database_url, monitor, clock, scheduler)
         if is_scheduler:
+            stop_signals = _catch_stop_signals()
             watch.start()
             trouble = first_trouble(watch.trouble, metrics.trouble)
-            _serve_monitoring(metrics, Backlog(engine, clock), trouble, settings.http_port)
-            _serve(scheduler, runner, jobs)
+            metrics.registry.register(Backlog(engine, clock))
+            metrics.registry.register(RejectedSize(engine))
+            _serve_monitoring(metrics, trouble, settings.http_port)
+            _serve(scheduler, runner, jobs, stop_signals)
         else:
             watch.look()
             _obey(options, runner, jobs, settings)
@@ -212,17 +215,30 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: JobMetrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int) -> None:
     if not port:
         return
-    metrics.registry.register(backlog)
     try:
         serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:
         raise cannot_listen("JOBS_HTTP_PORT", MONITORING_HOST, port, error) from None
 
 
-def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]) -> None:
+def _catch_stop_signals() -> int:
+    """A pipe from which the first SIGTERM or SIGINT can be read, whichever thread the kernel gives it to.
+
+    The handler does nothing itself: it would run amid the scheduler's own locks and could wait for ever.
+    A blocked signal would end the process by a thread of Polars, which does not block it.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return reading
+
+
+def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...], stop_signals: int) -> None:
     due_in = runner.due_in_s(jobs)
     for job in jobs:
         scheduler.add_job(
@@ -237,12 +253,9 @@ def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]
             misfire_grace_time=None,
         )
     log_still_running_at_debug(scheduler)
-    # Waited for, not handled: a handler would run amid the scheduler's own locks and could wait for ever.
-    stops = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     structlog.get_logger().info("scheduler_started", jobs=[job.name for job in jobs])
     scheduler.start()
-    signal.sigwait(stops)
+    os.read(stop_signals, 1)
     runner.stop()
     scheduler.shutdown()
     runner.give_up_leases()

@@ -28,8 +28,9 @@ from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import skewed
 from schemas import channels, locks
+from schemas.instants import from_microseconds
 from schemas.load_values import GONE_AFTER
-from schemas.local_days import local_day
+from schemas.local_days import local_day, midnight_us
 from schemas.tables import history, raw, snapshots
 from schemas.tables.presence import skewed_reports
 
@@ -69,24 +70,32 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
 
 
 def refresh_totals(
-    connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER, zone: str = "UTC"
+    connection: Connection,
+    now: datetime,
+    gone_after: timedelta | None = GONE_AFTER,
+    time_zone: str = "UTC",
 ) -> int:
-    """Compute the network's totals and those of each load type from the latest values; returns rows written.
+    """The network's totals and those of each load type, from the latest values; returns rows written.
 
-    Loads that lie further than `gone_after` behind their VEN do not count. Today is a day of `zone`.
+    Without loads that lie further than `gone_after` behind their VEN. Today is a day of `time_zone`.
     """
     connection.execute(locks.exclusive(locks.TOTALS))
     vens = fetch(connection, totals_queries.ven_groups(gone_after), VenGroupFrame)
     loads = fetch(connection, totals_queries.load_groups(gone_after), LoadGroupFrame)
-    today = local_day(now, zone)
-    energy_kwh = connection.execute(totals_queries.energy_since(today.start)).scalar_one()
-    network = totals.network_snapshot(vens, loads, energy_kwh, today.end, now)
+    network = totals.network_snapshot(vens, loads, _energy_today(connection, now, time_zone), now)
     types = totals.load_type_rollups(loads)
     write(connection, network, snapshots.network_snapshot, merging_queries.replace)
     write(connection, types, snapshots.load_type_rollups, merging_queries.replace)
     connection.execute(totals_queries.drop_types_except(types.get_column("load_type").to_list()))
     connection.execute(channels.notify(channels.TOTALS))
     return network.height + types.height
+
+
+def _energy_today(connection: Connection, now: datetime, time_zone: str) -> totals.EnergyToday:
+    """A slot that the day's begin cuts counts where it begins."""
+    day = local_day(now, time_zone)
+    start = from_microseconds(midnight_us(day, time_zone))
+    return totals.EnergyToday(day, connection.execute(totals_queries.energy_since(start)).scalar_one())
 
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:

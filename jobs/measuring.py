@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 import numpy as np
-import pandera.polars as pa
 import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from jobs.transforms.performance import (
 from schemas import participation_times
 from schemas.baseline_model.prediction import whole_slots
 from schemas.baselines import BaselineName
+from schemas.frame_models import pa
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
 from schemas.time_ranges import TimeRange, widened

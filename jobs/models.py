@@ -1,9 +1,9 @@
 """The frames that jobs read: the columns of a table that a transform needs, and no payloads."""
 
-import pandera.polars as pa
 import polars as pl
 
 from schemas.candidates import REASONS
+from schemas.frame_models import pa
 from schemas.tables.events import EventParticipationFrame
 from schemas.tables.ledger import Days
 from schemas.tables.metadata import Frame, Utc

@@ -3,8 +3,9 @@
 A baseline is computed once for each VEN and kept in memory: it looks at the hours before the VEN knew of
 the event. So that is begun as soon as VENs have been told, with some of them in each cycle, and mostly done
 when the event starts; who must be measured by the hour before it waits until then. Of an event that starts at
-once the reduction is that of the VENs whose baseline is there, which are more with each cycle. Slots that
-ended a while ago are read once. All of this is a first word; the last is the settlement's.
+once the reduction is that of the VENs whose baseline is there; the other baselines follow one part after the
+other, without a pause. Slots that ended a while ago are read once. All of this is a first word; the last is
+the settlement's.
 """
 
 from datetime import datetime, timedelta
@@ -47,7 +48,10 @@ SETTLES_AFTER = timedelta(minutes=10)
 
 
 MOST_VENS = 2_000
-"""So many baselines are made in a cycle, so that each soon says something."""
+"""So many baselines are made at once, so that each part soon says something."""
+
+CATCH_UP = timedelta(seconds=5)
+"""So long a cycle goes on making the baselines that are missing; then its lease is renewed."""
 
 
 class Standing(Struct):
@@ -66,6 +70,8 @@ class Standing(Struct):
     history_until: datetime
     samples: pl.DataFrame | None = None
     """Raw samples of the slot that the start cuts, once they have been read for the last time."""
+    missing: int = 0
+    """How many of `people` have no baseline yet."""
 
     @classmethod
     def of(cls, event: MeasuredEvent) -> Self:
@@ -79,13 +85,29 @@ class Standing(Struct):
 class Progress:
     """Follows the events that run, and gets ready for those that are about to."""
 
-    def __init__(self, rules: Rules, presence_time: PresenceTime = PRESENCE_TIME) -> None:
+    def __init__(
+        self, rules: Rules, presence_time: PresenceTime = PRESENCE_TIME, most_vens: int = MOST_VENS
+    ) -> None:
         self._rules = rules
         self._presence_time = presence_time
+        self._most_vens = most_vens
         self._standings: dict[str, Standing] = {}
+        self._followed_at: datetime | None = None
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
         """Write down how each running event goes; answers their number."""
+        self._followed_at = now
+        return self._follow(connection, now)
+
+    def make_missing_baselines(self, connection: Connection, now: datetime) -> int:
+        """Make the next baselines, and write down what comes of them; answers how many VENs had none."""
+        missing = sum(standing.missing for standing in self._standings.values())
+        if not missing or self._followed_at is None or now > self._followed_at + CATCH_UP:
+            return 0
+        self._follow(connection, now)
+        return missing
+
+    def _follow(self, connection: Connection, now: datetime) -> int:
         if not connection.execute(locks.try_exclusive(locks.PROGRESS)).scalar_one():
             return 0
         running, coming = (
@@ -116,7 +138,9 @@ class Progress:
         standing.people, standing.asked = people, everybody.select("ven_id")
         if has_begun:
             _forget_stand_ins(standing)
-        joining = people.join(standing.judged, on="ven_id", how="anti").head(MOST_VENS)
+        unjudged = people.join(standing.judged, on="ven_id", how="anti")
+        joining = unjudged.head(self._most_vens)
+        standing.missing = unjudged.height - joining.height
         if joining.is_empty():
             return
         ven_ids, primary = joining.get_column("ven_id").to_list(), self._rules.primary

@@ -12,12 +12,11 @@ from psycopg.abc import PQGen
 from psycopg.generators import copy_from
 from psycopg.pq.abc import PGconn
 from sqlalchemy import Connection, Executable, Select, Table
-from sqlalchemy.dialects import postgresql
 
 from schemas.database import driver_connection
+from schemas.literals import sql_with_values
 from schemas.tables import FRAMES, Frame
 
-_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _DAY = r"\d{4,}-\d\d-\d\d"
 _INSTANT_IN = "%Y-%m-%d %H:%M:%S%.f+00"
 _INSTANT_OUT = "%Y-%m-%d %H:%M:%S%.6f+00"
@@ -61,9 +60,8 @@ def paged(
 
 def fetch_binary(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
     """The rows of a query as PostgreSQL sends them in binary: arrays packed in bytes are not spelled out."""
-    text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
     with driver_connection(connection).cursor(binary=True) as cursor:
-        return cursor.execute(sql.SQL(text)).fetchall()
+        return cursor.execute(_literal(query)).fetchall()
 
 
 def write(
@@ -84,7 +82,7 @@ def write(
 
 
 def _literal(query: Select[Any]) -> sql.SQL:
-    return sql.SQL(str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})))
+    return sql.SQL(sql_with_values(query))
 
 
 def _copied(connection: psycopg.Connection[Any], statement: sql.Composed) -> bytearray:

@@ -38,6 +38,9 @@ EVENTS_PAUSE_S = 5.0
 MEASURING_PAUSE_S = 300.0
 """Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
 
+MOST_ROUNDS = 50
+"""In which the job `progress` makes baselines, if its time lasts so long."""
+
 EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
 
@@ -106,7 +109,7 @@ def _lanes(cadence: Cadence) -> tuple[Job, ...]:
             "latest values; network history; totals",
             (
                 consume_snapshot_batches,
-                partial(refresh_totals, gone_after=cadence.loads_gone_after(), zone=cadence.time_zone),
+                partial(refresh_totals, gone_after=cadence.loads_gone_after(), time_zone=cadence.time_zone),
             ),
             has_backlog=True,
         ),
@@ -146,12 +149,14 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
 
 def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that measure events."""
+    progress = Progress(cadence.rules(), _presence_time(cadence))
     return (
         Job(
             "progress",
             cadence.settlement_every_s,
             "how running events go",
-            (Progress(cadence.rules(), _presence_time(cadence)).follow_events,),
+            (progress.follow_events, progress.make_missing_baselines),
+            rounds=MOST_ROUNDS,
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(

@@ -8,7 +8,6 @@ of a similar day, is worth a second look, and only a figure that changes beyond 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-import pandera.polars as pa
 import polars as pl
 import structlog
 from msgspec import Struct
@@ -23,6 +22,7 @@ from jobs.transforms.baselines import days_of
 from jobs.transforms.days import AROUND, windows
 from jobs.transforms.performance import differ
 from schemas import channels, locks
+from schemas.frame_models import pa
 from schemas.tables.events import (
     EventSettlementFrame,
     VenSettlementFrame,

@@ -15,9 +15,13 @@ _JOBS = {
     "JOBS_HISTORY_EVERY_S": "2",
     "JOBS_SETTLEMENT_EVERY_S": "2",
     "SETTLEMENT_GRACE_S": "10",  # nothing is on its way for long here
+}
+
+_ASKING = {
     "EVENTS_REST_S": "0",  # whoever tries things out makes one event after the other
     "EVENTS_MOST_PER_DAY": "1000",
 }
+"""Of jobs, which ask VENs, and of serving, which says who would be passed over."""
 
 _STILL = {"PRESENCE_AT_LEAST_S": "315360000"}  # ten years: the sites of the fixtures reported in 2024
 
@@ -50,12 +54,13 @@ class Programs:
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> Program:
-        settings = _JOBS | (_STILL if self._options.fixtures else {})
+        settings = _JOBS | _ASKING | (_STILL if self._options.fixtures else {})
         return Program("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
 
     def serving(self) -> Program:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
+        settings |= _ASKING
         if self._options.cors_origins:
             settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)
         command = self._command("serving", ["serving"], **settings)

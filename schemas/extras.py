@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from schemas.exits import WRONG_USAGE
+from schemas.exits import WRONG_USAGE, end_with_failure
 
 
 class MissingExtraError(ImportError):
@@ -22,6 +22,5 @@ def require_extra(extra: str, modules: Iterable[str]) -> None:
         return
     message = f"{', '.join(missing)} is missing: pip install 'gridgate[{extra}]'"
     if sys.argv[0] == "-m":  # while `python -m` looks for the module to run
-        print(message, file=sys.stderr)  # noqa: T201 - for the person at the terminal
-        sys.exit(WRONG_USAGE)
+        end_with_failure(message, WRONG_USAGE)
     raise MissingExtraError(message)

@@ -38,6 +38,14 @@ Ignored = Annotated[
 """The type of a field of a body that is accepted and ignored; its default is UNSET."""
 
 
+class _ReadOnly(Shape, frozen=True, kw_only=True):
+    """What answers show of a VEN, a load or an event and no body can change."""
+
+    created_at: Ignored = UNSET
+    current_power_kw: Ignored = UNSET
+    metrics: Ignored = UNSET
+
+
 class NetworkStats(Shape, frozen=True):
     """The network now. A number that cannot be known is null."""
 
@@ -53,7 +61,7 @@ class NetworkStats(Shape, frozen=True):
     current_load_reduction_kw: Annotated[float, Meta(description="What all VENs shed now.")]
     average_house_power: Annotated[float | None, Meta(description="kW, over the VENs that have reported.")]
     total_house_power_today: Annotated[
-        float | None, Meta(description="kWh since midnight in the site's zone.")
+        float | None, Meta(description="kWh since midnight at the site, `TIME_ZONE`.")
     ]
     network_efficiency: Annotated[
         float | None, Meta(description="Percent of the requested reduction that is delivered.")
@@ -278,16 +286,23 @@ class Place(Shape, frozen=True):
 Words = Annotated[str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY)]
 
 
-class _ReadOnlyOfVen(Shape, frozen=True, kw_only=True):
-    """What GET shows of a VEN and no body can change."""
+PlaceLabel = Annotated[
+    str, Meta(max_length=255, description="As the list of VENs shows it; it cannot be changed by that.")
+]
+
+
+class _ReadOnlyOfVen(_ReadOnly, frozen=True, kw_only=True):
+    """What GET shows of a VEN, by itself and in the list, and no body can change."""
 
     loads: Ignored = UNSET
-    metrics: Ignored = UNSET
-    created_at: Ignored = UNSET
     last_seen: Ignored = UNSET
     is_located: Ignored = UNSET
     is_reporting: Ignored = UNSET
     slot_minutes_source: Ignored = UNSET
+    controllable_power: Ignored = UNSET
+    current_power: Ignored = UNSET
+    response_time: Ignored = UNSET
+    has_answered: Ignored = UNSET
 
 
 class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
@@ -316,7 +331,7 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     status: Annotated[
         Name | UnsetType, Meta(description="Counts as if the VEN had said it now; its next word counts then.")
     ] = UNSET
-    location: Place | UnsetType | None = UNSET
+    location: Place | PlaceLabel | UnsetType | None = UNSET
     registration_id: Words | UnsetType | None = UNSET
     address: Words | UnsetType | None = UNSET
     slot_minutes: Annotated[
@@ -329,14 +344,16 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     ] = UNSET
 
 
-class LoadUpdate(Shape, frozen=True, kw_only=True):
+class LoadUpdate(_ReadOnly, frozen=True, kw_only=True):
     """Values of a load that override those of its VEN; null gives the field back to the VEN.
 
     A value that equals what GET shows changes nothing.
     """
 
     id: Ignored = UNSET
-    current_power_kw: Ignored = UNSET
+    ven_id: Ignored = UNSET
+    load_id: Ignored = UNSET
+    timestamp: Ignored = UNSET
     is_reporting: Ignored = UNSET
     name: Name | UnsetType | None = UNSET
     type: Name | UnsetType | None = UNSET
@@ -473,7 +490,7 @@ ActualReductionKw = Annotated[
 ]
 
 
-class _ReadOnlyOfEvent(Shape, frozen=True, kw_only=True):
+class _ReadOnlyOfEvent(_ReadOnly, frozen=True, kw_only=True):
     """What GET shows of an event and no body can change."""
 
     status: Ignored = UNSET
@@ -487,8 +504,6 @@ class _ReadOnlyOfEvent(Shape, frozen=True, kw_only=True):
     vens_reporting: Ignored = UNSET
     avg_response_ms: Ignored = UNSET
     vens: Ignored = UNSET
-    metrics: Ignored = UNSET
-    created_at: Ignored = UNSET
 
 
 class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):

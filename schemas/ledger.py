@@ -1,15 +1,29 @@
 """The ledger's protocol for whoever writes a few raw rows: open a batch, stamp the rows, queue the batch.
 
 All three happen in one transaction, so that rows, batch and queue entries become visible at once. Ingest does
-the same in its own pipelined statements.
+the same in its own pipelined statements. For readers: the days of a batch's rows.
 """
 
 from datetime import datetime
 
+from sqlalchemy import func, literal_column
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
 from schemas.tables.ledger import LANES, ingest_batches, pending_batches
+
+DAYS_OF_BATCH = func.coalesce(
+    ingest_batches.c.days,
+    literal_column(
+        "ARRAY(SELECT CAST(day AS date) FROM generate_series("
+        "CAST(CAST(first_ts AT TIME ZONE 'UTC' AS date) AS timestamp), last_ts AT TIME ZONE 'UTC', '1 day')"
+        " AS day WHERE first_ts IS NOT NULL)"
+    ),
+)
+"""The UTC days of a batch's rows in partitioned tables.
+
+A program of an older version writes none: then all days between the batch's ends.
+"""
 
 
 def open_status_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:

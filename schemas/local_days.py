@@ -1,16 +1,25 @@
-"""Days of a time zone, as instants. Pure.
-
-A day begins at the first instant of its date: at 01:00 where clocks skip midnight.
-"""
+"""Days of a time zone: where each begins, and which one an instant lies in. Pure."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from schemas.instants import from_microseconds, microseconds
-from schemas.time_ranges import TimeRange
+from schemas.instants import microseconds
 
 DAY = timedelta(days=1)
+
+
+def local_day(at: datetime, zone: str) -> date:
+    """The day of a time zone that an instant lies in: from its first instant until before that of the next.
+
+    Where clocks go back over midnight a date comes twice, but has one range.
+    """
+    day = at.astimezone(ZoneInfo(zone)).date()
+    while midnight_us(day, zone) > microseconds(at):
+        day -= DAY
+    while midnight_us(day + DAY, zone) <= microseconds(at):
+        day += DAY
+    return day
 
 
 @lru_cache(maxsize=4_096)
@@ -33,19 +42,3 @@ def midnight_us(day: date, zone: str) -> int:
         else:
             early = middle
     return microseconds(found)
-
-
-def local_day(at: datetime, zone: str) -> TimeRange:
-    """The day that an instant lies in, of 23 to 25 hours, by the IANA name of a zone.
-
-    Where clocks go back over midnight, a date comes twice: the next day begins with its first instant.
-    """
-    at_us = microseconds(at)
-    day = at.astimezone(ZoneInfo(zone)).date()
-    while midnight_us(day, zone) > at_us:
-        day -= DAY
-    while midnight_us(day + DAY, zone) <= at_us:
-        day += DAY
-    return TimeRange(
-        from_microseconds(midnight_us(day, zone)), from_microseconds(midnight_us(day + DAY, zone))
-    )

@@ -124,7 +124,7 @@ def create_app(  # noqa: PLR0913 - the composition root
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
-    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after))
+    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after, time_zone))
     access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
@@ -214,12 +214,12 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     clock, cache = needs.clock, needs.state.cache
     pools = _pools(needs)
     gone_after = needs.loads_gone_after
-    reader = FleetReader(replica, clock, gone_after)
+    reader = FleetReader(replica, clock, gone_after, needs.time_zone)
     histories = Histories(
         replica, pools[replica], clock, needs.max_points, needs.default_aggregate, needs.time_zone
     )
     # A client must see its own changes, so what can be changed here is read from the primary.
-    primary_reader = FleetReader(primary, clock, gone_after)
+    primary_reader = FleetReader(primary, clock, gone_after, needs.time_zone)
     latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
     opt_outs = OptOuts(primary, clock)

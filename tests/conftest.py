@@ -3,8 +3,11 @@
 Migrating takes a second, cloning the migrated template a few milliseconds.
 """
 
+import logging
 import shutil
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from alembic import command
 from alembic.config import Config
 from psycopg.conninfo import conninfo_to_dict
@@ -142,9 +146,23 @@ def engine(test_engine: Engine, database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@contextmanager
+def unchanged_logs() -> Iterator[None]:
+    """The migrations configure the logs of their process, which is that of the tests here."""
+    root, configuration = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**configuration)
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 def migrate(database_url: str, target: str = "head", direction: str = "upgrade") -> None:
     """Bring a database to a revision, in this process: to import SQLAlchemy again takes longer than that."""
     configuration = Config(toml_file=REPOSITORY / "pyproject.toml")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DATABASE_URL", database_url)
+    with pytest.MonkeyPatch.context() as process, unchanged_logs():
+        process.setenv("DATABASE_URL", database_url)
+        process.setattr(sys, "excepthook", sys.excepthook)
+        process.setattr(threading, "excepthook", threading.excepthook)
         {"upgrade": command.upgrade, "downgrade": command.downgrade}[direction](configuration, target)

@@ -22,16 +22,14 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.pending import spans_of
+from schemas.literals import sql_with_values
 from schemas.tables.ledger import ingest_batches, partition_moves
 from schemas.time_ranges import TimeRange
-
-_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 _OLDEST_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)", BigInteger
@@ -126,7 +124,7 @@ def bound(target: str, within: TimeRange) -> TextClause:
 def copy(table: Table, target: str, within: TimeRange) -> str:
     """Copy the rows of a range, sorted by time."""
     columns, rows = ", ".join(table.c.keys()), _rows(table, within)
-    return f"INSERT INTO {target} ({columns}) {_text(rows.order_by(table.c.ts))}"
+    return f"INSERT INTO {target} ({columns}) {sql_with_values(rows.order_by(table.c.ts))}"
 
 
 def copy_late(table: Table, target: str, within: TimeRange, batch_ids: Sequence[int]) -> str:
@@ -134,7 +132,7 @@ def copy_late(table: Table, target: str, within: TimeRange, batch_ids: Sequence[
     spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
     rows = _rows(table, within).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
     columns = ", ".join(table.c.keys())
-    return f"INSERT INTO {target} ({columns}) {_text(rows)} ON CONFLICT DO NOTHING"
+    return f"INSERT INTO {target} ({columns}) {sql_with_values(rows)} ON CONFLICT DO NOTHING"
 
 
 def attach(parent: str, target: str, within: TimeRange) -> TextClause:
@@ -185,11 +183,6 @@ def delete_before(partition: str, since: datetime, most: int) -> TextClause:
 
 def _rows(table: Table, within: TimeRange) -> Select[Any]:
     return select(*table.c).where(table.c.ts >= within.start, table.c.ts < within.end)
-
-
-def _text(query: Select[Any]) -> str:
-    """With constants: for parameters PostgreSQL would open all partitions."""
-    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def _ends(within: TimeRange) -> tuple[str, str]:

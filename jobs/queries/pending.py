@@ -12,11 +12,11 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    literal_column,
     or_,
     select,
 )
 
+from schemas.ledger import DAYS_OF_BATCH
 from schemas.tables import Frame
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.time_ranges import TimeRange
@@ -30,16 +30,6 @@ ROWS_OF_BATCH = (
     + ingest_batches.c.description_rows
     + ingest_batches.c.status_rows
 )
-
-DAYS_OF_BATCH = func.coalesce(
-    ingest_batches.c.days,
-    literal_column(
-        "ARRAY(SELECT CAST(day AS date) FROM generate_series("
-        "CAST(CAST(first_ts AT TIME ZONE 'UTC' AS date) AS timestamp), last_ts AT TIME ZONE 'UTC', '1 day')"
-        " AS day WHERE first_ts IS NOT NULL)"
-    ),
-)
-"""Who writes a batch without its days, like a program of an older version, has all between its ends read."""
 
 
 def pending(lane: str, most: int) -> Select[Any]:

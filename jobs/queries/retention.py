@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 
-from jobs.queries.pending import DAYS_OF_BATCH
+from schemas.ledger import DAYS_OF_BATCH
 from schemas.tables.events import OPEN_COMMANDS, commands, events
 from schemas.tables.history import (
     horizons,

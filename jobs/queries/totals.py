@@ -108,7 +108,7 @@ def load_groups(gone_after: timedelta | None) -> Select[Any]:
 
 
 def energy_since(start: datetime) -> Select[Any]:
-    """The network's energy, kWh, in slots that begin at an instant or later; null without a slot."""
+    """The network's energy, kWh, of the slots since an instant; null without a slot."""
     return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
 
 

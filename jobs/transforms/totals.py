@@ -1,6 +1,7 @@
 """Totals over the latest values: the network's, and those of each load type. Powers in kW."""
 
-from datetime import datetime
+from datetime import date, datetime
+from typing import NamedTuple
 
 import polars as pl
 
@@ -8,6 +9,13 @@ from schemas.statuses import UNAVAILABLE
 from schemas.tables.snapshots import NetworkSnapshotFrame
 
 UNKNOWN_TYPE = "unknown"
+
+
+class EnergyToday(NamedTuple):
+    """Energy used since a day of the site's time zone began; None while nothing is known."""
+
+    day: date
+    used_kwh: float | None
 
 
 def load_type_rollups(groups: pl.DataFrame) -> pl.DataFrame:
@@ -29,11 +37,7 @@ def load_type_rollups(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def network_snapshot(
-    vens: pl.DataFrame,
-    groups: pl.DataFrame,
-    energy_today_kwh: float | None,
-    energy_until: datetime,
-    now: datetime,
+    vens: pl.DataFrame, groups: pl.DataFrame, energy: EnergyToday, now: datetime
 ) -> pl.DataFrame:
     """The network's totals, one row.
 
@@ -43,8 +47,7 @@ def network_snapshot(
             of those that report no loads.
         groups: sums over the loads of these VENs: `shed_capability_kw`, `enabled` (it may be controlled),
             `controllable` (its VEN is neither offline nor in maintenance).
-        energy_today_kwh: energy of the present day of the site, or None while nothing is known.
-        energy_until: the end of that day.
+        energy: energy used today.
         now: the time of this look.
     """
     sheddable = _sheddable(vens, groups)
@@ -58,8 +61,8 @@ def network_snapshot(
         "potential_load_reduction_kw": sheddable.get_column("shed_kw").sum(),
         "household_usage_kw": vens.get_column("used_power_kw").sum(),
         "current_load_reduction_kw": vens.get_column("shed_power_kw").sum(),
-        "energy_today_kwh": energy_today_kwh,
-        "energy_until": energy_until,
+        "energy_day": energy.day,
+        "energy_today_kwh": energy.used_kwh,
         "refreshed_at": now,
     }
     return pl.DataFrame([row], schema=NetworkSnapshotFrame.types())

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-import pandera.polars as pa
 import polars as pl
+
+from schemas.frame_models import pa
 
 _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
     "equal_to": lambda column, value: column != value,

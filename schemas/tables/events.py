@@ -5,10 +5,10 @@ runs in `event_progress`. What it delivered is settled once, and again when late
 settlement is a revision that stands beside the ones before it, by each baseline.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")

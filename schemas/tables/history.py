@@ -5,10 +5,10 @@ is simply increased, and five minutes merge into an hour exactly. Means do not a
 network in a five-minute slot is the sum of its VENs' means, and has a table of its own.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import (
     HOT,
     Frame,

@@ -7,7 +7,6 @@ pending is what a reader must still add.
 
 from typing import Annotated
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import (
     ARRAY,
@@ -24,6 +23,7 @@ from sqlalchemy import (
     text,
 )
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 LANES = ("snapshot", "history")

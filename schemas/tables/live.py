@@ -6,10 +6,10 @@ one that commits last. So a row gets its `position` afterwards, from whoever rea
 has a position is committed, and nothing ever appears before it.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Table, Text
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata
 
 KINDS = ("status", "event")

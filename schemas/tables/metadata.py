@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text
 
+from schemas.frame_models import pa
 from schemas.tables.checking import is_right
 
 metadata = MetaData(

@@ -1,8 +1,8 @@
 """What presence needs of reports whose device time and time of receipt disagree."""
 
-import pandera.polars as pa
 from sqlalchemy import Column, Index, Table, text
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 

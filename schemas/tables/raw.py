@@ -5,10 +5,10 @@ sample is history, while a description only tells what the load is. Days are UTC
 `ensure_raw_partitions` in the database makes them.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, Table, Text
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
 
 

@@ -3,10 +3,10 @@
 What VENs say of themselves lives in the snapshots; where both speak, people win, field by field.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import Boolean, Column, Double, Index, Integer, Table, Text
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
 vens = Table(

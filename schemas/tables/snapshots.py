@@ -6,19 +6,20 @@ the Unix epoch, plus one for a telemetry sample, so that at the same instant a s
 description. The greater stamp wins, which is commutative and idempotent.
 """
 
-import pandera.polars as pa
 import polars as pl
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     Integer,
     SmallInteger,
     Table,
     Text,
 )
 
+from schemas.frame_models import pa
 from schemas.tables.metadata import HOT, Frame, Utc, instant, metadata, power_kw, text_key
 from schemas.tables.raw import EntryFrame
 
@@ -86,8 +87,8 @@ network_snapshot = Table(
     power_kw("potential_load_reduction_kw", nullable=False),
     power_kw("household_usage_kw", nullable=False),
     power_kw("current_load_reduction_kw", nullable=False),
+    Column("energy_day", Date, nullable=False),
     power_kw("energy_today_kwh"),
-    instant("energy_until"),
     instant("refreshed_at"),
     postgresql_with=HOT,
 )
@@ -137,8 +138,6 @@ class LoadSnapshotFrame(EntryFrame):
 
 
 class NetworkSnapshotFrame(Frame):
-    """`energy_today_kwh` is that of the day which ends at `energy_until`."""
-
     network: pl.Int16 = pa.Field(eq=1)
     ven_count: int = pa.Field(ge=0)
     online_vens: int = pa.Field(ge=0)
@@ -147,8 +146,8 @@ class NetworkSnapshotFrame(Frame):
     potential_load_reduction_kw: float
     household_usage_kw: float
     current_load_reduction_kw: float
+    energy_day: pl.Date
     energy_today_kwh: float = pa.Field(nullable=True)
-    energy_until: Utc
     refreshed_at: Utc
 
 

@@ -10,7 +10,7 @@ const CARDS = [
   ["Being shed", (now) => [number(now.currentLoadReductionKw), "kW"]],
   ["VENs online", (now) => [String(now.onlineVens), `of ${now.venCount}`]],
   ["Mean of a home", (now) => [number(now.averageHousePower), "kW"]],
-  ["Used today (site's day)", (now) => [number(now.totalHousePowerToday), "kWh"]],
+  ["Used today", (now) => [number(now.totalHousePowerToday), "kWh"]],
 ];
 
 let values = null;

@@ -18,8 +18,8 @@ from psycopg.raw_cursor import RawCursor
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its own pools raise it
 
-from schemas.database import connect, monitor_of
-from serving.db.statements import Query, side_by_side, text_of
+from schemas.database import connect, database_url_of, monitor_of
+from serving.db.statements import Query, side_by_side, text_for
 
 POOL_SIZE = 3
 """Queries that PostgreSQL runs for one process at a time; more would only compete for processors."""
@@ -63,7 +63,7 @@ class ConnectionPool:
         `session` is that of `schemas.database.connect`.
         """
         monitor = monitor_of(engine)
-        url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = database_url_of(engine)
         pool = cls(lambda: connect(url, "serving", monitor=monitor, **SESSION, **session), on_query)
         event.listen(engine, "engine_disposed", lambda _: pool.close())
         return pool
@@ -76,11 +76,9 @@ class ConnectionPool:
             sqlalchemy.exc.TimeoutError: no connection became free in time.
         """
         started_s = perf_counter()
-        text, values = text_of(query.statement), query.values
+        text = text_for(query.statement, query.values)
         with self._connection() as connection:
-            rows = connection.execute(
-                text.sql, [values[name] if name in values else text.constants[name] for name in text.names]
-            )
+            rows = connection.execute(text.sql, text.arguments(query.values))
         self._on_query(perf_counter() - started_s)
         return rows
 

@@ -4,16 +4,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select
+from sqlalchemy import Connection, Engine, Row, Select, text
 
 ROWS_AT_ONCE = 2_000
 """Rows of a server-side cursor that are fetched in one round trip."""
+
+SLOW_CLIENT_S = 60
+"""Longest pause between two blocks of a streamed answer, which holds a connection to the database.
+
+Transactions that change something have ten seconds: they hold locks that others wait for.
+"""
+
+_WAIT_FOR_CLIENT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{SLOW_CLIENT_S}s'")
+_HOLD_RAW = text(
+    "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions IN ACCESS SHARE MODE"
+)
+_PLAN_BY_VALUES = text("SET LOCAL plan_cache_mode = force_custom_plan")
+"""A generic plan would open and lock all partitions, not those of the values."""
+
+
+def hold_raw(connection: Connection) -> None:
+    """First of a transaction that reads raw rows: what is seen then stays there until its end.
+
+    Neither statement takes the transaction's snapshot.
+    """
+    connection.execute(_HOLD_RAW)
+    connection.execute(_PLAN_BY_VALUES)
 
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements all see the same state of the database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        connection.execute(_WAIT_FOR_CLIENT)
         yield connection
 
 

@@ -1,16 +1,51 @@
 """Statements that are built once: SQLAlchemy takes longer to build one than PostgreSQL to run it."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from msgspec import Struct
-from sqlalchemy import Connection, Executable, Result, Select, Subquery, bindparam, func, select
+from msgspec import Struct, structs
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    DateTime,
+    Executable,
+    Result,
+    Select,
+    Subquery,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 VEN_ID: Any = bindparam("ven_id")
 LOAD_ID: Any = bindparam("load_id")
+
+_CONSTANT = "constant_"
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+_SAME_RANGES = re.compile(
+    r"([\w.]+ >= '[^']+'::[\w ]+ AND [\w.]+ < '[^']+'::TIMESTAMP WITH TIME ZONE)(?: OR \1)+"
+)
+"""Ranges of constants that fill up a fixed number of them."""
+
+
+def constant(name: str) -> BindParameter[datetime]:
+    """An instant that a prepared statement holds as a constant, not as a parameter.
+
+    A generic plan opens and locks all partitions that parameters could choose; by constants PostgreSQL
+    leaves partitions out when it plans. Each set of constants is a statement of its own, so they should be
+    few: midnights, not instants.
+    """
+    return bindparam(constant_name(name), type_=DateTime(timezone=True))
+
+
+def constant_name(name: str) -> str:
+    """The name of a constant among the values of a query."""
+    return f"{_CONSTANT}{name}"
 
 
 class Query(Struct, frozen=True):
@@ -18,6 +53,10 @@ class Query(Struct, frozen=True):
 
     statement: Select[Any]
     values: Mapping[str, Any] = MappingProxyType({})
+
+    def with_values(self, values: Mapping[str, Any]) -> "Query":
+        """The query with further values."""
+        return structs.replace(self, values={**self.values, **values})
 
     def bound(self) -> Select[Any]:
         """The statement with its values bound."""
@@ -34,12 +73,43 @@ class StatementText(Struct, frozen=True):
     names: Sequence[str]
     constants: Mapping[str, Any]
 
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values of the placeholders, in their order."""
+        return [values[name] if name in values else self.constants[name] for name in self.names]
+
 
 @lru_cache(maxsize=512)
 def text_of(statement: Executable) -> StatementText:
     """The cache compares statements by identity, so each must be built once."""
     compiled: Any = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     return StatementText(compiled.string, compiled.positiontup or (), compiled.params)
+
+
+def text_for(statement: Executable, values: Mapping[str, Any]) -> StatementText:
+    """The text of a statement with the values of its constants in it."""
+    names = _constants_of(statement)
+    return (
+        _with_constants(statement, tuple([values[name] for name in names])) if names else text_of(statement)
+    )
+
+
+@lru_cache(maxsize=512)
+def _constants_of(statement: Executable) -> Sequence[str]:
+    return [name for name in text_of(statement).names if name.startswith(_CONSTANT)]
+
+
+@lru_cache(maxsize=512)
+def _with_constants(statement: Executable, constants: tuple[datetime, ...]) -> StatementText:
+    text, names = text_of(statement), _constants_of(statement)
+    literals = {name: f"'{at.isoformat()}'" for name, at in zip(names, constants, strict=True)}
+    left = [name for name in text.names if name not in literals]
+
+    def replaced(placeholder: re.Match[str]) -> str:
+        name = text.names[int(placeholder[1]) - 1]
+        return literals.get(name) or f"${left.index(name) + 1}"
+
+    sql = _SAME_RANGES.sub(r"\1", _PLACEHOLDER.sub(replaced, text.sql))
+    return StatementText(sql, left, text.constants)
 
 
 @lru_cache(maxsize=512)

@@ -68,7 +68,7 @@ class EventReader:
         )
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             yield from in_blocks(connection, query)
 
 

@@ -4,19 +4,17 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from msgspec.structs import asdict, replace
-
 from schemas.http import Load, Ven
 from schemas.load_values import GONE_AFTER
+from serving.db.pending import PendingDays
 from serving.db.pool import ConnectionPool
 from serving.db.statements import Query
 from serving.errors import NotFoundError, no_load, no_ven
 from serving.fleet import queries, shapes
-from serving.fleet.latest_queries import DeviceTimeRange
 from serving.fleet.queries import LoadRow, VenRow
 from serving.page import Page
 
-_LOADS_FROM = 2
+_LOADS_FROM = 1
 _VEN_FROM = _LOADS_FROM + len(LoadRow._fields)
 
 
@@ -30,9 +28,8 @@ class LatestReader:
         gone_after: timedelta | None = GONE_AFTER,
     ) -> None:
         self._pool = pool
-        self._clock = clock
         self._gone_after = gone_after
-        self._range: DeviceTimeRange | None = None
+        self._pending = PendingDays(pool.rows, clock)
 
     def ven(self, ven_id: str) -> Ven:
         ven, loads = self._of_ven(ven_id, queries.ven_with_loads(ven_id, self._gone_after))
@@ -67,16 +64,10 @@ class LatestReader:
         return ven, [load for load in loads if load.load_id is not None]
 
     def _rows(self, query: Query) -> list[tuple[Any, ...]]:
-        """Runs a query for the days of the pending reports of last time; again if they are of other days now.
-
-        PostgreSQL prunes partitions only by values that it has when the statement begins.
-        """
-        pending = self._range or DeviceTimeRange.of_days(self._clock(), self._clock())
+        """Runs a query for the days that were pending when they were last read; again if there are others."""
         while True:
-            rows = self._pool.rows(replace(query, values={**query.values, **asdict(pending)}))
-            first, last = rows[0][:_LOADS_FROM]
-            needed = pending if first is None else DeviceTimeRange.of_days(first, last)
-            self._range = needed
-            if pending.covers(needed):
+            rows = self._pool.rows(query.with_values(self._pending.values()))
+            [is_complete, *_] = rows[0]
+            if is_complete:
                 return rows
-            pending = needed
+            self._pending.read_anew()

@@ -4,10 +4,8 @@ Both are merged as the lane merges them: of each field, the value with the lates
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -15,7 +13,6 @@ from sqlalchemy import (
     Select,
     Subquery,
     Table,
-    bindparam,
     case,
     cast,
     func,
@@ -27,6 +24,7 @@ from sqlalchemy import (
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
 from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
+from serving.db.pending import are_all_known, within_days_pending
 from serving.db.statements import VEN_ID
 
 ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
@@ -44,33 +42,17 @@ VEN_COLUMNS = [
     ven_snapshots.c[name] for name in dict.fromkeys((*VEN_FIELDS, *VEN_FIELDS.values(), "received_at"))
 ]
 LOAD_COLUMNS = [load_snapshots.c[name] for field in LOAD_FIELDS for name in (field, f"{field}_stamp")]
+LANE = "snapshot"
 
 
-FIRST_TS: Any = bindparam("first_ts")
-LAST_TS: Any = bindparam("last_ts")
+def is_complete() -> Subquery:
+    """A row: whether all days that the snapshot lane has pending are among the statement's values."""
+    return select(are_all_known(LANE).scalar_subquery().label("is_complete")).subquery("completeness")
 
 
-class DeviceTimeRange(Struct, frozen=True):
-    """Device times between which reports are looked for, both inclusive."""
-
-    first_ts: datetime
-    last_ts: datetime
-
-    @classmethod
-    def of_days(cls, first: datetime, last: datetime) -> "DeviceTimeRange":
-        """From the begin of the first instant's day to the end of the last one's: as partitions have it."""
-        start, end = (each.replace(hour=0, minute=0, second=0, microsecond=0) for each in (first, last))
-        return cls(start, end + timedelta(days=1))
-
-    def covers(self, other: "DeviceTimeRange") -> bool:
-        return self.first_ts <= other.first_ts and other.last_ts <= self.last_ts
-
-
-def pending_range() -> Subquery:
-    """A row: between which device times that lies which the snapshot lane has not consumed, if anything."""
-    batches = _batches()
-    first, last = func.min(batches.c.first_ts).label("first"), func.max(batches.c.last_ts).label("last")
-    return select(first, last).subquery("pending")
+def new_of_load(table: Table, load_id: Any) -> Select[Any]:  # noqa: ANN401 - a parameter of the statement
+    """Rows of pending batches that bring values of a load."""
+    return _new(table, [table.c.load_id]).where(*_of(table, load_id))
 
 
 def latest_of_ven() -> Subquery:
@@ -133,14 +115,14 @@ def _new_entries(table: Table, rank: int) -> Select[Any]:
 
 
 def _new(table: Table, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    """Rows of batches that are pending; the span spares the other partitions, and the locks on them."""
+    """Rows of batches that are pending; their days spare the other partitions, and the locks on them."""
     batches = _batches()
     return (
         select(*columns)
         .join(batches, batches.c.batch_id == table.c.batch_id)
         .where(
             table.c.ts.between(batches.c.first_ts, batches.c.last_ts),
-            table.c.ts.between(FIRST_TS, LAST_TS),
+            within_days_pending(table.c.ts),
         )
     )
 
@@ -149,7 +131,7 @@ def _batches() -> Subquery:
     return (
         select(ingest_batches.c.batch_id, ingest_batches.c.first_ts, ingest_batches.c.last_ts)
         .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
-        .where(pending_batches.c.lane == "snapshot")
+        .where(pending_batches.c.lane == LANE)
         .subquery()
     )
 

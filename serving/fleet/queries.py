@@ -11,7 +11,6 @@ from sqlalchemy import (
     FromClause,
     Select,
     Subquery,
-    Table,
     bindparam,
     case,
     extract,
@@ -38,11 +37,12 @@ from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
 from serving.db.statements import LOAD_ID, VEN_ID, Query
 from serving.fleet.latest_queries import (
+    is_complete,
     latest_of_loads,
     latest_of_ven,
+    new_of_load,
     newest_ts_of_loads,
     newest_ts_of_ven,
-    pending_range,
 )
 from serving.page import Page
 
@@ -109,9 +109,8 @@ def network() -> Select[Any]:
     return select(network_snapshot, efficiency.label("efficiency_percent"))
 
 
-def age_of_totals() -> Select[Any]:
-    """When the totals were computed, and the end of the day whose energy they have."""
-    return select(network_snapshot.c.refreshed_at, network_snapshot.c.energy_until)
+def refreshed_at() -> Select[Any]:
+    return select(network_snapshot.c.refreshed_at)
 
 
 def load_types() -> Select[Any]:
@@ -128,22 +127,32 @@ def _registered_ven() -> Select[Any]:
 
 
 def reported_load(ven_id: str, load_id: str) -> Query:
-    """A row if the load was ever reported: in the snapshot, or in raw rows that it does not include yet."""
-    return Query(_reported_load(load_snapshots, *ENTRIES), {"ven_id": ven_id, "load_id": load_id})
+    """A row if the load was ever reported: in the snapshot, or in raw rows that it does not include yet.
+
+    Needs the days of pending batches among its values.
+    """
+    return Query(_reported_load(), {"ven_id": ven_id, "load_id": load_id})
 
 
 def load_in_snapshot(ven_id: str, load_id: str) -> Query:
     """A row if the load is in the snapshot."""
-    return Query(_reported_load(load_snapshots), {"ven_id": ven_id, "load_id": load_id})
+    return Query(_load_in_snapshot(), {"ven_id": ven_id, "load_id": load_id})
 
 
 @cache
-def _reported_load(*tables: Table) -> Select[Any]:
-    seen = (
-        select(table.c.load_id).where(table.c.ven_id == VEN_ID, table.c.load_id == LOAD_ID).exists()
-        for table in tables
-    )
-    return select(true()).where(or_(*seen))
+def _load_in_snapshot() -> Select[Any]:
+    return select(true()).where(_kept_of_load().exists())
+
+
+@cache
+def _reported_load() -> Select[Any]:
+    new = (new_of_load(table, LOAD_ID).exists() for table in ENTRIES)
+    return select(true()).where(or_(_kept_of_load().exists(), *new))
+
+
+def _kept_of_load() -> Select[Any]:
+    kept = load_snapshots.c
+    return select(kept.load_id).where(kept.ven_id == VEN_ID, kept.load_id == LOAD_ID)
 
 
 def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
@@ -245,9 +254,9 @@ def newest_ts(ven_id: str) -> Query:
 
 @cache
 def _newest_ts() -> Select[Any]:
-    pending, newest = pending_range(), newest_ts_of_loads().subquery("newest")
+    complete, newest = is_complete(), newest_ts_of_loads().subquery("newest")
     ts = func.greatest(newest_ts_of_ven(), newest.c.ts).label("ts")
-    return select(pending, ts).select_from(pending).outerjoin(newest, true())
+    return select(complete, ts).select_from(complete).outerjoin(newest, true())
 
 
 def _current_loads(latest: FromClause, gone_after: timedelta | None) -> Select[Any]:
@@ -282,11 +291,11 @@ def _load(gone_after: timedelta | None) -> Select[Any]:
 
 
 def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
-    """The span of what is pending, and one load, in each row; one row of nulls if there is nothing."""
-    pending = pending_range()
+    """Whether all that is pending was read, and one load, in each row; nulls if there is no load."""
+    complete = is_complete()
     return (
-        select(pending, *(loads.c[name] for name in LoadRow._fields), *ven.c)
-        .select_from(pending)
+        select(complete, *(loads.c[name] for name in LoadRow._fields), *ven.c)
+        .select_from(complete)
         .outerjoin(ven, true())
         .outerjoin(loads, loads.c.ven_id == ven.c.ven_id)
         .order_by(loads.c.load_id)

@@ -1,7 +1,7 @@
 """Lists of VENs and the totals, as of the last cycle of the snapshot lane."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
 from schemas.load_values import GONE_AFTER
+from schemas.local_days import local_day
 from serving.db.reading import in_blocks, snapshot
 from serving.fleet import queries, shapes
 from serving.page import Page
@@ -25,22 +26,30 @@ class FleetReader:
     """Reads lists and totals. Lists are iterators that hold a connection, with one snapshot, to their end."""
 
     def __init__(
-        self, engine: Engine, clock: Callable[[], datetime], gone_after: timedelta | None = GONE_AFTER
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        gone_after: timedelta | None = GONE_AFTER,
+        time_zone: str = "UTC",
     ) -> None:
         self._engine = engine
         self._clock = clock
+        self._time_zone = time_zone
         self._gone_after = gone_after
 
     def network(self) -> NetworkStats:
         with self._engine.connect() as connection:
             row = connection.execute(queries.network()).one_or_none()
-        return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._clock())
+        return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._today())
 
     def version(self) -> Hashable:
-        """Changes with each refresh of the totals, and when the day of their energy ends."""
+        """Changes with each refresh of the totals, and each day."""
         with self._engine.connect() as connection:
-            row = connection.execute(queries.age_of_totals()).one_or_none()
-        return row and (row.refreshed_at, self._clock() < row.energy_until)
+            refreshed_at = connection.execute(queries.refreshed_at()).scalar_one_or_none()
+        return refreshed_at, self._today()
+
+    def _today(self) -> date:
+        return local_day(self._clock(), self._time_zone)
 
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(queries.load_types())]

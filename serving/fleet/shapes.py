@@ -1,7 +1,7 @@
 """From rows of VENs, loads and totals to the types of the API, rounded as the contract says."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date
 from typing import Any, cast
 
 from sqlalchemy import Row
@@ -38,7 +38,7 @@ EMPTY_NETWORK = NetworkStats(
 """Before the jobs have run for the first time."""
 
 
-def network_stats(row: Row[Any], now: datetime) -> NetworkStats:
+def network_stats(row: Row[Any], today: date) -> NetworkStats:
     """The totals; yesterday's energy is not today's, should the jobs have stopped before midnight."""
     average_kw = row.household_usage_kw / row.reporting_vens if row.reporting_vens else None
     return NetworkStats(
@@ -49,7 +49,7 @@ def network_stats(row: Row[Any], now: datetime) -> NetworkStats:
         online_vens=row.online_vens,
         current_load_reduction_kw=rounded(row.current_load_reduction_kw),
         average_house_power=rounded(average_kw),
-        total_house_power_today=rounded(row.energy_today_kwh) if now < row.energy_until else None,
+        total_house_power_today=rounded(row.energy_today_kwh) if row.energy_day == today else None,
         network_efficiency=rounded(row.efficiency_percent),
     )
 
@@ -113,7 +113,7 @@ def ven_summary(row: Row[Any]) -> VenSummary:
     return VenSummary(
         id=row.ven_id,
         name=row.name,
-        location=_label(row),
+        location=place_label(row.latitude_deg, row.longitude_deg),
         status=row.status,
         controllable_power=rounded(row.controllable_power_kw),
         current_power=_or_zero(row.used_power_kw),
@@ -130,8 +130,11 @@ def _is_located(row: Row[Any] | VenRow) -> bool:
     return row.latitude_deg is not None and row.longitude_deg is not None
 
 
-def _label(row: Row[Any]) -> str:
-    return f"{row.latitude_deg:.4f}, {row.longitude_deg:.4f}" if _is_located(row) else ""
+def place_label(latitude_deg: float | None, longitude_deg: float | None) -> str:
+    """A location in the list of VENs; empty without one."""
+    if latitude_deg is None or longitude_deg is None:
+        return ""
+    return f"{latitude_deg:.4f}, {longitude_deg:.4f}"
 
 
 def _or_zero(power_kw: float | None) -> float:

@@ -19,6 +19,7 @@ from serving.events.rules import require_free_path
 from serving.fleet import outbox
 from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
+from serving.fleet.shapes import place_label
 
 VEN_FIELDS = ("name", "status", "location", "registration_id", "address")
 EMPTY_FORGETS = ("registration_id", "address")
@@ -69,7 +70,7 @@ class FleetWriter:
         """Change what is registered of a VEN; a status counts as if the VEN had reported it now.
 
         Raises:
-            InvalidRequestError: a slot width is to hold from a time ahead.
+            InvalidRequestError: a slot width is to hold from a time ahead, or a label is to change.
             NotFoundError: there is no such VEN.
         """
         if request.status is not UNSET:
@@ -77,6 +78,9 @@ class FleetWriter:
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
             shown, now = self._latest.ven(ven_id), self._clock()
+            if isinstance(request.location, str):
+                _require_label(request.location, shown)
+                request = structs.replace(request, location=UNSET)
             values = changed_fields(request, shown, VEN_FIELDS)
             status = values.pop("status", None)
             if "location" in values:
@@ -163,6 +167,17 @@ def _word(status: str) -> str:
         return status_word(status)
     except ValueError as error:
         raise InvalidRequestError(f"status {error}.") from None
+
+
+def _require_label(label: str, shown: Ven) -> None:
+    """Refuse a label of a location other than the one that the list of VENs shows.
+
+    Raises:
+        InvalidRequestError: it is another one.
+    """
+    place = (shown.location.lat, shown.location.lon) if shown.is_located else (None, None)
+    if label != place_label(*place):
+        raise InvalidRequestError('location must be degrees, such as {"lat": 52.52, "lon": 13.405}')
 
 
 def _place(location: Place | None) -> dict[str, float | None]:

@@ -26,7 +26,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    text,
     union,
     union_all,
 )
@@ -48,19 +47,17 @@ from schemas.tables.history import (
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
 from schemas.tables.registry import slot_widths
-from serving.db.statements import Query
+from serving.db.pending import within_days_pending
+from serving.db.statements import Query, constant, constant_name
 from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
 
 STATEMENTS = 256
 """Of each kind; the pieces that a plan can have make some dozens."""
 
-NO_KEY: Mapping[str, str] = MappingProxyType({})
+DAY = timedelta(days=1)
+NO_KEY: Mapping[str, Any] = MappingProxyType({})
 """The key of what is not kept by VEN."""
-
-
-HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples IN ACCESS SHARE MODE")
-"""First of a transaction: what is seen then is there, and is not dropped, until its end."""
 
 
 @cache
@@ -143,10 +140,16 @@ def _ends(pieces: Sequence[Piece]) -> dict[str, datetime]:
     ends: dict[str, datetime] = {}
     for number, piece in enumerate(pieces):
         if piece.start_us is not None:
-            ends[f"start_{number}"] = from_microseconds(piece.start_us)
+            ends |= _end_and_midnight(f"start_{number}", piece.start_us)
         if piece.end_us is not None:
-            ends[f"end_{number}"] = from_microseconds(piece.end_us)
+            ends |= _end_and_midnight(f"end_{number}", piece.end_us, DAY)
     return ends
+
+
+def _end_and_midnight(name: str, us: int, days_later: timedelta = timedelta(0)) -> dict[str, datetime]:
+    at = from_microseconds(us)
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return {name: at, constant_name(name): midnight + days_later}
 
 
 def _query(
@@ -154,13 +157,13 @@ def _query(
     series: Series,
     pieces: Sequence[Piece],
     granularity_s: int,
-    key: Mapping[str, str],
+    key: Mapping[str, Any],
 ) -> Query:
     width = timedelta(seconds=granularity_s)
     return Query(build(series, _parts(pieces)), {**key, **_ends(pieces), "width": width})
 
 
-def extent(series: Series, key: Mapping[str, str] = NO_KEY) -> Query:
+def extent(series: Series, key: Mapping[str, Any] = NO_KEY) -> Query:
     """The first and the last instant at which something may be stored: of buckets, and of what is pending."""
     return Query(_extent(series), key)
 
@@ -188,7 +191,7 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
     return select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
 
 
-def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, str] = NO_KEY) -> Query:
+def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
     """How many points a history has at most: of sparse samples there are fewer than of buckets in the range.
 
     A bucket of the summary has no more points than it has samples, or than fit into it; but a sample of a
@@ -224,12 +227,12 @@ def _down(us: int | None, width_s: int) -> int | None:
     return None if us is None else us - us % (width_s * MICROSECONDS_PER_S)
 
 
-def sums(series: Series, request: HistoryRequest, key: Mapping[str, str] = NO_KEY) -> Query:
+def sums(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
     """`bucket`, the sums of the samples in it, kW, and the keys that tell entities apart; oldest first."""
     return _query(_sums, series, plan(request, series.resolutions_s), request.granularity_s, key)
 
 
-def energies(series: Series, request: HistoryRequest, key: Mapping[str, str] = NO_KEY) -> Query:
+def energies(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
     """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
     return _query(_energies, series, plan(request, [SLOT_S]), request.granularity_s, key)
 
@@ -335,7 +338,7 @@ def _slot_energies(
 def _states(series: Series, pieces: PieceShapes, width: Width) -> CompoundSelect[Any]:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [
-        (_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
+        (_stored_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
         for piece in pieces
     ]
     pending = [_pending_states(series, stretch, width) for stretch in _stretches(pieces)]
@@ -353,6 +356,16 @@ def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
 def _nothing(series: Series, width: Width) -> Select[Any]:
     """No rows, since nothing of the range is kept."""
     return _bucket_states(series, UNBOUNDED, width).where(false())
+
+
+def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+    """Also by its days, as constants: its ends are parameters, by which all partitions would be opened."""
+    days, ts = [], series.raw.c.ts
+    if piece.start is not None:
+        days.append(ts >= constant(piece.start))
+    if piece.end is not None:
+        days.append(ts < constant(piece.end))
+    return _raw_states(series, piece, width).where(*days)
 
 
 def _raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
@@ -389,7 +402,7 @@ def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
 
 
 def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
-    """Rows of pending batches; the span of their device times spares all other partitions."""
+    """Rows of pending batches; their days spare all other partitions, their span most rows of a day."""
     batches = (
         select(ingest_batches)
         .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
@@ -398,6 +411,7 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     )
     return [
         raw.c.batch_id.in_(select(batches.c.batch_id)),
+        within_days_pending(raw.c.ts),
         raw.c.ts >= select(func.min(batches.c.first_ts)).scalar_subquery(),
         raw.c.ts <= select(func.max(batches.c.last_ts)).scalar_subquery(),
     ]

@@ -16,8 +16,9 @@ from sqlalchemy.exc import OperationalError
 from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.instants import microseconds
 from schemas.tables.history import SLOT_S
+from serving.db.pending import PendingDays, are_all_known, constants_of_pending
 from serving.db.pool import ConnectionPool
-from serving.db.reading import ROWS_AT_ONCE, snapshot
+from serving.db.reading import ROWS_AT_ONCE, hold_raw, snapshot
 from serving.db.statements import Query
 from serving.errors import NotFoundError, no_load, no_ven
 from serving.events import queries as events
@@ -48,16 +49,21 @@ _SINCE = Query(queries.since())
 
 
 class Subject(Struct, frozen=True):
-    """A series, the key of its entity, and queries that prove that the entity exists.
+    """A series, what its queries need, and queries that prove that the entity exists.
 
     `required` maps the message of the error to a query that must have a row.
     """
 
     series: Series
-    key: Mapping[str, str] = queries.NO_KEY
+    values: Mapping[str, Any] = queries.NO_KEY
+    """The key of its entity, and the days of pending batches."""
     required: Mapping[str, Query] = MappingProxyType({})
     sufficient: Sequence[Query] = ()
     """Quicker queries: if each has a row, so has each of `required`."""
+
+    def with_pending(self, days: Mapping[str, datetime]) -> "Subject":
+        """The subject as of the days that are pending."""
+        return structs.replace(self, values={**self.values, **days})
 
 
 class HistoryRows(Struct, frozen=True):
@@ -111,6 +117,7 @@ class Histories:
         self._clock = clock
         self._max_points = max_points
         self._horizons_us: Mapping[int, int] = NO_HORIZONS
+        self._pending = PendingDays(pool.rows, clock)
 
     def network(self, request: HistoryRequest) -> History:
         return self._history(Subject(queries.NETWORK), request)
@@ -163,28 +170,33 @@ class Histories:
         if rows is not None:
             yield rows
             return
-        with self._snapshot(subject.required) as connection:
-            extent = self._require_few_points(connection, subject, request)
+        with self._snapshot(subject) as (connection, present):
+            extent = self._require_few_points(connection, present, request)
             planned = structs.replace(request, horizons_us=_horizons_us(_SINCE.run(connection)))
             taken = [] if participations is None else participations.run(connection).all()
-            yield HistoryRows(planned, _blocks(_in_parts(connection, subject, planned, extent)), taken)
+            yield HistoryRows(planned, _blocks(_in_parts(connection, present, planned, extent)), taken)
 
     def _read_short(
         self, subject: Subject, request: HistoryRequest, participations: Query | None
     ) -> HistoryRows | None:
         """A short history in one statement; None if it may be long, or if the entity may not exist.
 
-        The statement assumes the horizons of the last request, and reads the present ones besides; if they
-        differ, it is run again.
+        The statement assumes the horizons and the pending days of the last request, and reads besides whether
+        they still hold; if not, it is run again.
         """
         if not self._is_small(subject.series, request):
             return None
-        others = [_SINCE, *subject.sufficient, *([] if participations is None else [participations])]
+        lane = "history" if request.aggregate != "sum" else subject.series.lane
+        others = [Query(are_all_known(lane)), _SINCE, *subject.sufficient]
+        others += [] if participations is None else [participations]
         while True:
             planned = structs.replace(request, horizons_us=self._horizons_us)
-            columns, since, *answers = self._pool.columns(_query(subject, planned), *others)
+            query = _query(subject.with_pending(self._pending.values()), planned)
+            columns, [[has_all_pending]], since, *answers = self._pool.columns(query, *others)
             self._horizons_us = kept_us = _horizons_us(zip(*since, strict=True))
-            if kept_us == planned.horizons_us:
+            if not has_all_pending:
+                self._pending.read_anew()
+            elif kept_us == planned.horizons_us:
                 break
         if len(columns[0]) > self._max_points or not all(
             rows for [rows] in answers[: len(subject.sufficient)]
@@ -212,24 +224,27 @@ class Histories:
         start_us, end_us = request.start_us, request.end_us
         if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):
             return start_us, end_us - 1
-        stored = queries.extent(subject.series, subject.key).run(connection).one()
+        stored = queries.extent(subject.series, subject.values).run(connection).one()
         extent = limits.extent(request, [None if at is None else microseconds(at) for at in stored])
         if extent is None:
             return request.start_us or 0, request.start_us or 0
         if request.calendar is None and limits.buckets(*extent, request.granularity_s) > self._max_points:
-            points = queries.points_at_most(subject.series, request, subject.key).run(connection).scalar_one()
+            most = queries.points_at_most(subject.series, request, subject.values)
+            points = most.run(connection).scalar_one()
             if points > self._max_points:
                 raise limits.too_many_points(request, *extent, int(points), self._max_points)
         return extent
 
     @contextmanager
-    def _snapshot(self, required: Mapping[str, Query]) -> Iterator[Connection]:
+    def _snapshot(self, subject: Subject) -> Iterator[tuple[Connection, Subject]]:
+        """A connection with one snapshot, and the subject as of the days that are pending in it."""
         with snapshot(self._engine) as connection:
-            connection.execute(queries.HOLD_RAW)
-            for message, query in required.items():
-                if query.run(connection).one_or_none() is None:
+            hold_raw(connection)
+            days = constants_of_pending(connection)
+            for message, query in subject.required.items():
+                if query.with_values(days).run(connection).one_or_none() is None:
                     raise NotFoundError(message)
-            yield connection
+            yield connection, subject.with_pending(days)
 
 
 @contextmanager
@@ -250,7 +265,7 @@ def _naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
 
 def _query(subject: Subject, request: HistoryRequest) -> Query:
     _, query = _AGGREGATES[request.aggregate]
-    return query(subject.series, request, subject.key)
+    return query(subject.series, request, subject.values)
 
 
 def _resolutions_s(series: Series, request: HistoryRequest) -> Sequence[int]:

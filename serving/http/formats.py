@@ -26,8 +26,6 @@ SIMPLE: dict[type[inspect.Type], pa.DataType] = {
     inspect.IntType: pa.int64(),
     inspect.FloatType: pa.float64(),
     inspect.StrType: pa.string(),
-    inspect.LiteralType: pa.string(),
-    inspect.EnumType: pa.string(),
     inspect.DateTimeType: INSTANT,
 }
 
@@ -101,7 +99,19 @@ def _arrow_type(kind: inspect.Type) -> pa.DataType:
         return pa.struct([_field(field) for field in bare.fields])
     if isinstance(bare, inspect.ListType):
         return pa.list_(_arrow_type(bare.item_type))
+    if isinstance(bare, inspect.LiteralType):
+        return _literal_type(bare.values)
     return SIMPLE[type(bare)]
+
+
+def _literal_type(values: tuple[bool | str | int | None, ...]) -> pa.DataType:
+    """Raises: TypeError: they are both texts and numbers, which no column holds."""
+    match {type(value) for value in values}:
+        case kinds if kinds == {str}:
+            return pa.string()
+        case kinds if kinds == {int}:
+            return pa.int64()
+    raise TypeError(f"{values} are not of one type")
 
 
 def _bare(kind: inspect.Type) -> inspect.Type:

@@ -4,6 +4,7 @@ A short response is sent whole, with an ETag. A long one is streamed, so that me
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Protocol, Self, TypeVar
@@ -172,8 +173,7 @@ class StreamedBody:
 
     def close(self) -> None:
         for each in (self._blocks, self._source):
-            if close := getattr(each, "close", None):
-                close()
+            _close(each)
 
 
 def growing_blocks(entries: Iterator[Block], first: int, most: int) -> Iterator[list[Block]]:
@@ -197,12 +197,13 @@ def _answer_json(
     at_first: int = AT_FIRST,
 ) -> None:
     remaining = iter(entries)
-    first = list(islice(remaining, at_first))
-    closing = close()
-    if len(first) < at_first:
-        response.data = opening + _json_items(first) + closing
-    else:
-        response.stream = StreamedBody(_json_blocks(first, remaining, opening, closing), remaining)
+    with _closed_on_error(remaining):
+        first = list(islice(remaining, at_first))
+        closing = close()
+        if len(first) < at_first:
+            response.data = opening + _json_items(first) + closing
+        else:
+            response.stream = StreamedBody(_json_blocks(first, remaining, opening, closing), remaining)
 
 
 def _json_blocks(
@@ -227,14 +228,30 @@ def _answer_columns(
     at_first: int = AT_FIRST,
     warning: Callable[[], str | None] = lambda: None,
 ) -> None:
-    first = list(islice(entries, at_first))
-    message = warning()
-    if message:
-        response.set_header(WARNING_HEADER, message)
-    rest = growing_blocks(entries, 2 * len(first), ROWS_AT_ONCE)
-    body = columnar_body(media_type, shape, chain([first] if first else [], rest), message)
-    response.content_type = media_type
-    if len(first) < at_first:
-        response.data = b"".join(body.blocks)
-    else:
-        response.stream = StreamedBody(body.blocks, entries, body.broken)
+    with _closed_on_error(entries):
+        first = list(islice(entries, at_first))
+        message = warning()
+        if message:
+            response.set_header(WARNING_HEADER, message)
+        rest = growing_blocks(entries, 2 * len(first), ROWS_AT_ONCE)
+        body = columnar_body(media_type, shape, chain([first] if first else [], rest), message)
+        response.content_type = media_type
+        if len(first) < at_first:
+            response.data = b"".join(body.blocks)
+        else:
+            response.stream = StreamedBody(body.blocks, entries, body.broken)
+
+
+@contextmanager
+def _closed_on_error(source: object) -> Iterator[None]:
+    """Close a source if its entries do not become a response: the error holds it, and so its connection."""
+    try:
+        yield
+    except BaseException:
+        _close(source)
+        raise
+
+
+def _close(source: object) -> None:
+    if close := getattr(source, "close", None):
+        close()

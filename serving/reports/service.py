@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Engine, Row
 
 from schemas.http import CircuitHistory, CircuitSnapshot, VenEvent
 from schemas.rounding import rounded
-from serving.db.reading import snapshot
+from serving.db.pending import constants_of_pending
+from serving.db.reading import hold_raw, snapshot
 from serving.errors import NotFoundError, no_load, no_ven
 from serving.fleet import queries as fleet
 from serving.page import NewestWithin
@@ -27,9 +28,10 @@ class ReportReader:
             NotFoundError: there is no such VEN, or it never reported such a load.
         """
         with snapshot(self._engine) as connection:
+            hold_raw(connection)
             _require_ven(connection, ven_id)
-            if load_id is not None and connection.execute(_reported(ven_id, load_id)).first() is None:
-                raise NotFoundError(no_load(ven_id, load_id))
+            if load_id is not None:
+                _require_load(connection, ven_id, load_id)
             rows = connection.execute(queries.samples(ven_id, load_id, within)).all()
             total = connection.execute(queries.count_samples(ven_id, load_id, within)).scalar_one()
         return CircuitHistory(ven_id, load_id, [_circuit(row) for row in reversed(rows)], total)
@@ -45,8 +47,10 @@ class ReportReader:
             return [_ven_event(row) for row in connection.execute(queries.acknowledgements(ven_id, within))]
 
 
-def _reported(ven_id: str, load_id: str) -> Any:  # noqa: ANN401 - a statement with its values
-    return fleet.reported_load(ven_id, load_id).bound()
+def _require_load(connection: Connection, ven_id: str, load_id: str) -> None:
+    reported = fleet.reported_load(ven_id, load_id).with_values(constants_of_pending(connection))
+    if reported.run(connection).first() is None:
+        raise NotFoundError(no_load(ven_id, load_id))
 
 
 def _require_ven(connection: Connection, ven_id: str) -> None:

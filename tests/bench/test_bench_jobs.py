@@ -23,7 +23,7 @@ from jobs.rows import fetch
 from jobs.schedule import Step
 from jobs.transforms.buckets import bucket_samples
 from jobs.transforms.latest import latest_loads, latest_vens
-from schemas.database import connect, driver_connection, engine_for
+from schemas.database import connect, database_url_of, driver_connection, engine_for
 from schemas.tables import FRAMES, Frame
 from schemas.tables.history import SLOT_S
 from schemas.tables.ledger import ingest_batches
@@ -99,7 +99,7 @@ def _fill(connection: psycopg.Connection, day: date, vens: int) -> None:
 def ingest(engine: Engine, round_number: int) -> None:
     """The same new rows for each database."""
     first = NOON + round_number * ROUNDS * INTERVAL
-    url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    url = database_url_of(engine)
     with connect(url, "bench") as connection:
         Store(connection, "bench").write(Batch.of(reports(VENS, ROUNDS, first), MAX_AHEAD))
 

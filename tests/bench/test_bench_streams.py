@@ -21,7 +21,7 @@ VENS = 50_000
 FILL = f"""
 INSERT INTO network_history SELECT 60, ts, 1234.567, 12.5, 50, 50, 50
 FROM generate_series(timestamptz '2023-07-10 00:00Z', '2024-07-08 23:59Z', '1 min') ts;
-INSERT INTO network_snapshot SELECT 1, {VENS}, 0, 0, 0, 0, 0, 0, null, now(), now() + interval '1 day';
+INSERT INTO network_snapshot SELECT 1, {VENS}, 0, 0, 0, 0, 0, 0, now()::date, null, now();
 INSERT INTO vens (ven_id, created_at)
 SELECT 'ven-' || lpad(n::text, 5, '0'), now() FROM generate_series(1, {VENS}) n;
 INSERT INTO ven_snapshots (ven_id, ts, used_power_kw, shed_power_kw, received_at, heard_at, status, status_ts)

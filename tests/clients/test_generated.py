@@ -25,7 +25,7 @@ from local.environment import REPOSITORY
 from local.ports import HOST
 from schemas.database import connect
 from schemas.version import VERSION
-from tests.faults.requirement import be_without
+from tests.faults.requirement import required_program
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 from tests.integration.test_live_served import serving
@@ -94,14 +94,18 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_typescript_client(released: Path, tmp_path: Path, port: int) -> None:
-    if shutil.which("npm") is None:
-        be_without("npm is not installed: `apt-get install npm`")
+@pytest.fixture
+def npm() -> str:
+    required_program("node", "nodejs")
+    return required_program("npm", "npm")
+
+
+def test_the_typescript_client(npm: str, released: Path, tmp_path: Path, port: int) -> None:
     project = tmp_path / "typescript"
     shutil.copytree(HERE / "typescript", project, ignore=shutil.ignore_patterns("node_modules"))
-    run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", directory=project)
+    run(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", directory=project)
     package = released / f"gridgate-client-{VERSION}.tgz"
-    run("npm", "install", "--no-save", "--offline", "--no-audit", "--no-fund", package, directory=project)
+    run(npm, "install", "--no-save", "--offline", "--no-audit", "--no-fund", package, directory=project)
     run(project / "node_modules" / ".bin" / "tsc", directory=project)
     assert_answered(run("node", "built/client.js", f"http://{HOST}:{port}", directory=project))
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
-from tests.faults.requirement import be_without
+from tests.faults.requirement import required_program
 from tests.integration.published import until
 from tests.integration.test_keys_program import administrate
 
@@ -58,9 +57,7 @@ def proxied(
     **settings: str,
 ) -> Iterator[int]:
     """Serving behind nginx with the recipe; gives nginx' port. `{page}` in a setting is that port."""
-    nginx = which("nginx", path=f"{sys.exec_prefix}/bin:/usr/sbin:/usr/bin:/usr/local/sbin")
-    if nginx is None:
-        be_without("nginx is not installed: `apt-get install nginx-light`")
+    nginx = required_program("nginx", "nginx-light")
     page_port, api_port = free_ports(2)
     header = "" if key is None else f'proxy_set_header Authorization "Bearer {key}";'
     (directory / "key.conf").write_text(header)

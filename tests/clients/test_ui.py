@@ -23,6 +23,9 @@ from tests.faults.requirement import be_without
 pytestmark = pytest.mark.xdist_group("local")
 
 HOUSE_KW = 3.0
+LATE_S = 3.0
+"""What a busy machine may take from a look at the events to a VEN that acts."""
+
 PAPER = {"id": "paper", "name": "Paper", "location": {"lat": 52.52, "lon": 13.405}, "status": "online"}
 
 
@@ -73,6 +76,10 @@ def _iso(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).isoformat()
 
 
+def _seconds(time_text: str) -> float:
+    return datetime.fromisoformat(time_text).timestamp()
+
+
 def awaited(look: Callable[[], Any], is_so: Callable[[Any], object], within_s: float = 30) -> Any:
     answers: list[Any] = []
 
@@ -94,7 +101,8 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert made.actual_reduction_kw == 0
     client.walk()
 
-    house.wait_switched(1, 20)
+    [(on_at, _)] = house.wait_switched(1, 20)
+    assert 0 <= on_at - _seconds(made.start_time) < LATE_S
     awaited(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
     client.walk()
     running = client.event_page("evt-1")
@@ -106,7 +114,8 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert "evt-1" in {event.id for event in client.get("/api/events/history", list[ui.Event])}
     assert client.overview().network_efficiency is not None
 
-    house.wait_switched(2, 30)
+    _, (off_at, _) = house.wait_switched(2, 30)
+    assert -1 <= off_at - _seconds(made.end_time) < LATE_S
     over = awaited(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
     assert [ven.ven_id for ven in over.vens] == ["house"]
     assert client.ven_page("house").metrics.active_event_id is None, "the VEN goes on naming it"
@@ -114,12 +123,19 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     known = client.get("/api/vens/house/events", list[ui.VenEvent])
     assert {event.event_id for event in known} == {"evt-1"}
 
+    now = time.time()
+    guests = {"from": _iso(now - 1), "to": _iso(now + 600), "reason": "guests"}
+    assert client.ask("POST", "/api/vens/house/opt-outs", guests)[0] == 201
     empty = client.send("POST", "/api/events", wish(0, 30, id="evt-2"), ui.Event, 201)
-    expected = [("resting", 1), ("no flexibility", 2)]
+    expected = [("opted out", 1), ("no flexibility", 2)]
     assert [(note.reason, note.vens) for note in empty.notes] == expected
     active = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
     assert (active.vens, [(note.reason, note.vens) for note in active.notes]) == ([], expected)
     client.walk()
+    assert client.ask("POST", "/api/events/evt-2/stop")[0] == 202
+    over = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "completed")
+    assert [(note.reason, note.vens) for note in over.notes] == expected
+    assert house.is_shedding is False
 
 
 @pytest.mark.parametrize("ven_id", ["house", "quiet", "paper"])
@@ -138,6 +154,32 @@ def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) ->
     renamed = client.send("PATCH", path, {**before, "name": "Other"}, ui.Ven, 200)
     assert (renamed.name, renamed.location) == ("Other", ui.Location(**before["location"]))
     assert client.plain(path)["isLocated"] is before["isLocated"]
+
+
+def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
+    """The VEN knows neither command, and says so; the page shows that."""
+    client, house = site
+    path = "/api/vens/house/loads/heater"
+    shed = client.send(
+        "POST", f"{path}/commands/shed", {"amountKw": 1, "durationS": 60}, ui.ShedAccepted, 202
+    )
+    assert (shed.status, shed.ven_id, shed.load_id, shed.amount_kw) == ("accepted", "house", "heater", 1.0)
+    switch = {"enabled": False, "priority": 2}
+    client.send("PATCH", path, {**client.plain(path), **switch}, ui.Load, 200)
+    assert switch.items() <= client.plain(path).items()
+    awaited(client.overview, lambda stats: stats.controllable_power_kw == 0)
+    answers = awaited(
+        lambda: client.get("/api/vens/house/events", list[ui.VenEvent]),
+        lambda events: {"shedLoad", "setLoad"} <= {event.op for event in events},
+    )
+    of_buttons = {event.op: (event.event_id, event.status) for event in answers}
+    assert of_buttons["shedLoad"] == of_buttons["setLoad"] == ("", "rejected")
+    assert shed.command_id in {event.correlation_id for event in answers}
+    sent = next(command for command in house.commands if command["op"] == "setLoad")
+    assert sent["data"] == {"loadId": "heater", **switch}
+    client.send("PATCH", path, {"enabled": None, "priority": None}, ui.Load, 200)
+    awaited(client.overview, lambda stats: stats.controllable_power_kw == HOUSE_KW)
+    client.walk()
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,14 @@ class VenEvent(Camel, frozen=True):
     circuits_curtailed: list[dict[str, Any]]
 
 
+class ShedAccepted(Camel, frozen=True):
+    status: str
+    ven_id: str
+    load_id: str
+    amount_kw: float
+    command_id: str
+
+
 class Stopping(Camel, frozen=True):
     status: str
     event_id: str

@@ -1,9 +1,16 @@
 """What a machine must offer for a fault to be injected."""
 
 import os
+import shutil
 from typing import NoReturn
 
 import pytest
+
+
+def required_program(name: str, package: str) -> str:
+    """The path of a program, also where Debian puts servers; without it, the test is skipped or fails."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    return shutil.which(name, path=path) or be_without(f"{name} is missing: `apt-get install {package}`")
 
 
 def be_without(what: str) -> NoReturn:

@@ -56,7 +56,7 @@ class House:
         self.now = now
         self._runner = Runner(engine, lambda: self.now)
         self.client = testing.TestClient(
-            create_app(engine, lambda: self.now, [], loads_gone_after=gone_after)
+            create_app(engine, lambda: self.now, [], loads_gone_after=gone_after, time_zone=zone)
         )
         self.oracle = Oracle(gone_after)
 

@@ -21,8 +21,8 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from ingest.store import Store
-from local.ports import HOST
-from schemas.database import connect, engine_for
+from local.ports import HOST, answers
+from schemas.database import connect, database_url_of, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
@@ -136,6 +136,7 @@ def test_metrics_of_all_workers(database_url: str) -> None:
         victim = process.children()[0]
         victim.kill()
         until(lambda: len(process.children()) == 2 and victim not in process.children())
+        until(lambda: answers(port), within_s=60)  # the other may not have listened yet when this one died
         text = fetch(port, "/metrics")[1]
         assert samples(text, "gridgate_serving_requests_total")[key] >= 60
         until(lambda: samples(fetch(port, "/metrics")[1], "gridgate_serving_stream_clients") == {(): 0})
@@ -213,7 +214,7 @@ def test_readiness_tells_of_the_replica(engine: Engine, replica: Engine) -> None
 
 def test_reads_go_to_the_replica_and_writes_to_the_primary(engine: Engine, replica: Engine) -> None:
     catch_up(engine)
-    with connect(replica.url.render_as_string(hide_password=False).replace("+psycopg", ""), "tests") as there:
+    with connect(database_url_of(replica), "tests") as there:
         Store(there, "tests").write(batch_of(telemetry("ven-there")))
     app = create_app(engine, lambda: NOW, [], databases=Databases(engine, replica))
     client = testing.TestClient(app)

@@ -26,6 +26,7 @@ from schemas.tables.events import event_participations, event_settlements, ven_s
 from serving.app import create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
+from serving.http.paths import RAW_PATH
 from serving.policy import Policy
 from tests.conftest import cloned_database
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
@@ -77,6 +78,11 @@ def database(house: House) -> Iterator[DatabaseGrid]:
 
 
 class _Quiet(WSGIRequestHandler):
+    """As serving's own server: with the path as it was sent."""
+
+    def get_environ(self) -> dict[str, str]:
+        return {**super().get_environ(), RAW_PATH: self.path}
+
     def log_message(self, *_: object) -> None:
         """Tests have enough to say."""
 

@@ -8,13 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from falcon import testing
 
-from schemas.instants import parse_iso
+from jobs.lanes import refresh_totals
+from schemas.instants import from_microseconds, parse_iso
+from schemas.local_days import local_day, midnight_us
 from serving.app import create_app
 from tests.integration.house import EDGES, EVERYTHING, NOW, House
+from tests.integration.published import batch_of, telemetry
 from tests.oracle.messages import random_traffic
 
 ZONES = ("Europe/Berlin", "Asia/Kathmandu")
 SLOT_H = 1 / 12
+HOUR = timedelta(hours=1)
 Bounds = tuple[datetime | None, datetime | None]
 
 
@@ -121,3 +125,23 @@ def test_times_are_utc(house: House) -> None:
     for point in points:
         at = parse_iso(point["timestamp"]).astimezone(UTC).astimezone(ZoneInfo("Europe/Berlin"))
         assert (at.hour, at.minute) == (0, 0)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"])
+def test_todays_energy_is_that_of_the_sites_day(zone: str, house: House) -> None:
+    """It was that of the UTC day, so in the evening of a day ahead of UTC it began anew."""
+    midnight = from_microseconds(midnight_us(local_day(NOW, zone), zone))
+    hours = {-30: 8.0, -1: 4.0, 0: 1.0, 1: 2.0}
+    house.store.write(
+        batch_of(*(telemetry("ven-1", midnight + n * HOUR, used_kw) for n, used_kw in hours.items()))
+    )
+    house.catch_up()
+    with house.engine.begin() as connection:
+        refresh_totals(connection, NOW, time_zone=zone)
+    client = testing.TestClient(create_app(house.engine, lambda: NOW, [], time_zone=zone))
+    asked = {"granularity": "1d", "aggregate": "energy"}
+    history = client.simulate_get("/api/stats/network/history", params=asked).json["points"]
+    today = client.simulate_get("/api/stats/network").json["totalHousePowerToday"]
+    assert today == history[-1]["usedEnergyKwh"] == pytest.approx(3 / 12)
+    tomorrow = testing.TestClient(create_app(house.engine, lambda: midnight + 25 * HOUR, [], time_zone=zone))
+    assert tomorrow.simulate_get("/api/stats/network").json["totalHousePowerToday"] is None

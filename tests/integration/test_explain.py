@@ -8,9 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from msgspec import structs
 from sqlalchemy import Connection, Engine, Executable, Table
-from sqlalchemy.dialects import postgresql
 
 from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
 from jobs.queries import pending as pending_queries
@@ -22,7 +20,8 @@ from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
 from schemas.time_ranges import TimeRange
-from serving.fleet import latest_queries as latest
+from serving.db.pending import constants_of
+from serving.db.statements import text_for
 from serving.fleet import queries as fleet
 from serving.history import queries as history
 from serving.history.planner import HistoryRequest
@@ -92,13 +91,13 @@ NUMBERS = count()
 
 def nodes(connection: Connection, statement: Executable) -> Iterator[dict[str, Any]]:
     """Every node of the statement's plan."""
-    dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-    compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-    values = [compiled.params[name] for name in compiled.positiontup]
+    bound: Any = statement
+    text = text_for(statement, bound.compile().params)
+    values = text.arguments(text.constants)
     literals = ", ".join(_literal(connection, each) for each in values)
     name = f"asked_{next(NUMBERS)}"
     # psycopg's placeholders, should the text hold a `%`, are of no concern: there are no parameters.
-    connection.exec_driver_sql(f"PREPARE {name} AS {compiled}")
+    connection.exec_driver_sql(f"PREPARE {name} AS {text.sql}")
     call = f"{name}({literals})" if values else name
     [[answer]] = connection.exec_driver_sql(f"EXPLAIN (FORMAT json) EXECUTE {call}").all()
     plans = answer if isinstance(answer, list) else json.loads(answer)
@@ -160,6 +159,7 @@ def test_rows_of_batches(
 
 
 KEY = {"ven_id": "ven-7", "load_id": "hvac1"}
+DAYS_PENDING = constants_of([(LAST - timedelta(hours=2)).date()])
 RANGES = {
     "everything": (None, None),
     "a day": (LAST - timedelta(days=1), LAST),
@@ -175,12 +175,15 @@ def test_the_history_of_a_ven_with_pending_batches(
 ) -> None:
     query = {"sum": history.sums, "energy": history.energies}[aggregate]
     for series in (history.VEN, history.LOAD):
-        assert_no_scan_of_raw_rows(connection, query(series, window(*RANGES[asked], 900), KEY).bound())
+        assert_no_scan_of_raw_rows(
+            connection, query(series, window(*RANGES[asked], 900), {**KEY, **DAYS_PENDING}).bound()
+        )
 
 
 @pytest.mark.parametrize("asked", ["everything", "a day", "since"])
 def test_the_history_of_the_network_with_pending_batches(asked: str, connection: Connection) -> None:
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, window(*RANGES[asked], 900)).bound())
+    query = history.sums(history.NETWORK, window(*RANGES[asked], 900), DAYS_PENDING)
+    assert_no_scan_of_raw_rows(connection, query.bound())
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_the_history_of_the_network_with_pending_batches(asked: str, connection:
     ids=["network", "ven", "load"],
 )
 def test_how_far_a_history_reaches(series: history.Series, connection: Connection) -> None:
-    key = {name: KEY[name] for name in series.of}
+    key = {**{name: KEY[name] for name in series.of}, **DAYS_PENDING}
     for asked in (
         history.extent(series, key),
         history.points_at_most(series, window(*RANGES["a day"], 7), key),
@@ -203,8 +206,8 @@ def test_how_far_a_history_reaches(series: history.Series, connection: Connectio
 
 
 SPANS = {
-    "new": latest.DeviceTimeRange(LAST - timedelta(hours=2), LAST),
-    "late ones too": latest.DeviceTimeRange(FIRST, LAST),
+    "new": constants_of([(LAST - timedelta(hours=2)).date()]),
+    "late ones too": constants_of([FIRST.date(), LAST.date()]),
 }
 
 
@@ -217,7 +220,7 @@ def test_the_latest_of_a_ven_with_pending_batches(span: str, connection: Connect
         fleet.load("ven-7", "hvac1", GONE_AFTER),
         fleet.newest_ts("ven-7"),
     ):
-        assert_no_scan_of_raw_rows(connection, query.bound().params(structs.asdict(SPANS[span])))
+        assert_no_scan_of_raw_rows(connection, query.with_values(SPANS[span]).bound())
 
 
 @pytest.mark.parametrize("granularity_s", [1, 900])
@@ -225,18 +228,19 @@ def test_a_second_of_raw_rows_of_the_network(granularity_s: int, connection: Con
     """The splinter before the first whole second of a range."""
     start = FIRST + timedelta(days=5, seconds=0.5)
     edge = window(start, start + timedelta(seconds=1), granularity_s)
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge).bound())
+    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge, DAYS_PENDING).bound())
 
 
 def test_the_ragged_edges_of_the_network(connection: Connection) -> None:
     assert_no_scan_of_raw_rows(
-        connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900)).bound()
+        connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900), DAYS_PENDING).bound()
     )
 
 
 def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
     """Else the absence of a scan would say nothing."""
-    found = list(nodes(connection, history.sums(history.VEN, window(*RANGES["ragged"], 900), KEY).bound()))
+    query = history.sums(history.VEN, window(*RANGES["ragged"], 900), {**KEY, **DAYS_PENDING})
+    found = list(nodes(connection, query.bound()))
     relations = {node["Relation Name"] for node in found if "Relation Name" in node}
     assert any(relation.startswith("ven_telemetry_p") for relation in relations)
     assert {"ven_history", "pending_batches", "ingest_batches"} <= relations

@@ -180,7 +180,7 @@ def test_our_own_faults_are_not_told(client: testing.TestClient, engine: Engine)
     """A row that the code cannot have written: whatever it does to us, the client sees no trace."""
     catch_up(engine)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE network_snapshot SET energy_until = 'infinity'"))
+        connection.execute(text("UPDATE network_snapshot SET energy_day = 'infinity'"))
     response = client.simulate_get("/api/stats/network")
     assert response.status_code in {500, 503}
     assert_problem(response, response.status_code)

@@ -8,8 +8,11 @@ from threading import Event
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from falcon import testing
+from sqlalchemy import Connection, Engine, event
 
+from analysis import connect as analyze
+from analysis.database_grid import DatabaseGrid
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store
@@ -17,14 +20,26 @@ from jobs.ledger import claim
 from jobs.models import VenSampleFrame
 from jobs.partitions import arrange_partitions
 from jobs.runner import Runner
-from schemas.database import connect
-from schemas.tables.raw import ven_telemetry
+from jobs.schedule import schedule
+from jobs.settings import Cadence
+from schemas.database import connect, driver_connection
+from schemas.instants import microseconds
+from schemas.tables.raw import PARTITIONED, ven_telemetry
+from serving.app import create_app
+from serving.db.pool import SESSION, ConnectionPool
+from serving.fleet.latest import LatestReader
+from serving.history.planner import HistoryRequest
+from serving.history.service import Histories
+from serving.page import NewestWithin, Page
+from serving.reports.service import ReportReader
+from tests.conftest import migrate
 from tests.integration.house import NOW, House, check_history, check_latest
 from tests.integration.published import batch_of, rows, telemetry, value
 from tests.integration.test_partitions import LANES, arrange, assert_verified, in_default
 from tests.oracle.messages import Published
 
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 LOCKED = """
 SELECT count(DISTINCT relation) FROM pg_locks
 JOIN raw_partitions('ven_telemetry') ON id = relation WHERE pid = pg_backend_pid()
@@ -92,6 +107,176 @@ def test_a_batch_whose_days_nobody_wrote_down_is_read_all_the_same(
     runner.catch_up(LANES)
     counted = "SELECT sum(samples) FROM ven_history WHERE resolution_s = 300"
     assert value(connection, counted) == 2
+
+
+RAW_LOCKED = """
+SELECT DISTINCT name FROM
+    unnest('{ven_telemetry,ven_load_samples,ven_load_descriptions}'::regclass[]) AS parent,
+    raw_partitions(parent) JOIN pg_locks ON relation = id WHERE pid = %s
+"""
+PARTITIONS_OF_DAYS = "SELECT ensure_raw_partitions(%s::date[])"
+ARCHIVED = datetime(2020, 5, 1, 12, tzinfo=UTC)
+
+
+class Watched:
+    """Names of raw partitions that transactions of an engine, and of other connections, have locked."""
+
+    def __init__(self, engine: Engine, connection: psycopg.Connection) -> None:
+        self.names: set[str] = set()
+        self._connection = connection
+        event.listen(engine, "commit", self._look)
+        event.listen(engine, "rollback", self._look)
+
+    def _look(self, own: Connection) -> None:
+        self.look(driver_connection(own))
+
+    def look(self, own: psycopg.Connection) -> None:
+        self.names |= {
+            name for [name] in self._connection.execute(RAW_LOCKED.encode(), [own.info.backend_pid])
+        }
+
+    def of_days(self, *days: datetime) -> bool:
+        """Whether those of these days were locked, and no other; then forget them."""
+        names, self.names = self.names, set()
+        self.last = names
+        ending = tuple(f"_p{day:%Y%m%d}" for day in days)
+        return bool(names) and all(name.endswith(ending) for name in names)
+
+
+@pytest.fixture
+def many_partitions(connection: psycopg.Connection) -> None:
+    """One a day, as there were before they were merged: the archived day and now are two of them."""
+    for first in range(0, 400, 20):
+        days = [(ARCHIVED + (first + number) * 3 * DAY).date() for number in range(20)]
+        connection.execute(PARTITIONS_OF_DAYS, [days])
+    connection.execute(PARTITIONS_OF_DAYS, [[NOW.date()]])
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("many_partitions")
+def test_only_the_days_that_are_pending_are_locked(
+    engine: Engine, database_url: str, connection: psycopg.Connection
+) -> None:
+    """A generic plan, a span between two days, or an open range locked all days that there had ever been."""
+    watched = Watched(engine, connection)
+    messages = [*others(0), report("archive", ARCHIVED, 1.0), *others(1)]
+    with connect(database_url, "ingest") as own, own.transaction():
+        Store(own, "tests").write(Batch.of([Received(m.topic, m.payload, NOW) for m in messages], DAY))
+        watched.look(own)
+    assert watched.of_days(ARCHIVED, NOW)
+    for _ in range(8):
+        _read_all(engine, database_url, watched)
+        assert watched.of_days(ARCHIVED, NOW), sorted(watched.last)
+    for lane in LANES:
+        Runner(engine, lambda: NOW).run(lane)
+        assert watched.of_days(ARCHIVED, NOW), sorted(watched.last)
+    for job in schedule(Cadence()):
+        if job.name not in {"partitions", "retention"}:
+            Runner(engine, lambda: NOW).run(job)
+    assert watched.names <= {"ven_telemetry_default", f"ven_telemetry_p{NOW:%Y%m%d}"}, "presence, of a day"
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("many_partitions")
+def test_analysis_reads_a_day_at_a_time(store: Store, database_url: str, engine: Engine) -> None:
+    """Also where a report's batch is no longer in the ledger, and of days without a partition."""
+    times = [datetime(2019, 2, 3, 4, tzinfo=UTC), ARCHIVED, ARCHIVED + DAY, NOW - HOUR, NOW]
+    for at in times:
+        store.write(batch_of(telemetry("a", at, 1.0)))
+    with engine.begin() as forgetting:
+        forgetting.exec_driver_sql("DELETE FROM pending_batches")
+        forgetting.exec_driver_sql("DELETE FROM ingest_batches WHERE batch_id < 3")
+    with analyze(database_url) as grid:
+        assert isinstance(grid, DatabaseGrid)
+        assert grid.raw.telemetry().collect().get_column("ts").to_list() == times
+        assert grid.raw.table("ven_telemetry").get_column("ts").to_list() == times
+        within = grid.raw.telemetry(ARCHIVED + timedelta(seconds=1), NOW).collect()
+        assert within.get_column("ts").to_list() == times[2:4]
+
+
+def _read_all(engine: Engine, database_url: str, watched: Watched) -> None:
+    """One VEN, its loads, and histories, short and long: a pool's connection is looked at before its end."""
+    own = connect(database_url, "serving", monitor=None, **SESSION)
+    own.autocommit = False
+    pool = ConnectionPool(lambda: own, size=1)
+    latest, histories = LatestReader(pool, lambda: NOW), Histories(engine, pool, lambda: NOW)
+    assert latest.ven("archive").metrics.current_power_kw == 1.0
+    assert len(latest.loads("ven-01", Page())) == 1
+    latest.load("ven-01", "heat")
+    for aggregate in ("sum", "energy", "mean"):
+        for start, granularity_s in ((NOW - 2 * HOUR + timedelta(seconds=7), 300), (ARCHIVED - DAY, 129_600)):
+            request = HistoryRequest(microseconds(start), microseconds(NOW), granularity_s, aggregate)
+            for history in (
+                histories.network(request),
+                histories.ven("archive", request),
+                histories.load("ven-01", "heat", request),
+            ):
+                list(history)
+    assert len(
+        ReportReader(engine).circuits("ven-01", None, NewestWithin(NOW - 2 * HOUR, NOW, 100)).snapshots
+    )
+    watched.look(own)
+    own.close()
+
+
+STORED_EACH_DAY = """
+WITH report AS (
+    INSERT INTO ven_telemetry (ven_id, ts, used_power_kw, shed_power_kw, payload, received_at, batch_id)
+    SELECT 'old', day + interval '9 h', 1, 0, '{}', day, 0 FROM unnest(%(days)s::date[]) AS day
+    RETURNING ven_id, ts, batch_id
+), sample AS (
+    INSERT INTO ven_load_samples (ven_id, load_id, ts, used_power_kw, batch_id)
+    SELECT ven_id, 'heat', ts, 0.5, batch_id FROM report
+)
+INSERT INTO ven_load_descriptions (ven_id, load_id, ts, name, batch_id)
+SELECT ven_id, 'heat', ts, 'Heat', batch_id FROM report
+"""
+
+
+@pytest.mark.faults
+def test_1600_days_of_an_older_version_are_migrated(
+    database_url: str, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """With PostgreSQL's default settings, by which a statement cannot open all of them; and life goes on."""
+    assert value(connection, "SHOW max_locks_per_transaction") == "64"
+    migrate(database_url, "0009", "downgrade")
+    connection.execute("SET timezone = 'UTC'")
+    days = [NOW.date() - number * DAY for number in range(1600)]
+    for first in range(0, 1600, 100):
+        some = days[first : first + 100]
+        connection.execute(PARTITIONS_OF_DAYS, [some])
+        connection.execute(STORED_EACH_DAY.encode(), {"days": some})
+    with pytest.raises(psycopg.errors.OutOfMemory):
+        connection.execute("SELECT count(*) FROM ven_telemetry JOIN ven_load_samples USING (ven_id, ts)")
+    migrate(database_url)
+    assert _rows_each_year(connection) == [1600] * 3
+    client = testing.TestClient(create_app(engine, lambda: NOW, []))
+    with connect(database_url, "ingest") as own:
+        store = Store(own, "tests")
+        for number, at in enumerate((NOW, NOW - 1000 * DAY)):
+            store.write(batch_of(telemetry("a", at, 1.0 + number)))
+            assert client.simulate_get("/api/vens/a").json["metrics"]["currentPowerKw"] == 1.0
+    for lane in LANES:
+        assert Runner(engine, lambda: NOW).run(lane) > 0
+    for _ in range(8):
+        with engine.begin() as arranging:
+            assert arrange_partitions(arranging, NOW) > 0
+    assert _rows_each_year(connection) == [1602, 1600, 1600]
+
+
+def _rows_each_year(connection: psycopg.Connection) -> list[int]:
+    """Rows of each table, counted year by year: each takes a part of the lock table."""
+    years = range(NOW.year - 5, NOW.year + 1)
+    return [
+        sum(
+            value(
+                connection,
+                f"SELECT count(*) FROM {table.name} WHERE ts >= '{year}-01-01' AND ts < '{year + 1}-01-01'",
+            )
+            for year in years
+        )
+        for table in PARTITIONED
+    ]
 
 
 STORED = """

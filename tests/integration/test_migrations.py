@@ -100,33 +100,6 @@ def test_events_keep_the_lead_time_that_they_had(database_url: str, connection: 
     assert rows(connection, "SELECT count(*) FROM events") == [(4,)]
 
 
-SNAPSHOT = """
-INSERT INTO network_snapshot (network, ven_count, online_vens, reporting_vens, controllable_power_kw,
-    potential_load_reduction_kw, household_usage_kw, current_load_reduction_kw, energy_day, energy_today_kwh,
-    refreshed_at)
-VALUES (1, 1, 1, 1, 0, 0, 1, 0, '2024-07-10', 42, %(at)s)
-"""
-
-
-def test_the_energy_of_today_stays_until_midnight(database_url: str, connection: psycopg.Connection) -> None:
-    migrate(database_url, "0018", "downgrade")
-    connection.execute(SNAPSHOT, {"at": THREE})
-    connection.commit()
-    migrate(database_url)
-    midnight = datetime(2024, 7, 11, tzinfo=UTC)
-    kept = "SELECT energy_today_kwh, energy_until FROM network_snapshot"
-    assert rows(connection, kept) == [(42, midnight)]
-    connection.commit()
-    by_date = "SELECT energy_today_kwh, energy_day FROM network_snapshot"
-    for until, kwh in ((midnight, 42), (midnight - timedelta(hours=2), None)):
-        connection.execute("UPDATE network_snapshot SET energy_until = %s", [until])
-        connection.commit()
-        migrate(database_url, "0018", "downgrade")
-        assert rows(connection, by_date) == [(kwh, date(2024, 7, 10))]
-        connection.commit()
-        migrate(database_url)
-
-
 RUNNING_EVENT = """
 INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, priority, ven_ids,
     lead_time_s, notify_at, started_at, created_at)

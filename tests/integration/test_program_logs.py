@@ -1,6 +1,9 @@
 """`LOG_FORMAT=json` holds for every line that any program writes, to stdout or stderr, until its end."""
 
+import ctypes
 import json
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pytest
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
+from schemas.exits import TRY_AGAIN, WRONG_USAGE
 from tests.integration.published import until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -80,6 +84,30 @@ def test_jobs(tmp_path: Path, database_url: str) -> None:
         until(lambda: any("scheduler_started" in line for line in program.lines()), ENDS_WITHIN_S)
     assert program.process.returncode == 0
     assert {"scheduler_started", "Scheduler started"} <= program.names()
+
+
+def test_jobs_end_whichever_thread_gets_the_signal(tmp_path: Path, database_url: str) -> None:
+    """A thread of Polars did, before the main thread waited for it; the process ended with -15."""
+    program = Program(tmp_path / "log", ["jobs"], DATABASE_URL=database_url)
+    with running(program):
+        until(lambda: any("scheduler_started" in line for line in program.lines()), ENDS_WITHIN_S)
+        pid = program.process.pid
+        thread = next(tid for tid in other_threads(pid) if not blocks(pid, tid, signal.SIGTERM))
+        assert ctypes.CDLL(None).tgkill(pid, thread, signal.SIGTERM) == 0
+        assert program.wait() == 0
+
+
+def other_threads(pid: int) -> list[int]:
+    """The threads of a process but the main one."""
+    tids = (int(path.name) for path in Path(f"/proc/{pid}/task").iterdir())
+    return [tid for tid in tids if tid != pid]
+
+
+def blocks(pid: int, tid: int, number: signal.Signals) -> bool:
+    """Whether a thread never gets a signal."""
+    status = Path(f"/proc/{pid}/task/{tid}/status").read_text()
+    found = re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
 
 
 def test_serving_with_two_workers(tmp_path: Path, database_url: str) -> None:
@@ -151,15 +179,14 @@ def test_keys_and_audit_log(tmp_path: Path, database_url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "settings", "status"),
     [
-        (["ingest"], {}, 1),
-        (["ingest", "rejected"], {"DATABASE_URL": NOWHERE}, 1),
-        (["jobs"], {"DATABASE_URL": "mysql://x"}, 2),
-        (["jobs", "once"], {"DATABASE_URL": NOWHERE}, 2),
-        (["jobs", "catch-up"], {"DATABASE_URL": NOWHERE}, 75),
-        (["serving"], {"DATABASE_URL": NOWHERE, "HTTP_WORKERS": "none"}, 1),
-        (["serving", "keys", "list"], {"DATABASE_URL": NOWHERE}, 1),
-        (ALEMBIC, {}, 1),
-        (ALEMBIC, {"DATABASE_URL": NOWHERE}, 1),
+        (["ingest"], {}, WRONG_USAGE),
+        (["ingest", "rejected"], {"DATABASE_URL": NOWHERE}, TRY_AGAIN),
+        (["jobs"], {"DATABASE_URL": "mysql://x"}, WRONG_USAGE),
+        (["jobs", "catch-up"], {"DATABASE_URL": NOWHERE}, TRY_AGAIN),
+        (["serving"], {"DATABASE_URL": NOWHERE, "HTTP_WORKERS": "none"}, WRONG_USAGE),
+        (["serving", "keys", "list"], {"DATABASE_URL": NOWHERE}, TRY_AGAIN),
+        (ALEMBIC, {}, WRONG_USAGE),
+        (ALEMBIC, {"DATABASE_URL": NOWHERE}, TRY_AGAIN),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -169,6 +196,32 @@ def test_programs_that_cannot_start(
     program = Program(tmp_path / "log", arguments, **settings)
     assert program.wait() == status
     assert program.events()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["jobs", "once"], "jobs: error: argument COMMAND: invalid choice: 'once'"),
+        (["jobs", "verify", "--start", "soon"], "jobs verify: error: argument --start: "),
+        (["ingest", "--once"], "ingest: error: unrecognized arguments: --once"),
+        (["serving", "keys", "create"], "serving keys create: error: the following arguments are required"),
+        (["local", "--fleet", "many"], "local: error: argument --fleet: "),
+        (["local.fleet"], "local.fleet: error: the following arguments are required"),
+        (["local.fixtures"], "local.fixtures: error: the following arguments are required"),
+        (["analysis.sample", "--days"], "analysis.sample: error: "),
+        (["gridgate", "job"], "there is no command 'job'"),
+        (["gridgate", "alembic", "upgrades"], "alembic: error: argument "),
+        (["gridgate", "migrate", "--quick"], "migrate: error: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments(arguments: list[str], reason: str, tmp_path: Path) -> None:
+    """Its usage came from argparse its usage as plain text, over several lines."""
+    program = Program(tmp_path / "log", arguments)
+    assert program.wait() == WRONG_USAGE
+    [event] = program.events()
+    assert event["event"] == "program_failed"
+    assert reason in event["error"]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +236,6 @@ def test_a_port_that_is_in_use(program: str, setting: str, tmp_path: Path, datab
             [program],
             **{"DATABASE_URL": database_url, "MQTT_CLIENT_ID": "x", setting: port},
         )
-        assert child.wait() in {1, 2}
+        assert child.wait() == TRY_AGAIN
     [failure] = [event for event in child.events() if event["event"] == "program_failed"]
-    assert f"{setting}: cannot listen" in failure["error"]
+    assert re.match(rf"(\w+, )?{setting}: \S+:{port} is in use", failure["error"])

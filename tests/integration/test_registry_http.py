@@ -178,6 +178,37 @@ def test_what_a_client_got_it_may_send_back(
 
 
 @pytest.mark.usefixtures("house")
+def test_a_row_of_a_list_may_be_sent_back(send: Send, get: Get, connection: psycopg.Connection) -> None:
+    """A page that edits the list of VENs, or the samples of loads, has other keys than that of one VEN."""
+    ven, load = get("/vens/house-1"), get("/vens/house-1/loads/a")
+    line = get("/vens/summary?limit=1")[0]
+    [sample] = get("/vens/house-1/circuits/history?load_id=a")["snapshots"]
+    assert send("PATCH", "/vens/house-1", **line).json == ven
+    assert send("PATCH", "/vens/house-1/loads/a", **sample).json == load
+    assert [value(connection, f"SELECT count(*) FROM {each}") for each in ("loads", "commands")] == [0, 0]
+    renamed = {**line, "name": "Mill", "location": {"lat": 52.52, "lon": 13.405}}
+    assert send("PATCH", "/vens/house-1", **renamed).json["name"] == "Mill"
+    located = get("/vens/summary?limit=1")[0]["location"]
+    assert located == "52.5200, 13.4050"
+    assert send("PATCH", "/vens/house-1", location=located).json["isLocated"]
+    for label in ("", "52.5200, 13.4051", "Berlin"):
+        refused = send("PATCH", "/vens/house-1", location=label)
+        assert (refused.status_code, '{"lat": ' in refused.json["detail"]) == (400, True)
+    assert get("/vens/house-1")["location"] == {"lat": 52.52, "lon": 13.405}
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize("path", ["/vens/house-1", "/vens/house-1/loads/a", "/events/evt-1"])
+def test_read_only_keys_change_nothing(path: str, send: Send, get: Get) -> None:
+    event = {"startTime": "2099-01-01T10:00Z", "endTime": "2099-01-01T11:00Z", "requestedReductionKw": 1}
+    assert send("POST", "/events", id="evt-1", **event).status_code == 201
+    before = get(path)
+    read_only = {"id": "other", "currentPowerKw": 9.5, "createdAt": None, "metrics": {"currentPowerKw": 1}}
+    assert send("PATCH", path, **read_only).status_code == 200
+    assert get(path) == before
+
+
+@pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("path", "key", "nearest"),
     [

@@ -19,8 +19,8 @@ from jobs.settings import Cadence
 from schemas.database import connect
 from schemas.tables.raw import PARTITIONED
 from serving.db.pool import ConnectionPool
+from serving.db.reading import hold_raw
 from serving.history.planner import HistoryRequest as Asked
-from serving.history.queries import HOLD_RAW
 from serving.history.service import Histories
 from tests.conftest import NEIGHBOURS_HAVE, NEIGHBOURS_ROWS
 from tests.integration.house import EVERYTHING, House, check_history
@@ -399,7 +399,7 @@ def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
     histories = Histories(house.engine, ConnectionPool.for_engine(house.engine), lambda: NOW)
     points = histories.ven("a", Asked(None, None, 7))
     with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
-        reading.execute(HOLD_RAW)
+        hold_raw(reading)
         with pytest.raises(OperationalError, match="lock timeout"):
             drop(house.engine)
     assert len(list(points)) == 1

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, insert
 
 from ingest.messages import Received
 from ingest.store import Store
-from jobs.progress import Progress
+from jobs.progress import CATCH_UP, Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
@@ -716,6 +716,39 @@ def test_baselines_are_ready_when_the_event_starts(
     assert rows(connection, "SELECT current_reduction_kw, delivered_kwh FROM event_progress") == [
         (pytest.approx(2.0), pytest.approx(1.0))
     ]
+
+
+def test_baselines_of_a_large_fleet_follow_one_another_without_a_pause(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Of an event that starts at once each cycle measured two thousand VENs more."""
+    for ven_id in "abcde":
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
+    make_event(engine, "active")
+    take_part(engine, *"abcde", status="notified")
+    at(END).catch_up(LANES)
+    progress = Progress(Cadence().rules(), most_vens=2)
+    steps = (progress.follow_events, progress.make_missing_baselines)
+    at(START + HOUR / 2).run(Job("progress", 5, "", steps, rounds=9))
+    measured = "SELECT vens_reporting, current_reduction_kw FROM event_progress"
+    assert rows(connection, measured) == [(5, pytest.approx(10.0))]
+
+
+def test_a_cycle_makes_baselines_for_some_seconds_at_most(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Its lease would expire, and another scheduler begin anew."""
+    for ven_id in "abc":
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
+    make_event(engine, "active")
+    take_part(engine, *"abc", status="notified")
+    at(END).catch_up(LANES)
+    progress, now = Progress(Cadence().rules(), most_vens=1), START + HOUR / 2
+    with engine.begin() as followed:
+        assert progress.follow_events(followed, now) == 1
+        assert progress.make_missing_baselines(followed, now + CATCH_UP + timedelta(seconds=1)) == 0
+        assert progress.make_missing_baselines(followed, now + CATCH_UP) == 2
+    assert value(connection, "SELECT vens_reporting FROM event_progress") == 2
 
 
 def test_where_nobody_takes_part_nothing_is_delivered(

@@ -86,16 +86,3 @@ def test_a_rebuild_says_the_same(engine: Engine, database_url: str) -> None:
         assert sum(chunk.differences.height for chunk in rebuild(engine, within)) > 0
         house.catch_up()
         assert today_kwh(house) == 23
-
-
-def test_serving_needs_no_zone(engine: Engine, database_url: str) -> None:
-    """What the jobs have counted until the end of their day is shown, whatever the zone of who asks."""
-    now = datetime(2024, 7, 10, 23, tzinfo=UTC)
-    with house_at(engine, database_url, "Europe/Berlin", now) as house:
-        house.ingest([report(now - HOUR), report(now - 2 * HOUR)])
-        house.catch_up()
-        assert today_kwh(house) == 1
-        house.now = datetime(2024, 7, 11, 21, 59, 59, tzinfo=UTC)
-        assert today_kwh(house) == 1
-        house.now += SECOND
-        assert today_kwh(house) is None

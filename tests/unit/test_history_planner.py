@@ -4,7 +4,7 @@ from itertools import pairwise
 from math import lcm
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -150,6 +150,7 @@ def _length_us(piece: Piece) -> int:
 # What retention has left
 
 DAY_US = 24 * HOUR_US
+SLOT_US = 300 * MICROSECONDS_PER_S
 HORIZONS: tuple[dict[int, int], ...] = (
     {},
     {0: DAY_US},
@@ -191,12 +192,21 @@ def test_each_bucket_that_is_left_and_begins_in_the_window_counts_once(
             assert all(edge is None or edge % width_us == 0 for edge in (piece.start_us, piece.end_us))
 
 
-@given(old_windows(), st.sampled_from([1, 300]), st.integers(0, 4 * 24 * 60 * 60))
-def test_parts_of_a_window_serve_what_the_whole_does(window: HistoryRequest, width_s: int, at_s: int) -> None:
+@st.composite
+def cut_windows(draw: st.DrawFn) -> tuple[HistoryRequest, int]:
+    """A window, and an instant within it: on a slot's border where there are no raw rows any more."""
+    window = draw(old_windows())
+    first_us, last_us = window.start_us or 0, window.end_us or 5 * DAY_US
+    at_us = draw(st.integers(first_us, last_us))
+    is_raw = at_us >= window.horizons_us.get(0, 0)
+    width_us = draw(st.sampled_from((MICROSECONDS_PER_S, SLOT_US))) if is_raw else SLOT_US
+    return window, max(first_us, at_us // width_us * width_us)
+
+
+@given(cut_windows())
+def test_parts_of_a_window_serve_what_the_whole_does(cut_window: tuple[HistoryRequest, int]) -> None:
     """A bucket counts where it begins: cutting a request in two counts nothing twice."""
-    cut_us = at_s // width_s * width_s * MICROSECONDS_PER_S
-    assume((window.start_us or 0) < cut_us < (5 * DAY_US if window.end_us is None else window.end_us))
-    assume(cut_us >= window.horizons_us.get(0, 0) or cut_us % (300 * MICROSECONDS_PER_S) == 0)
+    window, cut_us = cut_window
     whole = _covered(plan(window, (300,)))
     before = _covered(plan(structs.replace(window, end_us=cut_us), (300,)))
     after = _covered(plan(structs.replace(window, start_us=cut_us), (300,)))
@@ -206,9 +216,6 @@ def test_parts_of_a_window_serve_what_the_whole_does(window: HistoryRequest, wid
 def _covered(pieces: list[Piece]) -> list[int]:
     last_us = 5 * DAY_US
     return [(last_us if p.end_us is None else p.end_us) - (p.start_us or 0) for p in pieces]
-
-
-SLOT_US = 300 * MICROSECONDS_PER_S
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from local.options import http_url, mqtt_url, parse_options
 from local.programs import Programs
 from local.service import describe_exit
 from local.supervisor import restart_pause_s
+from schemas.settings import AskingSettings
 
 
 def test_the_defaults() -> None:
@@ -76,6 +77,16 @@ def test_serving_gets_the_origins(origins: tuple[str, ...]) -> None:
     assert serving.command.env.get("CORS_ORIGINS", "") == ",".join(origins)
 
 
+def test_serving_counts_who_is_passed_over_as_the_jobs_do() -> None:
+    """The answer to POST said that VENs rest, and then the jobs asked them: only these knew of no rest."""
+    urls = {"database_url": "postgresql:///x", "mqtt_url": "", "mqtt5_url": ""}
+    programs = Programs(parse_options([]), urls)
+    jobs, serving = (program().command.env for program in (programs.jobs, programs.serving))
+    shared = [str(field.validation_alias) for field in AskingSettings.model_fields.values()]
+    asking = [{name: env[name] for name in shared if name in env} for env in (jobs, serving)]
+    assert asking[0] == asking[1] == {"EVENTS_REST_S": "0", "EVENTS_MOST_PER_DAY": "1000"}
+
+
 def test_fixtures_have_a_directory_of_their_own() -> None:
     assert parse_options(["--fixtures"]).data_dir != parse_options([]).data_dir
     assert parse_options(["--fixtures", "--data-dir", "d"]).data_dir == Path("d")
@@ -102,6 +113,9 @@ def test_fixtures_have_a_directory_of_their_own() -> None:
         "--seed x",
         "--broker hive",
         "--postgres 15",
+        "--cors-origin localhost:5173",
+        "--cors-origin http://localhost:5173/",
+        "--cors-origin http://a,http://b",
     ],
 )
 def test_what_cannot_work_is_refused_and_the_option_named(

@@ -5,7 +5,7 @@ Powers are drawn as eighths of a kW, so that sums are exact whatever their order
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -23,7 +23,7 @@ from jobs.models import (
 from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import PROMPT_WITHIN
-from jobs.transforms.totals import load_type_rollups, network_snapshot
+from jobs.transforms.totals import EnergyToday, load_type_rollups, network_snapshot
 from schemas.instants import from_microseconds, microseconds
 from schemas.tables import FRAMES, Frame, metadata
 from schemas.tables.history import NETWORK_RESOLUTIONS_S
@@ -33,7 +33,7 @@ from schemas.tables.snapshots import LOAD_FIELDS
 JsonRow = dict[str, Any]
 
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)
-MIDNIGHT = NOON + timedelta(hours=12)
+DAY = date(2024, 7, 11)
 KEYS: dict[str, list[str]] = {
     "network_history": [],
     "ven_history": ["ven_id"],
@@ -275,7 +275,10 @@ def test_totals_of_the_network(
         if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(VenGroupFrame, drawn_vens), frame(LoadGroupFrame, drawn_groups), energy_kwh, MIDNIGHT, NOON
+        frame(VenGroupFrame, drawn_vens),
+        frame(LoadGroupFrame, drawn_groups),
+        EnergyToday(DAY, energy_kwh),
+        NOON,
     )
     assert as_rows(answer, "network_snapshot") == [
         {
@@ -287,8 +290,8 @@ def test_totals_of_the_network(
             "potential_load_reduction_kw": potential,
             "household_usage_kw": sum(ven["used_power_kw"] for ven in drawn_vens),
             "current_load_reduction_kw": sum(ven["shed_power_kw"] for ven in drawn_vens),
+            "energy_day": DAY,
             "energy_today_kwh": energy_kwh,
-            "energy_until": MIDNIGHT,
             "refreshed_at": NOON,
         }
     ]
@@ -317,6 +320,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(VenGroupFrame), empty(LoadGroupFrame), None, MIDNIGHT, NOON)
+    answer = network_snapshot(empty(VenGroupFrame), empty(LoadGroupFrame), EnergyToday(DAY, None), NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

@@ -1,0 +1,44 @@
+"""pandera for Polars, without pandas.
+
+`import pandera` imports pandas wherever it is installed, which costs each program 70 MB. No table of ours
+needs it, so it is hidden meanwhile: pandera then does as in an environment without pandas.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import polars as pl  # noqa: F401 - before pandas is hidden: it looks for it, to offer `to_pandas`
+
+
+class HiddenModule:
+    """A finder that behaves as if a module were not installed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def find_spec(
+        self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name == self._name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+@contextmanager
+def hidden(name: str) -> Iterator[None]:
+    """Hide a module from imports, unless it is imported already."""
+    finder = HiddenModule(name)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+with hidden("pandas"):
+    import pandera.polars as pa
+
+__all__ = ["pa"]

@@ -1,0 +1,106 @@
+"""The days of pending batches, by which statements leave all other partitions of the raw tables out.
+
+A statement needs them as constants when it is planned. So a reader remembers the days, has the statement say
+whether they are still all of them, and reads them anew if not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    TIMESTAMP,
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    and_,
+    cast,
+    func,
+    or_,
+    select,
+    true,
+)
+
+from schemas.ledger import DAYS_OF_BATCH
+from schemas.tables.ledger import ingest_batches, pending_batches
+from schemas.time_ranges import ranges_of_days
+from serving.db.statements import Query, constant, constant_name
+
+MOST_RANGES = 8
+"""Of days, in one statement. Of more days a range may cover some between them, too."""
+
+FORGET_AFTER = timedelta(minutes=1)
+"""Then days that were pending are read anew: most have been consumed since."""
+
+_NAMES = [(f"pending_since_{number}", f"pending_until_{number}") for number in range(MOST_RANGES)]
+
+
+class PendingDays:
+    """The days that were pending when they were last read, today among them, as values of a statement."""
+
+    def __init__(
+        self, read: Callable[[Query], Iterable[tuple[Any, ...]]], clock: Callable[[], datetime]
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        now = clock()
+        self._read_at, self._values = now, constants_of([now.date()])
+
+    def values(self) -> Mapping[str, datetime]:
+        if not timedelta(0) <= self._clock() - self._read_at <= FORGET_AFTER:
+            self.read_anew()
+        return self._values
+
+    def read_anew(self) -> None:
+        now = self._clock()
+        days = [day for [day] in self._read(Query(days_pending()))]
+        self._read_at, self._values = now, constants_of([*days, now.date()])
+
+
+def constants_of_pending(connection: Connection) -> Mapping[str, datetime]:
+    """The days that are pending in the snapshot of a transaction, as values of its statements."""
+    return constants_of(connection.execute(days_pending()).scalars())
+
+
+def constants_of(days: Iterable[date]) -> Mapping[str, datetime]:
+    """Ranges that contain some days; the last one stands for all that there could be more."""
+    ranges = ranges_of_days(days, MOST_RANGES) or ranges_of_days([date(1, 1, 1)], 1)
+    each = [*ranges, *ranges[-1:] * (MOST_RANGES - len(ranges))]
+    return {
+        constant_name(name): at
+        for names, part in zip(_NAMES, each, strict=True)
+        for name, at in zip(names, (part.start, part.end), strict=True)
+    }
+
+
+def within_days_pending(instant: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether an instant is of one of the days among a statement's values."""
+    return or_(
+        *(and_(instant >= constant(since), instant < constant(until)) for since, until in _NAMES),
+    )
+
+
+@cache
+def days_pending() -> Select[Any]:
+    """The days of all pending batches, of whichever lane."""
+    return select(_days().c.day).distinct()
+
+
+@cache
+def are_all_known(lane: str) -> Select[Any]:
+    """Whether the days of a lane's pending batches are among the statement's values."""
+    days = _days(lane)
+    return select(~select(days.c.day).where(~within_days_pending(days.c.midnight)).exists())
+
+
+def _days(lane: str | None = None) -> Subquery:
+    day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
+    query = (
+        select(day.c.day, func.timezone("UTC", cast(day.c.day, TIMESTAMP)).label("midnight"))
+        .select_from(pending_batches)
+        .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
+        .join(day, true())
+    )
+    return (query if lane is None else query.where(pending_batches.c.lane == lane)).subquery("pending_days")

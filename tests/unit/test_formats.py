@@ -1,0 +1,42 @@
+"""Columns of the API's shapes: the type of each, also of a choice of words or of numbers."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pyarrow as pa
+import pytest
+from msgspec import Struct
+
+from schemas import http
+from serving.http.formats import Column, batch, flat, nested, schema_of
+
+
+class Choices(Struct, frozen=True):
+    word: Literal["a", "b"]
+    number: Literal[5, 15]
+    maybe: Literal[5, 15] | None
+
+
+class Mixed(Struct, frozen=True):
+    either: Literal["a", 5]
+
+
+@pytest.mark.parametrize("columns", [nested, flat])
+def test_a_choice_has_the_type_of_its_values(columns: Callable[[type[Struct]], list[Column]]) -> None:
+    """A choice of numbers was a column of texts: the list of VENs answered 500 in Arrow, Parquet and CSV."""
+    made = columns(Choices)
+    rows = batch(made, schema_of(made), [Choices("a", 5, None), Choices("b", 15, 15)])
+    assert rows.schema.types == [pa.string(), pa.int64(), pa.int64()]
+    assert rows.to_pylist()[1] == {"word": "b", "number": 15, "maybe": 15}
+
+
+def test_a_choice_of_words_and_numbers_is_no_column() -> None:
+    with pytest.raises(TypeError, match="not of one type"):
+        nested(Mixed)
+
+
+@pytest.mark.parametrize(
+    "shape", [http.Ven, http.VenSummary, http.Load, http.LoadTypeStats, http.VenPowerPoint]
+)
+def test_shapes_have_columns(shape: type[Struct]) -> None:
+    assert len(nested(shape)) <= len(flat(shape))

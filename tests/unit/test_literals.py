@@ -1,0 +1,35 @@
+"""Statements with their values in them mean what they mean with parameters."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import DateTime, Interval, Select, bindparam, column, literal, select
+from sqlalchemy.types import TypeEngine
+
+from schemas.literals import sql_with_values
+from schemas.slots import floor
+
+AT = datetime(2026, 1, 15, 17, 10, tzinfo=UTC)
+ZONED = datetime(2026, 1, 15, 18, 10, tzinfo=timezone(timedelta(hours=1)))
+
+
+@pytest.mark.parametrize("type_", [DateTime(timezone=True), None])
+@pytest.mark.parametrize("at", [AT, ZONED])
+def test_instants_have_a_type(at: datetime, type_: TypeEngine[datetime] | None) -> None:
+    """`'2026-01-15' + interval` was two intervals to PostgreSQL: histories over ADBC failed."""
+    assert f"TIMESTAMPTZ '{at}' + " in sql_with_values(
+        select(bindparam("at", at, type_) + literal(timedelta(minutes=30), Interval))
+    )
+
+
+def test_other_values_are_as_they_were() -> None:
+    statement: Select[Any] = select(column("name")).where(column("name") == "it's", column("count") > 3)
+    assert sql_with_values(statement).endswith("name = 'it''s' AND count > 3")
+
+
+def test_slots_are_floored_of_instants() -> None:
+    floored = sql_with_values(
+        select(floor(literal(AT, DateTime(timezone=True)), literal(timedelta(minutes=5))))
+    )
+    assert floored.count("TIMESTAMPTZ '") == 2

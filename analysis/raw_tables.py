@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
-from sqlalchemy import JSON, ClauseElement, Select, Table, Text, cast, func, select, text
+from sqlalchemy import JSON, Select, Table, Text, cast, func, select
 
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
@@ -33,7 +33,7 @@ DAY = timedelta(days=1)
 BEGINNING, END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _EDGES = (
     "SELECT DISTINCT edge FROM raw_partitions('{}'), unnest(ARRAY[since, until]) AS edge"
-    " WHERE NOT is_default AND isfinite(edge)"
+    " WHERE NOT is_default AND isfinite(edge) ORDER BY edge"
 )
 
 
@@ -137,7 +137,7 @@ def _extents(connection: dbapi.Connection, table: Table) -> Iterator[tuple[datet
     Each is asked of the table, by the partition's bounds: so one partition is locked at a time, and rows that
     move meanwhile are found where they are then.
     """
-    edges = _read(connection, text(f"SELECT edge FROM ({_EDGES.format(table.name)}) ORDER BY edge"))
+    edges = _read(connection, _EDGES.format(table.name))
     for start, end in pairwise([BEGINNING, *edges.get_column("edge"), END]):
         ends = select(func.min(table.c.ts), func.max(table.c.ts)).where(table.c.ts >= start, table.c.ts < end)
         first, last = _fetch_from(connection, table, ends).row(0)
@@ -162,14 +162,14 @@ def _fetch_from(connection: dbapi.Connection, table: Table, query: Select[Any]) 
     if table in PARTITIONED:
         with connection.cursor() as cursor:
             cursor.execute(f"LOCK TABLE ONLY {table.name} IN ACCESS SHARE MODE")
-    frame = _read(connection, query)
+    frame = _read(connection, sql_with_values(query))
     types = FRAMES[table.name].types()
     return frame.with_columns(pl.col(name).cast(types[name]) for name in frame.columns if name in types)
 
 
-def _read(connection: dbapi.Connection, query: ClauseElement) -> pl.DataFrame:
+def _read(connection: dbapi.Connection, sql: str) -> pl.DataFrame:
     try:
-        return pl.read_database(sql_with_values(query), connection)
+        return pl.read_database(sql, connection)
     finally:
         connection.rollback()
 

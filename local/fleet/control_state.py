@@ -31,7 +31,7 @@ class ControlState:
         """Follow an event. One that is known and runs already goes on, with another end or request."""
         known = next((each for each in self.events if _is_same(each, event)), None)
         if known is not None and known.runs_at(now):
-            event = replace(known, end=event.end, requested_kw=event.requested_kw)
+            event = replace(event, begin=known.begin, lag_s=known.lag_s, ramp_s=known.ramp_s)
         others = tuple(each for each in self.events if each is not known and _is_felt(each, now))
         return replace(self, events=(event, *others))
 

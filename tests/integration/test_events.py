@@ -539,6 +539,17 @@ def test_those_whom_another_event_took_over_are_noted(three: Grid) -> None:
     assert (three.parts()["b"][0], three.notes()) == ("finished", {"in another event": 1})
 
 
+def test_who_refuses_the_more_urgent_event_is_asked_to_the_other(three: Grid) -> None:
+    three.event("usual", venIds=["b"])
+    three.event("urgent", venIds=["b"], priority=1)
+    three.look()
+    assert (three.parts("usual"), three.notes("usual")) == ({}, {"in another event": 1})
+    three.answer("b", "rejected", "urgent")
+    three.at(0)
+    assert (three.parts("usual"), three.notes("usual")) == ({"b": ("notified", 4)}, {})
+    assert three.parts("urgent")["b"][0] == "opted_out"
+
+
 def test_only_those_that_an_event_names_are_passed_over(three: Grid) -> None:
     three.presence("a", "offline")
     three.presence("b", "offline")

@@ -39,7 +39,7 @@ const wish = {
   requestedReductionKw: 1.5,
 };
 const made = await content(gridgate.POST("/api/events", { body: wish }));
-if (!("id" in made)) throw new Error("a preview, where an event was asked for");
+if (!("id" in made)) throw new Error("an event was made, not only tried");
 const ids = { params: { path: { eventId: made.id } } };
 const sentBack = await content(gridgate.PATCH("/api/events/{eventId}", { ...ids, body: made }));
 const event = await content(gridgate.GET("/api/events/{eventId}", ids));

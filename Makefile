@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test thorough check clients faults brokers bench migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough check clients dist faults brokers bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ faults: install ## kill, cut and fill what ingest depends on (needs mosquitto; m
 
 clients: install ## clients that tools make of docs/backend-api.yaml (needs npm)
 	$(BIN)/python -m pytest -m clients -rfEsP tests/clients
+
+dist: install ## wheel, sdist, clients, bill of materials, checksums: what a release is made of
+	$(BIN)/python -m deploy.release $(ARGS)
 
 brokers: install ## brokers other than mosquitto (needs rabbitmq-server, nats-server and ejabberd)
 	$(BIN)/python -m pytest -m brokers tests/faults

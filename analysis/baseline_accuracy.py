@@ -15,7 +15,9 @@ import polars as pl
 from jobs.transforms.baselines import days_of, predict
 from jobs.transforms.days import Calendar, Occasion
 from local.fleet.household import FURNISHINGS, Household
+from local.options import homes
 from schemas.baselines import METHODS
+from schemas.command_line import program_parser
 from schemas.tables.history import SLOT_S
 
 START = datetime(2026, 7, 16, 17, tzinfo=UTC)
@@ -66,13 +68,22 @@ def _slots() -> Iterator[datetime]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--homes", type=int, default=20, help="of each kind")
-    rows = accuracy(parser.parse_args().homes)
+    rows = accuracy(_parser().parse_args().homes)
     print("| kind | baseline | used kW | bias kW | RRMSE % |")  # noqa: T201
     print("| --- | --- | --- | --- | --- |")  # noqa: T201
     for kind, baseline, used_kw, bias_kw, rrmse in rows.iter_rows():
         print(f"| {kind} | `{baseline}` | {used_kw:.2f} | {bias_kw:+.2f} | {rrmse:.0f} |")  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = program_parser(
+        "analysis.baseline_accuracy",
+        "Print how far baselines of simulated homes are off, by kind of home.",
+        [],
+        ["", "--homes 12"],
+    )
+    parser.add_argument("--homes", type=homes, default=20, help="of each kind (%(default)s)")
+    return parser
 
 
 if __name__ == "__main__":

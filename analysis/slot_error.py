@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local.fleet.household import FURNISHINGS, Household
+from local.options import homes
+from schemas.command_line import program_parser
 from schemas.tables.history import SLOT_S
 
 DAY_S = 86_400
@@ -42,9 +44,9 @@ METERS: dict[str, Meter] = {
 }
 
 
-def errors(kind: str, homes: int) -> dict[str, tuple[float, float]]:
+def errors(kind: str, count: int) -> dict[str, tuple[float, float]]:
     """By meter: the RMS error of a slot, kW, and the mean absolute error of a day's energy, percent."""
-    days = [_powers(Household(SEED, number, furnishing=kind)) for number in range(1, homes + 1)]
+    days = [_powers(Household(SEED, number, furnishing=kind)) for number in range(1, count + 1)]
     true = np.stack([powers.reshape(-1, SLOT_S).mean(axis=1) for powers in days])
     scale = np.abs(true).sum(axis=1)
     found = {}
@@ -61,14 +63,23 @@ def _powers(home: Household) -> Powers:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--homes", type=int, default=3, help="of each kind")
-    homes = parser.parse_args().homes
+    each = _parser().parse_args().homes
     print("| kind | meter | RMS error of a slot, kW | error of a day's energy, % |")  # noqa: T201
     print("| --- | --- | --- | --- |")  # noqa: T201
     for kind in FURNISHINGS:
-        for meter, (rms_kw, percent) in errors(kind, homes).items():
+        for meter, (rms_kw, percent) in errors(kind, each).items():
             print(f"| {kind} | {meter} | {rms_kw:.3f} | {percent:.2f} |")  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = program_parser(
+        "analysis.slot_error",
+        "Print how far the energy of slots is off, by how a meter reports.",
+        [],
+        ["", "--homes 12"],
+    )
+    parser.add_argument("--homes", type=homes, default=3, help="of each kind (%(default)s)")
+    return parser
 
 
 if __name__ == "__main__":

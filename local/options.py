@@ -7,6 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from local.disk import needed_mb
 from local.environment import REPOSITORY
@@ -175,6 +176,10 @@ def count(text: str) -> int:
     return _whole(text, 0, 100_000, "a number of VENs")
 
 
+def homes(text: str) -> int:
+    return _whole(text, 1, 1_000, "a number of homes")
+
+
 def seconds(text: str) -> float:
     return _number(text, 0.1, 86_400, "a number of seconds")
 
@@ -191,6 +196,27 @@ def origin(text: str) -> str:
 
 def share(text: str) -> float:
     return _number(text, 0, 1, "a share")
+
+
+def mqtt_url(text: str) -> str:
+    return _url(text, "mqtt")
+
+
+def http_url(text: str) -> str:
+    return _url(text, "http")
+
+
+def _url(text: str, scheme: str) -> str:
+    """A URL of a scheme, a host and maybe a port; what stands before an `@` may be a password."""
+    try:
+        parts = urlsplit(text)
+        is_right = parts.scheme == scheme and parts.hostname and parts.port != 0 and "@" not in text
+    except ValueError:
+        is_right = False
+    if not is_right or parts.path.strip("/") or parts.query or parts.fragment:
+        shown = "a URL with a login" if "@" in text else repr(text)
+        raise argparse.ArgumentTypeError(f"{shown} is not of the form {scheme}://host:port")
+    return text
 
 
 def _whole(text: str, least: int, most: int, what: str) -> int:

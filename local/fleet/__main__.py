@@ -17,13 +17,14 @@ from local.fleet.live import LiveFleet, ReadingObserver
 from local.fleet.progress import with_progress
 from local.fleet.publisher import BrokerError, FleetPublisher
 from local.fleet.reports import FleetSettings, fleet
-from local.fleet.truth import TruthFile
-from local.options import count, hours, seconds, share
-from schemas.command_line import Parser
+from local.fleet.truth import TruthError, TruthFile
+from local.options import count, hours, mqtt_url, seconds, share
+from schemas.command_line import program_parser
+from schemas.exits import EXIT_CODES, TRY_AGAIN, WRONG_USAGE, end_with_failure
 
 
 def main() -> None:
-    options = _options()
+    options = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         if options.backfill:
@@ -31,15 +32,26 @@ def main() -> None:
         if not options.once:
             _report(options)
     except BrokerError as error:
-        sys.exit(str(error))
+        end_with_failure(str(error), TRY_AGAIN)
+    except TruthError as error:
+        end_with_failure(str(error), WRONG_USAGE)
     except KeyboardInterrupt:
         sys.exit(0)
 
 
-def _options() -> argparse.Namespace:
-    parser = Parser(prog="python -m local.fleet", description="A simulated fleet of VENs.")
+def _parser() -> argparse.ArgumentParser:
+    parser = program_parser(
+        "local.fleet",
+        "A simulated fleet of VENs, which reports to a broker and obeys its commands.",
+        [],
+        [
+            "--mqtt-url mqtt://127.0.0.1:1883 --vens 50",
+            "--mqtt-url mqtt://127.0.0.1:1883 --vens 50 --backfill 24 --once",
+        ],
+        EXIT_CODES | {TRY_AGAIN: "the broker does not answer: try again later"},
+    )
     add = parser.add_argument
-    add("--mqtt-url", required=True, help="a broker that speaks MQTT 3.1.1: mqtt://host:port")
+    add("--mqtt-url", type=mqtt_url, required=True, help="a broker that speaks MQTT 3.1.1: mqtt://host:port")
     add("--vens", type=count, required=True, help="how many")
     add("--interval", type=seconds, default=5.0, help="seconds between reports")
     add("--seed", type=int, default=1, help="another seed, another fleet")
@@ -60,7 +72,7 @@ def _options() -> argparse.Namespace:
     add("--daily-events", action="store_true", help="shed every day at fixed times, too, unasked")
     add("--steady", action="store_true", help="every day is the same, in steps of five minutes")
     add("--truth", type=Path, metavar="F", help="JSON lines of what VENs would have drawn without events")
-    return parser.parse_args()
+    return parser
 
 
 def _settings(options: argparse.Namespace) -> FleetSettings:

@@ -8,11 +8,22 @@ import msgspec
 from local.fleet.household import Household, HouseholdReading
 
 
+class TruthError(Exception):
+    """The file cannot be written to."""
+
+
 class TruthFile:
-    """JSON lines, one for each report, readable at any moment up to the last whole line."""
+    """JSON lines, one for each report, readable at any moment up to the last whole line.
+
+    Raises:
+        TruthError: the file cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise TruthError(f"--truth: cannot write to {path}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self

@@ -38,15 +38,26 @@ SLOTTED = ("5m", "15m", "1h")
 class House:
     """Ingest, jobs and serving over one database, with the oracle beside them."""
 
-    def __init__(self, engine: Engine, database_url: str, gone_after: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        database_url: str,
+        gone_after: timedelta | None = None,
+        *,
+        zone: str = "UTC",
+        now: datetime = NOW,
+    ) -> None:
         self.engine = engine
         self.database_url = database_url
         self._connection = connect(database_url, "tests")
         self._gone_after = gone_after
         hours = 0.0 if gone_after is None else gone_after / timedelta(hours=1)
-        self._jobs = schedule(Cadence.model_validate({"LOADS_GONE_AFTER_HOURS": hours}))
-        self._runner = Runner(engine, lambda: NOW)
-        self.client = testing.TestClient(create_app(engine, lambda: NOW, [], loads_gone_after=gone_after))
+        self._jobs = schedule(Cadence.model_validate({"LOADS_GONE_AFTER_HOURS": hours, "TIME_ZONE": zone}))
+        self.now = now
+        self._runner = Runner(engine, lambda: self.now)
+        self.client = testing.TestClient(
+            create_app(engine, lambda: self.now, [], loads_gone_after=gone_after, time_zone=zone)
+        )
         self.oracle = Oracle(gone_after)
 
     def empty(self) -> None:
@@ -64,10 +75,10 @@ class House:
         self._connection.close()
 
     def ingest(self, messages: Sequence[Published]) -> None:
-        received = [Received(message.topic, message.payload, NOW) for message in messages]
+        received = [Received(message.topic, message.payload, self.now) for message in messages]
         self.store.write(Batch.of(received, MAX_AHEAD))
         for message in messages:
-            self.oracle.receive(message, NOW)
+            self.oracle.receive(message, self.now)
 
     def run(self, job: int) -> None:
         self._runner.run(self._jobs[job])

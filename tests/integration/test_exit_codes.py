@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from local.broker import EmbeddedBroker
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, free_ports
 from schemas.exits import TRY_AGAIN, WRONG_USAGE
@@ -87,6 +88,42 @@ def test_a_data_directory_that_cannot_be_used_is_a_wrong_option(program: str, tm
     done = run([program, "--data-dir", str(tmp_path / "file" / "below")])
     assert done.returncode == WRONG_USAGE
     assert "choose another --data-dir" in done.stdout + done.stderr
+
+
+FLEET = ["local.fleet", "--vens", "1", "--mqtt-url"]
+FIXTURES = ["local.fixtures", "--http-url", "http://127.0.0.1:9", "--mqtt-url"]
+
+
+@pytest.mark.parametrize("words", [FLEET, FIXTURES], ids=lambda words: words[0])
+def test_a_broker_that_cannot_be_meant_is_a_wrong_argument(words: list[str]) -> None:
+    done = run([*words, "http://127.0.0.1:1"])
+    assert done.returncode == WRONG_USAGE
+    assert "'http://127.0.0.1:1' is not of the form mqtt://host:port" in done.stderr
+
+
+@pytest.mark.parametrize("words", [FLEET, FIXTURES], ids=lambda words: words[0])
+def test_a_broker_that_does_not_answer_may_come(words: list[str]) -> None:
+    [port] = free_ports(1)
+    done = run([*words, f"mqtt://{HOST}:{port}"])
+    assert done.returncode == TRY_AGAIN, done.stderr
+    assert f"no answer from mqtt://{HOST}:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_truth_that_cannot_be_written_is_a_wrong_option(tmp_path: Path) -> None:
+    done = run([*FLEET, BROKER, "--truth", str(tmp_path / "none" / "truth")])
+    assert done.returncode == WRONG_USAGE, done.stderr
+    assert "--truth: cannot write to " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_fixtures_try_again_where_the_api_does_not_answer(tmp_path: Path) -> None:
+    mqtt, mqtt5 = free_ports(2)
+    with EmbeddedBroker(tmp_path, mqtt_port=mqtt, mqtt5_port=mqtt5) as broker:
+        done = run([*FIXTURES, broker.mqtt_url])
+    assert done.returncode == TRY_AGAIN, done.stderr
+    assert done.stderr.startswith("fixtures: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_local_names_all_ports_in_use_at_once(tmp_path: Path) -> None:

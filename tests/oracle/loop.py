@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from tests.oracle.decode import JsonObject, LoadSnapshot, Message, RefusedError, Status, Telemetry, decode
 from tests.oracle.messages import Published
@@ -143,7 +144,7 @@ class Oracle:
 
     # Statistics
 
-    def network_stats(self, now: datetime) -> JsonObject:
+    def network_stats(self, now: datetime, zone: str = "UTC") -> JsonObject:
         latest = self._latest_telemetry()
         statuses = self._latest_statuses()
         household = 0.0
@@ -160,7 +161,7 @@ class Oracle:
             "onlineVens": list(statuses.values()).count("online"),
             "currentLoadReductionKw": _rounded(reduction),
             "averageHousePower": _rounded(household / len(latest)) if latest else None,
-            "totalHousePowerToday": self._used_energy_today(now),
+            "totalHousePowerToday": self._used_energy_today(now, zone),
             "networkEfficiency": None,
         }
 
@@ -186,8 +187,10 @@ class Oracle:
                 total += _shed_capability(load)
         return total
 
-    def _used_energy_today(self, now: datetime) -> float | None:
-        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    def _used_energy_today(self, now: datetime, zone: str) -> float | None:
+        local, midnight = ZoneInfo(zone), now.replace(second=0, microsecond=0)
+        while (midnight - TICK).astimezone(local).date() == now.astimezone(local).date():
+            midnight -= timedelta(minutes=1)
         buckets = self._energies(self._panel_samples(), midnight, None, SLOT_S)
         if not buckets:
             return None

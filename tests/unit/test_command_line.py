@@ -11,11 +11,15 @@ import pytest
 import ingest.__main__ as ingest
 import jobs.__main__ as jobs
 import serving.__main__ as serving
+from analysis import baseline_accuracy, slot_error
 from analysis.sample import __main__ as sample
+from deploy import release
 from ingest.settings import IngestSettings
 from jobs.settings import JobsSettings
 from local import options
-from schemas.exits import EXIT_CODES
+from local.fixtures import __main__ as fixtures
+from local.fleet import __main__ as fleet
+from schemas.exits import DONE, EXIT_CODES, FAILED, WRONG_USAGE
 from schemas.settings import ProgramSettings
 from schemas.version import VERSION
 from serving.settings import ServingSettings
@@ -26,7 +30,12 @@ PARSERS = {
     "jobs": jobs._parser,
     "serving": serving._parser,
     "local": options._parser,
+    "local.fleet": fleet._parser,
+    "local.fixtures": fixtures._parser,
     "analysis.sample": sample._parser,
+    "analysis.slot_error": slot_error._parser,
+    "analysis.baseline_accuracy": baseline_accuracy._parser,
+    "deploy.release": release._parser,
 }
 SETTINGS: dict[str, type[ProgramSettings]] = {
     "ingest": IngestSettings,
@@ -39,7 +48,7 @@ SETTINGS: dict[str, type[ProgramSettings]] = {
 def test_help_tells_purpose_environment_exit_codes_and_an_example(program: str) -> None:
     text = PARSERS[program]().format_help()
     assert text.startswith(f"usage: python -m {program} ")
-    for code in EXIT_CODES:
+    for code in (DONE, FAILED, WRONG_USAGE) if program == "deploy.release" else EXIT_CODES:
         assert re.search(rf"^  {code} +\S", text, re.MULTILINE)
     fields = SETTINGS[program].model_fields.values() if program in SETTINGS else []
     for field in fields:
@@ -57,6 +66,17 @@ def test_every_program_tells_its_version(program: str, capsys: pytest.CaptureFix
         PARSERS[program]().parse_args(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"gridgate {VERSION}\n"
+
+
+def test_every_program_is_among_these() -> None:
+    """The fleet and the fixtures once had neither exit codes nor a version."""
+    modules = {
+        path.relative_to(REPOSITORY).with_suffix("").as_posix().removesuffix("/__main__").replace("/", ".")
+        for folder in ("analysis", "deploy", "gridgate", "ingest", "jobs", "local", "schemas", "serving")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        if '\nif __name__ == "__main__":' in path.read_text()
+    }
+    assert modules == PARSERS.keys() | {"gridgate", "local.guardian"}  # of which a child of ours is the last
 
 
 def test_help_needs_no_settings() -> None:

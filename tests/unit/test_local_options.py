@@ -1,11 +1,12 @@
 """The command line of `python -m local`, and the rules that need no process."""
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
 
 from local.environment import inherited_environment
-from local.options import parse_options
+from local.options import http_url, mqtt_url, parse_options
 from local.programs import Programs
 from local.service import describe_exit
 from local.supervisor import restart_pause_s
@@ -28,6 +29,35 @@ def test_every_option() -> None:
     assert options.ready_file == Path("f")
     assert (options.opt_out, options.mute, options.daily_events, options.steady) == (0.2, 0, True, True)
     assert options.truth == Path("t")
+
+
+@pytest.mark.parametrize("url", ["mqtt://127.0.0.1:1883", "mqtt://broker", "mqtt://[::1]:1883/"])
+def test_urls_of_a_broker(url: str) -> None:
+    assert mqtt_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:1883",
+        "mqtts://broker",
+        "mqtt://",
+        "mqtt://a:b",
+        "mqtt://a:0",
+        "mqtt://a/b",
+        "mqtt://[a",
+    ],
+)
+def test_a_url_that_cannot_be_meant_is_shown(url: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="mqtt://host:port") as error:
+        mqtt_url(url)
+    assert repr(url) in str(error.value)
+
+
+def test_a_url_that_may_hold_a_password_is_not_shown() -> None:
+    with pytest.raises(ArgumentTypeError, match="a URL with a login is not of the form http://host:port"):
+        http_url("http://me:s3cr3t@host")
 
 
 def test_which_servers_run_and_who_may_ask_them() -> None:

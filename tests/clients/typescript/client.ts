@@ -1,43 +1,16 @@
-// A client with the types of docs/backend-api.yaml: it compiles if the document says what it expects, and runs if
-// the service answers so. Prints as JSON what it was answered.
-import type { components, paths } from "./api.js";
+// Uses the TypeScript client of a release: it compiles if the document says what it expects, and runs if the service
+// answers so. Prints as JSON what it was answered.
+import { connect, type Schemas } from "gridgate-client";
 
 declare const process: { argv: string[] };
 declare const console: { log: (text: string) => void };
-type Schemas = components["schemas"];
-type Method = "get" | "post" | "patch";
-type Json<T> = T extends { content: { "application/json": infer Content } } ? Content : never;
-// What was created, where something is; a dry run answers 200 on the same path.
-type Success<Responses> = Responses extends { 201: infer Created }
-  ? Json<Created>
-  : Json<Responses[Extract<keyof Responses, 200 | 202>]>;
-type Answer<P extends keyof paths, M extends Method> = paths[P][M] extends { responses: infer Responses }
-  ? Success<Responses>
-  : never;
-type Body<P extends keyof paths, M extends Method> = paths[P][M] extends { requestBody: infer Content }
-  ? Json<Content>
-  : undefined;
 
-async function send(method: Method, path: string, ids: Record<string, string>, body?: unknown): Promise<Response> {
-  const address = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(ids[name] ?? ""));
-  const content = body === undefined ? {} : { body: JSON.stringify(body) };
-  const headers = { "Content-Type": "application/json" };
-  return fetch((process.argv[2] ?? "") + address, { method: method.toUpperCase(), headers, ...content });
-}
+const gridgate = connect(process.argv[2] ?? "", { key: "of nobody: this service asks for none" });
 
-async function get<P extends keyof paths>(path: P, ids: Record<string, string> = {}): Promise<Answer<P, "get">> {
-  return (await send("get", path, ids)).json();
-}
-
-async function change<P extends keyof paths, M extends "post" | "patch">(
-  method: M,
-  path: P,
-  ids: Record<string, string>,
-  body: Body<P, M>,
-): Promise<Answer<P, M>> {
-  const response = await send(method, path, ids, body);
-  if (!response.ok) throw new Error(await response.text());
-  return response.json();
+async function content<T>(answer: Promise<{ data?: T; error?: unknown }>): Promise<NonNullable<T>> {
+  const { data, error } = await answer;
+  if (data === undefined || data === null) throw new Error(JSON.stringify(error));
+  return data;
 }
 
 // Plain types: a null where a number or a word is expected would not compile.
@@ -51,13 +24,13 @@ function progressOf(event: Schemas["EventDetail"]): number {
   return event.currentReductionKw + event.actualReductionKw + event.vens.reduce((sum, ven) => sum + ven.shedKw, 0);
 }
 
-const house = { venId: "house" };
-const network = await get("/api/stats/network");
-const vens = await get("/api/vens");
-const summaries = await get("/api/vens/summary");
-const history = await get("/api/vens/{venId}/history", house);
-const circuits = await get("/api/vens/{venId}/circuits/history", house);
-const known = await get("/api/vens/{venId}/events", house);
+const house = { params: { path: { venId: "house" } } };
+const network = await content(gridgate.GET("/api/stats/network"));
+const vens = await content(gridgate.GET("/api/vens"));
+const summaries = await content(gridgate.GET("/api/vens/summary"));
+const history = await content(gridgate.GET("/api/vens/{venId}/history", house));
+const circuits = await content(gridgate.GET("/api/vens/{venId}/circuits/history", house));
+const known = await content(gridgate.GET("/api/vens/{venId}/events", house));
 const start = Date.now() + 3_600_000;
 const wish = {
   id: "typescript",
@@ -65,14 +38,14 @@ const wish = {
   endTime: new Date(start + 60_000).toISOString(),
   requestedReductionKw: 1.5,
 };
-const made = await change("post", "/api/events", {}, wish);
-if (!("id" in made)) throw new Error("An event was made, not only tried.");
-const ids = { eventId: made.id };
-const sentBack = await change("patch", "/api/events/{eventId}", ids, made);
-const event = await get("/api/events/{eventId}", ids);
-const stopping = await change("post", "/api/events/{eventId}/stop", ids, undefined);
-const current = await get("/api/events/current");
-const refused: Schemas["Problem"] = await (await send("get", "/api/vens/{venId}", { venId: "nobody" })).json();
+const made = await content(gridgate.POST("/api/events", { body: wish }));
+if (!("id" in made)) throw new Error("an event was made, not only tried");
+const ids = { params: { path: { eventId: made.id } } };
+const sentBack = await content(gridgate.PATCH("/api/events/{eventId}", { ...ids, body: made }));
+const event = await content(gridgate.GET("/api/events/{eventId}", ids));
+const stopping = await content(gridgate.POST("/api/events/{eventId}/stop", ids));
+const { data: current = null } = await gridgate.GET("/api/events/current");
+const { error: refused } = await gridgate.GET("/api/vens/{venId}", { params: { path: { venId: "nobody" } } });
 
 console.log(
   JSON.stringify({
@@ -88,6 +61,6 @@ console.log(
     progress: progressOf(event),
     stopping: stopping.status,
     current: current === null ? null : current.id,
-    problem: refused.status,
+    problem: refused?.status,
   }),
 );

@@ -1,4 +1,4 @@
-"""Raw rows as lazy frames: only the columns that are used are fetched, a day at a time, by ADBC."""
+"""Raw rows as lazy frames: ADBC fetches only the columns in use, a day at a time."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 
 class RawTables:
-    """Messages of VENs and what became of them, table by table, with every column; in the zone of the grid.
+    """Tables of messages of VENs and their processing, with all columns, in the zone of the grid.
 
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
     """
@@ -34,7 +34,7 @@ class RawTables:
         self._zone = zone
 
     def telemetry(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
-        """Panel reports, with the payload as it came."""
+        """Panel reports, with the original payload."""
         return self._by_day(ven_telemetry, start, end)
 
     def load_samples(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
@@ -51,18 +51,18 @@ class RawTables:
         return self._whole(rejected_messages)
 
     def batches(self) -> pl.DataFrame:
-        """What each transaction of ingest brought."""
+        """The batches: one row for each transaction of ingest."""
         return self._whole(ingest_batches)
 
     def job_runs(self) -> pl.DataFrame:
         return self._whole(job_runs)
 
     def commands(self) -> pl.DataFrame:
-        """The outbox: what VENs were told, and what they answered."""
+        """The outbox: commands to VENs, and their acknowledgements."""
         return self._whole(commands)
 
     def table(self, name: str) -> pl.DataFrame:
-        """Any other table, whole and as it is stored: `ven_history`, `event_participations`, ..."""
+        """Any other table, with all stored rows: `ven_history`, `event_participations`, ..."""
         return self._whole(metadata.tables[choice("table", name, metadata.tables)])
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class RawTables:
         return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
 
     def _days(self, within: TimeRangeUs) -> Iterator[tuple[datetime, datetime]]:
-        """The range, cut at 00:00 UTC, as the partitions are; open ends end with what is stored."""
+        """The range, split at 00:00 UTC like the partitions; open ends are those of the stored rows."""
         ends = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts))
         oldest, newest = self._fetch(ingest_batches, ends).row(0)
         if oldest is None:
@@ -114,7 +114,7 @@ class RawTables:
 
 
 def _columns(table: Table, names: list[str]) -> Select[Any]:
-    """Documents come as text: as JSON, Polars would not know what they are."""
+    """Select columns; JSON is read as text, because Polars does not support JSON columns."""
     columns = (table.c[name] for name in names)
     return select(
         *(cast(each, Text).label(each.name) if isinstance(each.type, JSON) else each for each in columns)

@@ -25,7 +25,7 @@ class Ingest(Service):
         self.peak_mb = 0.0
         self.kills = 0
         self._ready_file = directory / f"{client_id}.ready"
-        self._what = ProcessSpec(
+        self._spec = ProcessSpec(
             argv=[sys.executable, "-m", "ingest"],
             env=inherited_environment(
                 DATABASE_URL=database_url,
@@ -47,11 +47,11 @@ class Ingest(Service):
         """SIGTERM, and no excuse: it must end by itself, and well."""
         self.note_peak()
         super().stop()
-        assert self.child.exit_code == 0, self._obituary(f"ended with {self.child.exit_code}")
+        assert self.child.exit_code == 0, self._failure_message(f"ended with {self.child.exit_code}")
 
     def retire(self) -> None:
         """`python -m ingest retire`, after which nothing waits for it any more."""
-        command = replace(self._what, argv=[*self._what.argv, "retire"])
+        command = replace(self._spec, argv=[*self._spec.argv, "retire"])
         child = Child(command)
         assert child.wait(RETIRED_WITHIN_S), "\n".join(child.last_lines())
         assert child.exit_code == 0, "\n".join(child.last_lines())
@@ -75,14 +75,14 @@ class Ingest(Service):
 
     def has_logged(self, text: str) -> int:
         """How often it has said so, in all its lives."""
-        log = self._what.log
+        log = self._spec.log
         return log.read_text(errors="replace").count(text) if log and log.exists() else 0
 
     def _prepare(self) -> None:
         self._ready_file.unlink(missing_ok=True)
 
     def _command(self) -> ProcessSpec:
-        return self._what
+        return self._spec
 
     def _is_ready(self) -> bool:
         return self._ready_file.exists()

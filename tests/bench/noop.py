@@ -11,7 +11,7 @@ from granian.log import LogLevels
 from serving.settings import ServingSettings
 
 
-class Nothing:
+class FixedBody:
     def __init__(self, body: bytes) -> None:
         self._body = body
 
@@ -22,7 +22,7 @@ class Nothing:
 def application() -> falcon.App[Request, Response]:
     app = falcon.App()
     body = b'"' + b"x" * (int(os.environ["NOOP_BYTES"]) - 2) + b'"'
-    app.add_sink(Nothing(body), "/")
+    app.add_sink(FixedBody(body), "/")
     return app
 
 

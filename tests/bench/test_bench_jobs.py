@@ -106,19 +106,21 @@ def ingest(engine: Engine, round_number: int) -> None:
 
 def cycle(engine: Engine) -> dict[str, Cost]:
     """What each step of both lanes costs, each in its transaction, as the runner has them."""
-    return {step.__name__: cost_of(engine, partial(taken, step)) for step in STEPS}
+    return {step.__name__: cost_of(engine, partial(run_step, step)) for step in STEPS}
 
 
-def taken(step: Step, connection: Connection) -> None:
+def run_step(step: Step, connection: Connection) -> None:
     handled = step(connection, NOW)
     assert handled == NEW_ROWS or step in {refresh_totals, refresh_energy}
 
 
-def bare(engine: Engine) -> dict[str, Cost]:
+def fetch_and_copy(engine: Engine) -> dict[str, Cost]:
     """What no lane can do without: the newest batch's rows into frames, the result's rows out again."""
     return {
-        "snapshot": _bare(engine, [(ven_telemetry, ReportFrame), (ven_load_samples, EntryFrame)], _latest),
-        "history": _bare(
+        "snapshot": _fetch_and_copy(
+            engine, [(ven_telemetry, ReportFrame), (ven_load_samples, EntryFrame)], _latest
+        ),
+        "history": _fetch_and_copy(
             engine, [(ven_telemetry, VenSampleFrame), (ven_load_samples, LoadSampleFrame)], _buckets
         ),
     }
@@ -128,7 +130,7 @@ Source = tuple[Table, type[Frame]]
 Results = dict[str, pl.DataFrame]
 
 
-def _bare(
+def _fetch_and_copy(
     engine: Engine, sources: list[Source], compute: Callable[[pl.DataFrame, pl.DataFrame], Results]
 ) -> Cost:
     with engine.connect() as connection:
@@ -168,10 +170,10 @@ def copy_out(connection: Connection, results: Results) -> None:
     for table, frame in results.items():
         cursor.execute(f"CREATE TEMPORARY TABLE bare_{table} (LIKE {table}) ON COMMIT DROP".encode())
         rows = frame.select(list(FRAMES[table].types()))
-        said = rows.select(column.name for column in rows if column.null_count() < rows.height)
-        copy_in = f"COPY bare_{table} ({', '.join(said.columns)}) FROM STDIN (FORMAT csv)"
+        filled = rows.select(column.name for column in rows if column.null_count() < rows.height)
+        copy_in = f"COPY bare_{table} ({', '.join(filled.columns)}) FROM STDIN (FORMAT csv)"
         with cursor.copy(copy_in.encode()) as copy:
-            copy.write(said.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f+00"))
+            copy.write(filled.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f+00"))
 
 
 Measured = Mapping[str, Cost]
@@ -188,7 +190,7 @@ def measure(engines: Mapping[int, Engine]) -> dict[int, tuple[Measured, Measured
         for times, engine in engines.items():
             ingest(engine, number)
             steps[times].append(cycle(engine))
-            limits[times].append(bare(engine))
+            limits[times].append(fetch_and_copy(engine))
     return {times: (_typical(steps[times]), _typical(limits[times])) for times in engines}
 
 
@@ -203,11 +205,11 @@ def test_a_cycle_with_more_and_more_history(make_database: MakeDatabase) -> None
     first = sum(measured[TIMES[0]][0].values(), Cost())
     for times, (steps, limits) in measured.items():
         both = sum(steps.values(), Cost())
-        told = ", ".join(f"{name} {cost.cpu_s * 1000:.0f} ms" for name, cost in steps.items())
+        by_step = ", ".join(f"{name} {cost.cpu_s * 1000:.0f} ms" for name, cost in steps.items())
         print(
             f"\njobs: {NEW_ROWS:,} new rows behind {times * BASE_ROWS:,} raw rows: both lanes"
             f" {both.cpu_s * 1000:.0f} ms of CPU time, ratio to the first {both.cpu_s / first.cpu_s:.2f}"
-            f" (by the clock {both.wall_s / first.wall_s:.2f}; {told}); against fetch and COPY:"
+            f" (by the clock {both.wall_s / first.wall_s:.2f}; {by_step}); against fetch and COPY:"
             f" {_against(steps, limits, 'snapshot')} (limit 3), {_against(steps, limits, 'history')}"
         )
     for engine in engines.values():

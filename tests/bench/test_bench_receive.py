@@ -50,9 +50,9 @@ def received_by_us(broker: Mosquitto, publish: Callable[[], None]) -> float:
     publish()
     before, count = cpu_us(), 0
     while count < MESSAGES:
-        taken = subscriber.take(4_000, 1 << 30, 1.0)
-        subscriber.acknowledge(taken)
-        count += len(taken)
+        messages = subscriber.take(4_000, 1 << 30, 1.0)
+        subscriber.acknowledge(messages)
+        count += len(messages)
     cost = cpu_us() - before
     subscriber.stop()
     return cost / MESSAGES
@@ -63,12 +63,12 @@ def received_by_paho(broker: Mosquitto, publish: Callable[[], None]) -> float:
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2, "pahos", protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
     )
-    ready, done, left = threading.Event(), threading.Event(), [MESSAGES]
+    ready, done, remaining = threading.Event(), threading.Event(), [MESSAGES]
 
     def receive(client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         client.ack(message.mid, message.qos)
-        left[0] -= 1
-        if not left[0]:
+        remaining[0] -= 1
+        if not remaining[0]:
             done.set()
 
     client.on_message = receive

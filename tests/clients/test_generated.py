@@ -75,10 +75,10 @@ EXPECTED = {
 
 
 def assert_answered(answers: str) -> None:
-    found = json.loads(answers)
-    notes = dict(found.pop("notes"))
+    values = json.loads(answers)
+    notes = dict(values.pop("notes"))
     assert sum(notes.values()) == EXPECTED["venCount"], notes
-    assert found == EXPECTED
+    assert values == EXPECTED
 
 
 def test_openapi_typescript(tmp_path: Path, port: int) -> None:

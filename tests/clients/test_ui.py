@@ -62,7 +62,7 @@ def publish(mqtt_url: str, messages: dict[str, list[bytes]]) -> None:
     client.loop_stop()
 
 
-def wish(start: float, end: float, **terms: Any) -> dict[str, Any]:
+def event_request(start: float, end: float, **terms: Any) -> dict[str, Any]:
     """An event some seconds from now."""
     now = time.time()
     times = {"startTime": _iso(now + start), "endTime": _iso(now + end)}
@@ -73,12 +73,12 @@ def _iso(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).isoformat()
 
 
-def awaited(look: Callable[[], Any], is_so: Callable[[Any], object], within_s: float = 30) -> Any:
+def wait_for_answer(read: Callable[[], Any], condition: Callable[[Any], object], within_s: float = 30) -> Any:
     answers: list[Any] = []
 
     def is_there() -> bool:
-        answers.append(look())
-        return bool(is_so(answers[-1]))
+        answers.append(read())
+        return bool(condition(answers[-1]))
 
     until(is_there, within_s)
     return answers[-1]
@@ -89,13 +89,13 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     client.walk()
     assert client.get("/api/events/current", type(None)) is None
 
-    made = client.send("POST", "/api/events", wish(1, 12, id="evt-1"), ui.Event, 201)
-    assert [(note.reason, note.vens) for note in made.notes] == [("no flexibility", 2)]
-    assert made.actual_reduction_kw == 0
+    created = client.send("POST", "/api/events", event_request(1, 12, id="evt-1"), ui.Event, 201)
+    assert [(note.reason, note.vens) for note in created.notes] == [("no flexibility", 2)]
+    assert created.actual_reduction_kw == 0
     client.walk()
 
     house.wait_switched(1, 20)
-    awaited(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
+    wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
     client.walk()
     running = client.event_page("evt-1")
     assert running.status == "active"
@@ -107,25 +107,25 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert client.overview().network_efficiency is not None
 
     house.wait_switched(2, 30)
-    over = awaited(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
-    assert [ven.ven_id for ven in over.vens] == ["house"]
+    ended = wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
+    assert [ven.ven_id for ven in ended.vens] == ["house"]
     assert client.ven_page("house").metrics.active_event_id is None, "the VEN goes on naming it"
     client.walk()
-    known = client.get("/api/vens/house/events", list[ui.VenEvent])
-    assert {event.event_id for event in known} == {"evt-1"}
+    ven_events = client.get("/api/vens/house/events", list[ui.VenEvent])
+    assert {event.event_id for event in ven_events} == {"evt-1"}
 
     now = time.time()
     guests = {"from": _iso(now - 1), "to": _iso(now + 600), "reason": "guests"}
     assert client.ask("POST", "/api/vens/house/opt-outs", guests)[0] == 201
-    empty = client.send("POST", "/api/events", wish(0, 30, id="evt-2"), ui.Event, 201)
+    empty = client.send("POST", "/api/events", event_request(0, 30, id="evt-2"), ui.Event, 201)
     expected = [("opted out", 1), ("no flexibility", 2)]
     assert [(note.reason, note.vens) for note in empty.notes] == expected
-    active = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
+    active = wait_for_answer(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
     assert (active.vens, [(note.reason, note.vens) for note in active.notes]) == ([], expected)
     client.walk()
     assert client.ask("POST", "/api/events/evt-2/stop")[0] == 202
-    over = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "completed")
-    assert [(note.reason, note.vens) for note in over.notes] == expected
+    ended = wait_for_answer(lambda: client.event_page("evt-2"), lambda event: event.status == "completed")
+    assert [(note.reason, note.vens) for note in ended.notes] == expected
     assert house.is_shedding is False
 
 
@@ -156,13 +156,13 @@ def test_stop_answers_for_every_event(
 ) -> None:
     """A second stop, or one of an event that is to come, locked the page until that was over."""
     client, _ = site
-    terms = wish(start, start + 60, id=event_id, venIds=["paper"], priority=1)
+    terms = event_request(start, start + 60, id=event_id, venIds=["paper"], priority=1)
     client.send("POST", "/api/events", terms, ui.Event, 201)
-    awaited(lambda: client.event_page(event_id), lambda event: event.status == before)
+    wait_for_answer(lambda: client.event_page(event_id), lambda event: event.status == before)
     for _ in range(2):
         stopping = client.send("POST", f"/api/events/{event_id}/stop", {}, ui.Stopping, 202)
         assert stopping == ui.Stopping("stopping", event_id)
-    awaited(lambda: client.event_page(event_id), lambda event: event.status == after)
+    wait_for_answer(lambda: client.event_page(event_id), lambda event: event.status == after)
     client.send("POST", f"/api/events/{event_id}/stop", {}, ui.Stopping, 202)
     stopped = client.event_page(event_id)
     assert stopped.status == after
@@ -173,7 +173,7 @@ def test_stop_answers_for_every_event(
 
 def test_a_form_may_send_an_event_back(site: tuple[Ui, ReceiptVen]) -> None:
     client, _ = site
-    terms = wish(7200, 7260, id="form", status="active", priority=3, leadTimeS=30, venIds=["house"])
+    terms = event_request(7200, 7260, id="form", status="active", priority=3, leadTimeS=30, venIds=["house"])
     client.send("POST", "/api/events", terms, ui.Event, 201)
     before = client.plain("/api/events/form")
     assert (before["venIds"], before["priority"], before["leadTimeS"]) == (["house"], 3, 30)
@@ -185,7 +185,7 @@ def test_a_form_may_send_an_event_back(site: tuple[Ui, ReceiptVen]) -> None:
     later = {
         **before,
         "id": "again",
-        **{key: at for key, at in wish(8000, 8060).items() if key.endswith("Time")},
+        **{key: at for key, at in event_request(8000, 8060).items() if key.endswith("Time")},
     }
     copied = client.send("POST", "/api/events", later, ui.Event, 201)
     assert (copied.priority, copied.ven_ids) == (3, ["house"])

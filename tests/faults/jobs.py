@@ -36,7 +36,7 @@ class Scheduler(Service):
         (self.port,) = free_ports(1)
         separator = "&" if "?" in database_url else "?"
         self._log = directory / "logs" / f"{name}.log"
-        self._what = ProcessSpec(
+        self._spec = ProcessSpec(
             argv=[sys.executable, "-m", "jobs"],
             env=inherited_environment(
                 DATABASE_URL=f"{database_url}{separator}application_name={name}",
@@ -60,7 +60,7 @@ class Scheduler(Service):
         return self._log.read_text(errors="replace").count(text)
 
     def _command(self) -> ProcessSpec:
-        return self._what
+        return self._spec
 
     def _is_ready(self) -> bool:
         return self.health()[0] != 0

@@ -65,10 +65,10 @@ class OtherBroker(Service):
 
 def installed(pattern: str, package: str) -> str:
     """The file that a Debian package installs; without it the test is skipped."""
-    found = sorted(Path("/").glob(pattern))
-    if not found:
+    files = sorted(Path("/").glob(pattern))
+    if not files:
         be_without(f"{package} is not installed: `apt-get install {package}`")
-    return str(found[-1])
+    return str(files[-1])
 
 
 class Nats(OtherBroker):

@@ -34,9 +34,9 @@ class PostgresProxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._armed: Cut | None = None
-        self._flows = threading.Event()
-        self._flows.set()
+        self._next_cut: Cut | None = None
+        self._is_forwarding = threading.Event()
+        self._is_forwarding.set()
         self.seconds_a_megabyte = 0.0
         self.cuts = 0
 
@@ -50,7 +50,7 @@ class PostgresProxy:
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.cut_loose()
+        self.close_all()
         for thread in self._threads:
             thread.join(10)
         for end in self._ends:
@@ -58,21 +58,21 @@ class PostgresProxy:
 
     def stall(self) -> None:
         """Forward nothing any more, in either direction, and tell nobody; connections stay open."""
-        self._flows.clear()
+        self._is_forwarding.clear()
 
     def flow(self) -> None:
         """Forward again, also what has been held back."""
-        self._flows.set()
+        self._is_forwarding.set()
 
     def cut_next(self, what: Cut) -> None:
-        self._armed = what
+        self._next_cut = what
 
     def has_cut(self, times: int) -> bool:
         return self.cuts >= times
 
-    def cut_loose(self) -> None:
+    def close_all(self) -> None:
         """End every connection, on both sides."""
-        self._flows.set()
+        self._is_forwarding.set()
         for end in self._ends:
             with contextlib.suppress(OSError):  # ended before
                 end.shutdown(socket.SHUT_RDWR)
@@ -107,15 +107,15 @@ class PostgresProxy:
                 chunk = end.recv(CHUNK)
                 if not chunk:
                     return None
-                self._flows.wait()
+                self._is_forwarding.wait()
                 if end is client:
                     time.sleep(len(chunk) / 1e6 * self.seconds_a_megabyte)
-                    if chunk == COMMIT and self._armed is not None:
+                    if chunk == COMMIT and self._next_cut is not None:
                         return self._cut(server)
                 other[end].sendall(chunk)
 
     def _cut(self, server: socket.socket) -> Cut | None:
-        cut, self._armed = self._armed, None
+        cut, self._next_cut = self._next_cut, None
         if cut == "answer":
             server.sendall(COMMIT)
             server.recv(CHUNK)

@@ -51,7 +51,7 @@ class Sender(threading.Thread):
         self.duplicates = 0
         self.unreadable: set[bytes] = set()
         self.acknowledged = 0
-        self.unheard = 0
+        self.without_subscriber = 0
         self.started_at = time.monotonic()
         self._per_s = per_s
         self._published = 0
@@ -86,7 +86,9 @@ class Sender(threading.Thread):
         if self._failure is not None:
             raise self._failure
         assert not self.is_alive(), f"{self._published} published, {self.acknowledged} acknowledged"
-        assert self.unheard == 0, f"the broker had no subscriber for {self.unheard} messages"
+        assert self.without_subscriber == 0, (
+            f"the broker had no subscriber for {self.without_subscriber} messages"
+        )
 
     def has_reached_its_limit(self) -> bool:
         """Whether all that it may send is acknowledged."""
@@ -146,8 +148,8 @@ class Sender(threading.Thread):
 
     def _publish(self, topic: str, payload: bytes) -> None:
         while not self._room.acquire(timeout=0.2):
-            self._heed_stop()
-        self._heed_stop()
+            self._raise_if_stopped()
+        self._raise_if_stopped()
         self._client.publish(topic, payload, qos=1)  # without a connection it waits in the client
         self._published += 1
         self._unsaved.append((topic, payload))
@@ -159,9 +161,9 @@ class Sender(threading.Thread):
     def _pause(self, seconds: float) -> None:
         if seconds > 0:
             self._stopping.wait(seconds)
-        self._heed_stop()
+        self._raise_if_stopped()
 
-    def _heed_stop(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stopping.is_set():
             raise Stopped
 
@@ -169,5 +171,5 @@ class Sender(threading.Thread):
         self, _client: mqtt.Client, _userdata: object, _mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
         self.acknowledged += 1
-        self.unheard += reason.value == NOBODY_LISTENS
+        self.without_subscriber += reason.value == NOBODY_LISTENS
         self._room.release()

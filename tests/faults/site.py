@@ -90,10 +90,10 @@ class Site:
             worker.stop()
         self._compare(sender)
         unreadable = {("not_json", payload) for payload in sender.unreadable}
-        surprises = [
+        unexpected = [
             (reason, payload[:80]) for reason, payload in self.tally.rejected() ^ unreadable ^ set(refused)
         ]
-        assert not surprises, surprises
+        assert not unexpected, unexpected
         peak_mb = max(worker.peak_mb for worker in self._workers)
         print(
             f"\n{fault} ({type(self.broker).__name__}):"

@@ -36,7 +36,7 @@ class Tally:
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._kept: psycopg.Connection | None = None
+        self._connection: psycopg.Connection | None = None
 
     def stored(self) -> int:
         """Telemetry messages stored so far; -1 while the database is away.
@@ -44,17 +44,17 @@ class Tally:
         Asked all the time, so it keeps its connection: a new one costs the server more than the answer.
         """
         try:
-            if self._kept is None or self._kept.closed:
-                self._kept = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
-            row = self._kept.execute(_STORED).fetchone()
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+            row = self._connection.execute(_STORED).fetchone()
         except psycopg.OperationalError:
             self.close()
             return -1
         return int(row[0]) if row else 0
 
     def close(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def sums(self) -> Sums:
         with psycopg.connect(self._url) as connection:

@@ -41,10 +41,10 @@ def test_the_tables_find_no_room(disk: SmallDisk, site: Site, messages: int) -> 
     sender = site.sender(messages, per_s=messages / 15)
     site.until_stored(messages // 5)
     disk.fill()
-    _until_it_hurts(worker)
+    _wait_for_failures(worker)
     assert worker.has_logged("No space left on device")
     assert site.tally.stored() < messages
-    disk.relieve()
+    disk.make_room()
     site.settle(sender, "disk of the tables full")
 
 
@@ -66,8 +66,8 @@ def test_the_log_finds_no_room(disk: SmallDisk, site: Site, messages: int) -> No
     site.until_stored(messages // 5)
     disk.fill()
     until(lambda: _panics(site), WITHIN_S, lambda: "the disk is full, and PostgreSQL writes its log")
-    _until_it_hurts(worker)
-    disk.relieve()
+    _wait_for_failures(worker)
+    disk.make_room()
     site.postgres.start()
     site.settle(sender, "disk of the WAL full")
 
@@ -80,7 +80,7 @@ def _panics(site: Site) -> bool:
     return log is not None and "PANIC" in log.read_text(errors="replace")
 
 
-def _until_it_hurts(worker: Ingest) -> None:
+def _wait_for_failures(worker: Ingest) -> None:
     """Until several attempts have failed."""
     until(
         lambda: worker.has_logged("store_failed") >= FAILURES,

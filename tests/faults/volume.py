@@ -45,5 +45,5 @@ class SmallDisk:
         finally:
             os.close(descriptor)
 
-    def relieve(self) -> None:
+    def make_room(self) -> None:
         self._ballast.unlink()

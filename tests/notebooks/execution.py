@@ -54,8 +54,8 @@ def texts(notebook: NotebookNode) -> list[tuple[str, list[str]]]:
 
 
 def _text(output: Any) -> str:
-    said: str = output.text if output.output_type == "stream" else output.data.get("text/plain", "")
-    return said
+    output_text: str = output.text if output.output_type == "stream" else output.data.get("text/plain", "")
+    return output_text
 
 
 def keep(paths: list[Path], database_url: str) -> None:

@@ -1,6 +1,7 @@
 """Checks of arguments of the analysts' API: an error names the argument, and lists valid values. Pure."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import get_args
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from schemas.baselines import BASELINES, BaselineName
 
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 OF = ("ven_id", "load_id")
+_PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 FEW = 12
 """Up to so many valid values are all listed in an error; of more, the nearest."""
 
@@ -105,4 +107,5 @@ def without_password(url: str) -> str:
     """A URL for messages, without its password."""
     scheme, separator, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}" if separator else url
+    shown = f"{scheme}{separator}{user.partition(':')[0]}{at}{host}" if separator else url
+    return _PASSWORD_PARAMETER.sub(r"\1...", shown)

@@ -19,6 +19,7 @@ from analysis.raw_tables import RawTables
 from jobs.rebuild import verify, whole_range
 from jobs.rows import fetch
 from schemas.baselines import PRIMARY, BaselineName
+from schemas.database import database_url_of
 from schemas.http import Event, EventPerformance, Load, LoadTypeStats, NetworkStats, VenSummary
 from schemas.instants import from_microseconds, microseconds
 from schemas.load_values import GONE_AFTER
@@ -60,11 +61,11 @@ class DatabaseGrid(Grid):
         self._engine = engine
         self._reader = FleetReader(engine, clock, gone_after)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
-        self.raw = RawTables(engine.url, zone)
+        self.raw = RawTables(database_url_of(engine), zone)
 
     @property
     def where(self) -> str:
-        return without_password(self._engine.url.set(drivername="postgresql").render_as_string())
+        return without_password(database_url_of(self._engine))
 
     def close(self) -> None:
         self._engine.dispose()

@@ -1,26 +1,40 @@
 """Raw rows as lazy frames: ADBC fetches only the columns in use, a day at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
+from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
-from sqlalchemy import JSON, URL, Select, Table, Text, cast, func, select
+from sqlalchemy import JSON, Select, Table, Text, cast, func, select
 
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
-from schemas.instants import MICROSECOND, from_microseconds
+from schemas.instants import from_microseconds
 from schemas.literals import sql_with_values
 from schemas.tables import FRAMES, metadata
 from schemas.tables.events import commands
 from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
-from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
+from schemas.tables.raw import (
+    PARTITIONED,
+    ven_load_descriptions,
+    ven_load_samples,
+    ven_statuses,
+    ven_telemetry,
+)
 
 DAY = timedelta(days=1)
+BEGINNING, END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_EDGES = (
+    "SELECT DISTINCT edge FROM raw_partitions('{}'), unnest(ARRAY[since, until]) AS edge"
+    " WHERE NOT is_default AND isfinite(edge) ORDER BY edge"
+)
 
 
 class RawTables:
@@ -29,8 +43,8 @@ class RawTables:
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
     """
 
-    def __init__(self, url: URL, zone: str) -> None:
-        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(self, database_url: str, zone: str) -> None:
+        self._url = database_url
         self._zone = zone
 
     def telemetry(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
@@ -71,46 +85,93 @@ class RawTables:
         )
 
     def _whole(self, table: Table) -> pl.DataFrame:
+        if table in PARTITIONED:
+            return self._by_day(table, None, None).collect().sort([key.name for key in table.primary_key])
         rows = _columns(table, list(FRAMES[table.name].types())).order_by(*table.primary_key)
         return in_zone(self._fetch(table, rows), self._zone)
 
     def _by_day(self, table: Table, start: Instant, end: Instant) -> pl.LazyFrame:
-        days = partial(self._days, time_range_us(start, end, ZoneInfo(self._zone)))
+        days = partial(self._days, table, time_range_us(start, end, ZoneInfo(self._zone)))
         types = FRAMES[table.name].types()
 
         def source(
             columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _at_once: int | None
         ) -> Iterator[pl.DataFrame]:
             query = _columns(table, columns or list(types))
-            for first, last in days():
-                frame = self._fetch(table, query.where(table.c.ts >= first, table.c.ts < last).limit(rows))
-                rows = None if rows is None else rows - frame.height
-                yield frame if predicate is None else frame.filter(predicate)
+            with self._connected() as connection:
+                for first, last in days(connection):
+                    of_day = query.where(table.c.ts >= first, table.c.ts < last).limit(rows)
+                    frame = _fetch_from(connection, table, of_day)
+                    rows = None if rows is None else rows - frame.height
+                    yield frame if predicate is None else frame.filter(predicate)
 
         instants = [name for name, kind in types.items() if isinstance(kind, pl.Datetime)]
         frame = register_io_source(source, schema=dict(types))
         return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
 
-    def _days(self, within: TimeRangeUs) -> Iterator[tuple[datetime, datetime]]:
-        """The range, split at 00:00 UTC like the partitions; open ends are those of the stored rows."""
-        ends = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts))
-        oldest, newest = self._fetch(ingest_batches, ends).row(0)
-        if oldest is None:
-            return
-        first, end = oldest, newest + MICROSECOND
-        if within.start_us is not None:
-            first = max(first, from_microseconds(within.start_us))
-        if within.end_us is not None:
-            end = min(end, from_microseconds(within.end_us))
-        while first < end:
-            midnight = datetime(first.year, first.month, first.day, tzinfo=UTC) + DAY
-            yield first, min(midnight, end)
-            first = midnight
+    def _days(
+        self, table: Table, within: TimeRangeUs, connection: dbapi.Connection
+    ) -> Iterator[tuple[datetime, datetime]]:
+        """The range, cut at 00:00 UTC; only days between the first and the last row of a partition."""
+        start = None if within.start_us is None else from_microseconds(within.start_us)
+        end = None if within.end_us is None else from_microseconds(within.end_us)
+        for midnight in sorted(set(_midnights(_extents(connection, table)))):
+            first = midnight if start is None else max(midnight, start)
+            last = midnight + DAY if end is None else min(midnight + DAY, end)
+            if first < last:
+                yield first, last
 
     def _fetch(self, table: Table, query: Select[Any]) -> pl.DataFrame:
-        frame = pl.read_database_uri(sql_with_values(query), self._url, engine="adbc")
-        types = FRAMES[table.name].types()
-        return frame.with_columns(pl.col(name).cast(types[name]) for name in frame.columns if name in types)
+        with self._connected() as connection:
+            return _fetch_from(connection, table, query)
+
+    @contextmanager
+    def _connected(self) -> Iterator[dbapi.Connection]:
+        with dbapi.connect(self._url) as connection:
+            yield connection
+
+
+def _extents(connection: dbapi.Connection, table: Table) -> Iterator[tuple[datetime, datetime]]:
+    """The first and the last instant in each partition that has rows, and between partitions.
+
+    Each is asked of the table, by the partition's bounds: so one partition is locked at a time, and rows that
+    move meanwhile are found where they are then.
+    """
+    edges = _read(connection, _EDGES.format(table.name))
+    for start, end in pairwise([BEGINNING, *edges.get_column("edge"), END]):
+        ends = select(func.min(table.c.ts), func.max(table.c.ts)).where(table.c.ts >= start, table.c.ts < end)
+        first, last = _fetch_from(connection, table, ends).row(0)
+        if first is not None:
+            yield first, last
+
+
+def _midnights(extents: Iterable[tuple[datetime, datetime]]) -> Iterator[datetime]:
+    for first, last in extents:
+        day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+        while day <= last:
+            yield day
+            day += DAY
+
+
+def _fetch_from(connection: dbapi.Connection, table: Table, query: Select[Any]) -> pl.DataFrame:
+    """The rows of a query, in a transaction of its own.
+
+    ADBC reads by COPY, which takes its snapshot before its locks: so the table is locked first, without its
+    partitions, lest rows that move meanwhile are missed.
+    """
+    if table in PARTITIONED:
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE ONLY {table.name} IN ACCESS SHARE MODE")
+    frame = _read(connection, sql_with_values(query))
+    types = FRAMES[table.name].types()
+    return frame.with_columns(pl.col(name).cast(types[name]) for name in frame.columns if name in types)
+
+
+def _read(connection: dbapi.Connection, sql: str) -> pl.DataFrame:
+    try:
+        return pl.read_database(sql, connection)
+    finally:
+        connection.rollback()
 
 
 def _columns(table: Table, names: list[str]) -> Select[Any]:

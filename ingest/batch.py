@@ -21,7 +21,8 @@ class Batch:
 
     `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
     number of reports, statuses and answers, duplicates and conflicts among them. `late_samples` belong to
-    reports that were stored without them. `size_bytes` is the size of all payloads.
+    reports that were stored without them. `abilities`: of each VEN that said what it understands, its newest
+    word: when, and a JSON array. `size_bytes` is the size of all payloads.
     """
 
     def __init__(self, quotas: Quotas | None = None) -> None:
@@ -33,6 +34,7 @@ class Batch:
         self.described: dict[LoadKey, tuple[Source, Row]] = {}
         self.late_samples: dict[LoadKey, tuple[Source, Row]] = {}
         self.answers: dict[tuple[str, str], Answer] = {}
+        self.abilities: dict[str, tuple[datetime, str]] = {}
         self.rejections: list[Rejection] = []
         self.keyed = 0
         self.size_bytes = 0
@@ -85,6 +87,7 @@ class Batch:
                 del kept[key]  # type: ignore[arg-type]
         for ven_id in refused:
             self.vens.pop(ven_id, None)
+            self.abilities.pop(ven_id, None)
 
     @property
     def limits(self) -> Limits:
@@ -111,6 +114,7 @@ class Batch:
             return
         if isinstance(decoded, Answer):
             self._keep_first(decoded)
+            self._keep_abilities(decoded.ven_id, decoded.received_at, decoded.understands)
             return
         self.vens.setdefault(decoded.source.ven_id, message.received_at)
         match decoded:
@@ -120,6 +124,8 @@ class Batch:
                 self._keep(self.statuses, status)
             case Description() as description:
                 self._describe(description)
+                source = description.source
+                self._keep_abilities(source.ven_id, source.ts, description.understands)
 
     def _keep(self, kept: dict[Key, C], new: C) -> None:
         self.keyed += 1
@@ -131,6 +137,11 @@ class Batch:
         """A VEN may answer more than once: a redelivered command, too. Its first word counts."""
         self.keyed += 1
         self.answers.setdefault((answer.ven_id, answer.command_id), answer)
+
+    def _keep_abilities(self, ven_id: str, said_at: datetime, understands: str | None) -> None:
+        if understands is not None:
+            word = (said_at, understands)
+            self.abilities[ven_id] = max(word, self.abilities.get(ven_id, word))
 
     def _describe(self, description: Description) -> None:
         source = description.source

@@ -21,7 +21,9 @@ from ingest.surrogates import explained, restored, without_halves
 from schemas.instants import from_unix, parse_iso
 from schemas.statuses import status_word
 from schemas.wire import (
+    Abilities,
     Acknowledgement,
+    AnsweredAbilities,
     LenientTelemetry,
     LoadSnapshot,
     PanelTelemetry,
@@ -50,6 +52,8 @@ _load_snapshot = Decoder(LoadSnapshot)
 _status = Decoder(StatusMessage)
 _quoted_word = Decoder(StatusWord)
 _acknowledgement = Decoder(Acknowledgement)
+_abilities = Decoder(Abilities | None)
+_answered_data = Decoder(AnsweredAbilities)
 
 
 def decode(message: Received, max_ahead: timedelta, quotas: Quotas | None = None) -> Decoded:
@@ -162,7 +166,47 @@ def _load_descriptions(
 ) -> Description:
     wire = _read(_load_snapshot, message.payload)
     source = _source(message, topic_ven, wire, latest)
-    return Description(source, *any_rows(wire.loads, source, quotas))
+    samples, rejections = any_rows(wire.loads, source, quotas)
+    try:
+        understands = _understood(wire.understands)
+    except ValueError as error:
+        understands = None
+        refusal = Refused("bad_field", f"understands: {error}")
+        rejections.append(source.rejection(message.payload, refusal))
+    return Description(source, samples, rejections, understands)
+
+
+def _understood(abilities: Raw) -> str | None:
+    """A JSON array, in order; None where a VEN says nothing of what it understands.
+
+    Raises:
+        ValueError: it is no list of words.
+    """
+    words = _abilities.decode(abilities) if bytes(abilities) else None
+    return None if words is None else _ordered(words)
+
+
+def _ordered(words: list[str]) -> str:
+    """Distinct words as JSON.
+
+    Raises:
+        ValueError: one of them has a NUL.
+    """
+    return msgspec.json.encode(sorted({label(word) or "" for word in words})).decode()
+
+
+def _answered_abilities(wire: Acknowledgement) -> str | None:
+    """What an acknowledgement says that the VEN understands, beside its `data` or in it.
+
+    A wrong value is kept with the answer and says nothing: the answer itself counts.
+    """
+    try:
+        beside = _understood(wire.understands)
+        data = _answered_data.decode(wire.data) if beside is None and bytes(wire.data) else None
+        within = None if data is None else data.understands
+        return beside if within is None else _ordered(within)
+    except ValueError:
+        return None
 
 
 def _status_transition(message: Received, topic_ven: str | None, latest: datetime, _quotas: Quotas) -> Status:
@@ -188,7 +232,8 @@ def _answer(message: Received, topic_ven: str | None, _latest: datetime, _quotas
         raise Refused("wrong_type", "neither `ok` nor `status` says what came of the command")
     if "\0" in wire.correlation_id:
         raise Refused("bad_text", "correlationId has a NUL character; take it out")
-    return Answer(message, ven_id, wire.correlation_id, wire.is_accepted, rows.document(message.payload))
+    content = rows.document(message.payload)
+    return Answer(message, ven_id, wire.correlation_id, wire.is_accepted, content, _answered_abilities(wire))
 
 
 _BY_TOPIC: dict[str, Kind] = {

@@ -71,11 +71,12 @@ class Report(Struct, frozen=True, gc=False):
 
 
 class Description(Struct, frozen=True, gc=False):
-    """One load snapshot; `rows` by load."""
+    """One load snapshot; `rows` by load; `understands`: a JSON array, None where it says nothing of that."""
 
     source: Source
     rows: dict[str, Row]
     rejections: list[Rejection]
+    understands: str | None = None
 
 
 class Status(Struct, frozen=True, gc=False):
@@ -94,6 +95,7 @@ class Answer(Struct, frozen=True, gc=False):
     command_id: str
     is_accepted: bool
     content: str
+    understands: str | None = None
 
     @property
     def received_at(self) -> datetime:

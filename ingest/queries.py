@@ -123,6 +123,17 @@ SAMPLES = Keyed(
     table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
 )
 
+SAY_ABILITIES = (
+    "INSERT INTO ven_abilities (ven_id, understands, said_at)"
+    " SELECT ven_id, said.understands::json, said.said_at"
+    " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS said (ven_id, understands, said_at)"
+    " JOIN vens USING (ven_id) ORDER BY ven_id ON CONFLICT (ven_id)"
+    " DO UPDATE SET understands = excluded.understands, said_at = excluded.said_at"
+    ' WHERE (ven_abilities.said_at, ven_abilities.understands::text COLLATE "C")'
+    ' < (excluded.said_at, excluded.understands::text COLLATE "C")'
+)
+"""The newest word counts, whatever the order of arrival; of two at the same time the greater text."""
+
 NEXT_BATCH = f"SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id')), {REVISION_NOW}"
 CLOSE_BATCH = (
     "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"

@@ -164,6 +164,7 @@ class Store:
         described = self._insert(DESCRIPTIONS, [row for _, row in batch.described.values()], batch_id, batch)
         statuses = self._insert(STATUSES, [status.row for status in batch.statuses.values()], batch_id, batch)
         answered = self._answer_commands(batch)
+        self._say_abilities(batch)
         rejected = Counter(rejection.reason for rejection in batch.rejections)
         stored = Stored(
             messages=len(batch.received),
@@ -200,6 +201,13 @@ class Store:
             for key in batch.answers.keys() - known:
                 batch.refuse_answer(batch.answers[key])
         return len(answered)
+
+    def _say_abilities(self, batch: Batch) -> None:
+        """Write what VENs say that they understand, in the order of the key."""
+        if batch.abilities:
+            words = [(ven_id, *batch.abilities[ven_id]) for ven_id in sorted(batch.abilities)]
+            ven_ids, times, understands = (list(column) for column in zip(*words, strict=True))
+            self._connection.execute(queries.SAY_ABILITIES, [ven_ids, understands, times])
 
     def _insert(self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch) -> list[tuple[Any, ...]]:
         """Insert rows in the order of their key; answer the keys that were new."""

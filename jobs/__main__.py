@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.measuring import Rules
-from jobs.metrics import Backlog, JobMetrics
+from jobs.metrics import Backlog, JobMetrics, RejectedSize
 from jobs.queries import summary as summary_queries
 from jobs.rebuild import rebuild, verify, whole_range
 from jobs.retention import Kept, preview
@@ -65,7 +65,9 @@ def main(arguments: list[str]) -> None:
             stop_signals = _catch_stop_signals()
             watch.start()
             trouble = first_trouble(watch.trouble, metrics.trouble)
-            _serve_monitoring(metrics, Backlog(engine, clock), trouble, settings.http_port)
+            metrics.registry.register(Backlog(engine, clock))
+            metrics.registry.register(RejectedSize(engine))
+            _serve_monitoring(metrics, trouble, settings.http_port)
             _serve(scheduler, runner, jobs, stop_signals)
         else:
             watch.look()
@@ -213,10 +215,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: JobMetrics, backlog: Backlog, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int) -> None:
     if not port:
         return
-    metrics.registry.register(backlog)
     try:
         serve_monitoring(metrics.registry, trouble, port)
     except OSError as error:

@@ -14,7 +14,9 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
+from jobs.event_terms import completed, told_ahead
 from jobs.models import CandidateFrame, FollowedPartFrame, ShareFrame
+from jobs.queries import event_terms as term_queries
 from jobs.queries import events as event_queries
 from jobs.queries import merging as merging_queries
 from jobs.rows import fetch, write
@@ -121,15 +123,18 @@ def _share(
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
     chosen = _to_tell(row, parts, newcomers)
+    told_ahead = _told_ahead(connection, row, parts, chosen, now)
     if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
         return 0
     if row.shared_reduction_kw != row.wanted_kw:
         connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
+    _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(told_ahead)), now)
+    chosen = chosen.filter(~pl.col("ven_id").is_in(told_ahead))
     if chosen.is_empty():
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
-    connection.execute(event_queries.call_back_restores(ven_ids))
+    connection.execute(event_queries.call_back_restores(ven_ids, now))
     asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
     _write_parts(connection, row, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
@@ -138,14 +143,44 @@ def _share(
 
 
 def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
-    """Whom to tell which share: newcomers, whoever has another one now, and all of another end.
+    """Whom to tell which share: newcomers, whoever has another one now, and all that were told otherwise.
 
-    What was changed is shared out exactly; only newcomers may make the shares exceed the request.
+    What was changed is shared out exactly; only newcomers may make the shares exceed the request. A step of
+    intervals is shared out evenly: that is what VENs that understand them were told ahead.
     """
     most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
-    chosen = told(parts.drop("told_end_time"), newcomers, row.wanted_kw, most_excess)
-    other_end = parts.filter(pl.col("told_end_time") != row.end_time).select(chosen.columns)
-    return pl.concat([chosen, other_end.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
+    is_step = _is_changed(row) and row.intervals is not None
+    chosen = told(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
+    told_otherwise = parts.filter(_was_told_otherwise(row)).select(chosen.columns)
+    return pl.concat([chosen, told_otherwise.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
+
+
+def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
+    """Whether a VEN was told of another end, or of terms that people have changed since."""
+    has_other_end = (pl.col("told_end_time") != pl.lit(row.end_time)).fill_null(value=False)
+    has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(row.terms_revision)
+    is_otherwise: pl.Expr = has_other_end | has_other_terms
+    return is_otherwise
+
+
+def _told_ahead(
+    connection: Connection, row: Row[Any], parts: pl.DataFrame, chosen: pl.DataFrame, now: datetime
+) -> list[str]:
+    """Those of the VENs to tell who know it already, since they were told all intervals."""
+    if row.intervals is None or not _is_changed(row):
+        return []
+    in_it = parts.filter(~_was_told_otherwise(row))
+    return told_ahead(connection, row.event_id, chosen.join(in_it, on="ven_id", how="semi"), now)
+
+
+def _keep_shares(connection: Connection, row: Row[Any], shares: pl.DataFrame, now: datetime) -> None:
+    """Keep the shares of VENs that need not be told."""
+    if shares.is_empty():
+        return
+    parts = shares.with_columns(event_id=pl.lit(row.event_id), status=pl.lit("notified"))
+    whole = _whole(parts, EventParticipationFrame)
+    write(connection, whole, event_participations, term_queries.merge_shares)
+    _write_shares(connection, parts, now)
 
 
 def _is_changed(row: Row[Any]) -> bool:
@@ -169,8 +204,9 @@ def _newcomers(
 
 def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
     """Whether nobody need be told anything new; read at a glance, for it is so nearly always."""
-    balance = connection.execute(event_queries.balance(row.event_id, row.end_time)).one()
-    if _is_changed(row) or balance.told_other_end:
+    query = event_queries.balance(row.event_id, row.end_time, row.terms_revision)
+    balance = connection.execute(query).one()
+    if _is_changed(row) or balance.told_otherwise:
         return False
     requested_kw = row.wanted_kw
     wanted_kw = min(requested_kw, balance.available_kw)
@@ -188,6 +224,7 @@ def _write_parts(
         command_id=pl.Series([command["command_id"] for command in asked], dtype=pl.String),
         notified_at=at,
         told_end_time=pl.lit(row.end_time).cast(pl.Datetime("us", "UTC")),
+        told_terms_revision=pl.lit(row.terms_revision, pl.Int32),
     )
     write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
     _write_shares(connection, parts, now)
@@ -288,7 +325,8 @@ def _send(connection: Connection, rows: Sequence[Command]) -> None:
     """Into the outbox; whoever dispatches is woken."""
     if not rows:
         return
-    encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in rows]
+    whole = completed(connection, rows)
+    encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in whole]
     frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
     write(connection, _whole(frame, CommandFrame), commands, merging_queries.insert_missing)
     connection.execute(notify(COMMANDS))

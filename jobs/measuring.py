@@ -16,9 +16,12 @@ from jobs.queries import summary as summary_queries
 from jobs.rows import fetch, fetch_binary
 from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
 from jobs.transforms.days import Calendar, Days, Occasion, Slots
+from jobs.transforms.event_terms import start_delay
 from jobs.transforms.performance import (
+    SIGNS,
     counted_hours,
     cuts,
+    directed,
     elsewhere,
     event_usage,
     portfolio_errors,
@@ -120,11 +123,19 @@ class MeasuredEvent(Struct, frozen=True):
     window: TimeRange
     notified_at: datetime
     requested_kw: float
+    direction: str = "reduce"
+    randomize_start_s: float = 0.0
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
         window = TimeRange(row.start_time, row.end_time)
-        return cls(row.event_id, window, row.notify_at, row.requested_reduction_kw)
+        requested_kw = row.requested_reduction_kw
+        return cls(row.event_id, window, row.notify_at, requested_kw, row.direction, row.randomize_start_s)
+
+    @property
+    def sign(self) -> float:
+        """Of baseline less usage, so that what was asked for is positive."""
+        return SIGNS[self.direction]
 
     @property
     def occasion(self) -> Occasion:
@@ -211,7 +222,17 @@ def _usages(
 def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
     """Who takes part, and what was asked of each over time."""
     shares = fetch(connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
-    return requested_energy(participants(connection, event), shares, event.window)
+    people = participants(connection, event)
+    if event.randomize_start_s:
+        people = people.with_columns(begins_at=_begins_at(event, people.get_column("ven_id")))
+    return requested_energy(people, shares, event.window)
+
+
+def _begins_at(event: MeasuredEvent, ven_ids: pl.Series) -> pl.Series:
+    """When the event began for each VEN, whose starts are spread."""
+    start, longest_s = event.window.start, event.randomize_start_s
+    delays = (start_delay(event.event_id, ven_id, longest_s) for ven_id in ven_ids)
+    return pl.Series([start + delay for delay in delays], dtype=pl.Datetime("us", "UTC"))
 
 
 def _inputs(
@@ -239,6 +260,7 @@ def _measured(
     used = event_usage(usage, samples, event.window, inputs.sampled, slow)
     hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
     vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
+    vens = directed(vens, event.direction)
     counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
     is_counted = pl.Series(ven_ids, dtype=pl.String).is_in(counts.implode()).to_numpy()
     return Measurement(vens, portfolio_sums(vens), portfolio_errors(prediction, is_counted)), late

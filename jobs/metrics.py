@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.queries import pending as pending_queries
+from jobs.queries import trimming as trimming_queries
 from schemas.monitoring import BuildInfo
 from schemas.tables.ledger import LANES
 
@@ -96,7 +97,8 @@ class Backlog(Collector):
             lag.add_metric([lane], (self._clock() - pending.oldest).total_seconds() if pending else 0)
         yield from (batches, rows, lag)
 
-    def _families(self) -> tuple[GaugeMetricFamily, ...]:
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, ...]:
         return (
             GaugeMetricFamily(
                 "gridgate_jobs_pending_batches", "Batches that a lane has not consumed", labels=["lane"]
@@ -107,4 +109,29 @@ class Backlog(Collector):
                 "Time since the oldest batch that a lane has not consumed was received",
                 labels=["lane"],
             ),
+        )
+
+
+class RejectedSize(Collector):
+    """How much room refused messages take, looked up at each scrape; nothing while the database is away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def describe(self) -> Iterator[Metric]:
+        yield self._family()
+
+    def collect(self) -> Iterator[Metric]:
+        family = self._family()
+        try:
+            with self._engine.connect() as connection:
+                family.add_metric([], connection.execute(trimming_queries.SIZE_OF_REJECTED).scalar_one())
+        except (SQLAlchemyError, psycopg.Error):
+            return
+        yield family
+
+    @staticmethod
+    def _family() -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "gridgate_jobs_rejected_bytes", "Size of rejected_messages on disk, with indexes and free space"
         )

@@ -144,6 +144,7 @@ class ShareFrame(Frame):
     available_kw: float = pa.Field(ge=0)
     requested_reduction_kw: float = pa.Field(ge=0)
     told_end_time: Utc = pa.Field(nullable=True)
+    told_terms_revision: pl.Int32 = pa.Field(nullable=True)
 
 
 class FollowedPartFrame(EventParticipationFrame):

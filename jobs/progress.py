@@ -163,7 +163,8 @@ class Progress:
         is_known = bool(reporting.height) or standing.people.is_empty()
         reduction_kw = float(reductions.get_column("reduction_kw").sum()) if is_known else None
         answered = connection.execute(settlement_queries.responses(event.event_id)).one()
-        efficiency = None if reduction_kw is None else 100 * reduction_kw / event.requested_kw
+        is_unknown = reduction_kw is None or not event.requested_kw
+        efficiency = None if is_unknown else 100 * (reduction_kw or 0.0) / event.requested_kw
         return {
             "event_id": event.event_id,
             "current_reduction_kw": reduction_kw,
@@ -221,7 +222,8 @@ def _reporting(
 def _reductions(
     event: MeasuredEvent, standing: Standing, reporting: pl.DataFrame, now: datetime
 ) -> pl.DataFrame:
-    """Baseline less usage of each VEN that was asked, kW; 0.0 of one that is silent or has left.
+    """What each VEN that was asked delivers, kW: baseline less usage, or the opposite where more is
+    asked for; 0.0 of one that is silent or has left.
 
     `event_id`, `ven_id`, `reduction_kw`.
     """
@@ -229,7 +231,7 @@ def _reductions(
     last = widened(event.window, SLOT_S).end - timedelta(seconds=SLOT_S)
     heard = reporting.filter(~pl.col("is_silent"))
     both = heard.join(standing.baselines.filter(slot=min(slot, last)), on="ven_id")
-    saved = both.select("ven_id", reduction_kw=pl.col("baseline_kw") - pl.col("used_kw"))
+    saved = both.select("ven_id", reduction_kw=event.sign * (pl.col("baseline_kw") - pl.col("used_kw")))
     everybody = standing.asked.join(saved, on="ven_id", how="left").sort("ven_id")
     return everybody.select(
         pl.lit(event.event_id).alias("event_id"), "ven_id", pl.col("reduction_kw").fill_null(0.0)
@@ -255,7 +257,7 @@ def _delivered(
     used = event_usage(usage, samples, window, sampled, slow)
     _remember(standing, usage, samples, now, WIDEST_S if slow else SLOT_S)
     baseline = _baseline_of(standing, ven_ids, window)
-    saved_kwh = (baseline - used) * part_within([window]).hours
+    saved_kwh = event.sign * (baseline - used) * part_within([window]).hours
     is_known = ~np.isnan(saved_kwh).all(axis=1)
     by_ven = np.where(is_known, np.nansum(saved_kwh, axis=1), np.nan)
     columns = {"ven_id": pl.Series(ven_ids, dtype=pl.String), "delivered_kwh": by_ven}

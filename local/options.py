@@ -12,6 +12,7 @@ from local.disk import needed_mb
 from local.environment import REPOSITORY
 from schemas.command_line import program_name, program_parser
 from schemas.exits import EXIT_CODES, FAILED, TRY_AGAIN, WRONG_USAGE
+from serving.policy import ORIGIN
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def _add_servers(parser: argparse.ArgumentParser) -> None:
     add(
         "--cors-origin",
         action="append",
+        type=origin,
         default=[],
         metavar="URL",
         help="an origin whose pages may ask the API, as http://localhost:5173; may be repeated",
@@ -179,6 +181,12 @@ def seconds(text: str) -> float:
 
 def hours(text: str) -> float:
     return _number(text, 0, 24 * 400, "a number of hours")
+
+
+def origin(text: str) -> str:
+    if not ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin such as http://localhost:5173, or *")
+    return text
 
 
 def share(text: str) -> float:

@@ -1,6 +1,7 @@
 """Starts and stops all services in order, writes the ready file, and prints URLs."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -118,11 +119,18 @@ class Stack:
             self._say("and how it goes:")
             self._say(f"  curl {api}/api/events/current")
             self._say(
-                f"the fleet breaks one report in {round(1 / BROKEN)} on purpose: `ingest rejected` shows them"
+                f"the fleet breaks one report in {round(1 / BROKEN)}, and sends others late or twice,"
+                " on purpose; what was refused, by topic and VEN:"
             )
+            self._say(escape(f"  {rejected_command(self._urls['database_url'])}"))
         self._say(f"  database  {self._urls['database_url']}")
         self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
         self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")
+
+
+def rejected_command(database_url: str) -> str:
+    """What a person can paste to see the messages that were refused."""
+    return f"DATABASE_URL={shlex.quote(database_url)} {shlex.quote(sys.executable)} -m ingest rejected"
 
 
 def broker(options: Options) -> EmbeddedBroker | MosquittoBroker:

@@ -39,6 +39,8 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+    # The server notices later that a connection has been closed: whoever begins now must not find it locked.
+    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
     connection.commit()
 
 

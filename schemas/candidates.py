@@ -29,13 +29,15 @@ from sqlalchemy import (
     true,
 )
 
-from schemas.load_values import sheddable_kw
+from schemas.abilities import DIRECTION, vens_that_understand
+from schemas.load_values import headroom_kw, sheddable_kw
 from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 
+EventDirection = Literal["reduce", "increase"]
 PassedOverReason = Literal[
     "retired",
     "unaddressable",
@@ -45,6 +47,7 @@ PassedOverReason = Literal[
     "in another event",
     "resting",
     "asked too often",
+    "unable to increase",
     "no flexibility",
 ]
 REASONS: tuple[PassedOverReason, ...] = get_args(PassedOverReason)
@@ -71,10 +74,15 @@ class AskedEvent(Struct, frozen=True):
     end_time: datetime
     priority: int
     ven_ids: Sequence[str] | None
+    direction: EventDirection = "reduce"
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        return cls(row.event_id, row.start_time, row.end_time, row.priority, row.ven_ids)
+    def of(cls, row: Row[Any] | Struct) -> Self:
+        """Of a row of `events`, or what is to become one."""
+        event: Any = row
+        return cls(
+            event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids, event.direction
+        )
 
 
 def asked_and_passed_over(
@@ -106,14 +114,18 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
     """VENs that an event asks and that have no live part in it, each with the reason why it is passed over.
 
     Returns:
-        `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now.
+        `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now. Of an event
+        that asks for more, `available_kw` is what a VEN could use more than now.
     """
     untold = _untold(event)
     judged = _judged(untold, event, now, rest)
     # What its loads could shed is looked up only for a VEN that nothing else speaks against.
-    of_judged = sheddable_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
+    asks_for_more = event.direction == "increase"
+    possible_kw = headroom_kw if asks_for_more else sheddable_kw
+    of_judged = possible_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
     sheddable = of_judged.lateral("sheddable")
-    available_kw = func.coalesce(sheddable.c.shed_kw, judged.c.shed_power_kw, 0.0)
+    whole_kw = [] if asks_for_more else [judged.c.shed_power_kw]
+    available_kw = func.coalesce(sheddable.c.shed_kw, *whole_kw, 0.0)
     reason = case(
         (judged.c.reason.is_not(None), judged.c.reason),
         (available_kw <= 0, "no flexibility"),
@@ -143,6 +155,7 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
         (or_(untold.c.part == "finished", ven_id.in_(_elsewhere(event))), "in another event"),
         (ven_id.in_(_resting(event, begin, rest.after)), "resting"),
         (ven_id.in_(_tired(event, begin, rest.most_per_day)), "asked too often"),
+        *_unable(event, ven_id),
     )
     return (
         select(ven_id, latest.ts, latest.shed_power_kw, reason.label("reason"))
@@ -150,6 +163,13 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
         .cte("judged")
         .prefix_with("MATERIALIZED")
     )
+
+
+def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnElement[bool], str]]:
+    """Of an event that asks for more: VENs that do not say that they understand a direction."""
+    if event.direction == "reduce":
+        return []
+    return [(ven_id.not_in(vens_that_understand(DIRECTION)), "unable to increase")]
 
 
 def _untold(event: AskedEvent) -> CTE:

@@ -1,17 +1,19 @@
 """Connections to the database: UTC, an application name, and time-outs that turn a hang into an error."""
 
+import os
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from schemas.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0023"
+SCHEMA_REVISION = "0025"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
@@ -44,6 +46,7 @@ _CONNECTION: dict[str, object] = {
 """Parameters of libpq, unless `DATABASE_URL` sets them otherwise: a dead network is detected within 30 s."""
 
 _MONITOR = "gridgate_answer_monitor"
+_DATABASE_URL = "gridgate_database_url"
 
 
 class Bounds(TypedDict, total=False):
@@ -63,8 +66,8 @@ LONG_WORK = Bounds(
 def connection_parameters(database_url: str, program: str, session: Mapping[str, object]) -> dict[str, Any]:
     """Parameters for libpq that complete those of the URL.
 
-    Where the URL, or libpq's own environment, speaks of a parameter or in `options` of a setting, that
-    counts; only the time zone is always ours.
+    Where the URL, the service that it names, or libpq's own environment speaks of a parameter or in `options`
+    of a setting, that counts; only the time zone is always ours.
     """
     of_url = _parameters_of_url(database_url)
     ours = _as_options({**_SESSION, **session})
@@ -74,12 +77,37 @@ def connection_parameters(database_url: str, program: str, session: Mapping[str,
 
 
 def _parameters_of_url(database_url: str) -> dict[str, str]:
-    environment = {
+    parameters = {name: str(value) for name, value in conninfo_to_dict(database_url).items()}
+    service = parameters.get("service")
+    defaults = _defaults_of_libpq() if service is None else _defaults_of_service(service)
+    return {**defaults, **parameters}
+
+
+def _defaults_of_libpq() -> Mapping[str, str]:
+    """What libpq's environment says, and the service file of a service that it names."""
+    return {
         option.keyword.decode(): option.val.decode()
         for option in pq.Conninfo.get_defaults()
         if option.envvar and option.val and option.val != option.compiled
     }
-    return {**environment, **{name: str(value) for name, value in conninfo_to_dict(database_url).items()}}
+
+
+@cache
+def _defaults_of_service(service: str) -> Mapping[str, str]:
+    """The same, and what the service file says of a service.
+
+    libpq tells this, without connecting, of the service in its environment alone. Read once: changing the
+    environment while other threads read it is not safe.
+    """
+    before = os.environ.get("PGSERVICE")
+    os.environ["PGSERVICE"] = service
+    try:
+        return MappingProxyType({**_defaults_of_libpq()})
+    finally:
+        if before is None:
+            del os.environ["PGSERVICE"]
+        else:
+            os.environ["PGSERVICE"] = before
 
 
 def _as_options(settings: Mapping[str, object]) -> str:
@@ -114,19 +142,24 @@ def engine_for(
     """
     parameters = connection_parameters(database_url, program, session)
     engine = create_engine(
-        database_url.replace("postgresql://", "postgresql+psycopg://", 1),
+        URL.create("postgresql+psycopg", database=str(conninfo_to_dict(database_url).get("dbname") or "")),
         pool_size=pool_size,
         max_overflow=overflow,
         pool_pre_ping=True,
-        execution_options={_MONITOR: monitor},
+        execution_options={_MONITOR: monitor, _DATABASE_URL: database_url},
     )
 
     @event.listens_for(engine, "do_connect")
     def connect_by_libpq(_dialect: Any, _record: Any, _: Any, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
-        """The URL goes to libpq as it is: SQLAlchemy reads some of its characters in another way."""
+        """The URL goes to libpq as it is: SQLAlchemy reads, and writes, some characters in another way."""
         return _open(database_url, {**parameters, "context": arguments.get("context")}, monitor)
 
     return engine
+
+
+def database_url_of(engine: Engine) -> str:
+    """The URL that an engine was made with, for libpq; `engine.url` has the name of the database alone."""
+    return str(engine.get_execution_options()[_DATABASE_URL])
 
 
 def monitor_of(engine: Engine) -> AnswerMonitor | None:

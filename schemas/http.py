@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from schemas.baselines import BaselineName
-from schemas.candidates import PassedOverReason
+from schemas.candidates import EventDirection, PassedOverReason
 from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.wire import LARGEST_KW, Priority
 
@@ -506,6 +506,41 @@ class _ReadOnlyOfEvent(_ReadOnly, frozen=True, kw_only=True):
     vens: Ignored = UNSET
 
 
+Direction = Annotated[
+    EventDirection,
+    Meta(
+        description="`reduce`: VENs are to use less. `increase`: more; then all kW of reduction are of more."
+    ),
+]
+TargetKw = Annotated[float, Meta(ge=0, le=LARGEST_KW, description="Of all VENs together.")]
+SpreadS = Annotated[float, Meta(ge=0, le=3_600)]
+LimitKw = Annotated[float, Meta(ge=0, le=LARGEST_KW)]
+RANDOM_START = "Each VEN starts up to so much later; how much is random, and always the same."
+STAGGERED_RETURN = "Each VEN returns up to so much after the end; how much is random, and always the same."
+IMPORT_LIMIT = "No VEN is to draw more than this at its panel meanwhile. Told to those that understand it."
+EXPORT_LIMIT = "No VEN is to feed in more than this at its panel meanwhile. Told to those that understand it."
+
+
+class EventInterval(Shape, frozen=True):
+    """A part of an event, which asks for its own kW. Each begins where the one before it ends."""
+
+    duration_s: Annotated[float, Meta(gt=0, le=86_400)]
+    target_kw: TargetKw
+    offset_s: Annotated[
+        float | UnsetType,
+        Meta(description="From `startTime` to its start: the sum of the durations before it."),
+    ] = UNSET
+
+
+Intervals = Annotated[
+    list[EventInterval],
+    Meta(
+        max_length=1_440,
+        description="kW by time from the start on; the rest asks for `requestedReductionKw`.",
+    ),
+]
+
+
 class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
 
@@ -525,6 +560,12 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     lead_time_s: Annotated[LeadTimeS | None, Meta(description="How long before the start VENs are told.")] = (
         None
     )
+    direction: Direction = "reduce"
+    intervals: Intervals | None = None
+    randomize_start_s: Annotated[SpreadS, Meta(description=RANDOM_START)] = 0
+    stagger_return_s: Annotated[SpreadS, Meta(description=STAGGERED_RETURN)] = 0
+    import_limit_kw: Annotated[LimitKw | None, Meta(description=IMPORT_LIMIT)] = None
+    export_limit_kw: Annotated[LimitKw | None, Meta(description=EXPORT_LIMIT)] = None
 
 
 class PassedOver(Shape, frozen=True):
@@ -579,7 +620,8 @@ class EventPreview(Shape, frozen=True, kw_only=True):
 
 
 class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """What is to change of an event; once VENs have been sent it, not its start and its lead time.
+    """What is to change of an event; once VENs have been sent it, not its start, its direction, its lead time
+    and its random delay.
 
     What is not mentioned, or equals what GET shows, stays.
     """
@@ -594,6 +636,15 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     ] = UNSET
     priority: Priority | UnsetType = UNSET
     lead_time_s: LeadTimeS | UnsetType | None = UNSET
+    direction: Direction | UnsetType = UNSET
+    intervals: Annotated[
+        Intervals | UnsetType | None,
+        Meta(description="Null, or none, asks for `requestedReductionKw` alone."),
+    ] = UNSET
+    randomize_start_s: SpreadS | UnsetType = UNSET
+    stagger_return_s: SpreadS | UnsetType = UNSET
+    import_limit_kw: LimitKw | UnsetType | None = UNSET
+    export_limit_kw: LimitKw | UnsetType | None = UNSET
 
 
 class Event(Shape, frozen=True, kw_only=True):
@@ -615,6 +666,12 @@ class Event(Shape, frozen=True, kw_only=True):
         list[PassedOver],
         Meta(description="How many VENs are passed over, by reason; as it was last while it ran."),
     ]
+    direction: Direction
+    intervals: Annotated[list[EventInterval], Meta(description="kW by time; empty: one power throughout.")]
+    randomize_start_s: Annotated[float, Meta(description=RANDOM_START)]
+    stagger_return_s: Annotated[float, Meta(description=STAGGERED_RETURN)]
+    import_limit_kw: Annotated[float | UnsetType, Meta(description=IMPORT_LIMIT)] = UNSET
+    export_limit_kw: Annotated[float | UnsetType, Meta(description=EXPORT_LIMIT)] = UNSET
 
 
 class EventMetrics(Shape, frozen=True, kw_only=True):
@@ -718,7 +775,11 @@ class Delivery(Shape, frozen=True):
     baseline_kw: float | None
     actual_kw: Annotated[float | None, Meta(description="What was used.")]
     delivered_kw: Annotated[
-        float | None, Meta(description="Baseline less usage; negative where more was used. Null: unknown.")
+        float | None,
+        Meta(
+            description="Baseline less usage, negative where more was used; of an event that asks for more, "
+            "usage less baseline. Null: unknown."
+        ),
     ]
     delivered_kwh: float | None
     performance_percent: Annotated[

@@ -39,6 +39,8 @@ from schemas.tables.registry import loads
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 GONE_AFTER = timedelta(hours=24)
+GENERATING = ("solar", "pv", "wind", "generator")
+"""Types of load that only generate: they cannot be asked to use more."""
 
 
 def with_settings(latest: FromClause = load_snapshots) -> FromClause:
@@ -125,6 +127,24 @@ def sheddable_kw(
     shed_kw = func.sum(case((is_enabled(), shed_capability_kw()), else_=0.0)).label("shed_kw")
     return (
         select(shed_kw)
+        .select_from(with_settings())
+        .where(load_snapshots.c.ven_id == ven_id, ~is_gone(gone_after, ven_ts))
+    )
+
+
+def headroom_kw(
+    ven_id: ColumnElement[str], ven_ts: ColumnElement[Any], gone_after: timedelta | None
+) -> Select[Any]:
+    """What the loads of a VEN could use more than now, `shed_kw`, as `sheddable_kw` says it of less.
+
+    Capacity less usage of the loads that may be controlled; what generates adds nothing.
+    """
+    used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
+    generates = func.lower(func.coalesce(effective("load_type"), "")).in_(GENERATING)
+    more_kw = func.greatest(capacity_kw() - used_kw, 0.0)
+    headroom = func.sum(case((and_(is_enabled(), ~generates), more_kw), else_=0.0)).label("shed_kw")
+    return (
+        select(headroom)
         .select_from(with_settings())
         .where(load_snapshots.c.ven_id == ven_id, ~is_gone(gone_after, ven_ts))
     )

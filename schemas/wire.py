@@ -116,6 +116,7 @@ class LoadSnapshot(Struct, rename="camel", gc=False):
     timestamp: int | float | str
     loads: list[Raw]
     ven_id: Id | None = None
+    understands: Raw = Raw()
 
 
 class StatusMessage(Struct, rename="camel", gc=False):
@@ -131,6 +132,16 @@ ACCEPTED = ("accepted", "success")
 NOT_ACCEPTED = ("rejected", "error")
 
 
+Abilities = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=100)]
+"""Optional parts of an `event` command that a VEN understands."""
+
+
+class AnsweredAbilities(Struct, rename="camel", gc=False):
+    """The part of an acknowledgement's `data` that says what a VEN understands."""
+
+    understands: Abilities | None = None
+
+
 class Acknowledgement(Struct, rename="camel", gc=False):
     """A VEN's answer to a command: `ok` in the older form, `status` in the newer one."""
 
@@ -138,6 +149,8 @@ class Acknowledgement(Struct, rename="camel", gc=False):
     ven_id: Id | None = None
     ok: bool | None = None
     status: str | None = None
+    understands: Raw = Raw()
+    data: Raw = Raw()
 
     @property
     def is_accepted(self) -> bool | None:

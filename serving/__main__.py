@@ -39,9 +39,6 @@ from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
 CHANGES_FILE = "changes"
-SLOW_CLIENT_S = 60.0
-"""Longest pause between two blocks of a streamed answer, which holds a connection to the database."""
-
 SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
 
@@ -103,7 +100,7 @@ def _watch(database_url: str, clock: DatabaseClock, monitor: AnswerMonitor) -> D
 
 
 def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor) -> Engine:
-    """An engine with time limits: a client that reads slowly must not hold a connection for ever."""
+    """An engine with a time limit for queries."""
     return engine_for(
         database_url,
         "serving",
@@ -111,7 +108,6 @@ def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor
         overflow=0,
         monitor=monitor,
         statement_timeout=timeout(settings.http_query_timeout_s),
-        idle_in_transaction_session_timeout=timeout(SLOW_CLIENT_S),
     )
 
 

@@ -6,8 +6,9 @@ from functools import partial
 
 import falcon
 from msgspec import Struct
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 
+from schemas.database import engine_for
 from schemas.load_values import GONE_AFTER
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
@@ -161,7 +162,7 @@ def create_app(  # noqa: PLR0913 - the composition root
 
 def api_document() -> Document:
     """The OpenAPI document; no database is connected."""
-    engine = create_engine("postgresql+psycopg://")
+    engine = engine_for("postgresql://", "serving")
     state = WorkerState(engine, FleetReader(engine, _never))
     access_log = AccessLog(RequestMetrics(), SqlClock())
     return describe(_resources(Dependencies(Databases(engine), _never, state, access_log)))

@@ -1,9 +1,12 @@
 """What this service requires of its callers, and the policies that it sends to browsers."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 Network = IPv4Network | IPv6Network
+ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
+"""An origin whose pages may call, or `*` for all."""
 
 MAX_BODY_BYTES = 1_048_576
 """The default of the setting."""

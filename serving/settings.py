@@ -1,6 +1,5 @@
 """Settings of serving."""
 
-import re
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
@@ -11,9 +10,7 @@ from schemas.baseline_model.settings import CalendarSettings
 from schemas.settings import AskingSettings, DatabaseUrl, ProgramSettings
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
-from serving.policy import MAX_BODY_BYTES, Policy
-
-ORIGIN = re.compile(r"\*|https?://[^/,\s]+")
+from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy
 
 
 def _address(text: str) -> str:

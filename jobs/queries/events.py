@@ -124,13 +124,15 @@ def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningU
     return _expire(conditions, "the event has gone on without it")
 
 
-def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[Any]:
+def call_back_restores(ven_ids: Sequence[str], now: datetime) -> ReturningUpdate[Any]:
     """Expire the open `restore` commands of VENs that are told of another event: sent again, they might end
-    that one. Those that were never sent go first, and stay.
+    that one. Those that were never sent and are due go first, and stay.
     """
     command = commands.c
-    is_restore = and_(command.op == "restore", command.event_id.is_not(None), command.attempts > 0)
-    return _expire([command.ven_id == _any_of(ven_ids), is_restore], "the VEN has been told of another event")
+    is_restore = and_(command.op == "restore", command.event_id.is_not(None))
+    would_come_later = or_(command.attempts > 0, command.next_attempt_at > now)
+    conditions = [command.ven_id == _any_of(ven_ids), is_restore, would_come_later]
+    return _expire(conditions, "the VEN has been told of another event")
 
 
 def _expire(conditions: Sequence[ColumnElement[bool]], reason: str) -> ReturningUpdate[Any]:
@@ -151,13 +153,15 @@ def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
     return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
-def balance(event_id: str, end_time: datetime) -> Select[Any]:
+def balance(event_id: str, end_time: datetime, terms_revision: int) -> Select[Any]:
     """What those who take part have been asked for, and what they could give, kW; how many were told of
-    another end.
+    another end or of other terms.
     """
-    was_changed = PART.told_end_time != end_time
+    was_changed = or_(
+        PART.told_end_time != end_time, func.coalesce(PART.told_terms_revision, 0) != terms_revision
+    )
     return select(
-        func.count().filter(was_changed).label("told_other_end"),
+        func.count().filter(was_changed).label("told_otherwise"),
         func.coalesce(func.sum(PART.requested_reduction_kw), 0.0).label("given_kw"),
         func.coalesce(func.sum(PART.available_kw), 0.0).label("available_kw"),
     ).where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
@@ -165,7 +169,13 @@ def balance(event_id: str, end_time: datetime) -> Select[Any]:
 
 def shares(event_id: str) -> Select[Any]:
     return (
-        select(PART.ven_id, PART.available_kw, PART.requested_reduction_kw, PART.told_end_time)
+        select(
+            PART.ven_id,
+            PART.available_kw,
+            PART.requested_reduction_kw,
+            PART.told_end_time,
+            PART.told_terms_revision,
+        )
         .where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
         .order_by(PART.ven_id)
     )
@@ -214,6 +224,7 @@ def merge_told(target: Table, staged: str) -> Insert:
             "named_at": case((was_away, null()), else_=target.c.named_at),
             "asked_again_at": case((was_away, null()), else_=target.c.asked_again_at),
             "told_end_time": new.told_end_time,
+            "told_terms_revision": new.told_terms_revision,
             "released_at": null(),
         },
     )

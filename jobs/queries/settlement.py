@@ -56,6 +56,8 @@ def _measured_events(requested: ColumnElement[float] | None = None) -> Select[An
         ended_at.label("end_time"),
         events.c.notify_at,
         (mean_requested_kw(ended_at) if requested is None else requested).label("requested_reduction_kw"),
+        events.c.direction,
+        events.c.randomize_start_s,
     )
 
 

@@ -1,9 +1,10 @@
-"""What an event delivered: baseline minus usage. Powers in kW, energies in kWh, shares in percent.
+"""What an event delivered: baseline minus usage, or the other way round where it asked for more.
 
-A power is an energy over the hours of the event, for a VEN and for the portfolio, so that powers add up over
-VENs and kW times hours is kWh. Delivered is positive where less was used than the baseline says, negative
-where more. Time without samples, or without a baseline, delivers nothing; `coverage_percent` says how much
-of the event's time has both. Time that a VEN spent in another event counts there.
+Powers in kW, energies in kWh, shares in percent. A power is an energy over the hours of the event, for a VEN
+and for the portfolio, so that powers add up over VENs and kW times hours is kWh. Delivered is positive where
+a VEN did what was asked, negative where it did the opposite. Time without samples, or without a baseline,
+delivers nothing; `coverage_percent` says how much of the event's time has both. Time that a VEN spent in
+another event counts there.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +36,9 @@ WORDS = ("adjustment", "adjustment_reason", "note")
 
 ROUNDING = 0.0005
 """Figures that differ by no more look the same in an answer."""
+
+SIGNS = {"reduce": 1.0, "increase": -1.0}
+"""Of baseline less usage, by the direction of an event."""
 
 NEGLIGIBLE_KW = 1e-6
 """An error relative to a mean of no more says nothing."""
@@ -153,7 +157,8 @@ def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: T
     """What was asked of each VEN over time: the integral of every share that it had.
 
     Args:
-        participants: `ven_id`, `requested_kw` (the last share), `told_at`, `opted_out_at`, `left_at`.
+        participants: `ven_id`, `requested_kw` (the last share), `told_at`, `opted_out_at`, `left_at`, and
+            perhaps `begins_at`: before it a VEN was asked for nothing, since its start was delayed.
         shares: revisions of the shares: `ven_id`, `at`, `requested_kw`. A VEN without any had its last share
             from the time that it was told until it opted out.
         window: the event's.
@@ -168,12 +173,13 @@ def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: T
     out = has_none.drop_nulls("opted_out_at").select("ven_id", at="opted_out_at", requested_kw=pl.lit(0.0))
     every = pl.concat([shares.select(first.columns), first, out]).sort("ven_id", "at", maintain_order=True)
     until = pl.col("at").shift(-1).over("ven_id").fill_null(window.end)
-    start = pl.max_horizontal("at", pl.lit(window.start))
+    begins = [name for name in ("begins_at",) if name in participants.columns]
+    start = pl.max_horizontal("at", pl.lit(window.start), *begins)
     end = pl.min_horizontal("until", "left_at", pl.lit(window.end))
     hours = ((end - start).dt.total_microseconds() / 3.6e9).clip(lower_bound=0)
     energy = (
         every.with_columns(until.alias("until"))
-        .join(participants.select("ven_id", "left_at"), on="ven_id")
+        .join(participants.select("ven_id", "left_at", *begins), on="ven_id")
         .group_by("ven_id")
         .agg(requested_kwh=(pl.col("requested_kw") * hours).sum())
     )
@@ -226,6 +232,17 @@ def settle_vens(
         .select(*_CASE, *FIGURES, *WORDS, "has_opted_out", "is_stand_in")
         .sort(_CASE)
     )
+
+
+def directed(vens: pl.DataFrame, direction: str) -> pl.DataFrame:
+    """What VENs delivered of what an event asks for: less than the baseline, or more.
+
+    Args:
+        vens: as `settle_vens` gives them, by baseline less usage.
+        direction: `reduce` or `increase`.
+    """
+    turned = ("delivered_kw", "delivered_kwh", "performance_percent")
+    return vens if SIGNS[direction] > 0 else vens.with_columns(-pl.col(*turned))
 
 
 _SILENT = {"ven_id": pl.String, "is_silent": pl.Boolean}

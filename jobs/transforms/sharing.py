@@ -13,7 +13,12 @@ NEGLIGIBLE = 1e-6
 
 
 def told(
-    parts: pl.DataFrame, newcomers: pl.DataFrame, requested_kw: float, most_excess: float = MOST_EXCESS
+    parts: pl.DataFrame,
+    newcomers: pl.DataFrame,
+    requested_kw: float,
+    most_excess: float = MOST_EXCESS,
+    *,
+    is_fair: bool = False,
 ) -> pl.DataFrame:
     """Whom to tell what, so that the shares make up the request, or all that there is.
 
@@ -26,6 +31,7 @@ def told(
         newcomers: who has not: `ven_id`, `available_kw`, above zero.
         requested_kw: what the event asks for, zero or above.
         most_excess: by which part of the request the shares may exceed it.
+        is_fair: give everybody its fair part, however many are told anew.
 
     Returns:
         `ven_id`, `available_kw`, `requested_reduction_kw` of all newcomers and of those whose share changes.
@@ -38,7 +44,7 @@ def told(
     before = pl.concat([known, new])
     given_kw = _total(before, "requested_reduction_kw")
     after = before
-    if given_kw > requested_kw * (1 + most_excess):
+    if is_fair or given_kw > requested_kw * (1 + most_excess):
         after = before.with_columns(requested_reduction_kw=fair)
     elif (missing_kw := min(requested_kw, available_kw) - given_kw) > requested_kw * NEGLIGIBLE:
         after = _filled(before, missing_kw)

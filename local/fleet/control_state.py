@@ -31,7 +31,7 @@ class ControlState:
         """Add an event. One that runs already continues, with the new end and request."""
         existing = next((each for each in self.events if _is_same(each, event)), None)
         if existing is not None and existing.runs_at(now):
-            event = replace(existing, end=event.end, requested_kw=event.requested_kw)
+            event = replace(event, begin=existing.begin, lag_s=existing.lag_s, ramp_s=existing.ramp_s)
         others = tuple(each for each in self.events if each is not existing and _affects_power(each, now))
         return replace(self, events=(event, *others))
 

@@ -21,6 +21,8 @@ class ShedEvent:
 
     `event_id` is missing where a command has none. Without a `requested_kw`, each home owes its share. With a
     `load_id` only that load sheds. A home begins after `lag_s`, and ramps down within `ramp_s`.
+    `is_more`: not to shed, but to use so much more. `steps`: kW from a time on, in order, in place of
+    `requested_kw`. Limits are of the panel, kW.
     """
 
     event_id: str | None
@@ -30,6 +32,15 @@ class ShedEvent:
     load_id: str | None = None
     lag_s: float = 0.0
     ramp_s: float = 0.0
+    is_more: bool = False
+    steps: tuple[tuple[float, float], ...] = ()
+    import_limit_kw: float | None = None
+    export_limit_kw: float | None = None
+
+    def wanted_kw(self, ts: float) -> float | None:
+        """What is asked for at `ts`, or, before it begins, at first."""
+        begun = [kw for at, kw in self.steps if at <= max(ts, self.begin)]
+        return begun[-1] if begun else self.requested_kw
 
     def runs_at(self, ts: float) -> bool:
         return self.begin <= ts < self.end

@@ -125,10 +125,11 @@ class Household:
             return self.loads
         return tuple(replace(load, **state.of_load(load.load_id)) for load in self.loads)
 
-    def owed_kw(self, event: ShedEvent) -> float:
-        """The reduction that an event requests of this home."""
-        if event.requested_kw is not None:
-            return event.requested_kw
+    def owed_kw(self, event: ShedEvent, ts: float) -> float:
+        """What an event asks of this home at `ts`."""
+        wanted_kw = event.wanted_kw(ts)
+        if wanted_kw is not None:
+            return wanted_kw
         return round(_OWED_SHARE * sum(load.capacity_kw * load.sheddable for load in self.loads), 1)
 
     def read(self, ts: float, state: ControlState = INITIAL_STATE) -> HouseholdReading:
@@ -139,7 +140,8 @@ class Household:
         natural = [(load, round(load.natural_kw(when, weather), 3)) for load in self.loads_under(state)]
         load_powers = self._rebounding(natural, ts, state)
         running = [event for event in state.events if event.runs_at(ts)]
-        loads = _share_out(load_powers, *self._owed(running, ts, rest + _total(load_powers), state))
+        raised = _raised(_curtailed(load_powers, rest, running), self._more_kw(running, ts))
+        loads = _share_out(raised, *self._owed(running, ts, rest + _total(raised), state))
         event = next((each for each in running if each.load_id is None), running[0] if running else None)
         return HouseholdReading(
             ts=ts,
@@ -150,7 +152,7 @@ class Household:
             loads=loads,
             soc=self._soc(when),
             event=event,
-            requested_kw=self.owed_kw(event) if event else None,
+            requested_kw=self.owed_kw(event, ts) if event else None,
             is_recovering=any(each.rebounds_at(ts) for each in state.events),
         )
 
@@ -183,13 +185,20 @@ class Household:
         """The reduction owed at `ts` by the panel, and by single loads."""
         above_target = 0.0 if state.target_power_kw is None else wanted_kw - state.target_power_kw
         panel = next((event for event in running if event.load_id is None), None)
-        owed = self.owed_kw(panel) * panel.depth(ts) if panel else 0.0
+        owed = self.owed_kw(panel, ts) * panel.depth(ts) if panel and not panel.is_more else 0.0
+        if panel and panel.import_limit_kw is not None:
+            above_target = max(above_target, wanted_kw - panel.import_limit_kw)
         of_loads = {
-            event.load_id: self.owed_kw(event) * event.depth(ts)
+            event.load_id: self.owed_kw(event, ts) * event.depth(ts)
             for event in reversed(running)  # the latest event of a load counts
             if event.load_id is not None
         }
         return max(owed, above_target), of_loads
+
+    def _more_kw(self, running: Sequence[ShedEvent], ts: float) -> float:
+        """What loads are to draw more at `ts`."""
+        panel = next((event for event in running if event.load_id is None), None)
+        return self.owed_kw(panel, ts) * panel.depth(ts) if panel and panel.is_more else 0.0
 
     def _soc(self, ts: float) -> float | None:
         battery = next((load for load in self.loads if load.kind == "battery"), None)
@@ -234,6 +243,35 @@ def _share_out(
         shed_kw = round(own[load.load_id] + more_kw, 3)
         readings.append(LoadReading(load, round(power_kw - shed_kw, 3) + 0.0, shed_kw))
     return tuple(readings)
+
+
+def _curtailed(
+    powers: list[tuple[HouseholdLoad, float]], rest_kw: float, running: Sequence[ShedEvent]
+) -> list[tuple[HouseholdLoad, float]]:
+    """Loads that feed in no more than an event's limit of the panel allows."""
+    limits = [event.export_limit_kw for event in running if event.export_limit_kw is not None]
+    if not limits:
+        return powers
+    excess_kw = -limits[0] - rest_kw - _total(powers)
+    curtailed = []
+    for load, power_kw in powers:
+        less_kw = max(0.0, min(excess_kw, -power_kw))
+        excess_kw -= less_kw
+        curtailed.append((load, round(power_kw + less_kw, 3)))
+    return curtailed
+
+
+def _raised(powers: list[tuple[HouseholdLoad, float]], more_kw: float) -> list[tuple[HouseholdLoad, float]]:
+    """Loads that draw more, by priority, each up to its capacity; what generates stays as it is."""
+    if more_kw <= 0:
+        return powers
+    raised = []
+    for load, power_kw in sorted(powers, key=lambda pair: (pair[0].priority, pair[0].load_id)):
+        room_kw = load.capacity_kw - max(0.0, power_kw) if load.enabled and load.kind != "solar" else 0.0
+        added_kw = max(0.0, min(more_kw, room_kw))
+        more_kw -= added_kw
+        raised.append((load, round(power_kw + added_kw, 3)))
+    return raised
 
 
 def _can_shed(load: HouseholdLoad, power_kw: float) -> float:

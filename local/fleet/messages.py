@@ -11,6 +11,8 @@ from local.fleet.household import Household, HouseholdReading, LoadReading
 from local.fleet.randomness import draw
 
 _VOLTAGE_V = 230.0
+UNDERSTANDS = ("direction", "intervals", "importLimitKw", "exportLimitKw")
+"""What all VENs of the fleet understand of an `event` command."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def description(home: Household, dialect: Dialect, reading: HouseholdReading) ->
         "venId": home.ven_id,
         "timestamp": dialect.writes_time(reading.ts),
         "loads": [load_entry(load) for load in reading.loads],
+        "understands": UNDERSTANDS,
     }
     return Message(f"ven/loads/{home.ven_id}", msgspec.json.encode(body))
 

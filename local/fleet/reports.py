@@ -67,7 +67,8 @@ class Reporter:
         if is_broken(self.home, ts):
             report = break_message(self.home, ts, report)
         delays = delays_s(self.home, ts, self.interval_s(state))
-        if self.dialect.is_brief and (describe or self._is_turn_to_describe(ts, self.interval_s(state))):
+        is_turn = self.dialect.is_brief and self._is_turn_to_describe(ts, self.interval_s(state))
+        if describe or is_turn:
             yield Arrival(ts + delays[0], description(self.home, self.dialect, reading))
         for delay_s in delays:
             yield Arrival(ts + delay_s, report)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -12,7 +12,7 @@ from local.fleet.behaviour import ResponseBehaviour, paced, release_s
 from local.fleet.control_state import ControlState
 from local.fleet.events import ShedEvent
 from local.fleet.household import Household, HouseholdLoad
-from local.fleet.messages import load_entry
+from local.fleet.messages import UNDERSTANDS, load_entry
 
 Outcome = tuple[ControlState, Result]
 Form = TypeVar("Form", bound=Struct)
@@ -38,12 +38,22 @@ class _ShedPanel(Struct, rename="camel"):
     event_id: str | None = None
 
 
+class _Interval(Struct):
+    start_ts: float
+    duration_s: float
+    target_kw: float = msgspec.field(name="targetKw")
+
+
 class _EventData(Struct):
     event_id: str
     requested_kw: float = msgspec.field(name="requestedReductionKw")
     start_ts: float | None = None
     end_ts: float | None = None
     duration_s: float | None = None
+    direction: Literal["reduce", "increase"] = "reduce"
+    intervals: list[_Interval] = []
+    import_limit_kw: float | None = msgspec.field(name="importLimitKw", default=None)
+    export_limit_kw: float | None = msgspec.field(name="exportLimitKw", default=None)
 
 
 class _Restore(Struct):
@@ -165,7 +175,7 @@ def _get(context: CommandContext) -> Outcome:
     describe = {"status": _status, "config": _configuration, "loads": _loads}.get(what)
     if describe is None:
         return context.state, Result("rejected", {"error": f"there is no {what} to get"})
-    return context.state, Result("success", {what: describe(context)})
+    return context.state, Result("success", {what: describe(context), "understands": UNDERSTANDS})
 
 
 def _ping(context: CommandContext) -> Outcome:
@@ -208,7 +218,17 @@ def _event(command: _EventData, now: float) -> ShedEvent:
         raise msgspec.ValidationError("end_ts or duration_s is missing")
     if end <= max(begin, now):
         raise msgspec.ValidationError("it is over")
-    return ShedEvent(command.event_id, begin, end, command.requested_kw)
+    steps = tuple((each.start_ts, each.target_kw) for each in command.intervals)
+    return ShedEvent(
+        command.event_id,
+        begin,
+        end,
+        command.requested_kw,
+        is_more=command.direction == "increase",
+        steps=steps,
+        import_limit_kw=command.import_limit_kw,
+        export_limit_kw=command.export_limit_kw,
+    )
 
 
 def _follow(context: CommandContext, event: ShedEvent) -> ControlState:

@@ -33,6 +33,7 @@ FRAMES: dict[str, type[Frame]] = {
     "skewed_reports": presence.SkewedReportFrame,
     "slot_widths": registry.SlotWidthFrame,
     "stale_slots": history.StaleSlotFrame,
+    "ven_abilities": registry.VenAbilitiesFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
     "ven_load_samples": raw.LoadEntryFrame,

@@ -11,6 +11,7 @@ from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
+EVENT_DIRECTIONS = ("reduce", "increase")
 EVENT_STATUSES = ("scheduled", "active", "completed", "cancelled")
 TO_COME = ("scheduled", "active")
 ENDED_EVENTS = ("completed", "cancelled")
@@ -42,6 +43,13 @@ events = Table(
     instant("ended_at", nullable=True),
     instant("created_at"),
     power_kw("shared_reduction_kw"),
+    Column("direction", Text, nullable=False, server_default=text("'reduce'")),
+    Column("intervals", JSON),
+    Column("randomize_start_s", Double, nullable=False, server_default=text("0")),
+    Column("stagger_return_s", Double, nullable=False, server_default=text("0")),
+    power_kw("import_limit_kw"),
+    power_kw("export_limit_kw"),
+    Column("terms_revision", Integer, nullable=False, server_default=text("0")),
     Index("ix_events_start_time", "start_time"),
 )
 
@@ -63,6 +71,7 @@ event_participations = Table(
     instant("told_end_time", nullable=True),
     instant("asked_again_at", nullable=True),
     instant("released_at", nullable=True),
+    Column("told_terms_revision", Integer),
     Index("ix_event_participations_event_id", "event_id"),
     Index("ix_event_participations_live", "event_id", postgresql_where=text(_IS_LIVE)),
 )
@@ -197,6 +206,22 @@ class EventFrame(Frame):
     shared_reduction_kw: float = pa.Field(nullable=True)
     """For which request the present shares were made; null before they are."""
 
+    direction: str = pa.Field(isin=EVENT_DIRECTIONS)
+    """Whether VENs are to use less or more; its kW are above zero either way."""
+
+    intervals: str = pa.Field(nullable=True)
+    """kW by time from the start on: a JSON array of `duration_s` and `target_kw`; `event_requests` has it as
+    revisions. After the last one, and without any, the event asks for `requested_reduction_kw`.
+    """
+
+    randomize_start_s: float = pa.Field(ge=0)
+    stagger_return_s: float = pa.Field(ge=0)
+    import_limit_kw: float = pa.Field(nullable=True, ge=0)
+    export_limit_kw: float = pa.Field(nullable=True, ge=0)
+    terms_revision: pl.Int32 = pa.Field(ge=0)
+    """How often people have changed the intervals or limits: VENs told of an earlier revision are told again.
+    """
+
 
 class EventParticipationFrame(Frame):
     """`available_kw`: what the VEN could shed when the request was shared out; `command_id`: what told it.
@@ -222,10 +247,15 @@ class EventParticipationFrame(Frame):
     told_end_time: Utc = pa.Field(nullable=True)
     asked_again_at: Utc = pa.Field(nullable=True)
     released_at: Utc = pa.Field(nullable=True)
+    told_terms_revision: pl.Int32 = pa.Field(nullable=True)
+    """`terms_revision` of the event in the last command; null: before this was recorded."""
 
 
 class EventRequestFrame(Frame):
-    """Revisions of what an event asks for: from a time on, kW. None where it never changed."""
+    """Revisions of what an event asks for: from a time on, kW; also of times to come, for its intervals.
+
+    None where it has no intervals and never changed.
+    """
 
     event_id: str
     at: Utc

@@ -4,7 +4,7 @@ What VENs say of themselves lives in the snapshots; where both speak, people win
 """
 
 import polars as pl
-from sqlalchemy import Boolean, Column, Double, Index, Integer, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Double, Index, Integer, Table, Text
 
 from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
@@ -48,6 +48,14 @@ ven_opt_outs = Table(
     instant("end_time"),
     Column("reason", Text, nullable=False),
     instant("created_at"),
+)
+
+ven_abilities = Table(
+    "ven_abilities",
+    metadata,
+    text_key("ven_id"),
+    Column("understands", JSON, nullable=False),
+    instant("said_at"),
 )
 
 SLOT_WIDTHS_S = (300, 900, 1800)
@@ -106,6 +114,14 @@ class VenOptOutFrame(Frame):
     end_time: Utc
     reason: str
     created_at: Utc
+
+
+class VenAbilitiesFrame(Frame):
+    """Optional parts of an `event` command that a VEN understands, by its newest word: a JSON array."""
+
+    ven_id: str
+    understands: str
+    said_at: Utc
 
 
 class SlotWidthFrame(Frame):

@@ -23,7 +23,7 @@ from schemas.http import AuditEntry
 from schemas.redaction import without_secrets
 from serving.auth import queries
 from serving.auth.keys import Caller
-from serving.db.reading import in_blocks
+from serving.db.reading import in_blocks, snapshot
 from serving.http.bodies import read_bytes
 from serving.page import Page
 from serving.policy import Policy
@@ -59,7 +59,7 @@ class AuditLog:
 
     def entries(self, page: Page) -> Iterator[AuditEntry]:
         """The newest first; the iterator holds a connection to its end."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             yield from map(_entry, in_blocks(connection, queries.audit_entries(page)))
 
 

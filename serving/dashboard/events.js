@@ -47,7 +47,7 @@ function running(event) {
   const minutes = minutesLeft(event);
   const of = `${number(now)} of ${number(target)} kW`;
   return [
-    element("p", {}, element("strong", {}, `${of} shed`), ` in event ${event.id}, ${minutes} min to go (until ${moment(event.endTime)})`),
+    element("p", {}, element("strong", {}, `${of} ${event.direction === "increase" ? "more used" : "shed"}`), ` in event ${event.id}, ${minutes} min to go (until ${moment(event.endTime)})`),
     element("progress", { max: target, value: Math.max(0, now ?? 0), "aria-label": "Reduction against the target" }, of),
     element("p", { class: "hint" }, `${responding(event)} ${passedOver(event)}`),
     element("button", { type: "button", class: "danger", onclick: () => act(() => post(`${path(event)}/stop`)) }, "Stop event"),
@@ -66,7 +66,7 @@ function passedOver(event) {
 
 function planned(event) {
   return [
-    element("p", {}, element("strong", {}, `${number(event.requestedReductionKw)} kW`), ` from ${moment(event.startTime)} to ${moment(event.endTime)} (event ${event.id})`),
+    element("p", {}, element("strong", {}, `${number(event.requestedReductionKw)} kW${event.direction === "increase" ? " more" : ""}`), ` from ${moment(event.startTime)} to ${moment(event.endTime)} (event ${event.id})`),
     element("p", { class: "hint" }, passedOver(event)),
     element("button", { type: "button", class: "danger", onclick: () => act(() => remove(path(event))) }, "Cancel event"),
   ];

@@ -92,14 +92,13 @@ def days_pending() -> Select[Any]:
 def are_all_known(lane: str) -> Select[Any]:
     """Whether the days of a lane's pending batches are among the statement's values."""
     days = _days(lane)
-    midnight = func.timezone("UTC", cast(days.c.day, TIMESTAMP))
-    return select(~select(days.c.day).where(~within_days_pending(midnight)).exists())
+    return select(~select(days.c.day).where(~within_days_pending(days.c.midnight)).exists())
 
 
 def _days(lane: str | None = None) -> Subquery:
     day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
     query = (
-        select(day.c.day)
+        select(day.c.day, func.timezone("UTC", cast(day.c.day, TIMESTAMP)).label("midnight"))
         .select_from(pending_batches)
         .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
         .join(day, true())

@@ -18,7 +18,7 @@ from psycopg.raw_cursor import RawCursor
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its own pools raise it
 
-from schemas.database import connect, monitor_of
+from schemas.database import connect, database_url_of, monitor_of
 from serving.db.statements import Query, side_by_side, text_for
 
 POOL_SIZE = 3
@@ -63,7 +63,7 @@ class ConnectionPool:
         `session` is that of `schemas.database.connect`.
         """
         monitor = monitor_of(engine)
-        url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = database_url_of(engine)
         pool = cls(lambda: connect(url, "serving", monitor=monitor, **SESSION, **session), on_query)
         event.listen(engine, "engine_disposed", lambda _: pool.close())
         return pool

@@ -9,6 +9,13 @@ from sqlalchemy import Connection, Engine, Row, Select, text
 ROWS_AT_ONCE = 2_000
 """Rows of a server-side cursor that are fetched in one round trip."""
 
+SLOW_CLIENT_S = 60
+"""Longest pause between two blocks of a streamed answer, which holds a connection to the database.
+
+Transactions that change something have ten seconds: they hold locks that others wait for.
+"""
+
+_WAIT_FOR_CLIENT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{SLOW_CLIENT_S}s'")
 _HOLD_RAW = text(
     "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions IN ACCESS SHARE MODE"
 )
@@ -29,6 +36,7 @@ def hold_raw(connection: Connection) -> None:
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements all see the same state of the database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        connection.execute(_WAIT_FOR_CLIENT)
         yield connection
 
 

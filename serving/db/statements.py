@@ -27,6 +27,10 @@ LOAD_ID: Any = bindparam("load_id")
 
 _CONSTANT = "constant_"
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_SAME_RANGES = re.compile(
+    r"([\w.]+ >= '[^']+'::[\w ]+ AND [\w.]+ < '[^']+'::TIMESTAMP WITH TIME ZONE)(?: OR \1)+"
+)
+"""Ranges of constants that fill up a fixed number of them."""
 
 
 def constant(name: str) -> BindParameter[datetime]:
@@ -83,21 +87,29 @@ def text_of(statement: Executable) -> StatementText:
 
 def text_for(statement: Executable, values: Mapping[str, Any]) -> StatementText:
     """The text of a statement with the values of its constants in it."""
-    text = text_of(statement)
-    constants = tuple((name, values[name]) for name in text.names if name.startswith(_CONSTANT))
-    return _with_constants(statement, constants) if constants else text
+    names = _constants_of(statement)
+    return (
+        _with_constants(statement, tuple([values[name] for name in names])) if names else text_of(statement)
+    )
 
 
 @lru_cache(maxsize=512)
-def _with_constants(statement: Executable, constants: tuple[tuple[str, datetime], ...]) -> StatementText:
-    text, literals = text_of(statement), {name: f"'{at.isoformat()}'" for name, at in constants}
+def _constants_of(statement: Executable) -> Sequence[str]:
+    return [name for name in text_of(statement).names if name.startswith(_CONSTANT)]
+
+
+@lru_cache(maxsize=512)
+def _with_constants(statement: Executable, constants: tuple[datetime, ...]) -> StatementText:
+    text, names = text_of(statement), _constants_of(statement)
+    literals = {name: f"'{at.isoformat()}'" for name, at in zip(names, constants, strict=True)}
     left = [name for name in text.names if name not in literals]
 
     def replaced(placeholder: re.Match[str]) -> str:
         name = text.names[int(placeholder[1]) - 1]
         return literals.get(name) or f"${left.index(name) + 1}"
 
-    return StatementText(_PLACEHOLDER.sub(replaced, text.sql), left, text.constants)
+    sql = _SAME_RANGES.sub(r"\1", _PLACEHOLDER.sub(replaced, text.sql))
+    return StatementText(sql, left, text.constants)
 
 
 @lru_cache(maxsize=512)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, case, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schemas.baseline_model.calendars import calendar_for
@@ -218,7 +218,10 @@ def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
 
 
 def _event(event_id: str) -> Select[Any]:
-    columns = (events.c.start_time, ended_at.label("end_time"), events.c.notify_at)
+    """One that was cancelled before its start has the window that was planned."""
+    row = events.c
+    end_time = case((ended_at > row.start_time, ended_at), else_=row.end_time).label("end_time")
+    columns = (row.start_time, end_time, row.notify_at)
     return select(*columns).where(events.c.event_id == event_id)
 
 

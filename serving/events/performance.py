@@ -138,6 +138,10 @@ def _delivery(row: Row[Any]) -> dict[str, Any]:
     }
 
 
+def _percent(kw: float | None, requested_kw: float) -> float | None:
+    return None if kw is None or not requested_kw else rounded(100 * kw / requested_kw)
+
+
 def _provisional_delivery(row: Row[Any]) -> Delivery:
     """The delivery of an event that is not settled: its energy so far, and the mean power of that time."""
     kw = row.delivered_kwh / float(row.hours) if row.delivered_kwh is not None and row.hours > 0 else None
@@ -148,7 +152,7 @@ def _provisional_delivery(row: Row[Any]) -> Delivery:
         actual_kw=None,
         delivered_kw=rounded(kw),
         delivered_kwh=rounded(row.delivered_kwh),
-        performance_percent=None if kw is None else rounded(100 * kw / row.requested_reduction_kw),
+        performance_percent=_percent(kw, row.requested_reduction_kw),
         coverage_percent=None,
         rrmse_percent=None,
         days_used=0,

@@ -22,7 +22,8 @@ def preview(event: PlannedEvent, candidates: Sequence[Row[Any]], similar: Sequen
     asked = [row for row in candidates if row.reason is None]
     over = [PassedOverVen(row.ven_id, row.reason) for row in candidates if row.reason is not None]
     available_kw = sum(row.available_kw for row in asked)
-    shared_kw = min(event.requested_reduction_kw, available_kw)
+    first_kw = event.requests[0][1] if event.requests else event.requested_reduction_kw
+    shared_kw = min(first_kw, available_kw)
     part = shared_kw / available_kw if available_kw else 0.0
     return EventPreview(
         start_time=event.start_time,

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
+    Delete,
     Numeric,
-    Row,
     Select,
     Text,
     Update,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    delete,
     func,
     literal,
     null,
@@ -30,7 +32,7 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from schemas import candidates, locks
 from schemas.candidates import AskedEvent
 from schemas.channels import EVENTS, notify
-from schemas.event_requests import mean_requested_kw
+from schemas.event_requests import mean_requested_kw, requested_kw
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
     ENDED_EVENTS,
@@ -46,6 +48,7 @@ from schemas.tables.events import (
 from schemas.tables.registry import vens
 from serving.db.statements import VEN_ID, Query
 from serving.events.rules import EventRules, PlannedEvent
+from serving.events.terms import TERMS
 from serving.page import Page
 
 LIVE = events.c.status.in_(TO_COME)
@@ -105,6 +108,7 @@ def _with_progress() -> Select[Any]:
         events.c.ven_ids,
         events.c.lead_time_s,
         events.c.notes,
+        *(events.c[name] for name in TERMS),
         select(settled.event_id).where(settled.event_id == events.c.event_id).exists().label("is_settled"),
         progress.current_reduction_kw,
         progress.delivered_kwh,
@@ -264,15 +268,15 @@ def registered_vens(ven_ids: Sequence[str]) -> Select[Any]:
 
 def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
     """How many VENs an event would pass over now, by reason: `reason`, `vens`."""
-    asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
-    rows = candidates.asked_and_passed_over(asked, now, rules.rest, rules.loads_gone_after).subquery()
+    rows = candidates.asked_and_passed_over(
+        AskedEvent.of(event), now, rules.rest, rules.loads_gone_after
+    ).subquery()
     return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
 
 
 def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
     """VENs that an event asks, with what each could shed now and the reason why it is passed over, if any."""
-    asked = AskedEvent(event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids)
-    rows = candidates.candidates(asked, now, rules.rest, rules.loads_gone_after).subquery()
+    rows = candidates.candidates(AskedEvent.of(event), now, rules.rest, rules.loads_gone_after).subquery()
     return select(rows).order_by(rows.c.ven_id)
 
 
@@ -310,6 +314,7 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
         .where(
             of_event.baseline == baseline,
             of_event.revision == newest,
+            events.c.direction == event.direction,
             or_(apart_s <= SIMILAR_START_S, apart_s >= 86_400 - SIMILAR_START_S),
             length.between(own / 2, own * 2),
         )
@@ -339,6 +344,8 @@ def _planned_values(event: PlannedEvent) -> dict[str, Any]:
         "ven_ids": null() if event.ven_ids is None else event.ven_ids,
         "lead_time_s": event.lead_time_s,
         "notify_at": event.notify_at,
+        **{name: getattr(event, name) for name in TERMS},
+        "intervals": null() if event.intervals is None else event.intervals,
     }
 
 
@@ -362,18 +369,37 @@ def lock_event(event_id: str) -> Select[Any]:
     return event(event_id).with_for_update(of=events)
 
 
-def revise_request(row: Row[Any], requested_kw: float, now: datetime) -> tuple[Insert, Insert]:
-    """Keep what a running event asked for until now, and what it asks for from now on."""
-    first = {"event_id": row.event_id, "at": row.start_time}
-    was = insert(event_requests).values(first | {"requested_reduction_kw": row.requested_reduction_kw})
-    new = insert(event_requests).values(event_id=row.event_id, at=now, requested_reduction_kw=requested_kw)
+def requested_at(connection: Connection, event_id: str, now: datetime) -> float:
+    """What an event asks for at a time, kW, as it is stored."""
+    query = select(requested_kw(now)).where(events.c.event_id == event_id)
+    return float(connection.execute(query).scalar_one())
+
+
+def put_request(event_id: str, at: datetime, kw: float) -> Insert:
+    """What an event asks for from a time on."""
+    new = insert(event_requests).values(event_id=event_id, at=at, requested_reduction_kw=kw)
     changed = {"requested_reduction_kw": new.excluded.requested_reduction_kw}
     key = [column.name for column in event_requests.primary_key]
-    return was.on_conflict_do_nothing(), new.on_conflict_do_update(index_elements=key, set_=changed)
+    return new.on_conflict_do_update(index_elements=key, set_=changed)
 
 
-def change_event(event: PlannedEvent, notes: list[dict[str, Any]]) -> Update:
+def keep_request(event_id: str, at: datetime, kw: float) -> Insert:
+    """What an event has asked for from a time on, unless that is known."""
+    row = {"event_id": event_id, "at": at, "requested_reduction_kw": kw}
+    return insert(event_requests).values(row).on_conflict_do_nothing()
+
+
+def forget_requests(event_id: str, after: datetime | None = None) -> Delete:
+    """Take back what an event was to ask for, all of it or after a time."""
+    statement = delete(event_requests).where(event_requests.c.event_id == event_id)
+    return statement if after is None else statement.where(event_requests.c.at > after)
+
+
+def change_event(event: PlannedEvent, notes: list[dict[str, Any]], *, is_told_anew: bool) -> Update:
+    """Store a changed event; `is_told_anew`: VENs that know it are told again."""
     values = {**_planned_values(event), "notes": notes}
+    if is_told_anew:
+        values["terms_revision"] = events.c.terms_revision + 1
     return update(events).where(events.c.event_id == event.event_id).values(values)
 
 

@@ -5,18 +5,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, structs
 from sqlalchemy import Row
 
 from schemas.baselines import GENERIC, PRIMARY, BaselineName
-from schemas.candidates import Rest
+from schemas.candidates import EventDirection, Rest
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate
 from schemas.instants import parse_iso
 from schemas.load_values import GONE_AFTER
 from serving.errors import ConflictError, InvalidRequestError
+from serving.events.terms import (
+    TERMS,
+    StoredInterval,
+    as_given,
+    changed_terms,
+    checked_intervals,
+    requests,
+)
 
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
-FIXED_ONCE_TOLD = {"start_time": "startTime", "lead_time_s": "leadTimeS"}
+FIXED_ONCE_TOLD = {
+    "start_time": "startTime",
+    "lead_time_s": "leadTimeS",
+    "direction": "direction",
+    "randomize_start_s": "randomizeStartS",
+}
 
 
 class EventRules(Struct, frozen=True):
@@ -48,6 +61,17 @@ class PlannedEvent(Struct, frozen=True):
     requested_reduction_kw: float
     priority: int
     ven_ids: list[str] | None
+    direction: EventDirection = "reduce"
+    intervals: list[StoredInterval] | None = None
+    randomize_start_s: float = 0
+    stagger_return_s: float = 0
+    import_limit_kw: float | None = None
+    export_limit_kw: float | None = None
+
+    @property
+    def requests(self) -> list[tuple[datetime, float]]:
+        """From when on it asks for how much, kW; empty where it asks for the same throughout."""
+        return requests(self.intervals, self.requested_reduction_kw, self.start_time, self.end_time)
 
 
 def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent:
@@ -67,7 +91,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
             f"startTime must be ahead; one that passed up to {seconds:g} s ago means at once"
         )
     require_free_path(request.id, EVENT_WORDS)
-    start = max(start, now)
+    given_start, start = start, max(start, now)
     _require_length(start, end, rules)
     lead = rules.lead_time if request.lead_time_s is None else timedelta(seconds=request.lead_time_s)
     return PlannedEvent(
@@ -79,7 +103,19 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
         requested_reduction_kw=request.requested_reduction_kw,
         priority=request.priority,
         ven_ids=None if request.ven_ids is None else sorted(set(request.ven_ids)),
+        direction=request.direction,
+        intervals=checked_intervals(request.intervals, given_start, start, end),
+        randomize_start_s=_spread_start(request.randomize_start_s, start, end),
+        stagger_return_s=request.stagger_return_s,
+        import_limit_kw=request.import_limit_kw,
+        export_limit_kw=request.export_limit_kw,
     )
+
+
+def _spread_start(randomize_start_s: float, start: datetime, end: datetime) -> float:
+    if randomize_start_s >= (end - start).total_seconds():
+        raise InvalidRequestError("randomizeStartS must be shorter than the event")
+    return randomize_start_s
 
 
 def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
@@ -94,7 +130,8 @@ def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any
     if request.ven_ids is not UNSET:
         given["ven_ids"] = _changed_vens(request.ven_ids, shown)
     now_shown = {name: getattr(shown, name) for name in given} | {"ven_ids": shown.ven_ids or None}
-    return {name: value for name, value in given.items() if value != now_shown[name]}
+    changed = {name: value for name, value in given.items() if value != now_shown[name]}
+    return changed | changed_terms(request, shown)
 
 
 def _changed_vens(ven_ids: list[str] | None, shown: Event) -> list[str] | None:
@@ -114,14 +151,17 @@ def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: E
     if fixed:
         raise ConflictError(
             f"VENs have been sent event {row.event_id!r} already, and its {fixed[0]} cannot be changed any"
-            " more: cancel it, and make another one. Its end, request, targets and priority can."
+            " more: cancel it, and make another one. Its end, request, intervals, targets and priority can."
         )
     kept = {name: getattr(row, name) for name in PlannedEvent.__struct_fields__}
     event = PlannedEvent(**{**kept, **changes})
     if event.end_time <= now:
         raise InvalidRequestError("endTime must be still ahead")
     _require_length(event.start_time, event.end_time, rules)
-    return event
+    _spread_start(event.randomize_start_s, event.start_time, event.end_time)
+    given = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
+    intervals = checked_intervals(given, event.start_time, event.start_time, event.end_time)
+    return structs.replace(event, intervals=intervals)
 
 
 def _require_length(start: datetime, end: datetime, rules: EventRules) -> None:
@@ -139,6 +179,8 @@ def merged(row: Row[Any], changes: Mapping[str, Any]) -> EventCreate:
         "priority": row.priority,
         "ven_ids": row.ven_ids,
         "lead_time_s": row.lead_time_s,
+        **{name: getattr(row, name) for name in TERMS},
+        "intervals": as_given(row.intervals),
     }
     fields = {**kept, **changes}
     times = {name: fields[name].isoformat() for name in TIMES}

@@ -1,6 +1,6 @@
 """Demand response events: read, created, cancelled and stopped."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ from serving.events.rules import (
     require_free,
     require_still_free,
 )
+from serving.events.terms import TOLD_IN_COMMANDS
 from serving.page import Page
 
 
@@ -68,7 +69,7 @@ class EventReader:
         )
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             yield from in_blocks(connection, query)
 
 
@@ -98,6 +99,7 @@ class EventWriter:
             notes = self._notes(connection, event, now)
             if connection.execute(queries.add_event(event, notes, now)).first() is None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
+            _plan_requests(connection, event, event.requests)
             connection.execute(queries.notify_event(event.event_id))
             return shapes.event(_row(connection, event.event_id))
 
@@ -172,10 +174,15 @@ class EventWriter:
                 _require_registered(connection, changes["ven_ids"])
             others = connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
             require_still_free(event, row, others)
-            if "requested_reduction_kw" in changes and row.start_time <= now:
-                for revision in queries.revise_request(row, event.requested_reduction_kw, now):
-                    connection.execute(revision)
-            connection.execute(queries.change_event(event, self._notes(connection, event, now)))
+            if row.start_time <= now:
+                _revise_requests(connection, row, event, now)
+            else:
+                connection.execute(queries.forget_requests(event_id))
+                _plan_requests(connection, event, event.requests)
+            notes = self._notes(connection, event, now)
+            in_commands = {*TOLD_IN_COMMANDS, *(["requested_reduction_kw"] if event.intervals else ())}
+            is_told_anew = not in_commands.isdisjoint(changes)
+            connection.execute(queries.change_event(event, notes, is_told_anew=is_told_anew))
             connection.execute(queries.notify_event(event_id))
             return shapes.event(_row(connection, event_id))
 
@@ -195,6 +202,26 @@ def _locked(connection: Connection, event_id: str) -> Row[Any]:
 def _require_changeable(row: Row[Any], now: datetime) -> None:
     if row.status in shapes.OVER or row.ended_at is not None or row.end_time <= now:
         raise ConflictError(f"Event {row.event_id!r} is over, and cannot be changed any more.")
+
+
+def _plan_requests(
+    connection: Connection, event: PlannedEvent, requests: Sequence[tuple[datetime, float]]
+) -> None:
+    for at, kw in requests:
+        connection.execute(queries.put_request(event.event_id, at, kw))
+
+
+def _revise_requests(connection: Connection, row: Row[Any], event: PlannedEvent, now: datetime) -> None:
+    """Keep what a running event asked for until now, and what it asks for from now on."""
+    was, becomes = queries.requested_at(connection, event.event_id, now), event.requests
+    so_far = [kw for at, kw in becomes if at <= now] or [event.requested_reduction_kw]
+    if not becomes and was == so_far[-1] and row.intervals is None:
+        return
+    connection.execute(queries.keep_request(event.event_id, row.start_time, was))
+    connection.execute(queries.forget_requests(event.event_id, after=now))
+    if was != so_far[-1]:
+        connection.execute(queries.put_request(event.event_id, now, so_far[-1]))
+    _plan_requests(connection, event, [(at, kw) for at, kw in becomes if at > now])
 
 
 def _changed(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:

@@ -3,10 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
 from sqlalchemy import Row
 
 from schemas.http import Event, EventMetrics, EventVen, EventWithMetrics, PassedOver
 from schemas.rounding import rounded
+from serving.events.terms import as_given
 
 HOUR = timedelta(hours=1)
 OVER = ("completed", "cancelled")
@@ -34,6 +36,12 @@ class EventRow(NamedTuple):
     vens_responding: int | None
     vens_reporting: int | None
     avg_response_ms: float | None
+    direction: Any = None
+    intervals: list[dict[str, float]] | None = None
+    randomize_start_s: float | None = None
+    stagger_return_s: float | None = None
+    import_limit_kw: float | None = None
+    export_limit_kw: float | None = None
 
 
 AnyRow = EventRow | Row[Any]
@@ -80,6 +88,12 @@ def _fields(row: AnyRow) -> dict[str, Any]:
         "priority": row.priority or 0,
         "lead_time_s": lead_time_s(row),
         "notes": [PassedOver(note["reason"], note["vens"]) for note in row.notes or ()],
+        "direction": row.direction or "reduce",
+        "intervals": as_given(row.intervals),
+        "randomize_start_s": row.randomize_start_s or 0.0,
+        "stagger_return_s": row.stagger_return_s or 0.0,
+        "import_limit_kw": UNSET if row.import_limit_kw is None else row.import_limit_kw,
+        "export_limit_kw": UNSET if row.export_limit_kw is None else row.export_limit_kw,
     }
 
 

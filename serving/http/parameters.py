@@ -421,10 +421,13 @@ def _with_plus(text: str) -> str:
 def _aggregate(
     parameters: Mapping[str, str | list[str]], granularity_s: int, default: Aggregate
 ) -> Aggregate:
-    aggregate = checked(parameters, AGGREGATE) or default
+    asked = checked(parameters, AGGREGATE)
+    aggregate = asked or default
     if aggregate != "sum" and granularity_s % SLOT_S:
+        other = "" if asked else "; or ask for aggregate=sum, which is not the default here"
         raise bad_parameter(
-            "granularity", f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h"
+            "granularity",
+            f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h{other}",
         )
     return cast(Literal["sum", "energy", "mean"], aggregate)
 

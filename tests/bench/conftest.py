@@ -1,4 +1,4 @@
-"""A PostgreSQL that means what it commits, and databases at head on it."""
+"""A durable PostgreSQL, and databases at the head revision on it."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def durable() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def make_database(durable: EmbeddedPostgres) -> Iterator[MakeDatabase]:
-    """Makes databases that are gone after the test."""
+    """Makes databases that are dropped after the test."""
     names: list[str] = []
     with psycopg.connect(durable.url("postgres"), autocommit=True) as admin:
 

@@ -1,4 +1,4 @@
-"""What a fleet sends: reports of eight loads, nine rows each."""
+"""Reports of a fleet: eight loads, so nine rows each."""
 
 import json
 from collections.abc import Iterator

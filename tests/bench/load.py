@@ -1,6 +1,6 @@
-"""Load on an HTTP server: connections that stay open, one request after another on each.
+"""Load on an HTTP server: keep-alive connections, one request after another on each.
 
-`http.client` would be slower than the server; here a process asks on all of its connections at once, and
+`http.client` would be slower than the server; here a process sends on all of its connections at once, and
 parses only the first answer: the others have the same length.
 """
 
@@ -22,12 +22,12 @@ SECONDS = 4.0
 
 
 class Load(Struct, frozen=True):
-    """What a server stood: answers in a second, and the time that all but one in a hundred took at most."""
+    """The throughput and latency of a server."""
 
     requests_per_s: float
     p99_ms: float
     cpu_us: float = 0.0
-    """Of the server, for one answer; zero if it is not known which process that is."""
+    """Of the server, for one answer; zero if its process id is unknown."""
 
 
 def requests_per_s(port: int, path: str) -> float:
@@ -35,7 +35,7 @@ def requests_per_s(port: int, path: str) -> float:
 
 
 def measure(port: int, path: str, server_pid: int | None = None) -> Load:
-    """With all connections at once. Who answers nothing in time has no rate, and endless latencies."""
+    """Measure with all connections at once. A server without answers has rate 0 and infinite latency."""
     before_s = _cpu_s(server_pid)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         halves = list(pool.map(_send_requests, [port] * PROCESSES, [path] * PROCESSES))
@@ -56,7 +56,7 @@ def _cpu_s(server_pid: int | None) -> float:
 
 
 class Exchange:
-    """A connection's request under way."""
+    """The running request of a connection."""
 
     def __init__(self) -> None:
         self.received = 0

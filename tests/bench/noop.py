@@ -1,4 +1,4 @@
-"""`python -m tests.bench.noop`: a Falcon app that does nothing, under the server settings of serving."""
+"""`python -m tests.bench.noop`: a no-op Falcon app, with the server settings of serving."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""What an event costs among many VENs: telling them, looking at it twice a second, following and settling it.
+"""The cost of an event with many VENs: notification, polling twice a second, progress and settlement.
 
-`BENCH_EVENT_VENS` says among how many (10,000), `BENCH_MEASURED_VENS` of how many there is history (1,000).
+`BENCH_EVENT_VENS`: how many (10,000). `BENCH_MEASURED_VENS`: how many have history (1,000).
 """
 
 import os

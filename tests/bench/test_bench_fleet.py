@@ -51,7 +51,7 @@ INSERT INTO pending_batches SELECT lane, batch_id FROM batch, unnest(array['snap
 
 
 def report_for(connection: psycopg.Connection, second: int) -> None:
-    """What arrives within a second: every fifth VEN, a tenth of them at a time."""
+    """The reports of a second: every fifth VEN, in ten batches."""
     step = REPORT_EVERY_S * BATCHES_PER_S
     for number in range(BATCHES_PER_S):
         at = NOON + timedelta(seconds=second + number / BATCHES_PER_S)

@@ -1,6 +1,6 @@
-"""A cycle costs what is new: ten times the history, the same time.
+"""The cost of a cycle depends on new rows: with ten times the history it stays the same.
 
-`BENCH_HISTORY_TIMES=1,10,100 make bench` looks behind a hundred million raw rows (some 30 GB).
+`BENCH_HISTORY_TIMES=1,10,100 make bench` measures with a hundred million raw rows (some 30 GB).
 """
 
 import os
@@ -23,7 +23,7 @@ from jobs.rows import fetch
 from jobs.schedule import Step
 from jobs.transforms.buckets import bucket_samples
 from jobs.transforms.latest import latest_loads, latest_vens
-from schemas.database import connect, driver_connection, engine_for
+from schemas.database import connect, database_url_of, driver_connection, engine_for
 from schemas.tables import FRAMES, Frame
 from schemas.tables.history import SLOT_S
 from schemas.tables.ledger import ingest_batches
@@ -76,7 +76,7 @@ GROUP BY 1, 2;
 
 
 def with_history(database_url: str, raw_rows: int, vens: int = VENS) -> Engine:
-    """A database with so many raw rows, and their summary, a minute apart; nothing pending."""
+    """A database with `raw_rows` raw rows, a minute apart, and their summary; nothing pending."""
     with connect(database_url, "bench") as connection:
         instants = raw_rows // (vens * ROWS_EACH)
         connection.execute(BATCHES.format(vens=vens, instants=instants).encode())
@@ -99,13 +99,13 @@ def _fill(connection: psycopg.Connection, day: date, vens: int) -> None:
 def ingest(engine: Engine, round_number: int) -> None:
     """The same new rows for each database."""
     first = NOON + round_number * ROUNDS * INTERVAL
-    url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    url = database_url_of(engine)
     with connect(url, "bench") as connection:
         Store(connection, "bench").write(Batch.of(reports(VENS, ROUNDS, first), MAX_AHEAD))
 
 
 def cycle(engine: Engine) -> dict[str, Cost]:
-    """What each step of both lanes costs, each in its transaction, as the runner has them."""
+    """The cost of each step of both lanes, each in its transaction, as in the runner."""
     return {step.__name__: cost_of(engine, partial(run_step, step)) for step in STEPS}
 
 
@@ -115,7 +115,7 @@ def run_step(step: Step, connection: Connection) -> None:
 
 
 def fetch_and_copy(engine: Engine) -> dict[str, Cost]:
-    """What no lane can do without: the newest batch's rows into frames, the result's rows out again."""
+    """The minimum of a lane: fetch the newest batch's rows into frames, and COPY the result's rows out."""
     return {
         "snapshot": _fetch_and_copy(
             engine, [(ven_telemetry, ReportFrame), (ven_load_samples, EntryFrame)], _latest
@@ -180,9 +180,9 @@ Measured = Mapping[str, Cost]
 
 
 def measure(engines: Mapping[int, Engine]) -> dict[int, tuple[Measured, Measured]]:
-    """By size of the history: what each step costs, and what each lane cannot do without.
+    """By size of the history: the cost of each step, and the minimum of each lane.
 
-    All take turns, so that what else the machine does falls on each alike.
+    The databases alternate, so that other load of the machine affects all alike.
     """
     steps: dict[int, list[Measured]] = defaultdict(list)
     limits: dict[int, list[Measured]] = defaultdict(list)
@@ -195,7 +195,7 @@ def measure(engines: Mapping[int, Engine]) -> dict[int, tuple[Measured, Measured
 
 
 def _typical(cycles: list[Measured]) -> Measured:
-    """Without the first cycle, which opens connections and makes temporary tables."""
+    """The median, without the first cycle, which opens connections and makes temporary tables."""
     return {name: typical(each[name] for each in cycles[1:]) for name in cycles[0]}
 
 

@@ -1,4 +1,4 @@
-"""Serving against the limit: a Falcon app that does nothing, under the same server."""
+"""Serving compared with a no-op Falcon app under the same server."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ POLLED = ("/api/stats/network", "/api/stats/loads", "/api/vens/summary")
 VENS = 20
 MINUTES = 1_000
 HISTORY = "history?start=2024-07-09T18:21:00Z&end=2024-07-10T10:59:59Z"
-"""The last minutes that are stored; by the minute a point less than answers are streamed from."""
+"""The last stored minutes; one point less than the limit from which answers are streamed."""
 
 ONE_VEN = (
     "/api/vens/ven-7",
@@ -83,7 +83,7 @@ def get(target: Server, path: str) -> bytes:
 
 
 def compare(database_url: str, ours: Server, path: str) -> str:
-    """Us, and a server that does nothing but send as many bytes: in turns, the median of each, in words."""
+    """Measure serving and a no-op server with as many bytes, alternating; returns the medians as text."""
     size = len(get(ours, path))
     assert size > 10
     with server("tests.bench.noop", DATABASE_URL=database_url, NOOP_BYTES=str(size)) as noop:

@@ -1,6 +1,6 @@
-"""Clients that tools make of docs/backend-api.yaml: they compile, and run against the service.
+"""Clients generated from docs/backend-api.yaml compile, and run against the service.
 
-Run by `make clients`. npm and pip get what the lock files name from wherever they are set up to.
+Run by `make clients`. npm and pip install the locked packages from their configured registries.
 """
 
 import json
@@ -18,7 +18,7 @@ from ingest.store import Store
 from local.environment import REPOSITORY
 from local.ports import HOST
 from schemas.database import connect
-from tests.faults.requirement import be_without
+from tests.faults.requirement import required_program
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 from tests.integration.test_live_served import serving
@@ -31,7 +31,7 @@ GENERATED_WITHIN_S = 300
 
 
 def run(*command: str | Path, directory: Path) -> str:
-    """What a program says; if it fails or warns, what it complains of."""
+    """Run a program, and return its output; a failure raises with output and errors."""
     done = subprocess.run(
         command, cwd=directory, capture_output=True, text=True, check=False, timeout=GENERATED_WITHIN_S
     )
@@ -41,7 +41,7 @@ def run(*command: str | Path, directory: Path) -> str:
 
 @pytest.fixture
 def port(database_url: str, engine: Engine) -> Iterator[int]:
-    """Of a service with `house`, which has telemetry, and `quiet`, which has none and no place."""
+    """The port of a service with `house`, which has telemetry, and `quiet`, which has none, nor a location."""
     load = {"id": "heater", "currentPowerKw": 1.0}
     with connect(database_url, "tests") as connection:
         Store(connection, "tests").write(batch_of(telemetry("house", NOW, 2.0, loads=[load])))
@@ -81,12 +81,16 @@ def assert_answered(answers: str) -> None:
     assert values == EXPECTED
 
 
-def test_openapi_typescript(tmp_path: Path, port: int) -> None:
-    if shutil.which("npm") is None:
-        be_without("npm is not installed: `apt-get install npm`")
+@pytest.fixture
+def npm() -> str:
+    required_program("node", "nodejs")
+    return required_program("npm", "npm")
+
+
+def test_openapi_typescript(tmp_path: Path, npm: str, port: int) -> None:
     project = tmp_path / "typescript"
     shutil.copytree(HERE / "typescript", project, ignore=shutil.ignore_patterns("node_modules"))
-    run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", directory=project)
+    run(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", directory=project)
     programs = project / "node_modules" / ".bin"
     run(programs / "openapi-typescript", DOCUMENT, "-o", "api.d.ts", directory=project)
     run(programs / "tsc", directory=project)

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
-from tests.faults.requirement import be_without
+from tests.faults.requirement import required_program
 from tests.integration.published import until
 from tests.integration.test_keys_program import administrate
 
@@ -58,9 +57,7 @@ def proxied(
     **settings: str,
 ) -> Iterator[int]:
     """Serving behind nginx with the recipe; gives nginx' port. `{page}` in a setting is that port."""
-    nginx = which("nginx", path=f"{sys.exec_prefix}/bin:/usr/sbin:/usr/bin:/usr/local/sbin")
-    if nginx is None:
-        be_without("nginx is not installed: `apt-get install nginx-light`")
+    nginx = required_program("nginx", "nginx-light")
     page_port, api_port = free_ports(2)
     header = "" if key is None else f'proxy_set_header Authorization "Bearer {key}";'
     (directory / "key.conf").write_text(header)
@@ -88,7 +85,7 @@ def proxied(
 
 
 def ask(port: int, method: str, path: str, host: str, **headers: str) -> tuple[int, Any]:
-    """What a browser gets that has this page open."""
+    """The answer to a request of a browser with this page open."""
     all_headers = {"Host": host, "Content-Type": "application/json", **headers}
     body = json.dumps({"name": "House", "location": {"lat": 1, "lon": 2}}) if method == "POST" else None
     with closing(HTTPConnection(HOST, port, timeout=30)) as connection:
@@ -100,7 +97,7 @@ def ask(port: int, method: str, path: str, host: str, **headers: str) -> tuple[i
 
 
 def assert_reads_and_changes(port: int, host: str, origin: str, **headers: str) -> None:
-    """Also that pages of other origins change nothing."""
+    """Reads and changes work; changes by pages of other origins are refused."""
     assert ask(port, "GET", "/api/stats/network", host, **headers)[0] == 200
     status, created = ask(port, "POST", "/api/vens", host, Origin=origin, **headers)
     assert (status, created["name"]) == (201, "House")
@@ -131,7 +128,7 @@ def test_the_recipe_adds_the_key(tmp_path: Path, database_url: str, key: str) ->
 
 
 def test_a_proxy_that_drops_the_port_of_the_host(tmp_path: Path, database_url: str, key: str) -> None:
-    """`proxy_set_header Host $host`: every GET was answered and every change refused.
+    """`proxy_set_header Host $host`: every GET was accepted and every change refused.
 
     With the key from nginx it needs no setting; a user interface with a login does.
     """

@@ -23,6 +23,9 @@ from tests.faults.requirement import be_without
 pytestmark = pytest.mark.xdist_group("local")
 
 HOUSE_KW = 3.0
+LATE_S = 3.0
+"""The longest delay, on a busy machine, from a poll of the events to the VEN's reaction."""
+
 PAPER = {"id": "paper", "name": "Paper", "location": {"lat": 52.52, "lon": 13.405}, "status": "online"}
 
 
@@ -43,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Receipt
 
 
 def past_reports() -> list[bytes]:
-    """Two hours of `house`, from which its baseline is made."""
+    """Two hours of reports of `house`, for its baseline."""
     now = time.time()
     return [
         json.dumps({"timestamp": now - 60 * minutes, "usedPowerKw": HOUSE_KW}).encode()
@@ -63,7 +66,7 @@ def publish(mqtt_url: str, messages: dict[str, list[bytes]]) -> None:
 
 
 def event_request(start: float, end: float, **terms: Any) -> dict[str, Any]:
-    """An event some seconds from now."""
+    """The body of an event; `start` and `end` in seconds from now."""
     now = time.time()
     times = {"startTime": _iso(now + start), "endTime": _iso(now + end)}
     return {**times, "requestedReductionKw": 2.0, **terms}
@@ -71,6 +74,10 @@ def event_request(start: float, end: float, **terms: Any) -> dict[str, Any]:
 
 def _iso(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).isoformat()
+
+
+def _seconds(time_text: str) -> float:
+    return datetime.fromisoformat(time_text).timestamp()
 
 
 def wait_for_answer(read: Callable[[], Any], condition: Callable[[Any], object], within_s: float = 30) -> Any:
@@ -94,7 +101,8 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert created.actual_reduction_kw == 0
     client.walk()
 
-    house.wait_switched(1, 20)
+    [(on_at, _)] = house.wait_switched(1, 20)
+    assert 0 <= on_at - _seconds(created.start_time) < LATE_S
     wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
     client.walk()
     running = client.event_page("evt-1")
@@ -106,7 +114,8 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert "evt-1" in {event.id for event in client.get("/api/events/history", list[ui.Event])}
     assert client.overview().network_efficiency is not None
 
-    house.wait_switched(2, 30)
+    _, (off_at, _) = house.wait_switched(2, 30)
+    assert -1 <= off_at - _seconds(created.end_time) < LATE_S
     ended = wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
     assert [ven.ven_id for ven in ended.vens] == ["house"]
     assert client.ven_page("house").metrics.active_event_id is None, "the VEN goes on naming it"
@@ -131,7 +140,7 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
 
 @pytest.mark.parametrize("ven_id", ["house", "quiet", "paper"])
 def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) -> None:
-    """The whole answer of GET, as forms do: what is not known does not become a fact by that."""
+    """Sends the whole answer of GET, as forms do: placeholders are not stored as values."""
     client, house = site
     path = f"/api/vens/{ven_id}"
     before = client.plain(path)
@@ -147,6 +156,32 @@ def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) ->
     assert client.plain(path)["isLocated"] is before["isLocated"]
 
 
+def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
+    """The VEN knows neither command, and says so; the page shows that."""
+    client, house = site
+    path = "/api/vens/house/loads/heater"
+    shed = client.send(
+        "POST", f"{path}/commands/shed", {"amountKw": 1, "durationS": 60}, ui.ShedAccepted, 202
+    )
+    assert (shed.status, shed.ven_id, shed.load_id, shed.amount_kw) == ("accepted", "house", "heater", 1.0)
+    switch = {"enabled": False, "priority": 2}
+    client.send("PATCH", path, {**client.plain(path), **switch}, ui.Load, 200)
+    assert switch.items() <= client.plain(path).items()
+    wait_for_answer(client.overview, lambda stats: stats.controllable_power_kw == 0)
+    answers = wait_for_answer(
+        lambda: client.get("/api/vens/house/events", list[ui.VenEvent]),
+        lambda events: {"shedLoad", "setLoad"} <= {event.op for event in events},
+    )
+    of_buttons = {event.op: (event.event_id, event.status) for event in answers}
+    assert of_buttons["shedLoad"] == of_buttons["setLoad"] == ("", "rejected")
+    assert shed.command_id in {event.correlation_id for event in answers}
+    sent = next(command for command in house.commands if command["op"] == "setLoad")
+    assert sent["data"] == {"loadId": "heater", **switch}
+    client.send("PATCH", path, {"enabled": None, "priority": None}, ui.Load, 200)
+    wait_for_answer(client.overview, lambda stats: stats.controllable_power_kw == HOUSE_KW)
+    client.walk()
+
+
 @pytest.mark.parametrize(
     ("event_id", "start", "before", "after"),
     [("later", 3600, "scheduled", "cancelled"), ("now", 0, "active", "completed")],
@@ -154,7 +189,7 @@ def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) ->
 def test_stop_answers_for_every_event(
     event_id: str, start: float, before: str, after: str, site: tuple[Ui, ReceiptVen]
 ) -> None:
-    """A second stop, or one of an event that is to come, locked the page until that was over."""
+    """A second stop, or one of a scheduled event, blocked the page until the event had ended."""
     client, _ = site
     terms = event_request(start, start + 60, id=event_id, venIds=["paper"], priority=1)
     client.send("POST", "/api/events", terms, ui.Event, 201)

@@ -23,6 +23,7 @@ import pytest
 
 from local.environment import REPOSITORY
 from local.fleet.behaviour import ResponseBehaviour
+from local.fleet.events import ShedEvent
 from local.fleet.household import Household
 from tests.e2e.stack import running_stack
 
@@ -31,6 +32,8 @@ pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 VENS, SEED, OPT_OUT = 10, 4, 0.3
 ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 180, 20, 60
 AHEAD, LENGTH = timedelta(seconds=4), timedelta(seconds=20)
+TOLD_AHEAD = timedelta(seconds=30)
+"""So long before its start VENs are told of an event that they are to follow from its first second on."""
 ON_TIME_S, ASKED_WITHIN_S = 1.0, 1.0
 ROUNDING_KW = 0.002
 
@@ -76,13 +79,14 @@ class Site:
             time.sleep(0.1)  # nobody signals that an answer has changed: it is asked for
         return answer
 
-    def make_event(self, event_id: str, requested_kw: float) -> dict[str, Any]:
-        """VENs are told at once; it starts a little later."""
-        start = datetime.now(UTC) + AHEAD
+    def make_event(
+        self, event_id: str, requested_kw: float, ahead: timedelta = AHEAD, **more: Any
+    ) -> dict[str, Any]:
+        """An event that starts a little later."""
+        start = datetime.now(UTC) + ahead
         times = {"startTime": start.isoformat(), "endTime": (start + LENGTH).isoformat()}
-        made: dict[str, Any] = self.ask(
-            "/events", {"id": event_id, **times, "requestedReductionKw": requested_kw}
-        )
+        wish = {"id": event_id, **times, "requestedReductionKw": requested_kw, **more}
+        made: dict[str, Any] = self.ask("/events", wish)
         assert made["status"] == "scheduled", made
         return made | times
 
@@ -140,6 +144,16 @@ def _event_that_some_refuse(first: int) -> tuple[str, set[str]]:
         refusing = {home.ven_id for home in homes() if behaviour.opts_out(home, event_id)}
         if 1 <= len(refusing) <= VENS // 3:
             return event_id, refusing
+    raise AssertionError("no such event")
+
+
+def _event_that_nobody_leaves(first: int) -> str:
+    """An event, by its id, that all homes accept, and stay in to its end."""
+    behaviour = ResponseBehaviour(opt_out=OPT_OUT)
+    for number in range(first, first + 10_000):
+        event = ShedEvent(f"evt-{number}", 0, 1)
+        if all(behaviour.stay(home, event) == 1 for home in homes()):
+            return f"evt-{number}"
     raise AssertionError("no such event")
 
 
@@ -251,6 +265,70 @@ def test_an_event_that_is_stopped_lets_everybody_go(site: Site) -> None:
         assert site.ask(f"/vens/{ven_id}")["metrics"]["activeEventId"] is None
     performance = site.settled(event_id)
     _compare(site, over | {"endTime": stopped_at.isoformat()}, performance, refusing & _statuses(over).keys())
+
+
+def test_an_event_of_two_intervals(site: Site) -> None:
+    """Homes are told both at once, follow them, and are measured against both."""
+    event_id = _event_that_nobody_leaves(4_000)
+    site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
+    available_kw = site.ask("/stats/network")["controllablePowerKw"]
+    half_s = LENGTH.seconds / 2
+    first_kw, second_kw = round(0.2 * available_kw, 3), round(0.6 * available_kw, 3)
+    steps = [{"durationS": half_s, "targetKw": kw} for kw in (first_kw, second_kw)]
+    made = site.make_event(event_id, second_kw, TOLD_AHEAD, leadTimeS=TOLD_AHEAD.seconds, intervals=steps)
+    begin, end = _seconds(made["startTime"]), _seconds(made["endTime"])
+    over = site.until(
+        f"/events/{event_id}",
+        lambda event: event["status"] == "completed",
+        MOVES_WITHIN_S + (TOLD_AHEAD + LENGTH).seconds,
+    )
+    assert over["vens"]
+    for ven_id in _statuses(over):
+        sent = [each for each in site.ask(f"/vens/{ven_id}/commands") if each["eventId"] == event_id]
+        [told] = [each for each in sent if each["op"] == "event"]
+        assert told["status"] == "acknowledged", told
+        assert [each["duration_s"] for each in told["data"]["intervals"]] == [half_s, half_s]
+    mean_kw = (first_kw + second_kw) / 2
+    performance = site.settled(event_id)
+    assert _compare(site, over | {"requestedReductionKw": mean_kw}, performance, set()) > first_kw
+    assert performance["portfolio"]["requestedKwh"] == pytest.approx(
+        mean_kw * (end - begin) / 3_600, abs=ROUNDING_KW
+    )
+    settled_s = 4  # so long a home may take to get down
+    middle = begin + half_s
+    before, after = (
+        sum(Truth.of(lines).delivered_kw for lines in site.truths(since + settled_s, until).values())
+        for since, until in ((begin, middle), (middle, end))
+    )
+    assert before == pytest.approx(first_kw, rel=0.15)
+    assert after > 2 * before
+
+
+def test_an_event_that_asks_for_more(site: Site) -> None:
+    """What homes use above what they would have used counts, and they say that they take part."""
+    event_id, refusing = _event_that_some_refuse(6_000)
+    site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
+    made = site.make_event(event_id, 6.0, TOLD_AHEAD, leadTimeS=TOLD_AHEAD.seconds, direction="increase")
+    begin, end = _seconds(made["startTime"]), _seconds(made["endTime"])
+    site.until(
+        f"/events/{event_id}",
+        lambda event: event["currentReductionKw"] > 3,
+        MOVES_WITHIN_S + (TOLD_AHEAD + LENGTH).seconds,
+    )
+    over = site.until(
+        f"/events/{event_id}", lambda event: event["status"] == "completed", MOVES_WITHIN_S + LENGTH.seconds
+    )
+    assert "unable to increase" not in {note["reason"] for note in over["notes"]}
+    performance = site.settled(event_id)
+    truths = {ven_id: Truth.of(lines) for ven_id, lines in site.truths(begin, end).items()}
+    for ven in performance["vens"]:
+        truth = truths[ven["venId"]]
+        assert ven["deliveredKw"] == pytest.approx(-truth.delivered_kw, abs=truth.tolerance_kw), ven
+    counted = [truths[ven["venId"]] for ven in performance["vens"] if ven["venId"] not in refusing]
+    more_kw = -sum(truth.delivered_kw for truth in counted)
+    assert more_kw > 1
+    within_kw = sum(truth.tolerance_kw for truth in counted)
+    assert performance["portfolio"]["deliveredKw"] == pytest.approx(more_kw, abs=within_kw)
 
 
 def test_what_people_want_of_a_load_is_done_and_shows(site: Site) -> None:

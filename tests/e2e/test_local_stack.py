@@ -45,13 +45,20 @@ if __name__ == "__main__":
     serve(make_application, ServingSettings.from_environment())
 """
 _ANSWER = """
-def app(environ, start_response):
-    start_response("200 OK", [])
-    return [b"ok"]
+class Answer:
+    def __call__(self, environ, start_response):
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    def respond_from_cache(self, environ, start_response):
+        return None
+
+
+app = Answer()
 """
 
 
-def wait_for(what: Callable[[], bool], within_s: float = 60) -> None:
+def wait_for(what: Callable[[], bool], within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < deadline, "it never came true"
@@ -181,12 +188,17 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
             "gridgate",
             "on",
         )
+    database_url = stack.ready["database_url"]
     stack.process.send_signal(signal.SIGINT)
     output = stack.output()
     assert stack.process.returncode == 0
     stops = [line.removeprefix("stopping ") for line in output.splitlines() if line.startswith("stopping ")]
     assert stops == ["fleet", "serving", "jobs", "ingest", "broker", "postgres"]
     assert "backfill: " in output
+    announced = "the fleet breaks one report in 1000, and sends others late or twice, on purpose"
+    _, _, behind = output.partition(announced)
+    command = f"DATABASE_URL='{database_url}' {sys.executable} -m ingest rejected"
+    assert behind.splitlines()[1].strip() == command
     assert str(stack.ready_file.parent) in output
     assert not stack.ready_file.exists()
     assert running(stack.data_dir, stack.ports) == []

@@ -1,4 +1,4 @@
-"""`python -m ingest` as a child: killed, started again, and its memory watched."""
+"""`python -m ingest` as a child process: it can be killed and restarted, and its peak memory is measured."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 class Ingest(Service):
-    """One worker. It keeps its client id, and so its session at the broker, over all its lives."""
+    """One worker. Its client id, and so its session at the broker, stays the same over restarts."""
 
     def __init__(
         self, directory: Path, database_url: str, mqtt_url: str, client_id: str = "ingest", **settings: str
@@ -44,20 +44,20 @@ class Ingest(Service):
         super().kill()
 
     def stop(self) -> None:
-        """SIGTERM, and no excuse: it must end by itself, and well."""
+        """Send SIGTERM; it must end by itself, with exit code 0."""
         self.note_peak()
         super().stop()
         assert self.child.exit_code == 0, self._failure_message(f"ended with {self.child.exit_code}")
 
     def retire(self) -> None:
-        """`python -m ingest retire`, after which nothing waits for it any more."""
+        """Run `python -m ingest retire`, which empties and deletes its session."""
         command = replace(self._spec, argv=[*self._spec.argv, "retire"])
         child = Child(command)
         assert child.wait(RETIRED_WITHIN_S), "\n".join(child.last_lines())
         assert child.exit_code == 0, "\n".join(child.last_lines())
 
     def wait_listening(self, times: int) -> None:
-        """Wait until the broker has granted it its subscriptions so many times."""
+        """Wait until the broker has granted its subscriptions `times` times."""
         until(
             lambda: self.has_logged("subscribed") >= times,
             self.ready_within_s,
@@ -65,7 +65,7 @@ class Ingest(Service):
         )
 
     def note_peak(self) -> None:
-        """Remember the most memory that any of its lives has held."""
+        """Update the peak memory over all restarts."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError, RuntimeError):
@@ -74,7 +74,7 @@ class Ingest(Service):
             self.peak_mb = max(self.peak_mb, int(peak[1]) / 1024)
 
     def has_logged(self, text: str) -> int:
-        """How often it has said so, in all its lives."""
+        """How often the log has the text, over all restarts."""
         log = self._spec.log
         return log.read_text(errors="replace").count(text) if log and log.exists() else 0
 

@@ -1,4 +1,4 @@
-"""A proxy between ingest and PostgreSQL, on Unix sockets: it forwards everything, late, or not at all."""
+"""A proxy between ingest and PostgreSQL, on Unix sockets, that can delay, stop or cut connections."""
 
 import contextlib
 import select
@@ -18,14 +18,14 @@ Cut = Literal["answer", "question", "client"]
 
 
 class PostgresProxy:
-    """A client that takes `directory` for the server's host speaks to the server at `server_dir` through us.
+    """A client with `directory` as its host connects through the proxy to the server at `server_dir`.
 
-    Each cut ends the client's connection at its next COMMIT, so that it cannot know what became of it:
+    Each cut ends the client's connection at its next COMMIT, so that the client cannot know the outcome:
 
-    - `answer`: the server has done it, and its answer is swallowed.
-    - `question`: the COMMIT itself is swallowed, and the server sees the connection end.
+    - `answer`: the server has committed, and its answer is dropped.
+    - `question`: the COMMIT itself is dropped, and the server sees the connection end.
     - `client`: the same, but the server sees nothing: it keeps the transaction open, as when a network or a
-      whole machine fails. `cut_loose` ends that.
+      whole machine fails. `close_all` ends that.
     """
 
     def __init__(self, directory: Path, server_dir: str) -> None:
@@ -57,11 +57,11 @@ class PostgresProxy:
             end.close()
 
     def stall(self) -> None:
-        """Forward nothing any more, in either direction, and tell nobody; connections stay open."""
+        """Stop forwarding in both directions; connections stay open."""
         self._is_forwarding.clear()
 
     def flow(self) -> None:
-        """Forward again, also what has been held back."""
+        """Forward again, starting with data received meanwhile."""
         self._is_forwarding.set()
 
     def cut_next(self, what: Cut) -> None:
@@ -99,7 +99,7 @@ class PostgresProxy:
         server.close()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> Cut | None:
-        """Until one of them ends, or until the cut."""
+        """Forward until one of them ends, or until the cut."""
         other = {client: server, server: client}
         while True:
             ready, _, _ = select.select(other, [], [])

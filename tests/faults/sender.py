@@ -1,4 +1,4 @@
-"""A sender that keeps its own books: QoS 1, bounded in flight, patient with a broker that is away."""
+"""A sender that counts its messages: QoS 1, limited in flight, waiting while the broker is away."""
 
 import threading
 import time
@@ -22,17 +22,18 @@ NOBODY_LISTENS = 0x10
 
 
 class Stopped(Exception):  # noqa: N818 - the test is over
-    """Told to stop before everything was sent."""
+    """`stop` was called before everything was sent."""
 
 
 class Sender(threading.Thread):
-    """Publishes `count` distinct messages, some of them twice, and some that nobody can read.
+    """Publishes `count` distinct messages, some of them twice, and some unreadable ones.
 
-    The last one leaves when the broker has acknowledged all the others: a subscriber that gets messages in
-    order has had everything once it has that one. `limit` holds it back, until somebody raises it.
+    The last one is sent when the broker has acknowledged all others: a subscriber that gets messages in
+    order has all of them once it has that one. It sends no more than `limit` messages, until that is
+    raised.
 
-    An acknowledgement is the broker's word. For a broker that may forget, `repeat` sends again whatever was
-    published since the broker was last known to have `saved`.
+    A broker that is killed may lose acknowledged messages. For that, `repeat` sends again all messages
+    since the last call of `saved`.
     """
 
     def __init__(
@@ -91,15 +92,15 @@ class Sender(threading.Thread):
         )
 
     def has_reached_its_limit(self) -> bool:
-        """Whether all that it may send is acknowledged."""
+        """Whether all messages up to the limit are acknowledged."""
         return self.sums.messages >= self.limit and not self._repeats and self.acknowledged >= self._published
 
     def saved(self) -> None:
-        """The broker has everything on its disk. Tell it when nothing is under way."""
+        """To be called when the broker has everything on its disk, and nothing is in flight."""
         self._unsaved = []
 
     def repeat(self) -> None:
-        """Send again what the broker may have forgotten. It has to wait at its limit meanwhile."""
+        """Send again what the broker may have lost. The sender must have reached its limit."""
         unsaved, self._unsaved = self._unsaved, []
         self._repeats.extend(unsaved)
 
@@ -124,7 +125,7 @@ class Sender(threading.Thread):
         self._wait_for_acknowledgements()
 
     def _send_more(self, number: int, message: Telemetry) -> None:
-        """What is not a new message: the same at once, the same later, and now and then an unreadable one."""
+        """Send duplicates, at once or later, and sometimes an unreadable message."""
         if number % TWICE_AT_ONCE == 0:
             self._again.appendleft((number, message))
         elif number % TWICE_LATER == 0:

@@ -30,7 +30,7 @@ def disk(tmp_path: Path, messages: int) -> Iterator[SmallDisk]:
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_the_tables_find_no_room(disk: SmallDisk, site: Site, messages: int) -> None:
-    """The tables have a disk of their own: PostgreSQL lives, and refuses each batch with 53100."""
+    """The tables have a disk of their own: PostgreSQL keeps running, and refuses each batch with 53100."""
     place = disk.directory / "tables"
     place.mkdir()
     shutil.chown(place, SYSTEM_USER, SYSTEM_USER)
@@ -73,7 +73,7 @@ def test_the_log_finds_no_room(disk: SmallDisk, site: Site, messages: int) -> No
 
 
 def _panics(site: Site) -> bool:
-    """Whether it has panicked; it is asked for new files until then."""
+    """Whether PostgreSQL has panicked; switches WAL files until then."""
     with contextlib.suppress(psycopg.Error), psycopg.connect(site.database_url, autocommit=True) as admin:
         admin.execute("SELECT pg_switch_wal()")
     log = site.postgres.log
@@ -81,7 +81,7 @@ def _panics(site: Site) -> bool:
 
 
 def _wait_for_failures(worker: Ingest) -> None:
-    """Until several attempts have failed."""
+    """Wait until several attempts have failed."""
     until(
         lambda: worker.has_logged("store_failed") >= FAILURES,
         WITHIN_S,

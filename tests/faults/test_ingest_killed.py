@@ -20,9 +20,9 @@ FATE = "SELECT pg_xact_status(%s::xid8)"
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_killed_in_the_middle_of_ten_batches(site: Site, messages: int) -> None:
-    """A kill counts when its transaction had written rows, and came to nothing; so it is tried more often.
+    """A kill counts if its transaction had written rows and was aborted, so there are more tries than kills.
 
-    Each try has its portion of the messages, so that none is without.
+    Each try has its portion of the messages.
     """
     worker = site.ingest()
     portion = messages // (TRIES + 1)
@@ -39,7 +39,7 @@ def test_killed_in_the_middle_of_ten_batches(site: Site, messages: int) -> None:
 
 
 def _kill_in_a_batch(worker: Ingest, watcher: psycopg.Connection) -> str:
-    """Kill it while a transaction of its own has written something; tells what became of that one."""
+    """Kill it while its transaction has written rows; returns the status of that transaction."""
     transaction_ids: list[str | None] = [None]
 
     def has_written() -> bool:

@@ -26,6 +26,10 @@ NEW_EVENT: dict[str, Any] = {
     "priority": 0,
     "leadTimeS": 0.0,
     "notes": [],
+    "direction": "reduce",
+    "intervals": [],
+    "randomizeStartS": 0.0,
+    "staggerReturnS": 0.0,
 }
 """An event that asks everybody and has not begun, beside its id, status, times and request."""
 

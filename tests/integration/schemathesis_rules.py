@@ -23,6 +23,9 @@ RULES = (
     r"endTime must be at most \d+ s after startTime, not .+",
     r"to must be (after from|still ahead)",
     r"end must be after start, by \d+ s at most",
+    r"intervals\[\d+\]\.durationS reaches .+ s beyond endTime; shorten it",
+    r"intervals\[\d+\]\.offsetS must be .+ where the one before it ends, the first one at startTime",
+    r"randomizeStartS must be shorter than the event",
     r"startTime must be ahead; one that passed up to \d+ s ago means at once",
 )
 

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from ingest.store import Store
 from local.ports import HOST, answers
-from schemas.database import connect, engine_for
+from schemas.database import connect, database_url_of, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
@@ -214,7 +214,7 @@ def test_readiness_tells_of_the_replica(engine: Engine, replica: Engine) -> None
 
 def test_reads_go_to_the_replica_and_writes_to_the_primary(engine: Engine, replica: Engine) -> None:
     catch_up(engine)
-    with connect(replica.url.render_as_string(hide_password=False).replace("+psycopg", ""), "tests") as there:
+    with connect(database_url_of(replica), "tests") as there:
         Store(there, "tests").write(batch_of(telemetry("ven-there")))
     app = create_app(engine, lambda: NOW, [], databases=Databases(engine, replica))
     client = testing.TestClient(app)

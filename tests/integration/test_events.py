@@ -401,13 +401,32 @@ def test_who_took_part_not_long_ago_is_left_alone(three: Grid) -> None:
     assert three.parts("second").keys() == {"a", "b", "c"}
 
 
-def test_an_event_that_was_called_off_before_it_began_tires_nobody(three: Grid) -> None:
+@pytest.mark.parametrize("called_off", [-1, 2])
+def test_an_event_that_was_called_off_before_it_began_tires_nobody(called_off: float, three: Grid) -> None:
+    """Also after its start, if the jobs were away."""
     three.event("first", 0, 10)
     three.look(RESTED)
+    three.now = START + timedelta(minutes=called_off)
     three.client.simulate_delete("/api/events/first")
-    three.event("second", 0, 10)
-    three.at(0, RESTED)
+    three.event("second", 3, 10)
+    three.at(3, RESTED)
     assert three.parts("second").keys() == {"a", "b", "c"}
+
+
+def test_who_refused_an_event_or_was_taken_out_of_it_before_its_start_need_not_rest(three: Grid) -> None:
+    three.event("refused", 0, 10, venIds=["a"])
+    three.event("lost", 0, 10, venIds=["b"])
+    three.look(RESTED)
+    three.answer("a", "rejected", "refused")
+    three.event("urgent", 5, 8, venIds=["b"], priority=1, leadTimeS=600)
+    three.at(-0.5, RESTED)
+    assert (three.parts("refused")["a"][0], three.parts("lost")["b"][0]) == ("opted_out", "finished")
+    three.client.simulate_delete("/api/events/urgent")
+    three.at(0, RESTED)
+    three.at(10, RESTED)
+    assert noted(three.event("next", 11, 30, venIds=["a", "b"], leadTimeS=0)) == {}
+    three.at(11, RESTED)
+    assert three.parts("next").keys() == {"a", "b"}
 
 
 def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
@@ -416,6 +435,20 @@ def test_nobody_is_asked_too_often_in_a_day(three: Grid) -> None:
         three.at(60 * number, RESTED)
         three.at(60 * number + 10, RESTED)
     assert [len(three.parts(f"e{number}")) for number in range(8)] == [1] * 6 + [0] * 2
+    for event_id, start in (("on the day", 1438), ("after it", 1441)):
+        three.event(event_id, start, start + 1, venIds=["a"], leadTimeS=0)
+        three.at(start, RESTED)
+    assert [len(three.parts(each)) for each in ("on the day", "after it")] == [0, 1]
+
+
+def test_events_that_are_to_come_tire_nobody_yet(three: Grid) -> None:
+    for number in range(6):
+        three.event(f"e{number}", 120 + 60 * number, 130 + 60 * number, venIds=["a"], leadTimeS=86_400)
+    three.look(RESTED)
+    assert [len(three.parts(f"e{number}")) for number in range(6)] == [1] * 6
+    three.event("now", 0, 10, venIds=["a"])
+    three.at(0, RESTED)
+    assert three.parts("now").keys() == {"a"}
 
 
 # Who is passed over, and why
@@ -446,6 +479,28 @@ def test_notes_count_those_who_are_asked_too_often_or_needed_elsewhere(three: Gr
     three.at(360, RESTED)
     assert three.notes("usual") == {"asked too often": 1, "in another event": 1}
     assert three.notes("urgent") == {}
+
+
+def test_of_several_reasons_the_first_is_noted(grid: Grid) -> None:
+    for ven_id in ("re/tired", "no/topic", "out", "off", "still"):
+        grid.ven(ven_id, 0, status="maintenance" if ven_id == "still" else "offline")
+    grid.db.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 're/tired'")
+    grid.opt_out("out", 0, 10)
+    reasons = ["retired", "unaddressable", "opted out", "offline", "maintenance"]
+    assert grid.event()["notes"] == [{"reason": reason, "vens": 1} for reason in reasons]
+
+
+def test_one_that_rests_is_noted_as_such_unless_it_is_needed_elsewhere(three: Grid) -> None:
+    for number in range(6):
+        three.event(f"e{number}", 60 * number, 60 * number + 10, venIds=["a", "b"], leadTimeS=0)
+        three.at(60 * number, RESTED)
+        three.at(60 * number + 10, RESTED)
+    assert noted(three.event("usual", 311, 330, venIds=["a", "b"], leadTimeS=0)) == {"resting": 2}
+    three.event("urgent", 311, 330, venIds=["b"], priority=1, leadTimeS=60)
+    three.at(310.5, EVENTS)
+    assert three.parts("urgent").keys() == {"b"}
+    three.at(311, RESTED)
+    assert three.notes("usual") == {"in another event": 1, "resting": 1}
 
 
 def test_notes_follow_who_comes_and_goes(three: Grid) -> None:
@@ -484,6 +539,17 @@ def test_those_whom_another_event_took_over_are_noted(three: Grid) -> None:
     assert (three.parts()["b"][0], three.notes()) == ("finished", {"in another event": 1})
 
 
+def test_who_refuses_the_more_urgent_event_is_asked_to_the_other(three: Grid) -> None:
+    three.event("usual", venIds=["b"])
+    three.event("urgent", venIds=["b"], priority=1)
+    three.look()
+    assert (three.parts("usual"), three.notes("usual")) == ({}, {"in another event": 1})
+    three.answer("b", "rejected", "urgent")
+    three.at(0)
+    assert (three.parts("usual"), three.notes("usual")) == ({"b": ("notified", 4)}, {})
+    assert three.parts("urgent")["b"][0] == "opted_out"
+
+
 def test_only_those_that_an_event_names_are_passed_over(three: Grid) -> None:
     three.presence("a", "offline")
     three.presence("b", "offline")
@@ -498,6 +564,9 @@ def test_a_status_that_people_registered_counts_until_a_ven_is_heard(grid: Grid)
     grid.ven("a", 3, status=None)
     grid.db.execute("UPDATE vens SET status = 'maintenance'")
     assert noted(grid.event()) == {"maintenance": 1}
+    grid.presence("a", "online")
+    grid.look()
+    assert (grid.notes(), grid.parts()) == ({}, {"a": ("notified", 3)})
 
 
 @pytest.mark.parametrize("kw", [6, 100])

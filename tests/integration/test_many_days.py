@@ -11,6 +11,8 @@ import pytest
 from falcon import testing
 from sqlalchemy import Connection, Engine, event
 
+from analysis import connect as analyze
+from analysis.database_grid import DatabaseGrid
 from ingest.batch import Batch
 from ingest.messages import Received
 from ingest.store import Store
@@ -172,6 +174,24 @@ def test_only_the_days_that_are_pending_are_locked(
         if job.name not in {"partitions", "retention"}:
             Runner(engine, lambda: NOW).run(job)
     assert watched.names <= {"ven_telemetry_default", f"ven_telemetry_p{NOW:%Y%m%d}"}, "presence, of a day"
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("many_partitions")
+def test_analysis_reads_a_day_at_a_time(store: Store, database_url: str, engine: Engine) -> None:
+    """Also where a report's batch is no longer in the ledger, and of days without a partition."""
+    times = [datetime(2019, 2, 3, 4, tzinfo=UTC), ARCHIVED, ARCHIVED + DAY, NOW - HOUR, NOW]
+    for at in times:
+        store.write(batch_of(telemetry("a", at, 1.0)))
+    with engine.begin() as forgetting:
+        forgetting.exec_driver_sql("DELETE FROM pending_batches")
+        forgetting.exec_driver_sql("DELETE FROM ingest_batches WHERE batch_id < 3")
+    with analyze(database_url) as grid:
+        assert isinstance(grid, DatabaseGrid)
+        assert grid.raw.telemetry().collect().get_column("ts").to_list() == times
+        assert grid.raw.table("ven_telemetry").get_column("ts").to_list() == times
+        within = grid.raw.telemetry(ARCHIVED + timedelta(seconds=1), NOW).collect()
+        assert within.get_column("ts").to_list() == times[2:4]
 
 
 def _read_all(engine: Engine, database_url: str, watched: Watched) -> None:

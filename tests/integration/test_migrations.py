@@ -143,6 +143,32 @@ def test_events_that_run_while_0018_and_0020_are_applied(
     migrate(database_url)
 
 
+def test_events_that_run_while_0025_is_applied(database_url: str, connection: psycopg.Connection) -> None:
+    """They go on asking for less; taken back, those that ask for more are cancelled. Streams tell all."""
+    migrate(database_url, "0018", "downgrade")
+    connection.execute(RUNNING_EVENT, {"at": THREE})
+    connection.commit()
+    migrate(database_url)
+    terms = (
+        "SELECT status, direction, intervals, randomize_start_s, import_limit_kw, terms_revision FROM events"
+    )
+    assert rows(connection, terms) == [("active", "reduce", None, 0, None, 0)]
+    told = "SELECT data->>'direction', data->>'intervals', data->>'export_limit_kw' FROM live_changes"
+    for number, change in enumerate(("direction = 'increase'", "intervals = '[]'", "export_limit_kw = 2")):
+        connection.execute("DELETE FROM live_changes")
+        connection.execute(f"UPDATE events SET {change}".encode())
+        expected = ("increase", "[]" if number else None, "2" if number > 1 else None)
+        assert rows(connection, told) == [expected]
+    connection.commit()
+    migrate(database_url, "0023", "downgrade")
+    assert rows(connection, "SELECT status, ended_at IS NOT NULL FROM events") == [("cancelled", True)]
+    connection.execute("DELETE FROM live_changes")
+    connection.execute("UPDATE events SET priority = 7")
+    assert len(rows(connection, told)) == 1
+    connection.commit()
+    migrate(database_url)
+
+
 BY_MINUTE = """
 SELECT bucket, used_power_kw_sum, shed_power_kw_sum, samples, used_samples, shed_samples
 FROM network_history WHERE resolution_s = 60 ORDER BY bucket

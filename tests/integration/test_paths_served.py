@@ -1,7 +1,6 @@
 """Ids with slashes, through the served process, in raw HTTP; and behind nginx."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from ingest.store import Store
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
+from tests.faults.requirement import required_program
 from tests.integration.published import THREE, batch_of, telemetry, until
 
 LOADS = ("a", "/DE/G1/INV/1", "a/history", "a%2Fhistory", "a/commands/shed", "x y;z", "ü/ö", "a//b", "a/")
@@ -103,9 +103,7 @@ def test_an_encoded_slash_is_a_part_of_an_id(port: int) -> None:
 
 def test_behind_nginx(port: int, tmp_path: Path) -> None:
     """With `proxy_pass` without a URI, as docs/operations.md has it."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        pytest.skip("needs nginx")
+    program = required_program("nginx", "nginx-light")
     [front] = free_ports(1)
     configuration = tmp_path / "nginx.conf"
     configuration.write_text(NGINX.format(directory=tmp_path, host=HOST, port=front, served=port))

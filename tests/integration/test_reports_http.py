@@ -143,3 +143,6 @@ def test_histories_answer_what_the_setting_says(engine: Engine) -> None:
         assert points == client.simulate_get(f"{path}?aggregate=mean").json["points"]
         assert points != client.simulate_get(f"{path}?aggregate=sum").json["points"]
         assert points[0]["usedPowerKw"] == 2.0
+        assert client.simulate_get(f"{path}?granularity=1m&aggregate=sum").status_code == 200
+        refused = client.simulate_get(f"{path}?granularity=1m")
+        assert (refused.status_code, "ask for aggregate=sum" in refused.json["detail"]) == (400, True)

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Engine
 
 from ingest.store import Store
-from jobs.metrics import Backlog, JobMetrics
+from jobs.metrics import Backlog, JobMetrics, RejectedSize
 from jobs.runner import Runner, grace
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
@@ -195,3 +196,18 @@ def test_metrics_tell_what_was_done_and_what_is_left(engine: Engine, clock: Cloc
 def test_no_backlog_is_told_while_the_database_is_away(clock: Clock) -> None:
     engine = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "jobs")
     assert list(Backlog(engine, clock).collect()) == []
+    assert list(RejectedSize(engine).collect()) == []
+
+
+def test_the_size_of_refused_messages_is_told(engine: Engine, connection: psycopg.Connection) -> None:
+    registry = CollectorRegistry()
+    registry.register(RejectedSize(engine))
+    before = registry.get_sample_value("gridgate_jobs_rejected_bytes")
+    connection.execute(
+        "INSERT INTO rejected_messages (topic, payload, reason, detail, received_at)"
+        " SELECT 't', sha512(n::text::bytea), 'not_json', '', now() FROM generate_series(1, 10000) n"
+    )
+    after = registry.get_sample_value("gridgate_jobs_rejected_bytes")
+    assert before is not None
+    assert after is not None
+    assert after - before > 10_000 * 64

@@ -21,6 +21,7 @@ from jobs.progress import CATCH_UP, Progress
 from jobs.runner import Runner
 from jobs.schedule import Job, schedule
 from jobs.settings import Cadence
+from jobs.transforms.event_terms import start_delay
 from local.postgres import EmbeddedPostgres
 from schemas.baselines import BASELINES, GENERIC
 from schemas.channels import EVENTS
@@ -218,6 +219,51 @@ def test_what_was_asked_over_time_counts_where_the_request_was_changed(
         ("unchanged", pytest.approx(2.0), pytest.approx(2.0)),
     ]
     assert found[0][3] == pytest.approx(80.0)
+
+
+def test_an_event_that_asks_for_more_in_steps_is_measured_alike(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """2 kW for 20 minutes, then 5 kW: 4 kWh. One home uses 2 kW more, the other 1 kW less: 1 of 4 kWh."""
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=-2.0)
+    sixteen_days(store, "b", used_kw=5.0, shed_kw=1.0)
+    make_event(engine, direction="increase", requested_reduction_kw=2.0)
+    take_part(engine, "a", "b")
+    connection.execute(
+        "INSERT INTO event_requests VALUES ('e', %(start)s, 2), ('e', %(start)s + interval '20 min', 5)",
+        {"start": START},
+    )
+    connection.execute(
+        "INSERT INTO event_shares SELECT ven_id, 'e', at, kw / 2.0 FROM unnest(array['a', 'b']) ven_id,"
+        " unnest(array[%(start)s, %(start)s + interval '20 min'], array[2, 5]) share (at, kw)",
+        {"start": START},
+    )
+    connection.commit()
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    figures = "requested_kw, requested_kwh, delivered_kw, delivered_kwh, performance_percent"
+    by = "WHERE baseline = '10-of-10'"
+    [portfolio] = rows(connection, f"SELECT {figures} FROM event_settlements {by}")
+    assert portfolio == pytest.approx((4.0, 4.0, 1.0, 1.0, 25.0))
+    vens = rows(connection, f"SELECT {figures} FROM ven_settlements {by} ORDER BY ven_id")
+    assert vens == [pytest.approx((2.0, 2.0, 2.0, 2.0, 100.0)), pytest.approx((2.0, 2.0, -1.0, -1.0, -50.0))]
+    for number in range(4):
+        assert sum(row[number] for row in vens) == pytest.approx(portfolio[number]), "parts sum to the whole"
+
+
+def test_a_ven_whose_start_was_delayed_is_asked_for_nothing_before_it(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    make_event(engine, requested_reduction_kw=2.0, randomize_start_s=1_800.0)
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    asked_h = 1 - start_delay("e", "a", 1_800) / HOUR
+    assert 0.5 < asked_h < 0.99
+    query = "SELECT requested_kwh FROM {} WHERE baseline = '10-of-10'"
+    assert value(connection, query.format("ven_settlements")) == pytest.approx(2 * asked_h)
+    assert value(connection, query.format("event_settlements")) == pytest.approx(2)
 
 
 def test_a_dry_run_says_what_similar_events_delivered(store: Store, engine: Engine, at: At) -> None:
@@ -667,6 +713,32 @@ def test_a_running_event_is_followed(
     assert {ven_id: delivered[ven_id] for ven_id in "ab"} == pytest.approx(expected)
     assert (delivered["silent"], delivered["out"]) == (None, None)
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
+
+
+@pytest.mark.parametrize("asked_kw", [4.0, 0.0])
+def test_an_event_that_asks_for_more_is_followed(
+    asked_kw: float, store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Usage above the baseline counts, against what the present interval asks for, if anything."""
+    half = START + HOUR / 2
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=-2.0)
+    make_event(engine, "active", direction="increase", requested_reduction_kw=9.0)
+    take_part(engine, "a", status="started")
+    connection.execute(
+        "INSERT INTO event_requests VALUES ('e', %s, 9), ('e', %s, %s)", [START, half, asked_kw]
+    )
+    connection.commit()
+    at(END).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "progress")
+    assert at(END - SLOT).run(job) == 1
+    progress = "SELECT current_reduction_kw, delivered_kwh, efficiency_percent FROM event_progress"
+    percent = pytest.approx(50) if asked_kw else None
+    assert rows(connection, progress) == [(pytest.approx(2), pytest.approx(2 * 55 / 60), percent)]
+    client = testing.TestClient(create_app(engine, lambda: END, []))
+    so_far = client.simulate_get("/api/events/e/performance").json["portfolio"]
+    asked_kwh = 9 / 2 + asked_kw * 25 / 60
+    assert so_far["requestedKwh"] == pytest.approx(asked_kwh, abs=0.001)
+    assert so_far["performancePercent"] == pytest.approx(100 * (2 * 55 / 60) / asked_kwh, abs=0.001)
 
 
 def test_whoever_falls_silent_stops_counting(

@@ -151,4 +151,5 @@ def test_a_service_that_is_not_there() -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert without_password(f"postgresql://me:{SECRET}@db/x?y=1") == "postgresql://me@db/x?y=1"
+    assert without_password(f"postgresql:///x?password={SECRET}&a=b") == "postgresql:///x?password=...&a=b"
     assert without_password("http://host") == "http://host"

@@ -20,6 +20,7 @@ from jobs.transforms.performance import (
     counted_hours,
     cuts,
     differ,
+    directed,
     event_usage,
     portfolio_errors,
     portfolio_sums,
@@ -291,6 +292,38 @@ def steady(kw: float, start: datetime, end: datetime) -> History:
 def month_of(kw: float, until: datetime = FOUR + 8 * HOUR) -> History:
     """The same power in every slot of the thirty days before a time."""
     return steady(kw, until - 30 * DAY, until)
+
+
+@given(
+    st.lists(st.floats(-5, 5), min_size=12, max_size=12),
+    st.floats(-5, 5),
+    st.sampled_from([0.0, 1.0, 4.0]),
+)
+def test_an_event_that_asks_for_more_mirrors_one_that_asks_for_less(
+    used_kw: list[float], baseline_kw: float, requested_kw: float
+) -> None:
+    """Usage above the baseline counts as it would below it; nothing else changes."""
+    occasion = Occasion(FOUR, FOUR + HOUR, FOUR - HOUR)
+    people = participants(a=requested_kw).with_columns(requested_kwh=pl.lit(requested_kw))
+    prediction = predict(frame({"a": month_of(baseline_kw, FOUR)}), NOTHING_TAKEN, occasion, Calendar(), CAP)
+    hours = counted_hours(["a"], NOTHING_TAKEN, occasion.window)
+    columns = ["baseline", "delivered_kw", "delivered_kwh", "performance_percent", "coverage_percent"]
+    for name in prediction.made:
+        used = np.array([used_kw])
+        mirrored = 2 * prediction.event_kw(name) - used
+        less, more = (
+            directed(settle_vens(kw, hours, prediction, people, occasion.window), direction)
+            .filter(pl.col("baseline") == name)
+            .select(columns)
+            .row(0)
+            for kw, direction in ((used, "reduce"), (mirrored, "increase"))
+        )
+        assert [None if value is None else pytest.approx(value, abs=1e-6) for value in less[1:]] == list(
+            more[1:]
+        )
+        assert more[1] == pytest.approx(
+            sum(mirrored[0]) / 12 - sum(prediction.event_kw(name)[0]) / 12, abs=1e-6
+        )
 
 
 # Against the loops

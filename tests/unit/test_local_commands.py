@@ -9,7 +9,7 @@ import pytest
 from local.fleet.behaviour import ResponseBehaviour
 from local.fleet.commands import CommandHandler
 from local.fleet.household import Household, HouseholdReading, LoadReading
-from local.fleet.messages import dialect_of, load_entry, telemetry
+from local.fleet.messages import description, dialect_of, load_entry, telemetry
 from local.fleet.reports import FleetSettings, Reporter
 from local.fleet.truth import truth
 
@@ -78,6 +78,45 @@ def test_a_ven_sheds_while_an_event_that_it_was_told_of_runs() -> None:
     assert ven.read(300).shed_kw == pytest.approx(0.5, abs=0.01)
     assert ven.read(600).shed_kw == 0
     assert ven.read(600).event is None
+
+
+def test_a_ven_uses_more_where_it_is_asked_to() -> None:
+    ven = Ven()
+    body = ven.tell("event", **event(direction="increase", requestedReductionKw=1.0))
+    assert body["status"] == "accepted"
+    reading = ven.read(300)
+    assert reading.used_kw - reading.natural_kw == pytest.approx(1.0, abs=0.01)
+    assert reading.shed_kw == 0
+    assert all(each.power_kw <= each.load.capacity_kw for each in reading.loads)
+    assert ven.read(601).used_kw == ven.read(601).natural_kw
+    assert json.loads(description(NEW, dialect_of(NEW), reading).payload)["understands"][0] == "direction"
+
+
+def test_a_ven_follows_intervals_and_goes_on_when_it_is_told_again() -> None:
+    ven = Ven()
+    steps = [
+        {"start_ts": EVENING, "duration_s": 200, "targetKw": 0.2},
+        {"start_ts": EVENING + 200, "duration_s": 400, "targetKw": 0.5},
+    ]
+    ven.tell("event", **event(requestedReductionKw=0.2, intervals=steps))
+    for after_s, kw in ((150, 0.2), (199, 0.2), (201, 0.5), (599, 0.5), (600, 0)):
+        assert ven.read(after_s).shed_kw == pytest.approx(kw, abs=0.011), after_s
+    assert ven.read(250).requested_kw == 0.5
+    ven.now += 300
+    ven.tell("event", **event(requestedReductionKw=0.4, intervals=[]))
+    assert ven.read(1).shed_kw == pytest.approx(0.4, abs=0.011), "it has got down already"
+
+
+def test_a_ven_keeps_to_limits_of_its_panel() -> None:
+    ven = Ven()
+    natural_kw = ven.read(300).used_kw
+    ven.tell("event", **event(requestedReductionKw=0.0, importLimitKw=natural_kw - 0.3))
+    assert ven.read(300).used_kw == pytest.approx(natural_kw - 0.3, abs=0.01)
+    noon = EVENING - 8 * 3_600
+    roof = next(home for home in HOMES if home.read(noon).used_kw < -0.5)
+    feeding = Ven(roof, now=noon)
+    feeding.tell("event", **event(start_ts=noon, requestedReductionKw=0.0, exportLimitKw=0.1))
+    assert feeding.read(300).used_kw == pytest.approx(-0.1, abs=0.01)
 
 
 def test_a_report_in_an_event_says_what_it_is_asked_and_gives() -> None:

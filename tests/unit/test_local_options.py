@@ -83,6 +83,9 @@ def test_fixtures_have_a_directory_of_their_own() -> None:
         "--seed x",
         "--broker hive",
         "--postgres 15",
+        "--cors-origin localhost:5173",
+        "--cors-origin http://localhost:5173/",
+        "--cors-origin http://a,http://b",
     ],
 )
 def test_what_cannot_work_is_refused_and_the_option_named(

@@ -163,6 +163,18 @@ def test_spellings_of_the_database_url(scheme: str, environment: pytest.MonkeyPa
     assert JobsSettings.from_environment().database_url == "postgresql://u@h/d"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h1:5432,h2:5433/d?target_session_attrs=read-write",
+        "postgresql:///?service=shared&passfile=/etc/grid%20gate/pass",
+    ],
+)
+def test_whatever_libpq_reads_is_a_database_url(url: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DATABASE_URL", url)
+    assert JobsSettings.from_environment().database_url == url
+
+
 def test_subscriptions(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("MQTT_TOPICS", "a/+, b/c,")
     assert IngestSettings.from_environment().subscriptions == ["a/+", "b/c"]

@@ -7,8 +7,12 @@ declare const console: { log: (text: string) => void };
 type Schemas = components["schemas"];
 type Method = "get" | "post" | "patch";
 type Json<T> = T extends { content: { "application/json": infer Content } } ? Content : never;
+// What was created, where something is; a dry run answers 200 on the same path.
+type Success<Responses> = Responses extends { 201: infer Created }
+  ? Json<Created>
+  : Json<Responses[Extract<keyof Responses, 200 | 202>]>;
 type Answer<P extends keyof paths, M extends Method> = paths[P][M] extends { responses: infer Responses }
-  ? Json<Responses[Extract<keyof Responses, 200 | 201 | 202>]>
+  ? Success<Responses>
   : never;
 type Body<P extends keyof paths, M extends Method> = paths[P][M] extends { requestBody: infer Content }
   ? Json<Content>
@@ -62,6 +66,7 @@ const wish = {
   requestedReductionKw: 1.5,
 };
 const made = await change("post", "/api/events", {}, wish);
+if (!("id" in made)) throw new Error("An event was made, not only tried.");
 const ids = { eventId: made.id };
 const sentBack = await change("patch", "/api/events/{eventId}", ids, made);
 const event = await get("/api/events/{eventId}", ids);

@@ -1,0 +1,67 @@
+"""The SQL of what events say beyond start, end and kW."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import MetaData, Select, Table, and_, false, func, or_, select, update
+from sqlalchemy.sql.dml import Update
+
+from schemas.tables.events import LIVE_PARTICIPATIONS, commands, event_participations, event_requests, events
+
+_PART = event_participations.c
+_TAKES_PART = and_(_PART.status.in_(LIVE_PARTICIPATIONS), _PART.status != "planned")
+
+
+def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
+    """Those of some events that say more than a start, an end and a power to reduce."""
+    term = events.c
+    has_intervals = func.json_typeof(term.intervals) == "array"
+    says_more = or_(
+        term.direction != "reduce",
+        has_intervals,
+        term.randomize_start_s > 0,
+        term.stagger_return_s > 0,
+        term.import_limit_kw.is_not(None),
+        term.export_limit_kw.is_not(None),
+    )
+    return (
+        select(events, func.coalesce(has_intervals, false()).label("has_intervals"))
+        .where(term.event_id.in_(event_ids), says_more)
+        .order_by(term.event_id)
+    )
+
+
+def requests(event_id: str) -> Select[Any]:
+    """From when on an event asks for how much."""
+    request = event_requests.c
+    return (
+        select(request.at, request.requested_reduction_kw)
+        .where(request.event_id == event_id)
+        .order_by(request.at)
+    )
+
+
+def available(event_id: str) -> Select[Any]:
+    """What those who take part in an event could give."""
+    return select(_PART.ven_id, _PART.available_kw).where(_PART.event_id == event_id, _TAKES_PART)
+
+
+def told_intervals(event_id: str) -> Select[Any]:
+    """The intervals that the last command told each VEN that takes part."""
+    of_part = and_(commands.c.ven_id == _PART.ven_id, commands.c.command_id == _PART.command_id)
+    return (
+        select(_PART.ven_id, commands.c.data["intervals"].label("intervals"))
+        .join(commands, of_part)
+        .where(_PART.event_id == event_id, _TAKES_PART)
+        .order_by(_PART.ven_id)
+    )
+
+
+def merge_shares(target: Table, staged: str) -> Update:
+    """Change the shares of VENs that know them already."""
+    twin = target.to_metadata(MetaData(), name=staged)
+    return (
+        update(target)
+        .where(target.c.ven_id == twin.c.ven_id, target.c.event_id == twin.c.event_id)
+        .values(requested_reduction_kw=twin.c.requested_reduction_kw)
+    )

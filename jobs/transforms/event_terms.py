@@ -1,0 +1,166 @@
+"""What a command says of an event beyond its start, end and kW, and when it is sent. Pure. Powers in kW."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from jobs.transforms.lifecycle import OVER
+from schemas.abilities import DIRECTION, EXPORT_LIMIT, IMPORT_LIMIT, INTERVALS
+
+SAME_KW = 1e-6
+RESTORE_AT_LEAST = timedelta(minutes=5)
+"""So long a delayed `restore` is worth sending."""
+
+Command = dict[str, Any]
+Steps = tuple[tuple[datetime, float], ...]
+"""From when on an event asks for how much, in order."""
+
+
+class CommandTerms(Struct, frozen=True):
+    """An event as commands describe it; without `steps` it asks for one power throughout."""
+
+    event_id: str
+    status: str
+    start_time: datetime
+    end_time: datetime
+    direction: str = "reduce"
+    steps: Steps = ()
+    randomize_start_s: float = 0.0
+    stagger_return_s: float = 0.0
+    import_limit_kw: float | None = None
+    export_limit_kw: float | None = None
+
+
+class Flexibility(Struct, frozen=True):
+    """What a VEN could give, and what all VENs in the event could."""
+
+    of_ven_kw: float
+    of_all_kw: float
+
+    def share_kw(self, requested_kw: float) -> float:
+        """The fair share of a request: all give the same part of what they can."""
+        return self.of_ven_kw * min(1.0, requested_kw / self.of_all_kw) if self.of_all_kw else 0.0
+
+
+def start_delay(event_id: str, ven_id: str, longest_s: float) -> timedelta:
+    """How much later than the event a VEN starts: random, but the same for an event and a VEN."""
+    return _spread(event_id, ven_id, "start", longest_s)
+
+
+def return_delay(event_id: str, ven_id: str, longest_s: float) -> timedelta:
+    """How much later than the end of the event a VEN returns to normal, likewise."""
+    return _spread(event_id, ven_id, "return", longest_s)
+
+
+def _spread(event_id: str, ven_id: str, what: str, longest_s: float) -> timedelta:
+    digest = hashlib.sha256(f"{event_id}\0{ven_id}\0{what}".encode()).digest()
+    return timedelta(milliseconds=round(longest_s * 1_000 * int.from_bytes(digest[:8]) / 2**64))
+
+
+def with_terms(
+    command: Command, terms: CommandTerms, understood: Collection[str], flexibility: Flexibility | None
+) -> Command:
+    """A command of an event with all that the event says, as far as the VEN understands it.
+
+    Args:
+        command: a row of the outbox, whose data is not encoded yet.
+        terms: of its event.
+        understood: words of `understands`.
+        flexibility: by which a VEN that understands intervals is told its share of each.
+    """
+    if command["op"] == "restore":
+        return _returning(command, terms)
+    if command["op"] == "shedLoad":
+        return _load_later(command, terms)
+    if command["op"] != "event":
+        return command
+    data = {**command["data"], **_optional(terms, understood)}
+    if terms.steps and flexibility is not None and INTERVALS in understood:
+        data["intervals"] = _intervals(
+            terms, flexibility, data["requestedReductionKw"], command["created_at"]
+        )
+    return _spread_out({**command, "data": data}, terms)
+
+
+def _optional(terms: CommandTerms, understood: Collection[str]) -> dict[str, Any]:
+    direction = terms.direction if terms.direction != "reduce" else None
+    values = {
+        DIRECTION: direction,
+        IMPORT_LIMIT: terms.import_limit_kw,
+        EXPORT_LIMIT: terms.export_limit_kw,
+    }
+    return {key: value for key, value in values.items() if value is not None and key in understood}
+
+
+def _intervals(
+    terms: CommandTerms, flexibility: Flexibility, share_kw: float, now: datetime
+) -> list[dict[str, float]]:
+    """The steps that are not over: when each begins, for how long, and the VEN's share of it."""
+    ends = [*(at for at, _ in terms.steps[1:]), terms.end_time]
+    steps = [(at, end, kw) for (at, kw), end in zip(terms.steps, ends, strict=True) if max(at, now) < end]
+    shares_kw = [share_kw, *(flexibility.share_kw(kw) for *_, kw in steps[1:])]
+    return [
+        {
+            "start_ts": at.timestamp(),
+            "duration_s": (min(end, terms.end_time) - at).total_seconds(),
+            "targetKw": kw,
+        }
+        for (at, end, _), kw in zip(steps, shares_kw, strict=True)
+        if at < terms.end_time
+    ]
+
+
+def _spread_out(command: Command, terms: CommandTerms) -> Command:
+    """A start and an end of the VEN's own; sent so much later, for VENs that act on receipt."""
+    if not terms.randomize_start_s and not terms.stagger_return_s:
+        return command
+    now, ven_id = command["created_at"], command["ven_id"]
+    begin = terms.start_time + start_delay(terms.event_id, ven_id, terms.randomize_start_s)
+    end = terms.end_time + return_delay(terms.event_id, ven_id, terms.stagger_return_s)
+    wait = max(timedelta(0), begin - max(terms.start_time, now))
+    times = {
+        "start_ts": begin.timestamp(),
+        "end_ts": end.timestamp(),
+        "duration_s": max(1, round((end - max(begin, now)).total_seconds())),
+    }
+    return {
+        **command,
+        "data": {**command["data"], **times},
+        "next_attempt_at": command["next_attempt_at"] + wait,
+    }
+
+
+def _load_later(command: Command, terms: CommandTerms) -> Command:
+    """A single load sheds from receipt on: so much later, and for as long as its VEN does.
+
+    What is left of `durationS` is counted from when the command was made.
+    """
+    now, ven_id = command["created_at"], command["ven_id"]
+    begin = terms.start_time + start_delay(terms.event_id, ven_id, terms.randomize_start_s)
+    wait = max(timedelta(0), begin - max(terms.start_time, now))
+    longer = return_delay(terms.event_id, ven_id, terms.stagger_return_s)
+    duration_s = command["data"]["durationS"] + round(longer.total_seconds())
+    return {
+        **command,
+        "data": {**command["data"], "durationS": duration_s},
+        "next_attempt_at": command["next_attempt_at"] + wait,
+    }
+
+
+def _returning(command: Command, terms: CommandTerms) -> Command:
+    """A `restore` at the end of an event, spread; one of a VEN that is not asked any more goes at once."""
+    if terms.status not in OVER or not terms.stagger_return_s:
+        return command
+    delay = return_delay(terms.event_id, command["ven_id"], terms.stagger_return_s)
+    at = command["next_attempt_at"] + delay
+    expires_at = max(command["expires_at"], at + RESTORE_AT_LEAST)
+    return {**command, "next_attempt_at": at, "expires_at": expires_at}
+
+
+def is_told(intervals: Sequence[Mapping[str, float]] | None, share_kw: float, now: datetime) -> bool:
+    """Whether a VEN's last command says already that its share is so much now."""
+    begun = [each["targetKw"] for each in intervals or () if each["start_ts"] <= now.timestamp() + 1e-3]
+    return bool(begun) and abs(begun[-1] - share_kw) <= SAME_KW

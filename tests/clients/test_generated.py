@@ -41,7 +41,7 @@ def run(*command: str | Path, directory: Path) -> str:
 
 @pytest.fixture
 def port(database_url: str, engine: Engine) -> Iterator[int]:
-    """The port of a service with `house`, which has telemetry, and `quiet`, which has none, nor a location."""
+    """The port of a service with `house`, which has telemetry, and `quiet`, without telemetry or location."""
     load = {"id": "heater", "currentPowerKw": 1.0}
     with connect(database_url, "tests") as connection:
         Store(connection, "tests").write(batch_of(telemetry("house", NOW, 2.0, loads=[load])))

@@ -1,4 +1,4 @@
-"""Measuring an event with what the database holds: the same for one that runs and one that is over."""
+"""Measuring a running or ended event from the database."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta

@@ -15,14 +15,14 @@ from msgspec import Struct
 from sqlalchemy import Connection, Row
 
 from jobs.event_terms import completed, told_ahead
-from jobs.models import CandidateFrame, FollowedPartFrame, ShareFrame
+from jobs.models import CandidateFrame, FollowedPartFrame, LoadToShedFrame, ShareFrame
 from jobs.queries import event_terms as term_queries
 from jobs.queries import events as event_queries
 from jobs.queries import merging as merging_queries
 from jobs.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
 from jobs.transforms.participation import followed
-from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, told
+from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, told
 from schemas import candidates, locks
 from schemas.candidates import AskedEvent, Rest
 from schemas.channels import COMMANDS, EVENTS, notify
@@ -46,11 +46,12 @@ Command = dict[str, Any]
 
 
 class EventTerms(Struct, frozen=True):
-    """What a command says of an event to every VEN."""
+    """What a command says of an event to every VEN; with types of load, only such loads are asked."""
 
     event_id: str
     start_time: datetime
     end_time: datetime
+    load_types: list[str] | None = None
 
 
 def move_events_on(connection: Connection, now: datetime) -> int:
@@ -65,18 +66,21 @@ def move_events_on(connection: Connection, now: datetime) -> int:
     return len(due) + len(cancelled)
 
 
-def follow_participations(connection: Connection, now: datetime) -> int:
+def follow_participations(
+    connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER
+) -> int:
     """Write down what VENs make of their events; answers the number of participations that have moved on."""
     connection.execute(locks.exclusive(locks.EVENTS))
-    event_ids = connection.execute(event_queries.followed_events()).scalars().all()
-    if not event_ids:
+    followed_rows = connection.execute(event_queries.followed_events()).all()
+    if not followed_rows:
         return 0
     connection.execute(event_queries.WITHOUT_LOOPS)
-    before = fetch(connection, event_queries.followed_parts(event_ids, now), FollowedPartFrame)
+    query = event_queries.followed_parts(followed_rows, now, gone_after)
+    before = fetch(connection, query, FollowedPartFrame)
     parts = followed(before, now)
     if parts.is_empty():
         return 0
-    parts, reminders = _asked_again(connection, parts, now)
+    parts, reminders = _asked_again(connection, parts, now, gone_after)
     write(connection, parts, event_participations, merging_queries.replace)
     _write_followed_shares(connection, before, parts, now)
     _send(connection, [*_released(connection, parts, now), *reminders])
@@ -135,7 +139,8 @@ def _share(
     ven_ids = chosen.get_column("ven_id").to_list()
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
     connection.execute(event_queries.call_back_restores(ven_ids, now))
-    asked = [_event_command(row, *share, now=now) for share in chosen.drop("available_kw").iter_rows()]
+    terms = EventTerms(row.event_id, row.start_time, row.end_time, row.load_types)
+    asked = _asking(connection, terms, chosen, now, gone_after)
     _write_parts(connection, row, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
     connection.execute(notify(EVENTS, row.event_id))
@@ -221,32 +226,31 @@ def _write_parts(
     parts = chosen.with_columns(
         event_id=pl.lit(row.event_id),
         status=pl.lit("notified"),
-        command_id=pl.Series([command["command_id"] for command in asked], dtype=pl.String),
         notified_at=at,
         told_end_time=pl.lit(row.end_time).cast(pl.Datetime("us", "UTC")),
         told_terms_revision=pl.lit(row.terms_revision, pl.Int32),
-    )
+        told_load_types=pl.lit(_json(row.load_types), pl.String),
+    ).join(_command_ids(asked), on="ven_id", how="left", maintain_order="left")
     write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
     _write_shares(connection, parts, now)
 
 
 def _asked_again(
-    connection: Connection, parts: pl.DataFrame, now: datetime
+    connection: Connection, parts: pl.DataFrame, now: datetime, gone_after: timedelta | None
 ) -> tuple[pl.DataFrame, list[Command]]:
     """Tell VENs again that name the event no more: they may have rebooted. The parts, and the commands."""
     silent = parts.filter(pl.col("asked_again_at") == now)
     reminders: list[Command] = []
-    for (event_id,), some in silent.group_by("event_id", maintain_order=True):
+    for (event_id, told_types), some in silent.group_by("event_id", "told_load_types", maintain_order=True):
         ven_ids = some.get_column("ven_id").to_list()
         connection.execute(event_queries.call_back(str(event_id), ven_ids))
-        terms = EventTerms(*some.select("event_id", "start_time", "end_time").row(0))
-        shares = some.select("ven_id", "requested_reduction_kw").iter_rows()
-        reminders += [_event_command(terms, *share, now=now) for share in shares]
+        load_types = None if told_types is None else msgspec.json.decode(str(told_types), type=list[str])
+        row = some.row(0, named=True)
+        terms = EventTerms(row["event_id"], row["start_time"], row["end_time"], load_types)
+        reminders += _asking(connection, terms, some, now, gone_after)
     if not reminders:
         return parts, []
-    sent = silent.select("event_id", "ven_id").with_columns(
-        new_id=pl.Series([command["command_id"] for command in reminders], dtype=pl.String)
-    )
+    sent = _command_ids(reminders, "event_id").rename({"command_id": "new_id"})
     both = parts.join(sent, on=["event_id", "ven_id"], how="left")
     return both.with_columns(command_id=pl.coalesce("new_id", "command_id")).drop("new_id"), reminders
 
@@ -300,6 +304,56 @@ def _taken_over(
         connection.execute(notify(EVENTS, loser_id))
         restores += _restores(taken[0], ven_ids, now)
     return restores
+
+
+def _asking(
+    connection: Connection,
+    terms: EventTerms,
+    shares: pl.DataFrame,
+    now: datetime,
+    gone_after: timedelta | None,
+) -> list[Command]:
+    """The commands that ask VENs for their shares: one for each VEN, or one for each of its loads that count.
+
+    Args:
+        connection: within the step's transaction.
+        terms: of the event.
+        shares: `ven_id` and `requested_reduction_kw`.
+        now: the time.
+        gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
+    """
+    if terms.load_types is None:
+        of_vens = shares.select("ven_id", "requested_reduction_kw").iter_rows()
+        return [_event_command(terms, *share, now=now) for share in of_vens]
+    query = event_queries.loads_to_shed(shares.get_column("ven_id").to_list(), terms.load_types, gone_after)
+    loads = fetch(connection, query, LoadToShedFrame)
+    return [_load_command(terms, *each, now=now) for each in by_load(shares, loads).iter_rows()]
+
+
+def _command_ids(asked: Sequence[Command], *by: str) -> pl.DataFrame:
+    """The command that stands for all that were made for a VEN together: `ven_id`, `command_id`."""
+    columns = ("ven_id", *by, "command_id")
+    rows = [tuple(command[name] for name in columns) for command in asked]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return frame.group_by("ven_id", *by, maintain_order=True).agg(pl.col("command_id").min())
+
+
+def _json(texts: Sequence[str] | None) -> str | None:
+    return None if texts is None else msgspec.json.encode(texts).decode()
+
+
+def _load_command(
+    terms: EventTerms, ven_id: str, load_id: str, reduce_kw: float, *, now: datetime
+) -> Command:
+    """A load sheds from receipt on, for as long as is left."""
+    left = terms.end_time - now
+    data = {
+        "loadId": load_id,
+        "reduceKw": reduce_kw,
+        "durationS": max(1, round(left.total_seconds())),
+        "eventId": terms.event_id,
+    }
+    return new_command("shedLoad", ven_id, data, now=now + AFTERWARDS, expires_at=terms.end_time)
 
 
 def _event_command(row: EventTerms | Row[Any], ven_id: str, requested_kw: float, *, now: datetime) -> Command:

@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from jobs.ledger import claim
 from jobs.models import (
-    LoadGroupFrame,
     LoadSampleFrame,
+    LoadSumsFrame,
     ReportFrame,
     TransitionFrame,
-    VenGroupFrame,
     VenSampleFrame,
+    VenSumsFrame,
 )
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
@@ -33,6 +33,7 @@ from schemas.load_values import GONE_AFTER
 from schemas.local_days import local_day, midnight_us
 from schemas.tables import history, raw, snapshots
 from schemas.tables.presence import skewed_reports
+from schemas.totals import load_sums, ven_sums
 
 SLOTS_AT_ONCE = 500
 """Of a large fleet, some seconds of PostgreSQL; a width that changes far back makes thousands stale."""
@@ -80,8 +81,8 @@ def refresh_totals(
     Without loads that lie further than `gone_after` behind their VEN. Today is a day of `time_zone`.
     """
     connection.execute(locks.exclusive(locks.TOTALS))
-    vens = fetch(connection, totals_queries.ven_groups(gone_after), VenGroupFrame)
-    loads = fetch(connection, totals_queries.load_groups(gone_after), LoadGroupFrame)
+    vens = fetch(connection, ven_sums(gone_after), VenSumsFrame)
+    loads = fetch(connection, load_sums(gone_after), LoadSumsFrame)
     network = totals.network_snapshot(vens, loads, _energy_today(connection, now, time_zone), now)
     types = totals.load_type_rollups(loads)
     write(connection, network, snapshots.network_snapshot, merging_queries.replace)

@@ -57,7 +57,7 @@ class LoadSampleFrame(Frame):
     shed_power_kw: float = pa.Field(nullable=True)
 
 
-class VenGroupFrame(Frame):
+class VenSumsFrame(Frame):
     """Registered VENs whose last status is the same (null: none yet).
 
     `whole_shed_power_kw` is what those of them shed now that report no loads, and so count as one.
@@ -71,7 +71,7 @@ class VenGroupFrame(Frame):
     whole_shed_power_kw: float
 
 
-class LoadGroupFrame(Frame):
+class LoadSumsFrame(Frame):
     """Loads of one type (null: not said), by whether they, and their VENs, may be controlled now."""
 
     load_type: str = pa.Field(nullable=True)
@@ -147,11 +147,19 @@ class ShareFrame(Frame):
     told_terms_revision: pl.Int32 = pa.Field(nullable=True)
 
 
+class LoadToShedFrame(Frame):
+    """Loads that an event may ask, with what each could shed, kW."""
+
+    ven_id: str
+    load_id: str
+    available_kw: float = pa.Field(ge=0)
+
+
 class FollowedPartFrame(EventParticipationFrame):
     """Participations that are not over, or opted out, with the VEN's answer and its newest report.
 
-    `is_unwanted`: it is not asked any more: retired, in maintenance, or no target; `has_opt_out`: people have
-    opted it out for now.
+    `is_unwanted`: it is not asked any more: retired, in maintenance, no target, or told of other loads;
+    `has_opt_out`: people have opted it out for now.
     """
 
     command_status: str = pa.Field(nullable=True)

@@ -18,6 +18,8 @@ from schemas.literals import sql_with_values
 from schemas.tables import FRAMES, Frame
 
 _DAY = r"\d{4,}-\d\d-\d\d"
+_TEXT = r'"(?:[^"\\]|\\.)*"|[^",{}]+'
+"""An element of PostgreSQL's array of texts: in quotes where it has to be."""
 _INSTANT_IN = "%Y-%m-%d %H:%M:%S%.f+00"
 _INSTANT_OUT = "%Y-%m-%d %H:%M:%S%.6f+00"
 
@@ -133,4 +135,7 @@ def _typed(name: str, dtype: Any) -> pl.Expr:  # noqa: ANN401
         return column.str.to_datetime(_INSTANT_IN, time_unit="us", time_zone="UTC")
     if dtype == pl.List(pl.Date):
         return column.str.extract_all(_DAY).list.eval(pl.element().str.to_date())
+    if dtype == pl.List(pl.String):
+        bare = pl.element().str.replace('^"(.*)"$', "$1").str.replace_all(r"\\(.)", "$1")
+        return column.str.extract_all(_TEXT).list.eval(bare)
     return column

@@ -125,7 +125,7 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
             "starts and ends events, shares them out among VENs, follows who takes part",
             (
                 move_events_on,
-                follow_participations,
+                partial(follow_participations, gone_after=cadence.loads_gone_after()),
                 partial(share_out, rest=cadence.rest(), gone_after=cadence.loads_gone_after()),
             ),
             is_for_all=True,

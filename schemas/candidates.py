@@ -3,15 +3,13 @@
 One rule for the jobs, which ask, and for serving, which says who would be asked. Powers in kW.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self, get_args
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy import (
     CTE,
-    JSON,
     ColumnElement,
     Integer,
     Row,
@@ -30,6 +28,7 @@ from sqlalchemy import (
 )
 
 from schemas.abilities import DIRECTION, vens_that_understand
+from schemas.groups import Targets, load_type, targeted_vens
 from schemas.load_values import headroom_kw, sheddable_kw
 from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
@@ -67,22 +66,21 @@ class Rest(Struct, frozen=True):
 
 
 class AskedEvent(Struct, frozen=True):
-    """What decides whom an event asks; without `ven_ids` it concerns everybody. It need not be stored."""
+    """What decides whom an event asks. It need not be stored."""
 
     event_id: str
     start_time: datetime
     end_time: datetime
     priority: int
-    ven_ids: Sequence[str] | None
+    targets: Targets
     direction: EventDirection = "reduce"
 
     @classmethod
     def of(cls, row: Row[Any] | Struct) -> Self:
         """Of a row of `events`, or what is to become one."""
         event: Any = row
-        return cls(
-            event.event_id, event.start_time, event.end_time, event.priority, event.ven_ids, event.direction
-        )
+        of_times = (event.event_id, event.start_time, event.end_time, event.priority)
+        return cls(*of_times, Targets.of(row), event.direction)
 
 
 def asked_and_passed_over(
@@ -113,18 +111,23 @@ def asked_and_passed_over(
 def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
     """VENs that an event asks and that have no live part in it, each with the reason why it is passed over.
 
+    A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
+
     Returns:
         `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now. Of an event
         that asks for more, `available_kw` is what a VEN could use more than now.
     """
-    untold = _untold(event)
+    load_types = event.targets.load_types
+    untold = _untold(event, gone_after)
     judged = _judged(untold, event, now, rest)
     # What its loads could shed is looked up only for a VEN that nothing else speaks against.
     asks_for_more = event.direction == "increase"
     possible_kw = headroom_kw if asks_for_more else sheddable_kw
     of_judged = possible_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
+    if load_types is not None:
+        of_judged = of_judged.where(load_type().in_(load_types))
     sheddable = of_judged.lateral("sheddable")
-    whole_kw = [] if asks_for_more else [judged.c.shed_power_kw]
+    whole_kw = [] if asks_for_more or load_types is not None else [judged.c.shed_power_kw]
     available_kw = func.coalesce(sheddable.c.shed_kw, *whole_kw, 0.0)
     reason = case(
         (judged.c.reason.is_not(None), judged.c.reason),
@@ -172,7 +175,7 @@ def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnE
     return [(ven_id.not_in(vens_that_understand(DIRECTION)), "unable to increase")]
 
 
-def _untold(event: AskedEvent) -> CTE:
+def _untold(event: AskedEvent, gone_after: timedelta | None) -> CTE:
     """VENs that are asked and have no live part; found first, for while it runs there are mostly none.
 
     `part` is the status of the part that a VEN has, or had: it opted out, is away, or was taken over.
@@ -188,10 +191,9 @@ def _untold(event: AskedEvent) -> CTE:
         .outerjoin(part, part.c.ven_id == vens.c.ven_id)
         .where(or_(part.c.status.is_(None), part.c.status.in_(["planned", "opted_out", "finished"])))
     )
-    if event.ven_ids is not None:
-        ids = cast(literal(msgspec.json.encode(list(event.ven_ids)).decode(), Text), JSON)
-        named = func.json_array_elements_text(ids).table_valued("value")
-        query = query.where(vens.c.ven_id.in_(select(named.c.value)))
+    targeted = targeted_vens(event.targets, gone_after)
+    if targeted is not None:
+        query = query.where(vens.c.ven_id.in_(targeted))
     return query.cte("untold").prefix_with("MATERIALIZED")
 
 

@@ -214,6 +214,8 @@ class Ven(Shape, frozen=True):
         Instant | None, Meta(description="From when on; null where nothing was recorded.")
     ]
     slot_minutes_source: Annotated[SlotSource, Meta(description="`learned`: from the times of its reports.")]
+    region: Annotated[str, Meta(description="Empty without one.")]
+    tags: Annotated[list[str], Meta(description="Free words of people, in order.")]
 
 
 class VenSummary(Shape, frozen=True):
@@ -284,6 +286,9 @@ class Place(Shape, frozen=True):
 
 
 Words = Annotated[str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY)]
+Tags = Annotated[
+    list[Name], Meta(max_length=100, description="Free words; order and repetition mean nothing.")
+]
 
 
 PlaceLabel = Annotated[
@@ -314,6 +319,8 @@ class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     status: Name | None = None
     registration_id: Words | None = None
     address: Words | None = None
+    region: Words | None = None
+    tags: Tags | None = None
     slot_minutes: Annotated[
         SlotMinutes | None, Meta(description="Width of its meter's slots; without it, it is learned.")
     ] = None
@@ -334,6 +341,8 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     location: Place | PlaceLabel | UnsetType | None = UNSET
     registration_id: Words | UnsetType | None = UNSET
     address: Words | UnsetType | None = UNSET
+    region: Words | UnsetType | None = UNSET
+    tags: Tags | UnsetType | None = UNSET
     slot_minutes: Annotated[
         SlotMinutes | UnsetType | None,
         Meta(description="Width of its meter's slots; null forgets what people have set: it is learned."),
@@ -456,6 +465,59 @@ class AuditEntry(Shape, frozen=True):
 
 VenId = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTED)]
 VenIds = Annotated[list[VenId], Meta(min_length=1, max_length=100_000)]
+GroupId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=SEGMENT_PATTERN,
+        examples=["north"],
+        extra_json_schema={"not": {"enum": list(NO_SEGMENTS)}},
+    ),
+]
+GroupVenIds = Annotated[list[VenId], Meta(max_length=100_000, description="Members by id.")]
+Attributes = Annotated[list[Name], Meta(max_length=100)]
+GroupLoadTypes = Annotated[Attributes, Meta(description="Members have a load of any of these types.")]
+GroupRegions = Annotated[Attributes, Meta(description="Members lie in any of these regions.")]
+GroupTags = Annotated[Attributes, Meta(description="Members bear each of these tags.")]
+
+
+class Group(Shape, frozen=True, kw_only=True):
+    """A group of VENs: those that it names, and those that meet every attribute that it gives."""
+
+    id: str
+    name: Annotated[str, Meta(description="Its id without one.")]
+    ven_ids: GroupVenIds
+    load_types: GroupLoadTypes
+    regions: GroupRegions
+    tags: GroupTags
+    created_at: Instant
+
+
+class GroupCreate(Shape, frozen=True, kw_only=True):
+    """A new group. Without attributes it has the VENs that it names, and no others."""
+
+    name: Name
+    id: Annotated[GroupId | None, Meta(description="Without it, one is made up.")] = None
+    ven_ids: GroupVenIds | None = None
+    load_types: GroupLoadTypes | None = None
+    regions: GroupRegions | None = None
+    tags: GroupTags | None = None
+    created_at: Ignored = UNSET
+
+
+class GroupUpdate(Shape, frozen=True, kw_only=True):
+    """What is to change of a group. What is not mentioned, or equals what GET shows, stays; null empties."""
+
+    id: Ignored = UNSET
+    name: Name | UnsetType | None = UNSET
+    ven_ids: GroupVenIds | UnsetType | None = UNSET
+    load_types: GroupLoadTypes | UnsetType | None = UNSET
+    regions: GroupRegions | UnsetType | None = UNSET
+    tags: GroupTags | UnsetType | None = UNSET
+    created_at: Ignored = UNSET
+
+
 EventId = Annotated[
     str,
     Meta(
@@ -488,6 +550,30 @@ ActualReductionKw = Annotated[
         "0 also where it cannot be known (`isMeasured` is false)."
     ),
 ]
+
+
+class EventTargets(Shape, frozen=True, kw_only=True):
+    """At whom an event aims: VENs by id and members of groups; without either everybody. With types of load,
+    only at VENs that have such a load, and there only at such loads.
+    """
+
+    groups: Annotated[list[str], Meta(description="Ids of groups.")]
+    load_types: list[str]
+    ven_ids: Annotated[list[str], Meta(description="The same as `venIds` beside it.")]
+
+
+class TargetsGiven(Shape, frozen=True, kw_only=True):
+    """At whom an event is to aim. What is not mentioned stays as it is; null takes it away."""
+
+    groups: Annotated[list[GroupId], Meta(max_length=100)] | UnsetType | None = UNSET
+    load_types: Annotated[list[Name], Meta(max_length=100)] | UnsetType | None = UNSET
+    ven_ids: Annotated[
+        Annotated[list[VenId], Meta(max_length=100_000)] | UnsetType | None,
+        Meta(description="The same as `venIds` beside it."),
+    ] = UNSET
+
+
+TARGETS = "Groups, types of load, VENs; without it, or null, everybody."
 
 
 class _ReadOnlyOfEvent(_ReadOnly, frozen=True, kw_only=True):
@@ -542,7 +628,7 @@ Intervals = Annotated[
 
 
 class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """A new event. Times are ISO 8601; without `venIds` everybody is asked."""
+    """A new event. Times are ISO 8601; without `venIds` and `targets` everybody is asked."""
 
     start_time: Annotated[
         IsoText,
@@ -553,7 +639,10 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     ]
     requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
     id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None
-    ven_ids: Annotated[VenIds | None, Meta(description="Whom to ask; without it, everybody.")] = None
+    ven_ids: Annotated[
+        VenIds | None, Meta(description="Whom to ask; without it, and without `targets`, everybody.")
+    ] = None
+    targets: Annotated[TargetsGiven | None, Meta(description=TARGETS)] = None
     priority: Annotated[
         Priority, Meta(description="Of two events that want a VEN at the same time, the higher one gets it.")
     ] = 0
@@ -610,6 +699,7 @@ class EventPreview(Shape, frozen=True, kw_only=True):
     requested_reduction_kw: float
     available_kw: Annotated[float, Meta(description="What all that would be asked could shed now.")]
     shared_reduction_kw: Annotated[float, Meta(description="What they would be asked for together.")]
+    targets: EventTargets
     vens: Annotated[list[AskedVen], Meta(description="Whom it would ask, by id.")]
     passed_over: Annotated[list[PassedOverVen], Meta(description="Whom it would not, by id.")]
     notes: Annotated[list[PassedOver], Meta(description="The numbers of these, by reason.")]
@@ -632,8 +722,9 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW)] | UnsetType = UNSET
     ven_ids: Annotated[
         Annotated[list[VenId], Meta(max_length=100_000)] | UnsetType | None,
-        Meta(description="Null asks everybody."),
+        Meta(description="Null: no VEN by id."),
     ] = UNSET
+    targets: Annotated[TargetsGiven | UnsetType | None, Meta(description=TARGETS)] = UNSET
     priority: Priority | UnsetType = UNSET
     lead_time_s: LeadTimeS | UnsetType | None = UNSET
     direction: Direction | UnsetType = UNSET
@@ -659,7 +750,8 @@ class Event(Shape, frozen=True, kw_only=True):
     actual_reduction_kw: ActualReductionKw
     is_settled: bool
     is_measured: Annotated[bool, Meta(description="Whether `actualReductionKw` comes from measurements.")]
-    ven_ids: Annotated[list[str], Meta(description="Whom it asks; empty: everybody.")]
+    ven_ids: Annotated[list[str], Meta(description="VENs that it names; see `targets`.")]
+    targets: EventTargets
     priority: int
     lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
     notes: Annotated[

@@ -26,6 +26,7 @@ from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
+from serving.fleet.groups import GroupReader, GroupWriter
 from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
@@ -53,6 +54,7 @@ from serving.resources.events import (
     OneEventResource,
     PastEventsResource,
 )
+from serving.resources.groups import GroupsResource, GroupVensResource, OneGroupResource
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
 from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
@@ -217,13 +219,20 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     gone_after = needs.loads_gone_after
     reader = FleetReader(replica, clock, gone_after, needs.time_zone)
     histories = Histories(
-        replica, pools[replica], clock, needs.max_points, needs.default_aggregate, needs.time_zone
+        replica,
+        pools[replica],
+        clock,
+        needs.max_points,
+        needs.default_aggregate,
+        needs.time_zone,
+        gone_after=gone_after,
     )
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader = FleetReader(primary, clock, gone_after, needs.time_zone)
     latest = LatestReader(pools[primary], clock, gone_after)
     writer = FleetWriter(primary, clock, latest)
     opt_outs = OptOuts(primary, clock)
+    groups, group_writer = GroupReader(primary), GroupWriter(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
@@ -244,6 +253,9 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
+        "/api/groups": GroupsResource(groups, group_writer),
+        "/api/groups/{group_id}": OneGroupResource(groups, group_writer),
+        "/api/groups/{group_id}/vens": GroupVensResource(primary_reader),
         "/api/commands/{command_id}": OneCommandResource(commands),
     }
 

@@ -9,7 +9,7 @@ class RequestError(Exception):
 
 
 class NotFoundError(RequestError, LookupError):
-    """There is no such VEN, load, event, revision or command."""
+    """There is no such VEN, load, group, event, revision or command."""
 
 
 class InvalidRequestError(RequestError, ValueError):
@@ -38,6 +38,10 @@ class NotReadyError(RequestError):
 
 def no_ven(ven_id: str) -> str:
     return f"There is no VEN {ven_id!r}."
+
+
+def no_group(group_id: str) -> str:
+    return f"There is no group {group_id!r}."
 
 
 def no_load(ven_id: str, load_id: str) -> str:

@@ -1,10 +1,11 @@
 """The SQL of events and of who takes part in them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     MetaData,
     Row,
@@ -15,25 +16,29 @@ from sqlalchemy import (
     and_,
     any_,
     case,
+    cast,
     false,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
     text,
     true,
+    union_all,
     update,
 )
-from sqlalchemy import tuple_ as row_of
-from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.transforms.participation import SILENCE_MEANS_NO
 from schemas.candidates import overlaps
 from schemas.event_requests import requested_kw
+from schemas.groups import Targets, load_type, targeted_vens
 from schemas.instants import MICROSECOND
+from schemas.load_values import GONE_AFTER, is_enabled, is_gone, shed_capability_kw, with_settings
 from schemas.opt_outs import opted_out_vens
 from schemas.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import (
@@ -45,11 +50,13 @@ from schemas.tables.events import (
     events,
 )
 from schemas.tables.registry import vens
-from schemas.tables.snapshots import ven_snapshots
+from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c
 REPORTED_EVENT = events.alias("reported_event")
+ASKING = ("event", "shedLoad")
+"""Commands that ask a VEN to take part: with all that it has, or with single loads, a command for each."""
 
 
 def due_events(now: datetime) -> Select[Any]:
@@ -118,7 +125,7 @@ def finish(event_id: str, at: datetime, ven_ids: Sequence[str] | None = None) ->
 def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[Any]:
     """Expire open commands that announced an event: it has gone on without them."""
     command = commands.c
-    conditions = [command.event_id == event_id, command.op == "event"]
+    conditions = [command.event_id == event_id, command.op.in_(ASKING)]
     if ven_ids is not None:
         conditions.append(command.ven_id == _any_of(ven_ids))
     return _expire(conditions, "the event has gone on without it")
@@ -225,6 +232,7 @@ def merge_told(target: Table, staged: str) -> Insert:
             "asked_again_at": case((was_away, null()), else_=target.c.asked_again_at),
             "told_end_time": new.told_end_time,
             "told_terms_revision": new.told_terms_revision,
+            "told_load_types": new.told_load_types,
             "released_at": null(),
         },
     )
@@ -235,9 +243,14 @@ WITHOUT_LOOPS = text("SET LOCAL enable_nestloop = off")
 
 
 def followed_events() -> Select[Any]:
-    """Events that are to come or run, and of which somebody has been told."""
+    """Events that are to come or run, and of which somebody has been told: `event_id` and targets.
+
+    Of the VENs that an event names, which may be many, only whether there are any: no VEN, or null.
+    """
     in_it = select(PART.event_id).where(PART.event_id == events.c.event_id, _is_followed())
-    return select(events.c.event_id).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
+    some = case((events.c.ven_ids.is_not(None), literal_column("'[]'::json", JSON))).label("ven_ids")
+    columns = (events.c.event_id, some, events.c.group_ids, events.c.load_types)
+    return select(*columns).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
 
 
 def _is_followed() -> ColumnElement[bool]:
@@ -245,12 +258,25 @@ def _is_followed() -> ColumnElement[bool]:
     return or_(_is_live(PART.status), and_(PART.status == "opted_out", PART.released_at.is_(None)))
 
 
-def followed_parts(event_ids: Sequence[str], now: datetime, *, only_news: bool = True) -> Select[Any]:
-    """Participations in some events with what is known of their VENs now: those that may have moved on."""
-    latest, command = ven_snapshots.c, commands.c
-    ids = list(event_ids)
-    told = select(commands).where(command.event_id.in_(ids), command.op == "event").subquery("told")
-    is_unwanted = _is_unwanted(ids)
+def followed_parts(
+    followed: Sequence[Row[Any]],
+    now: datetime,
+    gone_after: timedelta | None = GONE_AFTER,
+    *,
+    only_news: bool = True,
+) -> Select[Any]:
+    """Participations in some events with what is known of their VENs now: those that may have moved on.
+
+    Args:
+        followed: rows of `followed_events`.
+        now: the time of this look.
+        gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
+        only_news: leave out those that cannot have moved on.
+    """
+    latest = ven_snapshots.c
+    ids = [row.event_id for row in followed]
+    told = _answers(ids, are_of_loads=any(row.load_types for row in followed))
+    is_unwanted = _is_unwanted(followed, gone_after)
     is_away = or_(vens.c.ven_id.is_(None), func.coalesce(latest.status, "") == OFFLINE, is_unwanted)
     has_opt_out = PART.ven_id.in_(opted_out_vens(now, now + MICROSECOND))
     query = (
@@ -282,15 +308,69 @@ def followed_parts(event_ids: Sequence[str], now: datetime, *, only_news: bool =
     return query.where(or_(_is_news(told, is_away, now), _is_to_go(is_unwanted, has_opt_out)))
 
 
-def _is_unwanted(event_ids: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a VEN is not asked any more: it is retired, in maintenance, or no target of the event."""
-    targets = select(events.c.event_id, func.json_array_elements_text(events.c.ven_ids)).where(
-        events.c.event_id.in_(event_ids), events.c.ven_ids.is_not(None)
+def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
+    """Commands that asked VENs to take part: `ven_id`, `command_id`, `status`, `acknowledged_at`.
+
+    Commands to several loads of a VEN that were made together are one, with the least of their ids. It is
+    acknowledged if one of them is, and rejected if all are.
+    """
+    command = commands.c
+    columns = (command.ven_id, command.command_id, command.status, command.acknowledged_at)
+    of_events = command.event_id.in_(event_ids)
+    whole = select(*columns).where(of_events, command.op == "event")
+    if not are_of_loads:
+        return whole.subquery("told")
+    is_rejected = command.status == "rejected"
+    accepted_at = func.min(command.acknowledged_at).filter(command.status == "acknowledged")
+    status = case(
+        (func.bool_or(command.status == "acknowledged"), "acknowledged"),
+        (func.bool_and(is_rejected), "rejected"),
+        else_=func.min(command.status).filter(~is_rejected),
     )
+    answered_at = func.coalesce(accepted_at, func.max(command.acknowledged_at))
+    together = (
+        select(command.ven_id, func.min(command.command_id), status, answered_at)
+        .where(of_events, command.op == "shedLoad")
+        .group_by(command.ven_id, command.event_id, command.created_at)
+    )
+    return union_all(whole, together).subquery("told")
+
+
+def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> ColumnElement[bool]:
+    """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was told
+    of other types of load.
+    """
+    told_types, types = (cast(column, JSONB) for column in (PART.told_load_types, events.c.load_types))
     return or_(
         vens.c.retired_at.is_not(None),
         func.coalesce(ven_snapshots.c.status, vens.c.status, "") == MAINTENANCE,
-        and_(events.c.ven_ids.is_not(None), row_of(PART.event_id, PART.ven_id).not_in(targets)),
+        and_(PART.notified_at.is_not(None), told_types.is_distinct_from(types)),
+        *(_is_no_target(row, gone_after) for row in followed if not Targets.of(row).is_everybody),
+    )
+
+
+def _is_no_target(row: Row[Any], gone_after: timedelta | None) -> ColumnElement[bool]:
+    targeted = targeted_vens(Targets.of(row), gone_after, row.event_id)
+    assert targeted is not None  # noqa: S101 - it does not aim at everybody
+    return and_(PART.event_id == row.event_id, PART.ven_id.not_in(targeted))
+
+
+def loads_to_shed(
+    ven_ids: Sequence[str], load_types: Sequence[str], gone_after: timedelta | None
+) -> Select[Any]:
+    """Loads of some types that VENs have and that may be controlled: `ven_id`, `load_id`, `available_kw`.
+
+    What a load sheds now it could shed as well, whatever it says that it could besides.
+    """
+    latest = load_snapshots.c
+    available_kw = func.greatest(shed_capability_kw(), latest.shed_power_kw, 0.0)
+    return (
+        select(latest.ven_id, latest.load_id, available_kw.label("available_kw"))
+        .select_from(with_settings())
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
+        .where(latest.ven_id == _any_of(ven_ids), is_enabled(), load_type().in_(load_types))
+        .where(~is_gone(gone_after, ven_snapshots.c.ts))
+        .order_by(latest.ven_id, latest.load_id)
     )
 
 

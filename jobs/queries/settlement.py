@@ -291,7 +291,11 @@ def responses(event_id: str) -> Select[Any]:
         )
         .select_from(commands)
         .outerjoin(event_participations, in_it)
-        .where(command.event_id == event_id, command.op == "event", command.status == "acknowledged")
+        .where(
+            command.event_id == event_id,
+            command.op.in_(("event", "shedLoad")),
+            command.status == "acknowledged",
+        )
     )
 
 

@@ -51,6 +51,28 @@ def told(
     return _changed(before, after)
 
 
+def by_load(shares: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
+    """The share of each VEN among its loads: each gives the same part of what it can.
+
+    Args:
+        shares: `ven_id`, and the share, `requested_reduction_kw`.
+        loads: those that may be asked: `ven_id`, `load_id`, `available_kw`, zero or above.
+
+    Returns:
+        `ven_id`, `load_id`, `reduce_kw`, in the order of the loads. Where no load says that it could shed
+        anything, all give the same; a VEN without loads has none.
+    """
+    total_kw = pl.col("available_kw").sum().over("ven_id")
+    part = (
+        pl.when(total_kw > 0).then(pl.col("available_kw") / total_kw).otherwise(1 / pl.len().over("ven_id"))
+    )
+    of_loads = loads.select("ven_id", "load_id", part=part)
+    both = of_loads.join(
+        shares.select("ven_id", "requested_reduction_kw"), on="ven_id", maintain_order="left"
+    )
+    return both.select("ven_id", "load_id", reduce_kw=pl.col("part") * pl.col("requested_reduction_kw"))
+
+
 def _total(frame: pl.DataFrame, column: str) -> float:
     return float(frame.get_column(column).sum())
 

@@ -15,6 +15,7 @@ FRAMES: dict[str, type[Frame]] = {
     "event_shares": events.EventShareFrame,
     "event_settlements": events.EventSettlementFrame,
     "events": events.EventFrame,
+    "groups": registry.GroupFrame,
     "horizons": history.HorizonFrame,
     "ingest_batches": ledger.IngestBatchFrame,
     "job_leases": ledger.JobLeaseFrame,

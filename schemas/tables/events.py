@@ -36,6 +36,8 @@ events = Table(
     power_kw("actual_reduction_kw"),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("ven_ids", JSON),
+    Column("group_ids", JSON),
+    Column("load_types", JSON),
     Column("lead_time_s", Double),
     Column("notes", JSON),
     instant("notify_at"),
@@ -72,6 +74,7 @@ event_participations = Table(
     instant("asked_again_at", nullable=True),
     instant("released_at", nullable=True),
     Column("told_terms_revision", Integer),
+    Column("told_load_types", JSON),
     Index("ix_event_participations_event_id", "event_id"),
     Index("ix_event_participations_live", "event_id", postgresql_where=text(_IS_LIVE)),
 )
@@ -183,7 +186,9 @@ ven_settlements = _measured("ven_settlements", text_key("ven_id"))
 
 
 class EventFrame(Frame):
-    """`ven_ids`: the VENs of the event, a JSON array; null for all that can shed."""
+    """`ven_ids`: VENs that the event names, `group_ids`: groups whose members it asks, both JSON arrays;
+    without either it asks all that can shed. `load_types`: if any, only loads of these types are asked.
+    """
 
     event_id: str
     status: str = pa.Field(isin=EVENT_STATUSES)
@@ -193,6 +198,8 @@ class EventFrame(Frame):
     actual_reduction_kw: float = pa.Field(nullable=True)
     priority: pl.Int32
     ven_ids: str = pa.Field(nullable=True)
+    group_ids: str = pa.Field(nullable=True)
+    load_types: str = pa.Field(nullable=True)
     lead_time_s: float = pa.Field(nullable=True, ge=0)
     """How long before the start VENs get the command; null: `EVENTS_LEAD_TIME_S`."""
 
@@ -229,7 +236,8 @@ class EventParticipationFrame(Frame):
     `named_at`: the device time of the report that first named the event. `told_end_time`: the end that the
     last command said. `asked_again_at`: when the command was repeated because reports named the event no
     more; null once they do, or the VEN has acknowledged it. `released_at`: when the VEN was sent a `restore`
-    while the event goes on, since it is not asked any more; null once it is asked again.
+    while the event goes on, since it is not asked any more; null once it is asked again. `told_load_types`:
+    of which types of load it was told, a JSON array; null for all its loads.
     """
 
     ven_id: str
@@ -249,6 +257,7 @@ class EventParticipationFrame(Frame):
     released_at: Utc = pa.Field(nullable=True)
     told_terms_revision: pl.Int32 = pa.Field(nullable=True)
     """`terms_revision` of the event in the last command; null: before this was recorded."""
+    told_load_types: str = pa.Field(nullable=True)
 
 
 class EventRequestFrame(Frame):

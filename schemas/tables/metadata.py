@@ -3,7 +3,8 @@
 from typing import Annotated, Any
 
 import polars as pl
-from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text
+from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from schemas.frame_models import pa
 from schemas.tables.checking import is_right
@@ -26,6 +27,9 @@ vacuum takes away: a history whose rows change thirty times takes a multiple of 
 
 Utc = Annotated[pl.Datetime, "us", "UTC"]
 """A frame's instants: microseconds, UTC, as PostgreSQL's `timestamptz` holds them."""
+
+
+Texts = Annotated[pl.List, pl.String()]
 
 
 class Frame(pa.DataFrameModel):
@@ -70,6 +74,11 @@ def key_instant(name: str) -> Column[object]:
 
 def power_kw(name: str, *, nullable: bool = True) -> Column[float]:
     return Column(name, Double, nullable=nullable)
+
+
+def text_list(name: str) -> Column[list[str]]:
+    """Any number of texts, ordered as ids are; none without a value."""
+    return Column(name, ARRAY(Text(collation="C")), nullable=False, server_default=text("'{}'"))
 
 
 def text_key(name: str) -> Column[str]:

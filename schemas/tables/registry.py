@@ -7,7 +7,17 @@ import polars as pl
 from sqlalchemy import JSON, Boolean, Column, Double, Index, Integer, Table, Text
 
 from schemas.frame_models import pa
-from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
+from schemas.tables.metadata import (
+    Frame,
+    Texts,
+    Utc,
+    instant,
+    key_instant,
+    metadata,
+    power_kw,
+    text_key,
+    text_list,
+)
 
 vens = Table(
     "vens",
@@ -19,6 +29,8 @@ vens = Table(
     Column("latitude_deg", Double),
     Column("longitude_deg", Double),
     Column("address", Text),
+    Column("region", Text(collation="C")),
+    text_list("tags"),
     instant("created_at"),
     instant("retired_at", nullable=True),
 )
@@ -58,6 +70,18 @@ ven_abilities = Table(
     instant("said_at"),
 )
 
+groups = Table(
+    "groups",
+    metadata,
+    text_key("group_id"),
+    Column("name", Text),
+    text_list("ven_ids"),
+    text_list("load_types"),
+    text_list("regions"),
+    text_list("tags"),
+    instant("created_at"),
+)
+
 SLOT_WIDTHS_S = (300, 900, 1800)
 """Widths of slots that a VEN may have: its energy is known for no shorter time."""
 
@@ -83,6 +107,8 @@ class VenFrame(Frame):
     latitude_deg: float = pa.Field(nullable=True, ge=-90, le=90)
     longitude_deg: float = pa.Field(nullable=True, ge=-180, le=180)
     address: str = pa.Field(nullable=True)
+    region: str = pa.Field(nullable=True)
+    tags: Texts
     created_at: Utc
     retired_at: Utc = pa.Field(nullable=True)
 
@@ -122,6 +148,18 @@ class VenAbilitiesFrame(Frame):
     ven_id: str
     understands: str
     said_at: Utc
+
+
+class GroupFrame(Frame):
+    """A group of VENs; who is in it, `schemas.groups` says."""
+
+    group_id: str
+    name: str = pa.Field(nullable=True)
+    ven_ids: Texts
+    load_types: Texts
+    regions: Texts
+    tags: Texts
+    created_at: Utc
 
 
 class SlotWidthFrame(Frame):

@@ -1,6 +1,7 @@
 // The list of VENs: searched, filtered and sorted here, shown page by page, so that ten thousand are no burden.
 
 import { get } from "./api.js";
+import { attempt } from "./live.js";
 import { ago, byId, element, number } from "./page.js";
 
 const PER_PAGE = 20;
@@ -25,6 +26,7 @@ export class Vens {
     this.page = 0;
     this.form = byId("vens-filter");
     this.form.addEventListener("input", () => this.find(0));
+    this.form.elements.group.addEventListener("change", () => attempt(() => this.refresh()));
     this.form.addEventListener("submit", (event) => event.preventDefault());
     byId("vens-back").addEventListener("click", () => this.turn(-1));
     byId("vens-on").addEventListener("click", () => this.turn(1));
@@ -38,7 +40,11 @@ export class Vens {
   }
 
   async refresh() {
-    this.all = await get("/api/vens/summary");
+    await this.offerGroups();
+    const group = this.form.elements.group.value;
+    const all = await get(group ? `/api/vens/summary?group=${encodeURIComponent(group)}` : "/api/vens/summary");
+    if (group !== this.form.elements.group.value) return; // another one was chosen meanwhile
+    this.all = all;
     for (const ven of this.all) ven.words = `${ven.id}\n${ven.name}\n${ven.address ?? ""}`.toLowerCase();
     this.offerStatuses();
     this.find(this.page);
@@ -54,6 +60,20 @@ export class Vens {
       this.offerStatuses();
       this.find(this.page);
     });
+  }
+
+  /** Groups are members as they are now, which only the server knows. */
+  async offerGroups() {
+    const select = this.form.elements.group;
+    const groups = await get("/api/groups");
+    const offered = JSON.stringify(groups.map((group) => [group.id, group.name]));
+    if (offered === this.offered) return; // somebody may be choosing just now
+    this.offered = offered;
+    const chosen = groups.some((group) => group.id === select.value) ? select.value : "";
+    const any = select.options[0];
+    select.replaceChildren(any, ...groups.map((group) => element("option", { value: group.id }, group.name)));
+    select.value = chosen;
+    byId("vens-group").hidden = groups.length === 0;
   }
 
   offerStatuses() {

@@ -9,6 +9,7 @@ from schemas.candidates import REASONS
 from schemas.http import AskedVen, EventPreview, PassedOver, PassedOverVen, SimilarEvent
 from schemas.rounding import rounded
 from serving.events.rules import PlannedEvent
+from serving.events.shapes import targets
 
 
 def preview(event: PlannedEvent, candidates: Sequence[Row[Any]], similar: Sequence[Row[Any]]) -> EventPreview:
@@ -31,6 +32,7 @@ def preview(event: PlannedEvent, candidates: Sequence[Row[Any]], similar: Sequen
         requested_reduction_kw=rounded(event.requested_reduction_kw),
         available_kw=rounded(available_kw),
         shared_reduction_kw=rounded(shared_kw),
+        targets=targets(event),
         vens=[
             AskedVen(row.ven_id, rounded(row.available_kw), rounded(part * row.available_kw)) for row in asked
         ],

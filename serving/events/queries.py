@@ -1,6 +1,5 @@
 """Queries of events: reading, creating, cancelling and stopping them."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -11,28 +10,26 @@ from sqlalchemy import (
     Delete,
     Numeric,
     Select,
-    Text,
     Update,
     and_,
-    any_,
     bindparam,
     case,
     delete,
     func,
-    literal,
     null,
     or_,
     select,
     update,
 )
 from sqlalchemy import tuple_ as row_of
-from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from schemas import candidates, locks
 from schemas.candidates import AskedEvent
 from schemas.channels import EVENTS, notify
 from schemas.event_requests import mean_requested_kw, requested_kw
+from schemas.groups import Targets
 from schemas.instants import from_microseconds
 from schemas.tables.events import (
     ENDED_EVENTS,
@@ -106,6 +103,8 @@ def _with_progress() -> Select[Any]:
         events.c.actual_reduction_kw,
         events.c.priority,
         events.c.ven_ids,
+        events.c.group_ids,
+        events.c.load_types,
         events.c.lead_time_s,
         events.c.notes,
         *(events.c[name] for name in TERMS),
@@ -253,16 +252,17 @@ LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
 def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
     """Events that run, or will run, between two instants; those being stopped are out of the way."""
     return (
-        select(events.c.event_id, events.c.priority, events.c.ven_ids, events.c.start_time, events.c.end_time)
+        select(
+            events.c.event_id,
+            events.c.priority,
+            events.c.ven_ids,
+            events.c.group_ids,
+            events.c.load_types,
+            events.c.start_time,
+            events.c.end_time,
+        )
         .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
         .order_by(events.c.priority.desc(), *IN_TURN)
-    )
-
-
-def registered_vens(ven_ids: Sequence[str]) -> Select[Any]:
-    """Those of the ids that name a registered VEN."""
-    return select(vens.c.ven_id).where(
-        vens.c.ven_id == any_(literal(list(ven_ids), ARRAY(Text))), vens.c.retired_at.is_(None)
     )
 
 
@@ -341,12 +341,16 @@ def _planned_values(event: PlannedEvent) -> dict[str, Any]:
         "end_time": event.end_time,
         "requested_reduction_kw": event.requested_reduction_kw,
         "priority": event.priority,
-        "ven_ids": null() if event.ven_ids is None else event.ven_ids,
+        **{name: _or_null(getattr(event, name)) for name in Targets.__struct_fields__},
         "lead_time_s": event.lead_time_s,
         "notify_at": event.notify_at,
         **{name: getattr(event, name) for name in TERMS},
         "intervals": null() if event.intervals is None else event.intervals,
     }
+
+
+def _or_null(value: list[str] | None) -> Any:  # noqa: ANN401 - None alone would be JSON's null
+    return null() if value is None else value
 
 
 def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import UNSET, Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Row
 
 from schemas.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.candidates import EventDirection, Rest
-from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate
+from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate, TargetsGiven
 from schemas.instants import parse_iso
 from schemas.load_values import GONE_AFTER
 from serving.errors import ConflictError, InvalidRequestError
@@ -24,6 +24,8 @@ from serving.events.terms import (
 )
 
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
+TARGETS = {"ven_ids": "ven_ids", "group_ids": "groups", "load_types": "load_types"}
+"""The fields of an event that say at whom it aims, and their names in `targets`."""
 FIXED_ONCE_TOLD = {
     "start_time": "startTime",
     "lead_time_s": "leadTimeS",
@@ -51,7 +53,7 @@ class EventRules(Struct, frozen=True):
 
 
 class PlannedEvent(Struct, frozen=True):
-    """A new row of `events`; without `ven_ids` it concerns all VENs."""
+    """A new row of `events`; what it aims at is that of `schemas.groups.Targets`."""
 
     event_id: str
     start_time: datetime
@@ -60,7 +62,9 @@ class PlannedEvent(Struct, frozen=True):
     notify_at: datetime
     requested_reduction_kw: float
     priority: int
-    ven_ids: list[str] | None
+    ven_ids: list[str] | None = None
+    group_ids: list[str] | None = None
+    load_types: list[str] | None = None
     direction: EventDirection = "reduce"
     intervals: list[StoredInterval] | None = None
     randomize_start_s: float = 0
@@ -72,6 +76,16 @@ class PlannedEvent(Struct, frozen=True):
     def requests(self) -> list[tuple[datetime, float]]:
         """From when on it asks for how much, kW; empty where it asks for the same throughout."""
         return requests(self.intervals, self.requested_reduction_kw, self.start_time, self.end_time)
+
+
+class ClaimedVens(Struct, frozen=True):
+    """The VENs that an event wants, and when; None for everybody, also who comes later."""
+
+    event_id: str
+    priority: int
+    start_time: datetime
+    end_time: datetime
+    ven_ids: frozenset[str] | None
 
 
 def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent:
@@ -93,7 +107,9 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
     require_free_path(request.id, EVENT_WORDS)
     given_start, start = start, max(start, now)
     _require_length(start, end, rules)
-    lead = rules.lead_time if request.lead_time_s is None else timedelta(seconds=request.lead_time_s)
+    targets = _new_targets(request)
+    _require_possible_by_load(request.direction, targets["load_types"])
+    lead = _lead_time(request.lead_time_s, targets["load_types"], rules)
     return PlannedEvent(
         event_id=request.id or f"evt-{uuid.uuid4().hex}",
         start_time=start,
@@ -102,7 +118,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
         notify_at=max(start - lead, now),
         requested_reduction_kw=request.requested_reduction_kw,
         priority=request.priority,
-        ven_ids=None if request.ven_ids is None else sorted(set(request.ven_ids)),
+        **targets,
         direction=request.direction,
         intervals=checked_intervals(request.intervals, given_start, start, end),
         randomize_start_s=_spread_start(request.randomize_start_s, start, end),
@@ -112,14 +128,65 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
     )
 
 
+def _require_possible_by_load(direction: EventDirection, load_types: list[str] | None) -> None:
+    if load_types and direction == "increase":
+        raise InvalidRequestError(
+            "direction must be reduce with targets.loadTypes: a single load can only be told to shed"
+        )
+
+
 def _spread_start(randomize_start_s: float, start: datetime, end: datetime) -> float:
     if randomize_start_s >= (end - start).total_seconds():
         raise InvalidRequestError("randomizeStartS must be shorter than the event")
     return randomize_start_s
 
 
+def _lead_time(lead_time_s: float | None, load_types: list[str] | None, rules: EventRules) -> timedelta:
+    """How long before the start VENs are told; of single loads they are told when they are to shed."""
+    if load_types is None:
+        return rules.lead_time if lead_time_s is None else timedelta(seconds=lead_time_s)
+    if lead_time_s:
+        raise InvalidRequestError(
+            "leadTimeS must be 0 with targets.loadTypes: a load sheds as soon as the command arrives"
+        )
+    return timedelta(0)
+
+
+def _new_targets(request: EventCreate) -> dict[str, list[str] | None]:
+    given = _given_targets(request.targets)
+    if request.ven_ids is not None:
+        _require_same(given, request.ven_ids)
+        given["ven_ids"] = request.ven_ids
+    targets = {name: _sorted(given.get(name)) for name in TARGETS}
+    if request.targets is not None and not any(targets.values()):
+        raise InvalidRequestError(
+            "targets must name a group, a type of load or a VEN; without targets everybody is asked"
+        )
+    return targets
+
+
+def _given_targets(targets: TargetsGiven | UnsetType | None) -> dict[str, list[str] | None]:
+    """Those of a body's `targets`; if that is null, none of any kind."""
+    if targets is None:
+        return {}
+    return {
+        name: value
+        for name, shown in TARGETS.items()
+        if (value := getattr(targets, shown, UNSET)) is not UNSET
+    }
+
+
+def _require_same(given: Mapping[str, list[str] | None], ven_ids: Sequence[str] | None) -> None:
+    if "ven_ids" in given and _sorted(given["ven_ids"]) != _sorted(ven_ids):
+        raise InvalidRequestError("venIds and targets.venIds differ: give one of them")
+
+
+def _sorted(texts: Sequence[str] | None) -> list[str] | None:
+    return sorted(set(texts)) if texts else None
+
+
 def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
-    """The fields of a PATCH that differ from what GET shows; times are instants, no `ven_ids` everybody."""
+    """The fields of a PATCH that differ from what GET shows; times are instants, an empty target is None."""
     given = {
         name: value
         for name in (*TIMES, "requested_reduction_kw", "priority", "lead_time_s")
@@ -127,17 +194,21 @@ def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any
     }
     for name in TIMES.keys() & given.keys():
         given[name] = _instant(TIMES[name], given[name])
-    if request.ven_ids is not UNSET:
-        given["ven_ids"] = _changed_vens(request.ven_ids, shown)
-    now_shown = {name: getattr(shown, name) for name in given} | {"ven_ids": shown.ven_ids or None}
-    changed = {name: value for name, value in given.items() if value != now_shown[name]}
-    return changed | changed_terms(request, shown)
+    changed = {name: value for name, value in given.items() if value != getattr(shown, name)}
+    return changed | _changed_targets(request, shown) | changed_terms(request, shown)
 
 
-def _changed_vens(ven_ids: list[str] | None, shown: Event) -> list[str] | None:
-    if ven_ids == [] != shown.ven_ids:
-        raise InvalidRequestError("venIds must name a VEN; null asks everybody")
-    return sorted(set(ven_ids)) if ven_ids else None
+def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] | None]:
+    """Targets that differ from what GET shows. An empty list does not make everybody of some: null does."""
+    before = {name: _sorted(getattr(shown.targets, path)) for name, path in TARGETS.items()}
+    given = dict.fromkeys(TARGETS) if request.targets is None else _given_targets(request.targets)
+    changed = {name: value for name, value in given.items() if _sorted(value) != before[name]}
+    if request.ven_ids is not UNSET and _sorted(request.ven_ids) != before["ven_ids"]:
+        _require_same(changed, request.ven_ids)
+        changed["ven_ids"] = request.ven_ids
+    if [] in changed.values() and not any((before | changed).values()):
+        raise InvalidRequestError("venIds or targets must name a VEN, a group or a type; null asks everybody")
+    return {name: _sorted(value) for name, value in changed.items()}
 
 
 def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
@@ -155,9 +226,15 @@ def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: E
         )
     kept = {name: getattr(row, name) for name in PlannedEvent.__struct_fields__}
     event = PlannedEvent(**{**kept, **changes})
+    if "load_types" in changes and event.start_time > now:
+        raise ConflictError(
+            f"VENs have been sent event {row.event_id!r} ahead of its start, and its types of load cannot be"
+            " changed before that: change them while it runs, or cancel it and make another one."
+        )
     if event.end_time <= now:
         raise InvalidRequestError("endTime must be still ahead")
     _require_length(event.start_time, event.end_time, rules)
+    _require_possible_by_load(event.direction, event.load_types)
     _spread_start(event.randomize_start_s, event.start_time, event.end_time)
     given = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
     intervals = checked_intervals(given, event.start_time, event.start_time, event.end_time)
@@ -177,12 +254,14 @@ def merged(row: Row[Any], changes: Mapping[str, Any]) -> EventCreate:
         "end_time": row.end_time,
         "requested_reduction_kw": row.requested_reduction_kw,
         "priority": row.priority,
-        "ven_ids": row.ven_ids,
         "lead_time_s": row.lead_time_s,
         **{name: getattr(row, name) for name in TERMS},
         "intervals": as_given(row.intervals),
     }
-    fields = {**kept, **changes}
+    targets = {name: changes.get(name, getattr(row, name)) for name in TARGETS}
+    given = {shown: targets[name] for name, shown in TARGETS.items()}
+    fields = {**kept, **{name: value for name, value in changes.items() if name not in TARGETS}}
+    fields["targets"] = TargetsGiven(**given) if any(given.values()) else None
     times = {name: fields[name].isoformat() for name in TIMES}
     return EventCreate(id=row.event_id, **{**fields, **times})
 
@@ -199,12 +278,12 @@ def require_free_path(requested_id: str | None, reserved: Sequence[str]) -> None
         raise InvalidRequestError(f"id must not be {requested_id!r}: that is no path")
 
 
-def require_free(event: PlannedEvent, others: Iterable[Row[Any]]) -> None:
+def require_free(event: ClaimedVens, others: Iterable[ClaimedVens]) -> None:
     """Of two events that want the same VENs at the same time, the later one must have the higher priority.
 
     Args:
         event: the new event.
-        others: events that overlap with it: `event_id`, `priority`, `ven_ids`.
+        others: events that overlap with it.
 
     Raises:
         ConflictError: one of them has the same VENs and no lower priority.
@@ -217,7 +296,7 @@ def require_free(event: PlannedEvent, others: Iterable[Row[Any]]) -> None:
             )
 
 
-def require_still_free(event: PlannedEvent, before: Row[Any], others: Iterable[Row[Any]]) -> None:
+def require_still_free(event: ClaimedVens, before: ClaimedVens, others: Iterable[ClaimedVens]) -> None:
     """As `require_free`, of an event that is changed: what it was beside already may stay beside it.
 
     Raises:
@@ -229,14 +308,14 @@ def require_still_free(event: PlannedEvent, before: Row[Any], others: Iterable[R
     )
 
 
-def _met(event: Row[Any], other: Row[Any]) -> bool:
+def _met(event: ClaimedVens, other: ClaimedVens) -> bool:
     """Whether two events have wanted the same VENs at the same time."""
     at_once = other.start_time < event.end_time and other.end_time > event.start_time
     return at_once and _share_vens(event.ven_ids, other.ven_ids)
 
 
-def _share_vens(some: list[str] | None, others: list[str] | None) -> bool:
-    return some is None or others is None or not set(some).isdisjoint(others)
+def _share_vens(some: frozenset[str] | None, others: frozenset[str] | None) -> bool:
+    return some is None or others is None or not some.isdisjoint(others)
 
 
 def _instant(name: str, text: str) -> datetime:

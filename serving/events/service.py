@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, Select
 
 from schemas.baselines import PRIMARY, BaselineName
 from schemas.candidates import passed_over_notes
+from schemas.groups import Targets, targeted_vens
 from schemas.http import (
     Event,
     EventCreate,
@@ -19,10 +20,11 @@ from schemas.http import (
     EventWithMetrics,
 )
 from serving.db.reading import in_blocks, snapshot
-from serving.errors import ConflictError, InvalidRequestError, NotFoundError
+from serving.errors import ConflictError, NotFoundError
 from serving.events import queries, shapes
 from serving.events.preview import preview
 from serving.events.rules import (
+    ClaimedVens,
     EventRules,
     PlannedEvent,
     changed_times_and_terms,
@@ -32,6 +34,7 @@ from serving.events.rules import (
     require_free,
     require_still_free,
 )
+from serving.events.targets import require_known_groups, require_known_vens
 from serving.events.terms import TOLD_IN_COMMANDS
 from serving.page import Page
 
@@ -91,11 +94,9 @@ class EventWriter:
         now = self._clock()
         event = planned(request, now, self._rules)
         with self._engine.begin() as connection:
-            _require_registered(connection, event.ven_ids or [])
             connection.execute(queries.LOCK_NEW_EVENTS)
-            require_free(
-                event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
-            )
+            _require_known(connection, event.ven_ids, event.group_ids)
+            require_free(self._claimed(connection, event), self._others(connection, event))
             notes = self._notes(connection, event, now)
             if connection.execute(queries.add_event(event, notes, now)).first() is None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
@@ -112,10 +113,8 @@ class EventWriter:
         now = self._clock()
         event = planned(request, now, self._rules)
         with snapshot(self._engine) as connection:
-            _require_registered(connection, event.ven_ids or [])
-            require_free(
-                event, connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
-            )
+            _require_known(connection, event.ven_ids, event.group_ids)
+            require_free(self._claimed(connection, event), self._others(connection, event))
             if connection.execute(queries.event(event.event_id)).first() is not None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
             candidates = connection.execute(queries.candidates_of(event, now, self._rules)).all()
@@ -170,10 +169,9 @@ class EventWriter:
                 return shapes.event(row)
             _require_changeable(row, now)
             event = _changed(row, changes, now, self._rules)
-            if changes.get("ven_ids"):
-                _require_registered(connection, changes["ven_ids"])
-            others = connection.execute(queries.at_the_same_time(event.start_time, event.end_time))
-            require_still_free(event, row, others)
+            _require_known(connection, changes.get("ven_ids"), changes.get("group_ids"))
+            claimed, before = (self._claimed(connection, each) for each in (event, row))
+            require_still_free(claimed, before, self._others(connection, event))
             if row.start_time <= now:
                 _revise_requests(connection, row, event, now)
             else:
@@ -185,6 +183,17 @@ class EventWriter:
             connection.execute(queries.change_event(event, notes, is_told_anew=is_told_anew))
             connection.execute(queries.notify_event(event_id))
             return shapes.event(_row(connection, event_id))
+
+    def _others(self, connection: Connection, event: PlannedEvent) -> list[ClaimedVens]:
+        """Events that run, or will run, at the same time."""
+        rows = connection.execute(queries.at_the_same_time(event.start_time, event.end_time)).all()
+        return [self._claimed(connection, row) for row in rows]
+
+    def _claimed(self, connection: Connection, event: PlannedEvent | Row[Any]) -> ClaimedVens:
+        """The VENs at which an event aims, as they are now."""
+        targeted = targeted_vens(Targets.of(event), self._rules.loads_gone_after)
+        ven_ids = None if targeted is None else frozenset(connection.execute(targeted).scalars())
+        return ClaimedVens(event.event_id, event.priority, event.start_time, event.end_time, ven_ids)
 
     def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
         """How many VENs would be passed over if it were shared out now; the jobs count again."""
@@ -230,15 +239,15 @@ def _changed(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: Ev
     return planned(merged(row, changes), now, rules)
 
 
+def _require_known(
+    connection: Connection, ven_ids: Sequence[str] | None, group_ids: Sequence[str] | None
+) -> None:
+    require_known_vens(connection, ven_ids or ())
+    require_known_groups(connection, group_ids or ())
+
+
 def _row(connection: Connection, event_id: str) -> Row[Any]:
     row = connection.execute(queries.event(event_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"There is no event {event_id!r}.")
     return row
-
-
-def _require_registered(connection: Connection, ven_ids: list[str]) -> None:
-    unknown = sorted(set(ven_ids) - set(connection.execute(queries.registered_vens(ven_ids)).scalars()))
-    if unknown:
-        more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InvalidRequestError(f"venIds names {unknown[0]!r}{more}: there is no such VEN")

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 from sqlalchemy import Row
 
-from schemas.http import Event, EventMetrics, EventVen, EventWithMetrics, PassedOver
+from schemas.groups import Targets
+from schemas.http import Event, EventMetrics, EventTargets, EventVen, EventWithMetrics, PassedOver
 from schemas.rounding import rounded
+from serving.events.rules import PlannedEvent
 from serving.events.terms import as_given
 
 HOUR = timedelta(hours=1)
@@ -27,6 +29,8 @@ class EventRow(NamedTuple):
     actual_reduction_kw: float | None
     priority: int | None
     ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
     lead_time_s: float | None
     notes: list[dict[str, Any]] | None
     is_settled: bool | None
@@ -85,6 +89,7 @@ def _fields(row: AnyRow) -> dict[str, Any]:
         "is_settled": bool(row.is_settled),
         "is_measured": actual_kw is not None,
         "ven_ids": row.ven_ids or [],
+        "targets": targets(row),
         "priority": row.priority or 0,
         "lead_time_s": lead_time_s(row),
         "notes": [PassedOver(note["reason"], note["vens"]) for note in row.notes or ()],
@@ -95,6 +100,14 @@ def _fields(row: AnyRow) -> dict[str, Any]:
         "import_limit_kw": UNSET if row.import_limit_kw is None else row.import_limit_kw,
         "export_limit_kw": UNSET if row.export_limit_kw is None else row.export_limit_kw,
     }
+
+
+def targets(row: AnyRow | Targets | PlannedEvent) -> EventTargets:
+    return EventTargets(
+        groups=list(row.group_ids or ()),
+        load_types=list(row.load_types or ()),
+        ven_ids=list(row.ven_ids or ()),
+    )
 
 
 def lead_time_s(row: AnyRow) -> float:

@@ -1,26 +1,34 @@
 """The latest of the network, of VENs and of their loads."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     ColumnElement,
     FromClause,
     Select,
     Subquery,
+    Text,
+    and_,
+    any_,
     bindparam,
     case,
     extract,
     func,
+    literal,
     null,
     or_,
     select,
     true,
 )
 
+from schemas.groups import members_of, one_of
 from schemas.load_values import (
     capacity_kw,
     effective,
@@ -85,6 +93,8 @@ class VenRow(NamedTuple):
     slot_since: datetime | None
     slot_width_s: int | None
     slot_source: str | None
+    region: str | None
+    tags: list[str]
 
 
 ENTRIES = (ven_load_samples, ven_load_descriptions)
@@ -155,7 +165,19 @@ def _kept_of_load() -> Select[Any]:
     return select(kept.load_id).where(kept.ven_id == VEN_ID, kept.load_id == LOAD_ID)
 
 
-def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
+class Membership(Struct, frozen=True):
+    """A group, and how far a load may lie behind its VEN and still count."""
+
+    group_id: str
+    gone_after: timedelta | None
+
+    def vens(self) -> Select[Any]:
+        return members_of([self.group_id], self.gone_after)
+
+
+def current_vens(
+    page: Page, latest: FromClause = ven_snapshots, group: Membership | None = None
+) -> Select[Any]:
     """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
     width = latest_widths()
     query = (
@@ -175,6 +197,8 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
             width.c.since.label("slot_since"),
             width.c.width_s.label("slot_width_s"),
             width.c.source.label("slot_source"),
+            vens.c.region,
+            vens.c.tags,
         )
         .outerjoin(latest, latest.c.ven_id == vens.c.ven_id)
         .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.c.event_id)
@@ -183,6 +207,8 @@ def current_vens(page: Page, latest: FromClause = ven_snapshots) -> Select[Any]:
         .order_by(vens.c.ven_id)
         .limit(page.limit)
     )
+    if group is not None:
+        query = query.where(vens.c.ven_id.in_(group.vens()))
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
 
 
@@ -194,10 +220,10 @@ def _active_event_id(latest: FromClause) -> ColumnElement[str | None]:
     return case((is_over, null()), else_=latest.c.event_id)
 
 
-def vens_up_to(most: int, page: Page) -> Select[Any]:
+def vens_up_to(most: int, page: Page, group: Membership | None = None) -> Select[Any]:
     """How many VENs a page has, counted no further than this."""
     limit = most if page.limit is None else min(page.limit, most)
-    of_page = current_vens(Page(limit, page.after)).with_only_columns(vens.c.ven_id)
+    of_page = current_vens(Page(limit, page.after), group=group).with_only_columns(vens.c.ven_id)
     return select(func.count()).select_from(of_page.subquery())
 
 
@@ -221,13 +247,13 @@ def _described_loads(latest: FromClause) -> Select[Any]:
     )
 
 
-def loads_between(first_ven_id: str, last_ven_id: str, gone_after: timedelta | None) -> Select[Any]:
-    """Of neighbours in the list of VENs, both ends included."""
+def loads_of(ven_ids: Sequence[str], gone_after: timedelta | None) -> Select[Any]:
+    """The loads of some VENs, by VEN and load."""
     ven_id = load_snapshots.c.ven_id
     return (
         _described_loads(load_snapshots)
         .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == ven_id)
-        .where(ven_id >= first_ven_id, ven_id <= last_ven_id, ~is_gone(gone_after, ven_snapshots.c.ts))
+        .where(ven_id == any_(literal(list(ven_ids), ARRAY(Text))), ~is_gone(gone_after, ven_snapshots.c.ts))
     )
 
 
@@ -302,14 +328,14 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
     )
 
 
-def ven_summaries(page: Page, gone_after: timedelta | None) -> Select[Any]:
+def ven_summaries(page: Page, gone_after: timedelta | None, group: Membership | None = None) -> Select[Any]:
     """The list view: registered VENs with what each could shed now.
 
     The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
     each VEN once statistics said that a VEN has most of them.
     """
-    ven = current_vens(page).cte("page").prefix_with("MATERIALIZED")
-    sheddable = _sheddable_of_page(ven, gone_after)
+    ven = current_vens(page, group=group).cte("page").prefix_with("MATERIALIZED")
+    sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=group is None)
     controllable_kw = case(
         (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
@@ -325,19 +351,20 @@ def ven_summaries(page: Page, gone_after: timedelta | None) -> Select[Any]:
     )
 
 
-def _sheddable_of_page(page: CTE, gone_after: timedelta | None) -> CTE:
+def _sheddable_of_page(page: CTE, gone_after: timedelta | None, *, are_neighbours: bool) -> CTE:
     """What each VEN of a page could shed, kW, of its loads that are enabled; VENs without loads are left out.
 
-    A page is a run of neighbours by id, so a range of ids finds its loads.
+    A page of all VENs is a run of neighbours by id, so a range of ids finds its loads.
     """
     ven_id = load_snapshots.c.ven_id
     first, last = (select(edge(page.c.ven_id)).scalar_subquery() for edge in (func.min, func.max))
+    is_of_page = and_(ven_id >= first, ven_id <= last) if are_neighbours else ven_id == one_of(page)
     shed_kw = func.sum(case((is_enabled(), shed_capability_kw()), else_=0.0)).label("shed_kw")
     sums = (
         select(ven_id, shed_kw)
         .select_from(with_settings())
         .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == ven_id)
-        .where(ven_id >= first, ven_id <= last, ~is_gone(gone_after, ven_snapshots.c.ts))
+        .where(is_of_page, ~is_gone(gone_after, ven_snapshots.c.ts))
     )
     return sums.group_by(ven_id).cte("sheddable").prefix_with("MATERIALIZED")
 

@@ -6,13 +6,18 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select
+from sqlalchemy import CTE, Connection, Engine, Row, Select
 
+from schemas import totals
+from schemas.groups import one_of
 from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
+from schemas.instants import from_microseconds
 from schemas.load_values import GONE_AFTER
-from schemas.local_days import local_day
+from schemas.local_days import local_day, midnight_us
 from serving.db.reading import in_blocks, snapshot
-from serving.fleet import queries, shapes
+from serving.errors import NotFoundError, no_group
+from serving.fleet import group_queries, group_totals, queries, shapes
+from serving.fleet.queries import Membership
 from serving.page import Page
 
 VENS_AT_FIRST = 100
@@ -42,6 +47,20 @@ class FleetReader:
             row = connection.execute(queries.network()).one_or_none()
         return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._today())
 
+    def network_of(self, group_id: str) -> NetworkStats:
+        """The totals of a group's members.
+
+        Raises:
+            NotFoundError: there is no such group.
+        """
+        with snapshot(self._engine) as connection:
+            member = self._members(connection, group_id)
+            vens = connection.execute(totals.ven_sums(self._gone_after, one_of(member))).all()
+            loads = connection.execute(totals.load_sums(self._gone_after, one_of(member))).all()
+            energy_kwh = connection.execute(group_totals.energy_since(self._midnight(), member)).scalar()
+            percent = connection.execute(group_totals.efficiency_percent(member)).scalar()
+        return group_totals.network_stats(vens, loads, energy_kwh, percent)
+
     def version(self) -> Hashable:
         """Changes with each refresh of the totals, and each day."""
         with self._engine.connect() as connection:
@@ -54,26 +73,64 @@ class FleetReader:
     def load_types(self) -> list[LoadTypeStats]:
         return [shapes.load_type_stats(row) for row in self._rows(queries.load_types())]
 
-    def vens(self, page: Page) -> Iterator[Ven]:
-        """VENs with their loads, block by block."""
+    def load_types_of(self, group_id: str) -> list[LoadTypeStats]:
+        """The totals of the loads of a group's members.
+
+        Raises:
+            NotFoundError: there is no such group.
+        """
         with snapshot(self._engine) as connection:
-            for block in _pages(connection, queries.current_vens, page, VENS_AT_FIRST, VENS_AT_ONCE):
-                between = queries.loads_between(block[0].ven_id, block[-1].ven_id, self._gone_after)
-                loads = connection.execute(between).all()
+            member = self._members(connection, group_id)
+            loads = connection.execute(totals.load_sums(self._gone_after, one_of(member))).all()
+        return group_totals.load_type_stats(loads)
+
+    def vens(self, page: Page, group_id: str | None = None) -> Iterator[Ven]:
+        """VENs with their loads, block by block; of all VENs, or of a group's members.
+
+        Raises:
+            NotFoundError: there is no such group.
+        """
+        with snapshot(self._engine) as connection:
+            current = partial(queries.current_vens, group=self._membership(connection, group_id))
+            for block in _pages(connection, current, page, VENS_AT_FIRST, VENS_AT_ONCE):
+                of_block = queries.loads_of([row.ven_id for row in block], self._gone_after)
+                loads = connection.execute(of_block).all()
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
-    def at_first(self, page: Page, short: int) -> int:
+    def at_first(self, page: Page, short: int, group_id: str | None = None) -> int:
         """How many VENs of a page to read before the response begins: at least all if fewer than `short`."""
         with snapshot(self._engine) as connection:
-            vens = connection.execute(queries.vens_up_to(short, page)).scalar_one()
+            membership = self._membership(connection, group_id)
+            vens = connection.execute(queries.vens_up_to(short, page, membership)).scalar_one()
         return short if vens < short else VENS_AT_FIRST
 
-    def ven_summaries(self, page: Page) -> Iterator[VenSummary]:
-        summaries = partial(queries.ven_summaries, gone_after=self._gone_after)
+    def ven_summaries(self, page: Page, group_id: str | None = None) -> Iterator[VenSummary]:
+        """VENs, one line each; of all VENs, or of a group's members.
+
+        Raises:
+            NotFoundError: there is no such group.
+        """
         with snapshot(self._engine) as connection:
+            membership = self._membership(connection, group_id)
+            summaries = partial(queries.ven_summaries, gone_after=self._gone_after, group=membership)
             for block in _pages(connection, summaries, page, VENS_AT_FIRST, SUMMARIES_AT_ONCE):
                 yield from map(shapes.ven_summary, block)
+
+    def _membership(self, connection: Connection, group_id: str | None) -> Membership | None:
+        if group_id is None:
+            return None
+        if connection.execute(group_queries.group(group_id)).first() is None:
+            raise NotFoundError(no_group(group_id))
+        return Membership(group_id, self._gone_after)
+
+    def _members(self, connection: Connection, group_id: str) -> CTE:
+        membership = self._membership(connection, group_id)
+        assert membership is not None  # noqa: S101 - of an id
+        return membership.vens().cte("group_member")
+
+    def _midnight(self) -> datetime:
+        return from_microseconds(midnight_us(self._today(), self._time_zone))
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
         with snapshot(self._engine) as connection:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Row
 
+from schemas.groups import UNKNOWN_TYPE
 from schemas.http import (
     Load,
     LoadTypeStats,
@@ -22,7 +23,6 @@ from schemas.statuses import UNAVAILABLE
 from schemas.tables.history import SLOT_S
 from serving.fleet.queries import LoadRow, VenRow
 
-UNKNOWN_TYPE = "unknown"
 SLOT_MINUTES: dict[int, SlotMinutes] = {300: 5, 900: 15, 1_800: 30}
 EMPTY_NETWORK = NetworkStats(
     ven_count=0,
@@ -94,6 +94,8 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
         slot_minutes=SLOT_MINUTES[row.slot_width_s or SLOT_S],
         slot_minutes_since=row.slot_since,
         slot_minutes_source=cast("SlotSource", row.slot_source or "default"),
+        region=row.region or "",
+        tags=list(row.tags),
     )
 
 

@@ -21,8 +21,8 @@ from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
 from serving.fleet.shapes import place_label
 
-VEN_FIELDS = ("name", "status", "location", "registration_id", "address")
-EMPTY_FORGETS = ("registration_id", "address")
+VEN_FIELDS = ("name", "status", "location", "registration_id", "address", "region", "tags")
+EMPTY_FORGETS = ("registration_id", "address", "region")
 PEOPLE = "people"
 LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "priority")
 """What can be written, and read under the same names."""
@@ -51,6 +51,8 @@ class FleetWriter:
             "name": request.name,
             "registration_id": request.registration_id or None,
             "address": request.address or None,
+            "region": request.region or None,
+            "tags": _sorted(request.tags),
         }
         with self._engine.begin() as connection:
             added = connection.execute(
@@ -86,6 +88,7 @@ class FleetWriter:
             if "location" in values:
                 values |= _place(values.pop("location"))
             values |= {name: values[name] or None for name in EMPTY_FORGETS if name in values}
+            values |= {"tags": _sorted(values["tags"])} if "tags" in values else {}
             if values:
                 connection.execute(registry.change_ven(ven_id, values))
             if status is not None:
@@ -155,6 +158,10 @@ def changed_fields(request: Struct, shown: Struct, names: Iterable[str]) -> dict
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any type
     return structs.asdict(value) if isinstance(value, Struct) else value
+
+
+def _sorted(tags: Iterable[str] | None) -> list[str]:
+    return sorted(set(tags or ()))
 
 
 def _word(status: str) -> str:

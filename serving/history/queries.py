@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
+    CTE,
     BindParameter,
     ColumnElement,
     CompoundSelect,
@@ -26,11 +27,13 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     union,
     union_all,
 )
 
 from schemas import slots
+from schemas.groups import members
 from schemas.instants import MICROSECOND, from_microseconds
 from schemas.slots import floor
 from schemas.tables.history import (
@@ -46,7 +49,7 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
-from schemas.tables.registry import slot_widths
+from schemas.tables.registry import groups, slot_widths
 from serving.db.pending import within_days_pending
 from serving.db.statements import Query, constant, constant_name
 from serving.history.limits import points_per_bucket
@@ -80,6 +83,8 @@ class Series(Struct, frozen=True):
     by: tuple[str, ...] = ()
     raw_rows_per_s: float = 1
     """At a guess: VENs report every few seconds."""
+    members: CTE | None = None
+    """Only of these VENs, `ven_id`; their group is a parameter."""
 
 
 NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", raw_rows_per_s=20_000)
@@ -87,6 +92,22 @@ VEN = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", of=("v
 LOAD = Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id", "load_id"))
 VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("ven_id",))
 """All VENs, each on its own: what the network's energy is made of."""
+
+
+@cache
+def group_series(gone_after: timedelta | None) -> Series:
+    """The members of a group, each on its own, so that their energies add up as the network's do."""
+    member = members(groups.c.group_id == bindparam("group_id"), gone_after).cte("group_member")
+    return structs.replace(VENS, raw_rows_per_s=NETWORK.raw_rows_per_s, members=member)
+
+
+def group(group_id: str) -> Query:
+    return Query(_group(), {"group_id": group_id})
+
+
+@cache
+def _group() -> Select[Any]:
+    return select(groups.c.group_id).where(groups.c.group_id == bindparam("group_id"))
 
 
 class PieceShape(Struct, frozen=True):
@@ -172,11 +193,10 @@ def extent(series: Series, key: Mapping[str, Any] = NO_KEY) -> Query:
 def _extent(series: Series) -> Select[Any]:
     parts = [_extent_of_buckets(series, resolution_s) for resolution_s in series.resolutions_s]
     raw = series.raw
-    parts.append(
-        select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
-            *_of(series, raw), *_is_pending(raw, series.lane)
-        )
+    pending = select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
+        *_of(series, raw), *_is_pending(raw, series.lane)
     )
+    parts.append(_of_each_member(series, pending))
     every = union_all(*parts).subquery()
     return select(func.min(every.c.first), func.max(every.c.last))
 
@@ -188,7 +208,8 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
     if resolution_s == min(series.resolutions_s):
         last += literal(timedelta(seconds=resolution_s) - MICROSECOND)
     in_buckets = [table.c.resolution_s == resolution_s, *_of(series, table)]
-    return select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
+    extent = select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
+    return _of_each_member(series, extent)
 
 
 def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
@@ -209,9 +230,14 @@ def _points_at_most(
 ) -> Select[Any]:
     [part], table = parts, series.buckets
     most = func.greatest(most_each, points_per_sample)
-    stored = select(func.sum(func.least(table.c.samples * points_per_sample, most))).where(
-        table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part)
+    of_ven = (
+        select(table.c.bucket, func.sum(table.c.samples).label("samples"))
+        .where(table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part))
+        .group_by(table.c.bucket)
     )
+    of_vens = _of_each_member(series, of_ven).subquery("of_vens")
+    buckets = select(func.sum(of_vens.c.samples).label("samples")).group_by(of_vens.c.bucket).subquery("each")
+    stored = select(func.sum(func.least(buckets.c.samples * points_per_sample, most)))
     pending = _pending_states(series, part, WIDTH).subquery()
     new = select(func.count(pending.c.bucket.distinct()) * points_per_sample)
     return select(func.coalesce(stored.scalar_subquery(), 0) + new.scalar_subquery())
@@ -240,7 +266,7 @@ def energies(series: Series, request: HistoryRequest, key: Mapping[str, Any] = N
 @lru_cache(maxsize=STATEMENTS)
 def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
     states = _states(series, parts, WIDTH).subquery()
-    keys = [states.c[column] for column in series.by]
+    keys = [states.c[column] for column in _shown_keys(series)]
     return (
         select(
             states.c.bucket,
@@ -258,7 +284,7 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
     each_slot = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
     bucket = floor(each_slot.c.slot, WIDTH).label("bucket")
     hours = func.count(each_slot.c.slot.distinct()) * slots.SLOT_HOURS
-    keys = [each_slot.c[column] for column in series.by]
+    keys = [each_slot.c[column] for column in _shown_keys(series)]
     return (
         select(
             bucket,
@@ -270,6 +296,11 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
         .group_by(bucket, *keys)
         .order_by(bucket, *keys)
     )
+
+
+def _shown_keys(series: Series) -> tuple[str, ...]:
+    """What tells entities apart in the answer: of a group's members it is not told."""
+    return () if series.members is not None else series.by
 
 
 def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
@@ -293,7 +324,7 @@ def _ready_made(part: PieceShape) -> Select[Any]:
 
 
 def _states_with_news(part: PieceShape) -> list[Select[Any]]:
-    stored = _bucket_states(VENS, part, SLOT).where(ven_history.c.bucket.in_(_slots_with_news()))
+    stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_slots_with_news()))
     return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
 
@@ -355,7 +386,7 @@ def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
 
 def _nothing(series: Series, width: Width) -> Select[Any]:
     """No rows, since nothing of the range is kept."""
-    return _bucket_states(series, UNBOUNDED, width).where(false())
+    return _bucket_states(series, UNBOUNDED, width, false())
 
 
 def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
@@ -365,40 +396,76 @@ def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Selec
         days.append(ts >= constant(piece.start))
     if piece.end is not None:
         days.append(ts < constant(piece.end))
-    return _raw_states(series, piece, width).where(*days)
+    return _raw_states(series, piece, width, *days)
 
 
-def _raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+def _raw_states(
+    series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
+) -> Select[Any]:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
-    return select(
+    states = select(
         floor(raw.c.ts, width).label("bucket"),
         *keys,
         func.coalesce(raw.c.used_power_kw, 0.0).label("used_sum"),
         case((raw.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
         func.coalesce(raw.c.shed_power_kw, 0.0).label("shed_sum"),
         case((raw.c.shed_power_kw.is_not(None), 1), else_=0).label("shed_samples"),
-    ).where(*_of(series, raw), *_within(raw.c.ts, piece))
+    ).where(*_of(series, raw), *_within(raw.c.ts, piece), *conditions)
+    return _merged_by_member(series, states)
 
 
 def _pending_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
-    return _raw_states(series, piece, width).where(*_is_pending(series.raw, series.lane))
+    return _raw_states(series, piece, width, *_is_pending(series.raw, series.lane))
 
 
-def _bucket_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+def _bucket_states(
+    series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
+) -> Select[Any]:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
-    return select(
+    states = select(
         floor(table.c.bucket, width).label("bucket"),
         *keys,
         table.c.used_power_kw_sum.label("used_sum"),
         table.c.used_samples,
         table.c.shed_power_kw_sum.label("shed_sum"),
         table.c.shed_samples,
-    ).where(table.c.resolution_s == piece.resolution_s, *_of(series, table), *_within(table.c.bucket, piece))
+    ).where(
+        table.c.resolution_s == piece.resolution_s,
+        *_of(series, table),
+        *_within(table.c.bucket, piece),
+        *conditions,
+    )
+    return _merged_by_member(series, states)
+
+
+def _merged_by_member(series: Series, states: Select[Any]) -> Select[Any]:
+    """States of a group's members, one VEN after the other, each bucket once."""
+    if series.members is None:
+        return states
+    columns = list(states.selected_columns)
+    place = 1 + len(series.by)
+    sums = [func.sum(column).label(column.name) for column in columns[place:]]
+    return _of_each_member(
+        series, states.with_only_columns(*columns[:place], *sums).group_by(*columns[:place])
+    )
+
+
+def _of_each_member(series: Series, aggregated: Select[Any]) -> Select[Any]:
+    """The rows of a query for each member of a group.
+
+    Whatever the statistics say, the rows of each VEN are looked up by its id: PostgreSQL does not take an
+    aggregate apart to read those of all VENs at once.
+    """
+    if series.members is None:
+        return aggregated
+    each = aggregated.correlate(series.members).lateral("of_member")
+    return select(*each.c).select_from(series.members.join(each, true()))
 
 
 def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
-    return [table.c[column] == bindparam(column) for column in series.of]
+    of_members = [] if series.members is None else [table.c.ven_id == series.members.c.ven_id]
+    return [*(table.c[column] == bindparam(column) for column in series.of), *of_members]
 
 
 def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from types import MappingProxyType
@@ -15,12 +15,13 @@ from sqlalchemy.exc import OperationalError
 
 from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.instants import microseconds
+from schemas.load_values import GONE_AFTER
 from schemas.tables.history import SLOT_S
 from serving.db.pending import PendingDays, are_all_known, constants_of_pending
 from serving.db.pool import ConnectionPool
 from serving.db.reading import ROWS_AT_ONCE, hold_raw, snapshot
 from serving.db.statements import Query
-from serving.errors import NotFoundError, no_load, no_ven
+from serving.errors import NotFoundError, no_group, no_load, no_ven
 from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
@@ -101,7 +102,7 @@ def _keep(warnings: list[str], warning: str | None) -> None:
 class Histories:
     """Reads histories. The iterator of a long one holds a connection, with one snapshot, to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the site sets
         self,
         engine: Engine,
         pool: ConnectionPool,
@@ -109,6 +110,8 @@ class Histories:
         max_points: int = limits.MAX_POINTS,
         default_aggregate: Aggregate = "sum",
         time_zone: str = "UTC",
+        *,
+        gone_after: timedelta | None = GONE_AFTER,
     ) -> None:
         self.default_aggregate = default_aggregate
         self.time_zone = time_zone
@@ -116,11 +119,19 @@ class Histories:
         self._pool = pool
         self._clock = clock
         self._max_points = max_points
+        self._gone_after = gone_after
         self._horizons_us: Mapping[int, int] = NO_HORIZONS
         self._pending = PendingDays(pool.rows, clock)
 
     def network(self, request: HistoryRequest) -> History:
         return self._history(Subject(queries.NETWORK), request)
+
+    def group(self, group_id: str, request: HistoryRequest) -> History:
+        """Of the members of a group, as they are now."""
+        exists = queries.group(group_id)
+        series = queries.group_series(self._gone_after)
+        subject = Subject(series, {"group_id": group_id}, {no_group(group_id): exists}, [exists])
+        return self._history(subject, request)
 
     def ven(self, ven_id: str, request: HistoryRequest) -> History:
         """Each point with the event that it lies in."""

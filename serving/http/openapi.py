@@ -116,6 +116,7 @@ TAGS = {
     "vens": "VENs and their loads.",
     "access": "Keys, sessions and the audit log.",
     "commands": "Commands to VENs and their status.",
+    "groups": "Groups of VENs.",
     "events": "Demand response.",
     "health": "The service itself.",
     "description": "The description of this API, and pages.",

@@ -128,6 +128,16 @@ AFTER_NUMBER = Parameter(
 )
 NUMBERED_PAGE = (LIMIT, AFTER_NUMBER)
 
+GROUP = Parameter(
+    name="group",
+    description="Only the members of the group with this id, as they are now. Without it, all VENs.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("north",),
+)
+GROUP_PAGE = (*PAGE, GROUP)
+GROUP_HISTORY = (*HISTORY, GROUP)
+
 SNAPSHOTS = Parameter(
     name="limit",
     description="At most so many, the newest.",
@@ -248,6 +258,14 @@ OPT_OUT_ID = Parameter(
     pattern=ID,
     where="path",
 )
+GROUP_ID = Parameter(
+    name="groupId",
+    description="The group.",
+    advice="must not have control characters",
+    pattern=ID,
+    examples=("north",),
+    where="path",
+)
 DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = Parameter(
@@ -265,6 +283,7 @@ PATH = {
     "load_id": LOAD_ID,
     "command_id": COMMAND_ID,
     "opt_out_id": OPT_OUT_ID,
+    "group_id": GROUP_ID,
     "event_id": EVENT_ID,
 }
 """What the names in the paths of `serving/app.py` stand for."""
@@ -375,6 +394,11 @@ def newest_within(parameters: Mapping[str, str | list[str]]) -> NewestWithin:
     """
     start, end = period(parameters)
     return NewestWithin(start, end, int(checked(parameters, SNAPSHOTS) or 0))
+
+
+def group(parameters: Mapping[str, str | list[str]]) -> str | None:
+    """The id of a group; None for all VENs."""
+    return checked(parameters, GROUP)
 
 
 def snapshot_load(parameters: Mapping[str, str | list[str]]) -> str | None:

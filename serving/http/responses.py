@@ -133,8 +133,9 @@ def link_next_page(
     if len(listed) == page.limit:
         path = "/".join(map(encode_value, request.path.split("/")))
         following = f"{path}?limit={page.limit}&after={encode_value(listed[-1].id)}"
-        if "format" in request.params:
-            following += f"&format={request.params['format']}"
+        for name in ("group", "format"):
+            if name in request.params:
+                following += f"&{name}={encode_value(str(request.params[name]))}"
         response.append_header("Link", f'<{following}>; rel="next"')
     return listed
 

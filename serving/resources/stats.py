@@ -7,11 +7,7 @@ from serving.cache.response_cache import ResponseCache
 from serving.fleet.reader import FleetReader
 from serving.history.service import Histories
 from serving.http.openapi import HISTORY, LIST_MEDIA, Operation, ResponseSpec
-from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
-from serving.http.parameters import (
-    JSON,
-    history_request,
-)
+from serving.http.parameters import GROUP, GROUP_HISTORY, JSON, group, history_request
 from serving.http.responses import (
     answer,
     answer_cached,
@@ -30,10 +26,14 @@ class NetworkResource:
         id="getNetworkStats",
         summary="The whole network now",
         tag="statistics",
+        parameters=(GROUP,),
         answers={200: ResponseSpec("Totals over the latest values of all VENs.", NetworkStats)},
+        problems=(404,),
     )
-    def on_get(self, _request: Request, response: Response) -> None:
-        if cached := self._cache.get("network"):
+    def on_get(self, request: Request, response: Response) -> None:
+        if group_id := group(request.params):
+            answer(response, self._reader.network_of(group_id))
+        elif cached := self._cache.get("network"):
             answer_cached(response, cached)
         else:
             answer(response, self._reader.network())
@@ -48,13 +48,17 @@ class LoadTypesResource:
         id="getLoadTypeStats",
         summary="Totals by type of load",
         tag="statistics",
+        parameters=(GROUP,),
+        problems=(404,),
         answers={
             200: ResponseSpec("One entry for each type, sorted by type.", list[LoadTypeStats], LIST_MEDIA)
         },
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        if media_type == JSON and (cached := self._cache.get("load types")):
+        if group_id := group(request.params):
+            answer_entries(response, media_type, LoadTypeStats, self._reader.load_types_of(group_id))
+        elif media_type == JSON and (cached := self._cache.get("load types")):
             answer_cached(response, cached)
         else:
             answer_entries(response, media_type, LoadTypeStats, self._reader.load_types())
@@ -68,10 +72,15 @@ class NetworkHistoryResource:
         id="getNetworkHistory",
         summary="History of the network",
         tag="statistics",
-        parameters=HISTORY_PARAMETERS,
+        parameters=GROUP_HISTORY,
         answers={200: HISTORY},
+        problems=(404,),
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
         wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
-        answer_history(response, media_type, self._histories.network(wanted))
+        group_id = group(request.params)
+        history = (
+            self._histories.network(wanted) if group_id is None else self._histories.group(group_id, wanted)
+        )
+        answer_history(response, media_type, history)

@@ -12,14 +12,16 @@ from serving.fleet.writer import FleetWriter
 from serving.history.service import Histories
 from serving.http.bodies import read_body
 from serving.http.openapi import HISTORY, LIST_MEDIA, VEN_HISTORY, Operation, ResponseSpec
-from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
 from serving.http.parameters import (
+    GROUP_PAGE,
     JSON,
     PAGE,
+    group,
     history_request,
     identifier,
     page,
 )
+from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
 from serving.http.responses import (
     AT_FIRST,
     answer,
@@ -44,13 +46,15 @@ class VensResource:
         id="listVens",
         summary="All VENs with their loads, by id",
         tag="vens",
-        parameters=PAGE,
+        parameters=GROUP_PAGE,
         answers={200: ResponseSpec("All VENs, or a page of them.", list[Ven], LIST_MEDIA, ("Link",))},
+        problems=(404,),
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, part = negotiate(request, response), page(request.params)
-        vens = link_next_page(request, response, part, self._reader.vens(part))
-        answer_entries(response, media_type, Ven, vens, self._reader.at_first(part, AT_FIRST))
+        group_id = group(request.params)
+        vens = link_next_page(request, response, part, self._reader.vens(part, group_id))
+        answer_entries(response, media_type, Ven, vens, self._reader.at_first(part, AT_FIRST, group_id))
 
     @Operation(
         id="createVen",
@@ -75,16 +79,20 @@ class VenSummariesResource:
         id="listVenSummaries",
         summary="All VENs, one line each, by id",
         tag="vens",
-        parameters=PAGE,
+        parameters=GROUP_PAGE,
         answers={200: ResponseSpec("All VENs, or a page of them.", list[VenSummary], LIST_MEDIA, ("Link",))},
+        problems=(404,),
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, part = negotiate(request, response), page(request.params)
-        if media_type == JSON and part == EVERYTHING and (cached := self._cache.get("summaries")):
+        group_id = group(request.params)
+        is_everything = media_type == JSON and part == EVERYTHING and group_id is None
+        if is_everything and (cached := self._cache.get("summaries")):
             answer_cached(response, cached)
             return
-        summaries = link_next_page(request, response, part, self._reader.ven_summaries(part))
-        answer_entries(response, media_type, VenSummary, summaries, self._reader.at_first(part, AT_FIRST))
+        summaries = link_next_page(request, response, part, self._reader.ven_summaries(part, group_id))
+        at_first = self._reader.at_first(part, AT_FIRST, group_id)
+        answer_entries(response, media_type, VenSummary, summaries, at_first)
 
 
 class OneVenResource:

@@ -100,7 +100,9 @@ def test_notifying_and_polling(make_database: MakeDatabase) -> None:
         )
         for _ in range(TICKS)
     ]
-    all_participations = event_queries.followed_parts(["e"], START + HOUR / 2, only_news=False)
+    with engine.connect() as connection:
+        followed = connection.execute(event_queries.followed_events()).all()
+    all_participations = event_queries.followed_parts(followed, START + HOUR / 2, only_news=False)
     reading = [
         cost_of(engine, lambda connection: fetch(connection, all_participations, FollowedPartFrame))
         for _ in range(TICKS)

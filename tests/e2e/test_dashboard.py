@@ -169,6 +169,19 @@ class TestWithAFleet:
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
 
+    def test_vens_are_filtered_by_group(self, page: Page, stack: dict[str, Any]) -> None:
+        expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
+        expect(page.get_by_label("Group")).to_be_hidden()
+        body = {"id": "a few", "name": "A few homes", "venIds": ["ven-0002", "ven-0007"]}
+        made = page.request.post(f"{stack['http_url']}/api/groups", data=body)
+        assert made.status == 201
+        page.reload()
+        page.get_by_label("Group").select_option("A few homes")
+        expect(page.locator("#vens-count")).to_have_text("2 of 2 VENs")
+        page.get_by_label("Group").select_option("any")
+        expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
+        assert page.request.delete(f"{stack['http_url']}/api/groups/a%20few").status == 204
+
     @pytest.mark.thorough
     def test_pages_of_vens_are_turned(self, page: Page) -> None:
         expect(page.locator("#vens-page")).to_have_text("page 1 of 2")

@@ -23,6 +23,7 @@ NEW_EVENT: dict[str, Any] = {
     "isSettled": False,
     "isMeasured": False,
     "venIds": [],
+    "targets": {"groups": [], "loadTypes": [], "venIds": []},
     "priority": 0,
     "leadTimeS": 0.0,
     "notes": [],

@@ -608,7 +608,17 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=4,
 )
-KEYS = ("id", "venIds", "priority", "leadTimeS", "startTime", "endTime", "requestedReductionKw", "x")
+KEYS = (
+    "id",
+    "venIds",
+    "targets",
+    "priority",
+    "leadTimeS",
+    "startTime",
+    "endTime",
+    "requestedReductionKw",
+    "x",
+)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), anything, max_size=4))

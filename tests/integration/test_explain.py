@@ -1,6 +1,7 @@
 """The hot statements find their rows by an index: their cost is what is asked for, not what is stored."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -54,6 +55,11 @@ FROM ingest_batches, generate_series(1, {VENS}) v ORDER BY batch_id, v;
 INSERT INTO ven_load_samples (ven_id, load_id, ts, used_power_kw, batch_id)
 SELECT ven_id, 'hvac1', ts, used_power_kw, batch_id FROM ven_telemetry
 ORDER BY batch_id, ven_id;
+INSERT INTO groups (group_id, name, ven_ids, created_at)
+SELECT 'ten', 'ten', array_agg('ven-' || 20 * v), now() FROM generate_series(1, 10) v;
+INSERT INTO groups (group_id, name, regions, created_at)
+SELECT 'g' || g, 'others', array['r' || g], now() FROM generate_series(1, 100) g;
+UPDATE vens SET region = 'r' || (substr(ven_id, 5)::int % 20);
 INSERT INTO pending_batches SELECT lane, b FROM unnest(array['snapshot', 'history']) lane,
     generate_series({REPORTS - PENDING + 1}, {REPORTS}) b;
 INSERT INTO ven_history SELECT ven_id, 300, date_bin('300 s', ts, 'epoch'), used_power_kw, 0, 1, 1, 1
@@ -89,7 +95,9 @@ NUMBERS = count()
 """Names of prepared statements: psycopg has its own on the connection, so all cannot be deallocated."""
 
 
-def nodes(connection: Connection, statement: Executable) -> Iterator[dict[str, Any]]:
+def nodes(
+    connection: Connection, statement: Executable, options: str = "FORMAT json"
+) -> Iterator[dict[str, Any]]:
     """Every node of the statement's plan."""
     bound: Any = statement
     text = text_for(statement, bound.compile().params)
@@ -99,9 +107,19 @@ def nodes(connection: Connection, statement: Executable) -> Iterator[dict[str, A
     # psycopg's placeholders, should the text hold a `%`, are of no concern: there are no parameters.
     connection.exec_driver_sql(f"PREPARE {name} AS {text.sql}")
     call = f"{name}({literals})" if values else name
-    [[answer]] = connection.exec_driver_sql(f"EXPLAIN (FORMAT json) EXECUTE {call}").all()
+    [[answer]] = connection.exec_driver_sql(f"EXPLAIN ({options}) EXECUTE {call}").all()
     plans = answer if isinstance(answer, list) else json.loads(answer)
     yield from _walk(plans[0]["Plan"])
+
+
+def rows_read(connection: Connection, statement: Executable) -> Counter[str]:
+    """How many rows of each relation are read to run a statement, also those that a filter drops."""
+    read = Counter[str]()
+    for node in nodes(connection, statement, "ANALYZE, FORMAT json"):
+        if (relation := node.get("Relation Name")) is not None:
+            rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            read[relation] += round(rows * node["Actual Loops"])
+    return read
 
 
 def _literal(connection: Connection, value: Any) -> str:
@@ -178,6 +196,35 @@ def test_the_history_of_a_ven_with_pending_batches(
         assert_no_scan_of_raw_rows(
             connection, query(series, window(*RANGES[asked], 900), {**KEY, **DAYS_PENDING}).bound()
         )
+
+
+GROUP = history.group_series(GONE_AFTER)
+MEMBERS = 10
+
+
+@pytest.mark.parametrize("asked", RANGES)
+@pytest.mark.parametrize("aggregate", ["sum", "energy"])
+@pytest.mark.parametrize("group_id", ["ten", "g7"])
+def test_the_history_of_a_group_reads_the_rows_of_its_members(
+    group_id: str, aggregate: str, asked: str, connection: Connection
+) -> None:
+    """Named, or by region: of ten VENs among all, and what is pending of the others at most."""
+    query = {"sum": history.sums, "energy": history.energies}[aggregate]
+    of_group = query(GROUP, window(*RANGES[asked], 900), {"group_id": group_id, **DAYS_PENDING}).bound()
+    assert_no_scan_of_raw_rows(connection, of_group)
+    of_members = MEMBERS * REPORTS
+    found = rows_read(connection, of_group)
+    assert 0 < found["ven_history"] <= of_members
+    telemetry_rows = sum(rows for name, rows in found.items() if name.startswith("ven_telemetry"))
+    assert telemetry_rows <= 2 * MEMBERS * PENDING + of_members / 10
+
+
+def test_how_far_the_history_of_a_group_reaches(connection: Connection) -> None:
+    key = {"group_id": "ten", **DAYS_PENDING}
+    of_points = history.points_at_most(GROUP, window(*RANGES["a day"], 7), key)
+    for asked in (history.extent(GROUP, key), of_points):
+        found = rows_read(connection, asked.bound())
+        assert found["ven_history"] <= MEMBERS * REPORTS
 
 
 @pytest.mark.parametrize("asked", ["everything", "a day", "since"])

@@ -143,6 +143,38 @@ def test_events_that_run_while_0018_and_0020_are_applied(
     migrate(database_url)
 
 
+SHOWN_TARGETS = "SELECT data->'group_ids', data->'load_types' FROM live_changes ORDER BY change_id"
+
+
+def test_vens_and_events_from_before_groups(database_url: str, connection: psycopg.Connection) -> None:
+    """They have no region, no tags and no targets; an event that aims at a group must not ask everybody."""
+    migrate(database_url, "0023", "downgrade")
+    connection.execute("INSERT INTO vens (ven_id, name, created_at) VALUES ('a', 'N', now())")
+    connection.execute(RUNNING_EVENT, {"at": THREE})
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw)"
+        " VALUES ('a', 'e', 'notified', 1, 1)"
+    )
+    connection.commit()
+    migrate(database_url)
+    assert rows(connection, "SELECT name, region, tags FROM vens") == [("N", None, [])]
+    assert rows(connection, "SELECT group_ids, load_types FROM events") == [(None, None)]
+    assert rows(connection, "SELECT told_load_types FROM event_participations") == [(None,)]
+    connection.execute("DELETE FROM live_changes")
+    for values in ("group_ids = '[\"g\"]'", "load_types = '[\"ev\"]'", "priority = 3"):
+        connection.execute(f"UPDATE events SET {values}".encode())
+    assert rows(connection, SHOWN_TARGETS) == [(["g"], None), (["g"], ["ev"]), (["g"], ["ev"])]
+    connection.commit()
+    migrate(database_url, "0023", "downgrade")
+    ended = rows(connection, "SELECT status, ended_at IS NOT NULL, priority FROM events")
+    assert ended == [("cancelled", True, 3)]
+    before = rows(connection, "SELECT count(*) FROM live_changes")
+    connection.execute("UPDATE events SET ven_ids = '[\"b\"]'")
+    assert rows(connection, "SELECT count(*) - 1 FROM live_changes") == before
+    connection.commit()
+    migrate(database_url)
+
+
 def test_events_that_run_while_0025_is_applied(database_url: str, connection: psycopg.Connection) -> None:
     """They go on asking for less; taken back, those that ask for more are cancelled. Streams tell all."""
     migrate(database_url, "0018", "downgrade")

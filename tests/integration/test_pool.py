@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    create_engine,
     false,
     func,
     literal,
@@ -23,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as pools say it
 
-from schemas.database import connect
+from schemas.database import connect, engine_for
 from serving.app import create_app
 from serving.db.pool import ConnectionPool
 from serving.db.statements import Query
@@ -129,7 +128,7 @@ def test_no_more_connections_than_lines(database_url: str, admin: psycopg.Connec
 
 
 def test_they_close_with_the_engine(database_url: str, admin: psycopg.Connection) -> None:
-    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    engine = engine_for(database_url, "tests")
     pid = backend(ConnectionPool.for_engine(engine))
     engine.dispose()
     until(lambda: value(admin, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == 0)
@@ -144,7 +143,7 @@ def test_how_long_a_question_took_is_told(engine: Engine) -> None:
 
 @pytest.mark.parametrize("path", ["/api/vens/a", "/api/vens/a/history?start=2024-07-10&end=2024-07-11"])
 def test_no_database_is_503(path: str) -> None:
-    away = create_engine("postgresql+psycopg://nobody@/nothing?host=/nonexistent")
+    away = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "tests")
     answer = testing.TestClient(create_app(away, lambda: NOW, [])).simulate_get(path)
     assert_problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0

@@ -25,6 +25,7 @@ LOADS = [
     {"id": "b", "currentPowerKw": 0.5, "shedCapabilityKw": 0.25, "enabled": True, "priority": 2},
 ]
 FIVE_MINUTES = {"slotMinutes": 5, "slotMinutesSince": None, "slotMinutesSource": "default"}
+UNGROUPED: dict[str, Any] = {"region": "", "tags": []}
 Send = Callable[..., testing.Result]
 
 
@@ -105,6 +106,7 @@ def test_a_ven_is_registered(send: Send, get: Get) -> None:
         "isLocated": True,
         "isReporting": False,
         **FIVE_MINUTES,
+        **UNGROUPED,
     }
     assert get("/vens") == [made.json]
     assert get("/vens/summary") == [

@@ -24,8 +24,14 @@ FRAME_TYPES: dict[type[sa.types.TypeEngine[Any]], Any] = {
     sa.Boolean: pl.Boolean,
     sa.Date: pl.Date,
     sa.LargeBinary: pl.Binary,
-    sa.ARRAY: pl.List(pl.Date),
 }
+
+
+def frame_type(kind: sa.types.TypeEngine[Any]) -> Any:
+    if isinstance(kind, sa.ARRAY):
+        return pl.List(frame_type(kind.item_type))
+    return FRAME_TYPES[type(kind)]
+
 
 UNIQUE = (sa.PrimaryKeyConstraint, sa.UniqueConstraint)
 
@@ -38,7 +44,7 @@ def test_every_table_has_a_frame() -> None:
 
 @tables
 def test_the_frame_has_the_tables_columns_and_types(table: sa.Table) -> None:
-    expected = {column.name: FRAME_TYPES[type(column.type)] for column in table.c}
+    expected = {column.name: frame_type(column.type) for column in table.c}
     assert FRAMES[table.name].types() == expected
 
 

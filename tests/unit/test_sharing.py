@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.sharing import MOST_EXCESS, told
+from jobs.transforms.sharing import MOST_EXCESS, by_load, told
 
 Shares = dict[str, tuple[float, float]]
 """By VEN: what it can give, and what it is asked for."""
@@ -87,3 +87,30 @@ def test_too_much_is_cut_back_for_all() -> None:
 
 def test_nobody_to_ask() -> None:
     assert tell({}, {}, 5.0) == {}
+
+
+loads_kw = st.dictionaries(
+    st.tuples(st.sampled_from("ab"), st.sampled_from("123")), st.just(0.0) | powers, min_size=1
+)
+
+
+@given(loads_kw, powers, powers)
+def test_the_loads_of_a_ven_give_its_share(
+    loads: dict[tuple[str, str], float], a_kw: float, b_kw: float
+) -> None:
+    """Each the same part of what it can; where none can give anything, each the same."""
+    shares = {"a": a_kw, "b": b_kw, "c": 1.0}
+    frame_of_shares = pl.DataFrame({"ven_id": list(shares), "requested_reduction_kw": list(shares.values())})
+    rows = [(*key, kw) for key, kw in loads.items()]
+    schema = {"ven_id": pl.String, "load_id": pl.String, "available_kw": pl.Float64}
+    split = by_load(frame_of_shares, pl.DataFrame(rows, schema=schema, orient="row"))
+    assert [row[:2] for row in split.iter_rows()] == list(loads)
+    for ven_id, share_kw in shares.items():
+        given_kw = {load_id: kw for ven, load_id, kw in split.iter_rows() if ven == ven_id}
+        available_kw = {load_id: loads[ven_id, load_id] for load_id in given_kw}
+        if not given_kw:
+            continue
+        assert sum(given_kw.values()) == pytest.approx(share_kw)
+        total_kw = sum(available_kw.values())
+        parts = [kw / total_kw if total_kw else 1 / len(given_kw) for kw in available_kw.values()]
+        assert [kw / share_kw for kw in given_kw.values()] == pytest.approx(parts)

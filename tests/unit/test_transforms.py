@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.models import (
-    LoadGroupFrame,
     LoadSampleFrame,
+    LoadSumsFrame,
     ReportFrame,
     TransitionFrame,
-    VenGroupFrame,
+    VenSumsFrame,
 )
 from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
@@ -258,7 +258,7 @@ def test_totals_by_load_type(drawn: list[JsonRow]) -> None:
         }
         for load_type in sorted(types)
     ]
-    assert as_rows(load_type_rollups(frame(LoadGroupFrame, drawn)), "load_type_rollups") == expected
+    assert as_rows(load_type_rollups(frame(LoadSumsFrame, drawn)), "load_type_rollups") == expected
 
 
 @given(ven_groups, groups, maybe_power)
@@ -275,8 +275,8 @@ def test_totals_of_the_network(
         if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(VenGroupFrame, drawn_vens),
-        frame(LoadGroupFrame, drawn_groups),
+        frame(VenSumsFrame, drawn_vens),
+        frame(LoadSumsFrame, drawn_groups),
         EnergyToday(DAY, energy_kwh),
         NOON,
     )
@@ -310,7 +310,7 @@ EMPTY: dict[str, Callable[[], pl.DataFrame]] = {
     "load_history": lambda: bucket_samples(empty(LoadSampleFrame), ["ven_id", "load_id"], 300),
     "ven_snapshots": lambda: latest_vens(empty(ReportFrame), empty(TransitionFrame)),
     "load_snapshots": lambda: latest_loads(empty(EntryFrame), empty(EntryFrame)),
-    "load_type_rollups": lambda: load_type_rollups(empty(LoadGroupFrame)),
+    "load_type_rollups": lambda: load_type_rollups(empty(LoadSumsFrame)),
 }
 
 
@@ -320,6 +320,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(VenGroupFrame), empty(LoadGroupFrame), EnergyToday(DAY, None), NOON)
+    answer = network_snapshot(empty(VenSumsFrame), empty(LoadSumsFrame), EnergyToday(DAY, None), NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

@@ -1,0 +1,52 @@
+"""Statements that read and change groups of VENs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Delete, Select, Update, delete, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.sql.dml import ReturningInsert
+
+from schemas import locks
+from schemas.tables.events import TO_COME, events
+from schemas.tables.registry import groups
+from serving.page import Page
+
+LOCK_TARGETS = locks.exclusive(locks.NEW_EVENT)
+"""Nobody creates an event, or gives one other targets, to the end of the transaction."""
+
+
+def all_groups(page: Page) -> Select[Any]:
+    query = select(groups).order_by(groups.c.group_id).limit(page.limit)
+    return query if page.after is None else query.where(groups.c.group_id > page.after)
+
+
+def group(group_id: str) -> Select[Any]:
+    return select(groups).where(groups.c.group_id == group_id)
+
+
+def lock_group(group_id: str) -> Select[Any]:
+    return group(group_id).with_for_update()
+
+
+def add_group(values: Mapping[str, Any]) -> ReturningInsert[Any]:
+    """No row comes back if there is one with this id."""
+    return insert(groups).values(**values).on_conflict_do_nothing().returning(groups.c.group_id)
+
+
+def change_group(group_id: str, values: Mapping[str, Any]) -> Update:
+    return update(groups).where(groups.c.group_id == group_id).values(**values)
+
+
+def event_that_aims_at(group_id: str) -> Select[Any]:
+    """An event that is to come, or runs, and asks the members of a group."""
+    aims = events.c.group_ids.cast(JSONB).has_key(group_id)
+    return (
+        select(events.c.event_id)
+        .where(events.c.status.in_(TO_COME), events.c.ended_at.is_(None), aims)
+        .limit(1)
+    )
+
+
+def remove_group(group_id: str) -> Delete:
+    return delete(groups).where(groups.c.group_id == group_id)

@@ -1,0 +1,89 @@
+"""Totals of a group's members, as jobs keep them of the whole network."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CTE, Row, Select, and_, func, select
+
+from schemas.groups import UNKNOWN_TYPE, one_of
+from schemas.http import LoadTypeStats, NetworkStats
+from schemas.rounding import rounded
+from schemas.slots import WIDEST_S, energy_kwh, slot_means
+from schemas.statuses import ONLINE, UNAVAILABLE
+from schemas.tables.events import LIVE_PARTICIPATIONS, event_participations, event_reductions, events
+from schemas.tables.history import SLOT_S, ven_history
+from schemas.time_ranges import TimeRange, widened
+
+
+def energy_since(midnight: datetime, member: CTE) -> Select[Any]:
+    """The energy that members have used since an instant, kWh, of what the history lane has consumed; null
+    without a slot.
+    """
+    history = ven_history.c
+    states = select(
+        history.ven_id,
+        history.bucket,
+        history.used_power_kw_sum.label("used_sum"),
+        history.used_samples,
+        history.shed_power_kw_sum.label("shed_sum"),
+        history.shed_samples,
+    ).where(
+        history.ven_id == one_of(member),
+        history.resolution_s == SLOT_S,
+        history.bucket >= widened(TimeRange(midnight, midnight), WIDEST_S).start,
+    )
+    means = slot_means(states.subquery("states"), ["ven_id"]).c
+    return select(func.sum(energy_kwh(means.used_kw))).where(means.slot >= midnight)
+
+
+def efficiency_percent(member: CTE) -> Select[Any]:
+    """What members deliver for running events, of what these ask of them; null where none is measured."""
+    part, now = event_participations.c, event_reductions.c
+    requested_kw = func.sum(part.requested_reduction_kw)
+    return (
+        select(100 * func.sum(now.reduction_kw) / func.nullif(requested_kw, 0))
+        .select_from(event_participations)
+        .join(events, and_(events.c.event_id == part.event_id, events.c.status == "active"))
+        .join(event_reductions, and_(now.ven_id == part.ven_id, now.event_id == part.event_id))
+        .where(part.ven_id == one_of(member), part.status.in_(LIVE_PARTICIPATIONS))
+    )
+
+
+def network_stats(
+    vens: Sequence[Row[Any]], loads: Sequence[Row[Any]], energy_today_kwh: float | None, percent: float | None
+) -> NetworkStats:
+    """The totals of sums by status and by load type (`schemas.totals`)."""
+    reporting_vens = sum(row.reporting_vens for row in vens)
+    used_kw = sum(row.used_power_kw for row in vens)
+    whole_kw = sum(row.whole_shed_power_kw for row in vens)
+    controllable_kw = sum(row.shed_capability_kw for row in loads if row.controllable and row.enabled)
+    controllable_kw += sum(row.whole_shed_power_kw for row in vens if row.status not in UNAVAILABLE)
+    return NetworkStats(
+        ven_count=sum(row.vens for row in vens),
+        controllable_power_kw=rounded(float(controllable_kw)),
+        potential_load_reduction_kw=rounded(float(sum(row.shed_capability_kw for row in loads) + whole_kw)),
+        household_usage_kw=rounded(float(used_kw)),
+        online_vens=sum(row.vens for row in vens if row.status == ONLINE),
+        current_load_reduction_kw=rounded(float(sum(row.shed_power_kw for row in vens))),
+        average_house_power=rounded(used_kw / reporting_vens) if reporting_vens else None,
+        total_house_power_today=rounded(energy_today_kwh),
+        network_efficiency=rounded(percent),
+    )
+
+
+def load_type_stats(loads: Sequence[Row[Any]]) -> list[LoadTypeStats]:
+    """The totals of each load type, sorted by type."""
+    by_type = defaultdict[str, list[Row[Any]]](list)
+    for row in loads:
+        by_type[row.load_type or UNKNOWN_TYPE].append(row)
+    return [
+        LoadTypeStats(
+            load_type,
+            rounded(sum(row.capacity_kw for row in rows)),
+            rounded(sum(row.shed_capability_kw for row in rows)),
+            rounded(sum(row.usage_kw for row in rows)),
+        )
+        for load_type, rows in sorted(by_type.items())
+    ]

@@ -1,4 +1,4 @@
-"""Arguments of the analysts' API, checked: an error names the argument, and lists what there is. Pure."""
+"""Checks of arguments of the analysts' API: an error names the argument, and lists valid values. Pure."""
 
 import difflib
 import re
@@ -14,14 +14,14 @@ AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 OF = ("ven_id", "load_id")
 _PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 FEW = 12
-"""Names that an error lists all; of more it lists the nearest."""
+"""Up to so many valid values are all listed in an error; of more, the nearest."""
 
 
 def choice(argument: str, value: object, choices: Collection[str]) -> str:
-    """A value that is one of some names.
+    """Check that a value is one of some names, and return it.
 
     Raises:
-        ValueError: it is none; the message lists them, or the nearest of many.
+        ValueError: it is not; the message lists the names, or the nearest of many.
     """
     if isinstance(value, str) and value in choices:
         return value
@@ -29,7 +29,7 @@ def choice(argument: str, value: object, choices: Collection[str]) -> str:
 
 
 def expected(value: object, choices: Iterable[str]) -> str:
-    """What there is: all names if they are few, else the nearest."""
+    """The end of an error message: all names if they are few, else the nearest."""
     names = sorted(choices)
     nearest = _nearest(str(value), names)
     if len(names) <= FEW:
@@ -69,7 +69,7 @@ def checked_revision(value: int | None) -> int | None:
 
 
 def checked_of(of: Mapping[str, object]) -> dict[str, str]:
-    """The entity that a history is of.
+    """Check the VEN or load of a history, and return its ids.
 
     Raises:
         ValueError: an argument is unknown, no text, or a load comes without its VEN.
@@ -84,10 +84,10 @@ def checked_of(of: Mapping[str, object]) -> dict[str, str]:
 
 
 def checked_service(url: str) -> str:
-    """The URL of a service, without a slash at its end.
+    """Check the URL of a service, and return it without a slash at its end.
 
     Raises:
-        ValueError: it is no URL of HTTP, or one of a route.
+        ValueError: it is no URL of HTTP, or the URL of a route.
     """
     try:
         parts = urlsplit(url)
@@ -104,7 +104,7 @@ def checked_service(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
+    """A URL for messages, without its password."""
     scheme, separator, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     shown = f"{scheme}{separator}{user.partition(':')[0]}{at}{host}" if separator else url

@@ -1,7 +1,7 @@
-"""How far off each baseline is on days without events, by kind of home: `python -m
+"""The error of each baseline on days without events, by kind of home: `python -m
 analysis.baseline_accuracy`.
 
-The homes are simulated, so nothing but the arguments decides the outcome. Bias: predicted less used, the
+The homes are simulated, so the result depends on the arguments alone. Bias: predicted less used, the
 mean over homes, days and hours, kW; positive: homes are credited with it for nothing. RRMSE: of the hours,
 in percent of the mean of what was used or fed in.
 """
@@ -45,13 +45,13 @@ def _of_kind(kind: str, homes: int) -> pl.DataFrame:
     ]
     history = pl.DataFrame(rows, schema_overrides={"slot": pl.Datetime("us", "UTC")})
     errors = predict(history, NO_EVENTS, OCCASION, CALENDAR, CAP, names=names).errors
-    miss = pl.col("predicted_kw") - pl.col("used_kw")
+    error_kw = pl.col("predicted_kw") - pl.col("used_kw")
     return (
         errors.group_by("baseline")
         .agg(
             used_kw=pl.col("used_kw").mean(),
-            bias_kw=miss.mean(),
-            rrmse_percent=100 * miss.pow(2).mean().sqrt() / pl.col("used_kw").abs().mean(),
+            bias_kw=error_kw.mean(),
+            rrmse_percent=100 * error_kw.pow(2).mean().sqrt() / pl.col("used_kw").abs().mean(),
         )
         .sort(pl.col("baseline").replace_strict(names, range(len(names))))
         .select(pl.lit(kind).alias("kind"), pl.all())

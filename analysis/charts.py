@@ -1,9 +1,9 @@
-"""Charts that one would print: in one style, by one call each.
+"""Charts for print and screen, in one style, one function for each kind.
 
     charts.lines(day, {"used_power_kw": "drawn"}, unit="kW", title="The fleet draws most at eight")
 
-The title states what is found; axes name their units, and times their zone. Colours are those of Okabe and
-Ito, which the colour-blind can tell apart, and no series goes by its colour alone: lines have dashes, too.
+The title states the finding; axes name their units, and times their zone. Colours are those of Okabe and
+Ito, which colour-blind people can distinguish, and lines have dashes, too.
 """
 
 import io
@@ -40,11 +40,11 @@ SIZE = (8.4, 3.9)
 """Inches: as wide as the text of a page."""
 
 _TITLE_WIDTH = 84
-_LEGEND_WIDTH, _BESIDE = 96, 7  # in letters, and what a line and its margin take
+_LEGEND_WIDTH, _BESIDE = 96, 7  # in letters; for the line and margin of an entry
 
 
 class Chart:
-    """A picture that shows itself in a notebook. `figure` and `axes` are Matplotlib's, for more than this."""
+    """A chart that a notebook displays. `figure` and `axes` are Matplotlib's objects."""
 
     def __init__(self, title: str, x_label: str, y_label: str, size: tuple[float, float] = SIZE) -> None:
         self.title = title
@@ -58,10 +58,10 @@ class Chart:
 
     def _repr_png_(self) -> bytes:
         with rc_context(STYLE):
-            self._name()
-            written = io.BytesIO()
-            self.figure.savefig(written, format="png", metadata={"Software": None})
-        return written.getvalue()
+            self._add_title_and_legend()
+            png = io.BytesIO()
+            self.figure.savefig(png, format="png", metadata={"Software": None})
+        return png.getvalue()
 
     def shade(self, start: datetime, end: datetime, label: str) -> Self:
         """Mark a range of times."""
@@ -75,14 +75,14 @@ class Chart:
         self.axes.axhline(value, color="black", linestyle=":", linewidth=1.4, label=label)
         return self
 
-    def _name(self) -> None:
-        """The title, and under it what is what, where it covers nothing."""
+    def _add_title_and_legend(self) -> None:
+        """Add the title, and below it, outside the axes, the legend."""
         title = textwrap.fill(self.title, _TITLE_WIDTH)
         handles, labels = self.axes.get_legend_handles_labels()
         if not labels:
             self.axes.set_title(title, loc="left", fontweight="bold", pad=10)
             return
-        rows, across = _spread(labels)
+        rows, across = _legend_grid(labels)
         self.axes.legend(handles, labels, ncols=across, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
         self.axes.set_title(title, loc="left", fontweight="bold", pad=12 + 15.5 * rows)
 
@@ -96,11 +96,11 @@ def lines(
     x: str = "timestamp",
     step: bool = False,
 ) -> Chart:
-    """Columns over `x`, which is a time or a number: `series` names them. Nulls are gaps."""
+    """Lines over `x`, a time or a number. `series`: labels by column. Nulls are gaps."""
     chart = _over_time(frame, x, title, unit)
     for number, (column, label) in enumerate(series.items()):
         chart.axes.plot(
-            _places(frame.get_column(x)),
+            _positions(frame.get_column(x)),
             frame.get_column(column).to_list(),
             color=COLOURS[number % len(COLOURS)],
             linestyle=DASHES[number % len(DASHES)],
@@ -113,10 +113,10 @@ def lines(
 def areas(
     frame: pl.DataFrame, series: Mapping[str, str], *, unit: str, title: str, x: str = "timestamp"
 ) -> Chart:
-    """Columns over `x`, one upon the other; none is negative."""
+    """Stacked areas over `x`, without negative values."""
     chart = _over_time(frame, x, title, unit)
     chart.axes.stackplot(
-        _places(frame.get_column(x)),
+        _positions(frame.get_column(x)),
         *(frame.get_column(column).to_list() for column in series),
         labels=list(series.values()),
         colors=[COLOURS[number % len(COLOURS)] for number in range(len(series))],
@@ -136,20 +136,20 @@ def bars(
     names: str,
     form: str = "{:,.0f}",
 ) -> Chart:
-    """Lying bars with their values: a row for each name, the first on top, with a bar for each series."""
-    rows, thick = frame.height, 0.8 / len(series)
+    """Horizontal bars with values: a row for each name, the first on top, with a bar for each series."""
+    rows, thickness = frame.height, 0.8 / len(series)
     chart = Chart(title, unit, "", (SIZE[0], 1.3 + 0.3 * rows * max(1.0, 0.6 * len(series))))
     for number, (column, label) in enumerate(series.items()):
-        places = [row + (number - (len(series) - 1) / 2) * thick for row in range(rows)]
-        drawn = chart.axes.barh(
-            places,
+        positions = [row + (number - (len(series) - 1) / 2) * thickness for row in range(rows)]
+        rectangles = chart.axes.barh(
+            positions,
             frame.get_column(column).fill_null(0).to_list(),
-            height=0.9 * thick,
+            height=0.9 * thickness,
             color=COLOURS[number],
             label=label if len(series) > 1 else None,
         )
         chart.axes.bar_label(
-            drawn, _written(frame.get_column(column), form), padding=3, fontsize=9, bbox=_PLAIN
+            rectangles, _value_labels(frame.get_column(column), form), padding=3, fontsize=9, bbox=_PLAIN
         )
     chart.axes.set_yticks(range(rows), frame.get_column(names).to_list())
     chart.axes.invert_yaxis()
@@ -161,7 +161,7 @@ def bars(
 
 
 def columns(frame: pl.DataFrame, series: Mapping[str, str], *, unit: str, title: str, names: str) -> Chart:
-    """Standing bars, one upon the other, a column for each row."""
+    """Stacked vertical bars, one for each row."""
     chart = Chart(title, "", unit)
     bottom = [0.0] * frame.height
     for number, (column, label) in enumerate(series.items()):
@@ -183,7 +183,7 @@ def columns(frame: pl.DataFrame, series: Mapping[str, str], *, unit: str, title:
 
 
 def heat(frame: pl.DataFrame, *, names: str, unit: str, title: str, x_label: str = "") -> Chart:
-    """A field for each row and each column but `names`: the darker, the more. Nulls stay white."""
+    """A heat map: a cell for each row and each column but `names`; larger is darker. Nulls stay white."""
     columns_ = [name for name in frame.columns if name != names]
     chart = Chart(title, x_label, "", (SIZE[0], max(3.2, 1.4 + 0.19 * frame.height)))
     field = chart.axes.imshow(
@@ -199,7 +199,7 @@ def heat(frame: pl.DataFrame, *, names: str, unit: str, title: str, x_label: str
     return chart
 
 
-def _spread(labels: Sequence[str]) -> tuple[int, int]:
+def _legend_grid(labels: Sequence[str]) -> tuple[int, int]:
     """Rows and columns of a legend: as few rows as its labels fit in; columns are filled first."""
     for rows in range(1, len(labels)):
         across = [labels[first : first + rows] for first in range(0, len(labels), rows)]
@@ -223,16 +223,16 @@ def _over_time(frame: pl.DataFrame, x: str, title: str, unit: str) -> Chart:
     return chart
 
 
-def _places(values: pl.Series) -> list[float]:
+def _positions(values: pl.Series) -> list[float]:
     return [_number(value) for value in values]
 
 
-def _written(values: pl.Series, form: str) -> list[str]:
+def _value_labels(values: pl.Series, form: str) -> list[str]:
     return ["unknown" if value is None else form.format(value) for value in values]
 
 
 def _number(value: datetime | float) -> float:
-    """As Matplotlib has times."""
+    """A value on Matplotlib's axis; times are converted to its day numbers."""
     if isinstance(value, datetime):
         return float(date2num(value))
     return float(value)

@@ -22,11 +22,11 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
     Args:
         where: `postgresql://…`, or `http://…` of a running service; without: `DATABASE_URL`, else the
             database of `python -m local` in its usual directory.
-        zone: an IANA zone, such as `Europe/Berlin`: of times without a zone, and in which times are shown.
+        zone: an IANA zone, such as `Europe/Berlin`: for times without a zone, and for times in answers.
         key: an API key, for HTTP.
 
     Raises:
-        ValueError: a URL, zone or key that cannot be meant.
+        ValueError: the URL, zone or key is invalid.
     """
     where = where or os.environ.get("DATABASE_URL") or EmbeddedPostgres(default_data_dir()).url(DATABASE)
     if where.startswith(("http://", "https://")):

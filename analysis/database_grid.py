@@ -44,7 +44,7 @@ MODELS: dict[tuple[bool, bool], type[Frame]] = {
     (False, False): EnergiesFrame,
     (False, True): VenEnergiesFrame,
 }
-"""By whether sums are asked for, and whether for each VEN."""
+"""By (sums instead of energies, a row for each VEN)."""
 
 
 class DatabaseGrid(Grid):
@@ -76,8 +76,10 @@ class DatabaseGrid(Grid):
         `table`, `key`, `column`, `found`, `expected`, as text. The range is widened to whole hours; a day
         of a large fleet takes minutes.
         """
-        asked = time_range_us(start, end, self._zone)
-        ends = (None if us is None else from_microseconds(us) for us in (asked.start_us, asked.end_us))
+        requested = time_range_us(start, end, self._zone)
+        ends = (
+            None if us is None else from_microseconds(us) for us in (requested.start_us, requested.end_us)
+        )
         with self._engine.connect() as connection:
             within = whole_range(connection, *ends)
         chunks = [] if within is None else [each.differences for each in verify(self._engine, within)]
@@ -105,21 +107,21 @@ class DatabaseGrid(Grid):
     def _read(
         self, series: Series, key: Mapping[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
     ) -> pl.DataFrame:
-        window = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
+        request = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies
         with self._snapshot() as (connection, horizons_us):
-            asked = msgspec.structs.replace(window, horizons_us=horizons_us)
-            told = shortfall(asked, series.resolutions_s if aggregate == "sum" else [SLOT_S])
+            request = msgspec.structs.replace(request, horizons_us=horizons_us)
+            warning = shortfall(request, series.resolutions_s if aggregate == "sum" else [SLOT_S])
             model = MODELS[aggregate == "sum", bool(series.by)]
             values = {**key, **constants_of_pending(connection)}
-            points = fetch(connection, query(series, asked, values).bound(), model)
-        if told:
-            warnings.warn(told, CoarserThanRequestedWarning, stacklevel=5)
+            points = fetch(connection, query(series, request, values).bound(), model)
+        if warning:
+            warnings.warn(warning, CoarserThanRequestedWarning, stacklevel=5)
         return _values(points, aggregate)
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[Connection, dict[int, int]]]:
-        """One view of the database, as serving takes it, and since when it keeps what."""
+        """A connection in one REPEATABLE READ snapshot, and the retention horizon of each resolution, us."""
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             hold_raw(connection)
             since = connection.execute(history.since()).all()
@@ -149,14 +151,14 @@ class DatabaseGrid(Grid):
 
 def _values(points: pl.DataFrame, aggregate: Aggregate) -> pl.DataFrame:
     keys = ["ven_id"] if "ven_id" in points.columns else []
-    named = points.rename({"bucket": "timestamp"})
+    frame = points.rename({"bucket": "timestamp"})
     if aggregate == "mean":
         powers = (
             (pl.col(f"{quantity}_energy_kwh") / pl.col("hours")).alias(f"{quantity}_power_kw")
             for quantity in ("used", "shed")
         )
-        named = named.select(*keys, "timestamp", *powers)
-    return named.select(*keys, "timestamp", pl.col("^(used|shed)_.*$")).sort(*keys, "timestamp")
+        frame = frame.select(*keys, "timestamp", *powers)
+    return frame.select(*keys, "timestamp", pl.col("^(used|shed)_.*$")).sort(*keys, "timestamp")
 
 
 def _loads(vens: Iterator[Any]) -> pl.DataFrame:

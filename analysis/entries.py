@@ -1,4 +1,4 @@
-"""Entries of one shape of the API as a frame, with the names and types that its Arrow has. Pure."""
+"""Structs of the API as a frame, with the names and types of its Arrow format. Pure."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What each type of load draws and could give up, over time, from raw rows."""
+"""Used power and flexibility of each load over time, from raw rows."""
 
 import polars as pl
 
@@ -12,16 +12,16 @@ _KEYS = ["timestamp", "load_type", "ven_id", "load_id"]
 def flexibility(grid: DatabaseGrid, start: Instant, end: Instant, *, every: str = "30m") -> pl.DataFrame:
     """By load: `timestamp`, `load_type`, `ven_id`, `load_id`, `used_power_kw`, `shed_capability_kw`.
 
-    Means of what was said. Many VENs say what a load could give up only when they describe it, perhaps every
-    half hour: a finer `every` leaves gaps, which are null.
+    Means of reported values. Many VENs report a load's flexibility only when they describe it, perhaps
+    every half hour: a finer `every` leaves gaps, which are null.
     """
     types = grid.loads().lazy().select("ven_id", load_id="id", load_type="type")
     samples = grid.raw.load_samples(start, end).select(*_ENTRY, "used_power_kw")
-    described = grid.raw.load_descriptions(start, end).select(_ENTRY)
-    said = pl.concat([samples, described], how="diagonal").join(types, on=["ven_id", "load_id"])
+    descriptions = grid.raw.load_descriptions(start, end).select(_ENTRY)
+    values = pl.concat([samples, descriptions], how="diagonal").join(types, on=["ven_id", "load_id"])
     means = pl.col("used_power_kw", "shed_capability_kw").mean()
     return (
-        said.group_by(*_KEYS[1:], timestamp=pl.col("ts").dt.truncate(every))
+        values.group_by(*_KEYS[1:], timestamp=pl.col("ts").dt.truncate(every))
         .agg(means)
         .sort(_KEYS)
         .select(*_KEYS, "used_power_kw", "shed_capability_kw")

@@ -1,4 +1,4 @@
-"""Frames at the rim: names as Python has them, instants in a zone, days of 23 and 25 hours. Pure."""
+"""Conversions of frames for analysts: Python names, times in a zone, days of 23 and 25 hours. Pure."""
 
 import re
 
@@ -34,13 +34,13 @@ def in_zone(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
 
 
 def gather(slots: pl.DataFrame, every: str, zone: str, aggregate: Aggregate) -> pl.DataFrame:
-    """Slots of five minutes gathered to days, weeks or months of a zone, as the API's definitions have it.
+    """Aggregate slots of five minutes to days, weeks or months of a zone, by the API's definitions.
 
     Args:
         slots: key columns, if any; `timestamp` in UTC; and the two values: sums of samples, kW, for `sum`;
             energy in the slot, kWh, for the others. A slot without samples is missing.
         every: a calendar length such as `1d`.
-        zone: whose calendar; its days may have 23 or 25 hours.
+        zone: the calendar's zone; its days may have 23 or 25 hours.
         aggregate: `sum` and `energy` add up; `mean` is the energy over the hours of the slots, kW.
 
     Returns:
@@ -49,8 +49,8 @@ def gather(slots: pl.DataFrame, every: str, zone: str, aggregate: Aggregate) -> 
     values = [name for name in slots.columns if re.search("_power_kw$|_energy_kwh$", name)]
     keys = [name for name in slots.columns if name not in {"timestamp", *values}]
     bucket = pl.col("timestamp").dt.convert_time_zone(zone).dt.truncate(every)
-    gathered = slots.group_by(*keys, bucket).agg(pl.col(values).sum(), pl.len().alias("slots"))
+    buckets = slots.group_by(*keys, bucket).agg(pl.col(values).sum(), pl.len().alias("slots"))
     if aggregate == "mean":
-        gathered = gathered.with_columns(pl.col(values) / (pl.col("slots") * SLOT_HOURS))
-        gathered = gathered.rename({name: name.replace("_energy_kwh", "_power_kw") for name in values})
-    return gathered.drop("slots").sort(*keys, "timestamp")
+        buckets = buckets.with_columns(pl.col(values) / (pl.col("slots") * SLOT_HOURS))
+        buckets = buckets.rename({name: name.replace("_energy_kwh", "_power_kw") for name in values})
+    return buckets.drop("slots").sort(*keys, "timestamp")

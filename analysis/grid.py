@@ -1,4 +1,4 @@
-"""The analysts' API, whether the database or a running service answers."""
+"""The interface of the analysts' API, for the database and for a running service."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -20,7 +20,7 @@ from schemas.baselines import BaselineName
 from schemas.http import EventPerformance
 
 SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_sum"}
-"""A sum of samples is no power: its column says so."""
+"""A sum of samples is no power, so its column ends in `_sum`."""
 
 
 class CoarserThanRequestedWarning(UserWarning):
@@ -51,7 +51,7 @@ class Grid(ABC):
         aggregate: Aggregate = "mean",
         **of: str,
     ) -> pl.DataFrame:
-        """The history of the network; with `ven_id` of a VEN; with `load_id`, too, of a load.
+        """The history of the network; with `ven_id`, of a VEN; with `load_id` as well, of a load.
 
         Args:
             every: `30s`, `15m`, `1h`: buckets aligned to the Unix epoch, as the API has them; or `1d`, `1w`,
@@ -68,25 +68,25 @@ class Grid(ABC):
             Buckets without samples are missing.
 
         Raises:
-            ValueError: a range, granularity or entity that cannot be meant.
+            ValueError: the range, granularity or entity is invalid.
             LookupError: there is no such VEN or load.
         """
         aggregate, entity = checked_aggregate(aggregate), checked_of(of)
-        asked, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
-        points = self._points(entity, asked.width_s, within, _asked(aggregate, asked))
-        return self._gathered(points, asked, aggregate)
+        buckets, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
+        points = self._points(entity, buckets.width_s, within, _queried_aggregate(aggregate, buckets))
+        return self._by_calendar(points, buckets, aggregate)
 
     def vens_history(
         self, every: str = "5m", *, start: Instant = None, end: Instant = None, aggregate: Aggregate = "mean"
     ) -> pl.DataFrame:
-        """The same for each VEN, told apart by the column `ven_id`."""
+        """The histories of all VENs, with a column `ven_id`."""
         aggregate = checked_aggregate(aggregate)
-        asked, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
-        points = self._points_by_ven(asked.width_s, within, _asked(aggregate, asked))
-        return self._gathered(points, asked, aggregate)
+        buckets, within = granularity(every, aggregate), time_range_us(start, end, self._zone)
+        points = self._points_by_ven(buckets.width_s, within, _queried_aggregate(aggregate, buckets))
+        return self._by_calendar(points, buckets, aggregate)
 
     def network(self) -> pl.DataFrame:
-        """One row: what the network uses and could shed, now."""
+        """One row: the present usage and flexibility of the network."""
         return self._latest("network")
 
     def load_types(self) -> pl.DataFrame:
@@ -98,11 +98,11 @@ class Grid(ABC):
         return self._latest("vens")
 
     def loads(self) -> pl.DataFrame:
-        """The latest of every load of every VEN, with its `ven_id`."""
+        """The latest values of every load of every VEN, with its `ven_id`."""
         return self._latest("loads")
 
     def events(self) -> pl.DataFrame:
-        """All events by start: `id`, `status`, `start_time`, `end_time`, what was asked for and delivered."""
+        """All events by start: `id`, `status`, `start_time`, `end_time`, requested and delivered kW."""
         return self._latest("events")
 
     def performance(
@@ -112,7 +112,7 @@ class Grid(ABC):
 
         Args:
             event_id: an event that has begun; before it is settled there is only a provisional portfolio.
-            baseline: by which it is measured; without: the one that is first for the service.
+            baseline: by which it is measured; without: the service's default.
             revision: which settlement; without: the newest.
 
         Raises:
@@ -128,7 +128,7 @@ class Grid(ABC):
         return in_zone(deliveries(performance), self.zone)
 
     def _require_event(self, event_id: str) -> None:
-        """Raises: LookupError: there is no such event; the message names those that there are."""
+        """Raises: LookupError: there is no such event; the message lists existing ones."""
         ids = self.events().get_column("id").to_list()
         if event_id not in ids:
             raise LookupError(f"There is no event {event_id!r}: {expected(event_id, ids)}")
@@ -136,12 +136,12 @@ class Grid(ABC):
     def _latest(self, what: str) -> pl.DataFrame:
         return in_zone(self._now(what), self.zone)
 
-    def _gathered(self, points: pl.DataFrame, asked: Granularity, aggregate: Aggregate) -> pl.DataFrame:
-        if asked.calendar is None:
-            gathered = in_zone(points, self.zone)
+    def _by_calendar(self, points: pl.DataFrame, buckets: Granularity, aggregate: Aggregate) -> pl.DataFrame:
+        if buckets.calendar is None:
+            frame = in_zone(points, self.zone)
         else:
-            gathered = gather(points, asked.calendar, self.zone, aggregate)
-        return gathered.rename(SUMS) if aggregate == "sum" else gathered
+            frame = gather(points, buckets.calendar, self.zone, aggregate)
+        return frame.rename(SUMS) if aggregate == "sum" else frame
 
     @abstractmethod
     def _points(
@@ -166,6 +166,6 @@ class Grid(ABC):
         self.close()
 
 
-def _asked(aggregate: Aggregate, asked: Granularity) -> Aggregate:
-    """Means do not add up to the mean of a day; energies do."""
-    return "energy" if asked.calendar and aggregate == "mean" else aggregate
+def _queried_aggregate(aggregate: Aggregate, buckets: Granularity) -> Aggregate:
+    """Calendar means are computed from energies: means of slots do not add up to the mean of a day."""
+    return "energy" if buckets.calendar and aggregate == "mean" else aggregate

@@ -1,4 +1,4 @@
-"""The analysts' API over HTTP: the same answers, as Arrow."""
+"""The analysts' API by requests to a running service, as Arrow."""
 
 import io
 import warnings
@@ -36,7 +36,7 @@ ROUTES = {
 
 
 class HttpGrid(Grid):
-    """Requests everything from a running service; without raw rows, which the HTTP API does not give."""
+    """Data of a running service, without raw rows, which the HTTP API does not have."""
 
     def __init__(self, url: str, key: str | None = None, zone: str = "UTC") -> None:
         super().__init__(zone)
@@ -61,7 +61,7 @@ class HttpGrid(Grid):
             case _:
                 path = "/api/stats/network/history"
         points = self._arrow(f"{path}?{urlencode(list(_window(width_s, within, aggregate)))}")
-        points = points.select("timestamp", pl.col("^(used|shed)_.*$"))  # those of a VEN name its event, too
+        points = points.select("timestamp", pl.col("^(used|shed)_.*$"))  # those of a VEN have the event, too
         return points.clear() if within.is_empty else points
 
     def _points_by_ven(self, width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> pl.DataFrame:
@@ -70,11 +70,11 @@ class HttpGrid(Grid):
             histories = list(
                 threads.map(lambda ven_id: self._points({"ven_id": ven_id}, width_s, within, aggregate), ids)
             )
-        named = (
+        frames = (
             points.select(pl.lit(ven_id).alias("ven_id"), pl.all())
             for ven_id, points in zip(ids, histories, strict=True)
         )
-        return pl.concat(named)
+        return pl.concat(frames)
 
     def _now(self, what: str) -> pl.DataFrame:
         if what == "network":
@@ -119,7 +119,7 @@ class HttpGrid(Grid):
 
 
 def _window(width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> Iterator[tuple[str, str]]:
-    """The API's `end` belongs to the range, so that it cannot be asked for nothing."""
+    """Query parameters; the API's `end` is inclusive, so an empty range has no exact equivalent."""
     yield "granularity", f"{width_s}s"
     yield "aggregate", aggregate
     if within.start_us is not None:
@@ -130,7 +130,7 @@ def _window(width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> Iterator
 
 
 def _translated(error: HTTPError) -> Exception:
-    """The service's own words, as the error that `DatabaseGrid` would raise."""
+    """The service's message, as the error that `DatabaseGrid` would raise."""
     try:
         detail = str(msgspec.json.decode(error.read())["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The frames of histories: sums, or energies with the hours of the slots that have samples."""
+"""Frame models of histories: sums, or energies with the hours of the slots that have samples."""
 
 from schemas.frame_models import pa
 from schemas.tables.metadata import Frame, Utc

@@ -31,7 +31,7 @@ class TimeRangeUs(Struct, frozen=True):
 
 
 class Granularity(Struct, frozen=True):
-    """Buckets of `width_s`, aligned to the Unix epoch; and to what of the calendar they are gathered."""
+    """Buckets of `width_s`, aligned to the Unix epoch; `calendar`: a calendar length to aggregate to."""
 
     width_s: int
     calendar: str | None = None

@@ -1,4 +1,4 @@
-"""Raw rows as lazy frames: only the columns that are used are fetched, a day at a time, by ADBC."""
+"""Raw rows as lazy frames: ADBC fetches only the columns in use, a day at a time."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ _EDGES = (
 
 
 class RawTables:
-    """Messages of VENs and what became of them, table by table, with every column; in the zone of the grid.
+    """Tables of messages of VENs and their processing, with all columns, in the zone of the grid.
 
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
     """
@@ -48,7 +48,7 @@ class RawTables:
         self._zone = zone
 
     def telemetry(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
-        """Panel reports, with the payload as it came."""
+        """Panel reports, with the original payload."""
         return self._by_day(ven_telemetry, start, end)
 
     def load_samples(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
@@ -65,18 +65,18 @@ class RawTables:
         return self._whole(rejected_messages)
 
     def batches(self) -> pl.DataFrame:
-        """What each transaction of ingest brought."""
+        """The batches: one row for each transaction of ingest."""
         return self._whole(ingest_batches)
 
     def job_runs(self) -> pl.DataFrame:
         return self._whole(job_runs)
 
     def commands(self) -> pl.DataFrame:
-        """The outbox: what VENs were told, and what they answered."""
+        """The outbox: commands to VENs, and their acknowledgements."""
         return self._whole(commands)
 
     def table(self, name: str) -> pl.DataFrame:
-        """Any other table, whole and as it is stored: `ven_history`, `event_participations`, ..."""
+        """Any other table, with all stored rows: `ven_history`, `event_participations`, ..."""
         return self._whole(metadata.tables[choice("table", name, metadata.tables)])
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ def _read(connection: dbapi.Connection, sql: str) -> pl.DataFrame:
 
 
 def _columns(table: Table, names: list[str]) -> Select[Any]:
-    """Documents come as text: as JSON, Polars would not know what they are."""
+    """Select columns; JSON is read as text, because Polars does not support JSON columns."""
     columns = (table.c[name] for name in names)
     return select(
         *(cast(each, Text).label(each.name) if isinstance(each.type, JSON) else each for each in columns)

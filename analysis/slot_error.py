@@ -1,8 +1,9 @@
-"""How far the energy of slots is off, by how a meter reports: `python -m analysis.slot_error`.
+"""The error of slot energies, by how a meter reports: `python -m analysis.slot_error`.
 
-The homes are simulated, so nothing but the arguments decides the outcome. True is the mean of a reading each
-second. `1 min`: evenly; `burst`: four samples a minute apart, then sixty a second apart, in every slot;
-`15 min`, `30 min`: the mean of the time, as a meter sends it, in each slot of five minutes within.
+The homes are simulated, so the result depends on the arguments alone. The true power is the mean of a
+reading each second. `1 min`: evenly; `burst`: four samples a minute apart, then sixty a second apart, in
+every slot; `15 min`, `30 min`: the mean of the time, as a meter sends it, in each slot of five minutes
+within.
 """
 
 import argparse
@@ -49,12 +50,12 @@ def errors(kind: str, count: int) -> dict[str, tuple[float, float]]:
     days = [_powers(Household(SEED, number, furnishing=kind)) for number in range(1, count + 1)]
     true = np.stack([powers.reshape(-1, SLOT_S).mean(axis=1) for powers in days])
     scale = np.abs(true).sum(axis=1)
-    found = {}
+    errors_by_meter = {}
     for name, meter in METERS.items():
-        miss = np.stack([meter(powers) for powers in days]) - true
-        of_day = np.abs(miss.sum(axis=1)) / scale
-        found[name] = (float(np.sqrt((miss**2).mean())), float(100 * of_day.mean()))
-    return found
+        error_kw = np.stack([meter(powers) for powers in days]) - true
+        of_day = np.abs(error_kw.sum(axis=1)) / scale
+        errors_by_meter[name] = (float(np.sqrt((error_kw**2).mean())), float(100 * of_day.mean()))
+    return errors_by_meter
 
 
 def _powers(home: Household) -> Powers:

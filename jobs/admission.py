@@ -1,4 +1,4 @@
-"""May this transaction work: it must know the schema, and it must not keep locks if its process freezes."""
+"""Checks at the start of a transaction: the schema's revision, and a time-out in case the process freezes."""
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError

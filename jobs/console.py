@@ -1,4 +1,4 @@
-"""What long commands show to a person: how far they are, and what they have found."""
+"""Progress and findings of long commands, for the terminal."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What VENs do of what they were told: seen in their telemetry, whatever they have answered."""
+"""Execution of commands, as telemetry shows it, whatever VENs have answered."""
 
 from datetime import datetime
 

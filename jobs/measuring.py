@@ -1,4 +1,4 @@
-"""Measuring an event with what the database holds: the same for one that runs and one that is over."""
+"""Measuring a running or ended event from the database."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +10,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row
 
-from jobs.calendars import calendar_for
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
@@ -32,6 +31,7 @@ from jobs.transforms.performance import (
     settle_vens,
 )
 from schemas import participation_times
+from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.prediction import whole_slots
 from schemas.baselines import BaselineName
 from schemas.frame_models import pa

@@ -1,4 +1,4 @@
-"""What the jobs tell of themselves, as Prometheus metrics."""
+"""Prometheus metrics of the jobs."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Status changes that no VEN announces: it falls silent, or it is heard by its telemetry."""
+"""Status transitions without a message: a VEN stops reporting, or its telemetry shows that it is online."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

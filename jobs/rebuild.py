@@ -1,4 +1,4 @@
-"""Is the summary what the raw rows say; and if not, make it so. In chunks, while everything else runs."""
+"""Verify and rebuild the summary from raw rows, in chunks, while everything else runs."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Sessions of programs that are frozen in the midst of a statement, and keep their locks."""
+"""Ending sessions of programs that are frozen within a statement, and keep their locks."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Bounds on what devices can fill the disk with: refused messages by age and by bytes, statuses by age."""
+"""Quotas on the disk: refused messages by age and by bytes, statuses by age."""
 
 from datetime import datetime, timedelta
 

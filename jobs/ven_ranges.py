@@ -1,4 +1,4 @@
-"""Ranges of VENs in the order of their ids: what is too much for one time slot is cut by them. Pure."""
+"""Ranges of VEN ids, to divide a slot with too many rows. Pure."""
 
 from collections.abc import Iterable, Iterator
 

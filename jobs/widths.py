@@ -1,4 +1,4 @@
-"""Learning how wide the slots of VENs are: a recorded change, and what follows from it is computed anew."""
+"""Learning slot widths of VENs: a change is recorded, and the energies that depend on it become stale."""
 
 from datetime import datetime, timedelta
 

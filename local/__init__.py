@@ -1,4 +1,4 @@
-"""The outside world on one machine: PostgreSQL, a broker, a simulated fleet, and the three programs."""
+"""The whole system on one machine: PostgreSQL, a broker, a simulated fleet, and the three programs."""
 
 from schemas.extras import require_extra
 

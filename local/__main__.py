@@ -25,11 +25,11 @@ def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
     def say(line: str) -> None:
         try:
             console.print(line)
-        except OSError:  # the terminal is gone; there is still everything to stop
+        except OSError:  # the terminal is gone; services have still to be stopped
             return
 
     for number in _STOPPING:
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, _interrupt)
     try:
         Stack(options, say, root).run()
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """The first signal stops us; more of them must not interrupt the stopping."""
+    """The first signal stops the stack; further ones must not interrupt the shutdown."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Embedded MQTT broker: rumqttd of the `iotcore` wheel, with one listener for 3.1.1 and one for 5.
 
-It keeps sessions and messages in memory, hands out 100 messages at a time, and hangs up on a client that
-subscribes to a topic which begins with `$`: mosquitto, where it is installed, does better.
+It keeps sessions and messages in memory, sends 100 messages at a time, and disconnects a client that
+subscribes to a topic which begins with `$`: use mosquitto where it is installed.
 """
 
 import sys
@@ -49,7 +49,7 @@ class EmbeddedBroker(Service):
 
     @property
     def title(self) -> str:
-        """What runs, for people."""
+        """The broker's name, for messages."""
         return "the embedded rumqttd, which has limits: README, Be a VEN yourself"
 
     @property
@@ -68,7 +68,7 @@ class EmbeddedBroker(Service):
 
     def _prepare(self) -> None:
         for port in self._ports.values():
-            if not is_free(port):  # rumqttd would live on without this listener
+            if not is_free(port):  # rumqttd would run without this listener
                 raise InUseError(f"port {port} is in use by {listener(port)}")
         self._data_dir.mkdir(parents=True, exist_ok=True)
         listeners = (_LISTENER.format(version=v, host=HOST, port=port) for v, port in self._ports.items())
@@ -76,7 +76,7 @@ class EmbeddedBroker(Service):
 
     def _command(self) -> ProcessSpec:
         return ProcessSpec(
-            # rumqttd reports every packet at the level "error": only silence is bearable
+            # rumqttd logs every packet at the level "error"
             argv=[
                 sys.executable,
                 "-m",

@@ -1,7 +1,7 @@
-"""A child process that does not outlive us, and whose own children do not outlive it.
+"""A child process that does not outlive its parent, and whose own children do not outlive it.
 
-Each child leads a session of its own: Ctrl-C at the terminal reaches only us, so that we can stop
-things in order, and whatever a child has forked can be ended with it, by its process group.
+Each child leads a session of its own: Ctrl-C at the terminal reaches only the parent, which stops services in
+order, and the processes that a child has forked are ended with it, by its process group.
 """
 
 import ctypes
@@ -20,10 +20,10 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """What to run, and how it is asked to end.
+    """A command, its environment, and the signal that ends it.
 
-    `end_signal` is sent to stop it, and by the kernel (Linux) when we die without a word.
-    `user` is another system user to run as. `log` takes its output; without one it shares ours.
+    `end_signal` is sent to stop it, and by the kernel (Linux) when the parent dies.
+    `user` is another system user to run as. `log` gets its output; without one it shares the parent's.
     """
 
     argv: list[str]
@@ -37,7 +37,7 @@ class ProcessSpec:
 class Child:
     """A running `ProcessSpec`.
 
-    Start it from the main thread: Linux ties the signal at our death to the thread that forked.
+    Start it from the main thread: Linux sends the signal when the thread that forked ends.
     """
 
     def __init__(self, command: ProcessSpec) -> None:
@@ -73,14 +73,14 @@ class Child:
         threading.Thread(target=watch, name=f"watch-{self.pid}", daemon=True).start()
 
     def stop(self, grace_s: float) -> None:
-        """Ask it to end, wait, and kill what is left of its group."""
+        """Send `end_signal`, wait, and kill the rest of its group."""
         if self.exit_code is None:
             self._process.send_signal(self.command.end_signal)
             self.wait(grace_s)
         self.kill()
 
     def kill(self) -> None:
-        """End it and its group at once. It is safe to call after its death: its children may live on."""
+        """Kill it and its group at once. It is safe to call after its death: its children may still run."""
         if not self._is_gone:  # its id may belong to someone else by now
             kill_group(self.pid)
             self._process.wait()
@@ -133,9 +133,9 @@ def kill_group(pid: int) -> None:
 
 
 def _die_with_parent(end_signal: Signals) -> Callable[[], None] | None:
-    """What a child runs between fork and exec. It runs after the change of user, which would undo it.
+    """A function for the child to run between fork and exec, after the change of user, which would undo it.
 
-    Elsewhere than on Linux the guardian alone sees to it.
+    On other systems than Linux only the guardian ends the child.
     """
     if sys.platform != "linux":
         return None

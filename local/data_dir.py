@@ -1,4 +1,4 @@
-"""The data directory: one instance at a time, and the remains of the last one are gone."""
+"""The data directory: a lock for one instance at a time, which waits for processes of the last one to end."""
 
 import errno
 import fcntl
@@ -20,8 +20,8 @@ _REMAINS_WITHIN_S = 30.0
 def locked(data_dir: Path) -> Iterator[int]:
     """Create the directory and hold its lock; gives the lock's file descriptor.
 
-    The guardian shares the lock: after a violent death it is held until nothing runs any more. So when
-    the holder is dead, we wait for that.
+    The guardian shares the lock: after a kill it is held until all processes have ended. So when the holder
+    is dead, this waits for that.
 
     Raises:
         InUseError: another instance uses it.
@@ -53,7 +53,7 @@ def _acquire(lock: int, data_dir: Path) -> None:
         if (holder and _is_alive(holder)) or time.monotonic() > deadline:
             who = f"process {holder}" if holder else "another instance"
             raise InUseError(f"{data_dir} is in use by {who}: stop it, or choose another --data-dir")
-        time.sleep(0.1)  # flock knows no deadline
+        time.sleep(0.1)  # flock has no timeout
 
 
 def _try(lock: int) -> bool:
@@ -65,7 +65,7 @@ def _try(lock: int) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether it runs; a dead process that nobody has collected does not."""
+    """Whether it runs; a zombie does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

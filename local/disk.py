@@ -1,4 +1,4 @@
-"""The space that a data directory needs, and what to say when there is too little."""
+"""The space that a data directory needs, and the error message when there is too little."""
 
 import errno
 import os

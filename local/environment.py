@@ -1,4 +1,4 @@
-"""The environment of a child: what a machine needs, and nothing that a caller happened to set."""
+"""The environment of a child: a few variables of the system, and none of the caller's settings."""
 
 import os
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""The guardian: a small process that outlives us by as long as it takes to end what we started.
+"""The guardian: a small process that outlives its parent and ends the processes that the parent started.
 
-Linux tells our children when we die, but not their children, and a program may not heed it; macOS tells
-nobody. The guardian reads `+PID` and `-PID`, the leaders of process groups, from us. The end of its
-input means that we are gone, however it happened: then it ends the groups that are left. It holds the
-lock of the data directory until then, so that a successor waits for our remains.
+Linux signals children when their parent dies, but not grandchildren, and a program may ignore the signal;
+macOS has no such signal. The guardian reads `+PID` and `-PID`, the leaders of process groups, from its
+parent. The end of its input means that the parent is gone, in whatever way: then it ends the remaining
+groups. It holds the lock of the data directory until then, so that a successor waits for them.
 """
 
 import os
@@ -19,7 +19,7 @@ _GRACE_S = 15.0
 
 
 class Guardian:
-    """Our end of it."""
+    """The parent's side: starts the guardian, and sends it the process groups."""
 
     def __init__(self, lock: int) -> None:
         self._process = subprocess.Popen(
@@ -37,29 +37,29 @@ class Guardian:
         return self._process.pid
 
     def protect(self, leader: int) -> None:
-        self._tell(f"+{leader}\n")
+        self._write_line(f"+{leader}\n")
 
     def forget(self, leader: int) -> None:
-        self._tell(f"-{leader}\n")
+        self._write_line(f"-{leader}\n")
 
     def dismiss(self) -> None:
-        """Let it go, when everything is stopped."""
+        """End it, when everything is stopped."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         if self._process.stdin is None:
             return
         try:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
-        except BrokenPipeError:  # somebody killed it: the signal at our death is left
+        except BrokenPipeError:  # it was killed: only the kernel's signal at our death remains
             return
 
 
 def _read_groups() -> set[int]:
-    """The groups alive when our parent closed its end."""
+    """The groups alive when the parent closed its end of the pipe."""
     groups: set[int] = set()
     for line in sys.stdin:
         leader = int(line[1:])
@@ -68,7 +68,7 @@ def _read_groups() -> set[int]:
 
 
 def _signal_group(leader: int, number: int) -> bool:
-    """Whether anybody was there to receive it."""
+    """Send a signal; whether the group had a process to receive it."""
     try:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
@@ -77,11 +77,11 @@ def _signal_group(leader: int, number: int) -> bool:
 
 
 def _end(groups: set[int]) -> None:
-    """Ask first, and insist after a while."""
+    """Send SIGTERM, wait, then SIGKILL."""
     alive = {leader for leader in groups if _signal_group(leader, signal.SIGTERM)}
     deadline = time.monotonic() + _GRACE_S
     while alive and time.monotonic() < deadline:
-        time.sleep(0.05)  # they are nobody's children that we could wait for
+        time.sleep(0.05)  # they are not our children, so we cannot wait for them
         alive = {leader for leader in alive if _signal_group(leader, 0)}
     for leader in alive:
         kill_group(leader)

@@ -1,4 +1,4 @@
-"""mosquitto as the broker of `local`, where it is installed: what an operator would run, without TLS."""
+"""mosquitto as the broker of `local`, where it is installed: configured as in production, but without TLS."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from local.ports import HOST, answers, is_free, listener
 from local.service import InUseError, Service, UnusableError
 
 _BESIDE_PATH = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-"""Where packages put it, and where not everybody's PATH leads."""
+"""Where packages install it; often not in PATH."""
 
 _CONFIGURATION = """\
 # Each port serves MQTT 3.1.1 and 5. Sessions and messages outlive a restart.
@@ -60,7 +60,7 @@ class MosquittoBroker(Service):
 
     @property
     def title(self) -> str:
-        """What runs, for people."""
+        """The broker's name, for messages."""
         return f"mosquitto ({self._program})"
 
     @property

@@ -39,14 +39,14 @@ class Options:
     postgres: str
     cors_origins: tuple[str, ...]
     command: str
-    """How we were started, without what `command_with` adds."""
+    """The command line, without what `command_with` adds."""
 
     def command_with(self, options: str) -> str:
-        """A command line that starts us with some more options."""
+        """The command line with some more options."""
         if not self.command.startswith("make "):
             return f"{self.command} {options}"
-        target, _, given = self.command.partition(" ARGS=")
-        return f"{target} ARGS='{' '.join(filter(None, (given, options)))}'"
+        target, _, arguments = self.command.partition(" ARGS=")
+        return f"{target} ARGS='{' '.join(filter(None, (arguments, options)))}'"
 
     @property
     def needed_mb(self) -> int:
@@ -59,9 +59,9 @@ class Options:
 
 
 def default_data_dir(*, has_fixtures: bool = False) -> Path:
-    """Not below the home directory: as root, PostgreSQL runs as another user, who must reach it.
+    """The usual data directory; not below the home directory, which PostgreSQL's user cannot reach as root's.
 
-    Fixtures have their own, else the numbers would be those of the demo's fleet, too.
+    Fixtures have their own, so that the demo's fleet is not in their numbers.
     """
     return data_dir_of("gridgate-fixtures" if has_fixtures else "gridgate")
 
@@ -73,11 +73,11 @@ def data_dir_of(name: str, root: Path = REPOSITORY) -> Path:
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
-    """Read the command line; exit with a message that says what to do when it cannot work."""
+    """Read the command line; exit with a message that says what to change when it is invalid."""
     parser = _parser()
-    given = sys.argv[1:] if arguments is None else arguments
-    words = vars(parser.parse_args(given))
-    command = _command(words.pop("make"), given)
+    words_given = sys.argv[1:] if arguments is None else arguments
+    words = vars(parser.parse_args(words_given))
+    command = _command(words.pop("make"), words_given)
     origins = tuple(words.pop("cors_origin"))
     data_dir = words.pop("data_dir") or default_data_dir(has_fixtures=words["fixtures"])
     options = Options(data_dir=data_dir, cors_origins=origins, command=command, **words)
@@ -88,12 +88,12 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     return options
 
 
-def _command(make_target: str | None, given: list[str]) -> str:
-    """How we were started: by `make TARGET ARGS=...`, where what stands behind `--make` are the ARGS."""
+def _command(make_target: str | None, words_given: list[str]) -> str:
+    """The command line; with `--make TARGET` it is `make TARGET ARGS=...`, of the words after that."""
     if make_target is None:
-        return shlex.join([*program_name("local").split(), *given])
-    behind = given[given.index("--make") + 2 :]
-    return f"make {make_target}" + (f" ARGS={shlex.join(behind)}" if behind else "")
+        return shlex.join([*program_name("local").split(), *words_given])
+    make_arguments = words_given[words_given.index("--make") + 2 :]
+    return f"make {make_target}" + (f" ARGS={shlex.join(make_arguments)}" if make_arguments else "")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--fixtures", action="store_true", help="load a small world that is always the same: docs/fixtures.md"
     )
-    add("--make", metavar="TARGET", help=argparse.SUPPRESS)  # who started us, for messages
+    add("--make", metavar="TARGET", help=argparse.SUPPRESS)  # the target of make that runs this, for messages
     add("--ready-file", type=Path, metavar="F", help="JSON with URLs and process ids, written when ready")
     _add_servers(parser)
     _add_behaviour(parser)
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_servers(parser: argparse.ArgumentParser) -> None:
-    """Which servers run, and who may ask them."""
+    """Options of servers, and of origins that may call the API."""
     add = parser.add_argument_group("servers").add_argument
     add(
         "--broker",
@@ -159,7 +159,7 @@ def _add_servers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_behaviour(parser: argparse.ArgumentParser) -> None:
-    """How the fleet responds to events."""
+    """Options of the fleet's response to events."""
     add = parser.add_argument_group("events").add_argument
     add("--opt-out", type=share, metavar="P", default=0.1, help="share of homes that opt out (%(default)g)")
     add("--mute", type=share, metavar="P", default=0.02, help="share of VENs that never answer (%(default)g)")

@@ -14,7 +14,7 @@ _FIRST_UNPRIVILEGED = 1024
 
 
 def bind_error(port: int) -> OSError | None:
-    """Why a server could not listen on a port now; None if it could."""
+    """The error of listening on a port now; None if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -34,11 +34,10 @@ def require_free(ports: Mapping[str, int], command: Callable[[str], str]) -> Non
 
     Args:
         ports: each port by the option that sets it.
-        command: makes the command line that would start us with some more options.
+        command: makes the command line with some more options.
 
-    Raises:
-        InUseError: others listen on some of them; the message names each, and a command that works.
-        UnusableError: this user must not listen on some of them.
+    Raises: InUseError: other processes listen on some of them; the message names each, and a command with
+        free ports. UnusableError: this user must not listen on some of them.
     """
     errors = {option: error for option, port in ports.items() if (error := bind_error(port)) is not None}
     if not errors:
@@ -60,7 +59,7 @@ def _trouble(port: int, error: OSError) -> str:
 
 
 def listener(port: int) -> str:
-    """Who listens on a port, as far as this user may know: `nginx (process 123)`."""
+    """The process that listens on a port, as far as this user may see it: `nginx (process 123)`."""
     try:
         connections = psutil.net_connections("tcp")
         pids = [
@@ -75,13 +74,15 @@ def listener(port: int) -> str:
 
 def _replacements(ports: Mapping[str, int], avoided: Collection[int]) -> dict[str, int]:
     """For each option a port that is free, the next one where possible."""
-    taken, chosen = set(avoided), dict[str, int]()
+    avoided_ports, replacements = set(avoided), dict[str, int]()
     for option, port in ports.items():
         first = max(port + 1, _FIRST_UNPRIVILEGED)
-        found = (each for each in range(first, _LAST_PORT + 1) if each not in taken and is_free(each))
-        chosen[option] = next(found, 0) or free_ports(1)[0]
-        taken.add(chosen[option])
-    return chosen
+        candidates = (
+            each for each in range(first, _LAST_PORT + 1) if each not in avoided_ports and is_free(each)
+        )
+        replacements[option] = next(candidates, 0) or free_ports(1)[0]
+        avoided_ports.add(replacements[option])
+    return replacements
 
 
 def answers(port: int) -> bool:
@@ -94,7 +95,7 @@ def answers(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at this moment."""
+    """Ports that are free at this moment."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

@@ -1,7 +1,7 @@
-"""A PostgreSQL server as our own child, with binaries of a wheel or of this machine.
+"""A PostgreSQL server as a child process, with binaries of a wheel or of this machine.
 
 The wheel's own `get_server` starts PostgreSQL through `pg_ctl`, which detaches it: it would outlive a
-`kill -9` of whoever started it.
+`kill -9` of its parent.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     "wal_compression": "on",
 }
-_THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _SOCKET_PATH_LIMIT = 100  # bytes; Linux takes 107, macOS 103
 
 
@@ -39,7 +39,7 @@ class PostgresServer(Service):
     """One PostgreSQL server on a Unix socket, with its data and its log under `data_dir`.
 
     Each major version has a directory of its own there, but for the wheel's: none reads another's data.
-    `durable=False` is for data that nobody will miss: a crash of the machine may corrupt them.
+    `durable=False` is for disposable data: a crash of the machine may corrupt them.
     """
 
     name = "postgres"
@@ -59,7 +59,7 @@ class PostgresServer(Service):
 
     @property
     def title(self) -> str:
-        """What runs, for people."""
+        """The server's name, for messages."""
         return f"PostgreSQL {self._binaries.major} {self._binaries.title}"
 
     def url(self, database: str) -> str:
@@ -80,7 +80,7 @@ class PostgresServer(Service):
             self._initialise()
 
     def _command(self) -> ProcessSpec:
-        settings = _SETTINGS | ({} if self._durable else _THROW_AWAY)
+        settings = _SETTINGS | ({} if self._durable else _NOT_DURABLE)
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         where = ["-D", str(self._cluster), "-k", str(self._socket_dir)]
         return ProcessSpec(
@@ -103,7 +103,7 @@ class PostgresServer(Service):
         self._end_leftovers()
 
     def _own(self, directory: Path) -> None:
-        """Make a directory that the server alone may enter; nobody else gets at the socket."""
+        """Make a directory that only the server's user may enter, so that others cannot use the socket."""
         directory.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
             open_the_way_to(directory)
@@ -113,7 +113,7 @@ class PostgresServer(Service):
         directory.chmod(stat.S_IRWXU)
 
     def _initialise(self) -> None:
-        """`initdb`, into a directory that gets its name only when it is complete."""
+        """Run `initdb`, into a directory that gets its final name when it is complete."""
         incomplete = self._cluster.with_name(f"{self._cluster.name}.incomplete")
         shutil.rmtree(incomplete, ignore_errors=True)
         self._own(incomplete)
@@ -136,10 +136,10 @@ class PostgresServer(Service):
         )
 
     def _end_leftovers(self) -> None:
-        """End every process that still works in our cluster: the server's processes each lead a session
-        of their own, and a new server refuses to start while one of a dead server lives.
+        """Kill every process that still works in our cluster: the server's processes each lead a session
+        of their own, and a new server refuses to start while one of a dead server runs.
 
-        Directories are compared by device and inode: in a container, a path such as ours leads elsewhere.
+        Directories are compared by device and inode: in a container, the same path is another directory.
         """
         while leftovers := self._processes():
             for process in leftovers:
@@ -171,7 +171,7 @@ class InstalledPostgres(PostgresServer):
 
 
 def _working_directory(process: psutil.Process) -> Path | None:
-    """A path to it that holds for us, even if the process lives in a container."""
+    """A path to it that is valid here, even if the process runs in a container."""
     link = Path(f"/proc/{process.pid}/cwd")
     if link.parent.exists():
         return link
@@ -182,7 +182,7 @@ def _working_directory(process: psutil.Process) -> Path | None:
 
 
 def _identity(directory: Path | None) -> tuple[int, int] | None:
-    """The device and the inode; None for what is gone, or not ours to look at."""
+    """The device and the inode; None for a directory that is gone or unreadable."""
     try:
         found = None if directory is None else directory.stat()
     except OSError:
@@ -191,8 +191,8 @@ def _identity(directory: Path | None) -> tuple[int, int] | None:
 
 
 def _socket_dir(data_dir: Path) -> Path:
-    """Where the socket goes: with the data, or, where that path is too long for one, below /tmp."""
-    beside = data_dir / "socket"
-    if len(os.fsencode(beside / ".s.PGSQL.5432")) <= _SOCKET_PATH_LIMIT:
-        return beside
+    """The socket's directory: with the data, or below /tmp if that path is too long for a socket."""
+    in_data_dir = data_dir / "socket"
+    if len(os.fsencode(in_data_dir / ".s.PGSQL.5432")) <= _SOCKET_PATH_LIMIT:
+        return in_data_dir
     return Path("/tmp") / f"gridgate-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}"  # noqa: S108

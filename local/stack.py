@@ -1,4 +1,4 @@
-"""The order of things: what needs what, and what we tell whoever waits."""
+"""Starts and stops all services in order, writes the ready file, and prints URLs."""
 
 import json
 import shlex
@@ -52,14 +52,14 @@ class Stack:
         with locked(self._options.data_dir) as lock:
             require_free(self._options.ports, self._options.command_with)
             require_space(self._options.data_dir, self._options.needed_mb)
-            self._withdraw()
+            self._remove_ready_file()
             guardian = Guardian(lock)
-            supervisor = Supervisor(guardian, self._say, self._announce)
+            supervisor = Supervisor(guardian, self._say, self._write_ready_file)
             try:
                 self._start(supervisor)
                 supervisor.watch()
             finally:
-                self._withdraw()
+                self._remove_ready_file()
                 supervisor.stop_all()
                 guardian.dismiss()
 
@@ -78,8 +78,8 @@ class Stack:
             supervisor.run(self._programs.fixtures(), "loading the fixtures")
         self._start_fleet(supervisor)
         self._is_ready = True
-        self._announce(supervisor.pids())
-        self._tell_where_to_look()
+        self._write_ready_file(supervisor.pids())
+        self._print_urls()
 
     def _start_fleet(self, supervisor: Supervisor) -> None:
         options = self._options
@@ -90,21 +90,21 @@ class Stack:
             supervisor.run(self._programs.backfill(), "the backfill")
         supervisor.start(self._programs.fleet())
 
-    def _announce(self, pids: dict[str, int]) -> None:
-        """Write the ready file, and write it anew when a process id changes; never a half of it."""
+    def _write_ready_file(self, pids: dict[str, int]) -> None:
+        """Write the ready file atomically, again when a process id changes."""
         ready_file = self._options.ready_file
         if self._is_ready and ready_file:
-            fresh = ready_file.with_name(f"{ready_file.name}.new")
-            fresh.write_text(json.dumps({**self._urls, "pids": pids}, indent=2) + "\n")
-            fresh.replace(ready_file)
+            temporary = ready_file.with_name(f"{ready_file.name}.new")
+            temporary.write_text(json.dumps({**self._urls, "pids": pids}, indent=2) + "\n")
+            temporary.replace(ready_file)
 
-    def _withdraw(self) -> None:
+    def _remove_ready_file(self) -> None:
         self._is_ready = False
         if self._options.ready_file:
             self._options.ready_file.parent.mkdir(parents=True, exist_ok=True)
             self._options.ready_file.unlink(missing_ok=True)
 
-    def _tell_where_to_look(self) -> None:
+    def _print_urls(self) -> None:
         api = self._urls["http_url"]
         self._say("[bold green]ready[/]; Ctrl-C stops everything")
         self._say(f"  {api}/ is the dashboard, {api}/docs the API to try")
@@ -155,7 +155,7 @@ def postgres_server(options: Options) -> PostgresServer:
 
 
 def event_command(api: str, vens: int, platform: str = sys.platform) -> str:
-    """What a person can paste to make an event. `date` knows two ways to say in ten minutes."""
+    """A shell command that makes an event. `date` has two syntaxes for `in ten minutes`."""
     later = f"-v+{_EVENT_MINUTES}M" if platform == "darwin" else f"-d +{_EVENT_MINUTES}min"
     now, end = "$(date -u +%FT%TZ)", f"$(date -u {later} +%FT%TZ)"
     times = f'"startTime": "\'{now}\'", "endTime": "\'{end}\'"'

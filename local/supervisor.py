@@ -13,7 +13,7 @@ from local.service import Service, StartError, describe_exit
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _GOOD_RUN_S = 60.0
-"""A service that ran for this long has earned a quick restart."""
+"""A service that ran for this long is restarted without a back-off."""
 
 
 def restart_pause_s(failures: int) -> float:
@@ -34,7 +34,7 @@ class Supervisor:
         self._failures: dict[str, int] = {}
         self._launched_at: dict[str, float] = {}
         self._due: dict[str, float] = {}
-        self._deaths: queue.SimpleQueue[tuple[Service | None, Child]] = queue.SimpleQueue()
+        self._exits: queue.SimpleQueue[tuple[Service | None, Child]] = queue.SimpleQueue()
 
     def pids(self) -> dict[str, int]:
         return {service.name: service.pid for service in self._services}
@@ -50,14 +50,14 @@ class Supervisor:
         service.wait_ready()
 
     def run(self, command: ProcessSpec, what: str) -> None:
-        """Run a command to its end while watching over the services.
+        """Run a command to its end while supervising the services.
 
         Raises:
             StartError: it failed.
         """
         child = Child(command)
         self._guardian.protect(child.pid)
-        child.on_exit(lambda: self._deaths.put((None, child)))
+        child.on_exit(lambda: self._exits.put((None, child)))
         try:
             while self._handle_next() is not child:
                 pass
@@ -69,7 +69,7 @@ class Supervisor:
             raise StartError("\n".join(lines))
 
     def watch(self) -> None:
-        """Watch over the services until something interrupts us."""
+        """Supervise the services until an exception interrupts it."""
         while True:
             self._handle_next()
 
@@ -85,23 +85,23 @@ class Supervisor:
         child = service.child
         self._guardian.protect(child.pid)
         self._launched_at[service.name] = time.monotonic()
-        child.on_exit(lambda: self._deaths.put((service, child)))
+        child.on_exit(lambda: self._exits.put((service, child)))
 
     def _handle_next(self) -> Child | None:
-        """Wait for the next death or for the next restart that is due, and deal with it."""
+        """Wait for the next exit of a child or the next restart that is due, and handle it."""
         now = time.monotonic()
         next_due = min(self._due.values(), default=None)
         try:
-            service, child = self._deaths.get(timeout=None if next_due is None else max(0.0, next_due - now))
+            service, child = self._exits.get(timeout=None if next_due is None else max(0.0, next_due - now))
         except queue.Empty:
             self._restart_due()
             return None
         if service is not None and service.child is child:
-            self._bury(service, child)
+            self._handle_exit(service, child)
         return child
 
-    def _bury(self, service: Service, child: Child) -> None:
-        """Say what happened, end what is left of it, and plan its restart."""
+    def _handle_exit(self, service: Service, child: Child) -> None:
+        """Report the exit, kill the rest of its group, and schedule its restart."""
         child.kill()
         self._guardian.forget(child.pid)
         self._report(service.name, child)

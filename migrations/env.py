@@ -1,4 +1,4 @@
-"""Alembic's environment: one migrator at a time, and no waiting for ever behind somebody's lock."""
+"""Alembic's environment: one migration at a time, with time-outs for locks."""
 
 import os
 
@@ -17,11 +17,11 @@ from schemas.variables import warn_of_unknown_variables
 
 LOCK_TIMEOUT_MS = 10_000
 BOUNDS = Bounds(lock_timeout="10min", statement_timeout="10min", idle_in_transaction_session_timeout="10min")
-"""The first is for the migrator before us, and for transactions of the programs that are under way."""
+"""The first is for another migration, and for running transactions of the programs."""
 
 
 def _is_ours(_item: SchemaItem, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001
-    """Partitions come and go, and other tables in our schema belong to others: neither is in the models."""
+    """Skip partitions and foreign tables in our schema, which are not in the models."""
     return kind != "table" or name in metadata.tables
 
 
@@ -29,7 +29,7 @@ def _migrate(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
     connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
     connection.commit()
-    # Not whichever table of this name comes first on the search path: another program may have one, too.
+    # In our schema: another program may have a table of this name earlier on the search path.
     home = connection.execute(text("SELECT current_schema()")).scalar_one()
     context.configure(
         connection=connection,
@@ -60,5 +60,5 @@ try:
     _run()
 except (SettingsError, *DATABASE_ERRORS) as error:
     if isinstance(error, DATABASE_ERRORS) and not is_away(error):
-        raise  # with its trace: a migration has failed, and not for want of a database
+        raise  # with its traceback: a migration has failed, though the database is there
     end_with_failure(exit_message(error), exit_code(error))

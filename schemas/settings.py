@@ -50,12 +50,12 @@ def _broker_url(url: str) -> str:
     return url
 
 
-class Secret:
+class SecretSetting:
     """Marks a setting whose value no message may show."""
 
 
-DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), Secret()]
-BrokerUrl = Annotated[str, AfterValidator(_broker_url), Secret()]
+DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), SecretSetting()]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url), SecretSetting()]
 LONGEST_SHOWN = 60
 USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")
 
@@ -213,7 +213,7 @@ def _is_secret(settings: type[Settings], variable: str) -> bool:
     if field is None:
         return False
     parts = (mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ()))
-    return any(isinstance(mark, Secret) for mark in (*field.metadata, *parts))
+    return any(isinstance(mark, SecretSetting) for mark in (*field.metadata, *parts))
 
 
 def _advice(message: str) -> str:

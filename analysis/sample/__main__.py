@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ensure_loaded(postgres: EmbeddedPostgres, console: Console) -> None:
-    """A database gets its name when it is complete."""
+    """Load the sample unless it is there. A database gets its final name when it is complete."""
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
         if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
             return

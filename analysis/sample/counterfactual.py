@@ -1,4 +1,4 @@
-"""What only a simulation knows: what the homes of the sample would have drawn without its event."""
+"""The counterfactual: the power that the homes of the sample would have used without its event."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SLOT_S = 300
 
 
 def counterfactual(start: datetime, end: datetime) -> pl.DataFrame:
-    """At the time of each report: `ven_id`, `timestamp` (of its slot of five minutes, UTC), `natural_kw`."""
+    """A row for each report: `ven_id`, `timestamp` (of its slot of five minutes, UTC), `natural_kw`."""
     rows = [
         (reporter.home.ven_id, from_unix(ts // SLOT_S * SLOT_S), reporter.home.read(ts).natural_kw)
         for reporter in fleet(scenario.SEED, scenario.VENS, scenario.FLEET)

@@ -1,4 +1,4 @@
-"""From the homes into the tables, through the code that real messages go through."""
+"""Load the sample into the tables, through the code that processes real messages."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -21,11 +21,11 @@ from serving.events.rules import EventRules
 from serving.events.service import EventWriter
 
 MAX_AHEAD = timedelta(minutes=5)
-AT_ONCE = 2_000
+BLOCK_SIZE = 2_000
 POLICY = RetryPolicy(timedelta(seconds=5), timedelta(minutes=5), most_attempts=10)
 ACCEPTED = 0
 STEP, HOUR = timedelta(minutes=5), timedelta(hours=1)
-CLOSELY = scenario.EVENT_DAY + 16 * HOUR, scenario.EVENT_DAY + 19 * HOUR
+FREQUENT_RUNS = scenario.EVENT_DAY + 16 * HOUR, scenario.EVENT_DAY + 19 * HOUR
 """Between these, jobs run every five minutes; else once an hour or a day, enough for histories."""
 
 ON_THE_WAY = timedelta(milliseconds=2)
@@ -33,7 +33,7 @@ ON_THE_WAY = timedelta(milliseconds=2)
 
 
 class Loader:
-    """One database, at head and empty; one clock, which follows the scenario."""
+    """Loads one empty database at the head revision, with a clock that follows the scenario."""
 
     def __init__(self, database_url: str) -> None:
         self._now = scenario.BEGIN
@@ -46,18 +46,18 @@ class Loader:
         self._jobs = schedule(Cadence())
         self._broker = SimulatedBroker()
 
-    def load(self, tell: Callable[[datetime], None]) -> None:
-        """Tell the whole story, and say how far it is."""
+    def load(self, on_progress: Callable[[datetime], None]) -> None:
+        """Load the whole scenario; calls `on_progress` after each moment."""
         for moment in moments():
             self._move_to(moment)
             if moment == scenario.CREATED_AT:
                 self._events.create(scenario.EVENT)
-            tell(moment)
+            on_progress(moment)
         self._close()
 
     def _move_to(self, moment: datetime) -> None:
-        for some in _some_at_a_time(self._broker.until(moment)):
-            self._store.write(Batch.of(some, MAX_AHEAD))
+        for block in _in_blocks(self._broker.until(moment)):
+            self._store.write(Batch.of(block, MAX_AHEAD))
         self._now = moment
         self._runner.catch_up([job for job in self._jobs if job.has_backlog])
         for job in self._jobs:
@@ -65,7 +65,7 @@ class Loader:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """What ingest's dispatcher and a broker do."""
+        """Send due commands, as ingest's dispatcher and a broker would."""
         now = self._now + ON_THE_WAY
         for command in self._outbox.take(now):
             ended = given_up(command, now, POLICY)
@@ -86,17 +86,17 @@ def moments() -> Iterator[datetime]:
     """When jobs run: each midnight; on the day of the event each hour, and around it each five minutes."""
     moment = scenario.BEGIN
     while moment < scenario.END:
-        is_close = CLOSELY[0] <= moment < CLOSELY[1]
-        moment += STEP if is_close else HOUR if moment >= scenario.EVENT_DAY else scenario.DAY
+        is_frequent = FREQUENT_RUNS[0] <= moment < FREQUENT_RUNS[1]
+        moment += STEP if is_frequent else HOUR if moment >= scenario.EVENT_DAY else scenario.DAY
         yield moment
 
 
-def _some_at_a_time(arrivals: Iterable[Arrival]) -> Iterator[list[Received]]:
+def _in_blocks(arrivals: Iterable[Arrival]) -> Iterator[list[Received]]:
     messages = (Received(each.message.topic, each.message.payload, from_unix(each.at)) for each in arrivals)
     block: list[Received] = []
     for message in messages:
         block.append(message)
-        if len(block) == AT_ONCE:
+        if len(block) == BLOCK_SIZE:
             yield block
             block = []
     if block:

@@ -1,4 +1,4 @@
-"""What happens in the sample: when, to whom. All times are UTC, by which these homes live."""
+"""The scenario of the sample: event, clocks, network failures. All times are UTC, the zone of the homes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,14 +30,14 @@ CREATED_AT = EVENT_DAY + timedelta(hours=9)
 
 
 @dataclass(frozen=True)
-class Foreseen(ResponseBehaviour):
-    """Answers take as long as they take whatever a command's id is, for that is another one each time."""
+class FixedDelayBehaviour(ResponseBehaviour):
+    """Delays of answers do not depend on a command's id, which is random, so that each load is the same."""
 
     def answer_delays_s(self, home: Household, correlation_id: str) -> list[float]:  # noqa: ARG002
         return super().answer_delays_s(home, "sample")
 
 
-BEHAVIOUR = Foreseen(opt_out=0.12, mute=0.06)
+BEHAVIOUR = FixedDelayBehaviour(opt_out=0.12, mute=0.06)
 HEAT_WAVE = HeatWave(BEGIN.timestamp() - 8 * 86_400, END.timestamp(), degrees=10.0)
 FLEET = FleetSettings(INTERVAL_S, BEHAVIOUR, heat_wave=HEAT_WAVE)
 

@@ -1,4 +1,4 @@
-"""The homes as a broker sees them: messages in the order of their arrival, and ears for commands."""
+"""A simulated broker: messages of the homes in the order of arrival, and delivery of commands."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from local.fleet.reports import Reporter, fleet
 
 
 class SimulatedBroker:
-    """Moves on when it is asked to; what was ordered until then, counts."""
+    """Simulates the fleet up to each requested moment, with the commands that it has received by then."""
 
     def __init__(self) -> None:
         self._now = scenario.BEGIN.timestamp()
@@ -20,11 +20,11 @@ class SimulatedBroker:
         self._queue: list[tuple[float, int, tuple[Reporter, float] | Arrival]] = []
         self._count = 0
         for reporter in self._reporters:
-            self._line_up([Arrival(self._now, status(reporter.home, "online", self._now))])
+            self._enqueue([Arrival(self._now, status(reporter.home, "online", self._now))])
             self._schedule(reporter, self._now)
 
     def until(self, moment: datetime) -> Iterator[Arrival]:
-        """What arrives from now to before a moment, which then is now."""
+        """Advance to a moment; gives the messages that arrive before it."""
         end = moment.timestamp()
         while self._queue[0][0] < end:
             self._now, _, due = heapq.heappop(self._queue)
@@ -35,17 +35,17 @@ class SimulatedBroker:
         self._now = end
 
     def hear(self, command: bytes) -> None:
-        """A command reaches its VEN now; its answer is on its way."""
+        """Deliver a command to its VEN now, and schedule its answer."""
         handled = self._commands.handle(command)
         if handled is not None:
-            self._line_up(handled.answers)
+            self._enqueue(handled.answers)
 
     def _report(self, reporter: Reporter, ts: float) -> None:
         home, state = reporter.home, self._commands.state(reporter.home.ven_id)
         is_first = ts - scenario.BEGIN.timestamp() <= scenario.INTERVAL_S
         for arrival in reporter.arrivals(reporter.read(ts, state), state, describe=is_first):
             at = self._now + arrival.at - ts
-            self._line_up(Arrival(each, arrival.message) for each in scenario.arrives_at(home, at))
+            self._enqueue(Arrival(each, arrival.message) for each in scenario.arrives_at(home, at))
         self._schedule(reporter, ts)
 
     def _schedule(self, reporter: Reporter, after: float) -> None:
@@ -53,7 +53,7 @@ class SimulatedBroker:
         clock = scenario.CLOCKS.get(reporter.home.ven_id, scenario.RIGHT)
         self._push(clock.true_time(ts), (reporter, ts))
 
-    def _line_up(self, arrivals: Iterable[Arrival]) -> None:
+    def _enqueue(self, arrivals: Iterable[Arrival]) -> None:
         for arrival in arrivals:
             self._push(arrival.at, arrival)
 

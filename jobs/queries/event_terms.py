@@ -1,4 +1,4 @@
-"""The SQL of what events say beyond start, end and kW."""
+"""The SQL of events' terms beyond start, end and kW."""
 
 from collections.abc import Sequence
 from typing import Any

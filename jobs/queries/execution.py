@@ -1,4 +1,4 @@
-"""What telemetry shows of commands."""
+"""Queries of the execution of commands in telemetry."""
 
 from datetime import datetime, timedelta
 from typing import Any

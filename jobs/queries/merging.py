@@ -1,4 +1,4 @@
-"""Bringing staged rows into their tables."""
+"""Upserts of staged rows into their tables."""
 
 from typing import Any
 

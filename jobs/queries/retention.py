@@ -1,4 +1,4 @@
-"""What retention lets go of, and what has been let go."""
+"""Queries of rows that retention deletes, and of horizons."""
 
 from datetime import UTC, date, datetime, time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Refused messages and statuses that go: where they are."""
+"""Queries of refused messages and statuses to be deleted."""
 
 from datetime import datetime
 from typing import Any

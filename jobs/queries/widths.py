@@ -1,4 +1,4 @@
-"""Whose reports may say another slot width than is recorded."""
+"""Queries of VENs whose reports may not match their recorded slot width."""
 
 from collections.abc import Sequence
 from typing import Any

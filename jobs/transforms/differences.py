@@ -1,4 +1,4 @@
-"""What two frames with the same columns differ in, row by row."""
+"""Differences of two frames with the same columns, row by row."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""An event's life, as a state machine: where it stands at a time, whatever was missed before it."""
+"""The state machine of an event: its state at a time, also after missed transitions."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What VENs make of an event: they acknowledge, refuse, begin, leave, return, or cannot be reached."""
+"""Responses of VENs to an event: they acknowledge, refuse, begin, leave, return, or are offline."""
 
 from datetime import datetime, timedelta
 

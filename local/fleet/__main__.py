@@ -103,7 +103,7 @@ def _report(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _observer(path: Path | None) -> Iterator[ReadingObserver]:
-    """Who writes the truth down, if anybody."""
+    """An observer that writes the truth file, or one that does nothing."""
     if path is None:
         yield lambda *_: None
         return

@@ -1,4 +1,4 @@
-"""Acknowledgements, in the words of both generations."""
+"""Acknowledgements, in the forms of both generations of VENs."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Word = Literal["accepted", "success", "rejected", "error"]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a command. `more` is what only the newer generation says, beside `data`."""
+    """The result of a command. `more`: fields of the newer generation alone, beside `data`."""
 
     word: Word
     data: dict[str, Any] = field(default_factory=dict)

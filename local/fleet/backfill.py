@@ -1,4 +1,4 @@
-"""The past: what a fleet would have sent until now."""
+"""The backfill: past messages of a fleet, up to now."""
 
 import heapq
 from collections.abc import Iterator
@@ -23,25 +23,25 @@ def backfill_length(vens: int, hours: float, interval_s: float) -> int:
 def backfill(seed: int, vens: int, hours: float, settings: FleetSettings, now: float) -> Iterator[Message]:
     """The messages of the last `hours`, up to `now` (Unix seconds), in the order of their arrival.
 
-    What would arrive only after `now` comes at the end: nothing is held back for the live fleet.
+    Messages that would arrive after `now` come at the end: none is left to the live fleet.
     """
     begin = now - hours * 3_600
-    held: list[tuple[float, int, Message]] = []
+    queue: list[tuple[float, int, Message]] = []
     number = 0
     sparse = replace(settings, interval_s=backfill_step_s(settings.interval_s))
     for reporter, ts in _reports(fleet(seed, vens, sparse), begin, now):
         is_first = reporter.next_after(begin) == ts
         for arrival in reporter.arrivals(reporter.read(ts), describe=is_first):
             number += 1  # breaks ties: messages have no order
-            heapq.heappush(held, (arrival.at, number, arrival.message))
-        while held and held[0][0] <= ts:
-            yield heapq.heappop(held)[2]
-    while held:
-        yield heapq.heappop(held)[2]
+            heapq.heappush(queue, (arrival.at, number, arrival.message))
+        while queue and queue[0][0] <= ts:
+            yield heapq.heappop(queue)[2]
+    while queue:
+        yield heapq.heappop(queue)[2]
 
 
 def _reports(reporters: list[Reporter], begin: float, end: float) -> Iterator[tuple[Reporter, float]]:
-    """Who reports when, after `begin` and up to `end`, in the order of device time."""
+    """Each reporter and device time, after `begin` and up to `end`, in the order of device time."""
     due = [(reporter.next_after(begin), number) for number, reporter in enumerate(reporters)]
     heapq.heapify(due)
     while due and due[0][0] <= end:

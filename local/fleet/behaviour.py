@@ -17,8 +17,8 @@ _MOST_OF_AN_EVENT = 0.1  # that a home takes to begin, and again to get down
 class ResponseBehaviour:
     """Shares, 0 to 1: of the homes that opt out of an event, and of the VENs that never answer a command.
 
-    Half of those that opt out say so at once, the other half leave in the middle. Half of those that never
-    answer do not hear it either; the other half respond in silence.
+    Half of those that opt out reject the event at once, the other half leave in the middle. Half of those
+    that never answer do not receive commands either; the other half execute them without an answer.
     """
 
     opt_out: float = 0.1
@@ -28,7 +28,7 @@ class ResponseBehaviour:
         return draw(home.seed, home.ven_id, "opt-out", event_id or "") < self.opt_out / 2
 
     def stay(self, home: Household, event: ShedEvent) -> float:
-        """The part of an event that a home stays in it, 0 to 1."""
+        """The fraction of an event in which a home takes part, 0 to 1."""
         key = (home.seed, home.ven_id, "opt-out", event.event_id or "")
         return between(*_LEAVES, *key, "after") if draw(*key) < self.opt_out else 1.0
 

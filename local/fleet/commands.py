@@ -14,7 +14,7 @@ from local.fleet.messages import Arrival
 from local.fleet.reports import Reporter
 from local.fleet.responses import CommandContext, respond
 
-_REMEMBERED = 100_000
+_MOST_REMEMBERED = 100_000
 
 
 class Envelope(msgspec.Struct, rename="camel"):
@@ -45,15 +45,15 @@ class CommandHandler:
         self._behaviour = behaviour
         self._clock = clock
         self._states: dict[str, ControlState] = {}
-        self._answered: dict[tuple[str, str], HandledCommand] = {}
+        self._handled_commands: dict[tuple[str, str], HandledCommand] = {}
 
     def state(self, ven_id: str) -> ControlState:
         return self._states.get(ven_id, INITIAL_STATE)
 
     def handle(self, payload: bytes) -> HandledCommand | None:
-        """Do what a command says; None where nobody of ours hears it.
+        """Execute a command; None if it is invalid, or no VEN of the fleet receives it.
 
-        A command that comes again changes nothing, and is answered with the same words.
+        Commands are idempotent: a repeated one gets the same answer and changes nothing.
         """
         try:
             command = msgspec.json.decode(payload, type=Envelope)
@@ -63,8 +63,8 @@ class CommandHandler:
         if reporter is None or self._behaviour.is_deaf(reporter.home):
             return None
         key = (command.ven_id, command.correlation_id or "")
-        if command.correlation_id is not None and key in self._answered:
-            return replace(self._answered[key], has_other_interval=False)
+        if command.correlation_id is not None and key in self._handled_commands:
+            return replace(self._handled_commands[key], has_other_interval=False)
         return self._remember(key, self._respond(reporter, command))
 
     def _respond(self, reporter: Reporter, command: Envelope) -> HandledCommand:
@@ -88,7 +88,7 @@ class CommandHandler:
         return [Arrival(at, answer) for at in times]
 
     def _remember(self, key: tuple[str, str], handled: HandledCommand) -> HandledCommand:
-        self._answered[key] = handled
-        if len(self._answered) > _REMEMBERED:
-            del self._answered[next(iter(self._answered))]
+        self._handled_commands[key] = handled
+        if len(self._handled_commands) > _MOST_REMEMBERED:
+            del self._handled_commands[next(iter(self._handled_commands))]
         return handled

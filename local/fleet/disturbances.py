@@ -11,7 +11,7 @@ LATE, DOUBLED, BROKEN = 0.003, 0.003, 0.001
 
 
 def delays_s(home: Household, ts: float, interval_s: float) -> list[float]:
-    """When the report of `ts` arrives, in seconds after `ts`: once, late, or twice."""
+    """Delays of each arrival of the report of `ts`, seconds: once, late, or twice."""
     number = draw(home.seed, home.ven_id, "mishap", ts)
     latency_s = between(0.02, 0.3, home.seed, home.ven_id, "latency", ts)
     if number < LATE:
@@ -46,8 +46,8 @@ def _words(payload: bytes) -> bytes:
 def _replace_power(payload: bytes, value: bytes) -> bytes:
     """Another value for the panel's power, which is the first key of these names."""
     for key in (b'"usedPowerKw":', b'"power_kw":'):
-        before, found, after = payload.partition(key)
-        if found:
+        before, matched_key, after = payload.partition(key)
+        if matched_key:
             return before + key + value + after[after.index(b",") :]
     return payload
 

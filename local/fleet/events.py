@@ -1,4 +1,4 @@
-"""Demand response as a home lives it: how deep it sheds during an event, and what comes back afterwards."""
+"""The response of a home to an event: how much it sheds during it, and the rebound afterwards."""
 
 import math
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ _REBOUND_PER_EVENT = 1.5
 
 @dataclass(frozen=True)
 class ShedEvent:
-    """Something to shed from `begin` to `end`, Unix seconds, half-open.
+    """A reduction from `begin` to `end`, Unix seconds, half-open.
 
-    `event_id` is missing where a command names none. Without a `requested_kw`, each home owes its share.
-    With a `load_id` that load alone is meant. A home needs `lag_s` to begin, and `ramp_s` to get down.
+    `event_id` is missing where a command has none. Without a `requested_kw`, each home owes its share. With a
+    `load_id` only that load sheds. A home begins after `lag_s`, and ramps down within `ramp_s`.
     `is_more`: not to shed, but to use so much more. `steps`: kW from a time on, in order, in place of
     `requested_kw`. Limits are of the panel, kW.
     """
@@ -46,7 +46,7 @@ class ShedEvent:
         return self.begin <= ts < self.end
 
     def depth(self, ts: float) -> float:
-        """How much of what is owed is shed at `ts`, 0 to 1."""
+        """The fraction of the owed reduction that is shed at `ts`, 0 to 1."""
         if not self.runs_at(ts):
             return 0.0
         since_s = ts - self.begin - self.lag_s
@@ -54,7 +54,7 @@ class ShedEvent:
 
     @property
     def rebound_s(self) -> float:
-        """How long loads make up for it: somewhat longer than it took."""
+        """Duration of the rebound: somewhat longer than the event."""
         shortest, longest = _REBOUND
         return min(longest, max(shortest, _REBOUND_PER_EVENT * (self.end - self.begin)))
 
@@ -62,7 +62,7 @@ class ShedEvent:
         return self.begin < self.end <= ts < self.end + self.rebound_s
 
     def rebound_kw(self, ts: float, energy_kwh: float) -> float:
-        """The power that brings `energy_kwh` back: most right after the event, fading to nothing."""
+        """The rebound power: highest after the event, falling linearly to 0; its integral is `energy_kwh`."""
         if not self.rebounds_at(ts):
             return 0.0
         fading = 1 - (ts - self.end) / self.rebound_s
@@ -70,9 +70,9 @@ class ShedEvent:
 
 
 def daily_events(ts: float) -> Iterator[ShedEvent]:
-    """The daily events that are felt at `ts`: 17:00 to 18:30 UTC, and ten minutes of every second hour.
+    """The daily events that affect power at `ts`: 17:00 to 18:30 UTC, and ten minutes of every second hour.
 
-    No gateway ordered them: the contract allows VENs to speak of events that it has never heard of.
+    No gateway created them: the contract allows VENs to name events that the gateway does not know.
     """
     evening, short = _evening(math.floor(ts / DAY_S)), _short(math.floor(ts / _EVERY_S))
     for event in (evening,) if evening.runs_at(short.begin) else (evening, short):

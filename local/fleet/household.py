@@ -1,4 +1,4 @@
-"""One home: its loads, and what it reads at a moment."""
+"""One home: its loads, and its reading at a time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,19 +31,19 @@ FURNISHINGS = {
     "exporter": ("home_battery", "lighting"),
     "v2g": ("v2g", "hvac", "lighting"),
 }
-"""Kinds of homes by their loads, for who wants to know how each is measured."""
+"""Kinds of homes by their loads, to measure each."""
 _MOST_LOADS = 6
 _OWED_SHARE = 0.35
-_ALWAYS = 1_767_571_200  # 2026-01-05, the day that is every day for a steady home
+_STEADY_DAY = 1_767_571_200  # 2026-01-05, the day that is every day for a steady home
 _STEP_S = 300
 _ENERGY_STEPS = 12  # an event's energy is added up from so many readings
 
 
 @dataclass(frozen=True)
 class HouseholdLoad:
-    """`sheddable` is the share of its power that it can give up, `returning` of that energy what comes back.
+    """`sheddable`: its share of power that can be shed; `returning`: the share of shed energy that rebounds.
 
-    What it was built for is `rated_kw`; what people set, and it never exceeds, is `capacity_kw`.
+    `rated_kw` is its design power; `capacity_kw` the limit that people set.
     """
 
     load_id: str
@@ -58,7 +58,7 @@ class HouseholdLoad:
     enabled: bool = True
 
     def natural_kw(self, ts: float, weather: Weather) -> float:
-        """What it draws when nobody asks it to shed."""
+        """Its power without a reduction."""
         power_kw = self.rated_kw * PROFILES[self.kind](self.key, ts, weather)
         return max(-self.capacity_kw, min(self.capacity_kw, power_kw))
 
@@ -81,7 +81,7 @@ class LoadReading:
 class HouseholdReading:
     """A home at one moment, kW at the panel: loads and the unmetered rest, net of generation.
 
-    `natural_kw` is what it would have drawn if no event had ever been: only a simulation knows.
+    `natural_kw` is the power if there had never been an event, which only a simulation can compute.
     """
 
     ts: float
@@ -100,8 +100,8 @@ class HouseholdReading:
 class Household:
     """The home behind one VEN. `index` counts from 1.
 
-    A steady one draws the same at the same time of every day, in steps of five minutes: what it will draw is
-    known, so what is measured of it can be checked.
+    A steady one has the same power at the same time of every day, in steps of five minutes, so that
+    baselines can be checked exactly.
     """
 
     seed: int
@@ -109,7 +109,7 @@ class Household:
     is_steady: bool = False
     heat_wave: HeatWave | None = None
     furnishing: str | None = None
-    """One of `FURNISHINGS`; without: loads by chance."""
+    """One of `FURNISHINGS`; without: random loads."""
 
     @property
     def ven_id(self) -> str:
@@ -117,10 +117,10 @@ class Household:
 
     @property
     def loads(self) -> tuple[HouseholdLoad, ...]:
-        return _furnish(self.seed, self.ven_id, self.furnishing)
+        return _choose_loads(self.seed, self.ven_id, self.furnishing)
 
     def loads_under(self, state: ControlState) -> tuple[HouseholdLoad, ...]:
-        """The loads as they were set by commands."""
+        """The loads with the settings of commands."""
         if not state.load_settings:
             return self.loads
         return tuple(replace(load, **state.of_load(load.load_id)) for load in self.loads)
@@ -134,13 +134,13 @@ class Household:
 
     def read(self, ts: float, state: ControlState = INITIAL_STATE) -> HouseholdReading:
         """The home at `ts`, Unix seconds."""
-        when = _ALWAYS + ts % DAY_S // _STEP_S * _STEP_S if self.is_steady else ts
+        when = _STEADY_DAY + ts % DAY_S // _STEP_S * _STEP_S if self.is_steady else ts
         weather = self._weather(when)
         rest = self._rest_kw(when)
         natural = [(load, round(load.natural_kw(when, weather), 3)) for load in self.loads_under(state)]
-        wanted = self._rebounding(natural, ts, state)
+        load_powers = self._rebounding(natural, ts, state)
         running = [event for event in state.events if event.runs_at(ts)]
-        raised = _raised(_curtailed(wanted, rest, running), self._more_kw(running, ts))
+        raised = _raised(_curtailed(load_powers, rest, running), self._more_kw(running, ts))
         loads = _share_out(raised, *self._owed(running, ts, rest + _total(raised), state))
         event = next((each for each in running if each.load_id is None), running[0] if running else None)
         return HouseholdReading(
@@ -161,14 +161,14 @@ class Household:
         return self.heat_wave.warm(usual, ts) if self.heat_wave else usual
 
     def _rest_kw(self, ts: float) -> float:
-        """What no load's meter sees."""
+        """The power of everything that is no load."""
         key = (self.seed, self.ven_id, "rest")
         return round(trait(0.2, 0.9, *key) * living(key, ts), 3)
 
     def _rebounding(
         self, natural: list[tuple[HouseholdLoad, float]], ts: float, state: ControlState
     ) -> list[tuple[HouseholdLoad, float]]:
-        """What loads draw when nobody stops them: they make up for ended events, as far as they can."""
+        """The power of loads without a reduction: the natural one, and the rebound of ended events."""
         ended = [
             (event, _shed_kwh(self, state.only(event))) for event in state.events if event.rebounds_at(ts)
         ]
@@ -182,7 +182,7 @@ class Household:
     def _owed(
         self, running: Sequence[ShedEvent], ts: float, wanted_kw: float, state: ControlState
     ) -> tuple[float, dict[str, float]]:
-        """What the panel owes at `ts`, and what single loads do."""
+        """The reduction owed at `ts` by the panel, and by single loads."""
         above_target = 0.0 if state.target_power_kw is None else wanted_kw - state.target_power_kw
         panel = next((event for event in running if event.load_id is None), None)
         owed = self.owed_kw(panel, ts) * panel.depth(ts) if panel and not panel.is_more else 0.0
@@ -190,7 +190,7 @@ class Household:
             above_target = max(above_target, wanted_kw - panel.import_limit_kw)
         of_loads = {
             event.load_id: self.owed_kw(event, ts) * event.depth(ts)
-            for event in reversed(running)  # the latest word on a load counts
+            for event in reversed(running)  # the latest event of a load counts
             if event.load_id is not None
         }
         return max(owed, above_target), of_loads
@@ -210,13 +210,13 @@ def _total(powers: list[tuple[HouseholdLoad, float]]) -> float:
 
 
 def _topped_up(load: HouseholdLoad, power_kw: float, more_kw: float) -> float:
-    """A load cannot make up for anything beyond its capacity."""
+    """The power with a rebound, which is limited by the load's capacity."""
     return max(power_kw, min(load.capacity_kw, power_kw + load.returning * more_kw))
 
 
 @lru_cache(maxsize=20_000)
 def _shed_kwh(home: Household, state: ControlState) -> dict[str, float]:
-    """What each load gave up in the one event of `state`."""
+    """The energy that each load shed in the one event of `state`, kWh."""
     [event] = state.events
     step_s = (event.end - event.begin) / _ENERGY_STEPS
     readings = [home.read(event.begin + step_s * (n + 0.5), state) for n in range(_ENERGY_STEPS)]
@@ -228,13 +228,16 @@ def _shed_kwh(home: Household, state: ControlState) -> dict[str, float]:
 
 
 def _share_out(
-    wanted: list[tuple[HouseholdLoad, float]], owed_kw: float, owed_by_load: Mapping[str, float]
+    load_powers: list[tuple[HouseholdLoad, float]], owed_kw: float, owed_by_load: Mapping[str, float]
 ) -> tuple[LoadReading, ...]:
-    """Take what is owed: of single loads what they owe themselves, then of all by priority."""
-    own = {load.load_id: min(owed_by_load.get(load.load_id, 0.0), _can_shed(load, kw)) for load, kw in wanted}
+    """Divide the owed reduction: first each load's own, then the rest by priority."""
+    own = {
+        load.load_id: min(owed_by_load.get(load.load_id, 0.0), _can_shed(load, kw))
+        for load, kw in load_powers
+    }
     left_kw = owed_kw - sum(own.values())
     readings = []
-    for load, power_kw in sorted(wanted, key=lambda pair: (pair[0].priority, pair[0].load_id)):
+    for load, power_kw in sorted(load_powers, key=lambda pair: (pair[0].priority, pair[0].load_id)):
         more_kw = max(0.0, min(left_kw, _can_shed(load, power_kw) - own[load.load_id]))
         left_kw -= more_kw
         shed_kw = round(own[load.load_id] + more_kw, 3)
@@ -276,14 +279,14 @@ def _can_shed(load: HouseholdLoad, power_kw: float) -> float:
 
 
 @lru_cache(maxsize=100_000)
-def _furnish(seed: int, ven_id: str, furnishing: str | None = None) -> tuple[HouseholdLoad, ...]:
+def _choose_loads(seed: int, ven_id: str, furnishing: str | None = None) -> tuple[HouseholdLoad, ...]:
     """Two to six loads, some of a kind rarer than others; every home has light and warm water at least."""
     if furnishing is not None:
         kinds = FURNISHINGS[furnishing]
         return tuple(_load((seed, ven_id, row[0]), row) for row in _CATALOGUE if row[0] in kinds)
-    wanted = [row for row in _CATALOGUE if draw(seed, ven_id, "has", row[0]) < row[2]]
+    drawn_rows = [row for row in _CATALOGUE if draw(seed, ven_id, "has", row[0]) < row[2]]
     fewest = [row for row in _CATALOGUE if row[0] in {"lighting", "water_heater"}]
-    chosen = wanted[:_MOST_LOADS] if len(wanted) > 1 else fewest
+    chosen = drawn_rows[:_MOST_LOADS] if len(drawn_rows) > 1 else fewest
     return tuple(_load((seed, ven_id, row[0]), row) for row in chosen)
 
 

@@ -11,10 +11,10 @@ from local.fleet.publisher import FleetPublisher
 from local.fleet.reports import Reporter
 
 _LONGEST_GAP_S = 900.0
-"""A fleet that could not report for longer than this (the lid was closed) does not make up for it."""
+"""Reports of a longer gap than this (the machine was suspended) are not sent afterwards."""
 
 ReadingObserver = Callable[[Household, HouseholdReading], None]
-"""HandledCommand of every reading that is reported."""
+"""Called with every reading that is reported."""
 
 
 class LiveFleet:
@@ -33,7 +33,7 @@ class LiveFleet:
         self._commands = commands
         self._observer = observer
         self._clock = clock
-        self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._incoming_commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._queue: list[tuple[float, int, Reporter | Message]] = []
         self._count = 0
         self._next: dict[str, float] = {}
@@ -52,14 +52,14 @@ class LiveFleet:
             self._go_offline()
 
     def hear(self, command: bytes) -> None:
-        """Take a command, from any thread; it is carried out, and its acknowledgement published, on ours."""
-        self._heard.put(command)
+        """Queue a command, from any thread; the thread of `run` executes and acknowledges it."""
+        self._incoming_commands.put(command)
 
     def _step(self) -> None:
-        """Carry out a command, or wait for what is due next and publish it."""
+        """Execute a command, or wait for the next message that is due and publish it."""
         due = self._queue[0][0]
         try:
-            self._respond(self._heard.get(timeout=max(0.0, due - self._clock())))
+            self._respond(self._incoming_commands.get(timeout=max(0.0, due - self._clock())))
         except queue.Empty:
             item = heapq.heappop(self._queue)[2]
             if isinstance(item, Message):
@@ -72,18 +72,18 @@ class LiveFleet:
         if handled is None:
             return
         reporter = self._reporters[handled.ven_id]
-        self._line_up(handled.answers)
+        self._enqueue(handled.answers)
         if handled.has_other_interval:
             self._schedule(reporter, self._clock())
 
     def _report(self, reporter: Reporter, ts: float) -> None:
-        """Line up what a VEN says at `ts`. It describes its loads at first, and when they were set."""
+        """Queue the messages of a VEN at `ts`. It describes its loads at first and after changes."""
         ven_id = reporter.home.ven_id
         state = self._commands.state(ven_id)
         reading = reporter.read(ts, state)
         describe = self._described.get(ven_id) != state.load_settings
         self._described[ven_id] = state.load_settings
-        self._line_up(reporter.arrivals(reading, state, describe=describe))
+        self._enqueue(reporter.arrivals(reading, state, describe=describe))
         self._observer(reporter.home, reading)
         self._schedule(reporter, max(ts, self._clock() - _LONGEST_GAP_S))
 
@@ -92,7 +92,7 @@ class LiveFleet:
         self._next[ven_id] = reporter.next_after(after, self._commands.state(ven_id))
         self._push(self._next[ven_id], reporter)
 
-    def _line_up(self, arrivals: Iterable[Arrival]) -> None:
+    def _enqueue(self, arrivals: Iterable[Arrival]) -> None:
         for arrival in arrivals:
             self._push(arrival.at, arrival.message)
 

@@ -1,4 +1,4 @@
-"""A reading in the words of the contract. VENs speak two generations of it, each with its own settings."""
+"""Readings as messages of the contract, in one of two generations of it, by each VEN's settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one VEN writes. `is_shared`: the older form, on the one topic that all share."""
+    """The format of one VEN's messages. `is_shared`: the older one, on the topic that all VENs share."""
 
     is_shared: bool
     writes_time: Callable[[float], float | str]
@@ -40,7 +40,7 @@ class Dialect:
 
 
 def dialect_of(home: Household) -> Dialect:
-    """The settings of a VEN, for all of its life."""
+    """The format of a VEN's messages, which never changes."""
     key = (home.seed, home.ven_id, "dialect")
     is_shared = draw(*key, "shared") < 0.2  # noqa: PLR2004
     writers = (_fractional,) if is_shared else (_epoch, _epoch, _zulu, _naive)
@@ -56,7 +56,7 @@ def telemetry(home: Household, dialect: Dialect, reading: HouseholdReading) -> M
     """The regular report."""
     entry = _brief_entry if dialect.is_brief else load_entry
     if dialect.is_brief and (reading.event or reading.shed_kw or reading.is_recovering):
-        entry = _shed_entry  # silence would leave what was shed before
+        entry = _shed_entry  # without the key the former value would stay
     body: dict[str, Any] = {"venId": home.ven_id} if dialect.names_itself else {}
     body["timestamp"] = dialect.writes_time(reading.ts)
     body |= _panel_of_old(reading) if dialect.is_shared else _panel(reading)
@@ -66,7 +66,7 @@ def telemetry(home: Household, dialect: Dialect, reading: HouseholdReading) -> M
 
 
 def description(home: Household, dialect: Dialect, reading: HouseholdReading) -> Message:
-    """The load snapshot: what each load is."""
+    """The load snapshot: the description of each load."""
     body = {
         "schemaVersion": "1.0",
         "venId": home.ven_id,
@@ -93,7 +93,7 @@ def _panel(reading: HouseholdReading) -> dict[str, Any]:
 
 
 def _panel_of_old(reading: HouseholdReading) -> dict[str, Any]:
-    """The older keys, and what the older firmware adds of its own accord."""
+    """The older keys, and keys that only the older firmware sends."""
     body: dict[str, Any] = {
         "power_kw": reading.used_kw,
         "shed_kw": reading.shed_kw,
@@ -108,7 +108,7 @@ def _panel_of_old(reading: HouseholdReading) -> dict[str, Any]:
 
 
 def _event(reading: HouseholdReading) -> dict[str, Any]:
-    """What only a home that takes part in an event says."""
+    """Keys of a home that takes part in an event."""
     if reading.event is None:
         return {}
     named = {"eventId": reading.event.event_id} if reading.event.event_id is not None else {}
@@ -125,7 +125,7 @@ def _shed_entry(reading: LoadReading) -> dict[str, Any]:
 
 
 def load_entry(reading: LoadReading) -> dict[str, Any]:
-    """All that there is to say of a load."""
+    """The complete description of a load."""
     load = reading.load
     return {
         "id": load.load_id,

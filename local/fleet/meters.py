@@ -16,7 +16,7 @@ STEP_S = 100
 
 @dataclass(frozen=True)
 class IntervalMeter:
-    """The meter of a home that takes part in at most one event, and knows what it delivers in it."""
+    """The meter of a home that takes part in at most one event; it can compute what the home delivered."""
 
     ven_id: str
     home: Household
@@ -33,7 +33,7 @@ class IntervalMeter:
         return Message("volttron/metering", json.dumps(body).encode())
 
     def delivered_kwh(self) -> float:
-        """What it would have used without the event, less what it used: only a simulation knows."""
+        """Energy without the event less energy used, kWh, which only a simulation can compute."""
         if self.event is None:
             return 0.0
         length_s = self.event.end - self.event.begin

@@ -1,4 +1,4 @@
-"""What each type of load would draw if nobody asked it to shed: a share of its capacity, -1 to 1."""
+"""The natural power of each type of load, without a reduction: a share of its capacity, -1 to 1."""
 
 import math
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def _solar(key: Key, ts: float, weather: Weather) -> float:
 
 
 def _battery(key: Key, ts: float, _: Weather) -> float:
-    """What its state of charge says, with losses left out."""
+    """The derivative of its state of charge, without losses."""
     before, after = battery_soc(key, ts - 30), battery_soc(key, ts + 30)
     across_midnight = ts % DAY_S < 30 or ts % DAY_S >= DAY_S - 30  # noqa: PLR2004 - another day, another top
     return 0.0 if across_midnight else (after - before) * 60 * _BATTERY_HOURS

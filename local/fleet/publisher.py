@@ -22,7 +22,7 @@ _ACKNOWLEDGED_WITHIN_S = 60.0
 
 
 class BrokerError(Exception):
-    """The broker is not there, or has stopped answering."""
+    """The broker is not there, or does not answer any more."""
 
 
 class FleetPublisher:
@@ -31,7 +31,7 @@ class FleetPublisher:
     def __init__(self, mqtt_url: str, client_id: str) -> None:
         self._where = urlsplit(mqtt_url)
         self._connected = threading.Event()
-        self._room = threading.Semaphore(MOST_IN_FLIGHT)
+        self._in_flight_slots = threading.Semaphore(MOST_IN_FLIGHT)
         self._on_command: Callable[[bytes], None] | None = None
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
         self._client.max_inflight_messages_set(MOST_IN_FLIGHT)
@@ -41,7 +41,7 @@ class FleetPublisher:
         self._client.on_message = self._receive
 
     def listen(self, on_command: Callable[[bytes], None]) -> None:
-        """Have commands to any VEN brought to `on_command`, on a thread of paho's. Call it before `with`."""
+        """Pass commands to any VEN to `on_command`, on a thread of paho's. Call it before `with`."""
         self._on_command = on_command
 
     def __enter__(self) -> Self:
@@ -57,22 +57,22 @@ class FleetPublisher:
         self._client.loop_stop()
 
     def publish(self, message: Message) -> None:
-        """Hand a message over; waits while too many are in flight. Not for use in `on_command`."""
-        if not self._room.acquire(timeout=_ACKNOWLEDGED_WITHIN_S):
+        """Publish a message; waits while too many are in flight. Not for use in `on_command`."""
+        if not self._in_flight_slots.acquire(timeout=_ACKNOWLEDGED_WITHIN_S):
             raise BrokerError(f"nothing acknowledged within {_ACKNOWLEDGED_WITHIN_S:g} s")
         self._client.publish(message.topic, message.payload, qos=1)
 
     def wait_acknowledged(self, timeout_s: float = _ACKNOWLEDGED_WITHIN_S) -> None:
         """Wait until the broker has acknowledged everything."""
-        taken = 0
+        slots = 0
         try:
-            while taken < MOST_IN_FLIGHT:
-                if not self._room.acquire(timeout=timeout_s):
+            while slots < MOST_IN_FLIGHT:
+                if not self._in_flight_slots.acquire(timeout=timeout_s):
                     raise BrokerError(f"nothing acknowledged within {timeout_s:g} s")
-                taken += 1
+                slots += 1
         finally:
-            if taken:
-                self._room.release(taken)
+            if slots:
+                self._in_flight_slots.release(slots)
 
     def _connect(
         self, client: Client, _data: None, _flags: ConnectFlags, reason: ReasonCode, _props: Properties | None
@@ -86,7 +86,7 @@ class FleetPublisher:
     def _acknowledge(
         self, _client: Client, _data: None, _mid: int, _reason: ReasonCode, _props: Properties | None
     ) -> None:
-        self._room.release()
+        self._in_flight_slots.release()
 
     def _receive(self, _client: Client, _data: None, message: MQTTMessage) -> None:
         if self._on_command is not None:

@@ -1,4 +1,4 @@
-"""The reports of one VEN: at which device times, with which messages, arriving when."""
+"""The reports of one VEN: their device times, messages, and arrivals."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from local.fleet.randomness import draw
 from local.fleet.weather import HeatWave
 
 _DESCRIBE_EVERY = 6
-_USUAL = ResponseBehaviour()
+_DEFAULT_BEHAVIOUR = ResponseBehaviour()
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class FleetSettings:
     """
 
     interval_s: float = 5.0
-    behaviour: ResponseBehaviour = _USUAL
+    behaviour: ResponseBehaviour = _DEFAULT_BEHAVIOUR
     has_daily_events: bool = False
     is_steady: bool = False
     heat_wave: HeatWave | None = None
 
 
 class Reporter:
-    """One VEN that reports. Its phase within the interval is its own, and never moves."""
+    """Makes the reports of one VEN. Its phase within the interval is constant."""
 
     def __init__(self, home: Household, settings: FleetSettings) -> None:
         self.home = home
@@ -55,13 +55,13 @@ class Reporter:
         return following if following > ts else self._time(number + 1, interval_s)
 
     def read(self, ts: float, state: ControlState = INITIAL_STATE) -> HouseholdReading:
-        """What it measures at `ts`, during the events that it takes part in and the daily ones."""
+        """The reading at `ts`, with the events that it takes part in and the daily ones."""
         return self.home.read(ts, state.also(self._daily(ts)) if self._settings.has_daily_events else state)
 
     def arrivals(
         self, reading: HouseholdReading, state: ControlState = INITIAL_STATE, *, describe: bool = False
     ) -> Iterator[Arrival]:
-        """What the report of a reading sends, as it arrives; `describe` describes the loads out of turn."""
+        """The messages of a reading, with their arrivals; `describe` adds a description out of turn."""
         ts = reading.ts
         report = telemetry(self.home, self.dialect, reading)
         if is_broken(self.home, ts):
@@ -75,8 +75,8 @@ class Reporter:
 
     def _daily(self, ts: float) -> tuple[ShedEvent, ...]:
         behaviour = self._settings.behaviour
-        happening = (event for event in daily_events(ts) if not behaviour.opts_out(self.home, event.event_id))
-        return tuple(paced(self.home, event) for event in happening)
+        events = (event for event in daily_events(ts) if not behaviour.opts_out(self.home, event.event_id))
+        return tuple(paced(self.home, event) for event in events)
 
     def _phase_s(self, interval_s: float) -> float:
         """Whole seconds where the interval has them: most devices count in seconds."""

@@ -92,55 +92,55 @@ def respond(op: str, context: CommandContext) -> Outcome:
 
 
 def _set_load(context: CommandContext) -> Outcome:
-    wanted = _read(context, _SetLoad)
-    if _load(context, wanted.load_id) is None:
-        return _no_such_load(context, wanted.load_id)
-    said = {
+    command = _read(context, _SetLoad)
+    if _load(context, command.load_id) is None:
+        return _no_such_load(context, command.load_id)
+    updated = {
         name: context.data[name] for name in ("enabled", "capacityKw", "priority") if name in context.data
     }
-    values = {"enabled": wanted.enabled, "capacity_kw": wanted.capacity_kw, "priority": wanted.priority}
+    values = {"enabled": command.enabled, "capacity_kw": command.capacity_kw, "priority": command.priority}
     changes = {name: value for name, value in values.items() if value is not UNSET}
-    return context.state.with_load(wanted.load_id, changes), Result("success", {"updated": said})
+    return context.state.with_load(command.load_id, changes), Result("success", {"updated": updated})
 
 
 def _shed_load(context: CommandContext) -> Outcome:
-    """One load draws at most what it draws now, less the reduction, until then."""
-    wanted = _read(context, _ShedLoad)
-    load = _load(context, wanted.load_id)
+    """Limit one load to its present power less the reduction, for a time."""
+    command = _read(context, _ShedLoad)
+    load = _load(context, command.load_id)
     if load is None:
-        return _no_such_load(context, wanted.load_id)
+        return _no_such_load(context, command.load_id)
     if not load.enabled:
         return context.state, Result("rejected", {"error": f"{load.load_id} may not be controlled now"})
-    until = context.now + wanted.duration_s
-    event = ShedEvent(wanted.event_id, context.now, until, wanted.reduce_kw, load.load_id)
+    until = context.now + command.duration_s
+    event = ShedEvent(command.event_id, context.now, until, command.reduce_kw, load.load_id)
     reading = context.home.read(context.now, context.state)
     power_kw = next(each.power_kw for each in reading.loads if each.load.load_id == load.load_id)
-    limit_kw = round(max(0.0, power_kw - wanted.reduce_kw), 3)
+    limit_kw = round(max(0.0, power_kw - command.reduce_kw), 3)
     return _follow(context, event), Result("accepted", {"limitKw": limit_kw, "until": until})
 
 
 def _shed_panel(context: CommandContext) -> Outcome:
-    wanted = _read(context, _ShedPanel)
-    if context.behaviour.opts_out(context.home, wanted.event_id):
+    command = _read(context, _ShedPanel)
+    if context.behaviour.opts_out(context.home, command.event_id):
         return context.state, Result("rejected", {"error": "opted out"})
-    until = context.now + wanted.duration_s
-    event = ShedEvent(wanted.event_id, context.now, until, wanted.requested_reduction_kw)
+    until = context.now + command.duration_s
+    event = ShedEvent(command.event_id, context.now, until, command.requested_reduction_kw)
     state = _follow(context, event)
-    accepted_kw, _ = _foreseen(context, state)
+    accepted_kw, _ = _expected_shed(context, state)
     before = context.home.read(context.now, context.state)
     target_kw = round(before.used_kw + before.shed_kw - accepted_kw, 3)
     return state, Result("accepted", {"targetKw": target_kw, "acceptedReduceKw": accepted_kw, "until": until})
 
 
 def _take_part(context: CommandContext) -> Outcome:
-    """Take part in an event from its start, or from now; answers what the home will shed."""
+    """Take part in an event from its start, or from now; the answer has the expected reduction."""
     event = _event(_read(context, _EventData), context.now)
     stays_until = event.begin + context.behaviour.stay(context.home, event) * (event.end - event.begin)
     if context.behaviour.opts_out(context.home, event.event_id) or stays_until <= context.now:
         refusal = {"event_id": event.event_id, "error": "opted out"}
         return context.state, Result("rejected", refusal, {"event_id": event.event_id})
     state = _follow(context, replace(event, begin=max(event.begin, context.now), end=stays_until))
-    shed_kw, circuits = _foreseen(context, state)
+    shed_kw, circuits = _expected_shed(context, state)
     more = {
         "event_id": event.event_id,
         "requested_shed_kw": event.requested_kw,
@@ -158,12 +158,12 @@ def _restore(context: CommandContext) -> Outcome:
 
 
 def _configure(context: CommandContext) -> Outcome:
-    wanted = _read(context, _Configure)
+    command = _read(context, _Configure)
     changes: dict[str, Any] = {}
-    if wanted.report_interval_seconds is not UNSET:
-        changes["report_interval_s"] = wanted.report_interval_seconds
-    if wanted.target_power_kw is not UNSET:
-        changes["target_power_kw"] = wanted.target_power_kw
+    if command.report_interval_seconds is not UNSET:
+        changes["report_interval_s"] = command.report_interval_seconds
+    if command.target_power_kw is not UNSET:
+        changes["target_power_kw"] = command.target_power_kw
     if not 0.1 <= changes.get("report_interval_s", 1) <= 86_400:  # noqa: PLR2004
         return context.state, Result("rejected", {"error": "reports between 0.1 and 86400 s apart"})
     applied = {name: context.data[name] for name in _Configure.__struct_fields__ if name in context.data}
@@ -172,10 +172,10 @@ def _configure(context: CommandContext) -> Outcome:
 
 def _get(context: CommandContext) -> Outcome:
     what = _read(context, _Get).what
-    tell = {"status": _status, "config": _configuration, "loads": _loads}.get(what)
-    if tell is None:
+    describe = {"status": _status, "config": _configuration, "loads": _loads}.get(what)
+    if describe is None:
         return context.state, Result("rejected", {"error": f"there is no {what} to get"})
-    return context.state, Result("success", {what: tell(context), "understands": UNDERSTANDS})
+    return context.state, Result("success", {what: describe(context), "understands": UNDERSTANDS})
 
 
 def _ping(context: CommandContext) -> Outcome:
@@ -208,26 +208,26 @@ def _no_such_load(context: CommandContext, load_id: str) -> Outcome:
     return context.state, Result("rejected", {"error": f"there is no load {load_id}"})
 
 
-def _event(wanted: _EventData, now: float) -> ShedEvent:
-    begin = now if wanted.start_ts is None else wanted.start_ts
-    if wanted.end_ts is not None:
-        end = wanted.end_ts
-    elif wanted.duration_s is not None:
-        end = begin + wanted.duration_s
+def _event(command: _EventData, now: float) -> ShedEvent:
+    begin = now if command.start_ts is None else command.start_ts
+    if command.end_ts is not None:
+        end = command.end_ts
+    elif command.duration_s is not None:
+        end = begin + command.duration_s
     else:
         raise msgspec.ValidationError("end_ts or duration_s is missing")
     if end <= max(begin, now):
         raise msgspec.ValidationError("it is over")
-    steps = tuple((each.start_ts, each.target_kw) for each in wanted.intervals)
+    steps = tuple((each.start_ts, each.target_kw) for each in command.intervals)
     return ShedEvent(
-        wanted.event_id,
+        command.event_id,
         begin,
         end,
-        wanted.requested_kw,
-        is_more=wanted.direction == "increase",
+        command.requested_kw,
+        is_more=command.direction == "increase",
         steps=steps,
-        import_limit_kw=wanted.import_limit_kw,
-        export_limit_kw=wanted.export_limit_kw,
+        import_limit_kw=command.import_limit_kw,
+        export_limit_kw=command.export_limit_kw,
     )
 
 
@@ -235,8 +235,8 @@ def _follow(context: CommandContext, event: ShedEvent) -> ControlState:
     return context.state.with_event(paced(context.home, event), context.now)
 
 
-def _foreseen(context: CommandContext, state: ControlState) -> tuple[float, list[dict[str, Any]]]:
-    """What the latest event gives, once the home has got down to it: in all, and by load."""
+def _expected_shed(context: CommandContext, state: ControlState) -> tuple[float, list[dict[str, Any]]]:
+    """The reduction by the latest event after the ramp, kW: in total, and by load."""
     event = state.events[0]
     reading = context.home.read(event.begin + event.lag_s + event.ramp_s, state)
     shedding = [load for load in reading.loads if load.shed_kw]

@@ -1,4 +1,4 @@
-"""What only a simulation knows: what each VEN would have drawn without events. For checks of estimates."""
+"""The truth file, to check estimates: the power of each VEN without events, which only a simulation has."""
 
 from pathlib import Path
 from typing import Self

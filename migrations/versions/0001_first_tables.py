@@ -39,7 +39,7 @@ END $$
 
 
 def _archive_partition(parent: str) -> str:
-    """Where clocks that are years behind go, so that they cannot make thousands of partitions."""
+    """The partition for timestamps of clocks that are years behind, which could make thousands of partitions."""
     return (
         f"CREATE TABLE {parent}_before_2020 PARTITION OF {parent} "
         "FOR VALUES FROM (MINVALUE) TO ('2020-01-01T00:00:00Z')"

@@ -1,4 +1,4 @@
-"""What retention has let go, who runs which job, and indexes that find rows by their age.
+"""Retention horizons, leases of jobs, and indexes by the age of rows.
 
 Revision: 0002, after 0001
 """
@@ -42,7 +42,7 @@ def upgrade() -> None:
     )
     for table, column in BY_AGE:
         op.create_index(f"ix_{table}_{column}", table, [column], unique=False, **BRIN)
-    # Small, and rewritten all the time: what is dead in it must not wait for a fifth of the table.
+    # A small table with many updates: autovacuum must not wait for a fifth of it to be dead.
     op.execute(
         "ALTER TABLE pending_batches SET"
         " (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000)"

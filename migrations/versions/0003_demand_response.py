@@ -1,6 +1,6 @@
-"""Demand response for real: who is asked and told, how an event goes, what it delivered, commands on their way.
+"""Demand response: participations, progress and settlements of events, and the outbox of commands.
 
-Until here nothing wrote to these tables.
+Before this revision no program wrote to these tables.
 
 Revision: 0003, after 0002
 """

@@ -1,4 +1,4 @@
-"""Room in the pages of histories for the next version of a row.
+"""A fill factor of 50 for histories, so that new versions of rows stay on their page.
 
 A bucket changes with every cycle of its lane for as long as its slot lasts. What is stored stays where it is;
 new pages have the room.

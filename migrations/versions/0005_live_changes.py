@@ -1,4 +1,4 @@
-"""What live streams tell: written by triggers, numbered by whoever reads it.
+"""Changes for live streams: written by triggers, positions assigned by the next reader.
 
 Revision: 0005, after 0004
 """
@@ -44,7 +44,7 @@ TELLING = {
     "events": "(e.status, e.start_time, e.end_time, e.requested_reduction_kw, e.actual_reduction_kw)",
     "event_progress": "(e.current_reduction_kw, e.vens_responding, e.avg_response_ms)",
 }
-"""The columns that a stream tells."""
+"""The columns that streams show."""
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""A quick way to the commands that VENs have acknowledged, and that telemetry has not shown yet.
+"""An index of commands that VENs have acknowledged, and that telemetry does not show as executed yet.
 
 Revision: 0007, after 0006
 """

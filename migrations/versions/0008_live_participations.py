@@ -1,4 +1,4 @@
-"""When a VEN's report first named the event that it takes part in; and a quick way to those who take part.
+"""When a VEN's report first named the event of its participation; an index of active participations.
 
 Revision: 0008, after 0007
 """

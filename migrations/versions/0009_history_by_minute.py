@@ -1,4 +1,4 @@
-"""The network's history by minute, out of that by second; what that has let go, this does not have either.
+"""The network's history by minute, computed from that by second, as far as retention has left that.
 
 Revision: 0009, after 0008
 """

@@ -85,7 +85,7 @@ UPDATE ingest_batches SET days = ARRAY(
 )
 WHERE first_ts IS NOT NULL AND batch_id IN (SELECT batch_id FROM pending_batches)
 """
-"""More days than there are, where a batch leaves some out; all others are consumed, and nobody asks."""
+"""All days between the first and the last of a pending batch, which may have fewer; consumed batches need none."""
 
 FORMER_ENSURE = """
 CREATE OR REPLACE FUNCTION ensure_raw_partitions(days date[]) RETURNS void LANGUAGE plpgsql AS $$

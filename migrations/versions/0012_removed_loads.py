@@ -1,4 +1,4 @@
-"""Loads that people have removed: their latest values do not count up to a device time.
+"""Loads removed by people: latest values up to this device time do not count.
 
 Revision: 0012, after 0010
 """

@@ -1,4 +1,4 @@
-"""Words of status in lower case and without white space around them, as they are decoded from now on.
+"""Statuses in lower case and without white space around them, as they are decoded from now on.
 
 Revision: 0013, after 0012
 """
@@ -21,4 +21,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """How the words were spelled is not known any more; the older programs read these too."""
+    """No change: the former spelling is lost, and older programs read the new one, too."""

@@ -15,7 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("commands", sa.Column("queued_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("commands", sa.Column("interruptions", sa.Integer(), nullable=False, server_default="0"))
-    # Attempts before this one went out without an expiry: any of them may still wait for its VEN.
+    # Attempts before this revision had no expiry: any of them may still be queued for its VEN.
     op.execute("UPDATE commands SET queued_since = sent_at WHERE status = 'sent'")
 
 

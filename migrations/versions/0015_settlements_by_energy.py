@@ -1,4 +1,4 @@
-"""Shares with their history, and settlements that say what was asked over time and how a baseline was adjusted.
+"""The history of shares; settlements with the requested energy and the adjustment of the baseline.
 
 Revision: 0015, after 0014
 """
@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ven_id", "event_id", "at", name="pk_event_shares"),
     )
     op.create_index("ix_event_shares_event_id", "event_shares", ["event_id"])
-    # All that is known of earlier shares: the last one, from when the VEN was told until it opted out.
+    # Of earlier shares only the last one is stored: from the notification of the VEN until it opted out.
     op.execute("""
         INSERT INTO event_shares
         SELECT ven_id, event_id, notified_at, requested_reduction_kw

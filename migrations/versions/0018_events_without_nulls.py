@@ -1,4 +1,4 @@
-"""What each VEN delivers for a running event, who was passed over, and all fields of events in streams.
+"""The reduction of each VEN in a running event, notes on VENs that are not asked, all event fields in streams.
 
 Revision: 0018, after 0016
 """

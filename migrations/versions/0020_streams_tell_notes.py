@@ -1,4 +1,4 @@
-"""Live streams tell every change of an event that its answer shows; what each VEN has delivered so far.
+"""Live streams send every change of an event's answer; the energy that each VEN has delivered so far.
 
 Revision: 0020, after 0018
 """

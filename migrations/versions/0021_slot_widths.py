@@ -1,4 +1,4 @@
-"""How wide the slots of a VEN with a slower meter are, since when, and who said so.
+"""Slot widths of VENs with slower meters, with start and source.
 
 Revision: 0021, after 0020
 """
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Every VEN has slots of five minutes again: where one had wider ones, energy is computed anew."""
+    """All slots have five minutes again: where a VEN had wider ones, the energy becomes stale."""
     op.execute(
         "INSERT INTO stale_slots (bucket) SELECT DISTINCT date_bin('30 minutes', bucket, 'epoch') + after"
         " FROM ven_history JOIN slot_widths USING (ven_id)"

@@ -1,4 +1,4 @@
-"""Events that change while they run, VENs that leave them, and times in which VENs are opted out.
+"""Changes of running events, released VENs, and opt-outs of VENs.
 
 Revision: 0023, after 0021
 """

@@ -30,7 +30,7 @@ NO_DIGEST = bytes(32)
 
 
 @dataclass(frozen=True)
-class Secret:
+class PresentedSecret:
     """A secret as it was sent, looked up by its public id and compared by its digest."""
 
     kind: str
@@ -42,15 +42,15 @@ def make_secret(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(6)}_{secrets.token_hex(32)}"
 
 
-def read_secret(text: str) -> Secret | None:
+def read_secret(text: str) -> PresentedSecret | None:
     """None for a text that is not of this form."""
     match = SECRET.fullmatch(text)
     if match is None:
         return None
-    return Secret(match[1], match[2], hashlib.sha256(match[3].encode()).digest())
+    return PresentedSecret(match[1], match[2], hashlib.sha256(match[3].encode()).digest())
 
 
-def is_same(digest: bytes | None, secret: Secret) -> bool:
+def is_same(digest: bytes | None, secret: PresentedSecret) -> bool:
     """Compared in constant time, also for an unknown id."""
     return hmac.compare_digest(digest or NO_DIGEST, secret.digest) and digest is not None
 
@@ -171,7 +171,7 @@ class KeyStore:
             connection.execute(queries.add_session(session))
         return text, expires_at
 
-    def end_session(self, secret: Secret) -> None:
+    def end_session(self, secret: PresentedSecret) -> None:
         with self._engine.begin() as connection:
             connection.execute(queries.end_session(secret.public_id, secret.digest))
             connection.execute(queries.notify_keys())
@@ -235,7 +235,7 @@ class Keyring:
         secret = read_secret(text)
         return None if secret is None else self._caller_with(secret)
 
-    def _caller_with(self, secret: Secret) -> Caller | None:
+    def _caller_with(self, secret: PresentedSecret) -> Caller | None:
         valid = self._valid.get((secret.kind, secret.public_id))
         if not is_same(valid.digest if valid else None, secret) or valid is None:
             return None

@@ -1,1 +1,1 @@
-"""Commands to VENs: the outbox, and what became of each command."""
+"""Commands to VENs: the outbox, and the status of each command."""

@@ -1,1 +1,1 @@
-"""Demand response events: their rules, their progress, and what they delivered."""
+"""Demand response events: their rules, progress, and performance."""

@@ -1,4 +1,4 @@
-"""What events delivered, as the jobs have settled it."""
+"""Performance of events, as settled by the jobs."""
 
 from collections.abc import Sequence
 from typing import Any

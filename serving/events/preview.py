@@ -1,4 +1,4 @@
-"""What an event would do: whom it would ask, for what, and what similar events delivered. Pure."""
+"""A preview of an event: its candidates, their shares, and what similar events delivered. Pure."""
 
 from collections.abc import Sequence
 from typing import Any

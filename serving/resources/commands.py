@@ -1,4 +1,4 @@
-"""Commands to VENs, and what has become of them."""
+"""Commands to VENs, and their status."""
 
 import falcon
 from falcon import Request, Response

@@ -1,4 +1,4 @@
-"""Are we alive; could we answer."""
+"""Liveness and readiness checks."""
 
 from collections.abc import Callable
 from datetime import datetime

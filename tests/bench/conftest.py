@@ -1,4 +1,4 @@
-"""A PostgreSQL that means what it commits, and databases at head on it."""
+"""A durable PostgreSQL, and databases at the head revision on it."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,17 +28,17 @@ def durable() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def make_database(durable: EmbeddedPostgres) -> Iterator[MakeDatabase]:
-    """Makes databases that are gone after the test."""
-    made: list[str] = []
+    """Makes databases that are dropped after the test."""
+    names: list[str] = []
     with psycopg.connect(durable.url("postgres"), autocommit=True) as admin:
 
         def make() -> str:
-            made.append(f"bench_{next(_numbers)}")
-            admin.execute(f'CREATE DATABASE "{made[-1]}" TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY'.encode())
-            return durable.url(made[-1])
+            names.append(f"bench_{next(_numbers)}")
+            admin.execute(f'CREATE DATABASE "{names[-1]}" TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY'.encode())
+            return durable.url(names[-1])
 
         yield make
-        for name in made:
+        for name in names:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 

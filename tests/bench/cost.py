@@ -1,4 +1,4 @@
-"""What some work costs, here and in the server. CPU time is what counts where a machine is shared."""
+"""CPU and wall time of some work, in this process and in the server. On a shared machine compare CPU time."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ def typical(costs: Iterable[Cost]) -> Cost:
 
 
 def cost_of(engine: Engine, work: Callable[[Connection], Any]) -> Cost:
-    """Of work in a transaction of its own, with the commit."""
+    """The cost of work in a transaction of its own, with the commit."""
     with engine.connect() as connection:
         server = driver_connection(connection).info.backend_pid
         wall_s, own_cpu_s, server_cpu_s = time.perf_counter(), time.process_time(), _cpu_s(server)

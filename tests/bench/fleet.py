@@ -1,4 +1,4 @@
-"""What a fleet sends: reports of eight loads, nine rows each."""
+"""Reports of a fleet: eight loads, so nine rows each."""
 
 import json
 from collections.abc import Iterator
@@ -27,5 +27,5 @@ def _payload(ven: int, at: datetime) -> bytes:
         {"id": load_id, "type": load_id[:-1], "currentPowerKw": ven % 7 + 0.125 * n, "capacityKw": 3.5}
         for n, load_id in enumerate(LOADS)
     ]
-    said = {"schemaVersion": "1.0", "venId": f"ven-{ven}", "timestamp": at.timestamp(), "usedPowerKw": 4.1}
-    return json.dumps(said | {"shedPowerKw": 0.6, "voltage_v": 239.6, "loads": loads}).encode()
+    body = {"schemaVersion": "1.0", "venId": f"ven-{ven}", "timestamp": at.timestamp(), "usedPowerKw": 4.1}
+    return json.dumps(body | {"shedPowerKw": 0.6, "voltage_v": 239.6, "loads": loads}).encode()

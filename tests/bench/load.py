@@ -1,6 +1,6 @@
-"""Load on an HTTP server: connections that stay open, one request after another on each.
+"""Load on an HTTP server: keep-alive connections, one request after another on each.
 
-`http.client` would be slower than the server; here a process asks on all of its connections at once, and
+`http.client` would be slower than the server; here a process sends on all of its connections at once, and
 parses only the first answer: the others have the same length.
 """
 
@@ -22,12 +22,12 @@ SECONDS = 4.0
 
 
 class Load(Struct, frozen=True):
-    """What a server stood: answers in a second, and the time that all but one in a hundred took at most."""
+    """The throughput and latency of a server."""
 
     requests_per_s: float
     p99_ms: float
     cpu_us: float = 0.0
-    """Of the server, for one answer; zero if it is not known which process that is."""
+    """Of the server, for one answer; zero if its process id is unknown."""
 
 
 def requests_per_s(port: int, path: str) -> float:
@@ -35,16 +35,16 @@ def requests_per_s(port: int, path: str) -> float:
 
 
 def measure(port: int, path: str, server_pid: int | None = None) -> Load:
-    """With all connections at once. Who answers nothing in time has no rate, and endless latencies."""
+    """Measure with all connections at once. A server without answers has rate 0 and infinite latency."""
     before_s = _cpu_s(server_pid)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        halves = list(pool.map(_hammer, [port] * PROCESSES, [path] * PROCESSES))
-    used_s = _cpu_s(server_pid) - before_s
-    took_s = sorted(latency_s for _, latencies_s in halves for latency_s in latencies_s)
-    if not took_s:
+        halves = list(pool.map(_send_requests, [port] * PROCESSES, [path] * PROCESSES))
+    used_cpu_s = _cpu_s(server_pid) - before_s
+    all_latencies_s = sorted(latency_s for _, latencies_s in halves for latency_s in latencies_s)
+    if not all_latencies_s:
         return Load(0.0, inf, inf)
-    p99_ms = 1_000 * took_s[int(len(took_s) * 0.99)]
-    return Load(sum(rate for rate, _ in halves), p99_ms, 1_000_000 * used_s / len(took_s))
+    p99_ms = 1_000 * all_latencies_s[int(len(all_latencies_s) * 0.99)]
+    return Load(sum(rate for rate, _ in halves), p99_ms, 1_000_000 * used_cpu_s / len(all_latencies_s))
 
 
 def _cpu_s(server_pid: int | None) -> float:
@@ -56,14 +56,14 @@ def _cpu_s(server_pid: int | None) -> float:
 
 
 class Exchange:
-    """A connection's request under way."""
+    """The running request of a connection."""
 
     def __init__(self) -> None:
         self.received = 0
-        self.asked_at = time.monotonic()
+        self.requested_at = time.monotonic()
 
 
-def _hammer(port: int, path: str) -> tuple[float, list[float]]:
+def _send_requests(port: int, path: str) -> tuple[float, list[float]]:
     latencies_s: list[float] = []
     request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     length = _length_of_answer(port, request)
@@ -75,14 +75,14 @@ def _hammer(port: int, path: str) -> tuple[float, list[float]]:
         start = time.monotonic()
         while time.monotonic() - start < SECONDS:
             for key, _ in selector.select(1):
-                _go_on(key.fileobj, key.data, length, request, latencies_s)
-        took_s = time.monotonic() - start
+                _receive(key.fileobj, key.data, length, request, latencies_s)
+        duration_s = time.monotonic() - start
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
-    return len(latencies_s) / took_s, latencies_s
+    return len(latencies_s) / duration_s, latencies_s
 
 
-def _go_on(
+def _receive(
     connection: object, exchange: Exchange, length: int, request: bytes, latencies_s: list[float]
 ) -> None:
     assert isinstance(connection, socket.socket)
@@ -91,8 +91,8 @@ def _go_on(
         return
     assert exchange.received == length, "an answer of another length: an error?"
     now_s = time.monotonic()
-    latencies_s.append(now_s - exchange.asked_at)
-    exchange.received, exchange.asked_at = 0, now_s
+    latencies_s.append(now_s - exchange.requested_at)
+    exchange.received, exchange.requested_at = 0, now_s
     connection.sendall(request)
 
 
@@ -102,11 +102,11 @@ def _length_of_answer(port: int, request: bytes) -> int:
         answer = connection.recv(65_536)
         assert answer.startswith(b"HTTP/1.1 200"), answer
         head, _, body = answer.partition(b"\r\n\r\n")
-        wanted = next(
+        body_bytes = next(
             int(line.partition(b":")[2])
             for line in head.split(b"\r\n")
             if line.lower().startswith(b"content-length")
         )
-        while len(body) < wanted:
+        while len(body) < body_bytes:
             body += connection.recv(65_536)
-    return len(head) + 4 + wanted
+    return len(head) + 4 + body_bytes

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.noop`: a Falcon app that does nothing, under the server settings of serving."""
+"""`python -m tests.bench.noop`: a no-op Falcon app, with the server settings of serving."""
 
 import os
 
@@ -11,7 +11,7 @@ from granian.log import LogLevels
 from serving.settings import ServingSettings
 
 
-class Nothing:
+class FixedBody:
     def __init__(self, body: bytes) -> None:
         self._body = body
 
@@ -22,7 +22,7 @@ class Nothing:
 def application() -> falcon.App[Request, Response]:
     app = falcon.App()
     body = b'"' + b"x" * (int(os.environ["NOOP_BYTES"]) - 2) + b'"'
-    app.add_sink(Nothing(body), "/")
+    app.add_sink(FixedBody(body), "/")
     return app
 
 

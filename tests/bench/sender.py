@@ -1,6 +1,7 @@
-"""A fleet's voice that costs next to nothing: packets made beforehand, one socket, a window in flight.
+"""A cheap sender for a fleet: packets encoded beforehand, one socket, a window in flight.
 
-`python -m tests.bench.sender PORT VENS ROUNDS FIRST_S` says `ready`, waits for a line, sends, says `sent`.
+`python -m tests.bench.sender PORT VENS ROUNDS FIRST_S` prints `ready`, waits for a line, sends, prints
+`sent`.
 """
 
 import socket
@@ -51,7 +52,7 @@ def main(port: int, vens: int, rounds: int, first_s: int) -> None:
 
 
 def send(broker: socket.socket, packets: list[bytes]) -> None:
-    """All of them; returns when the broker has acknowledged the last."""
+    """Send all; returns when the broker has acknowledged the last."""
     sent = acknowledged_bytes = 0
     while acknowledged_bytes < PUBACK_BYTES * len(packets):
         end = min(len(packets), sent + PIECE, acknowledged_bytes // PUBACK_BYTES + WINDOW)

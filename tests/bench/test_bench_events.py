@@ -1,6 +1,6 @@
-"""What an event costs among many VENs: telling them, looking at it twice a second, following and settling it.
+"""The cost of an event with many VENs: notification, polling twice a second, progress and settlement.
 
-`BENCH_EVENT_VENS` says among how many (10,000), `BENCH_MEASURED_VENS` of how many there is history (1,000).
+`BENCH_EVENT_VENS`: how many (10,000). `BENCH_MEASURED_VENS`: how many have history (1,000).
 """
 
 import os
@@ -62,7 +62,7 @@ def with_fleet(database_url: str, vens: int, more: str = "") -> Engine:
     return engine_for(database_url, "bench")
 
 
-def told(what: str, cost: Cost, limit: Cost) -> str:
+def summary(what: str, cost: Cost, limit: Cost) -> str:
     return (
         f"\nevents: {what}: {cost.cpu_s * 1000:.0f} ms of CPU time ({cost.wall_s * 1000:.0f} by the clock),"
         f" ratio {cost.cpu_s / limit.cpu_s:.2f}"
@@ -73,10 +73,10 @@ def step(work: Callable[..., int], now: datetime, **options: Any) -> Callable[[C
     return lambda connection: work(connection, now, **options)
 
 
-def test_telling_and_looking(make_database: MakeDatabase) -> None:
+def test_notifying_and_polling(make_database: MakeDatabase) -> None:
     engine = with_fleet(make_database(), VENS)
     rest = Cadence().rest()
-    telling = cost_of(engine, step(share_out, START - HOUR / 6, rest=rest))
+    notifying = cost_of(engine, step(share_out, START - HOUR / 6, rest=rest))
     starting = cost_of(engine, step(move_events_on, START))
     with engine.connect() as connection:
         rows: dict[str, pl.DataFrame] = {
@@ -85,8 +85,8 @@ def test_telling_and_looking(make_database: MakeDatabase) -> None:
         }
     assert {frame.height for frame in rows.values()} == {VENS}
     copying = cost_of(engine, lambda connection: copy_out(connection, rows))
-    print(told(f"telling {VENS:,} VENs, against COPY of the same rows", telling, copying), end="")
-    looks = [
+    print(summary(f"telling {VENS:,} VENs, against COPY of the same rows", notifying, copying), end="")
+    polls = [
         sum(
             (
                 cost_of(engine, work)
@@ -102,12 +102,13 @@ def test_telling_and_looking(make_database: MakeDatabase) -> None:
     ]
     with engine.connect() as connection:
         followed = connection.execute(event_queries.followed_events()).all()
-    every = event_queries.followed_parts(followed, START + HOUR / 2, only_news=False)
+    all_participations = event_queries.followed_parts(followed, START + HOUR / 2, only_news=False)
     reading = [
-        cost_of(engine, lambda connection: fetch(connection, every, FollowedPartFrame)) for _ in range(TICKS)
+        cost_of(engine, lambda connection: fetch(connection, all_participations, FollowedPartFrame))
+        for _ in range(TICKS)
     ]
     print(
-        told("a look at it while it runs, against a fetch of all parts", typical(looks), typical(reading)),
+        summary("a look at it while it runs, against a fetch of all parts", typical(polls), typical(reading)),
         end="",
     )
     ending = cost_of(engine, step(move_events_on, START + HOUR))
@@ -134,24 +135,26 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
     reading = {most: cost_of(engine, _slots(ven_ids, days[:most])) for most in (10, 11)}
     now = cost_of(engine, _slots(ven_ids, [0]))
     print(
-        told(
+        summary(
             f"baselines of {MEASURED_VENS:,} VENs ahead, against a fetch of their slots", ahead, reading[10]
         ),
         end="",
     )
-    print(told("a cycle while it runs, against a fetch of the day's slots", typical(running), now), end="")
+    print(summary("a cycle while it runs, against a fetch of the day's slots", typical(running), now), end="")
     with engine.connect() as connection:
         [row] = connection.execute(settlement_queries.running_events(START + HOUR)).all()
     event = MeasuredEvent.of(row)
     settling = cost_of(engine, lambda connection: measure(connection, event, rules))
-    print(told("measuring it, against a fetch of the slots", settling, reading[11]))
+    print(summary("measuring it, against a fetch of the slots", settling, reading[11]))
     print(
         f"events: measuring {MEASURED_VENS:,} VENs: {settling.own_cpu_s / MEASURED_VENS * 1e6:.0f} us of CPU"
         f" time a VEN in the job, {settling.server_cpu_s / MEASURED_VENS * 1e6:.0f} us in the server"
     )
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT current_reduction_kw FROM event_progress")).scalar_one()
-    assert found is not None
+        reduction_kw = connection.execute(
+            text("SELECT current_reduction_kw FROM event_progress")
+        ).scalar_one()
+    assert reduction_kw is not None
     engine.dispose()
 
 

@@ -51,7 +51,7 @@ INSERT INTO pending_batches SELECT lane, batch_id FROM batch, unnest(array['snap
 
 
 def report_for(connection: psycopg.Connection, second: int) -> None:
-    """What arrives within a second: every fifth VEN, a tenth of them at a time."""
+    """The reports of a second: every fifth VEN, in ten batches."""
     step = REPORT_EVERY_S * BATCHES_PER_S
     for number in range(BATCHES_PER_S):
         at = NOON + timedelta(seconds=second + number / BATCHES_PER_S)
@@ -77,20 +77,20 @@ def test_both_lanes_keep_up(make_database: MakeDatabase) -> None:
     engine.dispose()
     seconds = (ROUNDS - 1) * HISTORY_EVERY_S
     both = sum(spent.values(), Cost())
-    told = ", ".join(f"{step} {cost.cpu_s / seconds * 1000:.0f} ms" for step, cost in spent.items())
+    by_step = ", ".join(f"{step} {cost.cpu_s / seconds * 1000:.0f} ms" for step, cost in spent.items())
     print(
         f"\njobs: {VENS:,} VENs x {LOADS} loads, a report every {REPORT_EVERY_S} s: both lanes take"
         f" {both.cpu_s / seconds:.0%} of a core (limit 50%), {both.own_cpu_s / seconds:.0%} in Python and"
         f" {both.server_cpu_s / seconds:.0%} in PostgreSQL, and {both.wall_s / seconds:.0%} of the time by"
-        f" the clock; CPU time each second: {told}"
+        f" the clock; CPU time each second: {by_step}"
     )
     assert both.cpu_s / seconds < MOST_OF_A_CORE
 
 
 def cycle(engine: Engine, spent: dict[str, Cost], *steps: Step) -> None:
     for step in steps:
-        spent[step.__name__] += cost_of(engine, partial(taken, step))
+        spent[step.__name__] += cost_of(engine, partial(run_step, step))
 
 
-def taken(step: Step, connection: Connection) -> None:
+def run_step(step: Step, connection: Connection) -> None:
     step(connection, NOON)

@@ -47,7 +47,7 @@ def store_all(store: Store, messages: list[Received]) -> float:
 
 
 def copy_all(connection: psycopg.Connection, ready: list[tuple[bytes, bytes]]) -> float:
-    """One transaction a batch, two COPYs in it: what nobody can do without."""
+    """The minimum: one transaction a batch, with two COPYs."""
     start = time.perf_counter()
     for telemetry, samples in ready:
         with connection.transaction():

@@ -1,6 +1,6 @@
-"""A cycle costs what is new: ten times the history, the same time.
+"""The cost of a cycle depends on new rows: with ten times the history it stays the same.
 
-`BENCH_HISTORY_TIMES=1,10,100 make bench` looks behind a hundred million raw rows (some 30 GB).
+`BENCH_HISTORY_TIMES=1,10,100 make bench` measures with a hundred million raw rows (some 30 GB).
 """
 
 import os
@@ -76,7 +76,7 @@ GROUP BY 1, 2;
 
 
 def with_history(database_url: str, raw_rows: int, vens: int = VENS) -> Engine:
-    """A database with so many raw rows, and their summary, a minute apart; nothing pending."""
+    """A database with `raw_rows` raw rows, a minute apart, and their summary; nothing pending."""
     with connect(database_url, "bench") as connection:
         instants = raw_rows // (vens * ROWS_EACH)
         connection.execute(BATCHES.format(vens=vens, instants=instants).encode())
@@ -105,20 +105,22 @@ def ingest(engine: Engine, round_number: int) -> None:
 
 
 def cycle(engine: Engine) -> dict[str, Cost]:
-    """What each step of both lanes costs, each in its transaction, as the runner has them."""
-    return {step.__name__: cost_of(engine, partial(taken, step)) for step in STEPS}
+    """The cost of each step of both lanes, each in its transaction, as in the runner."""
+    return {step.__name__: cost_of(engine, partial(run_step, step)) for step in STEPS}
 
 
-def taken(step: Step, connection: Connection) -> None:
+def run_step(step: Step, connection: Connection) -> None:
     handled = step(connection, NOW)
     assert handled == NEW_ROWS or step in {refresh_totals, refresh_energy}
 
 
-def bare(engine: Engine) -> dict[str, Cost]:
-    """What no lane can do without: the newest batch's rows into frames, the result's rows out again."""
+def fetch_and_copy(engine: Engine) -> dict[str, Cost]:
+    """The minimum of a lane: fetch the newest batch's rows into frames, and COPY the result's rows out."""
     return {
-        "snapshot": _bare(engine, [(ven_telemetry, ReportFrame), (ven_load_samples, EntryFrame)], _latest),
-        "history": _bare(
+        "snapshot": _fetch_and_copy(
+            engine, [(ven_telemetry, ReportFrame), (ven_load_samples, EntryFrame)], _latest
+        ),
+        "history": _fetch_and_copy(
             engine, [(ven_telemetry, VenSampleFrame), (ven_load_samples, LoadSampleFrame)], _buckets
         ),
     }
@@ -128,7 +130,7 @@ Source = tuple[Table, type[Frame]]
 Results = dict[str, pl.DataFrame]
 
 
-def _bare(
+def _fetch_and_copy(
     engine: Engine, sources: list[Source], compute: Callable[[pl.DataFrame, pl.DataFrame], Results]
 ) -> Cost:
     with engine.connect() as connection:
@@ -168,19 +170,19 @@ def copy_out(connection: Connection, results: Results) -> None:
     for table, frame in results.items():
         cursor.execute(f"CREATE TEMPORARY TABLE bare_{table} (LIKE {table}) ON COMMIT DROP".encode())
         rows = frame.select(list(FRAMES[table].types()))
-        said = rows.select(column.name for column in rows if column.null_count() < rows.height)
-        copy_in = f"COPY bare_{table} ({', '.join(said.columns)}) FROM STDIN (FORMAT csv)"
+        filled = rows.select(column.name for column in rows if column.null_count() < rows.height)
+        copy_in = f"COPY bare_{table} ({', '.join(filled.columns)}) FROM STDIN (FORMAT csv)"
         with cursor.copy(copy_in.encode()) as copy:
-            copy.write(said.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f+00"))
+            copy.write(filled.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f+00"))
 
 
 Measured = Mapping[str, Cost]
 
 
 def measure(engines: Mapping[int, Engine]) -> dict[int, tuple[Measured, Measured]]:
-    """By size of the history: what each step costs, and what each lane cannot do without.
+    """By size of the history: the cost of each step, and the minimum of each lane.
 
-    All take turns, so that what else the machine does falls on each alike.
+    The databases alternate, so that other load of the machine affects all alike.
     """
     steps: dict[int, list[Measured]] = defaultdict(list)
     limits: dict[int, list[Measured]] = defaultdict(list)
@@ -188,12 +190,12 @@ def measure(engines: Mapping[int, Engine]) -> dict[int, tuple[Measured, Measured
         for times, engine in engines.items():
             ingest(engine, number)
             steps[times].append(cycle(engine))
-            limits[times].append(bare(engine))
+            limits[times].append(fetch_and_copy(engine))
     return {times: (_typical(steps[times]), _typical(limits[times])) for times in engines}
 
 
 def _typical(cycles: list[Measured]) -> Measured:
-    """Without the first cycle, which opens connections and makes temporary tables."""
+    """The median, without the first cycle, which opens connections and makes temporary tables."""
     return {name: typical(each[name] for each in cycles[1:]) for name in cycles[0]}
 
 
@@ -203,11 +205,11 @@ def test_a_cycle_with_more_and_more_history(make_database: MakeDatabase) -> None
     first = sum(measured[TIMES[0]][0].values(), Cost())
     for times, (steps, limits) in measured.items():
         both = sum(steps.values(), Cost())
-        told = ", ".join(f"{name} {cost.cpu_s * 1000:.0f} ms" for name, cost in steps.items())
+        by_step = ", ".join(f"{name} {cost.cpu_s * 1000:.0f} ms" for name, cost in steps.items())
         print(
             f"\njobs: {NEW_ROWS:,} new rows behind {times * BASE_ROWS:,} raw rows: both lanes"
             f" {both.cpu_s * 1000:.0f} ms of CPU time, ratio to the first {both.cpu_s / first.cpu_s:.2f}"
-            f" (by the clock {both.wall_s / first.wall_s:.2f}; {told}); against fetch and COPY:"
+            f" (by the clock {both.wall_s / first.wall_s:.2f}; {by_step}); against fetch and COPY:"
             f" {_against(steps, limits, 'snapshot')} (limit 3), {_against(steps, limits, 'history')}"
         )
     for engine in engines.values():

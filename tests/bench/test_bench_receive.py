@@ -1,4 +1,4 @@
-"""What it costs to receive a message: our receiver beside paho's, with the same broker and messages."""
+"""The cost of receiving a message: our receiver and paho's, with the same broker and messages."""
 
 import resource
 import subprocess
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.bench
 MESSAGES = 40_000
 VENS = 1_000
 MOST_OF_PAHO = 0.5
-"""Our cost as a part of paho's: beyond it, decision 0010 is to be thought over."""
+"""Our cost as a part of paho's: above it, reconsider decision 0010."""
 
 
 def cpu_us() -> float:
@@ -38,7 +38,7 @@ def received_by_us(broker: Mosquitto, publish: Callable[[], None]) -> float:
         IngestSettings(
             MQTT_URL=broker.mqtt_url,
             MQTT_CLIENT_ID="ours",
-            MQTT_SESSION_EXPIRY_S=0,  # else this session would collect what paho is sent
+            MQTT_SESSION_EXPIRY_S=0,  # else this session would queue paho's messages
             MQTT_TOPICS="oadr/meter/+",
             DATABASE_URL="postgresql://nobody/nothing",
         ),
@@ -50,9 +50,9 @@ def received_by_us(broker: Mosquitto, publish: Callable[[], None]) -> float:
     publish()
     before, count = cpu_us(), 0
     while count < MESSAGES:
-        taken = subscriber.take(4_000, 1 << 30, 1.0)
-        subscriber.acknowledge(taken)
-        count += len(taken)
+        messages = subscriber.take(4_000, 1 << 30, 1.0)
+        subscriber.acknowledge(messages)
+        count += len(messages)
     cost = cpu_us() - before
     subscriber.stop()
     return cost / MESSAGES
@@ -63,12 +63,12 @@ def received_by_paho(broker: Mosquitto, publish: Callable[[], None]) -> float:
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2, "pahos", protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
     )
-    ready, done, left = threading.Event(), threading.Event(), [MESSAGES]
+    ready, done, remaining = threading.Event(), threading.Event(), [MESSAGES]
 
     def receive(client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         client.ack(message.mid, message.qos)
-        left[0] -= 1
-        if not left[0]:
+        remaining[0] -= 1
+        if not remaining[0]:
             done.set()
 
     client.on_message = receive
@@ -90,7 +90,7 @@ def received_by_paho(broker: Mosquitto, publish: Callable[[], None]) -> float:
 
 @contextmanager
 def sender(port: int) -> Iterator[Callable[[], None]]:
-    """A process that has made its messages, and sends them when called upon."""
+    """A process with encoded messages, which sends them when the yielded function is called."""
     arguments = [str(each) for each in (port, VENS, MESSAGES // VENS, 1_720_612_800)]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.sender", *arguments],
@@ -115,7 +115,7 @@ def sender(port: int) -> Iterator[Callable[[], None]]:
 
 
 def test_receiving_costs_a_fraction_of_what_it_costs_with_paho(tmp_path: Path) -> None:
-    """CPU of the receiving process alone; the best of three runs each, in turns."""
+    """CPU of the receiving process alone; the best of three runs each, alternating."""
     costs_us: dict[str, list[float]] = {"ours": [], "paho": []}
     with Mosquitto(tmp_path) as broker:
         for _ in range(3):

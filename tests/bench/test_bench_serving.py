@@ -1,4 +1,4 @@
-"""Serving against the limit: a Falcon app that does nothing, under the same server."""
+"""Serving compared with a no-op Falcon app under the same server."""
 
 import os
 import subprocess
@@ -27,11 +27,11 @@ from tests.integration.published import until
 
 pytestmark = pytest.mark.bench
 
-HOT = ("/api/stats/network", "/api/stats/loads", "/api/vens/summary")
+POLLED = ("/api/stats/network", "/api/stats/loads", "/api/vens/summary")
 VENS = 20
 MINUTES = 1_000
 HISTORY = "history?start=2024-07-09T18:21:00Z&end=2024-07-10T10:59:59Z"
-"""The last minutes that are stored; by the minute a point less than answers are streamed from."""
+"""The last stored minutes; one point less than the limit from which answers are streamed."""
 
 ONE_VEN = (
     "/api/vens/ven-7",
@@ -76,14 +76,14 @@ def server(module: str, **environment: str) -> Iterator[Server]:
         process.wait(30)
 
 
-def get(asked: Server, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://{HOST}:{asked.port}{path}") as response:
+def get(target: Server, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://{HOST}:{target.port}{path}") as response:
         body: bytes = response.read()
     return body
 
 
 def compare(database_url: str, ours: Server, path: str) -> str:
-    """Us, and a server that does nothing but send as many bytes: in turns, the median of each, in words."""
+    """Measure serving and a no-op server with as many bytes, alternating; returns the medians as text."""
     size = len(get(ours, path))
     assert size > 10
     with server("tests.bench.noop", DATABASE_URL=database_url, NOOP_BYTES=str(size)) as noop:
@@ -108,7 +108,7 @@ def _median(loads: list[Load]) -> Load:
     )
 
 
-def test_what_everybody_polls_against_a_server_that_does_nothing(make_database: MakeDatabase) -> None:
+def test_polled_resources_against_a_no_op_server(make_database: MakeDatabase) -> None:
     database_url = make_database()
     with connect(database_url, "bench") as connection:
         Store(connection, "bench").write(Batch.of(reports(vens=10_000, rounds=1), MAX_AHEAD))
@@ -116,8 +116,8 @@ def test_what_everybody_polls_against_a_server_that_does_nothing(make_database: 
     Runner(engine, lambda: NOW).catch_up(schedule(Cadence()))
     engine.dispose()
     with server("serving", DATABASE_URL=database_url) as ours:
-        assert b'"venCount":10000' in get(ours, HOT[0])
-        for path in HOT:
+        assert b'"venCount":10000' in get(ours, POLLED[0])
+        for path in POLLED:
             print(f"\nserving: {compare(database_url, ours, path)} (limit of requests/s 0.60)")
 
 
@@ -130,5 +130,5 @@ def test_one_ven_with_more_and_more_history(make_database: MakeDatabase) -> None
             connection.execute(LATEST.encode())
         with server("serving", DATABASE_URL=database_url) as ours:
             for path in ONE_VEN:
-                told = compare(database_url, ours, path)
-                print(f"\nserving: {raw_rows:,} raw rows, {told} (limit of p99 10)")
+                comparison = compare(database_url, ours, path)
+                print(f"\nserving: {raw_rows:,} raw rows, {comparison} (limit of p99 10)")

@@ -1,4 +1,4 @@
-"""Long answers: the first byte soon, and the server's memory as flat as if they were short."""
+"""Long answers: time to the first byte, and constant memory of the server."""
 
 import http.client
 import os
@@ -52,7 +52,7 @@ def fetch(port: int, path: str) -> tuple[float, int]:
 
 
 class Peak:
-    """The most memory that a process held while this was watching."""
+    """The peak memory of a process while this runs."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process = process

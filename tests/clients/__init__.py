@@ -1,1 +1,1 @@
-"""Clients of others: how VENs and user interfaces in the field behave, for tests against a running stack."""
+"""Third-party clients: VENs and user interfaces as in the field, for tests against a running stack."""

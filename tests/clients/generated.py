@@ -1,4 +1,4 @@
-"""Asks a service, by its URL, with the client that openapi-python-client made; prints the answers."""
+"""Requests a service with the client that openapi-python-client generated, and prints the answers."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""A VEN of the older kind: it acts when a command arrives, and knows `duration_s` and `restore` alone.
+"""An older VEN: it acts when it receives a command, and supports only `duration_s` and `restore`.
 
 It reads no `start_ts` and no `end_ts`; an `event` without `duration_s` lasts an hour. It never sends a
-status, subscribes to a topic of another cloud, and goes on naming an event that is over.
+status, subscribes to a topic of another cloud, and continues to name an ended event.
 """
 
 import json
@@ -20,9 +20,9 @@ CONNECTED_WITHIN_S = 10.0
 
 
 class ReceiptVen:
-    """One VEN with one load. `switched` has every change of it: the time, and whether it sheds from then on.
+    """One VEN with one load. `switched`: the time of each change, and whether the load sheds from then on.
 
-    With `refuses_restore` it answers `restore` as it does all that it does not know.
+    With `refuses_restore` it answers `restore` like an unknown command.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ReceiptVen:
         return bool(self.switched) and self.switched[-1][1]
 
     def wait_switched(self, count: int, within_s: float) -> list[tuple[float, bool]]:
-        """All changes, once there are so many."""
+        """Wait for `count` changes, and return all."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.switched) >= count, within_s), (
                 self.switched,

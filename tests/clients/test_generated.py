@@ -1,6 +1,6 @@
 """The artefacts of a release; the clients among them compile, and run against the service.
 
-Run by `make clients`. npm and pip get what the lock files name from wherever they are set up to.
+Run by `make clients`. npm and pip install the locked packages from their configured registries.
 """
 
 import json
@@ -37,7 +37,7 @@ GENERATED_WITHIN_S = 300
 
 
 def run(*command: str | Path, directory: Path) -> str:
-    """What a program says; if it fails or warns, what it complains of."""
+    """Run a program, and return its output; a failure raises with output and errors."""
     done = subprocess.run(
         command, cwd=directory, capture_output=True, text=True, check=False, timeout=GENERATED_WITHIN_S
     )
@@ -47,7 +47,7 @@ def run(*command: str | Path, directory: Path) -> str:
 
 @pytest.fixture
 def port(database_url: str, engine: Engine) -> Iterator[int]:
-    """Of a service with `house`, which has telemetry, and `quiet`, which has none and no place."""
+    """The port of a service with `house`, which has telemetry, and `quiet`, without telemetry or location."""
     load = {"id": "heater", "currentPowerKw": 1.0}
     with connect(database_url, "tests") as connection:
         Store(connection, "tests").write(batch_of(telemetry("house", NOW, 2.0, loads=[load])))
@@ -81,10 +81,10 @@ EXPECTED = {
 
 
 def assert_answered(answers: str) -> None:
-    answered = json.loads(answers)
-    notes = dict(answered.pop("notes"))
+    values = json.loads(answers)
+    notes = dict(values.pop("notes"))
     assert sum(notes.values()) == EXPECTED["venCount"], notes
-    assert answered == EXPECTED
+    assert values == EXPECTED
 
 
 @pytest.fixture(scope="module")

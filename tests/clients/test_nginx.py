@@ -63,7 +63,7 @@ def proxied(
     (directory / "key.conf").write_text(header)
     (directory / "index.html").write_text("<title>UI</title>")
     directory.chmod(0o755)
-    replaced = {
+    replacements = {
         "8080": str(page_port),
         "server_name ui.example": f"server_name {NAME} localhost",
         "127.0.0.1:8000": f"{HOST}:{api_port}",
@@ -72,24 +72,24 @@ def proxied(
         "Host $http_host;": f"Host {forwarded_host.format(api=api_port)};",
     }
     recipe = RECIPE
-    for stands, here in replaced.items():
-        assert stands in recipe
-        recipe = recipe.replace(stands, here)
+    for original, replacement in replacements.items():
+        assert original in recipe
+        recipe = recipe.replace(original, replacement)
     (directory / "recipe.conf").write_text(recipe)
     (directory / "nginx.conf").write_text(MAIN.format(directory=directory))
-    words = {name: text.format(page=page_port) for name, text in settings.items()}
-    words |= {"DATABASE_URL": database_url, "HTTP_PORT": str(api_port), "LOG_LEVEL": "error"}
+    environment = {name: text.format(page=page_port) for name, text in settings.items()}
+    environment |= {"DATABASE_URL": database_url, "HTTP_PORT": str(api_port), "LOG_LEVEL": "error"}
     program = [nginx, "-p", str(directory), "-c", f"{directory}/nginx.conf", "-e", f"{directory}/error.log"]
-    with running(api_port, sys.executable, "-m", "serving", **words), running(page_port, *program):
+    with running(api_port, sys.executable, "-m", "serving", **environment), running(page_port, *program):
         yield page_port
 
 
 def ask(port: int, method: str, path: str, host: str, **headers: str) -> tuple[int, Any]:
-    """What a browser gets that has this page open."""
-    sent = {"Host": host, "Content-Type": "application/json", **headers}
+    """The answer to a request of a browser with this page open."""
+    all_headers = {"Host": host, "Content-Type": "application/json", **headers}
     body = json.dumps({"name": "House", "location": {"lat": 1, "lon": 2}}) if method == "POST" else None
     with closing(HTTPConnection(HOST, port, timeout=30)) as connection:
-        connection.request(method, path, body, sent)
+        connection.request(method, path, body, all_headers)
         response = connection.getresponse()
         content = response.read().decode()
     is_json = "json" in (response.headers["content-type"] or "")
@@ -97,10 +97,10 @@ def ask(port: int, method: str, path: str, host: str, **headers: str) -> tuple[i
 
 
 def assert_reads_and_changes(port: int, host: str, origin: str, **headers: str) -> None:
-    """Also that pages of other origins change nothing."""
+    """Reads and changes work; changes by pages of other origins are refused."""
     assert ask(port, "GET", "/api/stats/network", host, **headers)[0] == 200
-    status, made = ask(port, "POST", "/api/vens", host, Origin=origin, **headers)
-    assert (status, made["name"]) == (201, "House")
+    status, created = ask(port, "POST", "/api/vens", host, Origin=origin, **headers)
+    assert (status, created["name"]) == (201, "House")
     foreign = ("http://evil.example", f"http://evil.example:{port}", f"http://{host}.evil.example", "null")
     for other in foreign:
         assert ask(port, "POST", "/api/vens", host, Origin=other, **headers)[0] == 403, other
@@ -128,7 +128,7 @@ def test_the_recipe_adds_the_key(tmp_path: Path, database_url: str, key: str) ->
 
 
 def test_a_proxy_that_drops_the_port_of_the_host(tmp_path: Path, database_url: str, key: str) -> None:
-    """`proxy_set_header Host $host`: every GET was answered and every change refused.
+    """`proxy_set_header Host $host`: every GET was accepted and every change refused.
 
     With the key from nginx it needs no setting; a user interface with a login does.
     """

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("local")
 
 HOUSE_KW = 3.0
 LATE_S = 3.0
-"""What a busy machine may take from a look at the events to a VEN that acts."""
+"""The longest delay, on a busy machine, from a poll of the events to the VEN's reaction."""
 
 PAPER = {"id": "paper", "name": "Paper", "location": {"lat": 52.52, "lon": 13.405}, "status": "online"}
 
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Receipt
 
 
 def past_reports() -> list[bytes]:
-    """Two hours of `house`, from which its baseline is made."""
+    """Two hours of reports of `house`, for its baseline."""
     now = time.time()
     return [
         json.dumps({"timestamp": now - 60 * minutes, "usedPowerKw": HOUSE_KW}).encode()
@@ -65,8 +65,8 @@ def publish(mqtt_url: str, messages: dict[str, list[bytes]]) -> None:
     client.loop_stop()
 
 
-def wish(start: float, end: float, **terms: Any) -> dict[str, Any]:
-    """An event some seconds from now."""
+def event_request(start: float, end: float, **terms: Any) -> dict[str, Any]:
+    """The body of an event; `start` and `end` in seconds from now."""
     now = time.time()
     times = {"startTime": _iso(now + start), "endTime": _iso(now + end)}
     return {**times, "requestedReductionKw": 2.0, **terms}
@@ -80,12 +80,12 @@ def _seconds(time_text: str) -> float:
     return datetime.fromisoformat(time_text).timestamp()
 
 
-def awaited(look: Callable[[], Any], is_so: Callable[[Any], object], within_s: float = 30) -> Any:
+def wait_for_answer(read: Callable[[], Any], condition: Callable[[Any], object], within_s: float = 30) -> Any:
     answers: list[Any] = []
 
     def is_there() -> bool:
-        answers.append(look())
-        return bool(is_so(answers[-1]))
+        answers.append(read())
+        return bool(condition(answers[-1]))
 
     until(is_there, within_s)
     return answers[-1]
@@ -96,14 +96,14 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     client.walk()
     assert client.get("/api/events/current", type(None)) is None
 
-    made = client.send("POST", "/api/events", wish(1, 12, id="evt-1"), ui.Event, 201)
-    assert [(note.reason, note.vens) for note in made.notes] == [("no flexibility", 2)]
-    assert made.actual_reduction_kw == 0
+    created = client.send("POST", "/api/events", event_request(1, 12, id="evt-1"), ui.Event, 201)
+    assert [(note.reason, note.vens) for note in created.notes] == [("no flexibility", 2)]
+    assert created.actual_reduction_kw == 0
     client.walk()
 
     [(on_at, _)] = house.wait_switched(1, 20)
-    assert 0 <= on_at - _seconds(made.start_time) < LATE_S
-    awaited(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
+    assert 0 <= on_at - _seconds(created.start_time) < LATE_S
+    wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.current_reduction_kw > 0)
     client.walk()
     running = client.event_page("evt-1")
     assert running.status == "active"
@@ -115,32 +115,32 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert client.overview().network_efficiency is not None
 
     _, (off_at, _) = house.wait_switched(2, 30)
-    assert -1 <= off_at - _seconds(made.end_time) < LATE_S
-    over = awaited(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
-    assert [ven.ven_id for ven in over.vens] == ["house"]
+    assert -1 <= off_at - _seconds(created.end_time) < LATE_S
+    ended = wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
+    assert [ven.ven_id for ven in ended.vens] == ["house"]
     assert client.ven_page("house").metrics.active_event_id is None, "the VEN goes on naming it"
     client.walk()
-    known = client.get("/api/vens/house/events", list[ui.VenEvent])
-    assert {event.event_id for event in known} == {"evt-1"}
+    ven_events = client.get("/api/vens/house/events", list[ui.VenEvent])
+    assert {event.event_id for event in ven_events} == {"evt-1"}
 
     now = time.time()
     guests = {"from": _iso(now - 1), "to": _iso(now + 600), "reason": "guests"}
     assert client.ask("POST", "/api/vens/house/opt-outs", guests)[0] == 201
-    empty = client.send("POST", "/api/events", wish(0, 30, id="evt-2"), ui.Event, 201)
+    empty = client.send("POST", "/api/events", event_request(0, 30, id="evt-2"), ui.Event, 201)
     expected = [("opted out", 1), ("no flexibility", 2)]
     assert [(note.reason, note.vens) for note in empty.notes] == expected
-    active = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
+    active = wait_for_answer(lambda: client.event_page("evt-2"), lambda event: event.status == "active")
     assert (active.vens, [(note.reason, note.vens) for note in active.notes]) == ([], expected)
     client.walk()
     assert client.ask("POST", "/api/events/evt-2/stop")[0] == 202
-    over = awaited(lambda: client.event_page("evt-2"), lambda event: event.status == "completed")
-    assert [(note.reason, note.vens) for note in over.notes] == expected
+    ended = wait_for_answer(lambda: client.event_page("evt-2"), lambda event: event.status == "completed")
+    assert [(note.reason, note.vens) for note in ended.notes] == expected
     assert house.is_shedding is False
 
 
 @pytest.mark.parametrize("ven_id", ["house", "quiet", "paper"])
 def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) -> None:
-    """The whole answer of GET, as forms do: what is not known does not become a fact by that."""
+    """Sends the whole answer of GET, as forms do: placeholders are not stored as values."""
     client, house = site
     path = f"/api/vens/{ven_id}"
     before = client.plain(path)
@@ -167,8 +167,8 @@ def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
     switch = {"enabled": False, "priority": 2}
     client.send("PATCH", path, {**client.plain(path), **switch}, ui.Load, 200)
     assert switch.items() <= client.plain(path).items()
-    awaited(client.overview, lambda stats: stats.controllable_power_kw == 0)
-    answers = awaited(
+    wait_for_answer(client.overview, lambda stats: stats.controllable_power_kw == 0)
+    answers = wait_for_answer(
         lambda: client.get("/api/vens/house/events", list[ui.VenEvent]),
         lambda events: {"shedLoad", "setLoad"} <= {event.op for event in events},
     )
@@ -178,7 +178,7 @@ def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
     sent = next(command for command in house.commands if command["op"] == "setLoad")
     assert sent["data"] == {"loadId": "heater", **switch}
     client.send("PATCH", path, {"enabled": None, "priority": None}, ui.Load, 200)
-    awaited(client.overview, lambda stats: stats.controllable_power_kw == HOUSE_KW)
+    wait_for_answer(client.overview, lambda stats: stats.controllable_power_kw == HOUSE_KW)
     client.walk()
 
 
@@ -189,15 +189,15 @@ def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
 def test_stop_answers_for_every_event(
     event_id: str, start: float, before: str, after: str, site: tuple[Ui, ReceiptVen]
 ) -> None:
-    """A second stop, or one of an event that is to come, locked the page until that was over."""
+    """A second stop, or one of a scheduled event, blocked the page until the event had ended."""
     client, _ = site
-    terms = wish(start, start + 60, id=event_id, venIds=["paper"], priority=1)
+    terms = event_request(start, start + 60, id=event_id, venIds=["paper"], priority=1)
     client.send("POST", "/api/events", terms, ui.Event, 201)
-    awaited(lambda: client.event_page(event_id), lambda event: event.status == before)
+    wait_for_answer(lambda: client.event_page(event_id), lambda event: event.status == before)
     for _ in range(2):
         stopping = client.send("POST", f"/api/events/{event_id}/stop", {}, ui.Stopping, 202)
         assert stopping == ui.Stopping("stopping", event_id)
-    awaited(lambda: client.event_page(event_id), lambda event: event.status == after)
+    wait_for_answer(lambda: client.event_page(event_id), lambda event: event.status == after)
     client.send("POST", f"/api/events/{event_id}/stop", {}, ui.Stopping, 202)
     stopped = client.event_page(event_id)
     assert stopped.status == after
@@ -208,7 +208,7 @@ def test_stop_answers_for_every_event(
 
 def test_a_form_may_send_an_event_back(site: tuple[Ui, ReceiptVen]) -> None:
     client, _ = site
-    terms = wish(7200, 7260, id="form", status="active", priority=3, leadTimeS=30, venIds=["house"])
+    terms = event_request(7200, 7260, id="form", status="active", priority=3, leadTimeS=30, venIds=["house"])
     client.send("POST", "/api/events", terms, ui.Event, 201)
     before = client.plain("/api/events/form")
     assert (before["venIds"], before["priority"], before["leadTimeS"]) == (["house"], 3, 30)
@@ -220,7 +220,7 @@ def test_a_form_may_send_an_event_back(site: tuple[Ui, ReceiptVen]) -> None:
     later = {
         **before,
         "id": "again",
-        **{key: at for key, at in wish(8000, 8060).items() if key.endswith("Time")},
+        **{key: at for key, at in event_request(8000, 8060).items() if key.endswith("Time")},
     }
     copied = client.send("POST", "/api/events", later, ui.Event, 201)
     assert (copied.priority, copied.ven_ids) == (3, ["house"])

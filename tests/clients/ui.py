@@ -1,7 +1,7 @@
-"""A user interface as it is in the field: what it asks on each page, and with which types.
+"""A user interface as in the field: the requests of each page, and the types of the answers.
 
-The types are as strict as those of such a client: no null where it expects a number or a word, integers
-where it counts, arrays that are never missing. It has keys that it does not know pass.
+The types are as strict as those of such a client: no null for a number or a text, integers for counts, arrays
+that are never missing. Unknown keys are ignored.
 """
 
 import urllib.request
@@ -185,7 +185,7 @@ class Health(Camel, frozen=True):
 
 
 class Ui:
-    """Asks one Gridgate, and reads its answers with the types above."""
+    """Requests one Gridgate, and decodes its answers with the types above."""
 
     def __init__(self, http_url: str) -> None:
         self._http_url = http_url
@@ -211,7 +211,7 @@ class Ui:
         return read(path, content, shape)
 
     def plain(self, path: str) -> Any:
-        """An answer as it came, to be sent back."""
+        """An answer without a type, to be sent back."""
         return self.get(path, object)
 
     def overview(self) -> NetworkStats:
@@ -277,7 +277,7 @@ class Ui:
 
 
 def read(where: str, content: bytes, shape: type[T]) -> T:
-    """Decode an answer; a key that is missing, null or of another type ends the page."""
+    """Decode an answer; a key that is missing, null or of another type fails the test."""
     try:
         return msgspec.json.decode(content, type=shape)
     except msgspec.ValidationError as error:

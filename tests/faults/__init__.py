@@ -1,4 +1,4 @@
-"""Faults, injected for real and under load: processes killed, servers stopped, connections cut, disks filled.
+"""Fault injection under load: processes killed, servers stopped, connections cut, disks filled.
 
-`GRIDGATE_FAULT_MESSAGES` says how many messages each test sends (20,000 unless told otherwise).
+`GRIDGATE_FAULT_MESSAGES` is the number of messages of each test (default: 20,000).
 """

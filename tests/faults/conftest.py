@@ -1,4 +1,4 @@
-"""One site for each test: nothing that a fault breaks is shared."""
+"""One site for each test, so that a fault affects no other test."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def messages() -> int:
 
 @pytest.fixture
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Mosquitto | EmbeddedBroker:
-    """A mosquitto; for a test that is parametrised so, the broker of `local`."""
+    """A mosquitto, or the embedded broker of `local` for the parameter `embedded`."""
     if getattr(request, "param", "mosquitto") == "embedded":
         mqtt, mqtt5 = free_ports(2)
         return EmbeddedBroker(tmp_path, mqtt_port=mqtt, mqtt5_port=mqtt5)

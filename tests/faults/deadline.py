@@ -1,4 +1,4 @@
-"""Waiting for a condition that nobody signals: it is asked for again and again, up to a deadline."""
+"""Polling for a condition without a signal, up to a deadline."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ PAUSE_S = 0.02
 def until(
     condition: Callable[[], object], within_s: float, missing: Callable[[], str], pause_s: float = PAUSE_S
 ) -> None:
-    """Wait for a condition; fail with what is `missing` when it does not come true in time."""
+    """Poll until a condition is true; fail with the message `missing` when it is not in time."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {missing()}"

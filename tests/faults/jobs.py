@@ -1,4 +1,4 @@
-"""`python -m jobs` as a child: frozen, thawed, and its `/health` asked."""
+"""`python -m jobs` as a child process that can be frozen, with its `/health`."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from local.service import Service
 
 
 def health(port: int, path: str = "/health") -> tuple[int, str]:
-    """Status and words; 0 where nobody answers."""
+    """Status and body; status 0 without an answer."""
     try:
         with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=5) as answer:
             return answer.status, answer.read().decode()
@@ -26,7 +26,7 @@ def health(port: int, path: str = "/health") -> tuple[int, str]:
 
 
 class Scheduler(Service):
-    """One scheduler, whose sessions at the database bear its name."""
+    """One scheduler; the `application_name` of its database sessions is its name."""
 
     ready_within_s = 60.0
 
@@ -36,7 +36,7 @@ class Scheduler(Service):
         (self.port,) = free_ports(1)
         separator = "&" if "?" in database_url else "?"
         self._log = directory / "logs" / f"{name}.log"
-        self._what = ProcessSpec(
+        self._spec = ProcessSpec(
             argv=[sys.executable, "-m", "jobs"],
             env=inherited_environment(
                 DATABASE_URL=f"{database_url}{separator}application_name={name}",
@@ -60,7 +60,7 @@ class Scheduler(Service):
         return self._log.read_text(errors="replace").count(text)
 
     def _command(self) -> ProcessSpec:
-        return self._what
+        return self._spec
 
     def _is_ready(self) -> bool:
         return self.health()[0] != 0

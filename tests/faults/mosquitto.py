@@ -1,4 +1,4 @@
-"""A real mosquitto, as an operator would run it: sessions and queues are kept on disk and never cut."""
+"""A mosquitto with persistent sessions and unlimited queues, as in production."""
 
 import os
 import shutil
@@ -33,8 +33,8 @@ _BESIDE_PATH = "/usr/sbin"  # where Debian puts it
 class Mosquitto(Service):
     """One broker on 127.0.0.1, for MQTT 3.1.1 and 5, with its data under `data_dir`.
 
-    `stop` lets it write its data; `kill` costs what it has acknowledged since it wrote them last, which no
-    subscriber can make good. `access` says, in its own words, who may connect, and how.
+    `stop` lets it write its data; `kill` loses messages that it acknowledged since it last wrote them,
+    which no subscriber can recover. `access`: lines of its configuration that decide who may connect.
     """
 
     name = "mosquitto"
@@ -54,7 +54,7 @@ class Mosquitto(Service):
     mqtt5_url = mqtt_url
 
     def save(self) -> None:
-        """Have it write sessions and messages to its disk, and wait until it has."""
+        """Make it write sessions and messages to its disk, and wait until it has."""
         before = self._saved_at()
         os.kill(self.pid, signal.SIGUSR1)
         until(lambda: self._saved_at() != before, SAVED_WITHIN_S, lambda: "mosquitto does not save")

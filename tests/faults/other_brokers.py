@@ -64,11 +64,11 @@ class OtherBroker(Service):
 
 
 def installed(pattern: str, package: str) -> str:
-    """The file that a Debian package installs; without it the test is skipped."""
-    found = sorted(Path("/").glob(pattern))
-    if not found:
+    """A file of a Debian package; if it is missing the test is skipped."""
+    files = sorted(Path("/").glob(pattern))
+    if not files:
         be_without(f"{package} is not installed: `apt-get install {package}`")
-    return str(found[-1])
+    return str(files[-1])
 
 
 class Nats(OtherBroker):
@@ -93,7 +93,7 @@ class Nats(OtherBroker):
 
 
 class RabbitMq(OtherBroker):
-    """RabbitMQ with its MQTT plugin; its Erlang nodes are found through an epmd of its own."""
+    """RabbitMQ with its MQTT plugin, and an epmd of its own for its Erlang nodes."""
 
     name = "rabbitmq"
     ready_within_s = 120.0
@@ -125,7 +125,7 @@ class RabbitMq(OtherBroker):
                 file.write("\n".join(lines) + "\n")
 
     def join(self, first: "RabbitMq", names: list[str]) -> None:
-        """Be a node of a cluster; all find each other through the epmd of the first."""
+        """Make it a node of a cluster, whose nodes use the epmd of the first one."""
         self._cluster = names
         self._ports[2] = first._ports[2]
 

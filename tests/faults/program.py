@@ -1,4 +1,4 @@
-"""`python -m ingest` as a child: killed, started again, and its memory watched."""
+"""`python -m ingest` as a child process: it can be killed and restarted, and its peak memory is measured."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 class Ingest(Service):
-    """One worker. It keeps its client id, and so its session at the broker, over all its lives."""
+    """One worker. Its client id, and so its session at the broker, stays the same over restarts."""
 
     def __init__(
         self, directory: Path, database_url: str, mqtt_url: str, client_id: str = "ingest", **settings: str
@@ -25,7 +25,7 @@ class Ingest(Service):
         self.peak_mb = 0.0
         self.kills = 0
         self._ready_file = directory / f"{client_id}.ready"
-        self._what = ProcessSpec(
+        self._spec = ProcessSpec(
             argv=[sys.executable, "-m", "ingest"],
             env=inherited_environment(
                 DATABASE_URL=database_url,
@@ -44,20 +44,20 @@ class Ingest(Service):
         super().kill()
 
     def stop(self) -> None:
-        """SIGTERM, and no excuse: it must end by itself, and well."""
+        """Send SIGTERM; it must end by itself, with exit code 0."""
         self.note_peak()
         super().stop()
-        assert self.child.exit_code == 0, self._obituary(f"ended with {self.child.exit_code}")
+        assert self.child.exit_code == 0, self._failure_message(f"ended with {self.child.exit_code}")
 
     def retire(self) -> None:
-        """`python -m ingest retire`, after which nothing waits for it any more."""
-        command = replace(self._what, argv=[*self._what.argv, "retire"])
+        """Run `python -m ingest retire`, which empties and deletes its session."""
+        command = replace(self._spec, argv=[*self._spec.argv, "retire"])
         child = Child(command)
         assert child.wait(RETIRED_WITHIN_S), "\n".join(child.last_lines())
         assert child.exit_code == 0, "\n".join(child.last_lines())
 
     def wait_listening(self, times: int) -> None:
-        """Wait until the broker has granted it its subscriptions so many times."""
+        """Wait until the broker has granted its subscriptions `times` times."""
         until(
             lambda: self.has_logged("subscribed") >= times,
             self.ready_within_s,
@@ -65,7 +65,7 @@ class Ingest(Service):
         )
 
     def note_peak(self) -> None:
-        """Remember the most memory that any of its lives has held."""
+        """Update the peak memory over all restarts."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError, RuntimeError):
@@ -74,15 +74,15 @@ class Ingest(Service):
             self.peak_mb = max(self.peak_mb, int(peak[1]) / 1024)
 
     def has_logged(self, text: str) -> int:
-        """How often it has said so, in all its lives."""
-        log = self._what.log
+        """How often the log has the text, over all restarts."""
+        log = self._spec.log
         return log.read_text(errors="replace").count(text) if log and log.exists() else 0
 
     def _prepare(self) -> None:
         self._ready_file.unlink(missing_ok=True)
 
     def _command(self) -> ProcessSpec:
-        return self._what
+        return self._spec
 
     def _is_ready(self) -> bool:
         return self._ready_file.exists()

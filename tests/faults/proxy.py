@@ -1,4 +1,4 @@
-"""A proxy between ingest and PostgreSQL, on Unix sockets: it forwards everything, late, or not at all."""
+"""A proxy between ingest and PostgreSQL, on Unix sockets, that can delay, stop or cut connections."""
 
 import contextlib
 import select
@@ -18,14 +18,14 @@ Cut = Literal["answer", "question", "client"]
 
 
 class PostgresProxy:
-    """A client that takes `directory` for the server's host speaks to the server at `server_dir` through us.
+    """A client with `directory` as its host connects through the proxy to the server at `server_dir`.
 
-    Each cut ends the client's connection at its next COMMIT, so that it cannot know what became of it:
+    Each cut ends the client's connection at its next COMMIT, so that the client cannot know the outcome:
 
-    - `answer`: the server has done it, and its answer is swallowed.
-    - `question`: the COMMIT itself is swallowed, and the server sees the connection end.
+    - `answer`: the server has committed, and its answer is dropped.
+    - `question`: the COMMIT itself is dropped, and the server sees the connection end.
     - `client`: the same, but the server sees nothing: it keeps the transaction open, as when a network or a
-      whole machine fails. `cut_loose` ends that.
+      whole machine fails. `close_all` ends that.
     """
 
     def __init__(self, directory: Path, server_dir: str) -> None:
@@ -34,9 +34,9 @@ class PostgresProxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._armed: Cut | None = None
-        self._flows = threading.Event()
-        self._flows.set()
+        self._next_cut: Cut | None = None
+        self._is_forwarding = threading.Event()
+        self._is_forwarding.set()
         self.seconds_a_megabyte = 0.0
         self.cuts = 0
 
@@ -50,29 +50,29 @@ class PostgresProxy:
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.cut_loose()
+        self.close_all()
         for thread in self._threads:
             thread.join(10)
         for end in self._ends:
             end.close()
 
     def stall(self) -> None:
-        """Forward nothing any more, in either direction, and tell nobody; connections stay open."""
-        self._flows.clear()
+        """Stop forwarding in both directions; connections stay open."""
+        self._is_forwarding.clear()
 
     def flow(self) -> None:
-        """Forward again, also what has been held back."""
-        self._flows.set()
+        """Forward again, starting with data received meanwhile."""
+        self._is_forwarding.set()
 
     def cut_next(self, what: Cut) -> None:
-        self._armed = what
+        self._next_cut = what
 
     def has_cut(self, times: int) -> bool:
         return self.cuts >= times
 
-    def cut_loose(self) -> None:
+    def close_all(self) -> None:
         """End every connection, on both sides."""
-        self._flows.set()
+        self._is_forwarding.set()
         for end in self._ends:
             with contextlib.suppress(OSError):  # ended before
                 end.shutdown(socket.SHUT_RDWR)
@@ -99,7 +99,7 @@ class PostgresProxy:
         server.close()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> Cut | None:
-        """Until one of them ends, or until the cut."""
+        """Forward until one of them ends, or until the cut."""
         other = {client: server, server: client}
         while True:
             ready, _, _ = select.select(other, [], [])
@@ -107,15 +107,15 @@ class PostgresProxy:
                 chunk = end.recv(CHUNK)
                 if not chunk:
                     return None
-                self._flows.wait()
+                self._is_forwarding.wait()
                 if end is client:
                     time.sleep(len(chunk) / 1e6 * self.seconds_a_megabyte)
-                    if chunk == COMMIT and self._armed is not None:
+                    if chunk == COMMIT and self._next_cut is not None:
                         return self._cut(server)
                 other[end].sendall(chunk)
 
     def _cut(self, server: socket.socket) -> Cut | None:
-        cut, self._armed = self._armed, None
+        cut, self._next_cut = self._next_cut, None
         if cut == "answer":
             server.sendall(COMMIT)
             server.recv(CHUNK)

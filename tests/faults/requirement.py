@@ -1,4 +1,4 @@
-"""What a machine must offer for a fault to be injected."""
+"""Skipping tests whose requirements this machine lacks."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ def required_program(name: str, package: str) -> str:
 
 
 def be_without(what: str) -> NoReturn:
-    """Skip the test, saying what is missing; where nothing may be missing, fail it."""
+    """Skip the test with the missing requirement as reason; fail it if `GRIDGATE_REQUIRE_ALL` is 1."""
     if os.environ.get("GRIDGATE_REQUIRE_ALL") == "1":
         pytest.fail(f"{what}; GRIDGATE_REQUIRE_ALL=1 wants it")
     pytest.skip(what)

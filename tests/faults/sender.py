@@ -1,4 +1,4 @@
-"""A sender that keeps its own books: QoS 1, bounded in flight, patient with a broker that is away."""
+"""A sender that counts its messages: QoS 1, limited in flight, waiting while the broker is away."""
 
 import threading
 import time
@@ -22,17 +22,18 @@ NOBODY_LISTENS = 0x10
 
 
 class Stopped(Exception):  # noqa: N818 - the test is over
-    """Told to stop before everything was sent."""
+    """`stop` was called before everything was sent."""
 
 
 class Sender(threading.Thread):
-    """Publishes `count` distinct messages, some of them twice, and some that nobody can read.
+    """Publishes `count` distinct messages, some of them twice, and some unreadable ones.
 
-    The last one leaves when the broker has acknowledged all the others: a subscriber that gets messages in
-    order has had everything once it has that one. `limit` holds it back, until somebody raises it.
+    The last one is sent when the broker has acknowledged all others: a subscriber that gets messages in
+    order has all of them once it has that one. It sends no more than `limit` messages, until that is
+    raised.
 
-    An acknowledgement is the broker's word. For a broker that may forget, `repeat` sends again whatever was
-    published since the broker was last known to have `saved`.
+    A broker that is killed may lose acknowledged messages. For that, `repeat` sends again all messages
+    since the last call of `saved`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Sender(threading.Thread):
         self.duplicates = 0
         self.unreadable: set[bytes] = set()
         self.acknowledged = 0
-        self.unheard = 0
+        self.without_subscriber = 0
         self.started_at = time.monotonic()
         self._per_s = per_s
         self._published = 0
@@ -86,18 +87,20 @@ class Sender(threading.Thread):
         if self._failure is not None:
             raise self._failure
         assert not self.is_alive(), f"{self._published} published, {self.acknowledged} acknowledged"
-        assert self.unheard == 0, f"the broker had no subscriber for {self.unheard} messages"
+        assert self.without_subscriber == 0, (
+            f"the broker had no subscriber for {self.without_subscriber} messages"
+        )
 
     def has_reached_its_limit(self) -> bool:
-        """Whether all that it may send is acknowledged."""
+        """Whether all messages up to the limit are acknowledged."""
         return self.sums.messages >= self.limit and not self._repeats and self.acknowledged >= self._published
 
     def saved(self) -> None:
-        """The broker has everything on its disk. Tell it when nothing is under way."""
+        """To be called when the broker has everything on its disk, and nothing is in flight."""
         self._unsaved = []
 
     def repeat(self) -> None:
-        """Send again what the broker may have forgotten. It has to wait at its limit meanwhile."""
+        """Send again what the broker may have lost. The sender must have reached its limit."""
         unsaved, self._unsaved = self._unsaved, []
         self._repeats.extend(unsaved)
 
@@ -122,7 +125,7 @@ class Sender(threading.Thread):
         self._wait_for_acknowledgements()
 
     def _send_more(self, number: int, message: Telemetry) -> None:
-        """What is not a new message: the same at once, the same later, and now and then an unreadable one."""
+        """Send duplicates, at once or later, and sometimes an unreadable message."""
         if number % TWICE_AT_ONCE == 0:
             self._again.appendleft((number, message))
         elif number % TWICE_LATER == 0:
@@ -146,8 +149,8 @@ class Sender(threading.Thread):
 
     def _publish(self, topic: str, payload: bytes) -> None:
         while not self._room.acquire(timeout=0.2):
-            self._heed_stop()
-        self._heed_stop()
+            self._raise_if_stopped()
+        self._raise_if_stopped()
         self._client.publish(topic, payload, qos=1)  # without a connection it waits in the client
         self._published += 1
         self._unsaved.append((topic, payload))
@@ -159,9 +162,9 @@ class Sender(threading.Thread):
     def _pause(self, seconds: float) -> None:
         if seconds > 0:
             self._stopping.wait(seconds)
-        self._heed_stop()
+        self._raise_if_stopped()
 
-    def _heed_stop(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stopping.is_set():
             raise Stopped
 
@@ -169,5 +172,5 @@ class Sender(threading.Thread):
         self, _client: mqtt.Client, _userdata: object, _mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
         self.acknowledged += 1
-        self.unheard += reason.value == NOBODY_LISTENS
+        self.without_subscriber += reason.value == NOBODY_LISTENS
         self._room.release()

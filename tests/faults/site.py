@@ -1,4 +1,4 @@
-"""A site: a durable PostgreSQL, a broker and workers of ingest, each a process, and the books at the end."""
+"""A site: processes of a durable PostgreSQL, a broker and workers of ingest, and a comparison at the end."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ PEAK_LIMIT_MB = 192.0
 
 
 class Site:
-    """What a test starts, so that it ends with the test."""
+    """Processes that a test starts, which end with the test."""
 
     def __init__(self, directory: Path, broker: Mosquitto | EmbeddedBroker) -> None:
         self.directory = directory
@@ -39,7 +39,7 @@ class Site:
         return self.postgres.url(DATABASE)
 
     def start(self) -> None:
-        """Broker and database, which is at head."""
+        """Start broker and database, and migrate to the head revision."""
         self.broker.start()
         self.postgres.start()
         self.create_database()
@@ -51,7 +51,7 @@ class Site:
         subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
 
     def end(self) -> None:
-        """End whatever runs, in whatever state it is."""
+        """Kill everything that runs, in any state."""
         for sender in self._senders:
             sender.stop()
         self.tally.close()
@@ -59,7 +59,7 @@ class Site:
             service.kill()
 
     def ingest(self, client_id: str = "ingest", database_url: str | None = None, **settings: str) -> Ingest:
-        """A worker that listens."""
+        """Start a worker, which is subscribed."""
         url = database_url or self.database_url
         worker = Ingest(self.directory, url, self.broker.mqtt5_url, client_id, **settings)
         self._workers.append(worker)
@@ -67,7 +67,7 @@ class Site:
         return worker
 
     def sender(self, count: int, *, per_s: float | None = None, limit: int | None = None) -> Sender:
-        """A sender at work."""
+        """Start a sender."""
         sender = Sender(self.broker.mqtt5_url, count, per_s=per_s, limit=limit)
         self._senders.append(sender)
         sender.start()
@@ -79,9 +79,9 @@ class Site:
         )
 
     def settle(self, sender: Sender, fault: str, refused: Iterable[tuple[str, bytes]] = ()) -> None:
-        """Everything is sent and stored, the workers are gone, and the books agree; says what it took.
+        """Wait until everything is sent and stored, stop the workers, compare counts, and print the duration.
 
-        `refused` has the reasons and payloads of what others than the sender sent, and nobody can accept.
+        `refused`: reasons and payloads of messages to be refused that were not sent by the sender.
         """
         sender.finish(SETTLED_WITHIN_S)
         self.until_stored(sender.sums.messages)
@@ -90,10 +90,10 @@ class Site:
             worker.stop()
         self._compare(sender)
         unreadable = {("not_json", payload) for payload in sender.unreadable}
-        surprises = [
+        unexpected = [
             (reason, payload[:80]) for reason, payload in self.tally.rejected() ^ unreadable ^ set(refused)
         ]
-        assert not surprises, surprises
+        assert not unexpected, unexpected
         peak_mb = max(worker.peak_mb for worker in self._workers)
         print(
             f"\n{fault} ({type(self.broker).__name__}):"

@@ -1,4 +1,4 @@
-"""What both ends of the line count: the sender what it sent, the database what it holds."""
+"""Counts and sums of messages, of the sender and of the database, to be compared."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Sums:
             self.loads[key] = _plus(self.loads.get(key, (0, 0.0)), load_kw)
 
     def differences(self, other: "Sums") -> Iterator[str]:
-        """Where `other` has something else, in words."""
+        """A line for each difference from `other`."""
         yield from _differences("VEN", self.vens, other.vens)
         yield from _differences("load", self.loads, other.loads)
 

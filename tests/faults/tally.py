@@ -1,4 +1,4 @@
-"""What the database holds, counted by itself; and whether its parts agree with each other."""
+"""Counts and sums of the database's rows, and checks of its consistency."""
 
 from collections.abc import Iterator
 
@@ -32,29 +32,29 @@ _LOADS = "SELECT ven_id, load_id, count(*), sum(used_power_kw) FROM ven_load_sam
 
 
 class Tally:
-    """Asks one database."""
+    """Queries one database."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._kept: psycopg.Connection | None = None
+        self._connection: psycopg.Connection | None = None
 
     def stored(self) -> int:
         """Telemetry messages stored so far; -1 while the database is away.
 
-        Asked all the time, so it keeps its connection: a new one costs the server more than the answer.
+        It is polled, so it keeps its connection: a new one costs the server more than the query.
         """
         try:
-            if self._kept is None or self._kept.closed:
-                self._kept = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
-            row = self._kept.execute(_STORED).fetchone()
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+            row = self._connection.execute(_STORED).fetchone()
         except psycopg.OperationalError:
             self.close()
             return -1
         return int(row[0]) if row else 0
 
     def close(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def sums(self) -> Sums:
         with psycopg.connect(self._url) as connection:
@@ -63,7 +63,7 @@ class Tally:
         return Sums(vens, loads)
 
     def rejected(self) -> set[tuple[str, bytes]]:
-        """Reasons and payloads of the rejected. One that came twice may stand there twice: it has no key."""
+        """Reasons and payloads of refused messages, as a set: without a key, a redelivery is stored twice."""
         with psycopg.connect(self._url) as connection:
             return {
                 (reason, bytes(payload))
@@ -71,7 +71,7 @@ class Tally:
             }
 
     def disagreements(self) -> Iterator[str]:
-        """What is wrong with the database in itself, in words."""
+        """A line for each inconsistency within the database."""
         with psycopg.connect(self._url) as connection:
             for what, query in _DISAGREEMENTS.items():
                 row = connection.execute(query.encode()).fetchone()

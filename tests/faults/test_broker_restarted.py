@@ -1,4 +1,4 @@
-"""The broker stops, or dies, and starts again on its data, while messages flow."""
+"""The broker is stopped or killed, and restarted with its data, under load."""
 
 import pytest
 
@@ -30,14 +30,15 @@ def test_restarted_again_and_again(site: Site, broker: Mosquitto, messages: int)
 def test_killed_again_and_again(site: Site, broker: Mosquitto, messages: int) -> None:
     """Mosquitto dies by SIGKILL, with messages in flight on both sides.
 
-    What holds: whatever ingest acknowledged is stored, once, for it was stored before it was acknowledged,
-    and what mosquitto sends again because it forgot the acknowledgement is known already.
+    Guaranteed: messages that ingest acknowledged are stored, once, as they were stored before the
+    acknowledgement, and those that mosquitto sends again, because it lost the acknowledgement, are
+    duplicates.
 
-    What cannot hold: that mosquitto's word to a sender is worth as much. It answers a QoS 1 message from
-    memory, and writes its data at intervals (`autosave_interval`; with `autosave_on_changes` after each round
-    of its loop, which is still after the answer). What it acknowledged since then dies with it, and no
-    subscriber can make that good. So this sender counts as sent what it knows to be saved, and sends again
-    all the rest: then everything is stored, and what comes a second time changes nothing.
+    Not guaranteed: that messages which mosquitto acknowledged survive. It acknowledges QoS 1 from memory,
+    and writes its data at intervals (`autosave_interval`; with `autosave_on_changes` after each iteration
+    of its loop, which is still after the acknowledgement). Later messages are lost, and no subscriber can
+    recover them. So this sender sends again all messages since the last save: then everything is stored,
+    and duplicates change nothing.
     """
     worker = site.ingest()
     sender = site.sender(messages, limit=0)
@@ -63,7 +64,7 @@ def _wait_for_answers(sender: Sender) -> None:
 
 
 def test_restarted_while_the_database_is_away(site: Site, broker: Mosquitto, messages: int) -> None:
-    """What was in flight comes again with each connection, while ingest still holds it from the last one.
+    """Messages in flight are delivered again with each connection, while ingest still holds them.
 
     Memory must not grow with the number of reconnects.
     """

@@ -1,4 +1,4 @@
-"""The connection to the database ends just when a batch is committed."""
+"""The connection to the database ends at the COMMIT of a batch."""
 
 from functools import partial
 
@@ -26,7 +26,7 @@ CUTS: dict[Cut, int] = {"answer": 10, "question": 10, "client": 2}
     indirect=["broker"],
 )
 def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cut) -> None:
-    """Done, not done, or still open: ingest cannot tell, and tries again."""
+    """Committed, aborted, or still open: ingest cannot know, and retries."""
     socket_dir = site.directory / "proxy"
     server_dir = site.database_url.partition("host=")[2]
     with PostgresProxy(socket_dir, server_dir) as proxy:

@@ -1,4 +1,4 @@
-"""PostgreSQL goes away while messages flow, and comes back."""
+"""PostgreSQL is stopped or killed under load, and restarted."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A storm of messages meets a database that is slow."""
+"""A burst of messages with a slow database."""
 
 import pytest
 
@@ -16,7 +16,7 @@ GROWTH_LIMIT_MB = 24
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_a_storm_waits_at_the_broker(site: Site, messages: int) -> None:
-    """All messages are sent before half of them is stored; ingest's memory knows nothing of the others."""
+    """All messages are sent before half of them is stored; by back-pressure ingest's memory does not grow."""
     socket_dir = site.directory / "proxy"
     server_dir = site.database_url.partition("host=")[2]
     with PostgresProxy(socket_dir, server_dir) as proxy:

@@ -30,7 +30,7 @@ def disk(tmp_path: Path, messages: int) -> Iterator[SmallDisk]:
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_the_tables_find_no_room(disk: SmallDisk, site: Site, messages: int) -> None:
-    """The tables have a disk of their own: PostgreSQL lives, and refuses each batch with 53100."""
+    """The tables have a disk of their own: PostgreSQL keeps running, and refuses each batch with 53100."""
     place = disk.directory / "tables"
     place.mkdir()
     shutil.chown(place, SYSTEM_USER, SYSTEM_USER)
@@ -41,10 +41,10 @@ def test_the_tables_find_no_room(disk: SmallDisk, site: Site, messages: int) -> 
     sender = site.sender(messages, per_s=messages / 15)
     site.until_stored(messages // 5)
     disk.fill()
-    _until_it_hurts(worker)
+    _wait_for_failures(worker)
     assert worker.has_logged("No space left on device")
     assert site.tally.stored() < messages
-    disk.relieve()
+    disk.make_room()
     site.settle(sender, "disk of the tables full")
 
 
@@ -66,22 +66,22 @@ def test_the_log_finds_no_room(disk: SmallDisk, site: Site, messages: int) -> No
     site.until_stored(messages // 5)
     disk.fill()
     until(lambda: _panics(site), WITHIN_S, lambda: "the disk is full, and PostgreSQL writes its log")
-    _until_it_hurts(worker)
-    disk.relieve()
+    _wait_for_failures(worker)
+    disk.make_room()
     site.postgres.start()
     site.settle(sender, "disk of the WAL full")
 
 
 def _panics(site: Site) -> bool:
-    """Whether it has panicked; it is asked for new files until then."""
+    """Whether PostgreSQL has panicked; switches WAL files until then."""
     with contextlib.suppress(psycopg.Error), psycopg.connect(site.database_url, autocommit=True) as admin:
         admin.execute("SELECT pg_switch_wal()")
     log = site.postgres.log
     return log is not None and "PANIC" in log.read_text(errors="replace")
 
 
-def _until_it_hurts(worker: Ingest) -> None:
-    """Until several attempts have failed."""
+def _wait_for_failures(worker: Ingest) -> None:
+    """Wait until several attempts have failed."""
     until(
         lambda: worker.has_logged("store_failed") >= FAILURES,
         WITHIN_S,

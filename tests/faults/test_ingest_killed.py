@@ -20,9 +20,9 @@ FATE = "SELECT pg_xact_status(%s::xid8)"
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_killed_in_the_middle_of_ten_batches(site: Site, messages: int) -> None:
-    """A kill counts when its transaction had written rows, and came to nothing; so it is tried more often.
+    """A kill counts if its transaction had written rows and was aborted, so there are more tries than kills.
 
-    Each try has its portion of the messages, so that none is without.
+    Each try has its portion of the messages.
     """
     worker = site.ingest()
     portion = messages // (TRIES + 1)
@@ -39,22 +39,22 @@ def test_killed_in_the_middle_of_ten_batches(site: Site, messages: int) -> None:
 
 
 def _kill_in_a_batch(worker: Ingest, watcher: psycopg.Connection) -> str:
-    """Kill it while a transaction of its own has written something; tells what became of that one."""
-    seen: list[str | None] = [None]
+    """Kill it while its transaction has written rows; returns the status of that transaction."""
+    transaction_ids: list[str | None] = [None]
 
     def has_written() -> bool:
-        seen[0] = _ask(watcher, OPEN_BATCH)
-        return seen[0] is not None
+        transaction_ids[0] = _query_value(watcher, OPEN_BATCH)
+        return transaction_ids[0] is not None
 
     def is_decided() -> bool:
-        return _ask(watcher, FATE, seen[0]) != "in progress"
+        return _query_value(watcher, FATE, transaction_ids[0]) != "in progress"
 
     until(has_written, WITHIN_S, lambda: "no batch", pause_s=0.001)
     worker.kill()
-    until(is_decided, WITHIN_S, lambda: f"transaction {seen[0]} is still open")
-    return _ask(watcher, FATE, seen[0]) or "forgotten"
+    until(is_decided, WITHIN_S, lambda: f"transaction {transaction_ids[0]} is still open")
+    return _query_value(watcher, FATE, transaction_ids[0]) or "forgotten"
 
 
-def _ask(watcher: psycopg.Connection, query: str, *values: str | None) -> str | None:
+def _query_value(watcher: psycopg.Connection, query: str, *values: str | None) -> str | None:
     row = watcher.execute(query.encode(), values).fetchone()
     return None if row is None else str(row[0])

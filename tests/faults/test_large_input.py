@@ -1,4 +1,4 @@
-"""Messages far larger, deeper and stranger than telemetry is, amid good ones."""
+"""Messages far larger or deeper than telemetry, or malformed, among good ones."""
 
 import json
 import time
@@ -33,7 +33,7 @@ def telemetry(ven_id: str, **more: object) -> bytes:
 
 
 def large(sender: Sender) -> Iterator[bytes]:
-    """What can be accepted; the sender's books know of it."""
+    """Messages that are accepted, and added to the sender's sums."""
     sender.sums.add("ven-large", 1.0, {})
     yield telemetry("ven-large", note="x" * (10 * MEGABYTE))
     loads = {f"load-{number}": number % 512 * STEP_KW for number in range(MANY_LOADS)}
@@ -46,7 +46,7 @@ def large(sender: Sender) -> Iterator[bytes]:
 
 
 def bad() -> Iterator[tuple[str, bytes]]:
-    """What cannot, with its reason."""
+    """Messages that are refused, with the reason."""
     yield "bad_load", json.dumps(LONG_LOAD).encode()  # of a message whose rest is stored
     for number in range(TOO_LARGE):
         yield "too_large", telemetry(f"ven-{number}", note="x" * (17 * MEGABYTE))
@@ -60,9 +60,9 @@ def bad() -> Iterator[tuple[str, bytes]]:
 
 
 def test_large_and_strange_messages_amid_good_ones(site: Site, broker: Mosquitto) -> None:
-    """The line never stops: each finds its place among the rows or, with its reason, among the rejected.
+    """No message stops ingest: each is stored or, with its reason, refused.
 
-    They come while the database is away: what ingest has no room for waits at the broker.
+    They arrive while the database is away: those beyond ingest's limit wait at the broker.
     """
     site.peak_limit_mb = PEAK_LIMIT_MB
     site.ingest(INGEST_MAX_PAYLOAD_BYTES=str(16 * MEGABYTE), INGEST_MAX_LOADS_OF_VEN=str(MANY_LOADS))

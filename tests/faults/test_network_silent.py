@@ -1,4 +1,4 @@
-"""The network to the database falls silent: noticed by every program within 30 s, and over when it is back.
+"""The network to the database drops data: every program notices within 30 s, and recovers when it is back.
 
 Once by a proxy that stops forwarding while TCP is content; once by packets that are dropped, to programs in
 a network namespace of their own.
@@ -31,7 +31,7 @@ BACK_WITHIN_S = 40.0
 
 
 Place = tuple[int, str]
-"""A port, and the path that says whether a program is well."""
+"""A port, and the path of a program's health check."""
 
 
 def all_are(places: list[Place], status: int) -> Callable[[], bool]:
@@ -100,7 +100,7 @@ class Network:
         subprocess.run(["/bin/ip", "netns", "delete", self.name], check=False)
 
     def drop(self) -> None:
-        """Every packet, in silence: nobody is told that a connection has ended."""
+        """Drop every packet, so that no end of a connection is signalled."""
         self._ip("link", "set", self._device, "down")
 
     def deliver(self) -> None:
@@ -142,7 +142,7 @@ def relay(address: str, socket_path: str) -> Iterator[int]:
 
 
 class SchedulerElsewhere(Scheduler):
-    """In the namespace; a file tells how it is, as its port is out of reach."""
+    """A scheduler in the namespace; its health is read there, as its port cannot be reached from outside."""
 
     def __init__(self, network: Network, directory: Path, database_url: str) -> None:
         super().__init__(directory, database_url, "elsewhere")

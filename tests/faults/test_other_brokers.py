@@ -1,4 +1,4 @@
-"""Brokers that are not mosquitto: what works with them, and that what does not is noticed."""
+"""Brokers other than mosquitto: supported features work, missing ones are reported."""
 
 import json
 import threading
@@ -30,18 +30,18 @@ pytestmark = pytest.mark.brokers
 PATIENCE_S = 30.0
 MESSAGES = 1_000
 PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}
-TRIED: list[tuple[type[OtherBroker], Version]] = [
+BROKERS: list[tuple[type[OtherBroker], Version]] = [
     (RabbitMq, Version.V3_1_1),
     (Nats, Version.V3_1_1),
     (Ejabberd, Version.V3_1_1),
     (Ejabberd, Version.V5),
 ]
 IN_MEMORY = (Ejabberd,)
-"""What these hold for a worker that is away is gone after a restart."""
+"""These lose the queue of a disconnected worker at a restart."""
 
 
-@pytest.fixture(scope="module", params=TRIED, ids=lambda each: f"{each[0].name}-{each[1].name}")
-def tried(
+@pytest.fixture(scope="module", params=BROKERS, ids=lambda each: f"{each[0].name}-{each[1].name}")
+def broker_and_version(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[OtherBroker, Version]]:
     kind, version = request.param
@@ -51,17 +51,17 @@ def tried(
 
 
 @pytest.fixture
-def broker(tried: tuple[OtherBroker, Version]) -> OtherBroker:
-    return tried[0]
+def broker(broker_and_version: tuple[OtherBroker, Version]) -> OtherBroker:
+    return broker_and_version[0]
 
 
 @pytest.fixture
-def version(tried: tuple[OtherBroker, Version]) -> Version:
-    return tried[1]
+def version(broker_and_version: tuple[OtherBroker, Version]) -> Version:
+    return broker_and_version[1]
 
 
 class Worker:
-    """A subscriber of a test, and the reasons that it gives for not being ready."""
+    """A subscriber, and its reasons for not being ready."""
 
     def __init__(self, broker: OtherBroker | RabbitMqCluster, version: Version, **settings: str) -> None:
         self.troubles: list[str] = []
@@ -84,14 +84,14 @@ class Worker:
             self.troubles.append(trouble)
 
     def take(self, count: int) -> list[Received]:
-        taken: list[Received] = []
+        messages: list[Received] = []
 
         def are_enough() -> bool:
-            taken.extend(self.subscriber.take(count - len(taken), 1 << 30, 0.5))
-            return len(taken) >= count
+            messages.extend(self.subscriber.take(count - len(messages), 1 << 30, 0.5))
+            return len(messages) >= count
 
         until(are_enough, PATIENCE_S)
-        return taken
+        return messages
 
     def __enter__(self) -> Self:
         self.subscriber.start()
@@ -139,7 +139,7 @@ def test_a_plain_subscription_brings_everything_and_the_unacknowledged_again(
 
 
 def acknowledge(worker: Worker, count: int) -> list[bytes]:
-    """Take and acknowledge at least so many, in pieces as small as the broker makes them."""
+    """Take and acknowledge at least `count` messages, in portions as the broker sends them."""
     got: list[bytes] = []
     while len(got) < count:
         messages = worker.take(1)
@@ -180,7 +180,7 @@ def test_commands_reach_a_ven(
 def test_a_share_group_is_never_ready_where_there_are_none(
     broker: OtherBroker, version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RabbitMQ 3.10 and NATS took `$share/...` for an ordinary filter, and everything was lost in silence."""
+    """RabbitMQ 3.10 and NATS took `$share/...` for an ordinary filter, and lost every message."""
     monkeypatch.setattr(probes, "WITHIN_S", 1.0)
     with (
         structlog.testing.capture_logs() as events,
@@ -194,9 +194,9 @@ def test_a_share_group_is_never_ready_where_there_are_none(
 
 
 def test_a_broker_of_3_1_1_only_is_named(broker: OtherBroker) -> None:
-    """RabbitMQ 3.10 just hangs up at MQTT 5, NATS answers as of old."""
+    """RabbitMQ 3.10 disconnects at MQTT 5, NATS answers in MQTT 3.1.1."""
     with Worker(broker, Version.V5) as worker:
-        if (type(broker), Version.V5) in TRIED:
+        if (type(broker), Version.V5) in BROKERS:
             assert worker.ready.wait(PATIENCE_S), worker.troubles
         else:
             until(lambda: any(OLDER_ADVICE in each for each in worker.troubles), PATIENCE_S)
@@ -212,7 +212,7 @@ def test_a_restart_keeps_the_session_and_its_queue_or_loses_it_loudly(
     ):
         assert worker.ready.wait(PATIENCE_S), worker.troubles
         publish(broker, version, waiting)
-        taken = worker.take(1)  # and not acknowledged
+        messages = worker.take(1)  # and not acknowledged
         worker.ready.clear()
         broker.stop()
         broker.start()
@@ -220,13 +220,13 @@ def test_a_restart_keeps_the_session_and_its_queue_or_loses_it_loudly(
         if isinstance(broker, IN_MEMORY):
             assert "session_lost" in {each["event"] for each in events}
             return
-        taken += worker.take(len(waiting))
-    assert set(payloads(taken)) == set(waiting)
+        messages += worker.take(len(waiting))
+    assert set(payloads(messages)) == set(waiting)
     assert "session_lost" not in {each["event"] for each in events}
 
 
 def test_a_node_of_a_cluster_is_killed_while_messages_come(tmp_path: Path) -> None:
-    """RabbitMQ, three nodes, mirrored queues: ingest goes on at the next host, and every message arrives."""
+    """RabbitMQ, three nodes, mirrored queues: ingest continues at the next host, no message is lost."""
     with RabbitMqCluster(tmp_path) as cluster:
         contents = [b"%d" % number for number in range(MESSAGES)]
         with Worker(cluster, Version.V3_1_1, MQTT_CLIENT_ID="clustered") as worker:

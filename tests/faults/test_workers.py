@@ -1,4 +1,4 @@
-"""Several workers on one shared subscription; their number changes while messages flow."""
+"""Several workers on one shared subscription; their number changes under load."""
 
 import pytest
 
@@ -13,10 +13,10 @@ GROUP = "gridgate"
 def test_workers_come_and_go(site: Site, messages: int) -> None:
     """Two workers; a third comes; one is stopped, and retired later; one is killed, and comes back.
 
-    What an operator must know: the broker deals messages to the sessions of the group, and a session
-    outlives its worker. Mosquitto goes on dealing to one whose worker is away. What it was dealt waits for
-    that client id and for nobody else, and is lost when the session expires. So a worker that was stopped
-    has to come back within `MQTT_SESSION_EXPIRY_S`, under its own id, or to be retired.
+    For operators: the broker distributes messages to the sessions of the group, and a session outlives its
+    worker. Mosquitto continues to queue messages in the session of a stopped worker. Only that client id
+    gets them, and they are lost when the session expires. So a stopped worker has to come back within
+    `MQTT_SESSION_EXPIRY_S`, with its own id, or to be retired.
     """
     first, second = _worker(site, 1), _worker(site, 2)
     sender = site.sender(messages, per_s=messages / 15)

@@ -1,4 +1,4 @@
-"""Telemetry of a small fleet: the same messages at each run, but for their day."""
+"""Telemetry of a small fleet: the same messages in each run, except for their day."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SPAN_S = 3600
 
 @dataclass(frozen=True)
 class Telemetry:
-    """One message, and what it adds to the sums."""
+    """One message, and its contribution to the sums."""
 
     topic: str
     payload: bytes
@@ -31,7 +31,7 @@ def telemetry(count: int) -> Iterator[Telemetry]:
 
 
 def unreadable(number: int) -> bytes:
-    """A payload of which no two are the same, and which nobody can accept."""
+    """A unique payload that is refused."""
     return b'{"venId": "ven-%d", "timestamp": ' % number
 
 

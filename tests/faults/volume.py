@@ -1,4 +1,4 @@
-"""A small disk, and a way to fill it: a tmpfs with a file that takes whatever is left."""
+"""A small disk that can be filled: a tmpfs with a file that uses the remaining space."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ class SmallDisk:
         subprocess.run(["/bin/umount", "--lazy", str(self.directory)], check=True)
 
     def fill(self) -> None:
-        """Leave nothing to anybody."""
+        """Use all remaining space."""
         descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             while os.write(descriptor, BLOCK):
@@ -45,5 +45,5 @@ class SmallDisk:
         finally:
             os.close(descriptor)
 
-    def relieve(self) -> None:
+    def make_room(self) -> None:
         self._ballast.unlink()

@@ -1,4 +1,4 @@
-"""Notebooks, run from the first cell to the last; run as a program, it keeps what they say."""
+"""Executes notebooks from the first cell to the last; as a program, it stores their outputs."""
 
 import os
 import sys
@@ -20,10 +20,10 @@ WITHIN_S = 300
 
 
 def executed(path: Path, database_url: str) -> NotebookNode:
-    """A notebook as it is after all of its cells have run in a fresh kernel.
+    """Execute all cells of a notebook in a new kernel.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell fails, with what it said.
+        nbclient.exceptions.CellExecutionError: a cell fails; the message has its output.
     """
     notebook: NotebookNode = nbformat.read(path, as_version=4)
     environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(REPOSITORY)}
@@ -40,7 +40,7 @@ def executed(path: Path, database_url: str) -> NotebookNode:
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """Without what only one machine and one run know: times, versions, random ids."""
+    """Remove data of one machine or run: times, versions, random ids."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number:02d}", NotebookNode()
@@ -48,14 +48,14 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
 
 
 def texts(notebook: NotebookNode) -> list[tuple[str, list[str]]]:
-    """What each code cell says, in words; pictures depend on fonts, and are not compared."""
+    """Source and text outputs of each code cell; pictures depend on fonts, and are not compared."""
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
     return [(cell.source, [_text(output) for output in cell.outputs]) for cell in code]
 
 
 def _text(output: Any) -> str:
-    said: str = output.text if output.output_type == "stream" else output.data.get("text/plain", "")
-    return said
+    output_text: str = output.text if output.output_type == "stream" else output.data.get("text/plain", "")
+    return output_text
 
 
 def keep(paths: list[Path], database_url: str) -> None:

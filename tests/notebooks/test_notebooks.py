@@ -1,4 +1,4 @@
-"""Every notebook runs on the sample, from the first cell to the last, and says what is kept of it."""
+"""Every notebook runs on the sample, from the first cell to the last, with its stored outputs."""
 
 import json
 import shlex

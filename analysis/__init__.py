@@ -9,7 +9,7 @@
 HTTP. The answers are those of the HTTP API, by the same planner; instants are shown in the requested zone.
 """
 
-from schemas.extras import require_extra
+from schemas.programs.extras import require_extra
 
 require_extra("analysis", ["adbc_driver_postgresql", "matplotlib", "psutil"])
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from analysis.ranges import Aggregate
-from schemas.baselines import BASELINES, BaselineName
+from schemas.demand_response.baselines import BASELINES, BaselineName
 
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 OF = ("ven_id", "load_id")

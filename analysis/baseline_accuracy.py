@@ -16,8 +16,8 @@ from jobs.transforms.baselines import days_of, predict
 from jobs.transforms.days import Calendar, Occasion
 from local.fleet.household import FURNISHINGS, Household
 from local.options import homes
-from schemas.baselines import METHODS
-from schemas.command_line import program_parser
+from schemas.demand_response.baselines import METHODS
+from schemas.programs.command_line import program_parser
 from schemas.tables.history import SLOT_S
 
 START = datetime(2026, 7, 16, 17, tzinfo=UTC)

@@ -10,7 +10,7 @@ from analysis.http_grid import HttpGrid
 from local.options import default_data_dir
 from local.postgres import EmbeddedPostgres
 from local.stack import DATABASE
-from schemas.database import LONG_WORK, engine_for
+from schemas.db.connections import LONG_WORK, engine_for
 
 PROGRAM = "analysis"
 DATABASE_SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}

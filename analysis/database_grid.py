@@ -16,15 +16,15 @@ from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
 from analysis.ranges import Aggregate, Instant, TimeRangeUs, time_range_us
 from analysis.raw_tables import RawTables
-from jobs.rebuild import verify, whole_range
-from jobs.rows import fetch
-from schemas.baselines import PRIMARY, BaselineName
-from schemas.database import database_url_of
+from jobs.summaries.rebuild import verify, whole_range
+from jobs.summaries.rows import fetch
+from schemas.db.connections import database_url_of
+from schemas.demand_response.baselines import PRIMARY, BaselineName
+from schemas.devices.load_values import GONE_AFTER
 from schemas.http import Event, EventPerformance, Load, LoadTypeStats, NetworkStats, VenSummary
-from schemas.instants import from_microseconds, microseconds
-from schemas.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
+from schemas.times.instants import from_microseconds, microseconds
 from serving.db.pending import constants_of_pending
 from serving.db.pool import ConnectionPool
 from serving.db.reading import hold_raw

@@ -16,7 +16,7 @@ from analysis.arguments import (
 from analysis.deliveries import deliveries
 from analysis.frames import gather, in_zone
 from analysis.ranges import Aggregate, Granularity, Instant, TimeRangeUs, granularity, time_range_us
-from schemas.baselines import BaselineName
+from schemas.demand_response.baselines import BaselineName
 from schemas.http import EventPerformance
 
 SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_sum"}

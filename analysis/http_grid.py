@@ -16,9 +16,9 @@ from analysis.entries import entries_frame
 from analysis.frames import pythonic
 from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.ranges import Aggregate, TimeRangeUs
-from schemas.baselines import BaselineName
+from schemas.demand_response.baselines import BaselineName
 from schemas.http import Event, EventPerformance
-from schemas.instants import from_microseconds
+from schemas.times.instants import from_microseconds
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"

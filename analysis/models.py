@@ -1,6 +1,6 @@
 """Frame models of histories: sums, or energies with the hours of the slots that have samples."""
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc
 
 

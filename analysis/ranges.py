@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from schemas.instants import microseconds
 from schemas.tables.history import SLOT_S
+from schemas.times.instants import microseconds
 
 Aggregate = Literal["sum", "mean", "energy"]
 Instant = datetime | date | str | None

@@ -16,8 +16,7 @@ from sqlalchemy import JSON, Select, Table, Text, cast, func, select
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
-from schemas.instants import from_microseconds
-from schemas.literals import sql_with_values
+from schemas.db.literals import sql_with_values
 from schemas.tables import FRAMES, metadata
 from schemas.tables.events import commands
 from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
@@ -28,6 +27,7 @@ from schemas.tables.raw import (
     ven_statuses,
     ven_telemetry,
 )
+from schemas.times.instants import from_microseconds
 
 DAY = timedelta(days=1)
 BEGINNING, END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)

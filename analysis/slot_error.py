@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from local.fleet.household import FURNISHINGS, Household
 from local.options import homes
-from schemas.command_line import program_parser
+from schemas.programs.command_line import program_parser
 from schemas.tables.history import SLOT_S
 
 DAY_S = 86_400

@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from schemas.command_line import program_parser
-from schemas.exits import DONE, FAILED, WRONG_USAGE
-from schemas.version import VERSION
+from schemas.programs.command_line import program_parser
+from schemas.programs.exits import DONE, FAILED, WRONG_USAGE
+from schemas.programs.version import VERSION
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENT = REPOSITORY / "docs" / "backend-api.yaml"

@@ -9,7 +9,7 @@ The programs have folders of their own (`ingest`, `jobs`, `serving`, ...), which
 
 from typing import TYPE_CHECKING
 
-from schemas.version import VERSION
+from schemas.programs.version import VERSION
 
 if TYPE_CHECKING:
     from analysis import charts, connect

@@ -12,10 +12,10 @@ from alembic.config import CommandLine
 from alembic.config import main as alembic
 
 import migrations
-from schemas.command_line import COMMAND
-from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, end_with_failure
-from schemas.extras import MissingExtraError
-from schemas.version import VERSION
+from schemas.programs.command_line import COMMAND
+from schemas.programs.exits import EXIT_CODES, FAILED, WRONG_USAGE, end_with_failure
+from schemas.programs.extras import MissingExtraError
+from schemas.programs.version import VERSION
 
 PROGRAMS = {
     "ingest": ("ingest", "take what VENs report, and publish commands to them"),

@@ -22,23 +22,23 @@ from msgspec import Struct
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
 from ingest.metrics import IngestMetrics
-from ingest.quotas import Quotas
-from ingest.rejected import count_by_reason, replay
-from ingest.retirement import RetiringSubscriber
+from ingest.receiving.retirement import RetiringSubscriber
+from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings, Tolerance
-from ingest.store import Store
-from ingest.subscriber import Subscriber
-from ingest.worker import Worker
-from schemas.answers import AnswerMonitor
-from schemas.clock import DatabaseClock, StepDetector
-from schemas.command_line import print_warning, program_parser
-from schemas.database import connect
-from schemas.exits import cannot_listen, end_with_failure, run_program
-from schemas.logs import configure_logs
-from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
-from schemas.settings import ProgramSettings
-from schemas.variables import warn_of_unknown_variables
-from schemas.watching import DatabaseWatch
+from ingest.storing.quotas import Quotas
+from ingest.storing.rejected import count_by_reason, replay
+from ingest.storing.store import Store
+from ingest.storing.worker import Worker
+from schemas.db.answers import AnswerMonitor
+from schemas.db.clock import DatabaseClock, StepDetector
+from schemas.db.connections import connect
+from schemas.db.watching import DatabaseWatch
+from schemas.programs.command_line import print_warning, program_parser
+from schemas.programs.exits import cannot_listen, end_with_failure, run_program
+from schemas.programs.logs import configure_logs
+from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.programs.settings import ProgramSettings
+from schemas.programs.variables import warn_of_unknown_variables
 
 
 class Database(Struct, frozen=True):

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from ingest.batch import Batch
 from ingest.commands.states import Due
-from ingest.store import Stored
-from schemas.monitoring import BuildInfo
+from ingest.storing.batch import Batch
+from ingest.storing.store import Stored
+from schemas.programs.monitoring import BuildInfo
 
 BATCH_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 COMMIT_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, FilePath
 
 from ingest.commands.states import RetryPolicy
-from ingest.quotas import Limits
-from schemas.settings import BrokerUrl, ProgramSettings, Settings
+from ingest.storing.quotas import Limits
+from schemas.programs.settings import BrokerUrl, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
 """`+` matches one level, `#` all levels from there on."""

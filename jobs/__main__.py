@@ -13,28 +13,35 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
-from jobs.admission import admit
 from jobs.console import followed, instant, show_differences, show_previews
-from jobs.measuring import Rules
-from jobs.metrics import Backlog, JobMetrics, RejectedSize
+from jobs.events.measuring import Rules
+from jobs.events.settlement import settle
 from jobs.queries import summary as summary_queries
-from jobs.rebuild import rebuild, verify, whole_range
-from jobs.retention import Kept, preview
-from jobs.runner import Runner
-from jobs.schedule import MEASURING_PAUSE_S, Job, schedule
-from jobs.scheduler_log import log_still_running_at_debug
+from jobs.running.admission import admit
+from jobs.running.metrics import Backlog, JobMetrics, RejectedSize
+from jobs.running.runner import Runner
+from jobs.running.schedule import MEASURING_PAUSE_S, Job, schedule
+from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
-from jobs.settlement import settle
-from schemas.answers import AnswerMonitor
-from schemas.clock import DatabaseClock, StepDetector
-from schemas.command_line import print_warning, program_name, program_parser
-from schemas.database import LONG_WORK, Bounds, connect, engine_for
-from schemas.exits import EXIT_CODES, FAILED, WRONG_USAGE, cannot_listen, end_with_failure, run_program
-from schemas.instants import parse_iso
-from schemas.logs import configure_logs
-from schemas.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
-from schemas.variables import warn_of_unknown_variables
-from schemas.watching import DatabaseWatch
+from jobs.storage.retention import Kept, preview
+from jobs.summaries.rebuild import rebuild, verify, whole_range
+from schemas.db.answers import AnswerMonitor
+from schemas.db.clock import DatabaseClock, StepDetector
+from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
+from schemas.db.watching import DatabaseWatch
+from schemas.programs.command_line import print_warning, program_name, program_parser
+from schemas.programs.exits import (
+    EXIT_CODES,
+    FAILED,
+    WRONG_USAGE,
+    cannot_listen,
+    end_with_failure,
+    run_program,
+)
+from schemas.programs.logs import configure_logs
+from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.programs.variables import warn_of_unknown_variables
+from schemas.times.instants import parse_iso
 
 DIFFERENT = FAILED
 AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle"}

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from jobs.rebuild import Chunk
-from jobs.retention import Preview
-from schemas.time_ranges import TimeRange
+from jobs.storage.retention import Preview
+from jobs.summaries.rebuild import Chunk
+from schemas.times.time_ranges import TimeRange
 
 MOST_LINES = 200
 

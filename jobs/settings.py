@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from jobs.measuring import Rules
+from jobs.events.measuring import Rules
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.settings import AskingSettings, ProgramSettings, Settings
+from schemas.programs.settings import AskingSettings, ProgramSettings, Settings
 from schemas.tables.history import RAW_S
 
 Days = Annotated[int, Field(ge=1, le=36_500)]

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from local.disk import needed_mb
 from local.environment import REPOSITORY
-from schemas.command_line import program_name, program_parser
-from schemas.exits import EXIT_CODES, FAILED, TRY_AGAIN, WRONG_USAGE
+from schemas.programs.command_line import program_name, program_parser
+from schemas.programs.exits import EXIT_CODES, FAILED, TRY_AGAIN, WRONG_USAGE
 from serving.policy import ORIGIN
 
 

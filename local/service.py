@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from local.child import Child, ProcessSpec
-from schemas.exits import FAILED, TRY_AGAIN, WRONG_USAGE
+from schemas.programs.exits import FAILED, TRY_AGAIN, WRONG_USAGE
 
 
 class StartError(Exception):

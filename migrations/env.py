@@ -6,14 +6,14 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 
-from schemas.command_line import print_warning
-from schemas.database import Bounds, engine_for
-from schemas.exits import DATABASE_ERRORS, end_with_failure, exit_code, exit_message, is_away
-from schemas.logs import configure_logs
-from schemas.revisions import MIGRATION_LOCK
-from schemas.settings import ProgramSettings, SettingsError
+from schemas.db.connections import Bounds, engine_for
+from schemas.db.revisions import MIGRATION_LOCK
+from schemas.programs.command_line import print_warning
+from schemas.programs.exits import DATABASE_ERRORS, end_with_failure, exit_code, exit_message, is_away
+from schemas.programs.logs import configure_logs
+from schemas.programs.settings import ProgramSettings, SettingsError
+from schemas.programs.variables import warn_of_unknown_variables
 from schemas.tables import metadata
-from schemas.variables import warn_of_unknown_variables
 
 LOCK_TIMEOUT_MS = 10_000
 BOUNDS = Bounds(lock_timeout="10min", statement_timeout="10min", idle_in_transaction_session_timeout="10min")

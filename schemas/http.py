@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from schemas.baselines import BaselineName
-from schemas.candidates import EventDirection, PassedOverReason
-from schemas.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
-from schemas.wire import LARGEST_KW, Priority
+from schemas.demand_response.baselines import BaselineName
+from schemas.demand_response.candidates import EventDirection, PassedOverReason
+from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
+from schemas.devices.wire import LARGEST_KW, Priority
 
 Instant = Annotated[datetime, Meta(tz=True)]
 ISO_INSTANT = {

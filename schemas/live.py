@@ -2,7 +2,7 @@
 
 from sqlalchemy import Select, Update, func, select, update
 
-from schemas.locks import LIVE_CHANGES, exclusive
+from schemas.db.locks import LIVE_CHANGES, exclusive
 from schemas.tables.live import live_changes
 
 FIRST_POSITION = 1

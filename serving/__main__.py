@@ -15,16 +15,16 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Engine, func, select
 
-from schemas.answers import AnswerMonitor
-from schemas.channels import KEYS
-from schemas.clock import DatabaseClock, StepDetector
-from schemas.command_line import print_warning, program_parser
-from schemas.database import connect, engine_for
-from schemas.exits import cannot_listen, run_program
-from schemas.logs import configure_logs
-from schemas.settings import ProgramSettings
-from schemas.variables import warn_of_unknown_variables
-from schemas.watching import DatabaseWatch
+from schemas.db.answers import AnswerMonitor
+from schemas.db.channels import KEYS
+from schemas.db.clock import DatabaseClock, StepDetector
+from schemas.db.connections import connect, engine_for
+from schemas.db.watching import DatabaseWatch
+from schemas.programs.command_line import print_warning, program_parser
+from schemas.programs.exits import cannot_listen, run_program
+from schemas.programs.logs import configure_logs
+from schemas.programs.settings import ProgramSettings
+from schemas.programs.variables import warn_of_unknown_variables
 from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter

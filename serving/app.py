@@ -8,8 +8,8 @@ import falcon
 from msgspec import Struct
 from sqlalchemy import Engine
 
-from schemas.database import engine_for
-from schemas.load_values import GONE_AFTER
+from schemas.db.connections import engine_for
+from schemas.devices.load_values import GONE_AFTER
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware

@@ -14,12 +14,12 @@ from typing import Any
 from msgspec import to_builtins
 from sqlalchemy import Engine, Row
 
-from schemas.exits import end_with_failure
 from schemas.http import AuditEntry
-from schemas.instants import parse_iso
-from schemas.logs import LogFormat
-from schemas.settings import SettingsError
+from schemas.programs.exits import end_with_failure
+from schemas.programs.logs import LogFormat
+from schemas.programs.settings import SettingsError
 from schemas.tables.access import ROLES
+from schemas.times.instants import parse_iso
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
 from serving.page import Page

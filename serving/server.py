@@ -21,7 +21,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
-from schemas.logs import library_logging
+from schemas.programs.logs import library_logging
 from serving.asgi import AsgiAdapter
 from serving.http.representation import App
 from serving.settings import ServingSettings

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.settings import AskingSettings, DatabaseUrl, ProgramSettings
+from schemas.programs.settings import AskingSettings, DatabaseUrl, ProgramSettings
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy

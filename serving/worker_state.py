@@ -6,7 +6,7 @@ from types import MappingProxyType
 import psycopg
 from sqlalchemy import Engine
 
-from schemas.channels import LIVE, TOTALS
+from schemas.db.channels import LIVE, TOTALS
 from serving.cache.generation import ChangeCounter
 from serving.cache.listener import Listener, Refresh
 from serving.cache.response_cache import ResponseCache

@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine
 
 from local.postgres import EmbeddedPostgres
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from tests.examples import load_profile
 
 load_profile()

@@ -17,9 +17,9 @@ from local.environment import MIGRATIONS, REPOSITORY, inherited_environment
 from local.options import data_dir_of
 from local.postgres import EmbeddedPostgres
 from local.service import StartError
-from schemas.command_line import program_parser
-from schemas.database import SCHEMA_REVISION
-from schemas.logs import configure_logs
+from schemas.db.connections import SCHEMA_REVISION
+from schemas.programs.command_line import program_parser
+from schemas.programs.logs import configure_logs
 
 VERSION = 1
 """To be raised with whatever changes the sample: an older one is not used again."""

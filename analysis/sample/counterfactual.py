@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis.sample import scenario
 from local.fleet.reports import Reporter, fleet
-from schemas.instants import from_unix
+from schemas.times.instants import from_unix
 
 SLOT_S = 300
 

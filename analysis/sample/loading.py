@@ -5,18 +5,18 @@ from datetime import datetime, timedelta
 
 from analysis.sample import scenario
 from analysis.sample.simulated_broker import SimulatedBroker
-from ingest.batch import Batch
 from ingest.commands.message import payload
 from ingest.commands.outbox import Outbox
 from ingest.commands.states import RetryPolicy, given_up, published
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.fleet.messages import Arrival
-from schemas.database import connect, engine_for
-from schemas.instants import from_unix
+from schemas.db.connections import connect, engine_for
+from schemas.times.instants import from_unix
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
 

@@ -10,14 +10,14 @@ import psycopg
 import structlog
 from msgspec.structs import replace
 
-from ingest.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
 from ingest.commands.outbox import Outbox
 from ingest.commands.publisher import Attempt, Publisher
 from ingest.commands.states import Due, given_up, postponed
 from ingest.metrics import IngestMetrics
 from ingest.mqtt.connection import LoginRefusedError
+from ingest.receiving.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
 from ingest.settings import IngestSettings
-from schemas.revisions import WrongRevisionError
+from schemas.db.revisions import WrongRevisionError
 
 POLL_S = 1.0
 """For what no NOTIFY announces: the next attempts, and the end of leases."""

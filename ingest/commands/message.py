@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ingest.commands.states import Due
-from schemas.commands import envelope
+from schemas.demand_response.commands import envelope
 
 DURATIONS = ("durationS", "duration_s")
 SHORTEST_S = 0.001

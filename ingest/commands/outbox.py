@@ -8,10 +8,10 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from ingest import queries
-from ingest.admission import admit
 from ingest.commands.states import Due
-from schemas.channels import COMMANDS
+from ingest.storing import queries
+from ingest.storing.admission import admit
+from schemas.db.channels import COMMANDS
 
 LEASE = timedelta(seconds=60)
 """So long others leave a command alone that a dispatcher has in hand; after its death they take over."""

@@ -20,7 +20,7 @@ from ingest.commands.states import REFUSED, Due, RetryPolicy, interrupted, publi
 from ingest.mqtt.connection import LoginRefusedError
 from ingest.mqtt.link import CONNECT_TIMEOUT_S
 from ingest.mqtt.packets import Connect, Version
-from schemas.broker_url import BrokerAddress
+from schemas.programs.broker_url import BrokerAddress
 
 TOPIC = "ven/cmd/"
 CONFIRMED_WITHIN_S = 10.0

@@ -34,13 +34,12 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.transforms.participation import SILENCE_MEANS_NO
-from schemas.candidates import overlaps
-from schemas.event_requests import requested_kw
-from schemas.groups import Targets, load_type, targeted_vens
-from schemas.instants import MICROSECOND
-from schemas.load_values import GONE_AFTER, is_enabled, is_gone, shed_capability_kw, with_settings
-from schemas.opt_outs import opted_out_vens
-from schemas.statuses import MAINTENANCE, OFFLINE
+from schemas.demand_response.candidates import overlaps
+from schemas.demand_response.event_requests import requested_kw
+from schemas.demand_response.groups import Targets, load_type, targeted_vens
+from schemas.demand_response.opt_outs import opted_out_vens
+from schemas.devices.load_values import GONE_AFTER, is_enabled, is_gone, shed_capability_kw, with_settings
+from schemas.devices.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import (
     LIVE_PARTICIPATIONS,
     OPEN_COMMANDS,
@@ -51,6 +50,7 @@ from schemas.tables.events import (
 )
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
+from schemas.times.instants import MICROSECOND
 
 IS_TO_COME = and_(events.c.status.in_(TO_COME), events.c.ended_at.is_(None))
 PART = event_participations.c

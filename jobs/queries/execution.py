@@ -22,12 +22,12 @@ from sqlalchemy import (
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from schemas.instants import EPOCH
 from schemas.tables.events import commands
 from schemas.tables.raw import ven_load_samples, ven_telemetry
 from schemas.tables.snapshots import (
     load_snapshots,
 )
+from schemas.times.instants import EPOCH
 
 LATE = timedelta(hours=1)
 """Telemetry that comes later than so long after a command was to end shows nothing of it any more."""

@@ -27,9 +27,9 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.pending import spans_of
-from schemas.literals import sql_with_values
+from schemas.db.literals import sql_with_values
 from schemas.tables.ledger import ingest_batches, partition_moves
-from schemas.time_ranges import TimeRange
+from schemas.times.time_ranges import TimeRange
 
 _OLDEST_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)", BigInteger

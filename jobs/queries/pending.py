@@ -16,10 +16,10 @@ from sqlalchemy import (
     select,
 )
 
-from schemas.ledger import DAYS_OF_BATCH
+from schemas.db.ledger import DAYS_OF_BATCH
 from schemas.tables import Frame
 from schemas.tables.ledger import ingest_batches, pending_batches
-from schemas.time_ranges import TimeRange
+from schemas.times.time_ranges import TimeRange
 
 MOST_SPANS = 16
 

@@ -19,14 +19,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 
-from schemas.ledger import DAYS_OF_BATCH
+from schemas.db.ledger import DAYS_OF_BATCH
 from schemas.tables.events import OPEN_COMMANDS, commands, events
 from schemas.tables.history import (
     horizons,
 )
 from schemas.tables.ledger import ingest_batches, job_runs, pending_batches
 from schemas.tables.live import live_changes
-from schemas.time_ranges import TimeRange
+from schemas.times.time_ranges import TimeRange
 
 
 def horizon(resolution_s: int) -> Select[Any]:

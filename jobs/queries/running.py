@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
-from schemas.revisions import REVISION_NOW
+from schemas.db.revisions import REVISION_NOW
 from schemas.tables.ledger import job_leases, job_runs
 
 

@@ -25,9 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
 from sqlalchemy.sql.selectable import Subquery, TableValuedAlias
 
-from schemas.event_requests import mean_requested_kw, requested_kw
-from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
-from schemas.slots import WIDEST_S, mean_kw, slot_means, spans
+from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
+from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
 from schemas.tables.events import (
     commands,
     event_participations,
@@ -42,7 +41,8 @@ from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import slot_widths, vens
 from schemas.tables.snapshots import ven_snapshots
-from schemas.time_ranges import TimeRange, widened
+from schemas.times.slots import WIDEST_S, mean_kw, slot_means, spans
+from schemas.times.time_ranges import TimeRange, widened
 
 LANE = "history"
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))

@@ -22,10 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ColumnElement
 
+from jobs.summaries.ven_ranges import ALL_VENS, VenRange
 from jobs.transforms.latest import LOADS, VENS, Latest
-from jobs.ven_ranges import ALL_VENS, VenRange
-from schemas.instants import EPOCH, microseconds
-from schemas.slots import sharing_energy
 from schemas.tables import Frame
 from schemas.tables.history import (
     SLOT_S,
@@ -42,7 +40,9 @@ from schemas.tables.snapshots import (
     load_snapshots,
     ven_snapshots,
 )
-from schemas.time_ranges import TimeRange
+from schemas.times.instants import EPOCH, microseconds
+from schemas.times.slots import sharing_energy
+from schemas.times.time_ranges import TimeRange
 
 
 class Scope(Struct, frozen=True):

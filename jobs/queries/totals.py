@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import ARRAY, ColumnElement, DateTime, Delete, Select, delete, func, literal, select
 from sqlalchemy.sql.dml import ReturningDelete
 
-from schemas.slots import QUANTITIES, energy_kwh, slot_means
-from schemas.slots import sharing_energy as sharing
 from schemas.tables.history import SLOT_S, network_energy, stale_slots, ven_history
 from schemas.tables.snapshots import load_type_rollups
+from schemas.times.slots import QUANTITIES, energy_kwh, slot_means
+from schemas.times.slots import sharing_energy as sharing
 
 
 def energy_since(start: datetime) -> Select[Any]:

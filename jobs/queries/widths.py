@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Select, func, or_, select
 
-from schemas.slots import latest_widths
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import WIDTH_SOURCES
-from schemas.time_ranges import TimeRange
+from schemas.times.slots import latest_widths
+from schemas.times.time_ranges import TimeRange
 
 PEOPLE = WIDTH_SOURCES[0]
 MARGIN = 1.3

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from jobs.transforms.lifecycle import OVER
-from schemas.abilities import DIRECTION, EXPORT_LIMIT, IMPORT_LIMIT, INTERVALS
+from schemas.devices.abilities import DIRECTION, EXPORT_LIMIT, IMPORT_LIMIT, INTERVALS
 
 SAME_KW = 1e-6
 RESTORE_AT_LEAST = timedelta(minutes=5)

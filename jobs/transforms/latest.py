@@ -6,9 +6,9 @@ import polars as pl
 from msgspec import Struct
 
 from jobs.transforms.presence import is_prompt
-from schemas.instants import microseconds
 from schemas.tables.snapshots import LOAD_FIELDS
-from schemas.time_ranges import TimeRange
+from schemas.times.instants import microseconds
+from schemas.times.time_ranges import TimeRange
 
 
 class Latest(Struct, frozen=True):

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from jobs.transforms.days import overlap_h, part_within, seconds
-from schemas.baselines import BaselineName
+from schemas.demand_response.baselines import BaselineName
 from schemas.tables.history import SLOT_S
-from schemas.time_ranges import TimeRange, widened
+from schemas.times.time_ranges import TimeRange, widened
 
 FIGURES = (
     "requested_kw",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from schemas.statuses import UNAVAILABLE
+from schemas.devices.statuses import UNAVAILABLE
 from schemas.tables.snapshots import NetworkSnapshotFrame
 
 UNKNOWN_TYPE = "unknown"

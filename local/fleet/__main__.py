@@ -19,8 +19,8 @@ from local.fleet.publisher import BrokerError, FleetPublisher
 from local.fleet.reports import FleetSettings, fleet
 from local.fleet.truth import TruthError, TruthFile
 from local.options import count, hours, mqtt_url, seconds, share
-from schemas.command_line import program_parser
-from schemas.exits import EXIT_CODES, TRY_AGAIN, WRONG_USAGE, end_with_failure
+from schemas.programs.command_line import program_parser
+from schemas.programs.exits import EXIT_CODES, TRY_AGAIN, WRONG_USAGE, end_with_failure
 
 
 def main() -> None:

@@ -14,11 +14,11 @@ import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from schemas.baselines import Adjustment
-from schemas.instants import EPOCH
+from schemas.demand_response.baselines import Adjustment
 from schemas.tables.history import SLOT_S
-from schemas.time_ranges import TimeRange as Range
-from schemas.time_ranges import widened
+from schemas.times.instants import EPOCH
+from schemas.times.time_ranges import TimeRange as Range
+from schemas.times.time_ranges import widened
 
 SLOT = timedelta(seconds=SLOT_S)
 HOUR = timedelta(hours=1)

@@ -5,8 +5,8 @@ such slots. A slot without samples, and one in which the VEN took part in anothe
 A slot that a window cuts counts by the part within. All VENs are computed at once, in arrays whose axes are
 VENs, days (the event's first) and slots; NaN stands for no value.
 
-Whose rules the baselines are stands in `schemas.baselines`. Common terms: NAESB, business practice standards
-for measurement and verification of wholesale demand response.
+Whose rules the baselines are stands in `schemas.demand_response.baselines`. Common terms: NAESB, business
+practice standards for measurement and verification of wholesale demand response.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,9 +34,9 @@ from schemas.baseline_model.days import (
     part_of,
     windows,
 )
-from schemas.baselines import GENERIC, METHODS, Adjustment, Baseline, BaselineName, DayRule
-from schemas.slots import WIDEST_S
+from schemas.demand_response.baselines import GENERIC, METHODS, Adjustment, Baseline, BaselineName, DayRule
 from schemas.tables.history import SLOT_S
+from schemas.times.slots import WIDEST_S
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

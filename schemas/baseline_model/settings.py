@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field
 
 from schemas.baseline_model.calendars import check_holidays
-from schemas.settings import BaselineSettings
+from schemas.programs.settings import BaselineSettings
 
 
 def _time_zone(name: str) -> str:

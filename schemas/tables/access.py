@@ -6,7 +6,7 @@ Secrets are never stored, only their digests. A key that is revoked stays, so th
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Integer, LargeBinary, Table, Text, text
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 ROLES = ("viewer", "operator")

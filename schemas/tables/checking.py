@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 
 _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
     "equal_to": lambda column, value: column != value,

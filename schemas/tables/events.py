@@ -8,7 +8,7 @@ settlement is a revision that stands beside the ones before it, by each baseline
 import polars as pl
 from sqlalchemy import JSON, Column, Double, Index, Integer, Table, Text, text
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, power_kw, text_key
 
 EVENT_DIRECTIONS = ("reduce", "increase")

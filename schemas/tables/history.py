@@ -8,7 +8,7 @@ network in a five-minute slot is the sum of its VENs' means, and has a table of 
 import polars as pl
 from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import (
     HOT,
     Frame,
@@ -106,7 +106,7 @@ class LoadHistoryFrame(VenHistoryFrame):
 
 
 class NetworkEnergyFrame(Frame):
-    """Energy of the whole network in one slot, kWh, as `schemas.slots` defines it for each VEN."""
+    """Energy of the whole network in one slot, kWh, as `schemas.times.slots` defines it for each VEN."""
 
     bucket: Utc
     used_energy_kwh: float

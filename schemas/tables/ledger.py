@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 LANES = ("snapshot", "history")

@@ -9,7 +9,7 @@ has a position is committed, and nothing ever appears before it.
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Table, Text
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata
 
 KINDS = ("status", "event")

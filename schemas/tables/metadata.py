@@ -6,7 +6,7 @@ import polars as pl
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.checking import is_right
 
 metadata = MetaData(

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Index, Table, text
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 

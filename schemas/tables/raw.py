@@ -8,7 +8,7 @@ sample is history, while a description only tells what the load is. Days are UTC
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, Table, Text
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, arrival_index, instant, metadata, power_kw, text_key
 
 

@@ -6,7 +6,7 @@ What VENs say of themselves lives in the snapshots; where both speak, people win
 import polars as pl
 from sqlalchemy import JSON, Boolean, Column, Double, Index, Integer, Table, Text
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import (
     Frame,
     Texts,
@@ -151,7 +151,7 @@ class VenAbilitiesFrame(Frame):
 
 
 class GroupFrame(Frame):
-    """A group of VENs; who is in it, `schemas.groups` says."""
+    """A group of VENs; who is in it, `schemas.demand_response.groups` says."""
 
     group_id: str
     name: str = pa.Field(nullable=True)

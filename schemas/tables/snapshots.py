@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-from schemas.frame_models import pa
+from schemas.db.frame_models import pa
 from schemas.tables.metadata import HOT, Frame, Utc, instant, metadata, power_kw, text_key
 from schemas.tables.raw import EntryFrame
 

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.http import AuditEntry
-from schemas.redaction import without_secrets
+from schemas.programs.redaction import without_secrets
 from serving.auth import queries
 from serving.auth.keys import Caller
 from serving.db.reading import in_blocks, snapshot

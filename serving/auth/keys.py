@@ -20,7 +20,7 @@ from sqlalchemy import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from schemas.http import Role
-from schemas.redaction import SECRET
+from schemas.programs.redaction import SECRET
 from serving.auth import queries
 from serving.auth.rate_limit import TokenBuckets
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Delete, Insert, Select, Update, delete, insert, or_, select, update
 
-from schemas.channels import KEYS, notify
+from schemas.db.channels import KEYS, notify
 from schemas.tables.access import api_keys, api_sessions, audit_log
 from serving.page import Page
 

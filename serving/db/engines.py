@@ -7,7 +7,7 @@ from msgspec import structs
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.database import SCHEMA_REVISION, monitor_of
+from schemas.db.connections import SCHEMA_REVISION, monitor_of
 from schemas.http import Readiness
 from schemas.tables.snapshots import network_snapshot
 from serving.errors import NotReadyError

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
-from schemas import locks
+from schemas.db import locks
 
 
 @contextmanager

@@ -23,9 +23,9 @@ from sqlalchemy import (
     true,
 )
 
-from schemas.ledger import DAYS_OF_BATCH
+from schemas.db.ledger import DAYS_OF_BATCH
 from schemas.tables.ledger import ingest_batches, pending_batches
-from schemas.time_ranges import ranges_of_days
+from schemas.times.time_ranges import ranges_of_days
 from serving.db.statements import Query, constant, constant_name
 
 MOST_RANGES = 8

@@ -18,7 +18,7 @@ from psycopg.raw_cursor import RawCursor
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its own pools raise it
 
-from schemas.database import connect, database_url_of, monitor_of
+from schemas.db.connections import connect, database_url_of, monitor_of
 from serving.db.statements import Query, side_by_side, text_for
 
 POOL_SIZE = 3
@@ -60,7 +60,7 @@ class ConnectionPool:
     ) -> "ConnectionPool":
         """A pool for the database of an engine, closed with it. `on_query` gets the seconds of each query.
 
-        `session` is that of `schemas.database.connect`.
+        `session` is that of `schemas.db.connections.connect`.
         """
         monitor = monitor_of(engine)
         url = database_url_of(engine)

@@ -14,16 +14,16 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import EVENT, Occasion
 from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from, whole_slots
-from schemas.baselines import BASELINES, BaselineName
+from schemas.demand_response.baselines import BASELINES, BaselineName
+from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, taken
 from schemas.http import BaselineChosen, BaselinePoint, BaselineSeries
-from schemas.instants import EPOCH
-from schemas.participation_times import OPTED_OUT_BEFORE, ended_at, taken
-from schemas.rounding import rounded
-from schemas.slots import WIDEST_S, slot_means, spans
 from schemas.tables.events import event_participations, events
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.registry import vens
-from schemas.time_ranges import TimeRange, widened
+from schemas.times.instants import EPOCH
+from schemas.times.rounding import rounded
+from schemas.times.slots import WIDEST_S, slot_means, spans
+from schemas.times.time_ranges import TimeRange, widened
 from serving.db.reading import snapshot
 from serving.errors import InvalidRequestError, NotFoundError, no_ven
 from serving.events.rules import EventRules

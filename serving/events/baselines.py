@@ -1,6 +1,6 @@
 """The baselines that events are measured by, with their parameters."""
 
-from schemas.baselines import METHODS, Adjustment, Baseline, DayRule
+from schemas.demand_response.baselines import METHODS, Adjustment, Baseline, DayRule
 from schemas.http import AdjustmentShown, BaselineMethod, DayRuleShown
 from serving.events.rules import EventRules
 

@@ -6,9 +6,9 @@ from typing import Any
 from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, Row
 
-from schemas.baselines import BASELINES, BaselineName
+from schemas.demand_response.baselines import BASELINES, BaselineName
 from schemas.http import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
-from schemas.rounding import rounded
+from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries

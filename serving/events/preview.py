@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from schemas.candidates import REASONS
+from schemas.demand_response.candidates import REASONS
 from schemas.http import AskedVen, EventPreview, PassedOver, PassedOverVen, SimilarEvent
-from schemas.rounding import rounded
+from schemas.times.rounding import rounded
 from serving.events.rules import PlannedEvent
 from serving.events.shapes import targets
 

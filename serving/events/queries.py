@@ -25,12 +25,12 @@ from sqlalchemy import tuple_ as row_of
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from schemas import candidates, locks
-from schemas.candidates import AskedEvent
-from schemas.channels import EVENTS, notify
-from schemas.event_requests import mean_requested_kw, requested_kw
-from schemas.groups import Targets
-from schemas.instants import from_microseconds
+from schemas.db import locks
+from schemas.db.channels import EVENTS, notify
+from schemas.demand_response import candidates
+from schemas.demand_response.candidates import AskedEvent
+from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
+from schemas.demand_response.groups import Targets
 from schemas.tables.events import (
     ENDED_EVENTS,
     TO_COME,
@@ -43,6 +43,7 @@ from schemas.tables.events import (
     ven_settlements,
 )
 from schemas.tables.registry import vens
+from schemas.times.instants import from_microseconds
 from serving.db.statements import VEN_ID, Query
 from serving.events.rules import EventRules, PlannedEvent
 from serving.events.terms import TERMS

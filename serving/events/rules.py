@@ -8,11 +8,11 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Row
 
-from schemas.baselines import GENERIC, PRIMARY, BaselineName
-from schemas.candidates import EventDirection, Rest
+from schemas.demand_response.baselines import GENERIC, PRIMARY, BaselineName
+from schemas.demand_response.candidates import EventDirection, Rest
+from schemas.devices.load_values import GONE_AFTER
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate, TargetsGiven
-from schemas.instants import parse_iso
-from schemas.load_values import GONE_AFTER
+from schemas.times.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
 from serving.events.terms import (
     TERMS,
@@ -53,7 +53,7 @@ class EventRules(Struct, frozen=True):
 
 
 class PlannedEvent(Struct, frozen=True):
-    """A new row of `events`; what it aims at is that of `schemas.groups.Targets`."""
+    """A new row of `events`; what it aims at is that of `schemas.demand_response.groups.Targets`."""
 
     event_id: str
     start_time: datetime

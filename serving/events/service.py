@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import structs
 from sqlalchemy import Connection, Engine, Row, Select
 
-from schemas.baselines import PRIMARY, BaselineName
-from schemas.candidates import passed_over_notes
-from schemas.groups import Targets, targeted_vens
+from schemas.demand_response.baselines import PRIMARY, BaselineName
+from schemas.demand_response.candidates import passed_over_notes
+from schemas.demand_response.groups import Targets, targeted_vens
 from schemas.http import (
     Event,
     EventCreate,

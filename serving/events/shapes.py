@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 from sqlalchemy import Row
 
-from schemas.groups import Targets
+from schemas.demand_response.groups import Targets
 from schemas.http import Event, EventMetrics, EventTargets, EventVen, EventWithMetrics, PassedOver
-from schemas.rounding import rounded
+from schemas.times.rounding import rounded
 from serving.events.rules import PlannedEvent
 from serving.events.terms import as_given
 

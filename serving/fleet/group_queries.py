@@ -7,7 +7,7 @@ from sqlalchemy import Delete, Select, Update, delete, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
-from schemas import locks
+from schemas.db import locks
 from schemas.tables.events import TO_COME, events
 from schemas.tables.registry import groups
 from serving.page import Page

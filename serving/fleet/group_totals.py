@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import CTE, Row, Select, and_, func, select
 
-from schemas.groups import UNKNOWN_TYPE, one_of
+from schemas.demand_response.groups import UNKNOWN_TYPE, one_of
+from schemas.devices.statuses import ONLINE, UNAVAILABLE
 from schemas.http import LoadTypeStats, NetworkStats
-from schemas.rounding import rounded
-from schemas.slots import WIDEST_S, energy_kwh, slot_means
-from schemas.statuses import ONLINE, UNAVAILABLE
 from schemas.tables.events import LIVE_PARTICIPATIONS, event_participations, event_reductions, events
 from schemas.tables.history import SLOT_S, ven_history
-from schemas.time_ranges import TimeRange, widened
+from schemas.times.rounding import rounded
+from schemas.times.slots import WIDEST_S, energy_kwh, slot_means
+from schemas.times.time_ranges import TimeRange, widened
 
 
 def energy_since(midnight: datetime, member: CTE) -> Select[Any]:
@@ -54,7 +54,7 @@ def efficiency_percent(member: CTE) -> Select[Any]:
 def network_stats(
     vens: Sequence[Row[Any]], loads: Sequence[Row[Any]], energy_today_kwh: float | None, percent: float | None
 ) -> NetworkStats:
-    """The totals of sums by status and by load type (`schemas.totals`)."""
+    """The totals of sums by status and by load type (`schemas.devices.totals`)."""
     reporting_vens = sum(row.reporting_vens for row in vens)
     used_kw = sum(row.used_power_kw for row in vens)
     whole_kw = sum(row.whole_shed_power_kw for row in vens)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from schemas.devices.load_values import GONE_AFTER
 from schemas.http import Load, Ven
-from schemas.load_values import GONE_AFTER
 from serving.db.pending import PendingDays
 from serving.db.pool import ConnectionPool
 from serving.db.statements import Query

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Delete, Engine, Insert, Row, Select, delete, insert, select
 
 from schemas.http import OptOut, OptOutCreate
-from schemas.instants import parse_iso
 from schemas.tables.registry import ven_opt_outs
+from schemas.times.instants import parse_iso
 from serving.errors import InvalidRequestError, NotFoundError, no_ven
 from serving.fleet import queries as fleet
 from serving.fleet import registry_queries as registry

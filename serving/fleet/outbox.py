@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from schemas.commands import Op, new_command
+from schemas.demand_response.commands import Op, new_command
 from serving.fleet import registry_queries as registry
 
 SETTINGS_OF_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "priority"}

@@ -28,8 +28,8 @@ from sqlalchemy import (
     true,
 )
 
-from schemas.groups import members_of, one_of
-from schemas.load_values import (
+from schemas.demand_response.groups import members_of, one_of
+from schemas.devices.load_values import (
     capacity_kw,
     effective,
     is_enabled,
@@ -37,12 +37,12 @@ from schemas.load_values import (
     shed_capability_kw,
     with_settings,
 )
-from schemas.slots import latest_widths
-from schemas.statuses import UNAVAILABLE
+from schemas.devices.statuses import UNAVAILABLE
 from schemas.tables.events import ENDED_EVENTS, commands, event_progress, events
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
+from schemas.times.slots import latest_widths
 from serving.db.statements import LOAD_ID, VEN_ID, Query
 from serving.fleet.latest_queries import (
     is_complete,

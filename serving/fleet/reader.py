@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, Engine, Row, Select
 
-from schemas import totals
-from schemas.groups import one_of
+from schemas.demand_response.groups import one_of
+from schemas.devices import totals
+from schemas.devices.load_values import GONE_AFTER
 from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
-from schemas.instants import from_microseconds
-from schemas.load_values import GONE_AFTER
-from schemas.local_days import local_day, midnight_us
+from schemas.times.instants import from_microseconds
+from schemas.times.local_days import local_day, midnight_us
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import NotFoundError, no_group
 from serving.fleet import group_queries, group_totals, queries, shapes

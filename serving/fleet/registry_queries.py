@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from schemas import locks
-from schemas.channels import COMMANDS, TOTALS, notify
+from schemas.db import locks
+from schemas.db.channels import COMMANDS, TOTALS, notify
 from schemas.tables.events import OPEN_COMMANDS, commands
 from schemas.tables.raw import ven_statuses
 from schemas.tables.registry import loads, vens

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from sqlalchemy import Row
 
-from schemas.groups import UNKNOWN_TYPE
+from schemas.demand_response.groups import UNKNOWN_TYPE
+from schemas.devices.statuses import UNAVAILABLE
 from schemas.http import (
     Load,
     LoadTypeStats,
@@ -18,9 +19,8 @@ from schemas.http import (
     VenMetrics,
     VenSummary,
 )
-from schemas.rounding import rounded
-from schemas.statuses import UNAVAILABLE
 from schemas.tables.history import SLOT_S
+from schemas.times.rounding import rounded
 from serving.fleet.queries import LoadRow, VenRow
 
 SLOT_MINUTES: dict[int, SlotMinutes] = {300: 5, 900: 15, 1_800: 30}

@@ -8,12 +8,12 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Connection, Engine, Select
 
-from schemas import ledger
+from schemas.db import ledger
+from schemas.devices.load_values import remove_load
+from schemas.devices.statuses import status_word
 from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
-from schemas.instants import EPOCH, MICROSECOND, parse_iso
-from schemas.load_values import remove_load
-from schemas.slots import forget_widths, half_hour, width_changes
-from schemas.statuses import status_word
+from schemas.times.instants import EPOCH, MICROSECOND, parse_iso
+from schemas.times.slots import forget_widths, half_hour, width_changes
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven
 from serving.events.rules import require_free_path
 from serving.fleet import outbox

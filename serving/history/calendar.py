@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from schemas.instants import from_microseconds, microseconds
-from schemas.local_days import midnight_us
 from schemas.tables.history import SLOT_S
+from schemas.times.instants import from_microseconds, microseconds
+from schemas.times.local_days import midnight_us
 
 Unit = Literal["d", "w", "mo", "y"]
 FIRST_DAY = date(1970, 1, 1)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from schemas.instants import from_microseconds
 from schemas.tables.history import SLOT_S
+from schemas.times.instants import from_microseconds
 from serving.errors import TooManyPointsError, TooSlowError
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece
 

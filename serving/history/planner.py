@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from schemas.instants import from_microseconds
+from schemas.times.instants import from_microseconds
 from serving.history.calendar import Calendar
 
 Aggregate = Literal["sum", "energy", "mean"]

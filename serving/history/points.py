@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from sqlalchemy import Row
 
 from schemas.http import EnergyPoint, PowerPoint
-from schemas.instants import microseconds
-from schemas.rounding import rounded
+from schemas.times.instants import microseconds
+from schemas.times.rounding import rounded
 from serving.events.queries import ParticipationRow
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest
 

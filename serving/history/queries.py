@@ -32,10 +32,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from schemas import slots
-from schemas.groups import members
-from schemas.instants import MICROSECOND, from_microseconds
-from schemas.slots import floor
+from schemas.demand_response.groups import members
 from schemas.tables.history import (
     ENTITY_RESOLUTIONS_S,
     NETWORK_RESOLUTIONS_S,
@@ -50,6 +47,9 @@ from schemas.tables.history import (
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_samples, ven_telemetry
 from schemas.tables.registry import groups, slot_widths
+from schemas.times import slots
+from schemas.times.instants import MICROSECOND, from_microseconds
+from schemas.times.slots import floor
 from serving.db.pending import within_days_pending
 from serving.db.statements import Query, constant, constant_name
 from serving.history.limits import points_per_bucket

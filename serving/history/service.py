@@ -13,10 +13,10 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import OperationalError
 
+from schemas.devices.load_values import GONE_AFTER
 from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
-from schemas.instants import microseconds
-from schemas.load_values import GONE_AFTER
 from schemas.tables.history import SLOT_S
+from schemas.times.instants import microseconds
 from serving.db.pending import PendingDays, are_all_known, constants_of_pending
 from serving.db.pool import ConnectionPool
 from serving.db.reading import ROWS_AT_ONCE, hold_raw, snapshot

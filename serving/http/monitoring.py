@@ -21,8 +21,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
-from schemas.monitoring import BuildInfo
-from schemas.redaction import without_secrets
+from schemas.programs.monitoring import BuildInfo
+from schemas.programs.redaction import without_secrets
 from serving.http.representation import ResponseHead, requested_method
 
 NO_ROUTE = "none"

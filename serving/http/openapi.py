@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from schemas.http import ISO_INSTANT, EnergyHistory, PowerHistory, Problem, VenEnergyHistory, VenPowerHistory
-from schemas.version import VERSION
+from schemas.programs.version import VERSION
 from serving.http.parameters import ARROW, FORMAT, JSON, MEDIA_TYPES, PARQUET, PATH, Parameter
 from serving.http.problems import PROBLEM_JSON
 from serving.policy import SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open

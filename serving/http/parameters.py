@@ -9,9 +9,9 @@ from zoneinfo import available_timezones
 import falcon
 from msgspec import Struct
 
-from schemas.baselines import BASELINES, BaselineName
-from schemas.instants import from_microseconds, microseconds, parse_iso
+from schemas.demand_response.baselines import BASELINES, BaselineName
 from schemas.tables.history import SLOT_S
+from schemas.times.instants import from_microseconds, microseconds, parse_iso
 from serving.history.calendar import Calendar, Unit, base_granularity_s
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from schemas.http import Problem
-from schemas.redaction import without_secrets
+from schemas.programs.redaction import without_secrets
 from serving.errors import (
     ConflictError,
     InvalidRequestError,

@@ -8,9 +8,9 @@ from msgspec import Struct
 from sqlalchemy import Engine, Row
 
 from schemas.http import EventWithMetrics
-from schemas.instants import microseconds
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
+from schemas.times.instants import microseconds
 from serving.events.shapes import EventRow, event_with_metrics
 from serving.live import queries
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row
 
 from schemas.http import CircuitHistory, CircuitSnapshot, VenEvent
-from schemas.rounding import rounded
+from schemas.times.rounding import rounded
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
 from serving.errors import NotFoundError, no_load, no_ven

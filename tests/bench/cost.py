@@ -10,7 +10,7 @@ import psutil  # type: ignore[import-untyped]
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
-from schemas.database import driver_connection
+from schemas.db.connections import driver_connection
 
 NANOSECONDS_PER_S = 1e9
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ingest.messages import Received
+from ingest.decoding.messages import Received
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from ingest.messages import Received
+from ingest.decoding.messages import Received
 from ingest.mqtt.packets import Connect, Version
 from local.ports import HOST
 from tests.bench.fleet import reports

@@ -12,18 +12,18 @@ import polars as pl
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 
-from jobs.events import follow_participations, move_events_on, share_out
-from jobs.measuring import MeasuredEvent, measure, read_usage
-from jobs.models import FollowedPartFrame
-from jobs.progress import Progress
+from jobs.events.lifecycle import follow_participations, move_events_on, share_out
+from jobs.events.measuring import MeasuredEvent, measure, read_usage
+from jobs.events.progress import Progress
 from jobs.queries import events as event_queries
 from jobs.queries import settlement as settlement_queries
-from jobs.rows import fetch
 from jobs.settings import Cadence
+from jobs.summaries.models import FollowedPartFrame
+from jobs.summaries.rows import fetch
 from jobs.transforms.baselines import Usage
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
-from schemas.time_ranges import TimeRange
+from schemas.times.time_ranges import TimeRange
 from tests.bench.conftest import MakeDatabase
 from tests.bench.cost import Cost, cost_of, typical
 from tests.bench.test_bench_jobs import copy_out

@@ -8,9 +8,14 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine
 
-from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
-from jobs.schedule import Step
-from schemas.database import connect, engine_for
+from jobs.running.schedule import Step
+from jobs.summaries.lanes import (
+    consume_history_batches,
+    consume_snapshot_batches,
+    refresh_energy,
+    refresh_totals,
+)
+from schemas.db.connections import connect, engine_for
 from tests.bench.conftest import MakeDatabase
 from tests.bench.cost import Cost, cost_of
 from tests.bench.fleet import NOON

@@ -14,12 +14,12 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.queries import ENSURE_PARTITIONS, SAMPLES, TELEMETRY
-from ingest.rows import copy_data
-from ingest.store import Store
-from schemas.database import connect
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.queries import ENSURE_PARTITIONS, SAMPLES, TELEMETRY
+from ingest.storing.rows import copy_data
+from ingest.storing.store import Store
+from schemas.db.connections import connect
 from tests.bench.conftest import MakeDatabase
 from tests.bench.fleet import INTERVAL, MAX_AHEAD, NOON, ROWS_EACH, reports
 from tests.conftest import REPOSITORY

@@ -14,16 +14,21 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, Table, select, text
 
-from ingest.batch import Batch
-from ingest.store import Store
-from jobs.lanes import consume_history_batches, consume_snapshot_batches, refresh_energy, refresh_totals
-from jobs.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
 from jobs.queries import pending as pending_queries
-from jobs.rows import fetch
-from jobs.schedule import Step
+from jobs.running.schedule import Step
+from jobs.summaries.lanes import (
+    consume_history_batches,
+    consume_snapshot_batches,
+    refresh_energy,
+    refresh_totals,
+)
+from jobs.summaries.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
+from jobs.summaries.rows import fetch
 from jobs.transforms.buckets import bucket_samples
 from jobs.transforms.latest import latest_loads, latest_vens
-from schemas.database import connect, database_url_of, driver_connection, engine_for
+from schemas.db.connections import connect, database_url_of, driver_connection, engine_for
 from schemas.tables import FRAMES, Frame
 from schemas.tables.history import SLOT_S
 from schemas.tables.ledger import ingest_batches

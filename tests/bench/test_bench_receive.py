@@ -15,8 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings
-from ingest.subscriber import Subscriber
 from tests.conftest import REPOSITORY
 from tests.faults.mosquitto import Mosquitto
 

@@ -11,13 +11,13 @@ from statistics import median
 import pytest
 from msgspec import Struct
 
-from ingest.batch import Batch
-from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.ports import HOST, answers, free_ports
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from tests.bench.conftest import MakeDatabase
 from tests.bench.fleet import MAX_AHEAD, NOW, ROWS_EACH, reports
 from tests.bench.load import Load, measure

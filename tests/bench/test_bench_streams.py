@@ -11,7 +11,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from local.ports import HOST
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.bench.conftest import MakeDatabase
 from tests.bench.test_bench_serving import server
 

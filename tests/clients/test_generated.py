@@ -20,11 +20,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from sqlalchemy import Engine
 
 from deploy.release import CHECKSUMS, SDK, checksums
-from ingest.store import Store
+from ingest.storing.store import Store
 from local.environment import REPOSITORY
 from local.ports import HOST
-from schemas.database import connect
-from schemas.version import VERSION
+from schemas.db.connections import connect
+from schemas.programs.version import VERSION
 from tests.faults.requirement import required_program
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry

@@ -19,7 +19,7 @@ import pytest
 
 from local.ports import free_ports
 from local.programs import is_healthy
-from schemas.exits import TRY_AGAIN
+from schemas.programs.exits import TRY_AGAIN
 
 pytestmark = pytest.mark.xdist_group("local")
 

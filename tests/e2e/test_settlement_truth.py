@@ -13,19 +13,19 @@ from itertools import islice, product
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.fleet.events import ShedEvent
 from local.fleet.household import FURNISHINGS, Household
 from local.fleet.meters import IntervalMeter
-from schemas.baselines import PRIMARY
-from schemas.database import connect
-from schemas.slots import width_changes
+from schemas.db.connections import connect
+from schemas.demand_response.baselines import PRIMARY
 from schemas.tables.events import event_participations, event_settlements, events, ven_settlements
+from schemas.times.slots import width_changes
 
 pytestmark = pytest.mark.thorough
 

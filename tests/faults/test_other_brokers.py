@@ -13,15 +13,15 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from sqlalchemy import Engine
 
-from ingest import probe as probes
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
-from ingest.messages import Received
+from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
 from ingest.mqtt.packets import Version
+from ingest.receiving import probe as probes
+from ingest.receiving.subscriber import OLDER_ADVICE, Subscriber
 from ingest.settings import IngestSettings
-from ingest.subscriber import OLDER_ADVICE, Subscriber
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.faults.other_brokers import Ejabberd, Nats, OtherBroker, RabbitMq, RabbitMqCluster
 from tests.integration.outboxes import put, statuses
 from tests.integration.published import NOW, until

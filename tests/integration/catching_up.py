@@ -4,8 +4,8 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from tests.integration.published import NOW
 

@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.runner import Runner
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
 from local.postgres import EmbeddedPostgres
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.integration.house import House
 from tests.integration.published import NOW
 

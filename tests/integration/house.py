@@ -8,13 +8,13 @@ from urllib.parse import quote
 from falcon import testing
 from sqlalchemy import Engine, text
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect
+from schemas.db.connections import connect
 from schemas.tables import metadata
 from serving.app import create_app
 from tests.oracle.compare import assert_same

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 
 
 class Fuse:

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, insert
 
-from schemas.commands import Op, new_command
+from schemas.demand_response.commands import Op, new_command
 from schemas.tables.events import commands
 
 HOUR = timedelta(hours=1)

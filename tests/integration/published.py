@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
 from tests.oracle.messages import Published
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)

@@ -12,7 +12,7 @@ from typing import Any
 import schemathesis
 from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
 
-from schemas.instants import parse_iso
+from schemas.times.instants import parse_iso
 
 RULES = (
     r"granularity must be a multiple of 5m with aggregate=(energy|mean), such as 5m, 15m or 1h",

@@ -13,7 +13,7 @@ from falcon.testing import create_environ
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from serving.app import create_app
 from serving.auth.audit import STORED_BODY_BYTES
 from serving.auth.keys import (

@@ -20,9 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from ingest.store import Store
+from ingest.storing.store import Store
 from local.ports import HOST, answers
-from schemas.database import connect, database_url_of, engine_for
+from schemas.db.connections import connect, database_url_of, engine_for
 from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases

@@ -20,7 +20,7 @@ from analysis import DatabaseGrid, Grid, HttpGrid, connect
 from analysis.ranges import Aggregate
 from local.ports import HOST
 from local.postgres import EmbeddedPostgres
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from schemas.http import EventCreate
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from serving.app import create_app

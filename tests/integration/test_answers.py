@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ingest.messages import Received
-from ingest.rejected import replay
-from ingest.store import Store
-from ingest.worker import Worker
-from schemas.channels import COMMANDS, EVENTS
-from schemas.database import connect
+from ingest.decoding.messages import Received
+from ingest.storing.rejected import replay
+from ingest.storing.store import Store
+from ingest.storing.worker import Worker
+from schemas.db.channels import COMMANDS, EVENTS
+from schemas.db.connections import connect
 from tests.integration.mortal import Fuse, mortal_connection
 from tests.integration.outboxes import of, put
 from tests.integration.published import MAX_AHEAD, NOW, batch_of, rows, telemetry, value

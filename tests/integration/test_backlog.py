@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from ingest.store import Store
-from jobs.ledger import FIRST_PAGE, MOST_ROWS, claim, page_size
-from jobs.runner import Runner
-from jobs.schedule import Job, Step, schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import Job, Step, schedule
 from jobs.settings import Cadence
+from jobs.summaries.ledger import FIRST_PAGE, MOST_ROWS, claim, page_size
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.published import NOW, THREE, batch_of, rows, telemetry, value
 

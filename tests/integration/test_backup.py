@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from local.postgres_binaries import embedded_binaries
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from tests.conftest import REPOSITORY
 from tests.integration.house import EVERYTHING, House, check_history, check_latest
 from tests.oracle.messages import random_traffic

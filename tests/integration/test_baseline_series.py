@@ -10,9 +10,9 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.runner import Runner
-from schemas.baselines import BASELINES
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from schemas.demand_response.baselines import BASELINES
 from serving.app import create_app
 from serving.events.rules import EventRules
 from tests.integration.published import rows

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from falcon import testing
 
-from jobs.lanes import refresh_totals
-from schemas.instants import from_microseconds, parse_iso
-from schemas.local_days import local_day, midnight_us
+from jobs.summaries.lanes import refresh_totals
+from schemas.times.instants import from_microseconds, parse_iso
+from schemas.times.local_days import local_day, midnight_us
 from serving.app import create_app
 from tests.integration.house import EDGES, EVERYTHING, NOW, House
 from tests.integration.published import batch_of, telemetry

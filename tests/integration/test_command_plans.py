@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Executable
 from sqlalchemy.dialects import postgresql
 
-from ingest import queries as ingest_queries
+from ingest.storing import queries as ingest_queries
 from jobs.queries import execution as execution_queries
 from serving.commands import queries as serving_queries
 from serving.fleet import registry_queries

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from schemas.database import Bounds, connect, engine_for
+from schemas.db.connections import Bounds, connect, engine_for
 
 SHOWN = (
     "TimeZone",

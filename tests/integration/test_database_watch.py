@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from schemas.answers import SILENT_S, AnswerMonitor
-from schemas.clock import DatabaseClock, StepDetector
-from schemas.database import SCHEMA_REVISION, connect
-from schemas.watching import DatabaseWatch
+from schemas.db.answers import SILENT_S, AnswerMonitor
+from schemas.db.clock import DatabaseClock, StepDetector
+from schemas.db.connections import SCHEMA_REVISION, connect
+from schemas.db.watching import DatabaseWatch
 from tests.integration.published import value
 
 

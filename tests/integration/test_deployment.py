@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from ingest.settings import IngestSettings
 from jobs.settings import JobsSettings
 from local.ports import HOST
-from schemas.settings import ProgramSettings
+from schemas.programs.settings import ProgramSettings
 from serving.settings import ServingSettings
 from tests.conftest import REPOSITORY
 from tests.faults.mosquitto import Mosquitto

@@ -17,14 +17,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from jobs.partitions import arrange_partitions
-from jobs.rebuild import rebuild, verify, whole_range
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect
-from schemas.slots import width_changes
-from schemas.time_ranges import TimeRange
+from jobs.storage.partitions import arrange_partitions
+from jobs.summaries.rebuild import rebuild, verify, whole_range
+from schemas.db.connections import connect
+from schemas.times.slots import width_changes
+from schemas.times.time_ranges import TimeRange
 from tests.examples import share
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_each, check_history, check_latest

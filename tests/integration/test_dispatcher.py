@@ -34,7 +34,7 @@ from ingest.mqtt.packets import Kind, Version
 from ingest.settings import IngestSettings
 from local.broker import EmbeddedBroker
 from local.ports import free_ports
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.faults.mosquitto import Mosquitto
 from tests.integration.mortal import Fuse, mortal_connection
 from tests.integration.outboxes import HOUR, of, put, statuses

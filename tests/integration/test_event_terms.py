@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ingest.messages import Received
-from ingest.store import Store
+from ingest.decoding.messages import Received
+from ingest.storing.store import Store
 from jobs.transforms.event_terms import return_delay, start_delay
 from tests.integration.published import NOW, THREE, batch_of, rows
 from tests.integration.test_events import START, Grid, minute

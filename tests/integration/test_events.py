@@ -12,14 +12,14 @@ from falcon import testing
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.events import follow_participations, move_events_on, share_out
-from jobs.models import FollowedPartFrame
+from jobs.events.lifecycle import follow_participations, move_events_on, share_out
 from jobs.queries import events as event_queries
-from jobs.rows import fetch
-from jobs.runner import Runner
-from jobs.schedule import Job, Step
+from jobs.running.runner import Runner
+from jobs.running.schedule import Job, Step
+from jobs.summaries.models import FollowedPartFrame
+from jobs.summaries.rows import fetch
 from jobs.transforms.participation import followed
-from schemas.candidates import Rest
+from schemas.demand_response.candidates import Rest
 from serving.app import create_app
 from tests.integration.mortal import Fuse, mortal_engine
 

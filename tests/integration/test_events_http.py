@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from ingest.batch import Batch
-from ingest.store import Store
-from schemas.baselines import PRIMARY
-from schemas.channels import EVENTS
-from schemas.database import connect
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from schemas.db.channels import EVENTS
+from schemas.db.connections import connect
+from schemas.demand_response.baselines import PRIMARY
 from serving.app import create_app
 from tests.integration.published import NEW_EVENT, rows, telemetry, until, value
 

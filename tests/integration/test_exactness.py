@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from ingest.batch import Batch
-from ingest.messages import Received
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
 from schemas.tables import metadata
 from tests.examples import costly
 from tests.integration.house import (

@@ -7,13 +7,13 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.execution import see_executions
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.events.execution import see_executions
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.channels import COMMANDS, EVENTS
-from schemas.commands import Op
+from schemas.db.channels import COMMANDS, EVENTS
+from schemas.demand_response.commands import Op
 from tests.integration.outboxes import of, put
 from tests.integration.published import NOW, batch_of, description, telemetry
 

@@ -10,7 +10,7 @@ import pytest
 from local.broker import EmbeddedBroker
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, free_ports
-from schemas.exits import TRY_AGAIN, WRONG_USAGE
+from schemas.programs.exits import TRY_AGAIN, WRONG_USAGE
 from tests.integration.listening import listening
 
 pytestmark = pytest.mark.thorough  # each test starts a program, or several

@@ -11,16 +11,16 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, Executable, Table
 
-from jobs.models import LoadSampleFrame, ReportFrame, VenSampleFrame
 from jobs.queries import pending as pending_queries
 from jobs.queries import settlement as settlement_queries
+from jobs.summaries.models import LoadSampleFrame, ReportFrame, VenSampleFrame
 from local.postgres import EmbeddedPostgres
-from schemas.database import engine_for
-from schemas.instants import microseconds
-from schemas.load_values import GONE_AFTER
+from schemas.db.connections import engine_for
+from schemas.devices.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.raw import PARTITIONED, EntryFrame, ven_load_descriptions, ven_load_samples, ven_telemetry
-from schemas.time_ranges import TimeRange
+from schemas.times.instants import microseconds
+from schemas.times.time_ranges import TimeRange
 from serving.db.pending import constants_of
 from serving.db.statements import text_for
 from serving.fleet import queries as fleet

@@ -13,9 +13,9 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine, text
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
 from serving.app import create_app
 from serving.http import formats
 from serving.http.parameters import MEDIA_TYPES

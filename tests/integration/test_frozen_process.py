@@ -18,10 +18,10 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.sessions import end_frozen_sessions
+from ingest.storing.store import Store
+from jobs.running.sessions import end_frozen_sessions
 from local.ports import HOST
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.faults.deadline import until
 from tests.faults.jobs import Scheduler, health
 from tests.faults.mosquitto import Mosquitto

@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from ingest.store import Store
-from jobs.events import share_out
-from jobs.models import CandidateFrame
+from ingest.storing.store import Store
+from jobs.events.lifecycle import share_out
 from jobs.queries import events as event_queries
-from jobs.rebuild import rebuild, verify, whole_range
-from jobs.rows import fetch
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.candidates import AskedEvent, Rest, asked_and_passed_over
-from schemas.channels import TOTALS
-from schemas.load_values import GONE_AFTER, remove_load, sheddable_kw
+from jobs.summaries.models import CandidateFrame
+from jobs.summaries.rebuild import rebuild, verify, whole_range
+from jobs.summaries.rows import fetch
+from schemas.db.channels import TOTALS
+from schemas.demand_response.candidates import AskedEvent, Rest, asked_and_passed_over
+from schemas.devices.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
 from serving.app import create_app

@@ -9,8 +9,8 @@ from falcon import testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.store import Store
-from jobs.retention import drop_raw_days
+from ingest.storing.store import Store
+from jobs.storage.retention import drop_raw_days
 from serving.app import create_app
 from tests.examples import costly
 from tests.integration.catching_up import catch_up

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from jobs.retention import drop_raw_days
-from schemas.instants import microseconds
+from jobs.storage.retention import drop_raw_days
+from schemas.times.instants import microseconds
 from serving.db.pool import ConnectionPool
 from serving.fleet.latest import LatestReader
 from serving.history import limits

@@ -6,7 +6,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
-from ingest.store import Store
+from ingest.storing.store import Store
 from serving.app import create_app
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, telemetry

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from schemas.database import engine_for
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from schemas.db.connections import engine_for
 from serving.app import create_app
 from tests.integration.catching_up import catch_up
 from tests.integration.published import MAX_AHEAD, NOW, THREE, description, telemetry

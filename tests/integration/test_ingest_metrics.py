@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
+from ingest.decoding.messages import Received
 from ingest.metrics import TOLERATED_FAILURES, IngestMetrics
-from ingest.store import Store
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
 from local.ports import free_ports
-from schemas.database import connect
-from schemas.monitoring import serve_monitoring
+from schemas.db.connections import connect
+from schemas.programs.monitoring import serve_monitoring
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -17,9 +17,9 @@ import pytest
 
 from local.environment import inherited_environment
 from local.ports import HOST, answers, free_ports
-from schemas.database import SCHEMA_REVISION
-from schemas.exits import TRY_AGAIN, WRONG_USAGE
-from schemas.version import VERSION
+from schemas.db.connections import SCHEMA_REVISION
+from schemas.programs.exits import TRY_AGAIN, WRONG_USAGE
+from schemas.programs.version import VERSION
 from tests.conftest import REPOSITORY
 from tests.e2e.stack import until
 

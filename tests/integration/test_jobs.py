@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.lanes import consume_history_batches, refresh_energy
-from jobs.ledger import claim
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
 from jobs.queries import merging as merging_queries
-from jobs.rows import fetch, write
-from jobs.runner import Runner
-from jobs.schedule import Job, schedule
+from jobs.running.runner import Runner
+from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
-from schemas.database import engine_for
+from jobs.summaries.lanes import consume_history_batches, refresh_energy
+from jobs.summaries.ledger import claim
+from jobs.summaries.rows import fetch, write
+from schemas.db.connections import engine_for
 from schemas.tables import FRAMES, metadata
 from schemas.tables.history import ven_history
 from schemas.tables.snapshots import load_type_rollups

@@ -14,12 +14,12 @@ from falcon import testing
 from msgspec import Struct
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.retention import trim_live_changes
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect, engine_for
+from jobs.storage.retention import trim_live_changes
+from schemas.db.connections import connect, engine_for
 from serving.app import create_app
 from serving.cache.listener import Listener
 from serving.errors import TooManyStreamsError

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from local.ports import HOST
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.integration.published import until
 from tests.integration.test_live import Told, write
 from tests.integration.test_live_served import CLIENTS, Client, serving

@@ -14,7 +14,7 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from structlog.testing import capture_logs
 
-from jobs.scheduler_log import log_still_running_at_debug
+from jobs.running.scheduler_log import log_still_running_at_debug
 from tests.conftest import REPOSITORY
 from tests.integration.published import until, value
 
@@ -22,7 +22,7 @@ EVERY_SOURCE = """
 import logging, sys, threading, warnings
 import structlog
 from granian.log import LogLevels, configure_logging
-from schemas.logs import configure_logs, library_logging
+from schemas.programs.logs import configure_logs, library_logging
 
 level, log_format = sys.argv[1:]
 configure_logs(level, log_format)

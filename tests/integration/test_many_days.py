@@ -13,18 +13,18 @@ from sqlalchemy import Connection, Engine, event
 
 from analysis import connect as analyze
 from analysis.database_grid import DatabaseGrid
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.ledger import claim
-from jobs.models import VenSampleFrame
-from jobs.partitions import arrange_partitions
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect, driver_connection
-from schemas.instants import microseconds
+from jobs.storage.partitions import arrange_partitions
+from jobs.summaries.ledger import claim
+from jobs.summaries.models import VenSampleFrame
+from schemas.db.connections import connect, driver_connection
 from schemas.tables.raw import PARTITIONED, ven_telemetry
+from schemas.times.instants import microseconds
 from serving.app import create_app
 from serving.db.pool import SESSION, ConnectionPool
 from serving.fleet.latest import LatestReader

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import Engine, Inspector, Table, inspect
 from sqlalchemy.dialects import postgresql
 
-from ingest.queries import ENSURE_PARTITIONS
-from ingest.store import Store
-from jobs.partitions import arrange_partitions
-from schemas.database import connect
-from schemas.slots import width_changes
+from ingest.storing.queries import ENSURE_PARTITIONS
+from ingest.storing.store import Store
+from jobs.storage.partitions import arrange_partitions
+from schemas.db.connections import connect
 from schemas.tables import metadata
 from schemas.tables.raw import PARTITIONED
+from schemas.times.slots import width_changes
 from tests.conftest import REPOSITORY, migrate
 from tests.integration.catching_up import catch_up
 from tests.integration.published import (

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ingest.store import Store
+from ingest.storing.store import Store
 from serving.app import create_app
 from serving.http.problems import cause_of
 from tests.integration.published import NOW, THREE, batch_of, telemetry

@@ -13,13 +13,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from analysis import connect as analyze
 from analysis.database_grid import DatabaseGrid
-from ingest.store import Store
-from jobs.retention import drop_raw_days
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
+from jobs.storage.retention import drop_raw_days
 from local.postgres import EmbeddedPostgres
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from schemas.tables import metadata
 from tests.conftest import migrate
 from tests.integration.published import NOW, batch_of, telemetry, value

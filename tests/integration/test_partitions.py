@@ -11,15 +11,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from ingest.store import Store
-from jobs.partitions import arrange_partitions
-from jobs.rebuild import verify, whole_range
-from jobs.retention import delete_raw_rows, drop_raw_days
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
+from jobs.storage.partitions import arrange_partitions
+from jobs.storage.retention import delete_raw_rows, drop_raw_days
+from jobs.summaries.rebuild import verify, whole_range
 from local.postgres import EmbeddedPostgres
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import NEIGHBOURS, NEIGHBOURS_HAVE, NEIGHBOURS_ROWS, migrate
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, until, value

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.runner import Runner
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
 from tests.conftest import REPOSITORY
 from tests.integration.published import batch_of, rows, value
 from tests.integration.test_partitions import (
@@ -30,8 +30,8 @@ KILLS = 25
 ARRANGE = """
 import sys
 from datetime import UTC, datetime
-from jobs.partitions import arrange_partitions
-from schemas.database import engine_for
+from jobs.storage.partitions import arrange_partitions
+from schemas.db.connections import engine_for
 engine, now, handled = engine_for(sys.argv[1], "jobs"), datetime(2024, 7, 10, 18, tzinfo=UTC), 1
 print(flush=True)
 while handled:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from ingest.store import Store
+from ingest.storing.store import Store
 from serving.app import create_app
 from tests.examples import costly
 from tests.integration.published import NOW, THREE, batch_of, telemetry

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ingest.store import Store
+from ingest.storing.store import Store
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
 from tests.faults.requirement import required_program

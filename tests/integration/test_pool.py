@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as pools say it
 
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from serving.app import create_app
 from serving.db.pool import ConnectionPool
 from serving.db.statements import Query

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, text
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.lanes import consume_snapshot_batches, refresh_totals
-from jobs.presence import judge_presence
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from jobs.events.presence import judge_presence
+from jobs.summaries.lanes import consume_snapshot_batches, refresh_totals
 from jobs.transforms.presence import REPORTS_EACH, PresenceTime
-from schemas.ledger import open_status_batch, queue_batch
+from schemas.db.ledger import open_status_batch, queue_batch
 from schemas.tables import ledger, presence, raw, registry, snapshots
 from serving.fleet import registry_queries as serving_registry
 from tests.examples import costly

@@ -17,7 +17,7 @@ import pytest
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
-from schemas.exits import TRY_AGAIN, WRONG_USAGE
+from schemas.programs.exits import TRY_AGAIN, WRONG_USAGE
 from tests.integration.published import until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -137,7 +137,7 @@ def test_a_worker_that_cannot_start(tmp_path: Path) -> None:
     script = (
         "from serving.server import serve; from serving.settings import ServingSettings;"
         " from tests.integration.test_program_logs import no_application;"
-        " from schemas.logs import configure_logs; configure_logs('info', 'json');"
+        " from schemas.programs.logs import configure_logs; configure_logs('info', 'json');"
         " serve(no_application, ServingSettings.from_environment())"
     )
     [port] = free_ports(1)

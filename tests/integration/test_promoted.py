@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from jobs.rebuild import verify, whole_range
+from jobs.summaries.rebuild import verify, whole_range
 from local.ports import HOST
 from local.postgres import EmbeddedPostgres
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from tests.faults.deadline import until
 from tests.faults.jobs import Scheduler, health
 from tests.faults.mosquitto import Mosquitto

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.quotas import Limits, Quotas
-from ingest.rejected import count_by_reason, replay
-from ingest.store import Store
-from schemas.database import connect
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.quotas import Limits, Quotas
+from ingest.storing.rejected import count_by_reason, replay
+from ingest.storing.store import Store
+from schemas.db.connections import connect
 from tests.integration.published import MAX_AHEAD, THREE, description, rows, status, telemetry
 
 VENS = "SELECT ven_id FROM vens ORDER BY 1"

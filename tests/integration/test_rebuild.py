@@ -16,20 +16,20 @@ import pytest
 from _pytest.mark import ParameterSet
 from sqlalchemy import Engine
 
-from ingest.batch import Batch
-from ingest.store import Store
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
 from jobs.queries import summary as summary_queries
 from jobs.queries.summary import Scope
-from jobs.rebuild import Chunk, rebuild, verify, whole_range
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
+from jobs.summaries.rebuild import Chunk, rebuild, verify, whole_range
 from jobs.transforms.latest import LOADS as LATEST_LOADS
 from jobs.transforms.latest import VENS as LATEST_VENS
 from local.postgres import EmbeddedPostgres
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
-from schemas.time_ranges import TimeRange
+from schemas.times.time_ranges import TimeRange
 from tests.conftest import REPOSITORY, TEMPLATE, cloned_database
 from tests.integration.published import (
     MAX_AHEAD,

@@ -11,9 +11,9 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.rebuild import verify, whole_range
-from schemas.channels import COMMANDS, TOTALS
+from ingest.storing.store import Store
+from jobs.summaries.rebuild import verify, whole_range
+from schemas.db.channels import COMMANDS, TOTALS
 from serving.app import create_app
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, rows, status, telemetry, value

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.rejected import ReasonCount, count_by_reason, replay
-from ingest.store import Store
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.rejected import ReasonCount, count_by_reason, replay
+from ingest.storing.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STRICT, LENIENT = timedelta(minutes=5), timedelta(hours=2)

@@ -11,13 +11,13 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.postgres import EmbeddedPostgres
 from local.postgres_binaries import SYSTEM_USER, embedded_binaries
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from serving.app import create_app
 from serving.db.engines import Databases
 from tests.integration.catching_up import catch_up

@@ -14,9 +14,9 @@ from falcon import testing
 from sqlalchemy import Engine, event
 from structlog.testing import capture_logs
 
-from ingest.store import Store
-from schemas.channels import TOTALS
-from schemas.database import connect
+from ingest.storing.store import Store
+from schemas.db.channels import TOTALS
+from schemas.db.connections import connect
 from serving import worker_state
 from serving.app import create_app
 from serving.cache.fast_path import MAX_VARIANTS

@@ -9,14 +9,21 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from ingest.store import Store
-from jobs.partitions import arrange_partitions
-from jobs.rebuild import rebuild, verify, whole_range
-from jobs.retention import delete_raw_rows, drop_raw_days, forget_buckets, preview, trim_books, trim_events
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.database import connect
+from jobs.storage.partitions import arrange_partitions
+from jobs.storage.retention import (
+    delete_raw_rows,
+    drop_raw_days,
+    forget_buckets,
+    preview,
+    trim_books,
+    trim_events,
+)
+from jobs.summaries.rebuild import rebuild, verify, whole_range
+from schemas.db.connections import connect
 from schemas.tables.raw import PARTITIONED
 from serving.db.pool import ConnectionPool
 from serving.db.reading import hold_raw

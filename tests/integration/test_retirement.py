@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings
-from ingest.subscriber import Subscriber
-from schemas.database import connect
+from schemas.db.connections import connect
 from tests.bench.fleet import reports
 from tests.bench.sender import log_in, make_packets, send
 from tests.conftest import REPOSITORY

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Engine
 
 from ingest.commands.outbox import Outbox
 from ingest.metrics import IngestMetrics
-from ingest.store import Store
-from ingest.worker import Worker
-from jobs.rebuild import rebuild, whole_range
-from jobs.runner import Runner
-from jobs.schedule import Job, schedule
+from ingest.storing.store import Store
+from ingest.storing.worker import Worker
+from jobs.running.runner import Runner
+from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
-from schemas.database import SCHEMA_REVISION, connect
-from schemas.revisions import MIGRATION_LOCK, WrongRevisionError
+from jobs.summaries.rebuild import rebuild, whole_range
+from schemas.db.connections import SCHEMA_REVISION, connect
+from schemas.db.revisions import MIGRATION_LOCK, WrongRevisionError
 from tests.integration.published import NOW, batch_of, telemetry, until, value
 
 JOBS = schedule(Cadence())

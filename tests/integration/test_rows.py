@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.rows import COPY_OPTIONS, copy_data
-from schemas.database import connect
+from ingest.storing.rows import COPY_OPTIONS, copy_data
+from schemas.db.connections import connect
 
 texts = st.none() | st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]))
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)

@@ -8,14 +8,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Engine
 
-from ingest.store import Store
-from jobs.metrics import Backlog, JobMetrics, RejectedSize
-from jobs.runner import Runner, grace
-from jobs.schedule import Job, schedule
+from ingest.storing.store import Store
+from jobs.running.metrics import Backlog, JobMetrics, RejectedSize
+from jobs.running.runner import Runner, grace
+from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
 from local.ports import free_ports
-from schemas.database import engine_for
-from schemas.monitoring import serve_monitoring
+from schemas.db.connections import engine_for
+from schemas.programs.monitoring import serve_monitoring
 from tests.integration.published import NOW, batch_of, rows, telemetry, value
 
 HISTORY, SNAPSHOT = (job for job in schedule(Cadence()) if job.has_backlog)

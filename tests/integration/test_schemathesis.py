@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports

@@ -15,17 +15,17 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine, insert
 
-from ingest.messages import Received
-from ingest.store import Store
-from jobs.progress import CATCH_UP, Progress
-from jobs.runner import Runner
-from jobs.schedule import Job, schedule
+from ingest.decoding.messages import Received
+from ingest.storing.store import Store
+from jobs.events.progress import CATCH_UP, Progress
+from jobs.running.runner import Runner
+from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
 from jobs.transforms.event_terms import start_delay
 from local.postgres import EmbeddedPostgres
-from schemas.baselines import BASELINES, GENERIC
-from schemas.channels import EVENTS
-from schemas.database import engine_for
+from schemas.db.channels import EVENTS
+from schemas.db.connections import engine_for
+from schemas.demand_response.baselines import BASELINES, GENERIC
 from schemas.http import EventPerformance
 from schemas.tables.events import commands, event_participations, events
 from serving.app import create_app

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.answers import AnswerMonitor, MonitoredConnection, SilenceError
-from schemas.database import connect, engine_for
+from schemas.db.answers import AnswerMonitor, MonitoredConnection, SilenceError
+from schemas.db.connections import connect, engine_for
 from tests.faults.proxy import PostgresProxy
 
 ASK_AFTER_S = 0.5

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
-from schemas.database import connect, engine_for
+from schemas.db.connections import connect, engine_for
 from serving.app import create_app
 from serving.server import HEADERS_WITHIN_MS, LONGEST_HEADERS_BYTES
 from tests.integration.published import NOW, until

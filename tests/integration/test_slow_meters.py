@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from ingest.store import Store
-from jobs.measuring import read_usage, read_usage_of_most
-from jobs.rebuild import rebuild, verify, whole_range
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.storing.store import Store
+from jobs.events.measuring import read_usage, read_usage_of_most
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from schemas.time_ranges import TimeRange
+from jobs.summaries.rebuild import rebuild, verify, whole_range
+from schemas.times.time_ranges import TimeRange
 from serving.app import create_app
 from tests.examples import costly
 from tests.integration.anew import assert_energy_equals_a_rebuild

@@ -9,10 +9,10 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
-from ingest.store import Store
-from schemas.database import connect
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from schemas.db.connections import connect
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,

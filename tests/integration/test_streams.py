@@ -14,9 +14,9 @@ import pytest
 from falcon.testing import StartResponseMock, TestClient, create_environ
 from sqlalchemy import Engine, text
 
-from ingest.store import Store
+from ingest.storing.store import Store
 from local.ports import HOST
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from serving.app import create_app
 from serving.db.engines import Databases, timeout
 from serving.http.monitoring import SqlClock

@@ -15,16 +15,16 @@ import structlog
 import trustme
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from ingest import broker as brokers
-from ingest import probe as probes
-from ingest import subscriber as subscribers
-from ingest.messages import Received
+from ingest.decoding.messages import Received
 from ingest.mqtt import connection as connections
 from ingest.mqtt import packets
 from ingest.mqtt.link import Link
 from ingest.mqtt.packets import Kind, Version
+from ingest.receiving import broker as brokers
+from ingest.receiving import probe as probes
+from ingest.receiving import subscriber as subscribers
+from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings
-from ingest.subscriber import Subscriber
 from local.broker import EmbeddedBroker
 from local.ports import free_ports
 from tests.faults.mosquitto import Mosquitto

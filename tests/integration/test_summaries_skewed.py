@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.dialects import postgresql
 
-from schemas.load_values import GONE_AFTER
+from schemas.devices.load_values import GONE_AFTER
 from serving.fleet import queries
 from serving.fleet.reader import FleetReader
 from serving.page import Page

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from jobs.rebuild import rebuild, whole_range
+from jobs.summaries.rebuild import rebuild, whole_range
 from tests.integration.house import House
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import Published

@@ -6,15 +6,15 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from ingest.messages import Received
-from ingest.rejected import count_by_reason, replay
-from ingest.store import Store
-from jobs import trimming
-from jobs.rebuild import verify, whole_range
-from jobs.runner import Runner
-from jobs.schedule import schedule
+from ingest.decoding.messages import Received
+from ingest.storing.rejected import count_by_reason, replay
+from ingest.storing.store import Store
+from jobs.running.runner import Runner
+from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from jobs.trimming import trim_rejected, trim_statuses
+from jobs.storage import trimming
+from jobs.storage.trimming import trim_rejected, trim_statuses
+from jobs.summaries.rebuild import verify, whole_range
 from tests.integration.published import MAX_AHEAD, NOW, batch_of, rows, status, telemetry, value
 
 DAY = timedelta(days=1)

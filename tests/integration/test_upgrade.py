@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from local.environment import inherited_environment
-from schemas.database import SCHEMA_REVISION
+from schemas.db.connections import SCHEMA_REVISION
 from tests.conftest import REPOSITORY, migrate
 from tests.integration.house import House, check_latest
 from tests.oracle.messages import random_traffic

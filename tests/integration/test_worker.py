@@ -8,12 +8,12 @@ from typing import Any, Unpack
 import psycopg
 import pytest
 
-from ingest.batch import Batch
-from ingest.messages import Received
+from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
-from ingest.store import Store
-from ingest.worker import Stopped, Worker
-from schemas.database import Bounds, connect
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
+from ingest.storing.worker import Stopped, Worker
+from schemas.db.connections import Bounds, connect
 from tests.faults.proxy import PostgresProxy
 from tests.integration.published import (
     MAX_AHEAD,

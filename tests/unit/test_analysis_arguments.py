@@ -18,7 +18,7 @@ from analysis.arguments import (
     without_password,
 )
 from analysis.ranges import granularity, time_range_us
-from schemas.baselines import BASELINES
+from schemas.demand_response.baselines import BASELINES
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SECRET = "s3cr3t"  # noqa: S105

@@ -1,6 +1,6 @@
 """Waiting doubles with each failure in a row, and ends with the first success."""
 
-from jobs.backoff import LONGEST_S, Backoff
+from jobs.running.backoff import LONGEST_S, Backoff
 
 START_S = 1_000.0
 

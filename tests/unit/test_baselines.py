@@ -27,8 +27,8 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
 )
-from schemas.baselines import GENERIC, BaselineName
-from schemas.time_ranges import TimeRange
+from schemas.demand_response.baselines import GENERIC, BaselineName
+from schemas.times.time_ranges import TimeRange
 from tests.examples import costly
 
 SLOT = timedelta(minutes=5)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ingest.batch import Batch
-from ingest.content import same_content
-from ingest.messages import Received
+from ingest.decoding.content import same_content
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)

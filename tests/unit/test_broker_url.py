@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.broker_url import parse_broker_url
+from schemas.programs.broker_url import parse_broker_url
 
 
 @pytest.mark.parametrize(

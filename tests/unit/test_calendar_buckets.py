@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.instants import EPOCH, from_microseconds, microseconds
-from schemas.local_days import local_day, midnight_us
+from schemas.times.instants import EPOCH, from_microseconds, microseconds
+from schemas.times.local_days import local_day, midnight_us
 from serving.history.calendar import Calendar, Unit, base_granularity_s, gathered, step_s
 
 ZONES = (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jobs.models
+import jobs.summaries.models
 from schemas.tables import FRAMES, Frame
 from schemas.tables.checking import is_right
 
@@ -16,7 +16,7 @@ MODELS = [
     *FRAMES.values(),
     *(
         model
-        for model in vars(jobs.models).values()
+        for model in vars(jobs.summaries.models).values()
         if isinstance(model, type) and issubclass(model, Frame) and model is not Frame
     ),
 ]

@@ -19,9 +19,9 @@ from jobs.settings import JobsSettings
 from local import options
 from local.fixtures import __main__ as fixtures
 from local.fleet import __main__ as fleet
-from schemas.exits import DONE, EXIT_CODES, FAILED, WRONG_USAGE
-from schemas.settings import ProgramSettings
-from schemas.version import VERSION
+from schemas.programs.exits import DONE, EXIT_CODES, FAILED, WRONG_USAGE
+from schemas.programs.settings import ProgramSettings
+from schemas.programs.version import VERSION
 from serving.settings import ServingSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]

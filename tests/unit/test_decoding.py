@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import decoding, encodings, fields, loads, rows
-from ingest.decoding import BOM, EARLIEST, decode
-from ingest.messages import Answer, Decoded, Description, Received, Refused, Report, Status
-from ingest.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
-from ingest.quotas import Limits, Quotas
+from ingest.decoding import decoder as decoding
+from ingest.decoding import encodings, fields, loads
+from ingest.decoding.decoder import BOM, EARLIEST, decode
+from ingest.decoding.messages import Answer, Decoded, Description, Received, Refused, Report, Status
+from ingest.storing import rows
+from ingest.storing.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
+from ingest.storing.quotas import Limits, Quotas
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)

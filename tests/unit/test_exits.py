@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from schemas.exits import (
+from schemas.db.revisions import WrongRevisionError
+from schemas.programs.exits import (
     EXIT_CODES,
     FAILED,
     TRY_AGAIN,
@@ -19,8 +20,7 @@ from schemas.exits import (
     exit_code,
     exit_message,
 )
-from schemas.revisions import WrongRevisionError
-from schemas.settings import SettingsError
+from schemas.programs.settings import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UNITS = sorted((REPOSITORY / "deploy" / "systemd").iterdir())

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.http import VenPowerPoint
-from schemas.instants import from_microseconds, microseconds
+from schemas.times.instants import from_microseconds, microseconds
 from serving.history.planner import HistoryRequest
 from serving.history.points import EventSpan, with_events
 

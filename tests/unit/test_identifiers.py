@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.identifiers import (
+from schemas.devices.identifiers import (
     MAX_LENGTH,
     PATTERN,
     SEGMENT_PATTERN,

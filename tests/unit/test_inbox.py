@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import inbox as inboxes
-from ingest.inbox import Inbox
-from ingest.messages import Received
+from ingest.decoding.messages import Received
+from ingest.receiving import inbox as inboxes
+from ingest.receiving.inbox import Inbox
 
 NOW = datetime(2024, 7, 10, tzinfo=UTC)
 PLENTY = 1_000_000

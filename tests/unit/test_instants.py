@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import falcon
 import pytest
 
-from schemas.instants import from_microseconds, parse_iso
+from schemas.times.instants import from_microseconds, parse_iso
 from serving.http.parameters import period
 
 NINE = datetime(2026, 11, 26, 21, 50, tzinfo=UTC)

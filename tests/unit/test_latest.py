@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.models import ReportFrame, TransitionFrame
+from jobs.summaries.models import ReportFrame, TransitionFrame
 from jobs.transforms.latest import LOADS, VENS, latest_loads, latest_vens, lost, newest, without
-from schemas.instants import microseconds
 from schemas.tables import Frame
 from schemas.tables.raw import EntryFrame
 from schemas.tables.snapshots import LoadSnapshotFrame, VenSnapshotFrame
-from schemas.time_ranges import TimeRange
+from schemas.times.instants import microseconds
+from schemas.times.time_ranges import TimeRange
 
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.layout import MOST_SOURCES, PartitionChange, cells, changes, contains, name_of, overlap
-from jobs.partitions import Partition, slice_end
-from schemas.time_ranges import TimeRange, ranges_of_days
+from jobs.storage.layout import MOST_SOURCES, PartitionChange, cells, changes, contains, name_of, overlap
+from jobs.storage.partitions import Partition, slice_end
+from schemas.times.time_ranges import TimeRange, ranges_of_days
 
 DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 27, 1, tzinfo=UTC)

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import DateTime, Interval, Select, bindparam, column, literal, select
 from sqlalchemy.types import TypeEngine
 
-from schemas.literals import sql_with_values
-from schemas.slots import floor
+from schemas.db.literals import sql_with_values
+from schemas.times.slots import floor
 
 AT = datetime(2026, 1, 15, 17, 10, tzinfo=UTC)
 ZONED = datetime(2026, 1, 15, 18, 10, tzinfo=timezone(timedelta(hours=1)))

@@ -10,7 +10,7 @@ from local.options import http_url, mqtt_url, parse_options
 from local.programs import Programs
 from local.service import describe_exit
 from local.supervisor import restart_pause_s
-from schemas.settings import AskingSettings
+from schemas.programs.settings import AskingSettings
 
 
 def test_the_defaults() -> None:

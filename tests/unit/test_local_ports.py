@@ -14,7 +14,7 @@ from local.disk import FULL, MB, needed_mb, require_space, too_full, with_cause
 from local.options import data_dir_of, default_data_dir, parse_options
 from local.ports import HOST, free_ports, is_free, require_free
 from local.service import InUseError, StartError, UnusableError
-from schemas.exits import FAILED, TRY_AGAIN, WRONG_USAGE
+from schemas.programs.exits import FAILED, TRY_AGAIN, WRONG_USAGE
 from tests.conftest import REPOSITORY
 from tests.integration.listening import listening
 

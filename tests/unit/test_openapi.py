@@ -10,7 +10,7 @@ import falcon
 import pytest
 from falcon import inspect, testing
 
-from schemas.database import engine_for
+from schemas.db.connections import engine_for
 from serving.app import api_document, create_app
 from serving.http import parameters
 from serving.http.openapi import TAGS, as_yaml, public_path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.instants import microseconds
+from schemas.times.instants import microseconds
 from serving.history.planner import HistoryRequest
 from serving.http.parameters import history_request, identifier, page
 from serving.page import Page

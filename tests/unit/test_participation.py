@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from jobs.models import FollowedPartFrame
+from jobs.summaries.models import FollowedPartFrame
 from jobs.transforms.participation import followed
 
 START = datetime(2026, 1, 15, 17, tzinfo=UTC)

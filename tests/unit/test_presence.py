@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from jobs.models import RecentReportFrame, WatchedVenFrame
+from jobs.summaries.models import RecentReportFrame, WatchedVenFrame
 from jobs.transforms.presence import (
     ONE_TICK,
     PROMPT_WITHIN,

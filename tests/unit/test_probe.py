@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ingest.mqtt.packets import Stream, Version, read_publish
-from ingest.probe import WITHIN_S, SharedSubscriptionProbe
+from ingest.receiving.probe import WITHIN_S, SharedSubscriptionProbe
 
 
 @pytest.fixture

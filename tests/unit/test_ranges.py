@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ven_ranges import ALL_VENS, VenRange, even_ven_ranges
-from schemas.time_ranges import TimeRange, days, even_parts, widened, without
+from jobs.summaries.ven_ranges import ALL_VENS, VenRange, even_ven_ranges
+from schemas.times.time_ranges import TimeRange, days, even_parts, widened, without
 
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)
 minutes = st.integers(0, 3_000).map(lambda number: NOON + timedelta(minutes=number))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import rows
+from ingest.storing import rows
 
 CONTROLS = "".join(map(chr, range(32)))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from schemas.database import SCHEMA_REVISION
+from schemas.db.connections import SCHEMA_REVISION
 from schemas.tables import FRAMES, metadata
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"

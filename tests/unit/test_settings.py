@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from ingest.settings import IngestSettings
 from jobs.settings import Cadence, JobsSettings
-from schemas.settings import ProgramSettings, Settings, SettingsError
+from schemas.programs.settings import ProgramSettings, Settings, SettingsError
 from serving.settings import ServingSettings
 
 README = Path(__file__).resolve().parents[2] / "README.md"

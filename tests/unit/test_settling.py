@@ -12,8 +12,8 @@ from analysis.baseline_accuracy import accuracy
 from jobs.transforms.baselines import predict, usage_of, without_events
 from jobs.transforms.days import Calendar, Occasion
 from jobs.transforms.performance import counted_hours, elsewhere, requested_energy
-from schemas.baselines import BASELINES, GENERIC, METHODS, BaselineName
-from schemas.time_ranges import TimeRange
+from schemas.demand_response.baselines import BASELINES, GENERIC, METHODS, BaselineName
+from schemas.times.time_ranges import TimeRange
 from tests.examples import costly
 from tests.unit.test_baselines import (
     CAP,

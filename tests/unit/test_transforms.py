@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.models import (
+from jobs.summaries.models import (
     LoadSampleFrame,
     LoadSumsFrame,
     ReportFrame,
@@ -24,11 +24,11 @@ from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
 from jobs.transforms.presence import PROMPT_WITHIN
 from jobs.transforms.totals import EnergyToday, load_type_rollups, network_snapshot
-from schemas.instants import from_microseconds, microseconds
 from schemas.tables import FRAMES, Frame, metadata
 from schemas.tables.history import NETWORK_RESOLUTIONS_S
 from schemas.tables.raw import EntryFrame
 from schemas.tables.snapshots import LOAD_FIELDS
+from schemas.times.instants import from_microseconds, microseconds
 
 JsonRow = dict[str, Any]
 

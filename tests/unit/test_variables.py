@@ -4,8 +4,8 @@ import pytest
 
 from ingest.settings import IngestSettings
 from jobs.settings import JobsSettings
-from schemas.settings import ProgramSettings
-from schemas.variables import VARIABLES, unknown_variables, warn_of_unknown_variables
+from schemas.programs.settings import ProgramSettings
+from schemas.programs.variables import VARIABLES, unknown_variables, warn_of_unknown_variables
 from serving.settings import ServingSettings
 
 PROGRAMS: tuple[type[ProgramSettings], ...] = (IngestSettings, JobsSettings, ServingSettings)

@@ -1,0 +1,33 @@
+"""Decodes fields one by one, so that an invalid field is refused alone."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+from msgspec.structs import FieldInfo
+
+from ingest.decoding.messages import Refused
+
+
+class FieldDecoders:
+    """Decoders for fields of a struct, by the type that the struct gives them."""
+
+    def __init__(self, strict: type[Struct], but: tuple[str, ...]) -> None:
+        self.fields: list[tuple[FieldInfo, Decoder[Any]]] = [
+            (field, Decoder(field.type)) for field in msgspec.structs.fields(strict) if field.name not in but
+        ]
+
+
+def read_fields(lenient: Struct, decoders: FieldDecoders) -> tuple[dict[str, Any], list[Refused]]:
+    """Values by name, null where there is none; and a refusal for each that has the wrong type."""
+    values: dict[str, Any] = {}
+    refusals = []
+    for field, decoder in decoders.fields:
+        raw: Raw = getattr(lenient, field.name)
+        try:
+            values[field.name] = decoder.decode(raw) if bytes(raw) else None
+        except ValueError as error:
+            values[field.name] = None
+            refusals.append(Refused("bad_field", f"{field.encode_name}: {error}"))
+    return values, refusals

@@ -1,0 +1,146 @@
+"""Load entries of a message to rows, by load id."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from ingest.decoding.fields import FieldDecoders, read_fields
+from ingest.decoding.messages import Refused, Rejection, Source
+from ingest.storing.quotas import LoadIds, LoadTypes, QuotaExceeded, Quotas
+from ingest.storing.rows import Row, label
+from schemas.devices.wire import LenientLoadEntry, LoadEntry, PlainLoadEntry
+
+Rows = dict[str, Row]
+"""By load id, in the order of `queries.SAMPLES`."""
+
+CONTRACT_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(LoadEntry))
+MEASURED = ("id", "load_id", "current_power_kw", "shed_power_kw")
+"""What an entry is for. A wrong value here refuses the entry; elsewhere, itself alone."""
+
+_entry = Decoder(LenientLoadEntry)
+_keys = Decoder(dict[str, Raw])
+_descriptive = FieldDecoders(LoadEntry, but=MEASURED)
+
+
+def plain_rows(loads: list[PlainLoadEntry], source: Source, quotas: Quotas) -> Rows:
+    """Rows of entries with nothing but the contract's keys.
+
+    Raises:
+        ValueError: an entry is not perfect; `any_rows` finds out which.
+    """
+    if not loads:
+        return {}
+    try:
+        return _plain_rows(loads, source, quotas.load_ids[source.ven_id], quotas.load_types)
+    except KeyError:  # a new name
+        load_ids = {each: quotas.load_id(source.ven_id, each) for each in map(_load_id, loads)}
+        load_types = {load.type: quotas.load_type(load.type) for load in loads}
+        return _plain_rows(loads, source, load_ids, load_types)
+
+
+def _plain_rows(
+    loads: list[PlainLoadEntry], source: Source, load_ids: LoadIds, load_types: LoadTypes
+) -> Rows:
+    rows = dict([_row(load, source, load_ids, load_types, None) for load in loads])
+    if len(rows) < len(loads):
+        raise ValueError("a load stands in the message twice")
+    return rows
+
+
+def any_rows(loads: list[Raw], source: Source, quotas: Quotas) -> tuple[Rows, list[Rejection]]:
+    """Rows of entries of any form. A bad one is refused alone; what is beyond the contract is metadata."""
+    rows: Rows = {}
+    rejections: list[Rejection] = []
+    beyond_quota: list[Raw] = []
+    for position, raw in enumerate(loads):
+        try:
+            load_id, row, refusals = _any_row(raw, source, quotas)
+        except QuotaExceeded:
+            beyond_quota.append(raw)
+            continue
+        except ValueError as error:
+            refusals = [Refused("bad_load", str(error))]
+        else:
+            if rows.setdefault(load_id, row) is not row:
+                refusals = [Refused("load_twice", f"{load_id!r} stands in the message already")]
+        rejections += _rejections(raw, position, refusals, source)
+    if beyond_quota:
+        rejections.append(_rejection_of_loads(beyond_quota, source, quotas))
+    return rows, rejections
+
+
+def _any_row(raw: Raw, source: Source, quotas: Quotas) -> tuple[str, Row, list[Refused]]:
+    lenient = _entry.decode(raw)
+    values, refusals = read_fields(lenient, _descriptive)
+    entry = LoadEntry(**{name: getattr(lenient, name) for name in MEASURED}, **values)
+    for name, reader in (("priority", _whole), ("name", label), ("type", quotas.load_type)):
+        try:
+            setattr(entry, name, reader(values.get(name)))
+        except ValueError as error:
+            setattr(entry, name, None)
+            refusals.append(Refused(getattr(error, "reason", "bad_field"), f"{name}: {error}"))
+    load_id = quotas.load_id(source.ven_id, _load_id(entry))
+    row = _row(entry, source, {load_id: load_id}, {entry.type: entry.type}, _metadata(raw))
+    return *row, refusals
+
+
+def _rejections(raw: Raw, position: int, refusals: list[Refused], source: Source) -> Iterator[Rejection]:
+    """A record for each reason to refuse something of an entry."""
+    details: dict[str, list[str]] = {}
+    for refusal in refusals:
+        details.setdefault(refusal.reason, []).append(refusal.detail)
+    for reason, reasons in details.items():
+        yield source.rejection(bytes(raw), Refused(reason, f"loads[{position}]: {'; '.join(reasons)}"))
+
+
+def _rejection_of_loads(loads: list[Raw], source: Source, quotas: Quotas) -> Rejection:
+    """One record for all loads of a message that are beyond the quota; its payload is a list of entries."""
+    most = quotas.limits.loads_of_ven
+    detail = f"{len(loads)} loads beyond the {most} of a VEN (INGEST_MAX_LOADS_OF_VEN)"
+    return source.rejection(b"[" + b",".join(map(bytes, loads)) + b"]", Refused("too_many_loads", detail))
+
+
+def _load_id(load: LoadEntry) -> str:
+    load_id = load.id or load.load_id
+    if load_id is None:
+        raise ValueError("has neither id nor loadId")
+    return load_id
+
+
+def _row(
+    load: LoadEntry,
+    source: Source,
+    load_ids: LoadIds,
+    load_types: LoadTypes,
+    metadata: str | None,
+) -> tuple[str, Row]:
+    load_id = load.id or _load_id(load)
+    priority = load.priority
+    return load_id, (
+        source.ven_id,
+        source.ts,
+        load_ids[load_id],
+        load_types[load.type],
+        label(load.name),
+        load.current_power_kw,
+        load.shed_power_kw,
+        load.capacity_kw,
+        load.shed_capability_kw,
+        load.enabled,
+        _whole(priority) if priority.__class__ is float else priority,
+        metadata,
+    )
+
+
+def _whole(number: Any) -> int | None:  # noqa: ANN401 - as JSON has it
+    if number is None or number == int(number):
+        return None if number is None else int(number)
+    raise ValueError(f"Expected a whole number, got {number}")
+
+
+def _metadata(raw: Raw) -> str | None:
+    extra = {key: value for key, value in _keys.decode(raw).items() if key not in CONTRACT_KEYS}
+    return msgspec.json.encode(extra).decode() if extra else None

@@ -1,0 +1,105 @@
+"""What a message is from the broker's hand to the database's: received, then decoded or refused."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from ingest.storing.rows import Row
+
+LONGEST_DETAIL = 1_000
+
+
+class Received(Struct, frozen=True, gc=False):
+    """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
+
+    A retained one is not news: the broker had kept it from before we subscribed.
+    """
+
+    topic: str
+    payload: bytes
+    received_at: datetime
+    delivery: tuple[int, int] = (0, 0)
+    is_retained: bool = False
+
+
+class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
+    """A message, or one entry of it, that cannot be accepted: a reason to count by, and a detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        detail = detail[:LONGEST_DETAIL]
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Rejection(Struct, frozen=True, gc=False):
+    """A row of `rejected_messages`."""
+
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+    received_at: datetime
+    ven_id: str | None = None
+    ts: datetime | None = None
+
+
+class Source(Struct, frozen=True, gc=False):
+    """Which VEN said something, at which device time, in which message."""
+
+    message: Received
+    ven_id: str
+    ts: datetime
+
+    def rejection(self, payload: bytes, refusal: Refused) -> Rejection:
+        """The record of a refused entry whose message is stored without it."""
+        topic, received_at = self.message.topic, self.message.received_at
+        return Rejection(topic, payload, refusal.reason, refusal.detail, received_at, self.ven_id, self.ts)
+
+
+class Report(Struct, frozen=True, gc=False):
+    """One telemetry message; `row` is in the order of `queries.TELEMETRY`, `samples` by load."""
+
+    source: Source
+    row: Row
+    samples: dict[str, Row]
+    rejections: list[Rejection]
+
+    @property
+    def content(self) -> bytes:
+        return self.source.message.payload
+
+
+class Description(Struct, frozen=True, gc=False):
+    """One load snapshot; `rows` by load; `understands`: a JSON array, None where it says nothing of that."""
+
+    source: Source
+    rows: dict[str, Row]
+    rejections: list[Rejection]
+    understands: str | None = None
+
+
+class Status(Struct, frozen=True, gc=False):
+    """One status transition; `row` is in the order of `queries.STATUSES`, `content` is JSON."""
+
+    source: Source
+    row: Row
+    content: str
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """One acknowledgement of a command; `content` is the whole of it, as JSON on one line."""
+
+    message: Received
+    ven_id: str
+    command_id: str
+    is_accepted: bool
+    content: str
+    understands: str | None = None
+
+    @property
+    def received_at(self) -> datetime:
+        return self.message.received_at
+
+
+Decoded = Report | Description | Status | Answer

@@ -1,0 +1,78 @@
+"""A bounded FIFO queue of messages between the network's thread and the worker."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ingest.decoding.messages import Received
+
+MOST_BYTES = 128 * 1024 * 1024
+
+
+class Inbox:
+    """Messages that were received and are not acknowledged yet: waiting, or taken and not released.
+
+    `MOST_BYTES` is more than two batches hold, so that after `drop_waiting` there is room again.
+    """
+
+    def __init__(self, most_messages: int) -> None:
+        self._most_messages = most_messages
+        self._waiting: deque[Received] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._is_woken = False
+        self._held = 0
+        self._held_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Back-pressure: whether to read more from the broker."""
+        return self._held < self._most_messages and self.is_light
+
+    @property
+    def is_light(self) -> bool:
+        """Whether the sum of all payloads is below its limit."""
+        return self._held_bytes < MOST_BYTES
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every message has been released."""
+        return self._held == 0
+
+    def put(self, messages: Sequence[Received]) -> None:
+        with self._changed:
+            self._waiting.extend(messages)
+            self._count(messages, 1)
+            self._changed.notify()
+
+    def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
+        """Take waiting messages, up to a number and a size; block until one comes, `wake`, or the timeout."""
+        taken: list[Received] = []
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_woken, timeout_s)
+            self._is_woken = False
+            while self._waiting and len(taken) < most and most_bytes > 0:
+                taken.append(self._waiting.popleft())
+                most_bytes -= len(taken[-1].payload)
+        return taken
+
+    def wake(self) -> None:
+        """Have the blocked `take`, or else the next one, return at once."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify()
+
+    def release(self, messages: Sequence[Received]) -> None:
+        """Stop counting taken messages: they are acknowledged."""
+        with self._changed:
+            self._count(messages, -1)
+
+    def drop_waiting(self, comes_again: Callable[[Received], bool]) -> None:
+        """Drop waiting messages that the broker will send again."""
+        with self._changed:
+            self._count(self._waiting, -1)
+            self._waiting = deque(message for message in self._waiting if not comes_again(message))
+            self._count(self._waiting, 1)
+
+    def _count(self, messages: Sequence[Received], sign: int) -> None:
+        self._held += sign * len(messages)
+        self._held_bytes += sign * sum(len(message.payload) for message in messages)

@@ -1,0 +1,17 @@
+"""Checks, in each writing transaction, that the database has the schema revision of this program."""
+
+from typing import Any
+
+import psycopg
+
+from schemas.db.revisions import ADMISSION, require_revision
+
+
+def admit(connection: psycopg.Connection[Any]) -> None:
+    """Begin a transaction that writes.
+
+    Raises:
+        WrongRevisionError: the schema is another one, or is being migrated.
+    """
+    row = connection.execute(ADMISSION.encode()).fetchone()
+    require_revision(row[0] if row else None)

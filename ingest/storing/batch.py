@@ -1,0 +1,159 @@
+"""Whatever has arrived since the last commit, decoded, each natural key once."""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from itertools import chain
+from typing import Any, TypeVar
+
+from ingest.decoding.content import same_content
+from ingest.decoding.decoder import decode
+from ingest.decoding.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
+from ingest.storing.quotas import Limits, Quotas
+from ingest.storing.rows import Row
+
+C = TypeVar("C", Report, Status)
+Key = tuple[str, datetime]
+LoadKey = tuple[str, datetime, str]
+
+
+class Batch:
+    """Decoded messages by natural key. The first with a key stands; another with other content is refused.
+
+    `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
+    number of reports, statuses and answers, duplicates and conflicts among them. `late_samples` belong to
+    reports that were stored without them. `abilities`: of each VEN that said what it understands, its newest
+    word: when, and a JSON array. `size_bytes` is the size of all payloads.
+    """
+
+    def __init__(self, quotas: Quotas | None = None) -> None:
+        self._quotas = quotas or Quotas()
+        self.received: list[Received] = []
+        self.vens: dict[str, datetime] = {}
+        self.reports: dict[Key, Report] = {}
+        self.statuses: dict[Key, Status] = {}
+        self.described: dict[LoadKey, tuple[Source, Row]] = {}
+        self.late_samples: dict[LoadKey, tuple[Source, Row]] = {}
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.abilities: dict[str, tuple[datetime, str]] = {}
+        self.rejections: list[Rejection] = []
+        self.keyed = 0
+        self.size_bytes = 0
+
+    @classmethod
+    def of(cls, messages: Iterable[Received], max_ahead: timedelta, quotas: Quotas | None = None) -> "Batch":
+        batch = cls(quotas)
+        batch.extend(messages, max_ahead)
+        return batch
+
+    @classmethod
+    def refusing(cls, message: Received, reason: str, detail: str) -> "Batch":
+        """A batch that does nothing but put one message among the rejected."""
+        batch = cls()
+        batch.received.append(message)
+        batch.refuse(message, Refused(reason, detail))
+        return batch
+
+    def refuse(self, message: Received, refusal: Refused) -> None:
+        self.rejections.append(
+            Rejection(message.topic, message.payload, refusal.reason, refusal.detail, message.received_at)
+        )
+
+    def refuse_conflict(self, source: Source, load_id: str | None = None) -> None:
+        """A message, or a load's description, whose key holds other content already: the first stands."""
+        what = source.ven_id if load_id is None else f"{load_id} of {source.ven_id}"
+        reason = "conflict" if load_id is None else "load_conflict"
+        refusal = Refused(reason, f"{what} at {source.ts} is stored already with other content")
+        self.rejections.append(source.rejection(source.message.payload, refusal))
+
+    def refuse_answer(self, answer: Answer) -> None:
+        """An acknowledgement of a command that this VEN was never sent."""
+        detail = f"{answer.ven_id} was never sent a command {answer.command_id!r:.100}"
+        self.refuse(answer.message, Refused("unknown_command", detail))
+
+    def refuse_vens(self, ven_ids: Iterable[str], refusal: Refused) -> None:
+        """Take out all that some VENs have sent, and put their messages among the rejected."""
+        refused = set(ven_ids)
+        sources = [
+            *(report.source for report in self.reports.values()),
+            *(status.source for status in self.statuses.values()),
+            *(source for source, _ in chain(self.described.values(), self.late_samples.values())),
+        ]
+        messages = {id(each.message): each.message for each in sources if each.ven_id in refused}
+        for message in messages.values():
+            self.refuse(message, refusal)
+        self.keyed -= sum(key[0] in refused for key in chain(self.reports, self.statuses))
+        for kept in (self.reports, self.statuses, self.described, self.late_samples):
+            for key in [key for key in kept if key[0] in refused]:
+                del kept[key]  # type: ignore[arg-type]
+        for ven_id in refused:
+            self.vens.pop(ven_id, None)
+            self.abilities.pop(ven_id, None)
+
+    @property
+    def limits(self) -> Limits:
+        return self._quotas.limits
+
+    def days(self) -> set[date]:
+        """UTC days of the rows that go to partitioned tables."""
+        return {ts.date() for _, ts, *_ in self._partitioned_keys()}
+
+    def _partitioned_keys(self) -> Iterable[tuple[Any, ...]]:
+        return chain(self.reports, self.described, self.late_samples)
+
+    def extend(self, messages: Iterable[Received], max_ahead: timedelta) -> None:
+        for message in messages:
+            self.add(message, max_ahead)
+
+    def add(self, message: Received, max_ahead: timedelta) -> None:
+        self.received.append(message)
+        self.size_bytes += len(message.payload)
+        try:
+            decoded = decode(message, max_ahead, self._quotas)
+        except Refused as refusal:
+            self.refuse(message, refusal)
+            return
+        if isinstance(decoded, Answer):
+            self._keep_first(decoded)
+            self._keep_abilities(decoded.ven_id, decoded.received_at, decoded.understands)
+            return
+        self.vens.setdefault(decoded.source.ven_id, message.received_at)
+        match decoded:
+            case Report() as report:
+                self._keep(self.reports, report)
+            case Status() as status:
+                self._keep(self.statuses, status)
+            case Description() as description:
+                self._describe(description)
+                source = description.source
+                self._keep_abilities(source.ven_id, source.ts, description.understands)
+
+    def _keep(self, kept: dict[Key, C], new: C) -> None:
+        self.keyed += 1
+        first = kept.setdefault((new.source.ven_id, new.source.ts), new)
+        if first is not new and not same_content(first.content, new.content):
+            self.refuse_conflict(new.source)
+
+    def _keep_first(self, answer: Answer) -> None:
+        """A VEN may answer more than once: a redelivered command, too. Its first word counts."""
+        self.keyed += 1
+        self.answers.setdefault((answer.ven_id, answer.command_id), answer)
+
+    def _keep_abilities(self, ven_id: str, said_at: datetime, understands: str | None) -> None:
+        if understands is not None:
+            word = (said_at, understands)
+            self.abilities[ven_id] = max(word, self.abilities.get(ven_id, word))
+
+    def _describe(self, description: Description) -> None:
+        source = description.source
+        self.rejections += description.rejections
+        for load_id, row in description.rows.items():
+            _, first = self.described.setdefault((source.ven_id, source.ts, load_id), (source, row))
+            if first != row and not _is_same_entry(first, row):
+                self.refuse_conflict(source, load_id)
+
+
+def _is_same_entry(one: Row, other: Row) -> bool:
+    """Whether two load entries differ in the spelling of their metadata at most."""
+    *fields, metadata = one
+    *other_fields, other_metadata = other
+    return fields == other_fields and same_content(metadata or "{}", other_metadata or "{}")

@@ -1,0 +1,187 @@
+"""The loop: take what has arrived, commit it, acknowledge it. In that order, whatever fails."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
+
+import msgspec
+import psycopg
+import structlog
+
+from ingest.metrics import IngestMetrics
+from ingest.receiving.subscriber import Subscriber
+from ingest.storing.batch import Batch
+from ingest.storing.quotas import Quotas
+from ingest.storing.store import Store, Stored
+from schemas.db.revisions import WrongRevisionError
+
+IDLE_S = 0.5
+MOST_BATCH_BYTES = 32 * 1024 * 1024
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 5.0
+MISFIT_RETRY_S = 1.0
+"""Between looks at whether the schema is the right one by now."""
+
+BATCH_ATTEMPTS = 3
+"""A batch that fails so often while the database stores other rows is divided."""
+
+MESSAGE_ATTEMPTS = 5
+"""A message that fails so often while the database stores other rows is put aside."""
+
+
+class Stopped(Exception):  # noqa: N818 - asked for, not an error
+    """We were told to stop while the database was away; the broker keeps what was not acknowledged."""
+
+
+class Worker:
+    """Moves messages from the subscriber to the store. Connections to the database are made as needed."""
+
+    def __init__(  # noqa: PLR0913 - what it is composed of, by name
+        self,
+        subscriber: Subscriber,
+        open_store: Callable[[], Store],
+        stopping: threading.Event,
+        *,
+        batch_messages: int,
+        max_ahead: timedelta,
+        metrics: IngestMetrics,
+        quotas: Quotas | None = None,
+    ) -> None:
+        self._subscriber = subscriber
+        self._open_store = open_store
+        self._stopping = stopping
+        self._batch_messages = batch_messages
+        self._max_ahead = max_ahead
+        self._metrics = metrics
+        self._quotas = quotas or Quotas()
+        self._store: Store | None = None
+        self._log = structlog.get_logger()
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        try:
+            with ThreadPoolExecutor(1, "writer") as writer:
+                self._feed(writer)
+        except Stopped:
+            self._log.info("stopped_while_waiting", why="the database is away, or has another schema")
+        finally:
+            self._close()
+
+    def _feed(self, writer: ThreadPoolExecutor) -> None:
+        """Decode what arrives while the batch before it is written; hand it over once that is done."""
+        writing: Future[None] = Future()
+        writing.set_result(None)
+        batch = Batch(self._quotas)
+        while not self._stopping.is_set():
+            self._gather(batch, writing)
+            if writing.done():
+                writing.result()
+                if batch.received and not self._stopping.is_set():
+                    writing = writer.submit(self.commit, batch)
+                    writing.add_done_callback(lambda _: self._subscriber.wake())
+                    batch = Batch(self._quotas)
+        writing.result()
+
+    def _gather(self, batch: Batch, writing: Future[None]) -> None:
+        """Add to a batch what has arrived, waiting for that, or for the writer, or a moment."""
+        room, room_bytes = self._batch_messages - len(batch.received), MOST_BATCH_BYTES - batch.size_bytes
+        if room > 0 and room_bytes > 0:
+            messages = self._subscriber.take(room, room_bytes, IDLE_S)
+            self._metrics.took(len(messages))
+            batch.extend(messages, self._max_ahead)
+        else:
+            wait([writing], IDLE_S)
+
+    def commit(self, batch: Batch) -> None:
+        """Store a batch, however long the database is away, and acknowledge it.
+
+        Raises:
+            Stopped: told to stop before it could be stored.
+        """
+        self._settle(batch)
+        self._subscriber.acknowledge(batch.received)
+        self._metrics.acknowledged(len(batch.received))
+
+    def _settle(self, batch: Batch, attempts: int = BATCH_ATTEMPTS) -> None:
+        """Store a batch. If it fails while other rows are stored, halve it, down to the message to put aside.
+
+        No error says for sure what it is about (a lock table that is full, a deadlock, an error of an
+        extension), so none is asked: only whether the database stores something else.
+        """
+        messages = batch.received
+        try:
+            self._write(batch, MESSAGE_ATTEMPTS if len(messages) == 1 else attempts)
+        except psycopg.Error as refusal:
+            if len(messages) == 1:
+                self._write(Batch.refusing(messages[0], "refused_by_database", str(refusal)))
+                return
+            self._log.warning("batch_halved", messages=len(messages), error=str(refusal).strip())
+            middle = len(messages) // 2
+            for half in (messages[:middle], messages[middle:]):
+                self._settle(Batch.of(half, self._max_ahead, self._quotas), attempts=1)
+
+    def _write(self, batch: Batch, attempts: float = math.inf) -> None:
+        """Commit a batch, however long the database stores nothing.
+
+        Raises:
+            psycopg.Error: the batch failed this number of times while the database stored other rows.
+            Stopped: told to stop before it could be stored.
+        """
+        refusals, delay_s = 0, FIRST_RETRY_S
+        while True:
+            try:
+                self._attempt(batch)
+            except psycopg.Error as error:
+                self._metrics.commit_failed()
+                self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s)
+                self._close()
+                refusals += self._stores_others(batch)
+                if refusals >= attempts:
+                    raise
+            else:
+                return
+            if self._stopping.wait(delay_s):
+                raise Stopped
+            delay_s = min(delay_s * 2, LAST_RETRY_S)
+
+    def _stores_others(self, batch: Batch) -> bool:
+        """Whether the database stores other rows of that time right now."""
+        try:
+            self._opened_store().probe(batch.received[0].received_at)
+        except (psycopg.Error, WrongRevisionError):
+            self._close()
+            return False
+        return True
+
+    def _opened_store(self) -> Store:
+        self._store = self._store or self._open_store()
+        return self._store
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _attempt(self, batch: Batch) -> None:
+        start = time.monotonic()
+        stored = self._write_when_fit(batch)
+        self._metrics.stored(batch, stored, time.monotonic() - start)
+        self._log.debug("batch_stored", **msgspec.structs.asdict(stored))
+        if stored.rejected:
+            self._log.warning("rejected", **stored.rejected, see="python -m ingest rejected")
+
+    def _write_when_fit(self, batch: Batch) -> Stored:
+        """Wait while the schema is another one than this program knows: the batch is not at fault."""
+        while True:
+            try:
+                store = self._opened_store()
+                if self._quotas.is_due(batch.received[-1].received_at):
+                    store.refresh(self._quotas)
+                return store.write(batch)
+            except WrongRevisionError as error:
+                self._log.debug("batch_waits", reason=str(error))
+            if self._stopping.wait(MISFIT_RETRY_S):
+                raise Stopped

@@ -1,0 +1,29 @@
+"""Execution of commands, as telemetry shows it, whatever VENs have answered."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from jobs.queries import execution as execution_queries
+from schemas.db.channels import COMMANDS, EVENTS, notify
+
+
+def see_executions(connection: Connection, now: datetime) -> int:
+    """Date the commands that telemetry shows to be obeyed; answers their number."""
+    since = connection.execute(execution_queries.watched_since(now)).scalar_one()
+    if since is None:
+        return 0
+    seen = [
+        event_id
+        for statement in (
+            execution_queries.loads_that_shed(now, since),
+            execution_queries.panels_that_shed(now, since),
+            execution_queries.loads_as_set(now),
+        )
+        for event_id in connection.execute(statement).scalars()
+    ]
+    if seen:
+        connection.execute(notify(COMMANDS))
+    for event_id in sorted({each for each in seen if each is not None}):
+        connection.execute(notify(EVENTS, event_id))
+    return len(seen)

@@ -1,0 +1,401 @@
+"""Events on time: started, ended, shared out among VENs, and followed.
+
+Each step looks at how things are and does what is due, in one transaction and under one lock. So it does
+not matter who takes it, how often, or what was missed before: what is done is not done again.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import polars as pl
+from msgspec import Struct
+from sqlalchemy import Connection, Row
+
+from jobs.events.terms import completed, told_ahead
+from jobs.queries import event_terms as term_queries
+from jobs.queries import events as event_queries
+from jobs.queries import merging as merging_queries
+from jobs.summaries.models import CandidateFrame, FollowedPartFrame, LoadToShedFrame, ShareFrame
+from jobs.summaries.rows import fetch, write
+from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
+from jobs.transforms.participation import followed
+from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, told
+from schemas.db import locks
+from schemas.db.channels import COMMANDS, EVENTS, notify
+from schemas.demand_response import candidates
+from schemas.demand_response.candidates import AskedEvent, Rest
+from schemas.demand_response.commands import new_command
+from schemas.devices.load_values import GONE_AFTER
+from schemas.tables.events import (
+    CommandFrame,
+    EventParticipationFrame,
+    commands,
+    event_participations,
+    event_shares,
+)
+
+AFTERWARDS = timedelta(milliseconds=1)
+"""So much later than a `restore` the command that replaces it is due."""
+
+RESTORE_AT_LEAST = timedelta(minutes=5)
+"""So long a `restore` is worth sending, also when the event would have been over sooner."""
+
+Command = dict[str, Any]
+
+
+class EventTerms(Struct, frozen=True):
+    """What a command says of an event to every VEN; with types of load, only such loads are asked."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    load_types: list[str] | None = None
+
+
+def move_events_on(connection: Connection, now: datetime) -> int:
+    """Start, complete and call off what is due; answers the number of events."""
+    connection.execute(locks.exclusive(locks.EVENTS))
+    due = connection.execute(event_queries.due_events(now)).all()
+    for row in due:
+        _move(connection, row, now)
+    cancelled = connection.execute(event_queries.cancelled_events()).all()
+    for row in cancelled:
+        _release(connection, row, row.ended_at, now)
+    return len(due) + len(cancelled)
+
+
+def follow_participations(
+    connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER
+) -> int:
+    """Write down what VENs make of their events; answers the number of participations that have moved on."""
+    connection.execute(locks.exclusive(locks.EVENTS))
+    followed_rows = connection.execute(event_queries.followed_events()).all()
+    if not followed_rows:
+        return 0
+    connection.execute(event_queries.WITHOUT_LOOPS)
+    query = event_queries.followed_parts(followed_rows, now, gone_after)
+    before = fetch(connection, query, FollowedPartFrame)
+    parts = followed(before, now)
+    if parts.is_empty():
+        return 0
+    parts, reminders = _asked_again(connection, parts, now, gone_after)
+    write(connection, parts, event_participations, merging_queries.replace)
+    _write_followed_shares(connection, before, parts, now)
+    _send(connection, [*_released(connection, parts, now), *reminders])
+    for event_id in parts.get_column("event_id").unique().sort():
+        connection.execute(notify(EVENTS, event_id))
+    return parts.height
+
+
+def share_out(
+    connection: Connection, now: datetime, rest: Rest, gone_after: timedelta | None = GONE_AFTER
+) -> int:
+    """Tell VENs of the events whose time has come; answers the number of VENs told."""
+    connection.execute(locks.exclusive(locks.EVENTS))
+    rows = connection.execute(event_queries.events_to_tell(now)).all()
+    return sum(_share(connection, row, now, rest, gone_after) for row in rows if may_tell(_course(row), now))
+
+
+def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
+    event = advanced(_course(row), now)
+    connection.execute(event_queries.move(row.event_id, event.status, event.started_at, event.ended_at))
+    if event.status in OVER:
+        _release(connection, row, event.ended_at or now, now)
+    else:
+        connection.execute(notify(EVENTS, row.event_id))
+
+
+def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: datetime) -> None:
+    """It is over, by time, stop or cancel: every VEN that was told of it is sent a `restore`.
+
+    Also at the end that each was told: VENs in the field count from receipt, and for as long as they please.
+    """
+    ven_ids = connection.execute(event_queries.told_vens(row.event_id)).scalars().all()
+    connection.execute(event_queries.finish(row.event_id, ended_at))
+    connection.execute(event_queries.call_back(row.event_id))
+    _send(connection, _restores(row, ven_ids, now))
+    connection.execute(notify(EVENTS, row.event_id))
+
+
+def _share(
+    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
+) -> int:
+    newcomers = _newcomers(connection, row, now, rest, gone_after)
+    if newcomers.is_empty() and _is_balanced(connection, row):
+        return 0
+    parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
+    chosen = _to_tell(row, parts, newcomers)
+    told_ahead = _told_ahead(connection, row, parts, chosen, now)
+    if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+        return 0
+    if row.shared_reduction_kw != row.wanted_kw:
+        connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
+    _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(told_ahead)), now)
+    chosen = chosen.filter(~pl.col("ven_id").is_in(told_ahead))
+    if chosen.is_empty():
+        return 0
+    ven_ids = chosen.get_column("ven_id").to_list()
+    connection.execute(event_queries.call_back(row.event_id, ven_ids))
+    connection.execute(event_queries.call_back_restores(ven_ids, now))
+    terms = EventTerms(row.event_id, row.start_time, row.end_time, row.load_types)
+    asked = _asking(connection, terms, chosen, now, gone_after)
+    _write_parts(connection, row, chosen, asked, now)
+    _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
+    connection.execute(notify(EVENTS, row.event_id))
+    return chosen.height
+
+
+def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
+    """Whom to tell which share: newcomers, whoever has another one now, and all that were told otherwise.
+
+    What was changed is shared out exactly; only newcomers may make the shares exceed the request. A step of
+    intervals is shared out evenly: that is what VENs that understand them were told ahead.
+    """
+    most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
+    is_step = _is_changed(row) and row.intervals is not None
+    chosen = told(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
+    told_otherwise = parts.filter(_was_told_otherwise(row)).select(chosen.columns)
+    return pl.concat([chosen, told_otherwise.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
+
+
+def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
+    """Whether a VEN was told of another end, or of terms that people have changed since."""
+    has_other_end = (pl.col("told_end_time") != pl.lit(row.end_time)).fill_null(value=False)
+    has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(row.terms_revision)
+    is_otherwise: pl.Expr = has_other_end | has_other_terms
+    return is_otherwise
+
+
+def _told_ahead(
+    connection: Connection, row: Row[Any], parts: pl.DataFrame, chosen: pl.DataFrame, now: datetime
+) -> list[str]:
+    """Those of the VENs to tell who know it already, since they were told all intervals."""
+    if row.intervals is None or not _is_changed(row):
+        return []
+    in_it = parts.filter(~_was_told_otherwise(row))
+    return told_ahead(connection, row.event_id, chosen.join(in_it, on="ven_id", how="semi"), now)
+
+
+def _keep_shares(connection: Connection, row: Row[Any], shares: pl.DataFrame, now: datetime) -> None:
+    """Keep the shares of VENs that need not be told."""
+    if shares.is_empty():
+        return
+    parts = shares.with_columns(event_id=pl.lit(row.event_id), status=pl.lit("notified"))
+    whole = _whole(parts, EventParticipationFrame)
+    write(connection, whole, event_participations, term_queries.merge_shares)
+    _write_shares(connection, parts, now)
+
+
+def _is_changed(row: Row[Any]) -> bool:
+    """Whether people have changed what an event asks for since it was shared out."""
+    return row.shared_reduction_kw is not None and row.shared_reduction_kw != row.wanted_kw
+
+
+def _newcomers(
+    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
+) -> pl.DataFrame:
+    """Whom to tell: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
+    query = candidates.asked_and_passed_over(AskedEvent.of(row), now, rest, gone_after)
+    rows = fetch(connection, query, CandidateFrame)
+    counts = rows.filter(pl.col("reason").is_not_null()).select("reason", "vens")
+    notes = candidates.passed_over_notes(counts.iter_rows())
+    if notes != row.notes:
+        connection.execute(event_queries.set_notes(row.event_id, notes))
+        connection.execute(notify(EVENTS, row.event_id))
+    return rows.filter(pl.col("reason").is_null()).select("ven_id", "available_kw")
+
+
+def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
+    """Whether nobody need be told anything new; read at a glance, for it is so nearly always."""
+    query = event_queries.balance(row.event_id, row.end_time, row.terms_revision)
+    balance = connection.execute(query).one()
+    if _is_changed(row) or balance.told_otherwise:
+        return False
+    requested_kw = row.wanted_kw
+    wanted_kw = min(requested_kw, balance.available_kw)
+    is_enough = balance.given_kw >= wanted_kw - NEGLIGIBLE * requested_kw
+    return bool(is_enough and balance.given_kw <= requested_kw * (1 + MOST_EXCESS))
+
+
+def _write_parts(
+    connection: Connection, row: Row[Any], chosen: pl.DataFrame, asked: Sequence[Command], now: datetime
+) -> None:
+    at = pl.lit(now).cast(pl.Datetime("us", "UTC"))
+    parts = chosen.with_columns(
+        event_id=pl.lit(row.event_id),
+        status=pl.lit("notified"),
+        notified_at=at,
+        told_end_time=pl.lit(row.end_time).cast(pl.Datetime("us", "UTC")),
+        told_terms_revision=pl.lit(row.terms_revision, pl.Int32),
+        told_load_types=pl.lit(_json(row.load_types), pl.String),
+    ).join(_command_ids(asked), on="ven_id", how="left", maintain_order="left")
+    write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
+    _write_shares(connection, parts, now)
+
+
+def _asked_again(
+    connection: Connection, parts: pl.DataFrame, now: datetime, gone_after: timedelta | None
+) -> tuple[pl.DataFrame, list[Command]]:
+    """Tell VENs again that name the event no more: they may have rebooted. The parts, and the commands."""
+    silent = parts.filter(pl.col("asked_again_at") == now)
+    reminders: list[Command] = []
+    for (event_id, told_types), some in silent.group_by("event_id", "told_load_types", maintain_order=True):
+        ven_ids = some.get_column("ven_id").to_list()
+        connection.execute(event_queries.call_back(str(event_id), ven_ids))
+        load_types = None if told_types is None else msgspec.json.decode(str(told_types), type=list[str])
+        row = some.row(0, named=True)
+        terms = EventTerms(row["event_id"], row["start_time"], row["end_time"], load_types)
+        reminders += _asking(connection, terms, some, now, gone_after)
+    if not reminders:
+        return parts, []
+    sent = _command_ids(reminders, "event_id").rename({"command_id": "new_id"})
+    both = parts.join(sent, on=["event_id", "ven_id"], how="left")
+    return both.with_columns(command_id=pl.coalesce("new_id", "command_id")).drop("new_id"), reminders
+
+
+def _released(connection: Connection, parts: pl.DataFrame, now: datetime) -> list[Command]:
+    """A `restore` for each VEN that is not asked any more while the event goes on."""
+    restores: list[Command] = []
+    gone = parts.filter(pl.col("released_at") == now)
+    for (event_id,), some in gone.group_by("event_id", maintain_order=True):
+        ven_ids = some.get_column("ven_id").to_list()
+        connection.execute(event_queries.call_back(str(event_id), ven_ids))
+        terms = EventTerms(*some.select("event_id", "start_time", "end_time").row(0))
+        restores += _restores(terms, ven_ids, now)
+    return restores
+
+
+def _write_followed_shares(
+    connection: Connection, before: pl.DataFrame, parts: pl.DataFrame, now: datetime
+) -> None:
+    """Keep the shares of who has opted out, since then, is away, or has returned."""
+    was = before.select("event_id", "ven_id", was="status")
+    both = parts.join(was, on=["event_id", "ven_id"])
+    changed = both.filter(pl.col("status").is_in(["opted_out", "planned"]) | (pl.col("was") == "opted_out"))
+    _write_shares(connection, changed, now)
+
+
+def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) -> None:
+    """Keep what VENs are asked for from now on; who has opted out is asked for nothing since then."""
+    is_out = pl.col("status") == "opted_out"
+    out_at = pl.col("opted_out_at") if "opted_out_at" in parts.columns else pl.lit(now)
+    shares = parts.select(
+        "ven_id",
+        "event_id",
+        pl.when(is_out).then(out_at).otherwise(pl.lit(now)).cast(pl.Datetime("us", "UTC")).alias("at"),
+        pl.when(is_out).then(0.0).otherwise("requested_reduction_kw").alias("requested_reduction_kw"),
+    )
+    write(connection, shares, event_shares, merging_queries.replace)
+
+
+def _taken_over(
+    connection: Connection, row: Row[Any], told_ids: Sequence[str], now: datetime
+) -> list[Command]:
+    """VENs that this event has taken from others are released there: a `restore` for each."""
+    restores: list[Command] = []
+    rows = connection.execute(event_queries.lost_to(row, told_ids)).all()
+    for loser_id, lost in groupby(rows, lambda row: row.event_id):
+        taken = list(lost)
+        ven_ids = [row.ven_id for row in taken]
+        connection.execute(event_queries.finish(loser_id, now, ven_ids))
+        connection.execute(event_queries.call_back(loser_id, ven_ids))
+        connection.execute(notify(EVENTS, loser_id))
+        restores += _restores(taken[0], ven_ids, now)
+    return restores
+
+
+def _asking(
+    connection: Connection,
+    terms: EventTerms,
+    shares: pl.DataFrame,
+    now: datetime,
+    gone_after: timedelta | None,
+) -> list[Command]:
+    """The commands that ask VENs for their shares: one for each VEN, or one for each of its loads that count.
+
+    Args:
+        connection: within the step's transaction.
+        terms: of the event.
+        shares: `ven_id` and `requested_reduction_kw`.
+        now: the time.
+        gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
+    """
+    if terms.load_types is None:
+        of_vens = shares.select("ven_id", "requested_reduction_kw").iter_rows()
+        return [_event_command(terms, *share, now=now) for share in of_vens]
+    query = event_queries.loads_to_shed(shares.get_column("ven_id").to_list(), terms.load_types, gone_after)
+    loads = fetch(connection, query, LoadToShedFrame)
+    return [_load_command(terms, *each, now=now) for each in by_load(shares, loads).iter_rows()]
+
+
+def _command_ids(asked: Sequence[Command], *by: str) -> pl.DataFrame:
+    """The command that stands for all that were made for a VEN together: `ven_id`, `command_id`."""
+    columns = ("ven_id", *by, "command_id")
+    rows = [tuple(command[name] for name in columns) for command in asked]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return frame.group_by("ven_id", *by, maintain_order=True).agg(pl.col("command_id").min())
+
+
+def _json(texts: Sequence[str] | None) -> str | None:
+    return None if texts is None else msgspec.json.encode(texts).decode()
+
+
+def _load_command(
+    terms: EventTerms, ven_id: str, load_id: str, reduce_kw: float, *, now: datetime
+) -> Command:
+    """A load sheds from receipt on, for as long as is left."""
+    left = terms.end_time - now
+    data = {
+        "loadId": load_id,
+        "reduceKw": reduce_kw,
+        "durationS": max(1, round(left.total_seconds())),
+        "eventId": terms.event_id,
+    }
+    return new_command("shedLoad", ven_id, data, now=now + AFTERWARDS, expires_at=terms.end_time)
+
+
+def _event_command(row: EventTerms | Row[Any], ven_id: str, requested_kw: float, *, now: datetime) -> Command:
+    """Start and end for VENs that read them; for those that act on receipt, the seconds that are left."""
+    left = row.end_time - max(row.start_time, now)
+    data = {
+        "event_id": row.event_id,
+        "start_ts": row.start_time.timestamp(),
+        "end_ts": row.end_time.timestamp(),
+        "duration_s": max(1, round(left.total_seconds())),
+        "requestedReductionKw": requested_kw,
+    }
+    return new_command("event", ven_id, data, now=now + AFTERWARDS, expires_at=row.end_time)
+
+
+def _restores(row: EventTerms | Row[Any], ven_ids: Iterable[str], now: datetime) -> list[Command]:
+    expires_at = max(row.end_time, now + RESTORE_AT_LEAST)
+    data = {"event_id": row.event_id}
+    return [new_command("restore", ven_id, data, now=now, expires_at=expires_at) for ven_id in ven_ids]
+
+
+def _send(connection: Connection, rows: Sequence[Command]) -> None:
+    """Into the outbox; whoever dispatches is woken."""
+    if not rows:
+        return
+    whole = completed(connection, rows)
+    encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in whole]
+    frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
+    write(connection, _whole(frame, CommandFrame), commands, merging_queries.insert_missing)
+    connection.execute(notify(COMMANDS))
+
+
+def _types(model: Any, row: Command) -> dict[str, Any]:  # noqa: ANN401
+    return {name: dtype for name, dtype in model.types().items() if name in row}
+
+
+def _whole(frame: pl.DataFrame, model: Any) -> pl.DataFrame:  # noqa: ANN401 - a class of frames
+    """With all columns of the model; null where nothing is said."""
+    missing = {name: dtype for name, dtype in model.types().items() if name not in frame.columns}
+    return frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items())
+
+
+def _course(row: Row[Any]) -> Course:
+    return Course(row.status, row.start_time, row.end_time, row.started_at, row.ended_at)

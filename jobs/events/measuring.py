@@ -1,0 +1,401 @@
+"""Measuring a running or ended event from the database."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row
+
+from jobs.queries import retention as retention_queries
+from jobs.queries import settlement as settlement_queries
+from jobs.queries import summary as summary_queries
+from jobs.summaries.rows import fetch, fetch_binary
+from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
+from jobs.transforms.days import Calendar, Days, Occasion, Slots
+from jobs.transforms.event_terms import start_delay
+from jobs.transforms.performance import (
+    SIGNS,
+    counted_hours,
+    cuts,
+    directed,
+    elsewhere,
+    event_usage,
+    portfolio_errors,
+    portfolio_sums,
+    requested_energy,
+    settle_portfolio,
+    settle_vens,
+)
+from schemas.baseline_model.calendars import calendar_for
+from schemas.baseline_model.prediction import whole_slots
+from schemas.db.frame_models import pa
+from schemas.demand_response import participation_times
+from schemas.demand_response.baselines import BaselineName
+from schemas.tables.history import RAW_S, SLOT_S
+from schemas.tables.metadata import Frame, Utc
+from schemas.times.time_ranges import TimeRange, widened
+
+VENS_AT_ONCE = 1_000
+"""Their slots are a million numbers: what is held in memory does not grow with the fleet."""
+
+VENS_TOGETHER = 25_000
+"""Read in one pass over the fleet's history: some 200 MB."""
+
+FEWEST_TOGETHER = 500
+MOST_OF_FLEET = 0.4
+"""From this share of the fleet on, to read all of it is cheaper than to look up each VEN."""
+
+POSTGRES_EPOCH_S = 946_684_800
+"""PostgreSQL counts the microseconds of a `timestamptz` from 2000 on."""
+
+
+class ParticipantFrame(Frame):
+    """Who was asked for how much, and when first; `left_at`: when another event took it over."""
+
+    ven_id: str
+    requested_kw: float
+    has_opted_out: bool
+    told_at: Utc = pa.Field(nullable=True)
+    opted_out_at: Utc = pa.Field(nullable=True)
+    left_at: Utc = pa.Field(nullable=True)
+
+
+class TakenFrame(Frame):
+    """Events in which a VEN took part; when it was told of each, and when it left it, if before the end."""
+
+    ven_id: str
+    start: Utc
+    end: Utc
+    told_at: Utc = pa.Field(nullable=True)
+    left_at: Utc = pa.Field(nullable=True)
+
+
+class ShareRevisionFrame(Frame):
+    """What a VEN was asked for from a time on, kW."""
+
+    ven_id: str
+    at: Utc
+    requested_kw: float
+
+
+class SampleFrame(Frame):
+    """Raw samples, to cut slots by."""
+
+    ven_id: str
+    ts: Utc
+    used_kw: float = pa.Field(nullable=True)
+
+
+class UsageFrame(Frame):
+    """What a VEN uses, as it last said; and when it was last heard."""
+
+    ven_id: str
+    used_kw: float
+    status: str = pa.Field(nullable=True)
+    heard_at: Utc
+
+
+class Rules(Struct, frozen=True):
+    """By what events are measured, and when."""
+
+    time_zone: str
+    holidays: str
+    look_back_days: int
+    cap: float
+    primary: BaselineName
+    grace: timedelta
+    revise_for: timedelta
+    computed: tuple[BaselineName, ...]
+    least_coverage_percent: float
+
+    def calendar(self, around: datetime) -> Calendar:
+        return calendar_for(self.time_zone, self.holidays, self.look_back_days, around)
+
+
+class MeasuredEvent(Struct, frozen=True):
+    """An event from its start to its end, or to when it was stopped."""
+
+    event_id: str
+    window: TimeRange
+    notified_at: datetime
+    requested_kw: float
+    direction: str = "reduce"
+    randomize_start_s: float = 0.0
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        window = TimeRange(row.start_time, row.end_time)
+        requested_kw = row.requested_reduction_kw
+        return cls(row.event_id, window, row.notify_at, requested_kw, row.direction, row.randomize_start_s)
+
+    @property
+    def sign(self) -> float:
+        """Of baseline less usage, so that what was asked for is positive."""
+        return SIGNS[self.direction]
+
+    @property
+    def occasion(self) -> Occasion:
+        return Occasion(self.window.start, self.window.end, self.notified_at)
+
+
+class Measurement(Struct, frozen=True):
+    """What some of the participants of an event delivered, and what they add to the portfolio."""
+
+    vens: pl.DataFrame
+    sums: pl.DataFrame
+    errors: pl.DataFrame
+
+
+class Inputs(Struct, frozen=True):
+    """What is measured in the same way for all participants of an event."""
+
+    event: MeasuredEvent
+    rules: Rules
+    days: Days
+    sampled: list[TimeRange]
+    names: tuple[BaselineName, ...]
+    only: BaselineName | None = None
+
+
+def measure(connection: Connection, event: MeasuredEvent, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """An event that is over: rows of all VENs, and of the portfolio."""
+    parts = list(measurements(connection, event, rules))
+    return pl.concat([part.vens for part in parts]).sort("ven_id", "baseline"), portfolio(event, rules, parts)
+
+
+def portfolio(event: MeasuredEvent, rules: Rules, parts: Sequence[Measurement]) -> pl.DataFrame:
+    """What all participants delivered; of the parts their own rows are not needed."""
+    errors = pl.concat([part.errors for part in parts])
+    summed = errors.group_by("baseline", "target", "hour").agg(pl.col("used_kw", "predicted_kw").sum())
+    return settle_portfolio(
+        [part.sums for part in parts],
+        summed,
+        event.requested_kw,
+        event.window,
+        rules.computed,
+        rules.least_coverage_percent,
+    )
+
+
+def measurements(connection: Connection, event: MeasuredEvent, rules: Rules) -> Iterator[Measurement]:
+    """Measure an event that is over, some VENs at a time.
+
+    The latest similar days are read first. For VENs for whom these do not do all of them are read.
+    """
+    people = requested(connection, event)
+    inputs = _inputs(connection, event, rules, rules.computed, DAYS_FIRST)
+    missing: list[str] = []
+    for some, usage in _usages(connection, people, inputs.days.needed()):
+        measured, late = _measured(connection, inputs, some, usage)
+        missing += late
+        yield measured
+    if not missing:
+        return
+    inputs = _inputs(connection, event, rules, rules.computed, None)
+    for some, usage in _usages(
+        connection, people.filter(pl.col("ven_id").is_in(missing)), inputs.days.needed()
+    ):
+        yield _measured(connection, inputs, some, usage)[0]
+
+
+def _usages(
+    connection: Connection, people: pl.DataFrame, within: Sequence[TimeRange]
+) -> Iterator[tuple[pl.DataFrame, Usage]]:
+    """Some VENs at a time, and what they used: of most of a fleet read together, else VEN by VEN."""
+    vens = connection.execute(settlement_queries.registered_vens()).scalar_one()
+    if people.height < FEWEST_TOGETHER or people.height < MOST_OF_FLEET * vens:
+        for some in _some_at_a_time(people):
+            yield some, read_usage(connection, some.get_column("ven_id").to_list(), within)
+        return
+    for many in people.iter_slices(VENS_TOGETHER):
+        usage = read_usage_of_most(connection, many.get_column("ven_id").to_list(), within)
+        for number, some in enumerate(many.iter_slices(VENS_AT_ONCE)):
+            first = number * VENS_AT_ONCE
+            kw = usage.kw[first : first + some.height]
+            yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
+
+
+def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
+    """Who takes part, and what was asked of each over time."""
+    shares = fetch(connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
+    people = participants(connection, event)
+    if event.randomize_start_s:
+        people = people.with_columns(begins_at=_begins_at(event, people.get_column("ven_id")))
+    return requested_energy(people, shares, event.window)
+
+
+def _begins_at(event: MeasuredEvent, ven_ids: pl.Series) -> pl.Series:
+    """When the event began for each VEN, whose starts are spread."""
+    start, longest_s = event.window.start, event.randomize_start_s
+    delays = (start_delay(event.event_id, ven_id, longest_s) for ven_id in ven_ids)
+    return pl.Series([start + delay for delay in delays], dtype=pl.Datetime("us", "UTC"))
+
+
+def _inputs(
+    connection: Connection,
+    event: MeasuredEvent,
+    rules: Rules,
+    names: tuple[BaselineName, ...],
+    most: int | None,
+) -> Inputs:
+    days = days_of(event.occasion, rules.calendar(event.window.start), names, most)
+    return Inputs(event, rules, days, sampled_cuts(connection, event.window), names)
+
+
+def _measured(
+    connection: Connection, inputs: Inputs, people: pl.DataFrame, usage: Usage
+) -> tuple[Measurement, list[str]]:
+    """What some VENs delivered; and those for whom the days do not do, who are left out of it."""
+    event, rules = inputs.event, inputs.rules
+    ven_ids = people.get_column("ven_id").to_list()
+    taken, slow = _taken(connection, inputs, ven_ids), _slow(connection, inputs, ven_ids)
+    prediction = predict_from(usage, whole_slots(taken, slow), inputs.days, rules.cap, names=inputs.names)
+    late = [] if _has_all(inputs) else _of(ven_ids, ~prediction.is_complete)
+    people = people.filter(~pl.col("ven_id").is_in(late))
+    samples = read_samples(connection, ven_ids, inputs.sampled)
+    used = event_usage(usage, samples, event.window, inputs.sampled, slow)
+    hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
+    vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
+    vens = directed(vens, event.direction)
+    counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
+    is_counted = pl.Series(ven_ids, dtype=pl.String).is_in(counts.implode()).to_numpy()
+    return Measurement(vens, portfolio_sums(vens), portfolio_errors(prediction, is_counted)), late
+
+
+def _has_all(inputs: Inputs) -> bool:
+    every = days_of(inputs.event.occasion, inputs.days.calendar, inputs.names)
+    return len(inputs.days.backs) == len(every.backs)
+
+
+def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an array of booleans
+    return [ven_ids[int(row)] for row in np.flatnonzero(mask)]
+
+
+def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
+    ranges = inputs.days.needed()
+    within = TimeRange(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
+    return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+
+
+def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
+    return slow_vens(connection, ven_ids, TimeRange(inputs.days.needed()[0].start, inputs.event.window.end))
+
+
+def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
+    return fetch(connection, settlement_queries.participants(event.event_id), ParticipantFrame)
+
+
+def predicted(
+    connection: Connection, event: MeasuredEvent, ven_ids: Sequence[str], rules: Rules, name: BaselineName
+) -> Iterator[Prediction]:
+    """One baseline of some VENs, of the event alone."""
+    late: list[str] = []
+    for most in (DAYS_FIRST, None):
+        inputs = _inputs(connection, event, rules, (name,), most)
+        for some in chunks(ven_ids if most else late, VENS_AT_ONCE):
+            usage = read_usage(connection, some, inputs.days.needed())
+            taken = whole_slots(_taken(connection, inputs, some), _slow(connection, inputs, some))
+            prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name)
+            if most and not _has_all(inputs):
+                late += _of(some, ~prediction.is_complete)
+            yield prediction
+
+
+def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
+    """The means of the slots of some ranges, which do not overlap."""
+    usage = _read_by_ven(connection, ven_ids, within)
+    return _with_wide_slots(connection, usage, within)
+
+
+def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
+    """As `read_usage`, of VENs that are a large part of the fleet: in one pass over all of its history."""
+    usage = Usage(list(ven_ids), (slots := _slots_of(within)), _nothing(len(ven_ids), len(slots)))
+    position = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+    for part in within:
+        for bucket, lines, means in fetch_binary(connection, settlement_queries.slot_columns(part)):
+            each = pl.DataFrame(
+                {"ven_id": lines.split("\n"), "used_kw": np.frombuffer(means, ">f8").astype("f8")}
+            )
+            found = each.join(position, on="ven_id")
+            column = np.searchsorted(slots, int(bucket.timestamp()) // SLOT_S)
+            usage.kw[found.get_column("row").to_numpy(), column] = found.get_column("used_kw").to_numpy()
+    return _with_wide_slots(connection, usage, within)
+
+
+def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
+    # Range by range: rows of one day lie close together, whoever's they are.
+    queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
+    slots = _slots_of(within)
+    return Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
+
+
+def _with_wide_slots(connection: Connection, usage: Usage, within: Sequence[TimeRange]) -> Usage:
+    ven_ids = usage.ven_ids
+    if within and (slow := slow_vens(connection, ven_ids, TimeRange(within[0].start, within[-1].end))):
+        _read_slow(connection, usage, slow, within)
+    return usage
+
+
+def slow_vens(connection: Connection, ven_ids: Sequence[str], within: TimeRange) -> list[str]:
+    """Those of some VENs whose meters have slots of more than five minutes at any time in a range."""
+    return list(connection.execute(settlement_queries.slow_vens(ven_ids, within)).scalars())
+
+
+def _read_slow(
+    connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[TimeRange]
+) -> None:
+    queries = (settlement_queries.packed_wide_means(slow, part) for part in within)
+    rows = [row for query in queries for row in fetch_binary(connection, query)]
+    place = {ven_id: row for row, ven_id in enumerate(usage.ven_ids)}
+    usage.kw[[place[ven_id] for ven_id in slow]] = _unpacked(rows, len(slow), usage.slots)
+
+
+def _nothing(vens: int, slots: int) -> NDArray[np.float64]:
+    return np.full((vens, slots), np.nan)
+
+
+def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray[np.float64]:
+    """Means by VEN and slot, of rows with a position, slots and means, as PostgreSQL sends them."""
+    kw = _nothing(vens, len(slots))
+    if rows:
+        at_us = np.frombuffer(b"".join(row[1] for row in rows), dtype=">i8")
+        number = (at_us // 1_000_000 + POSTGRES_EPOCH_S) // SLOT_S
+        ven = np.repeat([row[0] - 1 for row in rows], [len(row[1]) // 8 for row in rows])
+        kw[ven, np.searchsorted(slots, number)] = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
+    return kw
+
+
+def _slots_of(within: Sequence[TimeRange]) -> Slots:
+    numbers = [
+        np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
+        for part in within
+    ]
+    return np.unique(np.concatenate(numbers)) if numbers else np.empty(0, dtype=np.int64)
+
+
+def read_window(connection: Connection, ven_ids: Sequence[str], window: TimeRange) -> Usage:
+    """The means of the slots that a window reaches into."""
+    return read_usage(connection, ven_ids, [widened(window, SLOT_S)])
+
+
+def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
+    if not within:
+        return pl.DataFrame(schema=SampleFrame.types())
+    connection.execute(summary_queries.HOLD_RAW)
+    return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
+
+
+def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
+    """The parts that the window cuts out of slots, as far as raw rows are kept."""
+    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    return [cut for cut in cuts(window) if since is None or cut.start >= since]
+
+
+def _some_at_a_time(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """At least once: an event in which nobody took part is settled as well."""
+    yield from people.iter_slices(VENS_AT_ONCE) if people.height else [people]

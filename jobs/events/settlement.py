@@ -1,0 +1,213 @@
+"""Settling events: what each delivered is written down, and again beside it when data come that change it.
+
+A revision is never altered. It holds every baseline, of every participant and of the portfolio. What comes
+late is looked for through the ledger: a batch that brought samples of the event's hours, or of the same hours
+of a similar day, is worth a second look, and only a figure that changes beyond rounding makes a revision.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import polars as pl
+import structlog
+from msgspec import Struct
+from sqlalchemy import Connection, Table
+
+from jobs.events.measuring import MeasuredEvent, Measurement, Rules, measurements, portfolio
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import settlement as settlement_queries
+from jobs.summaries.rows import fetch, write
+from jobs.transforms.baselines import days_of
+from jobs.transforms.days import AROUND, windows
+from jobs.transforms.performance import differ
+from schemas.db import channels, locks
+from schemas.db.frame_models import pa
+from schemas.tables.events import (
+    EventSettlementFrame,
+    VenSettlementFrame,
+    event_settlements,
+    ven_settlements,
+)
+from schemas.tables.history import RAW_S, SLOT_S
+from schemas.tables.metadata import Frame, Utc
+from schemas.times.time_ranges import TimeRange
+
+LOOK_EVERY = timedelta(minutes=10)
+"""How often a settled event is looked at again."""
+
+MARGIN = timedelta(minutes=15)
+"""So much later than it was received a batch may be stored and consumed, and still not be missed."""
+
+BATCHES_AT_ONCE = 10_000
+
+
+class ArrivalFrame(Frame):
+    """Batches, newest first."""
+
+    batch_id: int
+    received_at: Utc
+    first_ts: Utc = pa.Field(nullable=True)
+    last_ts: Utc = pa.Field(nullable=True)
+
+
+class Settled(Struct, frozen=True):
+    """The newest revision of an event, and whether it has just been made."""
+
+    event_id: str
+    revision: int
+    delivered_kw: float | None
+    is_new: bool
+
+
+def settle_ended(connection: Connection, now: datetime, rules: Rules) -> int:
+    """Settle the next event that has been over for long enough; answers how many: one or none.
+
+    It waits for the history lane to have consumed what was received by then. Of two schedulers one
+    settles it, and the other finds it done.
+    """
+    if not _is_mine(connection):
+        return 0
+    row = connection.execute(settlement_queries.unsettled_events(now - rules.grace)).first()
+    if row is None:
+        return 0
+    event = MeasuredEvent.of(row)
+    if connection.execute(settlement_queries.is_behind(event.window.end + rules.grace)).scalar_one():
+        return 0
+    _revise(connection, event, now, rules)
+    _note_answers(connection, event.event_id, now)
+    return 1
+
+
+def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
+    """Look again at the settled event that nobody has looked at for longest; answers revisions made."""
+    if not _is_mine(connection):
+        return 0
+    row = connection.execute(settlement_queries.settled_events(now - rules.revise_for)).first()
+    if row is None or row.looked_at > now - LOOK_EVERY:
+        return 0
+    event = MeasuredEvent.of(row)
+    is_new = (
+        _is_touched(connection, event, row.looked_at, now, rules)
+        and _revise(connection, event, now, rules).is_new
+    )
+    connection.execute(settlement_queries.looked(event.event_id, now))
+    return int(is_new)
+
+
+def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
+    """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
+    connection.execute(locks.exclusive(locks.SETTLEMENT))
+    row = connection.execute(settlement_queries.ended_event(event_id)).first()
+    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
+
+
+def _is_mine(connection: Connection) -> bool:
+    return bool(connection.execute(locks.try_exclusive(locks.SETTLEMENT)).scalar_one())
+
+
+def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
+    """Measure an event, and write down what differs from the newest revision, if anything does.
+
+    Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
+    they are taken back.
+    """
+    event_id = event.event_id
+    last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
+    revision = (last or 0) + 1
+    attempt = connection.begin_nested()
+    differs, sums = last is None, []
+    for part in measurements(connection, event, rules):
+        differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
+        _write(connection, ven_settlements, event_id, revision, part.vens, now)
+        sums.append(Measurement(part.vens.clear(), part.sums, part.errors))
+    figures = portfolio(event, rules, sums)
+    delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
+    if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
+        attempt.rollback()
+        return Settled(event_id, revision - 1, delivered_kw, is_new=False)
+    _write(connection, event_settlements, event_id, revision, figures, now)
+    attempt.commit()
+    connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
+    connection.execute(channels.notify(channels.EVENTS, event_id))
+    structlog.get_logger().info(
+        "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw
+    )
+    return Settled(event_id, revision, delivered_kw, is_new=True)
+
+
+def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
+    """Who answered, and how fast: also of an event that nobody followed, or whose answers came at its end."""
+    answered = connection.execute(settlement_queries.responses(event_id)).one()
+    mean_ms = None if answered.mean_ms is None else float(answered.mean_ms)
+    told = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}
+    connection.execute(settlement_queries.put_progress({"event_id": event_id, **told, "refreshed_at": now}))
+
+
+def _portfolio_differs(connection: Connection, event_id: str, revision: int, figures: pl.DataFrame) -> bool:
+    before = fetch(connection, settlement_queries.portfolio_of(event_id, revision), EventSettlementFrame)
+    return differ(before, figures, ["baseline"])
+
+
+def _vens_differ(connection: Connection, event_id: str, revision: int, vens: pl.DataFrame) -> bool:
+    ven_ids = vens.get_column("ven_id").unique().sort().to_list()
+    query = settlement_queries.vens_of(event_id, revision, ven_ids)
+    return differ(fetch(connection, query, VenSettlementFrame), vens, ["ven_id", "baseline"])
+
+
+def _write(
+    connection: Connection, table: Table, event_id: str, revision: int, figures: pl.DataFrame, now: datetime
+) -> None:
+    stamp = [
+        pl.lit(event_id).alias("event_id"),
+        pl.lit(revision, pl.Int32).alias("revision"),
+        pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("settled_at"),
+        pl.col("days_used").cast(pl.Int32),
+    ]
+    write(connection, figures.with_columns(stamp), table, merging_queries.insert_missing)
+
+
+def _is_touched(
+    connection: Connection, event: MeasuredEvent, looked_at: datetime, now: datetime, rules: Rules
+) -> bool:
+    """Whether anything has come since the last look that could change the figures.
+
+    Where retention has let go of what they were made of, nothing can: they stand.
+    """
+    calendar = rules.calendar(event.window.start)
+    ranges = days_of(event.occasion, calendar, rules.computed).needed()
+    if _is_forgotten(connection, ranges[0], event.window):
+        return False
+    complete_at = windows(event.occasion)[AROUND][-1].end + rules.grace
+    if looked_at < complete_at <= now:
+        return True  # the hours after the event were still to come
+    today = [window for part in windows(event.occasion).values() for window in part]
+    earlier = (TimeRange(part.start, min(part.end, event.window.start)) for part in ranges)
+    counted = [*earlier, *(window for window in today if window.end <= looked_at)]
+    query = settlement_queries.changed_widths(event.event_id, looked_at - MARGIN, event.window.end)
+    if connection.execute(query).scalar_one():
+        return True
+    reaches = ((pl.col("first_ts") < part.end) & (pl.col("last_ts") >= part.start) for part in counted)
+    is_counted = pl.any_horizontal(*reaches)
+    return any(block.filter(is_counted).height for block in _arrivals(connection, looked_at - MARGIN))
+
+
+def _is_forgotten(connection: Connection, earliest: TimeRange, window: TimeRange) -> bool:
+    needs = {RAW_S: window.start, SLOT_S: earliest.start}
+    for resolution_s, start in needs.items():
+        since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
+        if since is not None and since > start:
+            return True
+    return False
+
+
+def _arrivals(connection: Connection, since: datetime) -> Iterator[pl.DataFrame]:
+    """Batches received since a time, some at a time; their ids grow with it, but for some seconds."""
+    before: int | None = None
+    is_last = False
+    while not is_last:
+        query = settlement_queries.newest_batches(before, BATCHES_AT_ONCE)
+        block = fetch(connection, query, ArrivalFrame)
+        yield block.filter(pl.col("received_at") > since)
+        is_last = block.height < BATCHES_AT_ONCE or block.item(-1, "received_at") < since - MARGIN
+        before = None if is_last else int(block.item(-1, "batch_id"))

@@ -1,0 +1,86 @@
+"""Commands of events with intervals, a direction, limits, or spread starts and returns."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Row
+
+from jobs.queries import event_terms as term_queries
+from jobs.transforms.event_terms import Command, CommandTerms, Flexibility, is_told, with_terms
+from schemas.devices.abilities import abilities
+
+_TERMS = (
+    "event_id",
+    "status",
+    "start_time",
+    "end_time",
+    "direction",
+    "randomize_start_s",
+    "stagger_return_s",
+    "import_limit_kw",
+    "export_limit_kw",
+)
+
+
+def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]:
+    """Commands with what their events say beyond start, end and kW, for VENs that understand it.
+
+    Args:
+        connection: within the transaction that has written who takes part.
+        asked: rows of the outbox, whose data is not encoded yet.
+    """
+    event_ids = sorted({command["event_id"] for command in asked if command["event_id"]})
+    rows = connection.execute(term_queries.with_optional_terms(event_ids)).all() if event_ids else []
+    if not rows:
+        return list(asked)
+    terms = {row.event_id: _terms(connection, row) for row in rows}
+    flexible = {
+        event_id: _flexibilities(connection, event_id) for event_id, each in terms.items() if each.steps
+    }
+    concerned = [command["ven_id"] for command in asked if command["event_id"] in terms]
+    understood = {row.ven_id: frozenset(row.understands) for row in connection.execute(abilities(concerned))}
+    return [
+        with_terms(
+            command,
+            terms[command["event_id"]],
+            understood.get(command["ven_id"], frozenset()),
+            flexible.get(command["event_id"], {}).get(command["ven_id"]),
+        )
+        if command["event_id"] in terms
+        else command
+        for command in asked
+    ]
+
+
+def _terms(connection: Connection, row: Row[Any]) -> CommandTerms:
+    steps = connection.execute(term_queries.requests(row.event_id)).all() if row.has_intervals else ()
+    given = {name: getattr(row, name) for name in _TERMS}
+    return CommandTerms(**given, steps=tuple((step.at, step.requested_reduction_kw) for step in steps))
+
+
+def _flexibilities(connection: Connection, event_id: str) -> dict[str, Flexibility]:
+    available_kw = {
+        row.ven_id: row.available_kw for row in connection.execute(term_queries.available(event_id))
+    }
+    of_all_kw = sum(available_kw.values())
+    return {ven_id: Flexibility(kw, of_all_kw) for ven_id, kw in available_kw.items()}
+
+
+def told_ahead(connection: Connection, event_id: str, shares: pl.DataFrame, now: datetime) -> list[str]:
+    """Those of some VENs whose last command has told them ahead what their share is now.
+
+    Args:
+        connection: within the step's transaction.
+        event_id: of an event with intervals.
+        shares: `ven_id`, `requested_reduction_kw`.
+        now: the time.
+    """
+    share_kw = dict(shares.select("ven_id", "requested_reduction_kw").iter_rows())
+    rows = connection.execute(term_queries.told_intervals(event_id)).all()
+    return [
+        row.ven_id
+        for row in rows
+        if row.ven_id in share_kw and is_told(row.intervals, share_kw[row.ven_id], now)
+    ]

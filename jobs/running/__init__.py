@@ -1,0 +1,1 @@
+"""The scheduler: what runs when, one job's run and its steps."""

@@ -1,0 +1,242 @@
+"""Running a job: its steps, each in its own transaction, and one row in `job_runs` that says how it went."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+import psycopg
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from jobs.queries import pending as pending_queries
+from jobs.queries import running as running_queries
+from jobs.running.admission import admit
+from jobs.running.backoff import Backoff
+from jobs.running.metrics import JobMetrics
+from jobs.running.schedule import Job, Step, name_of
+from schemas.db.revisions import WrongRevisionError
+from schemas.programs.exits import DATABASE_ERRORS
+
+
+def is_locked(error: Exception) -> bool:
+    """Somebody else has held a lock for longer than we wait."""
+    return isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable)
+
+
+def grace(job: Job) -> timedelta:
+    """So late a lease's holder may be with its next cycle before another scheduler takes the job over."""
+    return timedelta(seconds=min(max(2 * job.every_s, 5.0), 30.0))
+
+
+Clock = Callable[[], datetime]
+Monotonic = Callable[[], float]
+
+
+class Runner:
+    """Runs jobs against a database, whoever asks: a scheduler, cron, or a test.
+
+    `clock` tells what is compared with stored times, and so should be the database's; `monotonic` tells how
+    long to wait after failures: without it, `clock` does.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        metrics: JobMetrics | None = None,
+        holder: str = "jobs",
+        monotonic: Monotonic | None = None,
+    ) -> None:
+        self.engine = engine
+        self._clock = clock
+        self._monotonic = monotonic or (lambda: clock().timestamp())
+        self._metrics = metrics or JobMetrics()
+        self._holder = holder
+        self._backoffs: dict[str, Backoff] = {}
+        self._is_stopping = threading.Event()
+        self._log = structlog.get_logger()
+
+    def run(self, job: Job) -> int:
+        """Run a job's steps; a lane's again and again until it has all that was pending at the start.
+
+        Returns:
+            The rows handled: where there is a backlog, those taken from it.
+
+        Raises:
+            SQLAlchemyError: a step failed; the steps before it stand, and the run is recorded with its error.
+        """
+        return self._drain(job, lambda: job.steps)
+
+    def attempt(self, job: Job) -> None:
+        """Run a job for a scheduler: any failure is logged, and tried again after a while.
+
+        While another scheduler holds the lease, this one takes only the steps that schedulers share.
+        """
+        backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s, job.longest_wait_s))
+        if backoff.is_waiting(self._monotonic()):
+            return
+        try:
+            self._drain(job, lambda: job.steps if self._take_lease(job) else job.shared_steps)
+        except WrongRevisionError as error:
+            self._log.debug("job_waits", job=job.name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - of any kind: it must not stop the other jobs
+            wait_s = job.every_s if is_locked(error) else backoff.failed(self._monotonic())
+            reason = str(error.__cause__ or error).strip()
+            self._log.error("job_failed", job=job.name, error=reason, next_in_s=wait_s)
+        else:
+            backoff.succeeded()
+
+    def stop(self) -> None:
+        """Let a lane that drains its backlog end after the cycle that it is in."""
+        self._is_stopping.set()
+
+    def _drain(self, job: Job, steps: Callable[[], Sequence[Step]]) -> int:
+        """Cycles of a job with a backlog until it has all that was pending at the start; else one cycle.
+
+        Each cycle asks for its steps anew, and so renews the lease; what follows a claim keeps up with it.
+        """
+        if not job.has_backlog:
+            return self._run(job, steps())
+        newest = self._newest_pending(job.name)
+        total = handled = self._run(job, steps())
+        while handled and not self._is_stopping.is_set() and self._has_unclaimed(job.name, newest):
+            handled = self._run(job, steps())
+            total += handled
+        return total
+
+    def _newest_pending(self, lane: str) -> int:
+        with self.engine.connect() as connection:
+            newest: int | None = connection.execute(pending_queries.newest_pending(lane)).scalar_one()
+        return 0 if newest is None else newest
+
+    def _has_unclaimed(self, lane: str, up_to: int) -> bool:
+        with self.engine.begin() as connection:
+            return connection.execute(pending_queries.unclaimed(lane, up_to)).first() is not None
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    def due_in_s(self, jobs: Iterable[Job]) -> dict[str, float]:
+        """When each job should run first, in seconds from now: at once, unless it ran not long ago, whoever
+        ran it.
+        """
+        now, due = self._clock(), dict[str, datetime]()
+        try:
+            with self.engine.connect() as connection:
+                due = {row.job: row.due_at for row in connection.execute(running_queries.due())}
+        except DATABASE_ERRORS:
+            self._log.warning("database_away", doing="start every job at once")
+        left_s = {job.name: (due.get(job.name, now) - now).total_seconds() for job in jobs}
+        return {job.name: min(max(left_s[job.name], 0.0), job.every_s) for job in jobs}
+
+    def give_up_leases(self) -> None:
+        """At the end: another scheduler need not wait for ours to expire."""
+        try:
+            with self.engine.begin() as connection:
+                admit(connection)
+                connection.execute(running_queries.give_up_leases(self._holder, self._clock()))
+        except WrongRevisionError:
+            self._log.debug("wrong_revision", doing="leases are left to expire")
+        except DATABASE_ERRORS:
+            self._log.warning("database_away", doing="leases are left to expire")
+
+    def _take_lease(self, job: Job) -> bool:
+        now = self._clock()
+        due_at = now + timedelta(seconds=job.every_s)
+        lease = running_queries.take_lease(job.name, self._holder, now, due_at, due_at + grace(job))
+        with self.engine.begin() as connection:
+            admit(connection)
+            return connection.execute(lease).first() is not None
+
+    def _run(self, job: Job, steps: Sequence[Step]) -> int:
+        if not steps:
+            return 0
+        started_at, start = self._clock(), time.monotonic()
+        try:
+            rows = [self._take(job, step) for step in steps]
+            for _ in range(job.rounds - 1):
+                rows.append(self._take(job, steps[-1]) if rows[-1] else 0)
+        except WrongRevisionError:
+            self._metrics.failed(job.name)
+            raise
+        except Exception as error:
+            self._metrics.failed(job.name)
+            self._record(job, started_at, start, 0, error)
+            raise
+        handled = rows[0] if job.has_backlog else sum(rows)
+        self._metrics.ran(job.name, handled, self._clock())
+        if handled:
+            self._record(job, started_at, start, handled, None)
+        return handled
+
+    def catch_up(self, jobs: Iterable[Job]) -> int:
+        """Run every job, and those with a backlog until none is left, not even with another worker.
+
+        Answers the rows handled.
+
+        Raises:
+            SQLAlchemyError: one of them failed; the others have been run nevertheless.
+        """
+        failures = list[Exception]()
+        behind = [job for job in jobs if job.has_backlog]
+        for job in jobs:
+            if not job.has_backlog:
+                self._run_anyway(job, failures)
+        total = 0
+        while (rows := sum(self._run_anyway(job, failures) for job in behind)) or (
+            not failures and self._is_anything_pending()
+        ):
+            total += rows
+        if failures:
+            raise failures[0]
+        return total
+
+    def _run_anyway(self, job: Job, failures: list[Exception]) -> int:
+        """Whatever fails must not stop the other jobs."""
+        try:
+            return self.run(job)
+        except Exception as error:  # noqa: BLE001 - of any kind: it is raised when all have had their turn
+            self._log.error("job_failed", job=job.name, error=str(error.__cause__ or error).strip())
+            failures.append(error)
+            return 0
+
+    def _is_anything_pending(self) -> bool:
+        """Waits for whoever holds the oldest pending batch."""
+        try:
+            with self.engine.begin() as connection:
+                return connection.execute(pending_queries.oldest_pending()).first() is not None
+        except OperationalError as error:
+            if is_locked(error):
+                return True
+            raise
+
+    def _take(self, job: Job, step: Step) -> int:
+        start, now = time.monotonic(), self._clock()
+        with self.engine.begin() as connection:
+            admit(connection, job.longest_pause_s)
+            rows = step(connection, now)
+        self._metrics.took(job.name, name_of(step), time.monotonic() - start)
+        return rows
+
+    def _record(
+        self, job: Job, started_at: datetime, start: float, rows: int, error: Exception | None
+    ) -> None:
+        duration_s = time.monotonic() - start
+        self._log.debug("job_ran", job=job.name, rows=rows, duration_s=round(duration_s, 4))
+        run = {
+            "job": job.name,
+            "started_at": started_at,
+            "duration_s": duration_s,
+            "rows": rows,
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+        }
+        try:
+            with self.engine.begin() as connection:
+                admit(connection)
+                connection.execute(running_queries.record_run(**run))
+        except (*DATABASE_ERRORS, WrongRevisionError) as unrecorded:
+            self._log.error(
+                "run_not_recorded", job=job.name, error=str(unrecorded.__cause__ or unrecorded).strip()
+            )

@@ -1,0 +1,238 @@
+"""The schedule is data: what runs, how often, in which steps."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from jobs.events.execution import see_executions
+from jobs.events.lifecycle import follow_participations, move_events_on, share_out
+from jobs.events.presence import judge_presence
+from jobs.events.progress import Progress
+from jobs.events.settlement import revise_settled, settle_ended
+from jobs.running.backoff import LONGEST_S
+from jobs.running.sessions import FROZEN_AFTER, end_frozen_sessions
+from jobs.settings import Cadence
+from jobs.storage.partitions import arrange_partitions
+from jobs.storage.retention import (
+    delete_raw_rows,
+    drop_raw_days,
+    forget_buckets,
+    trim_books,
+    trim_commands,
+    trim_events,
+    trim_live_changes,
+)
+from jobs.storage.trimming import trim_rejected, trim_statuses
+from jobs.summaries.lanes import (
+    consume_history_batches,
+    consume_snapshot_batches,
+    refresh_energy,
+    refresh_totals,
+)
+from jobs.summaries.widths import learn_slot_widths
+from jobs.transforms.presence import PresenceTime
+from schemas.db.connections import IDLE_IN_TRANSACTION_S
+from schemas.tables.history import RAW_S
+
+EVENTS_PAUSE_S = 5.0
+"""A scheduler that freezes while it sees to events makes them so late at most, for the others wait for it."""
+
+MEASURING_PAUSE_S = 300.0
+"""Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
+
+MOST_ROUNDS = 50
+"""In which the job `progress` makes baselines, if its time lasts so long."""
+
+EVENTS_WAIT_S = 2.0
+"""So long after the database is back, at most, events are on time again."""
+
+Step = Callable[[Connection, datetime], int]
+"""One transaction: does its work as of a time, answers the rows that it handled."""
+
+
+class Job(Struct, frozen=True):
+    """Steps that run in order, each in a transaction of its own.
+
+    With a backlog, the job is named after its lane, and its first step claims what the lane has pending.
+    """
+
+    name: str
+    every_s: float
+    about: str
+    steps: tuple[Step, ...]
+    has_backlog: bool = False
+    is_for_all: bool = False
+    """Every scheduler takes the steps: what must be on time does not wait for another's lease to expire. The
+    steps keep out of each other's way, and who comes second finds nothing to do."""
+
+    longest_wait_s: float = LONGEST_S
+    """After failures."""
+
+    rounds: int = 1
+    """While the last step handles anything it is taken again, at most so often."""
+
+    longest_pause_s: float = IDLE_IN_TRANSACTION_S
+    """Between two statements of a step; a frozen process then loses its transaction, and its locks."""
+
+    @property
+    def shared_steps(self) -> tuple[Step, ...]:
+        """Those that several schedulers may take at once: claiming from a backlog, and what is for all."""
+        return self.steps if self.is_for_all else self.steps[: int(self.has_backlog)]
+
+
+def name_of(step: Step) -> str:
+    function = step.func if isinstance(step, partial) else step
+    return str(function.__name__)
+
+
+def schedule(cadence: Cadence) -> tuple[Job, ...]:
+    """All jobs, those with a backlog first."""
+    return (*_lanes(cadence), *_events(cadence), *_measuring(cadence), *_upkeep(cadence))
+
+
+def _presence_time(cadence: Cadence) -> PresenceTime:
+    return PresenceTime(cadence.silent_intervals, timedelta(seconds=cadence.silent_at_least_s))
+
+
+def _lanes(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that consume batches."""
+    return (
+        Job(
+            "history",
+            cadence.history_every_s,
+            "buckets by VEN and by load; energy of the network",
+            (consume_history_batches, refresh_energy),
+            has_backlog=True,
+            rounds=20,
+        ),
+        Job(
+            "snapshot",
+            cadence.snapshot_every_s,
+            "latest values; network history; totals",
+            (
+                consume_snapshot_batches,
+                partial(refresh_totals, gone_after=cadence.loads_gone_after(), time_zone=cadence.time_zone),
+            ),
+            has_backlog=True,
+        ),
+    )
+
+
+def _events(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that move events on, and follow their VENs."""
+    return (
+        Job(
+            "events",
+            cadence.events_every_s,
+            "starts and ends events, shares them out among VENs, follows who takes part",
+            (
+                move_events_on,
+                partial(follow_participations, gone_after=cadence.loads_gone_after()),
+                partial(share_out, rest=cadence.rest(), gone_after=cadence.loads_gone_after()),
+            ),
+            is_for_all=True,
+            longest_wait_s=EVENTS_WAIT_S,
+            longest_pause_s=EVENTS_PAUSE_S,
+        ),
+        Job(
+            "presence",
+            cadence.presence_every_s,
+            "which VENs were heard, which have fallen silent",
+            (partial(judge_presence, presence_time=_presence_time(cadence)),),
+        ),
+        Job(
+            "commands",
+            cadence.commands_every_s,
+            "what VENs do of what they were told, as telemetry shows it",
+            (see_executions,),
+        ),
+    )
+
+
+def _measuring(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that measure events."""
+    progress = Progress(cadence.rules(), _presence_time(cadence))
+    return (
+        Job(
+            "progress",
+            cadence.settlement_every_s,
+            "how running events go",
+            (progress.follow_events, progress.make_missing_baselines),
+            rounds=MOST_ROUNDS,
+            longest_pause_s=MEASURING_PAUSE_S,
+        ),
+        Job(
+            "settlement",
+            cadence.settlement_every_s,
+            "what ended events delivered",
+            (
+                partial(settle_ended, rules=cadence.rules()),
+                partial(revise_settled, rules=cadence.rules()),
+            ),
+            longest_pause_s=MEASURING_PAUSE_S,
+        ),
+        Job(
+            "widths",
+            3600,
+            "learns how wide the slots of VENs are, from the times of their reports",
+            (learn_slot_widths,),
+        ),
+    )
+
+
+def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that delete, and arrange partitions."""
+    return (
+        Job(
+            "retention",
+            600,
+            "lets go of raw rows and of history that are too old",
+            (
+                partial(drop_raw_days, kept=cadence.by_resolution()),
+                partial(delete_raw_rows, kept=cadence.by_resolution()),
+                partial(forget_buckets, kept=cadence.by_resolution()),
+            ),
+        ),
+        Job(
+            "trim",
+            3600,
+            "forgets old runs of jobs, batches without raw rows, what live streams told, commands and VENs'"
+            " parts in events that are over",
+            (
+                partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
+                partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
+                partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
+                partial(trim_events, kept=cadence.events_kept()),
+            ),
+        ),
+        Job(
+            "quotas",
+            20,
+            "deletes refused messages and statuses that are too old, and refused messages beyond a size",
+            (
+                partial(
+                    trim_rejected,
+                    kept=timedelta(days=cadence.rejected_days),
+                    most_bytes=cadence.rejected_mb * 1_000_000,
+                ),
+                partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
+            ),
+        ),
+        Job(
+            "sessions",
+            5,
+            "ends sessions of programs that are frozen within a statement",
+            (partial(end_frozen_sessions, after=FROZEN_AFTER),),
+            is_for_all=True,
+        ),
+        Job(
+            "partitions",
+            60,
+            "partitions of the raw tables: coming days, old ones merged into months and years",
+            (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
+            rounds=40,
+        ),
+    )

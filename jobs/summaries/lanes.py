@@ -1,0 +1,136 @@
+"""The two lanes from raw rows to summary tables, and the totals that follow each.
+
+A lane's step adds claimed batches to summary rows that merge, so any number of workers may take it at
+once. The step behind it computes what does not merge, anew, under a lock: whoever comes last sees all.
+"""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+from sqlalchemy import Connection
+
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import summary as summary_queries
+from jobs.queries import totals as totals_queries
+from jobs.summaries.ledger import claim
+from jobs.summaries.models import (
+    LoadSampleFrame,
+    LoadSumsFrame,
+    ReportFrame,
+    TransitionFrame,
+    VenSampleFrame,
+    VenSumsFrame,
+)
+from jobs.summaries.rows import fetch, write
+from jobs.transforms import totals
+from jobs.transforms.buckets import bucket_samples, coarsen
+from jobs.transforms.latest import latest_loads, latest_vens
+from jobs.transforms.presence import skewed
+from schemas.db import channels, locks
+from schemas.devices.load_values import GONE_AFTER
+from schemas.devices.totals import load_sums, ven_sums
+from schemas.tables import history, raw, snapshots
+from schemas.tables.presence import skewed_reports
+from schemas.times.instants import from_microseconds
+from schemas.times.local_days import local_day, midnight_us
+
+SLOTS_AT_ONCE = 500
+"""Of a large fleet, some seconds of PostgreSQL; a width that changes far back makes thousands stale."""
+
+
+def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
+    """New rows to the latest values and to network history; answers the number of rows read."""
+    connection.execute(locks.shared(locks.lane("snapshot")))
+    connection.execute(summary_queries.HOLD_RAW)
+    claimed = claim(connection, "snapshot")
+    if claimed is None:
+        return 0
+    reports = claimed.read(raw.ven_telemetry, ReportFrame)
+    transitions = claimed.read(raw.ven_statuses, TransitionFrame)
+    samples = claimed.read(raw.ven_load_samples, raw.EntryFrame)
+    descriptions = claimed.read(raw.ven_load_descriptions, raw.EntryFrame)
+    write(
+        connection,
+        latest_vens(reports, transitions),
+        snapshots.ven_snapshots,
+        merging_queries.merge_latest_vens,
+    )
+    write(connection, skewed(reports), skewed_reports, merging_queries.insert_missing)
+    write(
+        connection,
+        latest_loads(samples, descriptions),
+        snapshots.load_snapshots,
+        merging_queries.merge_latest_loads,
+    )
+    finest, *coarser = history.NETWORK_RESOLUTIONS_S
+    buckets = bucket_samples(_countable(connection, reports), [], finest)
+    resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
+    write(connection, pl.concat(resolutions), history.network_history, merging_queries.merge_sums)
+    return claimed.rows
+
+
+def refresh_totals(
+    connection: Connection,
+    now: datetime,
+    gone_after: timedelta | None = GONE_AFTER,
+    time_zone: str = "UTC",
+) -> int:
+    """The network's totals and those of each load type, from the latest values; returns rows written.
+
+    Without loads that lie further than `gone_after` behind their VEN. Today is a day of `time_zone`.
+    """
+    connection.execute(locks.exclusive(locks.TOTALS))
+    vens = fetch(connection, ven_sums(gone_after), VenSumsFrame)
+    loads = fetch(connection, load_sums(gone_after), LoadSumsFrame)
+    network = totals.network_snapshot(vens, loads, _energy_today(connection, now, time_zone), now)
+    types = totals.load_type_rollups(loads)
+    write(connection, network, snapshots.network_snapshot, merging_queries.replace)
+    write(connection, types, snapshots.load_type_rollups, merging_queries.replace)
+    connection.execute(totals_queries.drop_types_except(types.get_column("load_type").to_list()))
+    connection.execute(channels.notify(channels.TOTALS))
+    return network.height + types.height
+
+
+def _energy_today(connection: Connection, now: datetime, time_zone: str) -> totals.EnergyToday:
+    """A slot that the day's begin cuts counts where it begins."""
+    day = local_day(now, time_zone)
+    start = from_microseconds(midnight_us(day, time_zone))
+    return totals.EnergyToday(day, connection.execute(totals_queries.energy_since(start)).scalar_one())
+
+
+def consume_history_batches(connection: Connection, _now: datetime) -> int:
+    """New samples to the buckets of their VENs and loads; answers the number of rows read."""
+    connection.execute(locks.shared(locks.lane("history")))
+    connection.execute(summary_queries.HOLD_RAW)
+    claimed = claim(connection, "history")
+    if claimed is None:
+        return 0
+    panels = claimed.read(raw.ven_telemetry, VenSampleFrame)
+    loads = claimed.read(raw.ven_load_samples, LoadSampleFrame)
+    by_ven = bucket_samples(_countable(connection, panels), ["ven_id"], history.SLOT_S)
+    by_load = bucket_samples(_countable(connection, loads), ["ven_id", "load_id"], history.SLOT_S)
+    write(connection, by_ven, history.ven_history, merging_queries.merge_sums)
+    write(connection, by_load, history.load_history, merging_queries.merge_sums)
+    write(connection, by_ven.select("bucket").unique(), history.stale_slots, merging_queries.mark_stale)
+    return claimed.rows
+
+
+def refresh_energy(connection: Connection, _now: datetime) -> int:
+    """The network's energy where VEN history or slot widths have changed; answers slots done."""
+    connection.execute(locks.exclusive(locks.ENERGY))
+    stale = connection.execute(totals_queries.take_stale_slots(SLOTS_AT_ONCE)).scalars().all()
+    if not stale:
+        return 0
+    stale = connection.execute(totals_queries.sharing_energy(stale)).scalars().all()
+    query = totals_queries.network_energy_of(history.ven_history.c.bucket.in_(stale))
+    energy = fetch(connection, query, history.NetworkEnergyFrame)
+    write(connection, energy, history.network_energy, merging_queries.replace)
+    connection.execute(totals_queries.drop_energy(set(stale) - set(energy.get_column("bucket"))))
+    return len(stale)
+
+
+def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:
+    """Samples that history may still count: of days that were dropped nobody knows what was counted."""
+    since = connection.execute(retention_queries.horizon(history.RAW_S)).scalar_one_or_none()
+    return samples if since is None else samples.filter(pl.col("ts") >= since)

@@ -1,0 +1,84 @@
+"""Claiming batches: each is consumed once by each lane, by whichever worker claims it first."""
+
+from collections.abc import Iterator
+
+import polars as pl
+from msgspec import Struct
+from sqlalchemy import Connection, Table
+
+from jobs.queries import pending as pending_queries
+from jobs.summaries.models import ClaimFrame
+from jobs.summaries.rows import fetch, paged
+from schemas.tables import Frame
+from schemas.tables.raw import PARTITIONED
+from schemas.times.time_ranges import TimeRange, ranges_of_days
+
+MOST_BATCHES = 20_000
+MOST_ROWS = 500_000
+"""Bounds of one claim, and so of a cycle's memory: half a million rows are some 100 MB of frames."""
+
+MOST_RANGES = 16
+"""Of device time, for one query: each is looked for in the partitions that it touches."""
+
+FIRST_PAGE = 4
+"""Batches that a claim locks before it knows how many rows a batch has."""
+
+
+class Claim(Struct, frozen=True):
+    """Batches that this transaction consumes, if it commits."""
+
+    connection: Connection
+    batch_ids: list[int]
+    rows: int
+    within: list[TimeRange]
+    """Ranges of device time that hold the batches' rows in partitioned tables, but for a few spare days."""
+
+    def read(self, table: Table, model: type[Frame]) -> pl.DataFrame:
+        """The rows that these batches brought to a raw table."""
+        within = self.within if table in PARTITIONED else None
+        return fetch(
+            self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, within), model
+        )
+
+
+def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Claim | None:
+    """Claim the oldest batches that a lane has pending and no other worker has locked; None without any.
+
+    A claim locks little more than it consumes, so that workers that claim at the same time get equal parts
+    of a backlog.
+    """
+    batches = pl.concat(_pending(connection, lane, most_rows))
+    claimed = batches.filter(pl.col("rows").cum_sum().shift(1, fill_value=0) < most_rows)
+    if claimed.is_empty():
+        return None
+    batch_ids = claimed.get_column("batch_id").to_list()
+    connection.execute(pending_queries.consume(lane, batch_ids))
+    return Claim(connection, batch_ids, int(claimed.get_column("rows").sum()), _within(claimed))
+
+
+def _pending(connection: Connection, lane: str, most_rows: int) -> Iterator[pl.DataFrame]:
+    """Pending batches, locked page by page until they have enough rows; at least one page, perhaps empty."""
+    batches, rows, size = 0, 0, FIRST_PAGE
+    with paged(connection, pending_queries.pending(lane, MOST_BATCHES), ClaimFrame) as read:
+        while True:
+            page = read(size)
+            yield page
+            batches, rows = batches + page.height, rows + int(page.get_column("rows").sum())
+            if page.height < size or rows >= most_rows:
+                return
+            size = page_size(batches, rows, most_rows)
+
+
+def page_size(batches: int, rows: int, most_rows: int) -> int:
+    """How many batches to lock next, from how many rows those locked so far have.
+
+    As many as are likely to be consumed, but at most three times as many as before: the next ones may be
+    larger.
+    """
+    likely = batches * (most_rows - rows) // max(rows, 1)
+    return max(1, min(likely, 3 * batches))
+
+
+def _within(batches: pl.DataFrame) -> list[TimeRange]:
+    days = batches.get_column("days").drop_nulls().explode().drop_nulls().unique()
+    return ranges_of_days(days, MOST_RANGES)

@@ -1,0 +1,187 @@
+"""Verify and rebuild the summary from raw rows, in chunks, while everything else runs."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+
+import polars as pl
+from msgspec import Struct
+from sqlalchemy import Connection, Engine
+
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.queries import summary as summary_queries
+from jobs.queries.summary import Scope
+from jobs.running.admission import admit
+from jobs.summaries.models import SlotSizeFrame, VenSizeFrame
+from jobs.summaries.recomputing import LANES, Comparison
+from jobs.summaries.rows import fetch, write
+from jobs.summaries.ven_ranges import ALL_VENS, VenRange, even_ven_ranges
+from jobs.transforms.differences import differing, listed
+from schemas.db import locks
+from schemas.tables.history import NETWORK_RESOLUTIONS_S, RAW_S
+from schemas.times.instants import EPOCH, MICROSECOND
+from schemas.times.time_ranges import TimeRange, days, even_parts, widened
+
+MOST_ROWS = 500_000
+"""Raw rows that are in memory at once, some 100 MB of frames; a single VEN may have more in one slot."""
+
+LONGEST_PAUSE_S = 60.0
+"""Between two statements of a rebuild; a lane stands still until a frozen one loses its locks."""
+
+COARSEST_S = max(NETWORK_RESOLUTIONS_S)
+
+
+class Chunk(Struct, frozen=True):
+    """A part of the range that is done, and what was not as it should be there."""
+
+    within: TimeRange
+    differences: pl.DataFrame
+    """`table`, `key`, `column`, `found`, `expected`; as text."""
+
+
+def whole_range(connection: Connection, start: datetime | None, end: datetime | None) -> TimeRange | None:
+    """Whole hours around what is asked for; an open end is the first or the last that is stored, or that
+    the summary tells of, which is more only if it is wrong.
+
+    Of the days whose raw rows retention has dropped nothing can be said, so it begins after them. None if
+    nothing is left.
+    """
+    since, stored = raw_since(connection), _stored(connection)
+    if stored is not None and (start is None or end is None):
+        told = _with_strays(connection, stored, since)
+        start, end = start or told.start, end or told.end
+    if start is None or end is None:
+        return None
+    asked = widened(TimeRange(start, end), COARSEST_S)
+    within = TimeRange(max(asked.start, since), asked.end)
+    return within if within.start < within.end else None
+
+
+def _stored(connection: Connection) -> TimeRange | None:
+    first, last = connection.execute(summary_queries.stored()).one()
+    return None if first is None else TimeRange(first, last + MICROSECOND)
+
+
+def _with_strays(connection: Connection, stored: TimeRange, since: datetime) -> TimeRange:
+    around = widened(stored, COARSEST_S)
+    found = [
+        connection.execute(summary_queries.strays(at, around, since)).one() for at in summary_queries.DATED
+    ]
+    firsts = [first for first, _ in found if first is not None]
+    lasts = [last + MICROSECOND for _, last in found if last is not None]
+    return TimeRange(min([stored.start, *firsts]), max([stored.end, *lasts]))
+
+
+def raw_since(connection: Connection) -> datetime:
+    """The oldest day whose raw rows are all there; the epoch if none was ever dropped."""
+    return connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or EPOCH
+
+
+def verify(
+    engine: Engine,
+    within: TimeRange,
+    ven_ids: Sequence[str] | None = None,
+    *,
+    most_rows: int = MOST_ROWS,
+) -> Iterator[Chunk]:
+    """Compare the summary with the raw rows, each chunk in one snapshot of the database.
+
+    Args:
+        engine: of the database.
+        within: on borders of hours.
+        ven_ids: only these VENs and their loads; None for all, and the network's history.
+        most_rows: of raw tables that are read at once.
+    """
+    for part, rows in _parts(engine, within, ven_ids, most_rows):
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            scope = _scope(connection, part, ven_ids)
+            ven_ranges = _ven_ranges(connection, scope, rows, most_rows)
+            comparisons = chain.from_iterable(lane(connection, scope, ven_ranges) for lane in LANES.values())
+            lines = [_listed(each, _differences(each)) for each in comparisons]
+        yield Chunk(part, pl.concat(lines))
+
+
+def rebuild(
+    engine: Engine,
+    within: TimeRange,
+    ven_ids: Sequence[str] | None = None,
+    *,
+    most_rows: int = MOST_ROWS,
+) -> Iterator[Chunk]:
+    """Correct what differs; arguments as for `verify`. A lane waits while one chunk of its tables is read."""
+    for part, rows in _parts(engine, within, ven_ids, most_rows):
+        lines = [_rebuild_lane(engine, lane, part, ven_ids, rows, most_rows) for lane in LANES]
+        yield Chunk(part, pl.concat(lines))
+
+
+def _parts(
+    engine: Engine, within: TimeRange, ven_ids: Sequence[str] | None, most_rows: int
+) -> Iterator[tuple[TimeRange, int]]:
+    with engine.connect() as connection:
+        stored = _stored(connection) or within
+    filled = TimeRange(max(within.start, stored.start), min(within.end, stored.end))
+    return even_parts(within, _rows_by_slot(engine, filled, ven_ids), most_rows)
+
+
+def _rows_by_slot(
+    engine: Engine, within: TimeRange, ven_ids: Sequence[str] | None
+) -> Iterator[tuple[datetime, int]]:
+    """Day by day, when they are asked for: to count all of a long range first would be a long silence."""
+    for day in days(within):
+        with engine.connect() as connection:
+            query = summary_queries.rows_by_slot(Scope(day, day.start, ven_ids))
+            sizes = fetch(connection, query, SlotSizeFrame)
+        yield from sizes.iter_rows()
+
+
+def _ven_ranges(connection: Connection, scope: Scope, rows: int, most_rows: int) -> list[VenRange]:
+    """All VENs at once, unless a slot alone has too many rows for that."""
+    if rows <= most_rows:
+        return [ALL_VENS]
+    sizes = fetch(connection, summary_queries.rows_by_ven(scope), VenSizeFrame)
+    return list(even_ven_ranges(sizes.iter_rows(), most_rows))
+
+
+def _scope(connection: Connection, part: TimeRange, ven_ids: Sequence[str] | None) -> Scope:
+    """From here to the end of the transaction no raw rows are dropped.
+
+    A LOCK takes no snapshot: what comes after it sees what was dropped before.
+    """
+    connection.execute(summary_queries.HOLD_RAW)
+    since = raw_since(connection)
+    return Scope(TimeRange(max(part.start, since), max(part.end, since)), since, ven_ids)
+
+
+def _rebuild_lane(
+    engine: Engine, lane: str, part: TimeRange, ven_ids: Sequence[str] | None, rows: int, most_rows: int
+) -> pl.DataFrame:
+    with engine.begin() as connection:
+        admit(connection, LONGEST_PAUSE_S)
+        connection.execute(locks.exclusive(locks.lane(lane)))
+        connection.execute(locks.exclusive(locks.ENERGY))
+        scope = _scope(connection, part, ven_ids)
+        ven_ranges = _ven_ranges(connection, scope, rows, most_rows)
+        compared = LANES[lane](connection, scope, ven_ranges)
+        return pl.concat([_mended(connection, each) for each in compared])
+
+
+def _mended(connection: Connection, compared: Comparison) -> pl.DataFrame:
+    """Replace the rows that differ, and delete those that no raw row accounts for."""
+    differences, keys = _differences(compared), compared.keys
+    right = compared.expected.join(differences, on=keys, how="semi")
+    surplus = compared.found.join(differences.filter(~pl.col("is_expected")), on=keys, how="semi")
+    if not right.is_empty():
+        write(connection, right, compared.table, merging_queries.replace)
+    if not surplus.is_empty():
+        write(connection, surplus, compared.table, merging_queries.remove)
+    return _listed(compared, differences)
+
+
+def _differences(compared: Comparison) -> pl.DataFrame:
+    return differing(compared.found, compared.expected, compared.keys)
+
+
+def _listed(compared: Comparison, differences: pl.DataFrame) -> pl.DataFrame:
+    lines = listed(differences, compared.keys)
+    return lines.select(pl.lit(compared.table.name).alias("table"), pl.all())

@@ -1,0 +1,163 @@
+"""What the summary tables hold for a range, beside what the raw rows say that they should hold.
+
+Only rows of batches that a table's lane has consumed count: the others are not in its summary, and are
+not expected to be. So in one snapshot of the database, or with the lane held still, the two are equal.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection, Table
+
+from jobs.queries import summary as summary_queries
+from jobs.queries import totals as totals_queries
+from jobs.queries.summary import Scope
+from jobs.summaries.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
+from jobs.summaries.rows import fetch, fetch_as_found
+from jobs.summaries.ven_ranges import VenRange
+from jobs.transforms.buckets import bucket_samples, coarsen
+from jobs.transforms.latest import LOADS, VENS, Latest, latest_loads, latest_vens, lost, newest, without
+from schemas.tables import FRAMES, Frame, raw
+from schemas.tables.history import NETWORK_RESOLUTIONS_S, SLOT_S, load_history, ven_history
+from schemas.tables.history import network_energy as energy_table
+from schemas.tables.history import network_history as network_table
+from schemas.tables.snapshots import load_snapshots, ven_snapshots
+from schemas.times.slots import WIDEST_S
+from schemas.times.time_ranges import TimeRange, widened
+
+
+class Comparison(Struct, frozen=True):
+    """A table's rows in a scope, as found and as expected."""
+
+    table: Table
+    found: pl.DataFrame
+    expected: pl.DataFrame
+
+    @property
+    def keys(self) -> list[str]:
+        return [key.name for key in self.table.primary_key]
+
+
+Recomputation = Callable[[Connection, Scope, Sequence[VenRange]], Iterator[Comparison]]
+"""Yields a table at a time, and reads the next one only then: it sees what was corrected meanwhile.
+
+The VENs' raw rows are read range by range, so that no more rows are in memory than one range has.
+"""
+
+
+def snapshot_lane(
+    connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]
+) -> Iterator[Comparison]:
+    """Network history and the latest of VENs and loads."""
+    finest_s = NETWORK_RESOLUTIONS_S[0]
+    seconds = []
+    for each in ven_ranges:
+        part = replace(scope, vens=each)
+        reports = _consumed(connection, raw.ven_telemetry, ReportFrame, "snapshot", part)
+        seconds.append(bucket_samples(reports, [], finest_s))
+        transitions = _consumed(connection, raw.ven_statuses, TransitionFrame, "snapshot", part)
+        yield _latest(connection, ven_snapshots, VENS, latest_vens(reports, transitions), part)
+        samples = _consumed(connection, raw.ven_load_samples, raw.EntryFrame, "snapshot", part)
+        descriptions = _consumed(connection, raw.ven_load_descriptions, raw.EntryFrame, "snapshot", part)
+        yield _latest(connection, load_snapshots, LOADS, latest_loads(samples, descriptions), part)
+    if scope.ven_ids is None:
+        yield from _network_history(connection, coarsen(pl.concat(seconds), [], finest_s), scope)
+
+
+def history_lane(
+    connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]
+) -> Iterator[Comparison]:
+    """History of VENs and loads, and the network's energy, which follows from that of the VENs."""
+    for each in ven_ranges:
+        part = replace(scope, vens=each)
+        panels = _consumed(connection, raw.ven_telemetry, VenSampleFrame, "history", part)
+        yield _entity_history(connection, ven_history, bucket_samples(panels, ["ven_id"], SLOT_S), part)
+        loads = _consumed(connection, raw.ven_load_samples, LoadSampleFrame, "history", part)
+        by_load = bucket_samples(loads, ["ven_id", "load_id"], SLOT_S)
+        yield _entity_history(connection, load_history, by_load, part)
+    yield _energy(connection, scope.within)
+
+
+LANES: dict[str, Recomputation] = {"snapshot": snapshot_lane, "history": history_lane}
+
+
+def _consumed(
+    connection: Connection, table: Table, model: type[Frame], lane: str, scope: Scope
+) -> pl.DataFrame:
+    return fetch(connection, summary_queries.consumed(table, model, lane, scope), model)
+
+
+def _network_history(connection: Connection, seconds: pl.DataFrame, scope: Scope) -> Iterator[Comparison]:
+    slots = coarsen(seconds, [], SLOT_S)
+    for resolution_s in NETWORK_RESOLUTIONS_S:
+        if resolution_s <= SLOT_S:
+            within, expected = scope.within, coarsen(seconds, [], resolution_s)
+        else:
+            within = widened(scope.within, resolution_s)
+            expected = coarsen(_slots_around(connection, slots, scope.within, within), [], resolution_s)
+        found = _buckets(connection, network_table, within, resolution_s)
+        yield Comparison(network_table, found, expected.select(found.columns))
+
+
+def _slots_around(
+    connection: Connection, slots: pl.DataFrame, inner: TimeRange, outer: TimeRange
+) -> pl.DataFrame:
+    """Slots of a range, and those that the table has around it: a wide bucket may reach beyond a chunk."""
+    around = [
+        _buckets(connection, network_table, beside, SLOT_S).select(slots.columns)
+        for beside in (TimeRange(outer.start, inner.start), TimeRange(inner.end, outer.end))
+    ]
+    return pl.concat([*around, slots])
+
+
+def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:
+    found = fetch_as_found(connection, summary_queries.buckets(table, scope), FRAMES[table.name])
+    return Comparison(table, found, expected.select(found.columns))
+
+
+def _energy(connection: Connection, part: TimeRange) -> Comparison:
+    """Slots that are stale are computed again anyway, and left out; wide slots are looked at whole."""
+    within = widened(part, WIDEST_S)
+    is_current = summary_queries.is_current(ven_history.c.bucket, within)
+    computed = totals_queries.network_energy_of(*is_current)
+    model = FRAMES[energy_table.name]
+    found = fetch_as_found(connection, summary_queries.energy(within), model)
+    return Comparison(energy_table, found, fetch_as_found(connection, computed, model).select(found.columns))
+
+
+def _buckets(connection: Connection, table: Table, within: TimeRange, resolution_s: int) -> pl.DataFrame:
+    query = summary_queries.buckets(table, Scope(within, within.start), resolution_s)
+    return fetch_as_found(connection, query, FRAMES[table.name])
+
+
+def _latest(
+    connection: Connection, table: Table, kept: Latest, fresh: pl.DataFrame, scope: Scope
+) -> Comparison:
+    """Latest values without what the scope's messages gave, and then with what its raw rows give.
+
+    Where these no longer give a value, older raw rows do, as far as there are any.
+    """
+    ven_ids = fresh.get_column("ven_id").unique().to_list()
+    found = fetch_as_found(
+        connection, summary_queries.latest(table, kept, scope, ven_ids), FRAMES[table.name]
+    )
+    parts = [without(found, kept, scope.within), fresh.select(found.columns)]
+    rebuilt = newest(parts, kept)
+    if forgotten := lost(found, rebuilt, kept):
+        before = Scope(TimeRange(scope.since, scope.within.start), scope.since, forgotten)
+        older = _older(connection, table, before).select(found.columns)
+        rebuilt = newest([*parts, older], kept)
+    return Comparison(table, found, rebuilt)
+
+
+def _older(connection: Connection, table: Table, before: Scope) -> pl.DataFrame:
+    def read(source: Table, model: type[Frame]) -> pl.DataFrame:
+        return _consumed(connection, source, model, "snapshot", before)
+
+    if table is ven_snapshots:
+        return latest_vens(read(raw.ven_telemetry, ReportFrame), read(raw.ven_statuses, TransitionFrame))
+    return latest_loads(
+        read(raw.ven_load_samples, raw.EntryFrame), read(raw.ven_load_descriptions, raw.EntryFrame)
+    )

@@ -1,0 +1,51 @@
+"""Learning slot widths of VENs: a change is recorded, and the energies that depend on it become stale."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import structlog
+from sqlalchemy import Connection
+
+from jobs.queries import widths as queries
+from jobs.summaries.models import PresentWidthFrame, ReportTimeFrame
+from jobs.summaries.rows import fetch
+from jobs.transforms.widths import FEWEST_DAYS, learned_widths
+from schemas.times.slots import width_changes
+from schemas.times.time_ranges import DAY_S, TimeRange, widened
+
+LEARNED = "learned"
+LOOK_BACK = timedelta(days=45)
+"""As far as baselines look back: older energy keeps the widths that it had."""
+
+VENS_AT_ONCE = 500
+DAY = timedelta(days=1)
+
+
+def learn_slot_widths(connection: Connection, now: datetime) -> int:
+    """Record the widths of VENs whose reports say another one than is recorded; answers how many.
+
+    What people have set stays. Only VENs whose number of slots with samples, yesterday, does not fit their
+    width are looked at.
+    """
+    midnight = widened(TimeRange(now, now), DAY_S).start
+    yesterday = TimeRange(midnight - DAY, midnight)
+    doubtful = fetch(connection, queries.doubtful_widths(yesterday), PresentWidthFrame)
+    recent = TimeRange(midnight - FEWEST_DAYS * DAY, midnight)
+    changed = pl.concat(
+        [_learned(connection, some, recent) for some in doubtful.iter_slices(VENS_AT_ONCE)]
+        or [doubtful.clear()]
+    )
+    some = doubtful.join(changed, on="ven_id", how="semi").head(VENS_AT_ONCE)
+    learned = _learned(connection, some, TimeRange(midnight - LOOK_BACK, midnight))
+    for ven_id, since, width_s in learned.iter_rows():
+        for statement in width_changes(ven_id, since, width_s, LEARNED, now):
+            connection.execute(statement)
+        structlog.get_logger().info("slot_width_learned", ven_id=ven_id, width_s=width_s, since=since)
+    return learned.height
+
+
+def _learned(connection: Connection, present: pl.DataFrame, within: TimeRange) -> pl.DataFrame:
+    ven_ids = present.get_column("ven_id").to_list()
+    reports = fetch(connection, queries.report_times(ven_ids, within), ReportTimeFrame)
+    last_day = pl.lit(within.end - DAY).cast(pl.Datetime("us", "UTC"))
+    return learned_widths(reports, present, last_day)

@@ -1,0 +1,1 @@
+"""Connections, locks, the ledger and notifications: how programs meet in the database."""

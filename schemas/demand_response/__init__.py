@@ -1,0 +1,1 @@
+"""Rules of events that jobs and serving share."""

@@ -1,0 +1,253 @@
+"""Whom an event asks, and why it passes over the others.
+
+One rule for the jobs, which ask, and for serving, which says who would be asked. Powers in kW.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self, get_args
+
+from msgspec import Struct
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    Subquery,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+)
+
+from schemas.demand_response.groups import Targets, load_type, targeted_vens
+from schemas.demand_response.opt_outs import opted_out_vens
+from schemas.devices.abilities import DIRECTION, vens_that_understand
+from schemas.devices.load_values import headroom_kw, sheddable_kw
+from schemas.devices.statuses import MAINTENANCE, OFFLINE
+from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
+from schemas.tables.registry import vens
+from schemas.tables.snapshots import ven_snapshots
+
+EventDirection = Literal["reduce", "increase"]
+PassedOverReason = Literal[
+    "retired",
+    "unaddressable",
+    "opted out",
+    "offline",
+    "maintenance",
+    "in another event",
+    "resting",
+    "asked too often",
+    "unable to increase",
+    "no flexibility",
+]
+REASONS: tuple[PassedOverReason, ...] = get_args(PassedOverReason)
+"""In the order in which they are examined: of several that hold for a VEN, the first is the reason."""
+
+PART = event_participations.c
+DAY = timedelta(days=1)
+NO_TOPIC_LEVEL = "[/+#]"
+"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
+
+
+class Rest(Struct, frozen=True):
+    """How long a VEN is left alone after an event, and how many events it is asked to in a day."""
+
+    after: timedelta = timedelta(minutes=15)
+    most_per_day: int = 6
+
+
+class AskedEvent(Struct, frozen=True):
+    """What decides whom an event asks. It need not be stored."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    priority: int
+    targets: Targets
+    direction: EventDirection = "reduce"
+
+    @classmethod
+    def of(cls, row: Row[Any] | Struct) -> Self:
+        """Of a row of `events`, or what is to become one."""
+        event: Any = row
+        of_times = (event.event_id, event.start_time, event.end_time, event.priority)
+        return cls(*of_times, Targets.of(row), event.direction)
+
+
+def asked_and_passed_over(
+    event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None
+) -> Select[Any]:
+    """VENs that could give something to an event and have not been told; and how many are passed over.
+
+    Returns:
+        Of each of the former a row with `ven_id` and what it could shed now, `available_kw` (its part of
+        `controllablePowerKw`); of the latter a row for each `reason`, with their number, `vens`.
+    """
+    candidate = candidates(event, now, rest, gone_after).cte("candidate").prefix_with("MATERIALIZED")
+    asked = select(
+        candidate.c.ven_id,
+        candidate.c.available_kw,
+        cast(null(), Text).label("reason"),
+        literal(1, Integer).label("vens"),
+    ).where(candidate.c.reason.is_(None))
+    counts = (
+        select(null(), null(), candidate.c.reason, func.count())
+        .where(candidate.c.reason.is_not(None))
+        .group_by(candidate.c.reason)
+    )
+    rows = asked.union_all(counts).subquery("asked_and_passed_over")
+    return select(rows).order_by(rows.c.ven_id, rows.c.reason)
+
+
+def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
+    """VENs that an event asks and that have no live part in it, each with the reason why it is passed over.
+
+    A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
+
+    Returns:
+        `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now. Of an event
+        that asks for more, `available_kw` is what a VEN could use more than now.
+    """
+    load_types = event.targets.load_types
+    untold = _untold(event, gone_after)
+    judged = _judged(untold, event, now, rest)
+    # What its loads could shed is looked up only for a VEN that nothing else speaks against.
+    asks_for_more = event.direction == "increase"
+    possible_kw = headroom_kw if asks_for_more else sheddable_kw
+    of_judged = possible_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
+    if load_types is not None:
+        of_judged = of_judged.where(load_type().in_(load_types))
+    sheddable = of_judged.lateral("sheddable")
+    whole_kw = [] if asks_for_more or load_types is not None else [judged.c.shed_power_kw]
+    available_kw = func.coalesce(sheddable.c.shed_kw, *whole_kw, 0.0)
+    reason = case(
+        (judged.c.reason.is_not(None), judged.c.reason),
+        (available_kw <= 0, "no flexibility"),
+    )
+    return select(judged.c.ven_id, available_kw.label("available_kw"), reason.label("reason")).select_from(
+        judged.join(sheddable, true())
+    )
+
+
+def passed_over_notes(counts: Iterable[tuple[str | None, int]]) -> list[dict[str, Any]]:
+    """`events.notes` of `reason` and `vens` of the rows of `asked_and_passed_over`."""
+    vens_by_reason = dict(counts)
+    return [{"reason": each, "vens": vens_by_reason[each]} for each in REASONS if each in vens_by_reason]
+
+
+def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
+    """With a `reason` that does not depend on loads; each list of VENs is made once, and only if needed."""
+    begin = max(event.start_time, now)
+    latest, ven_id = ven_snapshots.c, untold.c.ven_id
+    status = func.coalesce(latest.status, untold.c.status)
+    reason = case(
+        (untold.c.is_retired, "retired"),
+        (ven_id.regexp_match(NO_TOPIC_LEVEL), "unaddressable"),
+        (or_(untold.c.part == "opted_out", ven_id.in_(opted_out_vens(begin, event.end_time))), "opted out"),
+        (status == OFFLINE, "offline"),
+        (status == MAINTENANCE, "maintenance"),
+        (or_(untold.c.part == "finished", ven_id.in_(_elsewhere(event))), "in another event"),
+        (ven_id.in_(_resting(event, begin, rest.after)), "resting"),
+        (ven_id.in_(_tired(event, begin, rest.most_per_day)), "asked too often"),
+        *_unable(event, ven_id),
+    )
+    return (
+        select(ven_id, latest.ts, latest.shed_power_kw, reason.label("reason"))
+        .select_from(untold.outerjoin(ven_snapshots, latest.ven_id == ven_id))
+        .cte("judged")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnElement[bool], str]]:
+    """Of an event that asks for more: VENs that do not say that they understand a direction."""
+    if event.direction == "reduce":
+        return []
+    return [(ven_id.not_in(vens_that_understand(DIRECTION)), "unable to increase")]
+
+
+def _untold(event: AskedEvent, gone_after: timedelta | None) -> CTE:
+    """VENs that are asked and have no live part; found first, for while it runs there are mostly none.
+
+    `part` is the status of the part that a VEN has, or had: it opted out, is away, or was taken over.
+    """
+    part = _parts(event.event_id)
+    query = (
+        select(
+            vens.c.ven_id,
+            vens.c.status,
+            vens.c.retired_at.is_not(None).label("is_retired"),
+            part.c.status.label("part"),
+        )
+        .outerjoin(part, part.c.ven_id == vens.c.ven_id)
+        .where(or_(part.c.status.is_(None), part.c.status.in_(["planned", "opted_out", "finished"])))
+    )
+    targeted = targeted_vens(event.targets, gone_after)
+    if targeted is not None:
+        query = query.where(vens.c.ven_id.in_(targeted))
+    return query.cte("untold").prefix_with("MATERIALIZED")
+
+
+def _parts(event_id: str) -> Subquery:
+    return select(PART.ven_id, PART.status).where(PART.event_id == event_id).subquery("part")
+
+
+def _elsewhere(event: AskedEvent) -> Select[Any]:
+    """VENs that have a part in an event that goes before this one."""
+    return (
+        select(PART.ven_id)
+        .join(events, events.c.event_id == PART.event_id)
+        .where(PART.status.in_(LIVE_PARTICIPATIONS), overlaps(event), events.c.priority >= event.priority)
+    )
+
+
+def overlaps(event: AskedEvent | Row[Any]) -> ColumnElement[bool]:
+    """Other events that are to come, or run, at the same time."""
+    return and_(
+        events.c.event_id != event.event_id,
+        events.c.status.in_(TO_COME),
+        events.c.ended_at.is_(None),
+        events.c.start_time < event.end_time,
+        events.c.end_time > event.start_time,
+    )
+
+
+def _took_part(event_id: str) -> Select[Any]:
+    """VENs in other events that ran, or are about to, while they were in them."""
+    began_at = func.coalesce(events.c.started_at, events.c.start_time)
+    return (
+        select(PART.ven_id)
+        .join(events, events.c.event_id == PART.event_id)
+        .where(
+            PART.event_id != event_id,
+            PART.status != "opted_out",
+            or_(events.c.status == "scheduled", events.c.started_at.is_not(None)),
+            or_(PART.finished_at.is_(None), PART.finished_at > began_at),
+        )
+    )
+
+
+def _resting(event: AskedEvent, begin: datetime, after: timedelta) -> Select[Any]:
+    end = func.coalesce(PART.finished_at, events.c.ended_at, events.c.end_time)
+    # Nobody leaves an event after its end: of the others the participations need not be read.
+    is_recent = func.coalesce(events.c.ended_at, events.c.end_time) > begin - after
+    return _took_part(event.event_id).where(is_recent, end <= begin, end > begin - after)
+
+
+def _tired(event: AskedEvent, begin: datetime, most_per_day: int) -> Select[Any]:
+    """VENs that have been asked often enough in a day."""
+    return (
+        _took_part(event.event_id)
+        .where(events.c.start_time > begin - DAY, events.c.start_time <= begin)
+        .group_by(PART.ven_id)
+        .having(func.count() >= most_per_day)
+    )

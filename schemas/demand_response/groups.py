@@ -1,0 +1,147 @@
+"""Which VENs are in a group, and at whom an event aims: one definition for serving and jobs, as SQL.
+
+A VEN is a member of a group that names it, or if it meets every attribute that the group gives: it has a load
+of any of the `load_types`, lies in any of the `regions`, and bears each of the `tags`. A group that gives no
+attribute has the VENs that it names, and no others.
+
+Membership is as of now, whatever time is asked about. It does not depend on whether a VEN is retired: who
+reads leaves retired VENs out where the whole network has none, so that a group of all VENs is the network.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Self
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    JSON,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    any_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+)
+
+from schemas.devices.load_values import effective, is_gone, with_settings
+from schemas.tables.events import events
+from schemas.tables.registry import groups, vens
+from schemas.tables.snapshots import load_snapshots, ven_snapshots
+
+UNKNOWN_TYPE = "unknown"
+"""The type of a load that has none."""
+
+GroupCondition = ColumnElement[bool]
+
+
+class Targets(Struct, frozen=True):
+    """At whom an event aims: VENs that it names and members of groups; without either everybody.
+
+    With `load_types` only VENs that have such a load, and of these only such loads.
+    """
+
+    ven_ids: Sequence[str] | None = None
+    group_ids: Sequence[str] | None = None
+    load_types: Sequence[str] | None = None
+
+    @classmethod
+    def of(cls, row: Row[Any] | Struct) -> Self:
+        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
+
+    @property
+    def is_everybody(self) -> bool:
+        return self.ven_ids is None and self.group_ids is None and self.load_types is None
+
+
+def members_of(group_ids: Sequence[str], gone_after: timedelta | None) -> Select[Any]:
+    """Members of any of some groups: `ven_id`."""
+    return members(groups.c.group_id.in_(group_ids), gone_after)
+
+
+def members(of_groups: GroupCondition, gone_after: timedelta | None) -> Select[Any]:
+    """Members of the groups for which a condition holds: `ven_id`, each once.
+
+    Args:
+        of_groups: about `groups`.
+        gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
+    """
+    group = groups.c
+    named = select(func.unnest(group.ven_ids).label("ven_id")).where(of_groups)
+    has_loads = func.cardinality(group.load_types) > 0
+    has_others = func.cardinality(group.regions) + func.cardinality(group.tags) > 0
+    meets = and_(
+        or_(func.cardinality(group.regions) == 0, vens.c.region == any_(group.regions)),
+        vens.c.tags.contains(group.tags),
+    )
+    by_attributes = select(vens.c.ven_id).join_from(groups, vens, meets)
+    of_type = _typed_loads(gone_after).subquery("typed")
+    by_loads = (
+        select(vens.c.ven_id)
+        .select_from(groups)
+        .join(of_type, of_type.c.load_type == any_(group.load_types))
+        .join(vens, and_(vens.c.ven_id == of_type.c.ven_id, meets))
+    )
+    every = union(
+        named, by_attributes.where(of_groups, ~has_loads, has_others), by_loads.where(of_groups, has_loads)
+    )
+    return select(every.subquery("member").c.ven_id)
+
+
+def one_of(member: CTE) -> ColumnElement[Any]:
+    """The right side of `ven_id =`: any of the members, gathered once and looked up in an index."""
+    return any_(func.array(select(member.c.ven_id).scalar_subquery(), type_=ARRAY(Text)))
+
+
+def targeted_vens(
+    targets: Targets, gone_after: timedelta | None, stored_event_id: str | None = None
+) -> Select[Any] | None:
+    """VENs at which an event aims: `ven_id`; None for everybody.
+
+    Args:
+        targets: of the event.
+        gone_after: as of `members`.
+        stored_event_id: of an event that is stored: the VENs that it names need not be sent along.
+    """
+    sources: list[Select[Any]] = []
+    if targets.ven_ids is not None:
+        sources.append(_named(targets.ven_ids, stored_event_id))
+    if targets.group_ids is not None:
+        sources.append(members_of(targets.group_ids, gone_after))
+    by_id = select(union(*sources).subquery("by_id").c.ven_id) if sources else None
+    if targets.load_types is None:
+        return by_id
+    typed = _typed_loads(gone_after, targets.load_types).subquery("typed")
+    of_types = select(typed.c.ven_id).distinct()
+    return of_types if by_id is None else of_types.where(typed.c.ven_id.in_(by_id))
+
+
+def _named(ven_ids: Sequence[str], stored_event_id: str | None) -> Select[Any]:
+    ids: ColumnElement[Any] = cast(literal(msgspec.json.encode(list(ven_ids)).decode(), Text), JSON)
+    if stored_event_id is not None:
+        ids = select(events.c.ven_ids).where(events.c.event_id == stored_event_id).scalar_subquery()
+    return select(func.json_array_elements_text(ids).table_valued("value").c.value.label("ven_id"))
+
+
+def _typed_loads(gone_after: timedelta | None, load_types: Sequence[str] | None = None) -> Select[Any]:
+    """The loads that VENs have now, enabled or not, each with its type: `ven_id`, `load_type`."""
+    loads = (
+        select(load_snapshots.c.ven_id, load_type().label("load_type"))
+        .select_from(with_settings())
+        .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == load_snapshots.c.ven_id)
+        .where(~is_gone(gone_after, ven_snapshots.c.ts))
+    )
+    return loads if load_types is None else loads.where(load_type().in_(load_types))
+
+
+def load_type() -> ColumnElement[str]:
+    """The type of a load as it is shown; wants `with_settings()` as its FROM."""
+    return func.coalesce(effective("load_type"), UNKNOWN_TYPE)

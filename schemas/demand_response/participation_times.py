@@ -1,0 +1,64 @@
+"""When VENs took part in events, as baselines and settlements see it."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Select, Text, and_, any_, case, false, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from schemas.tables.events import event_participations, events
+from schemas.times.time_ranges import TimeRange
+
+_PART = event_participations.c
+ended_at = func.least(events.c.end_time, events.c.ended_at)
+"""When it was to end, or was stopped."""
+
+NOTICE = timedelta(minutes=5)
+"""Who refuses so soon after it was told, and has not begun, has opted out before its start."""
+
+OPTED_OUT_BEFORE = or_(
+    and_(
+        _PART.status == "opted_out",
+        or_(
+            func.coalesce(_PART.opted_out_at <= events.c.start_time, true()),
+            and_(
+                _PART.acknowledged_at.is_(None),
+                _PART.started_at.is_(None),
+                _PART.opted_out_at <= _PART.notified_at + NOTICE,
+            ),
+        ),
+    ),
+    func.coalesce(_PART.released_at <= events.c.start_time, false()),
+)
+"""Whether a VEN had left the event before it began for it: by refusal within the notice, or since it was not
+asked any more.
+"""
+
+left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)), _PART.released_at)
+"""When a VEN left an event that went on without it; null for one that stayed."""
+
+
+def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Select[Any]:
+    """Other events in which some VENs took part, of which they were told."""
+    ids = func.cast(literal(list(ven_ids), ARRAY(Text)), ARRAY(Text))
+    return (
+        select(
+            _PART.ven_id,
+            events.c.start_time.label("start"),
+            ended_at.label("end"),
+            _PART.notified_at.label("told_at"),
+            left_at.label("left_at"),
+        )
+        .join(events, events.c.event_id == _PART.event_id)
+        .where(
+            _PART.ven_id == any_(ids),
+            _PART.event_id != but,
+            events.c.started_at.is_not(None),
+            ~OPTED_OUT_BEFORE,
+            _PART.notified_at.is_not(None),
+            ended_at > events.c.start_time,
+            events.c.start_time < within.end,
+            ended_at > within.start,
+        )
+    )

@@ -1,0 +1,1 @@
+"""VENs and loads: identifiers, what they publish, their current values."""

@@ -1,0 +1,222 @@
+"""Settings of the programs: read once from the environment by a `__main__`, checked, and frozen.
+
+Every setting's description is the row of the README's table; a test holds the two together.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.demand_response.baselines import BASELINES, GENERIC, PRIMARY, BaselineName
+from schemas.demand_response.candidates import Rest
+from schemas.devices.load_values import GONE_AFTER
+from schemas.programs.broker_url import parse_broker_url
+from schemas.programs.redaction import without_secrets
+
+
+class SettingsError(Exception):
+    """Settings that cannot work. The message has a line for each, which names the variable and the fix."""
+
+
+def _postgresql_url(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    plain = f"postgresql://{rest}"
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest or not _is_read(plain):
+        raise ValueError("expected postgresql://user:password@host:5432/database")
+    return plain
+
+
+def _is_read(url: str) -> bool:
+    """Whether libpq can parse it: its own error would log all of it, with the password."""
+    try:
+        ports = str(conninfo_to_dict(url).get("port") or "")
+    except psycopg.Error:
+        return False
+    return all(port.isdecimal() for port in ports.split(",") if port)
+
+
+def _broker_url(url: str) -> str:
+    try:
+        parse_broker_url(url)
+    except ValueError:  # its text could hold a part of the password
+        raise ValueError(
+            "expected mqtt://user:password@host:1883, or mqtts:// for TLS; more hosts after commas"
+        ) from None
+    return url
+
+
+class SecretSetting:
+    """Marks a setting whose value no message may show."""
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), SecretSetting()]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url), SecretSetting()]
+LONGEST_SHOWN = 60
+USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")
+
+
+class Settings(BaseSettings):
+    """Read from the environment, checked, frozen."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: a variable is missing or wrong.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(_problem(cls, dict(each)) for each in error.errors())) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _words_in_any_case(cls, value: object, info: ValidationInfo) -> object:
+        """`INFO` means `info` where a setting is one of some words."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        is_word = get_origin(annotation) is Literal and all(
+            each == each.lower() for each in get_args(annotation)
+        )
+        return value.strip().lower() if is_word and isinstance(value, str) else value
+
+
+class LogSettings(Settings):
+    """The form of what a program logs."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", validation_alias="LOG_FORMAT", description="`text` for people, `json` for machines"
+    )
+
+
+class ProgramSettings(LogSettings):
+    """What each of the three programs needs to know."""
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
+    )
+
+
+def _baseline_names(listed: str) -> str:
+    unknown = [name for name in baseline_names(listed) if name not in BASELINES]
+    if unknown:
+        raise ValueError(f"expected names of {', '.join(BASELINES)}, or all, not {unknown[0][:40]!r}")
+    return listed
+
+
+def baseline_names(listed: str) -> tuple[BaselineName, ...]:
+    """Names of baselines, separated by commas; `all` for every one, nothing for the generic ones."""
+    names = [name for part in listed.split(",") if (name := part.strip())]
+    if names == ["all"]:
+        return tuple(BASELINES)
+    return cast(tuple[BaselineName, ...], tuple(names)) or GENERIC
+
+
+class BaselineSettings(Settings):
+    """What jobs that measure and answers that show must have in common."""
+
+    primary_baseline: BaselineName = Field(
+        PRIMARY,
+        validation_alias="EVENT_BASELINE",
+        description="the baseline by which events are measured first",
+    )
+    listed_baselines: Annotated[str, AfterValidator(_baseline_names)] = Field(
+        "",
+        validation_alias="EVENT_BASELINES",
+        description="the baselines that settlements compute besides, separated by commas, or `all`; without:"
+        " those that are no operator's",
+    )
+    look_back_days: int = Field(
+        45,
+        ge=1,
+        le=366,
+        validation_alias="BASELINE_LOOK_BACK_DAYS",
+        description="days before an event from which baselines choose similar days",
+    )
+    adjustment_cap_percent: float = Field(
+        20,
+        ge=0,
+        lt=100,
+        validation_alias="BASELINE_CAP_PERCENT",
+        description="how far an adjustment to the day of the event may go, up or down",
+    )
+
+    def computed_baselines(self) -> tuple[BaselineName, ...]:
+        """The baselines of a settlement, always with the first one and what stands in for others."""
+        wanted = {self.primary_baseline, "last-samples", *baseline_names(self.listed_baselines)}
+        return tuple(name for name in BASELINES if name in wanted)
+
+
+class LoadSettings(Settings):
+    """What jobs that total loads and answers that list them must have in common."""
+
+    loads_gone_after_hours: float = Field(
+        GONE_AFTER / timedelta(hours=1),
+        ge=0,
+        le=876_000,
+        validation_alias="LOADS_GONE_AFTER_HOURS",
+        description="hours that a load may lie behind its VEN's newest report, by device time, before it"
+        " leaves the latest values and totals; 0 for never",
+    )
+
+    def loads_gone_after(self) -> timedelta | None:
+        """None for never."""
+        return timedelta(hours=self.loads_gone_after_hours) or None
+
+
+class AskingSettings(LoadSettings):
+    """What jobs that ask VENs and answers that say who is passed over must have in common."""
+
+    rest_s: float = Field(
+        900,
+        ge=0,
+        le=86_400,
+        validation_alias="EVENTS_REST_S",
+        description="seconds after an event in which its VENs are not asked to another",
+    )
+    events_per_day: int = Field(
+        6,
+        ge=1,
+        le=1_000,
+        validation_alias="EVENTS_MOST_PER_DAY",
+        description="events to which a VEN is asked in 24 hours, at most",
+    )
+
+    def rest(self) -> Rest:
+        return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
+
+
+def _problem(settings: type[Settings], error: dict[str, Any]) -> str:
+    """A line for a wrong setting: its variable, what would be right, and, unless it is secret, its value."""
+    variable, advice = ".".join(map(str, error["loc"])), _advice(error["msg"])
+    value = error["input"]
+    if not isinstance(value, str) or error["type"] == "missing" or _is_secret(settings, variable):
+        return f"{variable}: {advice}"
+    shown = USER_OF_URL.sub("...@", without_secrets(value))
+    shown = repr(shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...")
+    return f"{variable}: {advice}" if shown in advice else f"{variable}: {advice}, not {shown}"
+
+
+def _is_secret(settings: type[Settings], variable: str) -> bool:
+    field = next((each for each in settings.model_fields.values() if each.validation_alias == variable), None)
+    if field is None:
+        return False
+    parts = (mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ()))
+    return any(isinstance(mark, SecretSetting) for mark in (*field.metadata, *parts))
+
+
+def _advice(message: str) -> str:
+    if message == "Field required":
+        return "is not set, and has no default"
+    return message.removeprefix("Value error, ").removeprefix("Input ")

@@ -1,0 +1,1 @@
+"""Instants, ranges, local days and slots."""

@@ -416,6 +416,16 @@ def test_a_bound_on_clients(engine: Engine) -> None:
         live.open(None)
 
 
+def test_one_key_leaves_streams_for_the_others(engine: Engine) -> None:
+    hub = WorkerState(engine, FleetReader(engine, lambda: NOW), stream_clients=4).hub
+    streams = [hub.open(None, "greedy") for _ in range(3)]
+    with pytest.raises(TooManyStreamsError, match="This key has 3 of 4"):
+        hub.open(None, "greedy")
+    assert hub.open(None, "other")
+    streams[0].close()
+    assert hub.open(None, "greedy")
+
+
 def test_a_client_that_could_not_be_served_takes_no_place() -> None:
     away = engine_for("postgresql://nobody@/nothing?host=/nonexistent", "tests")
     state = WorkerState(away, FleetReader(away, lambda: NOW))

@@ -627,6 +627,21 @@ def test_commands_are_listed_newest_first_and_by_pages(
     assert get("/vens/house-2/commands?after=nothing") == []
 
 
+@pytest.mark.parametrize("path", ["/vens", "/vens/summary", "/vens/b/loads", "/groups"])
+def test_a_page_after_an_id_that_is_not_there_goes_on_behind_its_place(
+    path: str, get: Get, client: testing.TestClient, store: Store, engine: Engine
+) -> None:
+    """It was taken out between two pages, say."""
+    for ven_id in ("a", "b", "d"):
+        store.write(batch_of(telemetry(ven_id, NOW, loads=[{"id": each} for each in "abd"])))
+        client.simulate_post("/api/groups", json={"id": ven_id, "name": ven_id, "venIds": [ven_id]})
+    catch_up(engine)
+    ids = [each.get("id") or each["venId"] for each in get(path)]
+    assert [each.get("id") or each["venId"] for each in get(f"{path}?after=c")] == ids[2:]
+    assert len(get(f"{path}?after=0")) == len(ids) == 3
+    assert get(f"{path}?after=z") == []
+
+
 def _next(page: testing.Result) -> str:
     link = page.headers.get("link", "")
     return link[1 : link.index(">")] if link else ""

@@ -33,7 +33,9 @@ class Preconditions:
         parameters: dict[str, Any],
     ) -> None:
         has_condition = any(request.get_header(name) is not None for name in CONDITIONS)
-        if request.method not in METHODS or not has_condition or not hasattr(resource, "on_get"):
+        responders = (f"on_{request.method.lower()}", "on_get")
+        is_change = request.method in METHODS and all(hasattr(resource, each) for each in responders)
+        if not has_condition or not is_change:
             return
         match, none_match = request.if_match, request.if_none_match
         request.context.held = held = ExitStack()

@@ -64,3 +64,13 @@ def test_of_many_that_saw_the_same_one_succeeds(client: testing.TestClient) -> N
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(change, range(4))) == [200, 412, 412, 412]
+
+
+@pytest.mark.parametrize("path", ["/api/stats/network?group=nobody", "/api/vens?group=nobody"])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_a_method_that_there_is_not_is_a_405_whatever_the_condition(
+    method: str, path: str, engine: Engine
+) -> None:
+    client = testing.TestClient(create_app(engine, lambda: NOW, []))
+    answer = client.simulate_request(method, path, headers={"If-None-Match": "*"})
+    assert answer.status_code == 405

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from jobs.transforms.baselines import days_of, predict
-from jobs.transforms.days import Calendar, Occasion
 from local.fleet.household import FURNISHINGS, Household
 from local.options import homes
+from schemas.baseline_model.days import Calendar, Occasion
+from schemas.baseline_model.prediction import days_of, predict
 from schemas.demand_response.baselines import METHODS
 from schemas.programs.command_line import program_parser
 from schemas.tables.history import SLOT_S

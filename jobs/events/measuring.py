@@ -14,8 +14,6 @@ from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
 from jobs.summaries.rows import fetch, fetch_binary
-from jobs.transforms.baselines import DAYS_FIRST, Prediction, Usage, chunks, days_of, predict_from
-from jobs.transforms.days import Calendar, Days, Occasion, Slots
 from jobs.transforms.event_terms import start_delay
 from jobs.transforms.performance import (
     SIGNS,
@@ -31,7 +29,16 @@ from jobs.transforms.performance import (
     settle_vens,
 )
 from schemas.baseline_model.calendars import calendar_for
-from schemas.baseline_model.prediction import whole_slots
+from schemas.baseline_model.days import Calendar, Days, Occasion, Slots
+from schemas.baseline_model.prediction import (
+    DAYS_FIRST,
+    Prediction,
+    Usage,
+    chunks,
+    days_of,
+    predict_from,
+    whole_slots,
+)
 from schemas.db.frame_models import pa
 from schemas.demand_response import participation_times
 from schemas.demand_response.baselines import BaselineName

@@ -30,10 +30,10 @@ from jobs.events.measuring import (
 from jobs.events.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.baselines import FALL_BACK, STANDS_IN, Array, Usage
-from jobs.transforms.days import part_within
 from jobs.transforms.performance import event_usage
 from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
+from schemas.baseline_model.days import part_within
+from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN, Array, Usage
 from schemas.db import channels, locks
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S

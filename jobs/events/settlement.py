@@ -18,9 +18,9 @@ from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.baselines import days_of
-from jobs.transforms.days import AROUND, windows
 from jobs.transforms.performance import differ
+from schemas.baseline_model.days import AROUND, windows
+from schemas.baseline_model.prediction import days_of
 from schemas.db import channels, locks
 from schemas.db.frame_models import pa
 from schemas.tables.events import (

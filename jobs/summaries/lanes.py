@@ -18,9 +18,9 @@ from jobs.summaries.models import (
     LoadSampleFrame,
     LoadSumsFrame,
     ReportFrame,
+    StatusSumsFrame,
     TransitionFrame,
     VenSampleFrame,
-    VenSumsFrame,
 )
 from jobs.summaries.rows import fetch, write
 from jobs.transforms import totals
@@ -81,7 +81,7 @@ def refresh_totals(
     Without loads that lie further than `gone_after` behind their VEN. Today is a day of `time_zone`.
     """
     connection.execute(locks.exclusive(locks.TOTALS))
-    vens = fetch(connection, ven_sums(gone_after), VenSumsFrame)
+    vens = fetch(connection, ven_sums(gone_after), StatusSumsFrame)
     loads = fetch(connection, load_sums(gone_after), LoadSumsFrame)
     network = totals.network_snapshot(vens, loads, _energy_today(connection, now, time_zone), now)
     types = totals.load_type_rollups(loads)

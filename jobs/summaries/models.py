@@ -57,7 +57,7 @@ class LoadSampleFrame(Frame):
     shed_power_kw: float = pa.Field(nullable=True)
 
 
-class VenSumsFrame(Frame):
+class StatusSumsFrame(Frame):
     """Registered VENs whose last status is the same (null: none yet).
 
     `whole_shed_power_kw` is what those of them shed now that report no loads, and so count as one.

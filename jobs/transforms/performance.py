@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.transforms.baselines import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
-from jobs.transforms.days import overlap_h, part_within, seconds
+from schemas.baseline_model.days import overlap_h, part_within, seconds
+from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from schemas.demand_response.baselines import BaselineName
 from schemas.tables.history import SLOT_S
 from schemas.times.time_ranges import TimeRange, widened

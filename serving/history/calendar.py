@@ -30,7 +30,7 @@ COARSEST_S = 3_600
 FINEST_S = 1
 
 
-class Calendar(Struct, frozen=True):
+class LocalBuckets(Struct, frozen=True):
     """Buckets of so many units in a time zone, by its IANA name."""
 
     count: int
@@ -100,7 +100,7 @@ def base_granularity_s(zone: str, *, by_slots: bool) -> int:
 Columns = Sequence[Sequence[Any]]
 
 
-def gathered(blocks: Iterable[Columns], calendar: Calendar) -> Iterator[Columns]:
+def gathered(blocks: Iterable[Columns], calendar: LocalBuckets) -> Iterator[Columns]:
     """Blocks of columns, the first with the starts of fixed buckets, as one block of a calendar's buckets.
 
     The other columns are added up.

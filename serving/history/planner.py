@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.times.instants import from_microseconds
-from serving.history.calendar import Calendar
+from serving.history.calendar import LocalBuckets
 
 Aggregate = Literal["sum", "energy", "mean"]
 MICROSECONDS_PER_S = 1_000_000
@@ -32,7 +32,7 @@ class HistoryRequest(Struct, frozen=True):
     aggregate: Aggregate = "sum"
     horizons_us: Mapping[int, int] = NO_HORIZONS
     """Since when each resolution (0: raw rows) is kept; without an entry, since ever."""
-    calendar: Calendar | None = None
+    calendar: LocalBuckets | None = None
     """What the buckets are gathered to, if anything."""
 
 

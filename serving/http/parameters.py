@@ -12,7 +12,7 @@ from msgspec import Struct
 from schemas.demand_response.baselines import BASELINES, BaselineName
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import from_microseconds, microseconds, parse_iso
-from serving.history.calendar import Calendar, Unit, base_granularity_s
+from serving.history.calendar import LocalBuckets, Unit, base_granularity_s
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
@@ -228,54 +228,27 @@ DRY_RUN = Parameter(
     default="0",
 )
 
-VEN_ID = Parameter(
-    name="venId",
-    description="The VEN.",
-    advice="must not have control characters",
-    pattern=ID,
-    examples=("ven-0001",),
-    where="path",
-)
-LOAD_ID = Parameter(
-    name="loadId",
-    description="The load, unique within its VEN.",
-    advice="must not have control characters",
-    pattern=ID,
-    examples=("hvac1",),
-    where="path",
-)
-COMMAND_ID = Parameter(
-    name="commandId",
-    description="The command, by its correlation id.",
-    advice="must not have control characters",
-    pattern=ID,
-    where="path",
-)
-OPT_OUT_ID = Parameter(
-    name="optOutId",
-    description="The opt-out.",
-    advice="must not have control characters",
-    pattern=ID,
-    where="path",
-)
-GROUP_ID = Parameter(
-    name="groupId",
-    description="The group.",
-    advice="must not have control characters",
-    pattern=ID,
-    examples=("north",),
-    where="path",
-)
+
+def _identifier(name: str, description: str, *examples: str) -> Parameter:
+    """An id in a path."""
+    return Parameter(
+        name=name,
+        description=description,
+        advice="must not have control characters",
+        pattern=ID,
+        examples=examples,
+        where="path",
+    )
+
+
+VEN_ID = _identifier("venId", "The VEN.", "ven-0001")
+LOAD_ID = _identifier("loadId", "The load, unique within its VEN.", "hvac1")
+COMMAND_ID = _identifier("commandId", "The command, by its correlation id.")
+OPT_OUT_ID = _identifier("optOutId", "The opt-out.")
+GROUP_ID = _identifier("groupId", "The group.", "north")
 DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
-EVENT_ID = Parameter(
-    name="eventId",
-    description="The event.",
-    advice="must not have control characters",
-    pattern=ID,
-    examples=("evt-1",),
-    where="path",
-)
+EVENT_ID = _identifier("eventId", "The event.", "evt-1")
 PATH = {
     "digest": DIGEST,
     "asset": ASSET,
@@ -320,11 +293,11 @@ def history_request(
     )
 
 
-def _calendar(parameters: Mapping[str, str | list[str]], zone: str) -> Calendar | None:
+def _calendar(parameters: Mapping[str, str | list[str]], zone: str) -> LocalBuckets | None:
     """The calendar that the granularity names; None if it is a fixed width."""
     zone = _zone(checked(parameters, TIME_ZONE)) or zone
     match = CALENDAR.fullmatch(checked(parameters, GRANULARITY) or "")
-    return None if match is None else Calendar(int(match[1]), cast(Unit, match[2]), zone)
+    return None if match is None else LocalBuckets(int(match[1]), cast(Unit, match[2]), zone)
 
 
 def _zone(name: str | None) -> str | None:

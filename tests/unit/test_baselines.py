@@ -14,8 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.baselines import days_of, predict, usage_of
-from jobs.transforms.days import Calendar, Occasion, similar_days
 from jobs.transforms.performance import (
     counted_hours,
     cuts,
@@ -27,6 +25,8 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
 )
+from schemas.baseline_model.days import Calendar, Occasion, similar_days
+from schemas.baseline_model.prediction import days_of, predict, usage_of
 from schemas.demand_response.baselines import GENERIC, BaselineName
 from schemas.times.time_ranges import TimeRange
 from tests.examples import costly

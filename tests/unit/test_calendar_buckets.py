@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.times.instants import EPOCH, from_microseconds, microseconds
 from schemas.times.local_days import local_day, midnight_us
-from serving.history.calendar import Calendar, Unit, base_granularity_s, gathered, step_s
+from serving.history.calendar import LocalBuckets, Unit, base_granularity_s, gathered, step_s
 
 ZONES = (
     "UTC",
@@ -45,7 +45,7 @@ def plain_key(day: date, count: int, unit: Unit) -> int:
 
 @given(instants, st.sampled_from(ZONES), st.integers(1, 9), st.sampled_from(UNITS))
 def test_a_bucket_holds_the_instants_of_its_dates(at_us: int, zone: str, count: int, unit: Unit) -> None:
-    start_us, end_us = Calendar(count, unit, zone).bucket_us(at_us)
+    start_us, end_us = LocalBuckets(count, unit, zone).bucket_us(at_us)
     assert start_us <= at_us < end_us
     key = plain_key(day_of(at_us, zone), count, unit)
     for inside in (start_us, end_us - 1):
@@ -59,7 +59,7 @@ def test_a_bucket_holds_the_instants_of_its_dates(at_us: int, zone: str, count: 
 @given(instants, st.sampled_from(ZONES))
 def test_fixed_buckets_make_up_those_of_a_calendar(at_us: int, zone: str) -> None:
     width_us = base_granularity_s(zone, by_slots=True) * 1_000_000
-    start_us, end_us = Calendar(1, "d", zone).bucket_us(at_us)
+    start_us, end_us = LocalBuckets(1, "d", zone).bucket_us(at_us)
     assert start_us % width_us == end_us % width_us == 0
 
 
@@ -78,13 +78,16 @@ def test_fixed_buckets_make_up_those_of_a_calendar(at_us: int, zone: str) -> Non
 )
 def test_days_of_other_lengths(day: str, zone: str, hours: float) -> None:
     start_us = midnight_us(date.fromisoformat(day), zone)
-    assert Calendar(1, "d", zone).bucket_us(start_us) == (start_us, start_us + round(hours * 3_600_000_000))
+    assert LocalBuckets(1, "d", zone).bucket_us(start_us) == (
+        start_us,
+        start_us + round(hours * 3_600_000_000),
+    )
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Toronto", "Pacific/Apia", "Asia/Gaza", "UTC"])
 def test_today_is_the_day_whose_bucket_an_instant_lies_in(zone: str) -> None:
     """Also where a date comes twice, or not at all."""
-    calendar, at = Calendar(1, "d", zone), datetime(2006, 1, 1, 0, 30, tzinfo=UTC)
+    calendar, at = LocalBuckets(1, "d", zone), datetime(2006, 1, 1, 0, 30, tzinfo=UTC)
     while at < datetime(2013, 1, 1, tzinfo=UTC):
         start_us, _ = calendar.bucket_us(microseconds(at))
         assert midnight_us(local_day(at, zone), zone) == start_us
@@ -98,7 +101,7 @@ def test_a_day_without_midnight_begins_at_one() -> None:
 
 
 def test_a_day_that_was_skipped_has_no_bucket() -> None:
-    apia = Calendar(1, "d", "Pacific/Apia")
+    apia = LocalBuckets(1, "d", "Pacific/Apia")
     start_us, end_us = apia.bucket_us(microseconds(datetime(2011, 12, 30, 9, tzinfo=UTC)))
     assert day_of(start_us, "Pacific/Apia") == date(2011, 12, 29)
     assert day_of(end_us, "Pacific/Apia") == date(2011, 12, 31)
@@ -107,7 +110,7 @@ def test_a_day_that_was_skipped_has_no_bucket() -> None:
 @pytest.mark.parametrize("zone", ["America/St_Johns", "America/Toronto", "Africa/Monrovia", "Asia/Gaza"])
 def test_odd_zones_have_buckets_without_gaps(zone: str) -> None:
     """Clocks there went back over midnight, or changed at 00:01: a date began twice."""
-    calendar, at_us = Calendar(1, "d", zone), 0
+    calendar, at_us = LocalBuckets(1, "d", zone), 0
     while at_us < microseconds(datetime(2015, 1, 1, tzinfo=UTC)):
         start_us, end_us = calendar.bucket_us(at_us)
         assert start_us <= at_us < end_us
@@ -117,7 +120,9 @@ def test_odd_zones_have_buckets_without_gaps(zone: str) -> None:
 
 def test_weeks_begin_on_monday_and_multiples_count_from_1970() -> None:
     def start(at: datetime, count: int, unit: Unit) -> str:
-        return f"{from_microseconds(Calendar(count, unit, 'UTC').bucket_us(microseconds(at))[0]):%Y-%m-%d}"
+        return (
+            f"{from_microseconds(LocalBuckets(count, unit, 'UTC').bucket_us(microseconds(at))[0]):%Y-%m-%d}"
+        )
 
     at = datetime(2026, 7, 15, tzinfo=UTC)
     assert start(at, 1, "w") == "2026-07-13"
@@ -136,7 +141,7 @@ def test_the_steps_of_zones() -> None:
 
 def test_buckets_beyond_the_calendar() -> None:
     for unit in UNITS:
-        start_us, end_us = Calendar(999_999_999, unit, "UTC").bucket_us(1)
+        start_us, end_us = LocalBuckets(999_999_999, unit, "UTC").bucket_us(1)
         assert start_us <= 1 < end_us
 
 
@@ -150,7 +155,7 @@ def test_gathering_adds_up(hours: list[int], block: int) -> None:
         expected[day] = [a + b for a, b in zip(expected.get(day, [0.0, 0.0]), values, strict=True)]
     found = [
         row
-        for columns in gathered(blocks, Calendar(1, "d", "Europe/Berlin"))
+        for columns in gathered(blocks, LocalBuckets(1, "d", "Europe/Berlin"))
         for row in zip(*columns, strict=True)
     ]
     assert [list(row[1:]) for row in found] == list(expected.values())

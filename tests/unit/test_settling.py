@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.baseline_accuracy import accuracy
-from jobs.transforms.baselines import predict, usage_of, without_events
-from jobs.transforms.days import Calendar, Occasion
 from jobs.transforms.performance import counted_hours, elsewhere, requested_energy
+from schemas.baseline_model.days import Calendar, Occasion
+from schemas.baseline_model.prediction import predict, usage_of, without_events
 from schemas.demand_response.baselines import BASELINES, GENERIC, METHODS, BaselineName
 from schemas.times.time_ranges import TimeRange
 from tests.examples import costly

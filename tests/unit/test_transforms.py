@@ -17,8 +17,8 @@ from jobs.summaries.models import (
     LoadSampleFrame,
     LoadSumsFrame,
     ReportFrame,
+    StatusSumsFrame,
     TransitionFrame,
-    VenSumsFrame,
 )
 from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import latest_loads, latest_vens
@@ -275,7 +275,7 @@ def test_totals_of_the_network(
         if group["controllable"] and group["enabled"]:
             controllable += group["shed_capability_kw"]
     answer = network_snapshot(
-        frame(VenSumsFrame, drawn_vens),
+        frame(StatusSumsFrame, drawn_vens),
         frame(LoadSumsFrame, drawn_groups),
         EnergyToday(DAY, energy_kwh),
         NOON,
@@ -320,6 +320,6 @@ def test_nothing_makes_nothing(table: str) -> None:
 
 
 def test_an_empty_network_has_totals_of_zero() -> None:
-    answer = network_snapshot(empty(VenSumsFrame), empty(LoadSumsFrame), EnergyToday(DAY, None), NOON)
+    answer = network_snapshot(empty(StatusSumsFrame), empty(LoadSumsFrame), EnergyToday(DAY, None), NOON)
     [totals] = as_rows(answer, "network_snapshot")
     assert (totals["ven_count"], totals["household_usage_kw"], totals["energy_today_kwh"]) == (0, 0.0, None)

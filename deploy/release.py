@@ -133,7 +133,7 @@ def _bill_of_materials(work: Path, made: Path) -> None:
         description.replace('dynamic = ["version"]', f'version = "{VERSION}"', 1)
     )
     # Where a package comes from is the business of whoever installs it: its name is enough.
-    source = ("--index-url", "urn:packages", "--pyproject", work / "pyproject.toml")
+    source = ("--index-url", "pkg:python", "--pyproject", work / "pyproject.toml")
     target = made / f"gridgate-{VERSION}.cdx.json"
     options = ("--output-reproducible", "-o", target)
     lock = REPOSITORY / "requirements-run.lock"

@@ -7,10 +7,13 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from ingest.storing.batch import Batch
+from ingest.storing.store import Store
 from jobs.events.settlement import settle
 from jobs.settings import Cadence
 from jobs.transforms.event_terms import return_delay, start_delay
 from serving.app import create_app
+from tests.integration.published import telemetry
 from tests.integration.test_event_targets import Town
 from tests.integration.test_event_terms import STEPS, Home
 from tests.integration.test_events import START
@@ -22,8 +25,8 @@ class Village(Home, Town):
     """VENs with a car, by region, that say what they understand."""
 
     def car(self, ven_id: str, region: str, kw: float, understands: str | None = None) -> None:
-        """A car that charges, and could charge with as much more."""
-        Home.home(self, ven_id, 2 * kw, kw, understands)
+        """A car that charges, and could charge with twice as much more."""
+        Home.home(self, ven_id, 3 * kw, kw, understands)
         self.db.execute("UPDATE vens SET region = %s WHERE ven_id = %s", [region, ven_id])
 
     def move(self, ven_id: str, region: str) -> None:
@@ -137,6 +140,25 @@ def test_a_group_that_loses_a_member_amid_an_interval(village: Village) -> None:
     assert kwh["n2"] == round((2 * 20 + 4.5 * 5) / 60, 4)
     assert kwh["n1"] == round((2 * 20 + 4.5 * 5 + 6 * 15 + 2 * 20) / 60, 4)
     assert village.requested_kwh() == 5.0, "as much as was asked of all, whether or not anybody could"
+
+
+def test_the_history_of_a_ven_says_what_was_asked_when(village: Village, store: Store) -> None:
+    """It was the last share for the whole event; of who had left, nothing, and to the end."""
+    village.event(kw=2.0, intervals=STEPS, targets={"groups": ["north"]})
+    village.run(-5, 0, 20)
+    village.move("n2", "west")
+    village.run(25, 40, 60)
+    at = [START + n * 5 * MINUTE for n in range(-1, 13)]
+    samples = [telemetry(ven_id, ts) for ven_id in ("n1", "n2") for ts in at]
+    store.write(Batch.of(samples, timedelta(days=9_999)))
+
+    def asked_kw(ven_id: str) -> list[float | None]:
+        points = village.client.simulate_get(f"/api/vens/{ven_id}/history").json["points"]
+        assert {point.get("eventId", "e") for point in points} == {"e"}
+        return [point.get("requestedReductionKw") for point in points]
+
+    assert asked_kw("n1") == [None, *[2] * 4, 4.5, *[6] * 3, *[2] * 4, None]
+    assert asked_kw("n2") == [None, *[2] * 4, 4.5, *[None] * 8]
 
 
 def test_a_member_that_comes_back_in_the_next_interval(village: Village) -> None:
@@ -262,7 +284,7 @@ def test_a_group_is_asked_for_more_in_intervals(village: Village) -> None:
     preview = village.preview(2.0, **wish)
     assert [(ven["venId"], ven["requestedReductionKw"]) for ven in preview["vens"]] == [("n1", 4.0)]
     assert preview["passedOver"] == [{"venId": "n2", "reason": "unable to increase"}]
-    assert (preview["availableKw"], preview["sharedReductionKw"]) == (6.0, 4.0)
+    assert (preview["availableKw"], preview["sharedReductionKw"]) == (12.0, 4.0)
     made = village.event(kw=2.0, **wish)
     assert made["notes"] == preview["notes"] == [{"reason": "unable to increase", "vens": 1}]
     village.run(-5, 0)

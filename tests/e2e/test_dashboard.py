@@ -241,7 +241,7 @@ class TestWithAFleet:
 
     @pytest.mark.thorough
     def test_more_that_is_planned_says_so(self, page: Page, stack: dict[str, Any]) -> None:
-        body = {
+        body: dict[str, Any] = {
             "startTime": "2031-01-15T12:00:00Z",
             "endTime": "2031-01-15T13:00:00Z",
             "direction": "increase",

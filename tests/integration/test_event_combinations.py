@@ -254,11 +254,13 @@ def test_single_loads_start_and_return_spread_in_intervals(village: Village) -> 
 def test_a_limit_of_single_loads_is_refused(limit: str, village: Village) -> None:
     """No command to a load says it: VENs would never hear of it."""
     assert f"{limit} must be left out" in village.refused(400, targets={"loadTypes": ["ev"]}, **{limit: 0})
-    village.event(leadTimeS=0, **{limit: 0})
+    wish: dict[str, Any] = {limit: 0}
+    village.event(leadTimeS=0, **wish)
     for _ in ("before", "while it runs"):
         assert limit in village.refused(400, "e", targets={"loadTypes": ["ev"]})
         village.run(0)
-    village.change(targets={"loadTypes": ["ev"]}, **{limit: None})
+    without: dict[str, Any] = {limit: None}
+    village.change(targets={"loadTypes": ["ev"]}, **without)
     assert limit in village.refused(400, "e", **{limit: 5})
 
 

@@ -139,7 +139,8 @@ def _share(
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
     connection.execute(event_queries.call_back(row.event_id, ven_ids))
-    connection.execute(event_queries.call_back_restores(ven_ids, now))
+    connection.execute(event_queries.call_back_restores(ven_ids))
+    connection.execute(event_queries.bring_restores_forward(ven_ids, now))
     terms = EventTerms(row.event_id, row.start_time, row.end_time, row.load_types)
     asked = _asking(connection, terms, chosen, now, gone_after)
     _write_parts(connection, row, chosen, asked, now)

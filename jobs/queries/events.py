@@ -131,19 +131,34 @@ def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningU
     return _expire(conditions, "the event has gone on without it")
 
 
-def call_back_restores(ven_ids: Sequence[str], now: datetime) -> ReturningUpdate[Any]:
-    """Expire the open `restore` commands of VENs that are told of another event: sent again, they might end
-    that one. Those that were never sent and are due go first, and stay.
+def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[Any]:
+    """Expire the open `restore` commands that VENs have been sent, where they are told of another event: sent
+    again, they might end that one.
     """
-    command = commands.c
-    is_restore = and_(command.op == "restore", command.event_id.is_not(None))
-    would_come_later = or_(command.attempts > 0, command.next_attempt_at > now)
-    conditions = [command.ven_id == _any_of(ven_ids), is_restore, would_come_later]
+    conditions = [*_restores_of(ven_ids), commands.c.attempts > 0]
     return _expire(conditions, "the VEN has been told of another event")
 
 
+def bring_restores_forward(ven_ids: Sequence[str], now: datetime) -> ReturningUpdate[Any]:
+    """Send at once the `restore` commands that are not due yet, where VENs are told of another event: later
+    they might end that one, and without them a VEN might go on with an event that was stopped.
+    """
+    command = commands.c
+    conditions = [*_restores_of(ven_ids), command.attempts == 0, command.next_attempt_at > now]
+    return _change_open(conditions, next_attempt_at=now)
+
+
+def _restores_of(ven_ids: Sequence[str]) -> list[ColumnElement[bool]]:
+    command = commands.c
+    return [command.ven_id == _any_of(ven_ids), command.op == "restore", command.event_id.is_not(None)]
+
+
 def _expire(conditions: Sequence[ColumnElement[bool]], reason: str) -> ReturningUpdate[Any]:
-    """Expire open commands, locked in the order of the key, as the dispatcher locks them."""
+    return _change_open(conditions, status="expired", error=reason)
+
+
+def _change_open(conditions: Sequence[ColumnElement[bool]], **values: str | datetime) -> ReturningUpdate[Any]:
+    """Change open commands, locked in the order of the key, as the dispatcher locks them."""
     command = commands.c
     is_open = command.status.in_(OPEN_COMMANDS)
     open_commands = select(command.ven_id, command.command_id).where(is_open, *conditions)
@@ -151,7 +166,7 @@ def _expire(conditions: Sequence[ColumnElement[bool]], reason: str) -> Returning
     return (
         update(commands)
         .where(command.ven_id == held.c.ven_id, command.command_id == held.c.command_id)
-        .values(status="expired", error=reason)
+        .values(**values)
         .returning(command.command_id)
     )
 

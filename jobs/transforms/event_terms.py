@@ -151,8 +151,14 @@ def _load_later(command: Command, terms: CommandTerms) -> Command:
 
 
 def _returning(command: Command, terms: CommandTerms) -> Command:
-    """A `restore` at the end of an event, spread; one of a VEN that is not asked any more goes at once."""
-    if terms.status not in OVER or not terms.stagger_return_s:
+    """A `restore` at the end of an event, spread.
+
+    It goes at once to a VEN that is not asked any more, and to one that has not started when the event is
+    cancelled or stopped: it would start meanwhile.
+    """
+    starts_at = terms.start_time + start_delay(terms.event_id, command["ven_id"], terms.randomize_start_s)
+    has_started = command["created_at"] >= starts_at
+    if terms.status not in OVER or not terms.stagger_return_s or not has_started:
         return command
     delay = return_delay(terms.event_id, command["ven_id"], terms.stagger_return_s)
     at = command["next_attempt_at"] + delay

@@ -1,6 +1,6 @@
 // Plotly, in our colours.
 
-import { wallTime } from "./page.js";
+import { MEASURED, REPORTED, wallTime, withSource } from "./page.js";
 import { colour } from "./theme.js";
 
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false };
@@ -33,7 +33,7 @@ export function drawLines(place, points, granularityS, range) {
     xaxis: { type: "date", range: range.map(wallTime) },
     yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true },
   });
-  return Plotly.react(place, [line("used", used, "used"), line("shed", shed, "shed")], shape, CONFIG);
+  return Plotly.react(place, [line(withSource("used", MEASURED), used, "used"), line(withSource("shed", REPORTED), shed, "shed")], shape, CONFIG);
 }
 
 function withGaps(points, granularityS) {
@@ -61,8 +61,8 @@ export function drawTypes(place, types) {
     orientation: "h", marker: { color: colour(colourName) }, hovertemplate: "%{x:.2f} kW",
   });
   const bars = [
-    bar("used now", "currentUsageKw", "used"),
-    bar("could be shed", "totalShedCapabilityKw", "could"),
+    bar(withSource("used now", MEASURED), "currentUsageKw", "used"),
+    bar(withSource("could be shed", REPORTED), "totalShedCapabilityKw", "could"),
   ];
   const shape = layout({
     margin: { l: 55, r: 15, t: 35, b: 35 },

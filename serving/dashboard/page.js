@@ -38,6 +38,12 @@ const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle:
 
 export const moment = (iso) => (iso == null ? "–" : clock.format(new Date(iso)));
 
+/** The source of a power or an energy: a meter (and what is computed of it), or a statement of the VEN. */
+export const MEASURED = "measured";
+export const REPORTED = "reported by VENs";
+
+export const withSource = (title, source) => (source ? `${title} (${source})` : title);
+
 /** How long ago, in the largest unit that fits. */
 export function ago(iso, now = Date.now()) {
   if (iso == null) return "never";

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { drawLines } from "./charts.js";
-import { choices, element, fromWallTime, moment, number, table, ZONE } from "./page.js";
+import { choices, element, fromWallTime, MEASURED, moment, number, REPORTED, table, withSource, ZONE } from "./page.js";
 
 const HOUR_MS = 3_600_000;
 const RANGES = [
@@ -94,8 +94,8 @@ export class PowerChart {
     if (points.length === 0) return "Nothing was reported in this range.";
     const used = points.map((point) => point.usedPowerKw);
     const shed = Math.max(...points.map((point) => point.shedPowerKw));
-    const span = `Mean power by ${words(granularityS)} (${ZONE}). Between ${number(Math.min(...used))} and ${number(Math.max(...used))} kW`;
-    const shedding = shed > 0 ? `, up to ${number(shed)} kW shed` : "";
+    const span = `Mean power by ${words(granularityS)} (${ZONE}). Between ${number(Math.min(...used))} and ${number(Math.max(...used))} kW used (${MEASURED})`;
+    const shedding = shed > 0 ? `, up to ${number(shed)} kW shed (${REPORTED})` : "";
     const how = this.zoomed ? " Double-click to zoom out." : " Drag to zoom.";
     return `${span}${shedding}.${how}${warning ? ` ${warning}` : ""}`;
   }
@@ -104,8 +104,8 @@ export class PowerChart {
 function pointsTable(points, name) {
   const columns = [
     { title: "From", cell: (point) => element("time", { datetime: point.timestamp }, moment(point.timestamp)) },
-    { title: "Used, kW", cell: (point) => number(point.usedPowerKw), isNumber: true },
-    { title: "Shed, kW", cell: (point) => number(point.shedPowerKw), isNumber: true },
+    { title: withSource("Used, kW", MEASURED), cell: (point) => number(point.usedPowerKw), isNumber: true },
+    { title: withSource("Shed, kW", REPORTED), cell: (point) => number(point.shedPowerKw), isNumber: true },
   ];
   return table(columns, points, name);
 }

@@ -1,7 +1,7 @@
 // One VEN: facts, loads, and the power of the panel or of a load.
 
 import { get } from "./api.js";
-import { ago, byId, element, number, table } from "./page.js";
+import { ago, byId, element, MEASURED, moment, number, REPORTED, table, withSource } from "./page.js";
 import { PowerChart } from "./power.js";
 
 const dialog = byId("ven");
@@ -34,11 +34,12 @@ export class OneVen {
 
   async refresh() {
     if (this.id === null) return;
-    const ven = await get(this.path());
+    const [ven, optOuts] = await Promise.all([get(this.path()), get(`${this.path()}/opt-outs`)]);
     if (ven.id !== this.id) return;
     byId("ven-title").textContent = ven.name === ven.id ? ven.id : `${ven.name} (${ven.id})`;
     byId("ven-facts").replaceChildren(...facts(ven).map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value))));
     this.showLoads(ven.loads);
+    showOptOuts(optOuts);
   }
 
   showLoads(loads) {
@@ -54,9 +55,9 @@ export class OneVen {
     return [
       { title: "Load", cell: (load) => element("button", { type: "button", class: "link", onclick: () => show(load) }, load.name ?? load.id) },
       { title: "Type", cell: (load) => load.type ?? "unknown" },
-      { title: "Uses, kW", cell: (load) => number(load.currentPowerKw), isNumber: true },
-      { title: "Could shed, kW", cell: (load) => number(load.shedCapabilityKw), isNumber: true },
-      { title: "Capacity, kW", cell: (load) => number(load.capacityKw), isNumber: true },
+      { title: withSource("Uses, kW", MEASURED), cell: (load) => number(load.currentPowerKw), isNumber: true },
+      { title: withSource("Could shed, kW", REPORTED), cell: (load) => number(load.shedCapabilityKw), isNumber: true },
+      { title: withSource("Capacity, kW", REPORTED), cell: (load) => number(load.capacityKw), isNumber: true },
     ];
   }
 
@@ -73,12 +74,24 @@ export class OneVen {
   }
 }
 
+function showOptOuts(optOuts) {
+  const place = byId("ven-opt-outs");
+  if (optOuts.length === 0) place.replaceChildren(element("p", {}, "No opt-outs."));
+  else place.replaceChildren(table(OPT_OUTS, optOuts, "Opt-outs of the VEN"));
+}
+
+const OPT_OUTS = [
+  { title: "From", cell: (optOut) => element("time", { datetime: optOut.from }, moment(optOut.from)) },
+  { title: "To", cell: (optOut) => element("time", { datetime: optOut.to }, moment(optOut.to)) },
+  { title: "Reason", cell: (optOut) => optOut.reason || "–" },
+];
+
 function facts(ven) {
   const { lat, lon } = ven.location;
   return [
     ["Status", element("span", { class: "status", "data-status": ven.status }, ven.status)],
-    ["Uses", `${number(ven.metrics.currentPowerKw)} kW`],
-    ["Could shed", `${number(ven.metrics.shedAvailabilityKw)} kW`],
+    [withSource("Uses", MEASURED), `${number(ven.metrics.currentPowerKw)} kW`],
+    [withSource("Could shed", REPORTED), `${number(ven.metrics.shedAvailabilityKw)} kW`],
     ["In event", ven.metrics.activeEventId ?? "–"],
     ["Last seen", ago(ven.lastSeen)],
     ["Place", !ven.isLocated ? "–" : `${lat.toFixed(4)}, ${lon.toFixed(4)}`],

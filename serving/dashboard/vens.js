@@ -2,15 +2,15 @@
 
 import { get } from "./api.js";
 import { attempt } from "./live.js";
-import { ago, byId, element, number } from "./page.js";
+import { ago, byId, element, MEASURED, number, REPORTED, withSource } from "./page.js";
 
 const PER_PAGE = 20;
 const COLUMNS = [
   { key: "id", title: "Id", cell: (ven) => ven.id },
   { key: "name", title: "Name", cell: (ven) => ven.name },
   { key: "status", title: "Status", cell: (ven) => element("span", { class: "status", "data-status": ven.status }, ven.status) },
-  { key: "currentPower", title: "Uses, kW", cell: (ven) => number(ven.currentPower), isNumber: true },
-  { key: "controllablePower", title: "Could shed, kW", cell: (ven) => number(ven.controllablePower), isNumber: true },
+  { key: "currentPower", title: withSource("Uses, kW", MEASURED), cell: (ven) => number(ven.currentPower), isNumber: true },
+  { key: "controllablePower", title: withSource("Could shed, kW", REPORTED), cell: (ven) => number(ven.controllablePower), isNumber: true },
   { key: "responseTime", title: "Answers in, ms", cell: (ven) => (ven.hasAnswered ? ven.responseTime : "–"), isNumber: true },
   { key: "lastSeen", title: "Last seen", cell: (ven) => element("time", { datetime: ven.lastSeen ?? "" }, ago(ven.lastSeen)) },
 ];

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import tuple_ as row_of
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.selectable import Subquery
 
 from schemas.db import locks
 from schemas.db.channels import EVENTS, notify
@@ -39,6 +40,7 @@ from schemas.tables.events import (
     event_reductions,
     event_requests,
     event_settlements,
+    event_shares,
     events,
     ven_settlements,
 )
@@ -214,7 +216,7 @@ def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
 
 
 class ParticipationRow(NamedTuple):
-    """The time that a VEN took part in an event."""
+    """The time that a VEN had a share in an event."""
 
     start: datetime
     end: datetime
@@ -231,15 +233,30 @@ def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Que
 
 @cache
 def _participations() -> Select[Any]:
-    part = event_participations.c
-    start = func.greatest(events.c.start_time, part.notified_at).label("start")
-    end = func.least(events.c.end_time, events.c.ended_at, part.finished_at, part.opted_out_at).label("end")
+    part, share = event_participations.c, _shares_of_ven()
+    since = func.coalesce(share.c.at, part.notified_at)
+    start = func.greatest(events.c.start_time, since).label("start")
+    left_at = (part.finished_at, part.opted_out_at, part.released_at)
+    end = func.least(events.c.end_time, events.c.ended_at, *left_at, share.c.until).label("end")
+    requested_kw = func.coalesce(share.c.requested_reduction_kw, part.requested_reduction_kw)
     return (
-        select(start, end, part.event_id, part.requested_reduction_kw)
+        select(start, end, part.event_id, requested_kw.label("requested_reduction_kw"))
         .join(events, events.c.event_id == part.event_id)
+        .outerjoin(share, share.c.event_id == part.event_id)
         .where(part.ven_id == VEN_ID, part.notified_at.is_not(None), start < end)
         .where(end > bindparam("first"), start < bindparam("last"))
         .order_by(start, part.event_id)
+    )
+
+
+def _shares_of_ven() -> Subquery:
+    """What events asked of a VEN, each share with the time of the next one; old events have none."""
+    share = event_shares.c
+    until = func.lead(share.at).over(partition_by=share.event_id, order_by=share.at).label("until")
+    return (
+        select(share.event_id, share.at, until, share.requested_reduction_kw)
+        .where(share.ven_id == VEN_ID, share.at < bindparam("last"))
+        .subquery("share")
     )
 
 

@@ -26,6 +26,7 @@ from serving.events.terms import (
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
 TARGETS = {"ven_ids": "ven_ids", "group_ids": "groups", "load_types": "load_types"}
 """The fields of an event that say at whom it aims, and their names in `targets`."""
+LIMITS = {"import_limit_kw": "importLimitKw", "export_limit_kw": "exportLimitKw"}
 FIXED_ONCE_TOLD = {
     "start_time": "startTime",
     "lead_time_s": "leadTimeS",
@@ -108,7 +109,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
     given_start, start = start, max(start, now)
     _require_length(start, end, rules)
     targets = _new_targets(request)
-    _require_possible_by_load(request.direction, targets["load_types"])
+    _require_possible_by_load(request, targets["load_types"])
     lead = _lead_time(request.lead_time_s, targets["load_types"], rules)
     return PlannedEvent(
         event_id=request.id or f"evt-{uuid.uuid4().hex}",
@@ -128,11 +129,19 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
     )
 
 
-def _require_possible_by_load(direction: EventDirection, load_types: list[str] | None) -> None:
-    if load_types and direction == "increase":
+def _require_possible_by_load(event: EventCreate | PlannedEvent, load_types: list[str] | None) -> None:
+    """Refuse what a command to a single load cannot say."""
+    if not load_types:
+        return
+    if event.direction == "increase":
         raise InvalidRequestError(
             "direction must be reduce with targets.loadTypes: a single load can only be told to shed"
         )
+    for name, limit_kw in LIMITS.items():
+        if getattr(event, name) is not None:
+            raise InvalidRequestError(
+                f"{limit_kw} must be left out with targets.loadTypes: a single load has no such limit"
+            )
 
 
 def _spread_start(randomize_start_s: float, start: datetime, end: datetime) -> float:
@@ -234,7 +243,7 @@ def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: E
     if event.end_time <= now:
         raise InvalidRequestError("endTime must be still ahead")
     _require_length(event.start_time, event.end_time, rules)
-    _require_possible_by_load(event.direction, event.load_types)
+    _require_possible_by_load(event, event.load_types)
     _spread_start(event.randomize_start_s, event.start_time, event.end_time)
     given = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
     intervals = checked_intervals(given, event.start_time, event.start_time, event.end_time)

@@ -19,7 +19,7 @@ TERMS = (
 )
 """Fields of bodies and columns of `events` alike."""
 
-TOLD_IN_COMMANDS = ("intervals", "import_limit_kw", "export_limit_kw")
+TOLD_IN_COMMANDS = ("intervals", "stagger_return_s", "import_limit_kw", "export_limit_kw")
 """VENs that know of the event are told again when one of them changes."""
 
 TOLERANCE_S = 0.001

@@ -33,6 +33,7 @@ RULES = (
     r"intervals\[\d+\]\.durationS reaches .+ s beyond endTime; shorten it",
     r"intervals\[\d+\]\.offsetS must be .+ where the one before it ends, the first one at startTime",
     r"direction must be reduce with targets\.loadTypes: .+",
+    r"(import|export)LimitKw must be left out with targets\.loadTypes: .+",
     r"randomizeStartS must be shorter than the event",
     r"startTime must be ahead; one that passed up to \d+ s ago means at once",
 )

@@ -21,7 +21,7 @@ from analysis.ranges import Aggregate
 from local.ports import HOST
 from local.postgres import EmbeddedPostgres
 from schemas.db.connections import engine_for
-from schemas.http import EventCreate
+from schemas.http import EventCreate, EventInterval, TargetsGiven
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from serving.app import create_app
 from serving.events.rules import EventRules
@@ -215,6 +215,39 @@ def test_events_and_what_they_delivered(house: House, database: DatabaseGrid, ov
         ]
         with pytest.raises(LookupError, match="no revision 2"):
             grid.performance("e 1", revision=2)
+
+
+def test_events_have_the_words_of_the_api(house: House, database: DatabaseGrid, over_http: HttpGrid) -> None:
+    ven_id = min(house.oracle.known_vens())
+    wish = EventCreate(
+        id="more",
+        start_time=(NOW + timedelta(hours=1)).isoformat(),
+        end_time=(NOW + timedelta(hours=2)).isoformat(),
+        requested_reduction_kw=2.0,
+        direction="increase",
+        intervals=[EventInterval(600, 1.0), EventInterval(1_200, 3.0)],
+        targets=TargetsGiven(ven_ids=[ven_id]),
+        import_limit_kw=9.0,
+    )
+    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    columns = (
+        "direction",
+        "intervals",
+        "targets",
+        "notes",
+        "import_limit_kw",
+        "export_limit_kw",
+        "is_measured",
+    )
+    for grid in (database, over_http):
+        [row] = grid.events().select(columns).to_dicts()
+        assert row["direction"] == "increase"
+        assert [tuple(each.values()) for each in row["intervals"]] == [(600, 1, 0), (1_200, 3, 600)]
+        assert row["targets"] == {"groups": [], "load_types": [], "ven_ids": [ven_id]}
+        assert row["notes"] == [{"reason": "unable to increase", "vens": 1}]
+        assert (row["import_limit_kw"], row["export_limit_kw"], row["is_measured"]) == (9.0, None, False)
+    opt_outs = database.raw.table("ven_opt_outs")
+    assert {"ven_id", "start_time", "end_time", "reason"} <= set(opt_outs.columns)
 
 
 def test_the_summary_can_be_verified(house: House, database: DatabaseGrid) -> None:

@@ -16,7 +16,7 @@ NOTHING: dict[str, list[str]] = {"groups": [], "loadTypes": [], "venIds": []}
 class Town(Grid):
     """VENs of two regions; loads are `ev`, `hvac` or of no type."""
 
-    def home(self, ven_id: str, region: str, **loads_kw: float) -> None:
+    def house(self, ven_id: str, region: str, **loads_kw: float) -> None:
         """Loads by type; a load has its type as id."""
         self.ven(ven_id)
         self.db.execute("UPDATE vens SET region = %s WHERE ven_id = %s", [region, ven_id])
@@ -63,10 +63,10 @@ class Town(Grid):
 def town(engine: Engine, connection: psycopg.Connection) -> Town:
     made = Town(engine, connection)
     made.client.app = create_app(engine, lambda: made.now, [])
-    made.home("n1", "north", ev=3, hvac=1)
-    made.home("n2", "north", hvac=2)
-    made.home("s1", "south", ev=6)
-    made.home("s2", "south", ev=0, hvac=4)
+    made.house("n1", "north", ev=3, hvac=1)
+    made.house("n2", "north", hvac=2)
+    made.house("s1", "south", ev=6)
+    made.house("s2", "south", ev=0, hvac=4)
     made.group("north", regions=["north"])
     made.group("south", regions=["south"])
     return made
@@ -202,7 +202,7 @@ def test_streams_tell_targets(town: Town) -> None:
 
 
 def test_only_loads_of_the_types_count_and_are_asked(town: Town) -> None:
-    town.home("n3", "north", ev=1, pool=2)
+    town.house("n3", "north", ev=1, pool=2)
     town.db.execute("UPDATE load_snapshots SET enabled = false WHERE ven_id = 'n3' AND load_id = 'pool'")
     made = town.event(kw=6, targets={"groups": ["north"], "loadTypes": ["ev", "pool"]}, leadTimeS=None)
     assert (made["targets"]["loadTypes"], made["leadTimeS"]) == (["ev", "pool"], 0)

@@ -265,15 +265,46 @@ def test_starts_and_returns_are_spread(homes: Home) -> None:
     assert len(starts) == 20
 
 
-def test_a_restore_that_is_yet_to_come_does_not_end_the_next_event(homes: Home) -> None:
+def test_a_restore_that_is_yet_to_come_goes_before_the_next_event(homes: Home) -> None:
+    """Later it would end that one. Withdrawn, it left a VEN in an event that had been stopped."""
     homes.home("a", 9.0, 6.0, None)
-    homes.event(staggerReturnS=3_600, end=10, leadTimeS=0)
+    homes.event(staggerReturnS=3_600, end=60, leadTimeS=0)
     homes.at(0)
-    homes.at(10)
-    homes.event("next", start=11, end=20, leadTimeS=0)
-    homes.at(11)
-    assert homes.sent("a")[1] == ("restore", "e", None, "expired")
-    assert homes.sent("a")[2][:2] == ("event", "next")
+    homes.client.simulate_post("/api/events/e/stop")
+    homes.at(1)
+    homes.event("next", start=70, end=80, leadTimeS=4_080)
+    homes.at(2)
+    query = "SELECT op, status, next_attempt_at FROM commands WHERE ven_id = 'a' ORDER BY created_at"
+    [_, restore, told] = homes.db.execute(query)
+    assert restore == ("restore", "pending", homes.now)
+    assert told == ("event", "pending", homes.now + timedelta(milliseconds=1))
+
+
+@pytest.mark.parametrize(("stopped_at", "is_at_once"), [(-4, True), (0.01, True), (31, False)])
+def test_who_has_not_started_is_restored_at_once(stopped_at: float, homes: Home, *, is_at_once: bool) -> None:
+    """An event that is called off before a VEN starts: with a return that is staggered it would start."""
+    homes.home("a", 9.0, 6.0, None)
+    homes.event(randomizeStartS=1_800, staggerReturnS=3_600)
+    homes.at(-5)
+    homes.at(stopped_at)
+    homes.client.simulate_post("/api/events/e/stop")
+    homes.look()
+    [at] = homes.db.execute("SELECT next_attempt_at FROM commands WHERE op = 'restore'").fetchall()[0]
+    assert at - homes.now == (timedelta(0) if is_at_once else return_delay("e", "a", 3_600))
+
+
+def test_a_stagger_that_is_changed_is_told_again(homes: Home) -> None:
+    """It moves the end that a VEN was told."""
+    homes.home("a", 9.0, 6.0, None)
+    homes.event(leadTimeS=0)
+    homes.at(0)
+    homes.now = START + timedelta(minutes=1)
+    homes.change(staggerReturnS=600)
+    homes.at(1)
+    homes.at(2)
+    end = START + timedelta(hours=1)
+    ends = [end.timestamp(), (end + return_delay("e", "a", 600)).timestamp()]
+    assert [each["end_ts"] for each in homes.data("a")] == ends
 
 
 def test_limits_are_told_to_who_understands_them_and_again_when_they_change(homes: Home) -> None:

@@ -12,7 +12,7 @@ from analysis.baseline_accuracy import accuracy
 from jobs.transforms.performance import counted_hours, elsewhere, requested_energy
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import predict, usage_of, without_events
-from schemas.demand_response.baselines import BASELINES, GENERIC, METHODS, BaselineName
+from schemas.demand_response.baselines import BASELINES, GENERIC, METHODS, PRIMARY, BaselineName
 from schemas.times.time_ranges import TimeRange
 from tests.examples import costly
 from tests.unit.test_baselines import (
@@ -121,6 +121,31 @@ def test_requested_energy_is_the_integral_of_the_shares(revisions: list[tuple[in
         known = sorted((at, kw) for at, kw in revisions if at <= minute)
         expected += (known[-1][1] if known else 0.0 if revisions else 2.0) / 60
     assert kwh == pytest.approx(expected)
+
+
+def test_the_power_of_a_portfolio_is_its_energy_over_the_hours_of_the_event() -> None:
+    """4.5 kW were settled, the sum of means over different times: 3.542 kWh in 1.479 h are 2.395 kW.
+
+    One home uses 2.5 kW less, and is taken over by another event after 14 minutes; the other one 2 kW.
+    """
+    occasion = Occasion(FOUR, FOUR + 1.479 * HOUR, FOUR)
+    left_at = FOUR + 0.2336 * HOUR
+    histories = {
+        name: month_of(3.0) | steady(kw, FOUR, occasion.end) for name, kw in (("a", 0.5), ("b", 1.0))
+    }
+    away = taken_frame({"a": [TimeRange(left_at, occasion.end)]})
+    vens, portfolio = settled(histories, occasion, participants(a=2.5, b=2.0), away=away)
+    for name in GENERIC:
+        whole = one(portfolio, baseline=name)
+        assert whole["delivered_kwh"] == pytest.approx(3.542)
+        assert whole["delivered_kw"] == pytest.approx(2.395, abs=5e-4)
+        assert whole["performance_percent"] == pytest.approx(100 * 2.395 / 4.5, abs=0.02)
+        assert whole["coverage_percent"] == pytest.approx((100 + 100 * 0.2336 / 1.479) / 2)
+        parts = vens.filter(baseline=name).get_column("delivered_kw").to_list()
+        assert parts == pytest.approx([2.5 * 0.2336 / 1.479, 2.0])
+        assert one(vens, ven_id="a", baseline=name)["note"].endswith(
+            "only 16 % of the event's time is covered"
+        )
 
 
 def test_one_that_goes_and_is_told_again_was_asked_for_both() -> None:
@@ -261,3 +286,20 @@ def test_homes_that_export_are_neither_charged_nor_credited_for_nothing() -> Non
     exporter = one(rows, kind="exporter")
     assert abs(exporter["bias_kw"]) < 0.02 * abs(exporter["used_kw"])
     assert exporter["rrmse_percent"] < 15
+
+
+@pytest.mark.parametrize("today_kw", [9.0, 1.0, 0.1, -0.1, -9.0])
+def test_a_home_that_exports_3_kw_every_evening_has_delivered_nothing(today_kw: float) -> None:
+    """Whatever it has used by day. Times 1.2 it was charged 0.6 kW, times 0.8 credited with it."""
+    history = month_of(1.0)
+    for back in range(30):
+        history |= steady(-3.0, FOUR - back * DAY, FOUR - back * DAY + HOUR)
+    history |= steady(today_kw, FOUR - 4 * HOUR, FOUR - HOUR)
+    vens, portfolio = settled({"a": history}, EVENT, participants(a=1))
+    for name in (name for name in GENERIC if "of-10" in name):
+        for row in (one(vens, ven_id="a", baseline=name), one(portfolio, baseline=name)):
+            assert row["baseline_kw"] == pytest.approx(-3)
+            assert row["delivered_kw"] == row["delivered_kwh"] == pytest.approx(0, abs=1e-9)
+            assert (row["adjustment"], row["coverage_percent"]) == ("none", 100)
+    assert PRIMARY in GENERIC
+    assert "of-10" in PRIMARY

@@ -60,7 +60,7 @@ def application(at_stop: ExitStack) -> App:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after(), settings.time_zone)
     state = WorkerState(engine, reader, settings.stream_clients, settings.stream_heartbeat_s, _changes())
-    keyring = Keyring(KeyStore(engine), clock)
+    keyring = Keyring(KeyStore(engine), clock, state.hub.wake_streams)
     at_stop.callback(state.hub.close)
     other_channels = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
     listener = state.listener(

@@ -5,6 +5,8 @@ from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Any, TypeVar
 
+import structlog
+
 from ingest.decoding.content import same_content
 from ingest.decoding.decoder import decode
 from ingest.decoding.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
@@ -14,6 +16,10 @@ from ingest.storing.rows import Row
 C = TypeVar("C", Report, Status)
 Key = tuple[str, datetime]
 LoadKey = tuple[str, datetime, str]
+
+
+FAULT = "fault_of_ours"
+"""Reason for putting a message aside at which Gridgate itself fails, so that it does not stop the others."""
 
 
 class Batch:
@@ -111,6 +117,10 @@ class Batch:
             decoded = decode(message, max_ahead, self._quotas)
         except Refused as refusal:
             self.refuse(message, refusal)
+            return
+        except Exception as error:  # noqa: BLE001 - of any kind: one message must not stop the others
+            structlog.get_logger().exception("decoding_failed", topic=message.topic)
+            self.refuse(message, Refused(FAULT, repr(error)))
             return
         if isinstance(decoded, Answer):
             self._keep_first(decoded)

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 
 from ingest.decoding.decoder import decode
 from ingest.decoding.loads import any_rows
-from ingest.decoding.messages import Received, Refused, Source
+from ingest.decoding.messages import Received, Source
 from ingest.storing import queries
 from ingest.storing.batch import Batch
 from ingest.storing.quotas import Quotas
@@ -123,7 +123,7 @@ def _readable(
 def _add_message(batch: Batch, rejected: RejectedMessage, max_ahead: timedelta, quotas: Quotas) -> bool:
     try:
         decode(rejected.message, max_ahead, quotas)
-    except Refused:
+    except Exception:  # noqa: BLE001 - refused, or a fault of ours that is not mended yet
         return False
     batch.add(rejected.message, max_ahead)
     return True

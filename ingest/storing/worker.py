@@ -13,7 +13,7 @@ import structlog
 
 from ingest.metrics import IngestMetrics
 from ingest.receiving.subscriber import Subscriber
-from ingest.storing.batch import Batch
+from ingest.storing.batch import FAULT, Batch
 from ingest.storing.quotas import Quotas
 from ingest.storing.store import Store, Stored
 from schemas.db.revisions import WrongRevisionError
@@ -114,9 +114,12 @@ class Worker:
         messages = batch.received
         try:
             self._write(batch, MESSAGE_ATTEMPTS if len(messages) == 1 else attempts)
-        except psycopg.Error as refusal:
+        except Stopped:
+            raise
+        except Exception as refusal:  # noqa: BLE001 - of any kind: one message must not stop the others
             if len(messages) == 1:
-                self._write(Batch.refusing(messages[0], "refused_by_database", str(refusal)))
+                reason = "refused_by_database" if isinstance(refusal, psycopg.Error) else FAULT
+                self._write(Batch.refusing(messages[0], reason, str(refusal) or repr(refusal)))
                 return
             self._log.warning("batch_halved", messages=len(messages), error=str(refusal).strip())
             middle = len(messages) // 2
@@ -127,16 +130,19 @@ class Worker:
         """Commit a batch, however long the database stores nothing.
 
         Raises:
-            psycopg.Error: the batch failed this number of times while the database stored other rows.
+            Exception: the batch failed this number of times while other rows were stored.
             Stopped: told to stop before it could be stored.
         """
         refusals, delay_s = 0, FIRST_RETRY_S
         while True:
             try:
                 self._attempt(batch)
-            except psycopg.Error as error:
+            except Stopped:
+                raise
+            except Exception as error:
                 self._metrics.commit_failed()
-                self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s)
+                is_ours = not isinstance(error, psycopg.Error)
+                self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s, exc_info=is_ours)
                 self._close()
                 refusals += self._stores_others(batch)
                 if refusals >= attempts:
@@ -151,7 +157,7 @@ class Worker:
         """Whether the database stores other rows of that time right now."""
         try:
             self._opened_store().probe(batch.received[0].received_at)
-        except (psycopg.Error, WrongRevisionError):
+        except Exception:  # noqa: BLE001 - the same
             self._close()
             return False
         return True

@@ -57,12 +57,19 @@ PARTITIONS = text(
 )
 """The partitions of a raw table, oldest first, the default one last."""
 
-NAME_BESIDE = text(
-    "SELECT format('%I.%I', nspname, relname || :ending) FROM pg_catalog.pg_class AS parent"
-    " JOIN pg_catalog.pg_namespace AS home ON home.oid = relnamespace"
-    " WHERE parent.oid = CAST(:parent AS regclass)"
+FREE_NAME = text(
+    "SELECT format('%I.%I', nspname, name) FROM pg_catalog.pg_class AS parent"
+    " JOIN pg_catalog.pg_namespace AS home ON home.oid = parent.relnamespace"
+    " CROSS JOIN generate_series(1, 1000) AS number"
+    " CROSS JOIN LATERAL (SELECT concat(parent.relname, CAST(:ending AS text), '_' || nullif(number, 1)))"
+    " AS candidate (name)"
+    " WHERE parent.oid = CAST(:parent AS regclass) AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS other"
+    " WHERE other.relnamespace = home.oid AND other.relname = name) ORDER BY number LIMIT 1"
 )
-"""The name of a table in the schema of a raw table, after that one's name."""
+"""A name that no table has yet in the schema of a raw table, after that one's name.
+
+A partition that somebody detached keeps its name, and so does a table that never was ours.
+"""
 
 
 def move(parent: str) -> Select[Any]:

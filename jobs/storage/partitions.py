@@ -121,7 +121,7 @@ def _make_new(connection: Connection, table: Table, wanted: Sequence[PartitionCh
 
 def _name(connection: Connection, table: Table, within: TimeRange) -> str:
     values = {"parent": table.name, "ending": f"_{name_of(within)}"}
-    return str(connection.execute(partition_queries.NAME_BESIDE, values).scalar_one())
+    return str(connection.execute(partition_queries.FREE_NAME, values).scalar_one())
 
 
 def _bring_on(

@@ -33,8 +33,18 @@ _SESSION: dict[str, object] = {
 holder, no wait stalls a line, and no statement runs for ever.
 """
 
-_ALWAYS: dict[str, object] = {"timezone": "UTC"}
-"""Settings that SQL and frames depend on."""
+_ALWAYS: dict[str, object] = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": 1,
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+}
+"""Settings that SQL, frames and drivers depend on, whatever a database or a role has been given."""
+
+_REPORTED = {"TimeZone": "UTC", "DateStyle": "ISO"}
+"""Those of them that libpq's environment overrules (`PGTZ`, `PGDATESTYLE`), as the server reports them."""
 
 _CONNECTION: dict[str, object] = {
     "connect_timeout": 5,
@@ -67,13 +77,14 @@ def connection_parameters(database_url: str, program: str, session: Mapping[str,
     """Parameters for libpq that complete those of the URL.
 
     Where the URL, the service that it names, or libpq's own environment speaks of a parameter or in `options`
-    of a setting, that counts; only the time zone is always ours.
+    of a setting, that counts; only what the code depends on is always ours: `_ALWAYS`, and UTF-8.
     """
     of_url = _parameters_of_url(database_url)
     ours = _as_options({**_SESSION, **session})
     options = " ".join(filter(None, (ours, of_url.get("options"), _as_options(_ALWAYS))))
     defaults = {name: value for name, value in _CONNECTION.items() if name not in of_url}
-    return {**defaults, "fallback_application_name": f"gridgate-{program}", "options": options}
+    defaults["fallback_application_name"] = f"gridgate-{program}"
+    return {**defaults, "client_encoding": "UTF8", "options": options}
 
 
 def _parameters_of_url(database_url: str) -> dict[str, str]:
@@ -111,7 +122,10 @@ def _defaults_of_service(service: str) -> Mapping[str, str]:
 
 
 def _as_options(settings: Mapping[str, object]) -> str:
-    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+    """Settings as the parameter `options` has them: a backslash stands before a space within a value."""
+    return " ".join(
+        "-c {}={}".format(name, str(value).replace(" ", "\\ ")) for name, value in settings.items()
+    )
 
 
 def connect(
@@ -172,7 +186,7 @@ def _open(
     database_url: str, parameters: Mapping[str, Any], monitor: AnswerMonitor | None
 ) -> psycopg.Connection[Any]:
     if monitor is None:
-        return psycopg.connect(database_url, **parameters)
+        return _with_reported_settings(psycopg.connect(database_url, **parameters))
     attempt = object()
     monitor.begin(attempt)
     try:
@@ -183,6 +197,15 @@ def _open(
     monitor.answered(attempt)
     connection.monitor = monitor
     connection.open_other = partial(_open_probe, database_url, parameters, monitor)
+    return _with_reported_settings(connection)
+
+
+def _with_reported_settings(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Set what the environment has overruled; a connection without such an environment costs nothing."""
+    for name, value in _REPORTED.items():
+        if not (connection.info.parameter_status(name) or "").startswith(value):
+            connection.execute(f"SET {name} = {value}".encode())
+            connection.commit()
     return connection
 
 

@@ -28,6 +28,8 @@ def _postgresql_url(url: str) -> str:
     plain = f"postgresql://{rest}"
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest or not _is_read(plain):
         raise ValueError("expected postgresql://user:password@host:5432/database")
+    if re.split("[/?]", rest)[0].count("@") > 1:  # libpq would log a part of the password as a host
+        raise ValueError("expected one @: write one within the user or the password as %40")
     return plain
 
 

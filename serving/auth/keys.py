@@ -206,9 +206,13 @@ def _caller(key: Row[Any], session: Row[Any] | None = None) -> Caller:
 class Keyring:
     """All valid keys and sessions, in the memory of one process: a guess costs no query."""
 
-    def __init__(self, store: KeyStore, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: KeyStore, clock: Callable[[], datetime], on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_end` is called when keys or sessions that were valid no longer are."""
         self._store = store
         self._clock = clock
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._valid: dict[tuple[str, str], _ValidSecret] = {}
         self._read_at: datetime | None = None
@@ -247,9 +251,11 @@ class Keyring:
         return self._is_unexpired(caller) and caller.keyring_id in self._valid
 
     def refresh(self) -> None:
-        now = self._clock()
+        now, before = self._clock(), self._valid
         self._valid = self._store.valid(now)
         self._read_at = now
+        if before.keys() - self._valid.keys():
+            self._on_end()
 
     def _read_if_stale(self) -> None:
         if self._is_fresh():

@@ -143,8 +143,11 @@ class BatchWriter(Protocol):
     def close(self) -> None: ...
 
 
-FORMULA = "^[=+\\-@\\t\\r]"
-"""What spreadsheets take for the beginning of a formula, which a device could write into its name."""
+FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
+"""What spreadsheets take for the beginning of a formula, which a device could write into its name.
+
+Full-width signs count, too: with East Asian settings they are read as the others.
+"""
 
 TEXTS = pl.col(pl.String)
 _without_formulas = pl.when(TEXTS.str.contains(FORMULA)).then("'" + TEXTS).otherwise(TEXTS).name.keep()

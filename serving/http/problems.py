@@ -58,7 +58,8 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
 def _serialize(request: Request, response: Response, error: falcon.HTTPError) -> None:
     status = error.status_code
     title = falcon.code_to_http_status(status).partition(" ")[2]
-    problem = Problem("about:blank", title, status, error.description or _advice(request, status) or title)
+    detail = without_secrets(error.description or _advice(request, status) or title)
+    problem = Problem("about:blank", title, status, detail)
     response.data = msgspec.json.encode(problem)
     response.content_type = PROBLEM_JSON
     if "Accept" not in (response.get_header("Vary") or "").split(", "):

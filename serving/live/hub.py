@@ -53,6 +53,7 @@ class LiveHub:
         """Grows when the database turns out to hold another log than before."""
 
         self._network: bytes | None = None
+        self._wakes = 0
         self._closed = False
 
     def refresh_network(self) -> None:
@@ -97,6 +98,12 @@ class LiveHub:
             if fresh:
                 self._changed.notify_all()
 
+    def wake_streams(self) -> None:
+        """Send every client a heartbeat now: a stream whose key has ended closes instead."""
+        with self._changed:
+            self._wakes += 1
+            self._changed.notify_all()
+
     def close(self) -> None:
         """End every stream at once, since the process stops."""
         with self._changed:
@@ -115,14 +122,14 @@ class LiveHub:
         """
         self._enter(holder)
         try:
-            log_number, extent = self._log_number, self._changes.extent()
+            log_number, wakes, extent = self._log_number, self._wakes, self._changes.extent()
             missed = last is not None and not self._changes.can_resume(last, extent)
             network = self._network or encode(self._read_network())
         except BaseException:
             self.leave(holder)
             raise
         start = extent.newest if last is None or missed else last
-        stream = LiveStream(self, start, network, log_number, holder)
+        stream = LiveStream(self, start, network, log_number, holder, wakes)
         if missed:
             stream.reset(extent)
         return stream
@@ -151,17 +158,22 @@ class LiveHub:
             self.clients -= 1
             self._streams_of[holder] -= 1
 
-    def wait(self, position: int, network: bytes, log_number: int) -> tuple[bytes, int] | None:
-        """Wait for unseen changes, or the heartbeat.
+    def wait(
+        self, position: int, network: bytes, log_number: int, wakes: int
+    ) -> tuple[bytes, int, int] | None:
+        """Wait for unseen changes, the heartbeat, or `wake_streams`.
 
-        Returns the totals and the number of the log, or None when the stream ends.
+        Returns the totals, the number of the log, and that of the wakes; or None when the stream ends.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._log_number != log_number or self._has_changed(position, network),
+                lambda: (
+                    (self._log_number, self._wakes) != (log_number, wakes)
+                    or self._has_changed(position, network)
+                ),
                 self._heartbeat_s,
             )
-            return None if self._closed else (self._network or network, self._log_number)
+            return None if self._closed else (self._network or network, self._log_number, self._wakes)
 
     def _has_changed(self, position: int, network: bytes) -> bool:
         return (
@@ -188,13 +200,20 @@ class LiveStream:
     """One client's stream, as an iterator of bytes that must be closed."""
 
     def __init__(
-        self, hub: LiveHub, start: StreamPosition, network: bytes, log_number: int, holder: str | None
+        self,
+        hub: LiveHub,
+        start: StreamPosition,
+        network: bytes,
+        log_number: int,
+        holder: str | None,
+        wakes: int,
     ) -> None:
         self._hub = hub
         self._place = start
         self._network = network
         self._log_number = log_number
         self._holder = holder
+        self._wakes = wakes
         self._is_open = True
         self._is_new = True
         self._opening: list[bytes] = [f"retry: {RETRY_MS}\n\n".encode()]
@@ -218,10 +237,10 @@ class LiveStream:
             self._is_new = False
             return b"".join([*self._opening, message("network", self._place, self._network)])
         try:
-            changed = self._hub.wait(self._place.position, self._network, self._log_number)
+            changed = self._hub.wait(self._place.position, self._network, self._log_number, self._wakes)
             if changed is None:
                 raise StopIteration
-            network, log_number = changed
+            network, log_number, self._wakes = changed
             return b"".join(self._next_messages(network, log_number)) or HEARTBEAT
         except SQLAlchemyError as error:
             structlog.get_logger().warning("stream_ended", error=str(error).strip())

@@ -1,6 +1,8 @@
 """Who may call: keys and roles, sessions of browsers, rates, origins, and what is written down of changes."""
 
 import re
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -13,7 +15,8 @@ from falcon.testing import create_environ
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
-from schemas.db.connections import engine_for
+from schemas.db.channels import KEYS
+from schemas.db.connections import connect, engine_for
 from serving.app import create_app
 from serving.auth.audit import STORED_BODY_BYTES
 from serving.auth.keys import (
@@ -21,12 +24,15 @@ from serving.auth.keys import (
     MISSES_AT_ONCE,
     SESSION_LASTS,
     KeyNameTakenError,
+    Keyring,
     KeyStore,
     UnknownKeyError,
 )
 from serving.auth.queries import SESSIONS_PER_KEY
 from serving.fleet.reader import FleetReader
 from serving.http.bodies import read_body
+from serving.http.representation import App
+from serving.live.hub import HEARTBEAT
 from serving.policy import SESSION_COOKIE, Policy, is_open
 from serving.worker_state import WorkerState
 from tests.integration.published import NOW
@@ -247,6 +253,43 @@ def test_a_revoked_key_works_for_seconds_at_most(
     for worker in workers:
         assert_problem(worker.simulate_get("/api/vens", headers=operator), 401, "revoked")
     assert timedelta(seconds=3) >= FRESH_FOR
+
+
+def test_a_quiet_stream_ends_with_its_key(
+    engine: Engine, database_url: str, store: KeyStore, clock: Clock
+) -> None:
+    """It ended with its next heartbeat, which may be a minute away."""
+    keys = {name: store.create(name, "viewer", None, NOW) for name in ("left", "stays")}
+    state = WorkerState(engine, FleetReader(engine, clock), stream_heartbeat_s=600)
+    keyring = Keyring(store, clock, state.hub.wake_streams)
+    app = create_app(engine, clock, [], policy=Policy(needs_keys=True), keyring=keyring, state=state)
+    listener = state.listener(lambda: connect(database_url, "tests"), {KEYS: keyring.refresh})
+    thread = listener.start()
+    try:
+        streams = {name: stream_of(app, key) for name, key in keys.items()}
+        assert all(next(stream).startswith(b"retry") for stream in streams.values())
+        began = time.monotonic()
+        store.revoke("left", clock.now)
+        assert list(streams["left"]) == []
+        assert next(streams["stays"]) == HEARTBEAT
+        assert time.monotonic() - began < 60
+    finally:
+        listener.stop()
+        thread.join(20)
+
+
+def stream_of(app: App, key: str) -> Iterator[bytes]:
+    environ = testing.create_environ("/api/stream", headers=bearer(key))
+    return iter(app(environ, testing.StartResponseMock()))
+
+
+def test_an_error_repeats_no_secret(client: testing.TestClient, operator: dict[str, str]) -> None:
+    """Who put a key into a path read it again in the detail, and so did whoever logs bodies of errors."""
+    secret = operator["Authorization"].removeprefix("Bearer ")
+    for method, path in (("GET", "/api/vens/{}"), ("POST", "/api/vens/{}"), ("GET", "/api/{}")):
+        text = client.simulate_request(method, path.format(secret), headers=operator).text
+        assert secret[:10] in text
+        assert secret[-64:] not in text
 
 
 def test_a_key_expires_to_the_instant(client: testing.TestClient, store: KeyStore, clock: Clock) -> None:

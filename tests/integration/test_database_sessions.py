@@ -1,5 +1,6 @@
 """What a session says to the server: ours, and what `DATABASE_URL` says, which counts."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
 import psycopg
@@ -80,6 +81,43 @@ def test_the_environment_of_libpq_counts_too(
     monkeypatch.setenv("PGAPPNAME", "theirs")
     told = session(database_url)
     assert (told["search_path"], told["application_name"]) == ("other", "theirs")
+
+
+SETTINGS = {
+    "timezone": "Europe/Berlin",
+    "datestyle": "German, DMY",
+    "intervalstyle": "sql_standard",
+    "extra_float_digits": "-5",
+    "standard_conforming_strings": "off",
+    "default_transaction_isolation": "serializable",
+    "client_encoding": "LATIN1",
+}
+"""What a database that others share may have been given."""
+
+VALUES = "SELECT '2026-11-27 23:30Z'::timestamptz, '36 h'::interval, 0.1 + 0.2::float8, $$\\n €$$"
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_what_the_code_depends_on_is_ours(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, *, by_environment: bool
+) -> None:
+    """A database with `datestyle = German` stopped every program; with PGTZ, days began at another hour."""
+    with psycopg.connect(empty_database_url, autocommit=True) as admin:
+        for name, value in SETTINGS.items():
+            admin.execute(f"ALTER DATABASE {admin.info.dbname} SET {name} = '{value}'".encode())
+    if by_environment:
+        monkeypatch.setenv("PGTZ", "America/New_York")
+        monkeypatch.setenv("PGDATESTYLE", "SQL")
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    expected = (datetime(2026, 11, 27, 23, 30, tzinfo=UTC), timedelta(hours=36), 0.1 + 0.2, "\\n €")
+    engine = engine_for(empty_database_url, "tests")
+    with connect(empty_database_url, "tests") as connection, engine.connect() as ours:
+        assert connection.execute(VALUES).fetchone() == expected
+        assert connection.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
+        assert ours.exec_driver_sql(VALUES).one() == expected
+        ours.rollback()
+        assert ours.execute(text("SHOW TimeZone")).scalar_one() == "UTC"
+    engine.dispose()
 
 
 @pytest.mark.parametrize(("spoken", "counts"), [("", "15000"), ("tcp_user_timeout=7000", "7000")])

@@ -271,6 +271,22 @@ def test_a_table_of_the_same_name_does_not_stop_ingest(store: Store, connection:
     assert len(stored(connection)["ven_telemetry"]) == 1
 
 
+def test_a_table_of_the_same_name_does_not_stop_the_jobs(
+    store: Store, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """One detached partition kept all partitions of all days from being made, at each run anew."""
+    arrange(engine)
+    connection.execute("ALTER TABLE ven_telemetry DETACH PARTITION ven_telemetry_p20240711")
+    connection.execute("CREATE TABLE ven_telemetry_p20240711_2 (mine int)")
+    connection.execute("DROP TABLE ven_load_samples_p20240712")
+    store.write(batch_of(*said(NOW + DAY)))
+    arrange(engine)
+    assert partitions(connection)[-4:] == ["p20240710", "p20240711_3", "p20240712", "p20240713"]
+    assert in_default(connection) == 0
+    assert partitions(connection, "ven_load_samples")[-2:] == ["p20240712", "p20240713"]
+    assert len(stored(connection)["ven_telemetry"]) == 1
+
+
 def test_partitions_in_a_schema_of_our_own(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> None:
     """Tables of others have the names of ours, in a schema that is searched after ours."""
     name = next(database_names)

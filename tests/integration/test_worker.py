@@ -11,7 +11,8 @@ import pytest
 from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
 from ingest.storing.batch import Batch
-from ingest.storing.store import Store
+from ingest.storing.quotas import Quotas
+from ingest.storing.store import Store, Stored
 from ingest.storing.worker import Stopped, Worker
 from schemas.db.connections import Bounds, connect
 from tests.faults.proxy import PostgresProxy
@@ -217,6 +218,50 @@ def test_a_message_that_cannot_be_stored_is_put_aside_whatever_the_error_says(
     assert (ven, reason) == ("poison", "refused_by_database")
     assert "the number of the beast" in detail
     assert value(connection, "SELECT count(*) FROM vens WHERE ven_id = 'gridgate-probe'") == 0
+
+
+class FaultyQuotas(Quotas):
+    """Fails at one load type, as a fault of ours would."""
+
+    def load_type(self, text: str | None) -> str | None:
+        if text == "unforeseen":
+            raise ZeroDivisionError("unforeseen")
+        return super().load_type(text)
+
+
+class FaultyStore(Store):
+    """Fails at one VEN."""
+
+    def write(self, batch: Batch) -> Stored:
+        if any(ven_id == "unforeseen" for ven_id, _ in batch.reports):
+            raise ZeroDivisionError("unforeseen")
+        return super().write(batch)
+
+
+def test_a_fault_of_ours_at_one_message_does_not_stop_the_others(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """The process ended, and found the same message at the broker when it began again, for ever."""
+    stopping = ImpatientEvent(waits=100_000)
+    messages = [telemetry(f"ven-{number}") for number in range(5)]
+    messages.insert(1, telemetry("unforeseen"))
+    messages.insert(3, telemetry("typed", loads=[{"id": "l", "type": "unforeseen"}]))
+    line: Any = Line(messages, on_acknowledge=stopping.set)
+    with connect(database_url, "ingest") as own:
+        made = Worker(
+            line,
+            lambda: FaultyStore(connect(database_url, "i"), "w"),
+            stopping,
+            **options(),
+            quotas=FaultyQuotas(),
+        )
+        made.run()
+        assert sorted(map(id, line.acknowledged)) == sorted(map(id, messages))
+        aside = "SELECT reason, payload::bytea FROM rejected_messages"
+        assert sorted((reason, bytes(payload)) for reason, payload in rows(own, aside)) == sorted(
+            ("fault_of_ours", messages[position].payload) for position in (1, 3)
+        )
+    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 5
 
 
 def test_an_error_that_passes_costs_no_message(handle: Handle, connection: psycopg.Connection) -> None:

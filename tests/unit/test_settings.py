@@ -65,7 +65,7 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
     (IngestSettings, "DATABASE_URL", "postgresql://"),
     *(
         (ServingSettings, "DATABASE_URL", f"postgresql://grid:{SECRET}{rest}")
-        for rest in ("@[db/x", "@db:port/x", "%zz@db/x")
+        for rest in ("@[db/x", "@db:port/x", "%zz@db/x", "@db@db/x", f"@{SECRET}@db?application_name=x")
     ),
     (ServingSettings, "DATABASE_READ_URL", f"postgresql://grid:{SECRET}@[db/x"),
     (IngestSettings, "LOG_LEVEL", "loud"),

@@ -1,17 +1,21 @@
 """Queries of events: reading, creating, cancelling and stopping them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     Delete,
     Numeric,
     Select,
+    Text,
     Update,
     and_,
+    any_,
     bindparam,
     case,
     delete,
@@ -229,15 +233,33 @@ def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Que
     return Query(_participations(), {"ven_id": ven_id, "first": first, "last": last})
 
 
+def participations_of(ven_ids: Sequence[str], start_us: int | None, end_us: int | None) -> Query:
+    """The same of several VENs, with their `ven_id`."""
+    of_one = participations("", start_us, end_us)
+    times = {name: value for name, value in of_one.values.items() if name != "ven_id"}
+    return Query(_participations_of(), {"ven_ids": list(ven_ids), **times})
+
+
 @cache
 def _participations() -> Select[Any]:
+    return _all_participations().where(event_participations.c.ven_id == VEN_ID)
+
+
+@cache
+def _participations_of() -> Select[Any]:
+    ven_id = event_participations.c.ven_id
+    listed = bindparam("ven_ids", type_=ARRAY(Text))
+    return _all_participations().add_columns(ven_id).where(ven_id == any_(listed))
+
+
+def _all_participations() -> Select[Any]:
     part = event_participations.c
     start = func.greatest(events.c.start_time, part.notified_at).label("start")
     end = func.least(events.c.end_time, events.c.ended_at, part.finished_at, part.opted_out_at).label("end")
     return (
         select(start, end, part.event_id, part.requested_reduction_kw)
         .join(events, events.c.event_id == part.event_id)
-        .where(part.ven_id == VEN_ID, part.notified_at.is_not(None), start < end)
+        .where(part.notified_at.is_not(None), start < end)
         .where(end > bindparam("first"), start < bindparam("last"))
         .order_by(start, part.event_id)
     )

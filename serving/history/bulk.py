@@ -21,6 +21,7 @@ from schemas.http import (
     VenEnergyRow,
     VenPowerRow,
 )
+from schemas.tables.history import SLOT_S
 from schemas.times.instants import microseconds
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
@@ -157,7 +158,7 @@ class BulkHistories:
             return None
         most = histories * limits.answered_buckets(request, *extent_us)
         if most > self._max_points and request.calendar is None:
-            stored = histories * limits.buckets(*extent_us, queries.SLOT_S)
+            stored = histories * limits.buckets(*extent_us, SLOT_S)
             if stored <= COUNTED_PER_POINT * self._max_points:
                 counts = (queries.points_at_most(each.series, request, each.values) for each in subjects)
                 most = min(most, sum(int(each.run(connection).scalar_one()) for each in counts))

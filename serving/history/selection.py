@@ -97,7 +97,9 @@ def loads_of_types(connection: Connection, types: Sequence[str]) -> Selection:
         NotFoundError: there is no load of one of the types.
     """
     rows = _loads(connection, types)
-    columns = {(row.ven_id, row.load_id): (row.ven_id, row.load_id, row.load_type) for row in rows}
+    columns: dict[Key, Key] = {
+        (row.ven_id, row.load_id): (row.ven_id, row.load_id, row.load_type) for row in rows
+    }
     return Selection(columns, LISTED_LOADS)
 
 

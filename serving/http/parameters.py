@@ -150,7 +150,8 @@ ALL = Parameter(
     name="all",
     description="All VENs, which is the default: not together with `ids` or `group`.",
     advice="must be true, or have no value",
-    choices=("", "true", "1"),
+    pattern="(true|1)?",
+    examples=("true",),
 )
 BY_GROUP = Parameter(
     name="by",

@@ -17,6 +17,8 @@ from schemas.times.instants import parse_iso
 RULES = (
     r"granularity must be a multiple of 5m with aggregate=(energy|mean), such as 5m, 15m or 1h",
     r"start must not be after end",
+    r"(ids|group) must not be given together with (group|all): choose one of them",
+    r"by must be ven with ids: .+",
     r"endTime must be after startTime",
     r"endTime must be still ahead",
     r"venIds names .+: there is no such VEN",

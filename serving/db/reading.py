@@ -15,7 +15,6 @@ SLOW_CLIENT_S = 60
 Transactions that change something have ten seconds: they hold locks that others wait for.
 """
 
-_WAIT_FOR_CLIENT = text(f"SET LOCAL idle_in_transaction_session_timeout = '{SLOW_CLIENT_S}s'")
 _HOLD_RAW = text(
     "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions IN ACCESS SHARE MODE"
 )
@@ -36,7 +35,8 @@ def hold_raw(connection: Connection) -> None:
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements all see the same state of the database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        connection.execute(_WAIT_FOR_CLIENT)
+        # SET, and not set_config(): that would take the snapshot, before whoever calls has locked tables.
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{SLOW_CLIENT_S}s'")
         yield connection
 
 

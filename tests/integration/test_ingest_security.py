@@ -22,6 +22,7 @@ import trustme
 from psycopg import sql
 
 from local.ports import HOST, free_ports
+from schemas.programs.exits import WRONG_USAGE
 from tests.faults.deadline import until
 from tests.faults.mosquitto import Mosquitto
 from tests.faults.program import Ingest
@@ -219,7 +220,7 @@ def test_the_right_papers_let_in_and_wrong_ones_are_refused_loudly(
 def test_a_key_of_another_certificate_ends_it_at_once(launch: Launch, papers: Papers) -> None:
     watched = launch("other-key", MQTT_KEY_FILE=str(papers.server))
     assert watched.worker.child.wait(WITHIN_S)
-    assert watched.worker.child.exit_code == 1
+    assert watched.worker.child.exit_code == WRONG_USAGE
     assert "MQTT_CERT_FILE, MQTT_KEY_FILE: " in watched.says()
     assert not [secret for secret in papers.secrets() if secret in watched.says()]
 

@@ -16,6 +16,7 @@ from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
 from schemas.db.connections import connect, engine_for
 from serving.app import create_app
+from serving.db import reading
 from serving.server import HEADERS_WITHIN_MS, LONGEST_HEADERS_BYTES
 from tests.integration.published import NOW, until
 
@@ -105,11 +106,12 @@ def test_headers_have_their_time(port: int) -> None:
     assert time.monotonic() - begun < HEADERS_WITHIN_MS / 1000 + CUT_WITHIN_S
 
 
-def test_a_long_answer_that_is_taken_slowly_gives_its_connection_back(database_url: str) -> None:
+def test_a_long_answer_that_is_taken_slowly_gives_its_connection_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fast enough for the kernel, a client could keep one for hours, and with it a snapshot."""
-    engine = engine_for(
-        database_url, "tests", pool_size=1, overflow=0, idle_in_transaction_session_timeout="300ms"
-    )
+    monkeypatch.setattr(reading, "SLOW_CLIENT_S", 0.3)
+    engine = engine_for(database_url, "tests", pool_size=1, overflow=0)
     many = "INSERT INTO vens (ven_id, created_at) SELECT 'ven-' || n, now() FROM generate_series(1, 2000) n"
     held = (
         "SELECT count(*) FROM pg_stat_activity"

@@ -2,14 +2,18 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
+from ingest.storing.store import Store
 from serving.app import api_document, create_app
 from serving.resources.pages import docs_files
+from tests.integration.catching_up import catch_up
+from tests.integration.published import NOW, batch_of, telemetry
 
 DOCUMENT = api_document()
 OPERATIONS = [
@@ -29,8 +33,19 @@ BODIES: dict[str, dict[str, object]] = {
         "endTime": "2999-01-15T18:00:00Z",
         "requestedReductionKw": 1,
     },
+    "OptOutCreate": {"from": "2999-01-15T17:00:00Z", "to": "2999-01-15T18:00:00Z"},
+    "GroupCreate": {"name": "x"},
+    "GroupUpdate": {"name": "x"},
 }
 """Something that each shape allows."""
+RANGE = {"start": "2026-01-15T17:00:00Z", "end": "2026-01-15T18:00:00Z"}
+
+
+def _query(operation: dict[str, Any]) -> dict[str, str]:
+    """A group that is not there, where one may be named; a range, where one must be given."""
+    names = {each.get("$ref", "").rpartition("/")[2] for each in operation.get("parameters", ())}
+    group = {"group": "nobody"} if "Group" in names else {}
+    return group | (RANGE if "WindowStart" in names else {})
 
 
 def _body(operation: dict[str, object]) -> object:
@@ -43,13 +58,14 @@ def test_unknown_things_are_a_404_where_the_document_says_so(method: str, path: 
     client = testing.TestClient(create_app(engine, lambda: datetime.now(UTC), []))
     operation = DOCUMENT["paths"][path][method.lower()]
     asked = path.replace("{digest}", "0" * 16).replace("{asset}", next(iter(docs_files())))
-    answer = client.simulate_request(method, re.sub(r"{\w+}", "nobody", asked), json=_body(operation))
+    path_asked = re.sub(r"{\w+}", "nobody", asked)
+    answer = client.simulate_request(method, path_asked, params=_query(operation), json=_body(operation))
     assert (answer.status_code == 404) == ("404" in operation["responses"]), answer.text
     assert str(answer.status_code) in operation["responses"], answer.text
 
 
 def test_conflicts_are_a_409_where_the_document_says_so(
-    engine: Engine, connection: psycopg.Connection
+    engine: Engine, connection: psycopg.Connection, store: Store
 ) -> None:
     """Each is provoked: what stands in the document is seen, and what is seen stands there."""
     client = testing.TestClient(create_app(engine, lambda: datetime.now(UTC), []))
@@ -57,17 +73,26 @@ def test_conflicts_are_a_409_where_the_document_says_so(
     planned = BODIES["EventCreate"] | {"id": "evt-1"}
     assert client.simulate_post("/api/vens", json=made).status_code == 201
     assert client.simulate_post("/api/events", json=planned).status_code == 201
+    store.write(batch_of(telemetry("ven-1", NOW, loads=[{"id": "off", "enabled": False}])))
+    catch_up(engine)
+    group = {"id": "g", "name": "x", "venIds": ["ven-1"]}
+    assert client.simulate_post("/api/groups", json=group).status_code == 201
     provoked = [
         ("post", "/api/vens", made),
+        ("post", "/api/vens/{venId}/loads/{loadId}/commands/shed", BODIES["ShedRequest"]),
+        ("post", "/api/groups", group),
+        ("delete", "/api/groups/{groupId}", None),
         ("post", "/api/events", BODIES["EventCreate"]),
         ("get", "/api/events/{eventId}/performance", None),
         ("patch", "/api/events/{eventId}", BODIES["EventUpdate"]),
         ("delete", "/api/events/{eventId}", None),
     ]
     connection.execute("UPDATE events SET status = 'completed'")
-    assert client.simulate_post("/api/events", json=planned | {"id": "evt-2"}).status_code == 201
+    targeted = planned | {"id": "evt-2", "targets": {"groups": ["g"]}}
+    assert client.simulate_post("/api/events", json=targeted).status_code == 201
     for method, path, body in provoked:
-        asked = path.replace("{eventId}", "evt-1")
+        ids = {"venId": "ven-1", "loadId": "off", "groupId": "g", "eventId": "evt-1"}
+        asked = path.format(**ids)
         answer = client.simulate_request(method.upper(), asked, json=body)
         assert answer.status_code == 409, (method, path, answer.status_code, answer.text)
     assert {(method, path) for method, path, _ in provoked} == {

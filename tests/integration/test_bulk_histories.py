@@ -23,6 +23,7 @@ from tests.integration.catching_up import catch_up
 from tests.integration.house import House
 from tests.integration.published import NOW, THREE, batch_of, telemetry
 from tests.integration.test_groups import Api, make_group, windows
+from tests.oracle.compare import assert_same
 from tests.oracle.messages import random_traffic
 
 Rows = list[dict[str, Any]]

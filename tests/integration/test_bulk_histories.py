@@ -82,19 +82,19 @@ def own_histories(
 
 
 def test_the_rows_of_a_ven_are_its_history(fleet: House) -> None:
-    keys = [(ven["id"],) for ven in fleet.get("/vens")]
+    keys: list[tuple[str, ...]] = [(ven["id"],) for ven in fleet.get("/vens")]
     members = {ven["id"] for ven in fleet.get("/vens", group="odd")}
 
     @costly(3)
     @given(windows(), st.sets(st.sampled_from(keys), min_size=1))
-    def agree(window: dict[str, str], some: set[tuple[str]]) -> None:
+    def agree(window: dict[str, str], some: set[tuple[str, ...]]) -> None:
         own = own_histories(fleet, keys, ven_path, window)
         answer = fleet.get("/vens/history", **window)
         histories = by_key(answer["points"], "venId")
         assert_same(histories, own, LAST_DIGIT)
         assert list(histories) == sorted(histories)
         assert answer.get("warning") == fleet.get(ven_path(*keys[0]), **window).get("warning")
-        named = fleet.get("/vens/history", **window, ids=",".join(ven_id for [ven_id] in some))
+        named = fleet.get("/vens/history", **window, ids=",".join(key[0] for key in some))
         named_rows, expected = by_key(named["points"], "venId"), {key: own[key] for key in own if key in some}
         assert_same(named_rows, expected, LAST_DIGIT)
         of_group = fleet.get("/vens/history", **window, group="odd")

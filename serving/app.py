@@ -31,6 +31,7 @@ from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
+from serving.history.bulk import BulkHistories
 from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
@@ -44,6 +45,7 @@ from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
+from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
 from serving.resources.events import (
     CurrentEventResource,
@@ -227,6 +229,9 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         needs.time_zone,
         gone_after=gone_after,
     )
+    bulk = BulkHistories(
+        replica, needs.max_points, needs.default_aggregate, needs.time_zone, gone_after=gone_after
+    )
     # A client must see its own changes, so what can be changed here is read from the primary.
     primary_reader = FleetReader(primary, clock, gone_after, needs.time_zone)
     latest = LatestReader(pools[primary], clock, gone_after)
@@ -240,6 +245,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/stats/loads": LoadTypesResource(reader, cache),
         "/api/vens": VensResource(primary_reader, latest, writer),
         "/api/vens/summary": VenSummariesResource(reader, cache),
+        "/api/vens/history": VenHistoriesResource(bulk),
         "/api/vens/{ven_id}": OneVenResource(latest, writer),
         "/api/vens/{ven_id}/history": VenHistoryResource(histories),
         "/api/vens/{ven_id}/loads": LoadsResource(latest),
@@ -253,6 +259,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
+        "/api/loads/history": LoadHistoriesResource(bulk),
         "/api/groups": GroupsResource(groups, group_writer),
         "/api/groups/{group_id}": OneGroupResource(groups, group_writer),
         "/api/groups/{group_id}/vens": GroupVensResource(primary_reader),

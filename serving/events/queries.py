@@ -1,17 +1,21 @@
 """Queries of events: reading, creating, cancelling and stopping them."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     Delete,
     Numeric,
     Select,
+    Text,
     Update,
     and_,
+    any_,
     bindparam,
     case,
     delete,
@@ -231,9 +235,28 @@ def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Que
     return Query(_participations(), {"ven_id": ven_id, "first": first, "last": last})
 
 
+def participations_of(ven_ids: Sequence[str], start_us: int | None, end_us: int | None) -> Query:
+    """The same of several VENs, with their `ven_id`."""
+    of_one = participations("", start_us, end_us)
+    times = {name: value for name, value in of_one.values.items() if name != "ven_id"}
+    return Query(_participations_of(), {"ven_ids": list(ven_ids), **times})
+
+
 @cache
 def _participations() -> Select[Any]:
-    part, share = event_participations.c, _shares_of_ven()
+    return _participations_where(lambda ven_id: ven_id == VEN_ID)
+
+
+@cache
+def _participations_of() -> Select[Any]:
+    listed = bindparam("ven_ids", type_=ARRAY(Text))
+    return _participations_where(lambda ven_id: ven_id == any_(listed)).add_columns(
+        event_participations.c.ven_id
+    )
+
+
+def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Select[Any]:
+    part, share = event_participations.c, _shares_where(chosen)
     since = func.coalesce(share.c.at, part.notified_at)
     start = func.greatest(events.c.start_time, since).label("start")
     left_at = (part.finished_at, part.opted_out_at, part.released_at)
@@ -242,20 +265,21 @@ def _participations() -> Select[Any]:
     return (
         select(start, end, part.event_id, requested_kw.label("requested_reduction_kw"))
         .join(events, events.c.event_id == part.event_id)
-        .outerjoin(share, share.c.event_id == part.event_id)
-        .where(part.ven_id == VEN_ID, part.notified_at.is_not(None), start < end)
+        .outerjoin(share, and_(share.c.ven_id == part.ven_id, share.c.event_id == part.event_id))
+        .where(chosen(part.ven_id), part.notified_at.is_not(None), start < end)
         .where(end > bindparam("first"), start < bindparam("last"))
         .order_by(start, part.event_id)
     )
 
 
-def _shares_of_ven() -> Subquery:
-    """What events asked of a VEN, each share with the time of the next one; old events have none."""
+def _shares_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Subquery:
+    """What events asked of VENs, each share with the time of the next one; old events have none."""
     share = event_shares.c
-    until = func.lead(share.at).over(partition_by=share.event_id, order_by=share.at).label("until")
+    of_ven = [share.ven_id, share.event_id]
+    until = func.lead(share.at).over(partition_by=of_ven, order_by=share.at).label("until")
     return (
-        select(share.event_id, share.at, until, share.requested_reduction_kw)
-        .where(share.ven_id == VEN_ID, share.at < bindparam("last"))
+        select(*of_ven, share.at, until, share.requested_reduction_kw)
+        .where(chosen(share.ven_id), share.at < bindparam("last"))
         .subquery("share")
     )
 

@@ -16,6 +16,7 @@ SMALL_POINTS = 1_001
 
 SMALL_ROWS = 100_000
 AHEAD_US = 300 * MICROSECONDS_PER_S
+LEAST_DAYS = {"d": 1, "w": 7, "mo": 28, "y": 365}
 UNITS = ((3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -52,6 +53,28 @@ def too_many_points(
         f"{as_text(request.granularity_s)} gives up to {points} points from {_instant(first_us)} to "
         f"{_instant(last_us)}, and an answer has at most {max_points}"
     )
+
+
+def too_many_rows(
+    request: HistoryRequest, first_us: int, last_us: int, points: int, max_points: int, histories: int
+) -> TooManyPointsError:
+    """The error for an answer of several histories; it says how to request less."""
+    each = max(1, max_points // histories)
+    fitting_s = fitting_granularity_s(first_us, last_us, each, request.aggregate)
+    coarser = f"granularity must be {as_text(fitting_s)} or coarser, or " if histories <= max_points else ""
+    return TooManyPointsError(
+        f"{coarser}the range must be shorter, or the histories fewer (name VENs, a group or a type; by=group "
+        f"and by=type give totals): {histories} histories from {_instant(first_us)} to {_instant(last_us)} "
+        f"have up to {points} points, and an answer has at most {max_points}"
+    )
+
+
+def answered_buckets(request: HistoryRequest, first_us: int, last_us: int) -> int:
+    """How many buckets of an answer a range touches; those of a calendar are counted by their least width."""
+    if request.calendar is None:
+        return buckets(first_us, last_us, request.granularity_s)
+    width_s = LEAST_DAYS[request.calendar.unit] * request.calendar.count * ROUND_S[-1]
+    return buckets(first_us, last_us, width_s) + 1
 
 
 def is_short(request: HistoryRequest, max_points: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BindParameter,
     ColumnElement,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Interval,
     Select,
     Table,
+    Text,
     bindparam,
     case,
     false,
@@ -84,7 +86,9 @@ class Series(Struct, frozen=True):
     raw_rows_per_s: float = 1
     """At a guess: VENs report every few seconds."""
     members: CTE | None = None
-    """Only of these VENs, `ven_id`; their group is a parameter."""
+    """Only of these entities, by the columns `by`; which ones they are is a parameter."""
+    adds_members: bool = False
+    """Whether the answer is the total of the members, not a row for each."""
 
 
 NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", raw_rows_per_s=20_000)
@@ -98,7 +102,27 @@ VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("
 def group_series(gone_after: timedelta | None) -> Series:
     """The members of a group, each on its own, so that their energies add up as the network's do."""
     member = members(groups.c.group_id == bindparam("group_id"), gone_after).cte("group_member")
-    return structs.replace(VENS, raw_rows_per_s=NETWORK.raw_rows_per_s, members=member)
+    return structs.replace(VENS, raw_rows_per_s=NETWORK.raw_rows_per_s, members=member, adds_members=True)
+
+
+def _listed(*columns: str) -> CTE:
+    """Entities whose keys are parameters: an array for each column."""
+    arrays = [bindparam(f"{column}s", type_=ARRAY(Text)) for column in columns]
+    return select(func.unnest(*arrays).table_valued(*columns).render_derived()).cte("listed")
+
+
+LISTED_VENS = structs.replace(VENS, members=_listed("ven_id"))
+"""The VENs in the parameter `ven_ids`, each on its own."""
+
+LISTED_LOADS = structs.replace(LOAD, of=(), by=("ven_id", "load_id"), members=_listed("ven_id", "load_id"))
+"""The loads in the parameters `ven_ids` and `load_ids`, each on its own."""
+
+TOTAL_OF_LISTED_LOADS = structs.replace(LISTED_LOADS, adds_members=True)
+
+
+def listed(series: Series, keys: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The parameters of a series of listed entities."""
+    return {f"{column}s": [key[place] for key in keys] for place, column in enumerate(series.by)}
 
 
 def group(group_id: str) -> Query:
@@ -236,10 +260,16 @@ def _points_at_most(
         .group_by(table.c.bucket)
     )
     of_vens = _of_each_member(series, of_ven).subquery("of_vens")
-    buckets = select(func.sum(of_vens.c.samples).label("samples")).group_by(of_vens.c.bucket).subquery("each")
+    is_apart = series.members is not None and not series.adds_members
+    buckets = (
+        of_vens
+        if is_apart
+        else select(func.sum(of_vens.c.samples).label("samples")).group_by(of_vens.c.bucket).subquery("each")
+    )
     stored = select(func.sum(func.least(buckets.c.samples * points_per_sample, most)))
     pending = _pending_states(series, part, WIDTH).subquery()
-    new = select(func.count(pending.c.bucket.distinct()) * points_per_sample)
+    new_buckets = pending.c.bucket if is_apart else pending.c.bucket.distinct()
+    new = select(func.count(new_buckets) * points_per_sample)
     return select(func.coalesce(stored.scalar_subquery(), 0) + new.scalar_subquery())
 
 
@@ -299,8 +329,8 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
 
 
 def _shown_keys(series: Series) -> tuple[str, ...]:
-    """What tells entities apart in the answer: of a group's members it is not told."""
-    return () if series.members is not None else series.by
+    """What tells entities apart in the answer."""
+    return () if series.adds_members else series.by
 
 
 def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
@@ -440,7 +470,7 @@ def _bucket_states(
 
 
 def _merged_by_member(series: Series, states: Select[Any]) -> Select[Any]:
-    """States of a group's members, one VEN after the other, each bucket once."""
+    """States of members, one after the other, each bucket once."""
     if series.members is None:
         return states
     columns = list(states.selected_columns)
@@ -452,9 +482,9 @@ def _merged_by_member(series: Series, states: Select[Any]) -> Select[Any]:
 
 
 def _of_each_member(series: Series, aggregated: Select[Any]) -> Select[Any]:
-    """The rows of a query for each member of a group.
+    """The rows of a query for each member.
 
-    Whatever the statistics say, the rows of each VEN are looked up by its id: PostgreSQL does not take an
+    Whatever the statistics say, the rows of each member are looked up by its id: PostgreSQL does not take an
     aggregate apart to read those of all VENs at once.
     """
     if series.members is None:
@@ -464,7 +494,8 @@ def _of_each_member(series: Series, aggregated: Select[Any]) -> Select[Any]:
 
 
 def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
-    of_members = [] if series.members is None else [table.c.ven_id == series.members.c.ven_id]
+    member = series.members
+    of_members = [] if member is None else [table.c[column] == member.c[column] for column in series.by]
     return [*(table.c[column] == bindparam(column) for column in series.of), *of_members]
 
 

@@ -37,7 +37,7 @@ BUCKETS_AT_ONCE = 8_000
 
 POINTS_AT_ONCE = 1_000
 
-_AGGREGATES: dict[
+AGGREGATES: dict[
     str, tuple[Callable[..., Iterable[Point]], Callable[[Series, HistoryRequest, Mapping[str, str]], Query]]
 ] = {
     "sum": (points.sum_points, queries.sums),
@@ -46,7 +46,7 @@ _AGGREGATES: dict[
 }
 _OF_VEN: dict[str, type[Point]] = {"sum": VenPowerPoint, "energy": VenEnergyPoint, "mean": VenPowerPoint}
 _SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
-_SINCE = Query(queries.since())
+SINCE = Query(queries.since())
 
 
 class Subject(Struct, frozen=True):
@@ -165,9 +165,9 @@ class Histories:
         participations: Query | None,
         warn: Callable[[str | None], None],
     ) -> Iterator[Point]:
-        make, _ = _AGGREGATES[request.aggregate]
-        with _naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
-            warn(shortfall(rows.request, _resolutions_s(subject.series, request)))
+        make, _ = AGGREGATES[request.aggregate]
+        with naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
+            warn(shortfall(rows.request, resolutions_s_of(subject.series, request)))
             blocks = rows.blocks if request.calendar is None else gathered(rows.blocks, request.calendar)
             all_points = chain.from_iterable(make(columns, shape) for columns in blocks)
             spans = map(points.event_span, rows.participations)
@@ -183,9 +183,9 @@ class Histories:
             return
         with self._snapshot(subject) as (connection, present):
             extent = self._require_few_points(connection, present, request)
-            planned = structs.replace(request, horizons_us=_horizons_us(_SINCE.run(connection)))
+            planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.run(connection)))
             taken = [] if participations is None else participations.run(connection).all()
-            yield HistoryRows(planned, _blocks(_in_parts(connection, present, planned, extent)), taken)
+            yield HistoryRows(planned, blocks_of(in_parts(connection, present, planned, extent)), taken)
 
     def _read_short(
         self, subject: Subject, request: HistoryRequest, participations: Query | None
@@ -198,13 +198,13 @@ class Histories:
         if not self._is_small(subject.series, request):
             return None
         lane = "history" if request.aggregate != "sum" else subject.series.lane
-        others = [Query(are_all_known(lane)), _SINCE, *subject.sufficient]
+        others = [Query(are_all_known(lane)), SINCE, *subject.sufficient]
         others += [] if participations is None else [participations]
         while True:
             planned = structs.replace(request, horizons_us=self._horizons_us)
-            query = _query(subject.with_pending(self._pending.values()), planned)
+            query = query_of(subject.with_pending(self._pending.values()), planned)
             columns, [[has_all_pending]], since, *answers = self._pool.columns(query, *others)
-            self._horizons_us = kept_us = _horizons_us(zip(*since, strict=True))
+            self._horizons_us = kept_us = horizons_us_of(zip(*since, strict=True))
             if not has_all_pending:
                 self._pending.read_anew()
             elif kept_us == planned.horizons_us:
@@ -221,7 +221,7 @@ class Histories:
 
     def _is_small(self, series: Series, request: HistoryRequest) -> bool:
         now_us = microseconds(self._clock())
-        pieces = plan(request, _resolutions_s(series, request))
+        pieces = plan(request, resolutions_s_of(series, request))
         return limits.is_small(request, pieces, now_us, series.raw_rows_per_s, self._max_points)
 
     def _require_few_points(
@@ -259,12 +259,12 @@ class Histories:
 
 
 @contextmanager
-def _naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
+def naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
     """Name a quicker granularity if the query was cancelled by its time limit."""
     try:
         yield
     except (QueryCanceled, OperationalError) as error:
-        too_slow = limits.too_slow(request, _resolutions_s(series, request))
+        too_slow = limits.too_slow(request, resolutions_s_of(series, request))
         if (
             too_slow is None
             or request.calendar is not None
@@ -274,35 +274,35 @@ def _naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
         raise too_slow from error
 
 
-def _query(subject: Subject, request: HistoryRequest) -> Query:
-    _, query = _AGGREGATES[request.aggregate]
+def query_of(subject: Subject, request: HistoryRequest) -> Query:
+    _, query = AGGREGATES[request.aggregate]
     return query(subject.series, request, subject.values)
 
 
-def _resolutions_s(series: Series, request: HistoryRequest) -> Sequence[int]:
+def resolutions_s_of(series: Series, request: HistoryRequest) -> Sequence[int]:
     return series.resolutions_s if request.aggregate == "sum" else (SLOT_S,)
 
 
-def _horizons_us(since: Iterable[Any]) -> dict[int, int]:
+def horizons_us_of(since: Iterable[Any]) -> dict[int, int]:
     return {resolution_s: microseconds(first) for resolution_s, first in since}
 
 
-def _in_parts(
+def in_parts(
     connection: Connection, subject: Subject, request: HistoryRequest, extent: tuple[int, int]
 ) -> Iterator[Row[Any]]:
     """The rows of a long history, read in parts, so that the first do not wait for the last."""
     (at_us, last_us), buckets, part = extent, BUCKETS_AT_FIRST, request
     while (cut_us := next_cut_us(at_us, request.granularity_s, buckets)) <= last_us:
         points = 0
-        for row in _in_blocks(connection, _query(subject, structs.replace(part, end_us=cut_us)), buckets):
+        for row in _in_blocks(connection, query_of(subject, structs.replace(part, end_us=cut_us)), buckets):
             points += 1
             yield row
         at_us, part = cut_us, structs.replace(part, start_us=cut_us)
         buckets = BUCKETS_AT_ONCE if 4 * points > buckets else 8 * buckets
-    yield from _in_blocks(connection, _query(subject, part), buckets)
+    yield from _in_blocks(connection, query_of(subject, part), buckets)
 
 
-def _blocks(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+def blocks_of(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
     remaining = iter(rows)
     while block := list(islice(remaining, POINTS_AT_ONCE)):
         yield list(zip(*block, strict=True))

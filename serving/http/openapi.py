@@ -52,6 +52,21 @@ VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory)
 """The history of a VEN, with the events that it took part in."""
 
 
+def bulk_history(shapes: tuple[type[Struct], ...], keys: Mapping[str, str]) -> ResponseSpec:
+    """The answer of a route that has many histories: rows that begin with the keys of their history."""
+    examples = {
+        name: {"points": [{**keys, **point} for point in example["points"]]}
+        for name, example in HISTORY.examples.items()
+    }
+    return ResponseSpec(
+        "One history after the other, each oldest first.",
+        shapes,
+        LIST_MEDIA,
+        ("History-Warning",),
+        examples,
+    )
+
+
 class Operation(Struct, frozen=True, kw_only=True):
     """One method of one route; a decorator of its responder.
 

@@ -1,7 +1,7 @@
 """Query parameters and path ids: a wrong one becomes a 400 with what it must be."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, cast
 from zoneinfo import available_timezones
@@ -137,6 +137,48 @@ GROUP = Parameter(
 )
 GROUP_PAGE = (*PAGE, GROUP)
 GROUP_HISTORY = (*HISTORY, GROUP)
+
+LIST = r"[^\x00-\x1f,]+(,[^\x00-\x1f,]+)*"
+IDS = Parameter(
+    name="ids",
+    description="Only these VENs, separated by commas. Given several times, each is one id, with its commas.",
+    advice="must be ids of VENs, separated by commas, such as ven-0001,ven-0002",
+    pattern=LIST,
+    examples=("ven-0001,ven-0002",),
+)
+ALL = Parameter(
+    name="all",
+    description="All VENs, which is the default: not together with `ids` or `group`.",
+    advice="must be true, or have no value",
+    pattern="(true|1)?",
+    examples=("true",),
+)
+BY_GROUP = Parameter(
+    name="by",
+    description="`ven`: each VEN on its own; `group`: the total of `group`, or of each group.",
+    advice="must be ven or group",
+    choices=("ven", "group"),
+    default="ven",
+    key="ByGroup",
+)
+LOAD_TYPES = Parameter(
+    name="type",
+    description="Only loads of these types, as they are now, separated by commas. Given several times, each"
+    " is one type, with its commas. Without it, all loads.",
+    advice="must be types of loads, separated by commas, such as hvac,ev",
+    pattern=LIST,
+    examples=("hvac",),
+)
+BY_TYPE = Parameter(
+    name="by",
+    description="`load`: each load on its own; `type`: the total of each type.",
+    advice="must be load or type",
+    choices=("load", "type"),
+    default="load",
+    key="ByType",
+)
+VEN_HISTORIES = (*HISTORY, IDS, GROUP, ALL, BY_GROUP)
+LOAD_HISTORIES = (*HISTORY, LOAD_TYPES, BY_TYPE)
 
 SNAPSHOTS = Parameter(
     name="limit",
@@ -372,6 +414,41 @@ def newest_within(parameters: Mapping[str, str | list[str]]) -> NewestWithin:
 def group(parameters: Mapping[str, str | list[str]]) -> str | None:
     """The id of a group; None for all VENs."""
     return checked(parameters, GROUP)
+
+
+def chosen_vens(parameters: Mapping[str, str | list[str]]) -> tuple[Sequence[str], str | None]:
+    """The ids of VENs, and that of a group; neither for all VENs.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is not valid, or several of `ids`, `group` and `all` are given.
+    """
+    given = [name for name in (IDS.name, GROUP.name, ALL.name) if name in parameters]
+    if given[1:]:
+        raise bad_parameter(given[0], f"must not be given together with {given[1]}: choose one of them")
+    checked(parameters, ALL)
+    return several(parameters, IDS), group(parameters)
+
+
+def is_by_group(parameters: Mapping[str, str | list[str]]) -> bool:
+    """Whether totals of groups are requested.
+
+    Raises:
+        falcon.HTTPBadRequest: of VENs that are named.
+    """
+    is_by_group = checked(parameters, BY_GROUP) == "group"
+    if is_by_group and IDS.name in parameters:
+        raise bad_parameter("by", "must be ven with ids: a group has the members that it has")
+    return is_by_group
+
+
+def several(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> Sequence[str]:
+    """The values of a parameter that may have several: separated by commas, or given several times."""
+    values = parameters.get(parameter.name, [])
+    if isinstance(values, str):
+        return parameter.check(values).split(",")
+    if not all(re.fullmatch(ID, each) for each in values):
+        raise bad_parameter(parameter.name, parameter.advice)
+    return values
 
 
 def snapshot_load(parameters: Mapping[str, str | list[str]]) -> str | None:

@@ -1,12 +1,15 @@
 """Ids with slashes in a path: `/loads/a%2Fhistory` is a load, not the history of a load.
 
 `PATH_INFO` is decoded, so the path as it was sent is read again, and an encoded slash is kept apart from the
-others until the route is found.
+others until the route is found. So is the id of a VEN that is the word of a route, if any letter of it is
+percent-encoded: `/api/vens/%68istory` is the VEN `history`, `/api/vens/history` the histories of all.
 """
 
 import re
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIEnvironment
+
+from schemas.http import VEN_WORDS
 
 ESCAPE = "\ufdd0"
 """Begins what stands for a character while routes are sought: a non-character, which no new id may have."""
@@ -14,23 +17,31 @@ ESCAPE = "\ufdd0"
 ENCODED_SLASH, ENCODED_ESCAPE = f"{ESCAPE}1", f"{ESCAPE}0"
 """An id of an earlier version may have the escape character itself."""
 
+ENCODED_WORD = f"{ESCAPE}2"
+"""Stands before an id that is the word of a route."""
+
 RAW_PATH = "RAW_URI"
 """Where servers put the path as it was sent, with the query string."""
 
+VENS = "/api/vens/"
 _ESCAPED = re.compile(b"%2f", re.IGNORECASE)
 _SLASH, _ESCAPE, _ESCAPED_ESCAPE = (each.encode() for each in (ENCODED_SLASH, ESCAPE, ENCODED_ESCAPE))
+_WORD = re.compile(f"(?<=^{VENS})({'|'.join(VEN_WORDS)})(?=/|$)".encode())
 
 
 def decoded_id(text: str) -> str:
     """An id as the client meant it, out of a marked path."""
-    return text.replace(ENCODED_SLASH, "/").replace(ENCODED_ESCAPE, ESCAPE)
+    return text.replace(ENCODED_WORD, "").replace(ENCODED_SLASH, "/").replace(ENCODED_ESCAPE, ESCAPE)
 
 
 def mark_ids(env: WSGIEnvironment) -> None:
-    """Mark the encoded slashes in `PATH_INFO`."""
+    """Mark the encoded slashes in `PATH_INFO`, and an encoded word of a route."""
     path = env[RAW_PATH].partition("?")[0]
     if "%" not in path:
         return
     parts = _ESCAPED.split(path.encode("latin-1", "replace"))
     decoded = (unquote_to_bytes(part).replace(_ESCAPE, _ESCAPED_ESCAPE) for part in parts)
-    env["PATH_INFO"] = _SLASH.join(decoded).decode("latin-1")
+    marked = _SLASH.join(decoded)
+    if "%" in path.removeprefix(VENS).partition("/")[0]:
+        marked = _WORD.sub(ENCODED_WORD.encode() + rb"\1", marked)
+    env["PATH_INFO"] = marked.decode("latin-1")

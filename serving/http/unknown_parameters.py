@@ -22,6 +22,8 @@ OTHER_WORDS = {
     "to": "end",
     "tz": "timeZone",
     "until": "end",
+    "venid": "ids",
+    "venids": "ids",
     "zone": "timeZone",
 }
 """What other services call these parameters."""

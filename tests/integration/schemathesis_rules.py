@@ -19,6 +19,8 @@ RULES = (
     r"start must not be after end",
     r"timeZone must be an IANA time zone such as Europe/Berlin, not .+",
     r"location must be degrees, such as .+",
+    r"(ids|group) must not be given together with (group|all): choose one of them",
+    r"by must be ven with ids: .+",
     r"endTime must be after startTime",
     r"endTime must be still ahead",
     r"venIds names .+: there is no such VEN",

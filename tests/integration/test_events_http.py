@@ -670,6 +670,13 @@ def test_points_name_their_event(
     late = [two, two] if width == "5m" else [None, two]
     assert events() == [None] * 2 + [one] * 4 + [None] * 3 + [*late, None, None, None]
     assert events(start=iso(15), end=iso(16)) == [one]
+    asked = {"aggregate": aggregate, "granularity": width}
+    for bounds in ({}, {"start": iso(15), "end": iso(41)}):
+        own, all_vens = (
+            client.simulate_get(f"/api/vens/{path}", params=asked | bounds).json["points"]
+            for path in ("ven-1/history", "history")
+        )
+        assert [point for point in all_vens if point.pop("venId") == "ven-1"] == own
     network = client.simulate_get("/api/stats/network/history").json["points"]
     other = client.simulate_get("/api/vens/ven-2/history").json["points"]
     assert all("eventId" not in point for point in [*network, *other])

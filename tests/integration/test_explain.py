@@ -227,6 +227,25 @@ def test_how_far_the_history_of_a_group_reaches(connection: Connection) -> None:
         assert found["ven_history"] <= MEMBERS * REPORTS
 
 
+LISTED = [f"ven-{20 * number}" for number in range(1, MEMBERS + 1)]
+
+
+@pytest.mark.parametrize("asked", RANGES)
+@pytest.mark.parametrize("aggregate", ["sum", "energy"])
+@pytest.mark.parametrize("series", [history.LISTED_VENS, history.LISTED_LOADS], ids=["vens", "loads"])
+def test_listed_histories_read_the_rows_of_those_listed(
+    series: history.Series, aggregate: str, asked: str, connection: Connection
+) -> None:
+    query = {"sum": history.sums, "energy": history.energies}[aggregate]
+    keys = history.listed(series, [(ven_id, "hvac1")[: len(series.by)] for ven_id in LISTED])
+    of_listed = query(series, window(*RANGES[asked], 900), {**keys, **DAYS_PENDING}).bound()
+    assert_no_scan_of_raw_rows(connection, of_listed)
+    found = rows_read(connection, of_listed)
+    assert found["ven_history"] <= MEMBERS * REPORTS
+    raw_rows = sum(rows for name, rows in found.items() if name.startswith(series.raw.name))
+    assert raw_rows <= 2 * MEMBERS * PENDING + MEMBERS * REPORTS / 10
+
+
 @pytest.mark.parametrize("asked", ["everything", "a day", "since"])
 def test_the_history_of_the_network_with_pending_batches(asked: str, connection: Connection) -> None:
     query = history.sums(history.NETWORK, window(*RANGES[asked], 900), DAYS_PENDING)

@@ -30,6 +30,8 @@ HISTORIES = (
     "/api/stats/network/history",
     "/api/vens/ven-1/history",
     "/api/vens/ven-1/loads/hvac1/history",
+    "/api/vens/history",
+    "/api/loads/history",
 )
 INSTANTS = {"timestamp", "createdAt", "lastSeen"}
 READERS: dict[str, Callable[[bytes], pl.DataFrame]] = {

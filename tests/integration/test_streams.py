@@ -37,6 +37,7 @@ LONG = (
     "/api/stats/network/history",
     "/api/vens/ven-0000/history",
     "/api/vens/ven-0000/loads/hvac1/history",
+    "/api/vens/history",
     "/api/vens",
     "/api/vens/summary",
 )

@@ -1,0 +1,218 @@
+"""Many histories in one answer, one after the other: read some at a time, from one snapshot."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from itertools import chain, groupby
+from typing import Any
+
+from msgspec import Struct, structs
+from sqlalchemy import Connection, Engine
+
+from schemas.devices.load_values import GONE_AFTER
+from schemas.http import (
+    GroupEnergyRow,
+    GroupPowerRow,
+    LoadEnergyRow,
+    LoadPowerRow,
+    LoadTypeEnergyRow,
+    LoadTypePowerRow,
+    VenEnergyRow,
+    VenPowerRow,
+)
+from schemas.tables.history import SLOT_S
+from schemas.times.instants import microseconds
+from serving.db.pending import constants_of_pending
+from serving.db.reading import hold_raw, snapshot
+from serving.events import queries as events
+from serving.history import limits, points, queries, selection
+from serving.history.calendar import gathered
+from serving.history.planner import Aggregate, HistoryRequest, shortfall
+from serving.history.points import EventSpan
+from serving.history.selection import Key, Part, Selection
+from serving.history.service import (
+    AGGREGATES,
+    SINCE,
+    History,
+    blocks_of,
+    horizons_us_of,
+    in_parts,
+    naming_quicker,
+    query_of,
+    resolutions_s_of,
+)
+
+ROWS_AT_ONCE = 10_000
+"""Rows that one statement reads of several histories, at most; a longer history is read by itself."""
+
+HISTORIES_AT_ONCE = 500
+COUNTED_PER_POINT = 10
+"""How many buckets of the summary are counted for each point that an answer may have; then it is too long."""
+
+Select = Callable[[Connection], Selection]
+
+
+class RowShapes(Struct, frozen=True):
+    """The types of rows with powers and with energies, and whether rows have the events of their VEN."""
+
+    power: Any
+    energy: Any
+    has_events: bool = False
+
+    def of(self, aggregate: Aggregate) -> Any:  # noqa: ANN401 - a type of `schemas.http`
+        return self.energy if aggregate == "energy" else self.power
+
+
+VENS = RowShapes(VenPowerRow, VenEnergyRow, has_events=True)
+GROUPS = RowShapes(GroupPowerRow, GroupEnergyRow)
+LOADS = RowShapes(LoadPowerRow, LoadEnergyRow)
+LOAD_TYPES = RowShapes(LoadTypePowerRow, LoadTypeEnergyRow)
+
+
+class BulkHistories:
+    """Reads many histories. The iterator of an answer holds a connection, with one snapshot, to its end."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        max_points: int = limits.MAX_POINTS,
+        default_aggregate: Aggregate = "sum",
+        time_zone: str = "UTC",
+        *,
+        gone_after: timedelta | None = GONE_AFTER,
+    ) -> None:
+        self.default_aggregate = default_aggregate
+        self.time_zone = time_zone
+        self._engine = engine
+        self._max_points = max_points
+        self._gone_after = gone_after
+
+    def vens(self, request: HistoryRequest, ven_ids: Sequence[str], group_id: str | None) -> History:
+        """Of VENs by id, of the members of a group, or of all VENs, each as its own history is."""
+        if ven_ids:
+            return self._history(VENS, request, partial(selection.vens_by_id, ven_ids=ven_ids))
+        if group_id is not None:
+            of_group = partial(selection.vens_of_group, group_id=group_id, gone_after=self._gone_after)
+            return self._history(VENS, request, of_group)
+        return self._history(VENS, request, selection.all_vens)
+
+    def groups(self, request: HistoryRequest, group_id: str | None) -> History:
+        """The total of a group, or of each."""
+        totals = partial(selection.group_totals, group_id=group_id, gone_after=self._gone_after)
+        return self._history(GROUPS, request, totals)
+
+    def loads(self, request: HistoryRequest, types: Sequence[str]) -> History:
+        """Of the loads of some types, or of all, each as its own history is."""
+        return self._history(LOADS, request, partial(selection.loads_of_types, types=types))
+
+    def load_types(self, request: HistoryRequest, types: Sequence[str]) -> History:
+        """The total of each of some types of load, or of all types."""
+        return self._history(LOAD_TYPES, request, partial(selection.type_totals, types=types))
+
+    def _history(self, shapes: RowShapes, request: HistoryRequest, select: Select) -> History:
+        return History(shapes.of(request.aggregate), partial(self._rows, shapes, request, select))
+
+    def _rows(
+        self,
+        shapes: RowShapes,
+        request: HistoryRequest,
+        select: Select,
+        warn: Callable[[str | None], None],
+    ) -> Iterator[Any]:
+        with snapshot(self._engine) as connection:
+            hold_raw(connection)
+            days = constants_of_pending(connection)
+            selected = select(connection)
+            with naming_quicker(selected.series, request):
+                extent_us = self._require_few_points(connection, selected, request, days)
+                if extent_us is None:
+                    return
+                planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.run(connection)))
+                warn(shortfall(planned, resolutions_s_of(selected.series, request)))
+                buckets = limits.buckets(*extent_us, request.granularity_s)
+                for part in selected.parts(max(1, min(HISTORIES_AT_ONCE, ROWS_AT_ONCE // max(1, buckets)))):
+                    pending = structs.replace(part, subject=part.subject.with_pending(days))
+                    yield from _rows_of(connection, pending, planned, extent_us, shapes)
+
+    def _require_few_points(
+        self,
+        connection: Connection,
+        selected: Selection,
+        request: HistoryRequest,
+        days: Mapping[str, Any],
+    ) -> tuple[int, int] | None:
+        """The first and the last instant to read; None if there is nothing.
+
+        Raises:
+            TooManyPointsError: the answer may have more points than an answer may have.
+        """
+        if not selected.columns:
+            return None
+        histories = len(selected.columns)
+        if limits.is_short(request, self._max_points // histories):
+            return request.start_us or 0, (request.end_us or 0) - 1
+        subjects = [part.subject.with_pending(days) for part in selected.parts(histories)]
+        extent_us = limits.extent(request, _stored_us(connection, subjects))
+        if extent_us is None:
+            return None
+        most = histories * limits.answered_buckets(request, *extent_us)
+        if most > self._max_points and request.calendar is None:
+            stored = histories * limits.buckets(*extent_us, SLOT_S)
+            if stored <= COUNTED_PER_POINT * self._max_points:
+                counts = (queries.points_at_most(each.series, request, each.values) for each in subjects)
+                most = min(most, sum(int(each.run(connection).scalar_one()) for each in counts))
+        if most > self._max_points:
+            raise limits.too_many_rows(request, *extent_us, most, self._max_points, histories)
+        return extent_us
+
+
+def _stored_us(connection: Connection, subjects: Iterable[Any]) -> list[int | None]:
+    """The first and the last instant at which something may be stored of any subject."""
+    ends = [queries.extent(each.series, each.values).run(connection).one() for each in subjects]
+    first, last = ([microseconds(end) for end in each if end is not None] for each in zip(*ends, strict=True))
+    return [min(first, default=None), max(last, default=None)]
+
+
+def _rows_of(
+    connection: Connection,
+    part: Part,
+    request: HistoryRequest,
+    extent_us: tuple[int, int],
+    shapes: RowShapes,
+) -> Iterator[Any]:
+    """The rows of the histories of a part, one history after the other."""
+    make, _ = AGGREGATES[request.aggregate]
+    spans = _spans(connection, part, request) if shapes.has_events else {}
+    for key, blocks in _blocks_by_key(connection, part, request, extent_us):
+        buckets = blocks if request.calendar is None else gathered(blocks, request.calendar)
+        shape = partial(shapes.of(request.aggregate), *part.columns[key])
+        rows = chain.from_iterable(make(columns, shape) for columns in buckets)
+        yield from points.with_events(rows, spans[key], request) if key in spans else rows
+
+
+def _blocks_by_key(
+    connection: Connection, part: Part, request: HistoryRequest, extent_us: tuple[int, int]
+) -> Iterator[tuple[Key, Iterator[Sequence[Any]]]]:
+    """Blocks of columns, without those of the key, for each history of a part that has any."""
+    if len(part.columns) == 1:  # it may be long
+        [key] = part.columns
+        yield key, _without_key(in_parts(connection, part.subject, request, extent_us), len(key))
+        return
+    width = len(next(iter(part.columns)))
+    rows = query_of(part.subject, request).run(connection).all()
+    for key, of_one in groupby(sorted(rows, key=lambda row: row[-width:]), lambda row: row[-width:]):
+        yield tuple(key), _without_key(of_one, width)
+
+
+def _without_key(rows: Iterable[Any], width: int) -> Iterator[Sequence[Any]]:
+    return (block[: len(block) - width] for block in blocks_of(rows))
+
+
+def _spans(connection: Connection, part: Part, request: HistoryRequest) -> dict[Key, list[EventSpan]]:
+    """When the VENs of a part took part in events."""
+    ven_ids = [ven_id for [ven_id] in part.columns]
+    spans: dict[Key, list[EventSpan]] = defaultdict(list)
+    for row in events.participations_of(ven_ids, request.start_us, request.end_us).run(connection):
+        spans[row.ven_id,].append(points.event_span(row))
+    return dict(spans)

@@ -1,0 +1,81 @@
+"""Many histories in one answer: of VENs, groups, loads and types of load."""
+
+from falcon import Request, Response
+
+from schemas.http import (
+    GroupEnergyRows,
+    GroupPowerRows,
+    LoadEnergyRows,
+    LoadPowerRows,
+    LoadTypeEnergyRows,
+    LoadTypePowerRows,
+    VenEnergyRows,
+    VenPowerRows,
+)
+from serving.history.bulk import BulkHistories
+from serving.http.openapi import Operation, bulk_history
+from serving.http.parameters import (
+    BY_TYPE,
+    LOAD_HISTORIES,
+    LOAD_TYPES,
+    VEN_HISTORIES,
+    checked,
+    chosen_vens,
+    history_request,
+    is_by_group,
+    several,
+)
+from serving.http.responses import answer_history, negotiate
+
+
+class VenHistoriesResource:
+    def __init__(self, histories: BulkHistories) -> None:
+        self._histories = histories
+
+    @Operation(
+        id="getVenHistories",
+        summary="Histories of many VENs, or totals by group",
+        tag="vens",
+        parameters=VEN_HISTORIES,
+        answers={
+            200: bulk_history(
+                (VenPowerRows, VenEnergyRows, GroupPowerRows, GroupEnergyRows), {"venId": "ven-0001"}
+            )
+        },
+        problems=(404,),
+    )
+    def on_get(self, request: Request, response: Response) -> None:
+        media_type = negotiate(request, response)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        ven_ids, group_id = chosen_vens(request.params)
+        if is_by_group(request.params):
+            answer_history(response, media_type, self._histories.groups(wanted, group_id))
+        else:
+            answer_history(response, media_type, self._histories.vens(wanted, ven_ids, group_id))
+
+
+class LoadHistoriesResource:
+    def __init__(self, histories: BulkHistories) -> None:
+        self._histories = histories
+
+    @Operation(
+        id="getLoadHistories",
+        summary="Histories of many loads, or totals by type",
+        tag="vens",
+        parameters=LOAD_HISTORIES,
+        answers={
+            200: bulk_history(
+                (LoadPowerRows, LoadEnergyRows, LoadTypePowerRows, LoadTypeEnergyRows),
+                {"venId": "ven-0001", "loadId": "hvac1", "type": "hvac"},
+            )
+        },
+        problems=(404,),
+    )
+    def on_get(self, request: Request, response: Response) -> None:
+        media_type = negotiate(request, response)
+        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        types = several(request.params, LOAD_TYPES)
+        if checked(request.params, BY_TYPE) == "type":
+            answer_history(response, media_type, self._histories.load_types(wanted, types))
+        else:
+            answer_history(response, media_type, self._histories.loads(wanted, types))

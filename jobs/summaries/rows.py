@@ -66,6 +66,12 @@ def fetch_binary(connection: Connection, query: Select[Any]) -> list[tuple[Any, 
         return cursor.execute(_literal(query)).fetchall()
 
 
+def stream_binary(connection: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """The same, row by row as they come: for few rows that are large."""
+    with driver_connection(connection).cursor(binary=True) as cursor:
+        yield from cursor.stream(_literal(query))
+
+
 def write(
     connection: Connection, frame: pl.DataFrame, table: Table, merge: Callable[[Table, str], Executable]
 ) -> None:

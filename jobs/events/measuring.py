@@ -177,12 +177,6 @@ class Inputs(Struct, frozen=True):
     only: BaselineName | None = None
 
 
-def measure(connection: Connection, event: MeasuredEvent, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """An event that is over: rows of all VENs, and of the portfolio."""
-    parts = list(measurements(connection, event, rules))
-    return pl.concat([part.vens for part in parts]).sort("ven_id", "baseline"), portfolio(event, rules, parts)
-
-
 def portfolio(event: MeasuredEvent, rules: Rules, parts: Sequence[Measurement]) -> pl.DataFrame:
     """What all participants delivered; of the parts their own rows are not needed."""
     errors = pl.concat([part.errors for part in parts])

@@ -346,7 +346,7 @@ class Facts(Struct, frozen=True, dict=True):
 
     @cached_property
     def of_days(self) -> tuple[Mask, Array]:
-        """Of each VEN and day before the event: whether its hours have enough samples, and their mean power."""
+        """By VEN and day before the event: whether its hours have enough samples, and their mean power."""
         event, hours = self.event[:, 1:], self.days.parts[EVENT].hours
         present = ~np.isnan(event)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -87,13 +87,13 @@ class Backlog(Collector):
         batches, rows, lag = self._families()
         try:
             with self._engine.connect() as connection:
-                found = {row.lane: row for row in connection.execute(pending_queries.backlog())}
+                found = {row.lane: row for row in pending_queries.backlog().each(connection)}
         except (SQLAlchemyError, psycopg.Error):
             return
         for lane in LANES:
             pending = found.get(lane)
             batches.add_metric([lane], pending.batches if pending else 0)
-            rows.add_metric([lane], pending.rows if pending else 0)
+            rows.add_metric([lane], int(pending.rows) if pending else 0)
             lag.add_metric([lane], (self._clock() - pending.oldest).total_seconds() if pending else 0)
         yield from (batches, rows, lag)
 

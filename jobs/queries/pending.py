@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -77,7 +76,7 @@ class BacklogRow(NamedTuple):
 
     lane: str
     batches: int
-    rows: Decimal
+    rows: int
     oldest: datetime
 
 

@@ -93,7 +93,7 @@ class Backlog(Collector):
         for lane in LANES:
             pending = found.get(lane)
             batches.add_metric([lane], pending.batches if pending else 0)
-            rows.add_metric([lane], int(pending.rows) if pending else 0)
+            rows.add_metric([lane], pending.rows if pending else 0)
             lag.add_metric([lane], (self._clock() - pending.oldest).total_seconds() if pending else 0)
         yield from (batches, rows, lag)
 

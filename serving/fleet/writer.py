@@ -157,7 +157,7 @@ def changed_fields(request: Struct, shown: Struct, names: Iterable[str]) -> dict
     }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any type
+def _plain(value: object) -> object:
     return structs.asdict(value) if isinstance(value, Struct) else value
 
 

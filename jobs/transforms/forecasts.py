@@ -74,7 +74,7 @@ def _half_hours(origin: datetime) -> pl.DataFrame:
 
 
 def _of_present_loads(history: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
-    """`load_type`, `quantity`, `half_hour`, `kw`: the mean of the loads that reported, for all loads of now."""
+    """`load_type`, `quantity`, `half_hour`, `kw`: the mean of loads that reported, times the loads of now."""
     parts, now = (
         pl.concat(
             frame.select(

@@ -68,7 +68,8 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     buckets = bucket_samples(_countable(connection, reports), [], finest)
     resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
     write(connection, pl.concat(resolutions), history.network_history, merging_queries.merge_sums)
-    _mark_stale(connection, _countable(connection, descriptions).get_column("ts"))
+    if not descriptions.is_empty():
+        _mark_stale(connection, _countable(connection, descriptions).get_column("ts"))
     return claimed.rows
 
 

@@ -53,7 +53,7 @@ def forecast(
     targets = _on_local_days(_half_hours(origin), calendar).with_columns(
         lag=pl.when(pl.col("half_hour") < origin + timedelta(days=1)).then(1).otherwise(2)
     )
-    days = _by_local_day(_with_total(_of_present_loads(history, present), present), calendar)
+    days = _by_local_day(_with_total(_of_present_loads(history, present)), calendar)
     quantiles = pl.concat(
         _quantiles(_moved(days, targets.filter(pl.col("lag") == lag), lag)) for lag in (1, 2)
     )
@@ -94,16 +94,18 @@ def _of_present_loads(history: pl.DataFrame, present: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _with_total(values: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
-    """With the sums of half hours in which all types are known that have loads now."""
-    types = pl.concat(
-        present.filter(pl.col(f"{quantity}_loads") > 0).select("load_type", quantity=pl.lit(quantity))
-        for quantity in QUANTITIES
-    )
-    wanted = types.group_by("quantity").agg(types=pl.len())
-    sums = values.group_by("quantity", "half_hour").agg(pl.col("kw").sum(), known=pl.len())
-    whole = sums.join(wanted, on="quantity").filter(pl.col("known") == pl.col("types"))
-    return pl.concat([values, whole.with_columns(load_type=pl.lit(TOTAL)).select(values.columns)])
+def _with_total(values: pl.DataFrame) -> pl.DataFrame:
+    """With the sums of half hours in which all types are known, but for types that are new.
+
+    New are those that are known of fewer than half as many half hours as the type with most.
+    """
+    known = values.group_by(*_SERIES).agg(half_hours=pl.len())
+    old = known.filter(pl.col("half_hours") >= ENOUGH * pl.col("half_hours").max().over("quantity"))
+    types = old.group_by("quantity").agg(types=pl.len())
+    sums = values.join(old, on=_SERIES, how="semi").group_by("quantity", "half_hour")
+    whole = sums.agg(pl.col("kw").sum(), known=pl.len()).join(types, on="quantity")
+    total = whole.filter(pl.col("known") == pl.col("types")).with_columns(load_type=pl.lit(TOTAL))
+    return pl.concat([values, total.select(values.columns)])
 
 
 def _on_local_days(half_hours: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:

@@ -102,7 +102,9 @@ class HttpGrid(Grid):
         for name, us in zip(("start", "end"), first_and_last_us(within), strict=True):
             query += [] if us is None else [(name, from_microseconds(us).isoformat())]
         body = self._get(f"/api/forecast?{urlencode(query)}", JSON)
-        return msgspec.json.decode(body, type=Forecast if by == "total" else LoadTypeForecasts)
+        if by == "total":
+            return msgspec.json.decode(body, type=Forecast)
+        return msgspec.json.decode(body, type=LoadTypeForecasts)
 
     def _performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None

@@ -76,6 +76,10 @@ def forget(table: Table, before: datetime) -> Delete:
     return delete(table).where(at < before)
 
 
+def count_loads() -> Select[Any]:
+    return select(func.count()).select_from(load_snapshots)
+
+
 def clear(half_hours: Sequence[datetime]) -> Delete:
     return delete(load_type_half_hours).where(load_type_half_hours.c.half_hour.in_(half_hours))
 
@@ -103,12 +107,13 @@ def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Select
     """
     latest = load_snapshots.c
     could_shed = and_(is_enabled(), effective("shed_capability_kw").is_not(None))
+    columns: list[ColumnElement[Any]] = [
+        load_type().label("load_type"),
+        func.count(latest.used_power_kw).label("used_loads"),
+        func.count().filter(could_shed).label("shed_loads"),
+    ]
     return (
-        select(
-            load_type().label("load_type"),
-            func.count(latest.used_power_kw).label("used_loads"),
-            func.count().filter(could_shed).label("shed_loads"),
-        )
+        select(*columns)
         .select_from(
             with_settings()
             .join(vens, vens.c.ven_id == latest.ven_id)

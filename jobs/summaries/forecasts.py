@@ -26,8 +26,11 @@ from schemas.tables.forecasts import (
 )
 from schemas.times.time_ranges import TimeRange, widened
 
-HALF_HOURS_AT_ONCE = 8
-"""Of a large fleet, a minute of PostgreSQL: it reads each sample in which a load says what it could shed."""
+FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 96
+LOADS_AT_ONCE = 500_000
+"""Half hours of one transaction, and of how many loads together. Eight of a large fleet are a minute of
+PostgreSQL: it reads each sample in which a load says what it could shed.
+"""
 
 LOOK_BACK = timedelta(days=LOOK_BACK_DAYS + 2)
 """Half hours of which history is kept: to the similar days of the last half hour that is forecast."""
@@ -49,20 +52,22 @@ def forecast_load_types(
     """
     connection.execute(locks.exclusive(locks.FORECAST))
     origin = widened(TimeRange(now, now), int(HALF_HOUR.total_seconds())).start
-    stale = _take_stale(connection, origin)
+    loads = connection.execute(queries.count_loads()).scalar_one()
+    most = min(max(LOADS_AT_ONCE // max(loads, 1), FEWEST_AT_ONCE), MOST_AT_ONCE)
+    stale = _take_stale(connection, origin, most)
     rows = _sum_half_hours(connection, stale)
-    if len(stale) == HALF_HOURS_AT_ONCE:
+    if len(stale) == most:
         return rows
     if not stale and connection.execute(queries.origin()).scalar_one() == origin:
         return 0
     return rows + _make_forecast(connection, origin, time_zone, holidays, gone_after)
 
 
-def _take_stale(connection: Connection, origin: datetime) -> Sequence[datetime]:
+def _take_stale(connection: Connection, origin: datetime, most: int) -> Sequence[datetime]:
     since = origin - LOOK_BACK
     for table in (stale_half_hours, load_type_half_hours):
         connection.execute(queries.forget(table, since))
-    return connection.execute(queries.take_stale(since, origin, HALF_HOURS_AT_ONCE)).scalars().all()
+    return connection.execute(queries.take_stale(since, origin, most)).scalars().all()
 
 
 def _sum_half_hours(connection: Connection, half_hours: Sequence[datetime]) -> int:

@@ -22,8 +22,8 @@ def _key() -> tuple[sa.Column[str], sa.Column[object]]:
 
 
 def _forecast_of(quantity: str) -> list[sa.Column[int] | sa.Column[float]]:
-    powers = (sa.Column(f"{quantity}_{name}_kw", sa.Double(), nullable=True) for name in PERCENTILES)
-    return [sa.Column(f"{quantity}_days", sa.Integer(), nullable=False), *powers]
+    days = sa.Column(f"{quantity}_days", sa.Integer(), nullable=False)
+    return [days, *(sa.Column(f"{quantity}_{name}_kw", sa.Double(), nullable=True) for name in PERCENTILES)]
 
 
 def _history_of(quantity: str) -> list[sa.Column[int] | sa.Column[float]]:

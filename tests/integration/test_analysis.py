@@ -271,14 +271,15 @@ def test_a_forecast_is_the_same_through_both_entrances(
         connection.execute(insert(load_type_forecasts), rows)
     second = NOW + HALF_HOUR
     expected_columns = ["type", "timestamp", "used_p10_kw", "used_p50_kw", "used_p90_kw", "used_days"]
-    for ask in (
-        lambda grid: grid.forecast(),
-        lambda grid: grid.forecast("a,b"),
-        lambda grid: grid.forecast("ev", start=second, end=second + HALF_HOUR),
-        lambda grid: grid.forecast(by="total", end=second),
-        lambda grid: grid.forecast(start=second, end=second),
-    ):
-        one, other = ask(database), ask(over_http)
+    questions: list[dict[str, Any]] = [
+        {},
+        {"load_type": "a,b"},
+        {"load_type": "ev", "start": second, "end": second + HALF_HOUR},
+        {"by": "total", "end": second},
+        {"start": second, "end": second},
+    ]
+    for question in questions:
+        one, other = database.forecast(**question), over_http.forecast(**question)
         assert one.schema == other.schema
         assert one.equals(other)
     assert one.is_empty()

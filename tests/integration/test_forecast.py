@@ -248,7 +248,7 @@ def test_the_backlog_is_worked_off_in_parts_and_old_half_hours_go(fleet: Fleet) 
     fleet.now = end
     fleet.runner.catch_up(fleet._lanes)
     with fleet.engine.begin() as connection:
-        assert forecast_load_types(connection, end) == 8
+        assert forecast_load_types(connection, end) == 96
         assert connection.execute(text("SELECT count(*) FROM load_type_forecasts")).scalar() == 0
     fleet.run(end)
     sums = fleet.sums()
@@ -324,7 +324,7 @@ def test_what_is_exported_is_negative_and_stays_on_its_side(fleet: Fleet) -> Non
     def power(at: datetime) -> float:
         return -5.0 + 0.4 * ((at - BEGIN) // DAY) if 8 <= at.hour < 16 else 0.0
 
-    fleet.run(weeks(fleet, 12, power))
+    fleet.run(weeks(fleet, 11, power))
     points = fleet.ask()["points"]
     noon, night = points[24], points[4]
     assert noon["usedP10Kw"] < noon["usedP50Kw"] < noon["usedP90Kw"] <= 0

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import polars as pl
 import pytest
@@ -47,7 +48,7 @@ def simulated(seed: int) -> pl.DataFrame:
                 half_hour[0] += load.power_kw * STEP_S / 1_800
                 half_hour[1] += load.capability_kw * STEP_S / 1_800
     rows = [(kind, BEGIN + number * HALF_HOUR, *values) for (kind, number), values in sums.items()]
-    schema = {
+    schema: dict[str, Any] = {
         "load_type": pl.String,
         "half_hour": pl.Datetime("us", "UTC"),
         **dict.fromkeys(POWERS, pl.Float64),
@@ -120,7 +121,7 @@ def test_it_beats_seasonal_naive_and_its_band_holds(seed: int) -> None:
         by_type = scores(scored, quantity)
         types = by_type.filter(pl.col("load_type") != TOTAL)
         ours, naive, naive_band = types.select("ours", "naive", "naive_band").sum().row(0)
-        coverage = types.get_column("coverage").mean()
+        coverage = types.select(pl.col("coverage").mean()).item()
         with pl.Config(tbl_rows=20, float_precision=3):
             print(
                 f"\nseed {seed}, {quantity}: pinball loss, kW, and coverage; the total has no name", by_type
@@ -131,7 +132,6 @@ def test_it_beats_seasonal_naive_and_its_band_holds(seed: int) -> None:
             f" P10 to P90 hold {coverage:.1%}"
         )
         assert ours <= (1 - BETTER_BY) * naive_band < naive
-        assert isinstance(coverage, float)
         assert COVERED[0] <= coverage <= COVERED[1]
         [(ours, naive_band, coverage)] = (
             by_type.filter(pl.col("load_type") == TOTAL).select("ours", "naive_band", "coverage").rows()

@@ -264,7 +264,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),
-        "/api/forecast": ForecastResource(ForecastReader(replica, clock, needs.time_zone)),
+        "/api/forecast": ForecastResource(ForecastReader(replica, clock, needs.options.time_zone)),
         "/api/groups": GroupsResource(groups, group_writer),
         "/api/groups/{group_id}": OneGroupResource(groups, group_writer),
         "/api/groups/{group_id}/vens": GroupVensResource(primary_reader),

@@ -1,5 +1,6 @@
 """Statements that read the forecast by type of load."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,10 +20,10 @@ def types() -> Select[Any]:
     return select(load_type).distinct().order_by(load_type)
 
 
-def half_hours(load_type: str, start: datetime | None, end: datetime | None) -> Select[Any]:
-    """The forecast of a type, oldest first, of half hours that a range touches; both ends are inclusive."""
+def half_hours(types: Sequence[str], start: datetime | None, end: datetime | None) -> Select[Any]:
+    """The forecasts of types, one after the other, of half hours that a range touches, ends included."""
     row = load_type_forecasts.c
-    query = select(load_type_forecasts).where(row.load_type == load_type).order_by(row.half_hour)
+    query = select(load_type_forecasts).where(row.load_type.in_(types)).order_by(row.load_type, row.half_hour)
     if start is not None:
         query = query.where(row.half_hour > start - HALF_HOUR)
     return query if end is None else query.where(row.half_hour <= end)

@@ -116,7 +116,12 @@ class DatabaseGrid(Grid):
         return history.NETWORK
 
     def _read(
-        self, series: Series, key: Mapping[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
+        self,
+        series: Series,
+        key: Mapping[str, object],
+        width_s: int,
+        within: TimeRangeUs,
+        aggregate: Aggregate,
     ) -> pl.DataFrame:
         request = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies

@@ -556,6 +556,9 @@ class ShedAccepted(Shape, frozen=True):
     status: Literal["accepted"] = "accepted"
 
 
+CommandStatus = Literal["pending", "sent", "acknowledged", "rejected", "expired", "failed"]
+
+
 class Command(Shape, frozen=True):
     """A command to a VEN. `acknowledgedAt` is the VEN's word, `executedAt` what its telemetry shows."""
 
@@ -565,7 +568,7 @@ class Command(Shape, frozen=True):
     load_id: str | None
     event_id: str | None
     data: Annotated[Any, Meta(description="An object, as the contract of the VENs has it for this `op`.")]
-    status: Literal["pending", "sent", "acknowledged", "rejected", "expired", "failed"]
+    status: CommandStatus
     attempts: Count
     created_at: Instant
     sent_at: Annotated[Instant | None, Meta(description="When the broker first took it.")]

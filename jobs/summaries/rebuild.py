@@ -61,7 +61,7 @@ def whole_range(connection: Connection, start: datetime | None, end: datetime | 
 
 def _stored(connection: Connection) -> TimeRange | None:
     first, last = connection.execute(summary_queries.stored()).one()
-    return None if first is None else TimeRange(first, last + MICROSECOND)
+    return None if first is None or last is None else TimeRange(first, last + MICROSECOND)
 
 
 def _with_strays(connection: Connection, stored: TimeRange, since: datetime) -> TimeRange:

@@ -25,7 +25,7 @@ from schemas.db.connections import engine_for
 from schemas.http import EventCreate, EventInterval, TargetsGiven
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from schemas.tables.forecasts import HALF_HOUR, load_type_forecasts
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
 from serving.http.paths import RAW_PATH
@@ -473,7 +473,7 @@ def test_a_server_of_something_else() -> None:
 
 
 def test_a_key_that_is_missing_is_asked_for(house: House) -> None:
-    app = create_app(house.engine, lambda: NOW, [], policy=Policy(needs_keys=True))
+    app = create_app(house.engine, lambda: NOW, [], AppOptions(policy=Policy(needs_keys=True)))
     with make_server(HOST, 0, app, handler_class=_Quiet) as server:
         serving = threading.Thread(target=server.serve_forever, args=[0.01])
         serving.start()

@@ -27,7 +27,7 @@ from jobs.summaries.rebuild import rebuild
 from schemas.db.connections import connect
 from schemas.tables.events import event_participations, events
 from schemas.times.time_ranges import TimeRange
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 
 BERLIN = "Europe/Berlin"
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
@@ -54,7 +54,7 @@ class Fleet:
         self._lanes = [job for job in jobs if job.has_backlog]
         [self._forecast] = [job for job in jobs if job.name == "forecast"]
         self.runner = Runner(engine, lambda: self.now)
-        self.client = testing.TestClient(create_app(engine, lambda: self.now, [], time_zone=zone))
+        self.client = testing.TestClient(create_app(engine, lambda: self.now, [], AppOptions(time_zone=zone)))
 
     def close(self) -> None:
         self._connection.close()

@@ -26,6 +26,7 @@ from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
+from serving.fleet.forecasts import ForecastReader
 from serving.fleet.groups import GroupReader, GroupWriter
 from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
@@ -56,6 +57,7 @@ from serving.resources.events import (
     OneEventResource,
     PastEventsResource,
 )
+from serving.resources.forecast import ForecastResource
 from serving.resources.groups import GroupsResource, GroupVensResource, OneGroupResource
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
 from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
@@ -262,6 +264,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),
+        "/api/forecast": ForecastResource(ForecastReader(replica, clock, needs.options.time_zone)),
         "/api/groups": GroupsResource(groups, group_writer),
         "/api/groups/{group_id}": OneGroupResource(groups, group_writer),
         "/api/groups/{group_id}/vens": GroupVensResource(primary_reader),

@@ -92,7 +92,7 @@ QUERIES = dict(queries())
 def test_fields_are_the_columns(name: str) -> None:
     query = _built(QUERIES[name])
     assert query.row is _row_of(QUERIES[name])
-    assert query.row._fields == columns_of(query.statement)  # type: ignore[attr-defined]
+    assert query.row._fields == columns_of(query.statement)
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -25,6 +26,8 @@ from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.storage.retention import Kept, preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
+from jobs.weather.importing import import_temperatures
+from jobs.weather.reading import WrongFileError, read_temperatures
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
@@ -44,7 +47,7 @@ from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
 DIFFERENT = FAILED
-AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle"}
+AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather"}
 
 CYCLE = Bounds(statement_timeout="5min")
 """A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
@@ -110,6 +113,8 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
             _retention(options, runner, jobs, settings.by_resolution())
         case "settle":
             _settle(options.event_id, runner, settings.rules())
+        case "weather":
+            _import_weather(options.file, options.region, runner)
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -125,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
             "",
             "run snapshot    # one cycle, for cron",
             "verify --start 2026-01-15 --end 2026-01-16",
+            "weather temperatures.csv --region north",
         ],
         EXIT_CODES | {FAILED: "a job failed, or `verify` found differences"},
     )
@@ -138,6 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
     settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID")
+    weather = commands.add_parser("weather", help="import temperatures, by which a baseline matches days")
+    weather.add_argument(
+        "file", type=Path, metavar="FILE", help="CSV or .parquet: timestamp, temperature_c, perhaps region"
+    )
+    weather.add_argument("--region", help="of all lines; without it, and without a column: of the whole site")
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
     rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
     for command in (verify, rebuild):
@@ -167,6 +178,18 @@ def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
+
+
+def _import_weather(path: Path, region: str | None, runner: Runner) -> None:
+    try:
+        rows = read_temperatures(path, region)
+    except WrongFileError as error:
+        end_with_failure(str(error), WRONG_USAGE)
+    with runner.engine.begin() as connection:
+        imported = import_temperatures(connection, rows, runner.now())
+    for stranger in imported.strangers:
+        print(f"No VEN is in the region {stranger!r}: its temperatures count for nobody yet.")
+    print(f"{imported.new} temperatures new, {imported.changed} changed, {imported.same} as before")
 
 
 def _instant(text: str) -> datetime:

@@ -8,12 +8,13 @@ of a similar day, is worth a second look, and only a figure that changes beyond 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import msgspec
 import polars as pl
 import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.events.measuring import MeasuredEvent, Measurement, Rules, measurements, portfolio
+from jobs.events.measuring import DatabaseRecords, MeasuredEvent, Rules, measurements, portfolio
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
@@ -21,8 +22,11 @@ from jobs.summaries.rows import fetch, write
 from jobs.transforms.performance import differ
 from schemas.baseline_model.days import AROUND, windows
 from schemas.baseline_model.prediction import days_of
+from schemas.baseline_model.temperatures import temperature_range
 from schemas.db import channels, locks
 from schemas.db.frame_models import pa
+from schemas.demand_response import temperatures
+from schemas.demand_response.baselines import BY_TEMPERATURE
 from schemas.tables.events import (
     EventSettlementFrame,
     VenSettlementFrame,
@@ -115,12 +119,13 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     event_id = event.event_id
     last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
     revision = (last or 0) + 1
+    records = DatabaseRecords(connection)
     attempt = connection.begin_nested()
     differs, sums = last is None, []
-    for part in measurements(connection, event, rules):
+    for part in measurements(records, event, rules):
         differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
         _write(connection, ven_settlements, event_id, revision, part.vens, now)
-        sums.append(Measurement(part.vens.clear(), part.sums, part.errors))
+        sums.append(msgspec.structs.replace(part, vens=part.vens.clear()))
     figures = portfolio(event, rules, sums)
     delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
     if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
@@ -185,11 +190,22 @@ def _is_touched(
     earlier = (TimeRange(part.start, min(part.end, event.window.start)) for part in ranges)
     counted = [*earlier, *(window for window in today if window.end <= looked_at)]
     query = settlement_queries.changed_widths(event.event_id, looked_at - MARGIN, event.window.end)
-    if connection.execute(query).scalar_one():
+    if connection.execute(query).scalar_one() or _is_weather_changed(connection, event, looked_at, rules):
         return True
     reaches = ((pl.col("first_ts") < part.end) & (pl.col("last_ts") >= part.start) for part in counted)
     is_counted = pl.any_horizontal(*reaches)
     return any(block.filter(is_counted).height for block in _arrivals(connection, looked_at - MARGIN))
+
+
+def _is_weather_changed(
+    connection: Connection, event: MeasuredEvent, looked_at: datetime, rules: Rules
+) -> bool:
+    """Whether temperatures by which a baseline matches days were imported since the last look."""
+    if not BY_TEMPERATURE & set(rules.computed):
+        return False
+    days = days_of(event.occasion, rules.calendar(event.window.start), rules.computed)
+    query = temperatures.changed_temperatures(looked_at - MARGIN, temperature_range(days))
+    return bool(connection.execute(query).scalar_one())
 
 
 def _is_forgotten(connection: Connection, earliest: TimeRange, window: TimeRange) -> bool:

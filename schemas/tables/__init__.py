@@ -1,6 +1,6 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import access, events, history, ledger, live, presence, raw, registry, snapshots
+from schemas.tables import access, events, history, ledger, live, presence, raw, registry, snapshots, weather
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
@@ -34,6 +34,7 @@ FRAMES: dict[str, type[Frame]] = {
     "skewed_reports": presence.SkewedReportFrame,
     "slot_widths": registry.SlotWidthFrame,
     "stale_slots": history.StaleSlotFrame,
+    "temperatures": weather.TemperatureFrame,
     "ven_abilities": registry.VenAbilitiesFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
@@ -60,4 +61,5 @@ __all__ = [
     "raw",
     "registry",
     "snapshots",
+    "weather",
 ]

@@ -15,7 +15,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from jobs.console import followed, instant, show_differences, show_previews
-from jobs.events.measuring import Rules
+from jobs.events.measuring import DatabaseRecords, Rules
+from jobs.events.packs import Pack, PackError, pack_of, remade, write_pack
+from jobs.events.recorded import Recorder
 from jobs.events.settlement import settle
 from jobs.queries import summary as summary_queries
 from jobs.running.admission import admit
@@ -58,6 +60,8 @@ def main(arguments: list[str]) -> None:
     if options.command == "list":
         warn_of_unknown_variables(os.environ, print_warning)
         _list(schedule(Cadence.from_environment()))
+        return
+    if options.command == "settle" and _makes_again(options):
         return
     settings = JobsSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
@@ -112,7 +116,7 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
         case "retention":
             _retention(options, runner, jobs, settings.by_resolution())
         case "settle":
-            _settle(options.event_id, runner, settings.rules())
+            _settle(options.event_id, options.pack, runner, settings.rules())
         case "weather":
             _import_weather(options.file, options.region, runner)
         case "run":
@@ -130,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
             "",
             "run snapshot    # one cycle, for cron",
             "verify --start 2026-01-15 --end 2026-01-16",
+            "settle evt-1 --pack settlements/evt-1",
             "weather temperatures.csv --region north",
         ],
         EXIT_CODES | {FAILED: "a job failed, or `verify` found differences"},
@@ -143,7 +148,15 @@ def _parser() -> argparse.ArgumentParser:
     retention = commands.add_parser("retention", help="let go of what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
     settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
-    settles.add_argument("event_id", metavar="EVENT_ID")
+    settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
+    settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
+    settles.add_argument(
+        "--from",
+        type=Path,
+        metavar="DIR",
+        dest="source",
+        help="make the settlement of a pack again, without a database; 1 if it comes out otherwise",
+    )
     weather = commands.add_parser("weather", help="import temperatures, by which a baseline matches days")
     weather.add_argument(
         "file", type=Path, metavar="FILE", help="CSV or .parquet: timestamp, temperature_c, perhaps region"
@@ -169,15 +182,44 @@ def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...
     print(f"{total} tables and rows are gone")
 
 
-def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
+def _makes_again(options: argparse.Namespace) -> bool:
+    """Whether a pack is to be made again, which then is done: it needs no settings."""
+    if (options.event_id is None) == (options.source is None):
+        _refuse("settle takes either EVENT_ID or --from DIR")
+    if options.source is None:
+        return False
+    try:
+        pack = remade(options.source)
+        if options.pack is not None:
+            write_pack(pack, options.pack)
+    except PackError as error:
+        end_with_failure(str(error), FAILED)
+    parameters = pack.contents.parameters
+    print(f"revision {pack.contents.revision} of event {parameters.event.event_id!r}: the same bytes again")
+    print(f"SHA-256 of the pack: {pack.digest}")
+    return True
+
+
+def _settle(event_id: str, folder: Path | None, runner: Runner, rules: Rules) -> None:
     with runner.engine.begin() as connection:
         admit(connection, MEASURING_PAUSE_S)
-        settled = settle(connection, runner.now(), rules, event_id)
+        recorder = None if folder is None else Recorder(DatabaseRecords(connection))
+        settled = settle(connection, runner.now(), rules, event_id, recorder)
     if settled is None:
         end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
+    if folder is not None and recorder is not None:
+        _write_pack(pack_of(recorder, settled.event, rules, settled.revision), folder)
+
+
+def _write_pack(pack: Pack, folder: Path) -> None:
+    try:
+        write_pack(pack, folder)
+    except PackError as error:
+        end_with_failure(str(error), FAILED)
+    print(f"SHA-256 of the pack: {pack.digest}")
 
 
 def _import_weather(path: Path, region: str | None, runner: Runner) -> None:

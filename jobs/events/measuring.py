@@ -435,7 +435,7 @@ def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[
 
 def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     """As `read_usage`, of VENs that are a large part of the fleet: in one pass over all of its history."""
-    usage = Usage(list(ven_ids), (slots := _slots_of(within)), _nothing(len(ven_ids), len(slots)))
+    usage = Usage(list(ven_ids), (slots := slots_of(within)), _nothing(len(ven_ids), len(slots)))
     position = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
     for part in within:
         for bucket, lines, means in fetch_binary(connection, settlement_queries.slot_columns(part)):
@@ -452,7 +452,7 @@ def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequenc
     # Range by range: rows of one day lie close together, whoever's they are.
     queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
-    slots = _slots_of(within)
+    slots = slots_of(within)
     return Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
 
 
@@ -492,7 +492,7 @@ def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray
     return kw
 
 
-def _slots_of(within: Sequence[TimeRange]) -> Slots:
+def slots_of(within: Sequence[TimeRange]) -> Slots:
     numbers = [
         np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
         for part in within

@@ -14,7 +14,14 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.events.measuring import DatabaseRecords, MeasuredEvent, Rules, measurements, portfolio
+from jobs.events.measuring import (
+    DatabaseRecords,
+    MeasuredEvent,
+    Records,
+    Rules,
+    measurements,
+    portfolio,
+)
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
@@ -58,7 +65,7 @@ class ArrivalFrame(Frame):
 class Settled(Struct, frozen=True):
     """The newest revision of an event, and whether it has just been made."""
 
-    event_id: str
+    event: MeasuredEvent
     revision: int
     delivered_kw: float | None
     is_new: bool
@@ -99,18 +106,34 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
     return int(is_new)
 
 
-def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
-    """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
+def settle(
+    connection: Connection, now: datetime, rules: Rules, event_id: str, records: Records | None = None
+) -> Settled | None:
+    """Settle an event now, or look whether its figures still hold; None if there is nothing to measure.
+
+    Args:
+        connection: in a transaction.
+        now: the time of a new revision.
+        rules: by which it is measured.
+        event_id: of the event.
+        records: of which it is made; null: those of the database.
+    """
     connection.execute(locks.exclusive(locks.SETTLEMENT))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
-    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
+    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules, records)
 
 
 def _is_mine(connection: Connection) -> bool:
     return bool(connection.execute(locks.try_exclusive(locks.SETTLEMENT)).scalar_one())
 
 
-def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
+def _revise(
+    connection: Connection,
+    event: MeasuredEvent,
+    now: datetime,
+    rules: Rules,
+    records: Records | None = None,
+) -> Settled:
     """Measure an event, and write down what differs from the newest revision, if anything does.
 
     Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
@@ -119,10 +142,9 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     event_id = event.event_id
     last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
     revision = (last or 0) + 1
-    records = DatabaseRecords(connection)
     attempt = connection.begin_nested()
     differs, sums = last is None, []
-    for part in measurements(records, event, rules):
+    for part in measurements(records or DatabaseRecords(connection), event, rules):
         differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
         _write(connection, ven_settlements, event_id, revision, part.vens, now)
         sums.append(msgspec.structs.replace(part, vens=part.vens.clear()))
@@ -130,7 +152,7 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
     if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
         attempt.rollback()
-        return Settled(event_id, revision - 1, delivered_kw, is_new=False)
+        return Settled(event, revision - 1, delivered_kw, is_new=False)
     _write(connection, event_settlements, event_id, revision, figures, now)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
@@ -138,7 +160,7 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw
     )
-    return Settled(event_id, revision, delivered_kw, is_new=True)
+    return Settled(event, revision, delivered_kw, is_new=True)
 
 
 def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:

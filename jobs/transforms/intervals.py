@@ -66,7 +66,7 @@ def error_interval(errors: Array) -> tuple[Array, Array]:
 
 def _drawn(days: Array) -> tuple[Array, Array]:
     mean = days.mean(axis=1)
-    # Not by `@`: for arrays so small the threads of a BLAS library wait for one another longer than they work.
+    # Not by `@`: in arrays so small, threads of a BLAS library wait for one another more than they work.
     draws = np.einsum("vd,db->vb", days - mean[:, None], _weights(days.shape[1]))
     outside = round(DRAWS * (100 - INTERVAL_PERCENT) / 200)
     first, last = outside, DRAWS - 1 - outside

@@ -1,7 +1,7 @@
 """The temperature of a day, by which days are matched: its maximum, in degrees Celsius. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,7 +20,7 @@ FEWEST_HOURS = 20
 
 
 def temperature_range(days: Days) -> TimeRange:
-    """From the first midnight to the last of the days that are compared, by the local clock."""
+    """From the first midnight to the last of the days that are compared, by the local clock; in UTC."""
     first, last = (_midnight(days, back) for back in (max(days.backs), -1))
     return TimeRange(first, last)
 
@@ -28,7 +28,7 @@ def temperature_range(days: Days) -> TimeRange:
 def _midnight(days: Days, back: int) -> datetime:
     calendar = days.calendar
     day = calendar.day_of(days.occasion.start) - timedelta(days=back)
-    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(calendar.time_zone))
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(calendar.time_zone)).astimezone(UTC)
 
 
 def daily_maxima(

@@ -1,5 +1,7 @@
 """Intervals of deliveries: deterministic, as wide as the days differ, and for a portfolio by whole days."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -108,7 +110,7 @@ def settled(
     return vens, misses, prediction
 
 
-def portfolio_of(vens: pl.DataFrame, misses: pl.DataFrame) -> dict[str, object]:
+def portfolio_of(vens: pl.DataFrame, misses: pl.DataFrame) -> dict[str, Any]:
     counted = vens.filter(~pl.col("has_opted_out")).group_by("baseline")
     sums = counted.agg(pl.col("coverage_percent", "delivered_kw").sum())
     figures = sums.select("baseline", "delivered_kw")

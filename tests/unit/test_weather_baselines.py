@@ -1,6 +1,7 @@
 """Days matched by temperature: which days count, and what happens where temperatures are missing."""
 
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.unit.test_baselines import CAP, DAY, FOUR, HOUR, NOTHING_TAKEN, Histo
 
 NAME: BaselineName = "caiso-weather-4-of-90"
 EVENT = Occasion(FOUR, FOUR + HOUR, FOUR)
-DEGREES = {"ts": pl.Datetime("us", "UTC"), "temperature_c": pl.Float64}
+DEGREES: dict[str, Any] = {"ts": pl.Datetime("us", "UTC"), "temperature_c": pl.Float64}
 
 
 def weekdays(count: int) -> list[int]:

@@ -12,6 +12,7 @@ practice standards for measurement and verification of wholesale demand response
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+import msgspec
 import numpy as np
 import polars as pl
 from msgspec import Struct
@@ -441,10 +442,12 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         kw = last if baseline.name == LAST_SAMPLES else _around(facts)
         used, codes, shift = np.zeros(shape, dtype=np.int64), np.full(shape, NONE), np.zeros(shape)
     else:
-        distance = _distances(facts) if baseline.name in BY_TEMPERATURE else None
-        chosen = chosen_days(eligible, mean_kw, rule, facts.targets, distance)
+        few = msgspec.structs.replace(facts, targets=_predicted_days(is_target, facts.targets))
+        distance = _distances(few) if baseline.name in BY_TEMPERATURE else None
+        chosen = chosen_days(eligible, mean_kw, rule, few.targets, distance)
         used = chosen.sum(axis=2)
-        kw, codes, shift = _adjusted(baseline.adjustment, chosen, facts)
+        kw, codes, shift = _adjusted(baseline.adjustment, chosen, few)
+        kw = _padded(kw, facts.targets)
     return Made(
         baseline,
         kw,
@@ -456,6 +459,18 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         is_target[:, : facts.targets - 1],
         np.isnan(_temperatures(facts)[:, 0]) & (baseline.name in BY_TEMPERATURE),
     )
+
+
+def _predicted_days(is_target: Mask, most: int) -> int:
+    """How many days are to be predicted, the event's first: none behind the last that anybody needs."""
+    needed = np.flatnonzero(is_target.any(axis=0))
+    return min(most, int(needed[-1]) + 2 if len(needed) else 1)
+
+
+def _padded(kw: Array, days: int) -> Array:
+    """The same with NaN for the days that were not predicted."""
+    missing = np.full((kw.shape[0], days - kw.shape[1], kw.shape[2]), np.nan)
+    return np.concatenate([kw, missing], axis=1)
 
 
 def _rule(baseline: Baseline, days: Days) -> DayRule | None:

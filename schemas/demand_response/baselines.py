@@ -256,4 +256,4 @@ BY_TEMPERATURE = frozenset(name for name in METHODS if METHODS[name].chosen_by =
 """Baselines that need temperatures."""
 
 GENERIC: tuple[BaselineName, ...] = tuple(name for name in METHODS if METHODS[name].look_back_days is None)
-"""Baselines by the settings of the site, which are computed unless a setting says otherwise."""
+"""Baselines by the settings of the site, computed by default."""

@@ -72,7 +72,7 @@ class DatabaseGrid(Grid):
         super().__init__(zone)
         self._engine = engine
         self._reader = FleetReader(engine, clock, gone_after, site_zone)
-        self._forecasts = ForecastReader(engine, clock)
+        self._forecasts = ForecastReader(engine, clock, site_zone)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
         self.raw = RawTables(database_url_of(engine), zone)
 

@@ -149,15 +149,15 @@ class Subscriber:
         self._log.warning(
             "broker_disconnected", reason=str(error), host=self._host, mqtt_protocol=protocol, **advice
         )
-        return "; ".join(["not connected to the broker: " + str(error), *advice.values()])
+        return "; ".join([f"not connected to the broker {self._host}: {error}", *advice.values()])
 
     def _fail(self, event: str, error: Exception, fix: str) -> str:
         self._log.error(event, reason=str(error), host=self._host, fix=fix)
-        return f"{error}; {fix}"
+        return f"{self._host}: {error}; {fix}"
 
     @property
     def _host(self) -> str:
-        return f"{self._address.host}:{self._address.port}"
+        return self._address.shown
 
     def _is_older(self) -> bool:
         """Whether a broker that hangs up at our CONNECT of MQTT 5 answers one of MQTT 3.1.1."""

@@ -53,7 +53,15 @@ class Inbox:
             while self._waiting and len(taken) < most and most_bytes > 0:
                 taken.append(self._waiting.popleft())
                 most_bytes -= len(taken[-1].payload)
+            if self._waiting:
+                self._changed.notify()  # another thread may wait, too
         return taken
+
+    def put_back(self, messages: Sequence[Received]) -> None:
+        """Have taken messages wait again, before all others."""
+        with self._changed:
+            self._waiting.extendleft(reversed(messages))
+            self._changed.notify()
 
     def wake(self) -> None:
         """Have the blocked `take`, or else the next one, return at once."""

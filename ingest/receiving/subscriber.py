@@ -93,6 +93,10 @@ class Subscriber:
         """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a wake."""
         return self._inbox.take(most, most_bytes, timeout_s)
 
+    def give_back(self, messages: list[Received]) -> None:
+        """Have taken messages wait again: whoever took them could not store them."""
+        self._inbox.put_back(messages)
+
     def wake(self) -> None:
         """End the waiting of `take`."""
         self._inbox.wake()

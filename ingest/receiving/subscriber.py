@@ -72,6 +72,7 @@ class Subscriber:
         self._on_change = on_change
         self._on_session_lost = on_session_lost
         self._inbox = Inbox(2 * settings.mqtt_receive_maximum)
+        self._acknowledging = threading.Lock()
         self._link: tuple[int, Link | None] = 0, None
         self._session_since = 1
         self._is_answered = False
@@ -102,12 +103,12 @@ class Subscriber:
         self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
-        """Tell the broker that these are stored, in the order in which it sent them."""
-        number, link = self._link
-        ids = [packet_id for connection, packet_id in (m.delivery for m in messages) if connection == number]
-        self._inbox.release(messages)
-        if link is not None:
-            link.send(packets.acknowledgements(filter(None, ids)))
+        """Tell the broker that these are stored, in the order in which it sent them. Used by any thread."""
+        with self._acknowledging:
+            ids = self._inbox.release(messages)
+            _, link = self._link
+            if ids and link is not None:
+                link.send(packets.acknowledgements(ids))
 
     def _wake(self) -> None:
         _, link = self._link
@@ -186,7 +187,9 @@ class Subscriber:
         )
         self._require(connection.accepted)
         self._resume(has_session=connection.accepted.has_session)
-        self._link = self._link[0] + 1, link
+        with self._acknowledging:
+            self._inbox.forget_order()
+            self._link = self._link[0] + 1, link
         self._is_answered = False
         if self._probe is not None:
             self._probe.cancel()

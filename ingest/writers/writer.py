@@ -73,18 +73,22 @@ class Writer:
         self._in_hand = InHand(0)
         self._ends_in_a_row = 0
         self._last_end = ""
+        self._started_s = time.monotonic()
         self._log = structlog.get_logger().bind(writer=number)
 
     @property
     def trouble(self) -> str | None:
         """The reason for being unhealthy; None while healthy."""
-        if self._ends_in_a_row <= TOLERATED_ENDS:
+        if self._ends_in_a_row <= TOLERATED_ENDS or self._has_run_well():
             return None
         return f"writer {self._number} has ended {self._ends_in_a_row} times in a row, {self._last_end}"
 
+    def _has_run_well(self) -> bool:
+        return time.monotonic() - self._started_s >= GOOD_RUN_S
+
     def run(self) -> None:
         while not self._with.stopping.is_set():
-            started_s = time.monotonic()
+            self._started_s = time.monotonic()
             try:
                 self._run_once()
             except OSError as error:  # no process, or no descriptor, is to be had now
@@ -92,8 +96,7 @@ class Writer:
                 self._log.error("writer_not_started", reason=str(error))
             if self._with.stopping.is_set():
                 return
-            is_good = time.monotonic() - started_s >= GOOD_RUN_S
-            self._ends_in_a_row = 1 if is_good else self._ends_in_a_row + 1
+            self._ends_in_a_row = 1 if self._has_run_well() else self._ends_in_a_row + 1
             self._with.stopping.wait(pause_s(self._ends_in_a_row))
 
     def _run_once(self) -> None:

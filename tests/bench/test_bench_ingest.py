@@ -30,7 +30,7 @@ pytestmark = pytest.mark.bench
 
 BATCH = 2_000
 MESSAGES = 20_000
-MQTT_MESSAGES = 100_000
+MQTT_MESSAGES = int(os.environ.get("GRIDGATE_BENCH_MESSAGES", "100000"))
 LATER = NOON + 1_000 * INTERVAL
 
 

@@ -63,6 +63,9 @@ class Messages:
     def give_back(self, messages: list[Received]) -> None:
         self._inbox.put_back(messages)
 
+    def put(self, messages: list[Received]) -> None:
+        self._inbox.put(messages)
+
     @property
     def is_done(self) -> bool:
         return self._inbox.is_empty
@@ -127,16 +130,19 @@ def test_a_frozen_writer_is_replaced(
     source = Messages(numbered(100))
     with pool(source, launch_by(SERVE, database_url)) as (_, metrics):
         until(lambda: source.is_done, WITHIN_S)
-        with connection.transaction():
-            connection.execute("LOCK TABLE ven_telemetry IN SHARE MODE")  # they have messages, and wait
-            source._inbox.put([Received(m.topic, m.payload, NOW, (2, n)) for n, m in late()])
-            until(lambda: (sample(metrics, "in_flight") or 0) == 1_000, WITHIN_S)
-            frozen = psutil.Process().children()[0]
-            frozen.send_signal(signal.SIGSTOP)
+        frozen = running_writers()[0]
+        frozen.send_signal(signal.SIGSTOP)
+        source.put([Received(m.topic, m.payload, NOW, (2, n)) for n, m in late()])
         until(lambda: source.is_done, WITHIN_S)
         until(lambda: not frozen.is_running() or frozen.status() == psutil.STATUS_ZOMBIE, WITHIN_S)
         assert sample(metrics, "messages_received_total") == 1_100
     assert value(connection, STORED) == 1_100
+
+
+def running_writers() -> list[psutil.Process]:
+    """Without the test's database."""
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if "writer" in each.cmdline()]
 
 
 def late() -> Iterator[tuple[int, Received]]:

@@ -32,7 +32,7 @@ UNPROVEN = "nothing arrives by the shared subscription, not even our own probe: 
 
 
 class UnsuitableBrokerError(ConnectionError):
-    """The broker says that it cannot do what we need."""
+    """The broker lacks a capability that Gridgate needs."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
@@ -103,7 +103,7 @@ class Subscriber:
         self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
-        """Tell the broker that these are stored, in the order in which it sent them. Used by any thread."""
+        """Acknowledge these messages to the broker, in the order in which it sent them. Used by any thread."""
         with self._acknowledging:
             ids = self._inbox.release(messages)
             _, link = self._link

@@ -295,7 +295,7 @@ def _now() -> datetime:
 
 def _worker(
     settings: IngestSettings,
-    open_connection: Callable[[str], psycopg.Connection[Any]],
+    open_connection: Callable[[str], psycopg.Connection],
     source: Source,
     metrics: Metrics,
     stopping: threading.Event,

@@ -103,7 +103,7 @@ class Subscriber:
         self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
-        """Acknowledge these messages to the broker, in the order in which it sent them. Used by any thread."""
+        """Acknowledge these messages to the broker, in the order in which it sent them; from any thread."""
         with self._acknowledging:
             ids = self._inbox.release(messages)
             _, link = self._link

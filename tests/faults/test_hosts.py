@@ -42,6 +42,10 @@ def health(port: int) -> str:
         return error.read().decode()
 
 
+def until_named(host: str, port: int) -> None:
+    until(lambda: host in health(port), PATIENCE_S, lambda: health(port))
+
+
 def test_the_next_host_takes_over(
     brokers: list[Mosquitto], database_url: str, engine: Engine, tmp_path: Path
 ) -> None:
@@ -67,5 +71,5 @@ def test_the_next_host_takes_over(
         until(lambda: statuses(database) == {"sent": 1}, PATIENCE_S, lambda: f"{statuses(database)}")
         two.stop()
         until(lambda: "not connected" in health(port), PATIENCE_S, lambda: health(port))
-        for host in (one_host, two_host):  # in turn
-            until(lambda host=host: host in health(port), PATIENCE_S, lambda: health(port))
+        until_named(one_host, port)
+        until_named(two_host, port)

@@ -8,12 +8,12 @@ from sqlalchemy import Select, select
 from schemas.tables.forecasts import HALF_HOUR, load_type_forecasts
 
 
-def origin() -> Select[Any]:
+def origin() -> Select[datetime]:
     """The first half hour of the forecast when it was made; no row without one."""
     return select(load_type_forecasts.c.origin).limit(1)
 
 
-def types() -> Select[Any]:
+def types() -> Select[str]:
     """The types of load of which there is a forecast."""
     load_type = load_type_forecasts.c.load_type
     return select(load_type).distinct().order_by(load_type)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     any_,
     case,
     cast,
+    exists,
     false,
     func,
     literal,
@@ -69,14 +70,20 @@ def due_events(now: datetime) -> Select[Any]:
     return select(events).where(or_(has_begun, has_ended)).order_by(events.c.event_id).with_for_update()
 
 
-def cancelled_events() -> Select[Any]:
-    """Events that are cancelled, but not yet for the VENs that take part."""
+def cancelled_events(now: datetime) -> Select[Any]:
+    """Events that are cancelled, but not yet for the VENs that take part; until the planned end also those of
+    which only VENs that have opted out are still to be released.
+    """
     live = select(PART.event_id).where(_is_live(PART.status))
-    return (
-        select(events)
-        .where(events.c.status == "cancelled", events.c.event_id.in_(live))
-        .order_by(events.c.event_id)
-    )
+    opted_out = exists().where(PART.event_id == events.c.event_id, _has_opted_out_only())
+    is_due = or_(events.c.event_id.in_(live), and_(events.c.end_time > now, opted_out))
+    return select(events).where(events.c.status == "cancelled", is_due).order_by(events.c.event_id)
+
+
+def _has_opted_out_only() -> ColumnElement[bool]:
+    """Whether a VEN was told, has opted out, and has not been released since."""
+    is_told = and_(PART.notified_at.is_not(None), PART.finished_at.is_(None), PART.released_at.is_(None))
+    return and_(PART.status == "opted_out", is_told)
 
 
 def events_to_tell(now: datetime) -> Select[Any]:
@@ -116,11 +123,14 @@ def told_vens(event_id: str) -> Select[str]:
 
 
 def finish(event_id: str, at: datetime, ven_ids: Sequence[str] | None = None) -> Update:
-    """It is over for all who take part, or for some of them."""
-    statement = update(event_participations).where(PART.event_id == event_id, _is_live(PART.status))
+    """It is over for all who take part or have opted out, or for some of those who take part."""
+    statement = update(event_participations).where(PART.event_id == event_id)
     if ven_ids is not None:
-        statement = statement.where(PART.ven_id == _any_of(ven_ids))
-    return statement.values(status="finished", finished_at=at)
+        is_one = and_(PART.ven_id == _any_of(ven_ids), _is_live(PART.status))
+        return statement.where(is_one).values(status="finished", finished_at=at)
+    status = case((_is_live(PART.status), "finished"), else_=PART.status)
+    is_in_it = or_(_is_live(PART.status), _has_opted_out_only())
+    return statement.where(is_in_it).values(status=status, finished_at=at)
 
 
 def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[str]:
@@ -354,7 +364,7 @@ def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
 
 def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> ColumnElement[bool]:
     """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was told
-    of other types of load.
+    of other types of load, or of loads that have another type now.
     """
     told_types, types = (cast(column, JSONB) for column in (PART.told_load_types, events.c.load_types))
     return or_(
@@ -362,6 +372,7 @@ def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> 
         func.coalesce(ven_snapshots.c.status, vens.c.status, "") == MAINTENANCE,
         and_(PART.notified_at.is_not(None), told_types.is_distinct_from(types)),
         *(_is_no_target(row, gone_after) for row in followed if not Targets.of(row).is_everybody),
+        *(_sheds_another_type(row) for row in followed if row.load_types is not None),
     )
 
 
@@ -369,6 +380,28 @@ def _is_no_target(row: Row[Any], gone_after: timedelta | None) -> ColumnElement[
     targeted = targeted_vens(Targets.of(row), gone_after, row.event_id)
     assert targeted is not None  # noqa: S101 - it does not aim at everybody
     return and_(PART.event_id == row.event_id, PART.ven_id.not_in(targeted))
+
+
+def _sheds_another_type(row: Row[Any]) -> ColumnElement[bool]:
+    """Whether the newest commands of an event to a VEN name a load that is of none of its types any more."""
+    command, latest = commands.c, load_snapshots.c
+    of_event = and_(command.event_id == row.event_id, command.op == "shedLoad")
+    newest = (
+        select(command.ven_id, func.max(command.created_at).label("created_at"))
+        .where(of_event)
+        .group_by(command.ven_id)
+        .subquery("newest")
+    )
+    together = and_(newest.c.ven_id == command.ven_id, newest.c.created_at == command.created_at)
+    of_load = and_(latest.ven_id == command.ven_id, latest.load_id == command.load_id)
+    ven_ids = (
+        select(command.ven_id)
+        .select_from(with_settings())
+        .join(commands, of_load)
+        .join(newest, together)
+        .where(of_event, load_type().not_in(row.load_types))
+    )
+    return and_(PART.event_id == row.event_id, PART.ven_id.in_(ven_ids))
 
 
 def loads_to_shed(

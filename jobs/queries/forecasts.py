@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -108,13 +107,12 @@ def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Relati
     """
     latest = load_snapshots.c
     could_shed = and_(is_enabled(), effective("shed_capability_kw").is_not(None))
-    columns: list[ColumnElement[Any]] = [
-        load_type().label("load_type"),
+    counts = [
         func.count(latest.used_power_kw).label("used_loads"),
         func.count().filter(could_shed).label("shed_loads"),
     ]
     return (
-        select(*columns)
+        select(load_type().label("load_type"), *counts)
         .select_from(
             with_settings()
             .join(vens, vens.c.ven_id == latest.ven_id)

@@ -274,7 +274,7 @@ def _measured_by(
             "delivered_kw": (baseline_kwh - used_kwh) / event_h,
             "delivered_kwh": baseline_kwh - used_kwh,
             "coverage_percent": np.clip(100 * total_h / event_h, 0.0, 100.0),
-            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly(name)), nan_to_null=True),
+            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly[name]), nan_to_null=True),
         }
     )
     is_known = pl.Series(total_h > 0)
@@ -388,7 +388,7 @@ def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> p
 
 
 def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
-    used, predicted = (values[is_counted] for values in prediction.hourly(name))
+    used, predicted = (values[is_counted] for values in prediction.hourly[name])
     target, hour = np.nonzero((~np.isnan(used)).any(axis=0))
     return pl.DataFrame(
         {

@@ -36,9 +36,10 @@ from schemas.db.watching import DatabaseWatch
 from schemas.programs.command_line import print_warning, program_parser
 from schemas.programs.exits import cannot_listen, end_with_failure, run_program
 from schemas.programs.logs import configure_logs
-from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.programs.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.programs.settings import ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
+from schemas.tables.ledger import REPLAY
 
 
 class Database(Struct, frozen=True):
@@ -110,7 +111,7 @@ def _replay(connection: psycopg.Connection, reason: str | None) -> None:
     tried = accepted = 0
     tolerance = Tolerance.from_environment()
     max_ahead, quotas = timedelta(seconds=tolerance.max_ahead_s), Quotas(tolerance.limits)
-    store = Store(connection, "replay")
+    store = Store(connection, REPLAY)
     store.refresh(quotas)
     for block_tried, block_accepted in replay(connection, store, max_ahead, reason, quotas):
         tried, accepted = tried + block_tried, accepted + block_accepted
@@ -179,7 +180,7 @@ def _work(
         signal.signal(stop, lambda *_: stopping.set())
     if settings.http_port:
         trouble = first_trouble(database.watch.trouble, metrics.trouble)
-        _serve_monitoring(metrics, trouble, settings.http_port)
+        _serve_monitoring(metrics, trouble, settings.http_port, settings.http_host)
     worker = _worker(settings, database, subscriber, metrics, stopping)
     # What the imports have made lives as long as we do: the collector need not look at it for each batch.
     gc.freeze()
@@ -214,11 +215,11 @@ def _worker(
     )
 
 
-def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int, host: str) -> None:
     try:
-        serve_monitoring(metrics.registry, trouble, port)
+        serve_monitoring(metrics.registry, trouble, port, host)
     except OSError as error:
-        raise cannot_listen("INGEST_HTTP_PORT", MONITORING_HOST, port, error) from None
+        raise cannot_listen("INGEST_HTTP_PORT", host, port, error) from None
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:

@@ -18,7 +18,7 @@ from jobs.events.measuring import Rules
 from jobs.events.settlement import settle
 from jobs.queries import summary as summary_queries
 from jobs.running.admission import admit
-from jobs.running.metrics import Backlog, JobMetrics, RejectedSize
+from jobs.running.metrics import AlarmConditions, Backlog, JobMetrics, RejectedSize
 from jobs.running.runner import Runner
 from jobs.running.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.running.scheduler_log import log_still_running_at_debug
@@ -39,7 +39,7 @@ from schemas.programs.exits import (
     run_program,
 )
 from schemas.programs.logs import configure_logs
-from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.programs.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
@@ -74,7 +74,8 @@ def main(arguments: list[str]) -> None:
             trouble = first_trouble(watch.trouble, metrics.trouble)
             metrics.registry.register(Backlog(engine, clock))
             metrics.registry.register(RejectedSize(engine))
-            _serve_monitoring(metrics, trouble, settings.http_port)
+            metrics.registry.register(AlarmConditions(engine))
+            _serve_monitoring(metrics, trouble, settings.http_port, settings.http_host)
             _serve(scheduler, runner, jobs, stop_signals)
         else:
             watch.look()
@@ -222,13 +223,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int, host: str) -> None:
     if not port:
         return
     try:
-        serve_monitoring(metrics.registry, trouble, port)
+        serve_monitoring(metrics.registry, trouble, port, host)
     except OSError as error:
-        raise cannot_listen("JOBS_HTTP_PORT", MONITORING_HOST, port, error) from None
+        raise cannot_listen("JOBS_HTTP_PORT", host, port, error) from None
 
 
 def _catch_stop_signals() -> int:

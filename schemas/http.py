@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from schemas.alarms import AlarmKind, AlarmSeverity
 from schemas.demand_response.baselines import BaselineName
 from schemas.demand_response.candidates import EventDirection, PassedOverReason
 from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
@@ -574,6 +575,48 @@ class Command(Shape, frozen=True):
     expires_at: Annotated[Instant, Meta(description="Until when it is worth sending.")]
     acknowledgement: Annotated[Any, Meta(description="The VEN's answer as it came; null without one.")]
     error: Annotated[str | None, Meta(description="Why it came to nothing.")]
+
+
+class Alarm(Shape, frozen=True):
+    """A condition that people on duty must know of."""
+
+    id: str
+    kind: AlarmKind
+    severity: AlarmSeverity
+    subject: Annotated[
+        str,
+        Meta(description="What it is about: an event's id, a directory. Empty: the fleet, or the service."),
+    ]
+    detail: Annotated[str, Meta(examples=["120 of 500 VENs went offline within 10 minutes."])]
+    value: Annotated[float, Meta(description="As last measured while the alarm was open.")]
+    worst_value: Annotated[float, Meta(description="The highest, which is the worst, since it was raised.")]
+    threshold: Annotated[float, Meta(description="The value from which on it was raised.")]
+    unit: Annotated[str, Meta(examples=["%", "s"])]
+    raised_at: Instant
+    cleared_at: Annotated[Instant | None, Meta(description="Null while it is open.")]
+    acknowledged_at: Instant | None
+    acknowledged_by: Annotated[
+        str | None, Meta(description="The name of the key; `anonymous` where no keys are asked for.")
+    ]
+
+
+class AlarmCondition(Shape, frozen=True):
+    """A kind of alarm, its threshold, and what was last measured."""
+
+    kind: AlarmKind
+    severity: AlarmSeverity
+    meaning: str
+    unit: Annotated[str, Meta(examples=["%", "s"])]
+    threshold: Annotated[float, Meta(description="Alarms are raised from this value on.")]
+    clears_below: Annotated[
+        float, Meta(description="An alarm clears when its value has been below this for a while.")
+    ]
+    value: Annotated[float | None, Meta(description="The worst of all subjects; null if there are none.")]
+    open_alarms: Count
+    evaluated_at: Annotated[
+        Instant | None, Meta(description="If this is long ago, what is said of alarms is old; null: never.")
+    ]
+    error: Annotated[str | None, Meta(description="Why the last evaluation failed; null if it did not.")]
 
 
 Role = Literal["viewer", "operator"]

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
+from serving.alarms.service import Alarms
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -44,6 +45,12 @@ from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.alarms import (
+    AcknowledgementResource,
+    AlarmConditionsResource,
+    AlarmsResource,
+    OneAlarmResource,
+)
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
@@ -289,8 +296,12 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = page_assets()
+    assets, alarms = page_assets(), Alarms(primary, clock)
     return {
+        "/api/alarms": AlarmsResource(alarms),
+        "/api/alarms/conditions": AlarmConditionsResource(alarms),
+        "/api/alarms/{alarm_id}": OneAlarmResource(alarms),
+        "/api/alarms/{alarm_id}/acknowledge": AcknowledgementResource(alarms),
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),
         "/api/audit": AuditTrailResource(AuditLog(primary, clock)),

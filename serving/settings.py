@@ -7,17 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import AskingSettings, DatabaseUrl, ProgramSettings
+from schemas.programs.settings import Address, AskingSettings, DatabaseUrl, ProgramSettings
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ip_address("127.0.0.1" if text == "localhost" else text))
-    except ValueError:
-        raise ValueError("expected an IP address, such as 127.0.0.1 or 0.0.0.0") from None
 
 
 def _origins(text: str) -> str:
@@ -49,7 +42,6 @@ def _page_ports(text: str) -> str:
 
 
 LARGEST_PORT = 65_535
-Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
 PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Networks = Annotated[str, AfterValidator(_networks)]

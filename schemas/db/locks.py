@@ -17,6 +17,9 @@ ENERGY = "energy"
 PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
+ALARMS = "alarms"
+"""Whoever evaluates the conditions of alarms."""
+
 LIVE_CHANGES = "live changes"
 """Whoever numbers the changes that live streams send."""
 

@@ -5,6 +5,7 @@ Every setting's description is the row of the README's table; a test holds the t
 
 import re
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
 import psycopg
@@ -52,11 +53,19 @@ def _broker_url(url: str) -> str:
     return url
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ip_address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise ValueError("expected an IP address, such as 127.0.0.1 or 0.0.0.0") from None
+
+
 class SecretSetting:
     """Marks a setting whose value no message may show."""
 
 
 DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), SecretSetting()]
+Address = Annotated[str, AfterValidator(_address)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url), SecretSetting()]
 LONGEST_SHOWN = 60
 USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")

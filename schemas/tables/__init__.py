@@ -1,9 +1,22 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import access, events, history, ledger, live, presence, raw, registry, snapshots
+from schemas.tables import (
+    access,
+    alarms,
+    events,
+    history,
+    ledger,
+    live,
+    presence,
+    raw,
+    registry,
+    snapshots,
+)
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "alarm_conditions": alarms.AlarmConditionFrame,
+    "alarms": alarms.AlarmFrame,
     "api_keys": access.ApiKeyFrame,
     "api_sessions": access.ApiSessionFrame,
     "audit_log": access.AuditFrame,
@@ -51,6 +64,7 @@ __all__ = [
     "FRAMES",
     "Frame",
     "access",
+    "alarms",
     "events",
     "history",
     "ledger",

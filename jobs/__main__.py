@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.storage.retention import Kept, preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
+from jobs.webhooks.sender import WebhookSender
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
@@ -76,12 +78,24 @@ def main(arguments: list[str]) -> None:
             metrics.registry.register(RejectedSize(engine))
             metrics.registry.register(AlarmConditions(engine))
             _serve_monitoring(metrics, trouble, settings.http_port, settings.http_host)
-            _serve(scheduler, runner, jobs, stop_signals)
+            sender = _webhook_sender(engine, clock, settings, metrics)
+            sender.start()
+            try:
+                _serve(scheduler, runner, jobs, stop_signals)
+            finally:
+                sender.stop()
         else:
             watch.look()
             _obey(options, runner, jobs, settings)
     finally:
         engine.dispose()
+
+
+def _webhook_sender(
+    engine: Engine, clock: DatabaseClock, settings: JobsSettings, metrics: JobMetrics
+) -> WebhookSender:
+    holder = f"{socket.gethostname()}:{uuid.uuid4().hex[:8]}"
+    return WebhookSender(engine, clock, holder, settings.webhook_policy(), count=metrics.sent)
 
 
 def _watch(

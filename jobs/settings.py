@@ -7,8 +7,9 @@ from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
 
 from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
+from jobs.webhooks.policy import WebhookPolicy
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import Address, AskingSettings, ProgramSettings, Settings
+from schemas.programs.settings import Address, AskingSettings, ProgramSettings, Settings, WebhookSettings
 from schemas.tables.history import RAW_S
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -74,6 +75,11 @@ class Ages(Settings):
         366,
         validation_alias="RETENTION_STATUSES_DAYS",
         description="days to keep status transitions; the newest of each VEN stays",
+    )
+    webhooks_days: Days = Field(
+        7,
+        validation_alias="RETENTION_WEBHOOKS_DAYS",
+        description="days to keep deliveries of webhooks that are delivered or given up",
     )
     alarms_days: Days = Field(
         366, validation_alias="RETENTION_ALARMS_DAYS", description="days to keep alarms that are cleared"
@@ -329,7 +335,41 @@ class Cadence(Ages, Measuring, AlarmSettings, AskingSettings):
     )
 
 
-class JobsSettings(ProgramSettings, Cadence):
+class WebhookSenderSettings(WebhookSettings):
+    """How webhooks are sent."""
+
+    webhook_timeout_s: float = Field(
+        10,
+        gt=0,
+        le=60,
+        validation_alias="WEBHOOK_TIMEOUT_S",
+        description="seconds that one delivery of a webhook may take in all",
+    )
+    webhook_retry_s: float = Field(
+        5,
+        gt=0,
+        le=3_600,
+        validation_alias="WEBHOOK_RETRY_S",
+        description="seconds until a failed delivery is repeated; then twice as long each time, to an hour",
+    )
+    webhook_disable_after_s: float = Field(
+        259_200,
+        gt=0,
+        le=31_622_400,
+        validation_alias="WEBHOOK_DISABLE_AFTER_S",
+        description="seconds of failures without a success after which a webhook is disabled, with an alarm",
+    )
+
+    def webhook_policy(self) -> WebhookPolicy:
+        return WebhookPolicy(
+            networks=self.allowed_networks(),
+            timeout_s=self.webhook_timeout_s,
+            retry=timedelta(seconds=self.webhook_retry_s),
+            disable_after=timedelta(seconds=self.webhook_disable_after_s),
+        )
+
+
+class JobsSettings(ProgramSettings, Cadence, WebhookSenderSettings):
     """Settings of `python -m jobs`."""
 
     http_port: int = Field(

@@ -17,6 +17,7 @@ AlarmKind = Literal[
     "clocks_off",
     "disk_full",
     "ingest_silent",
+    "webhook_disabled",
 ]
 AlarmSeverity = Literal["critical", "warning"]
 ALARM_KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
@@ -43,5 +44,6 @@ KINDS: Mapping[AlarmKind, KindOfAlarm] = MappingProxyType(
         "ingest_silent": KindOfAlarm(
             "critical", "s", "since ingest last stored anything: the broker, or ingest, is away"
         ),
+        "webhook_disabled": KindOfAlarm("warning", "", "webhooks that were disabled for failing too long"),
     }
 )

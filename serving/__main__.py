@@ -86,6 +86,7 @@ def application(at_stop: ExitStack) -> App:
         databases=databases,
         loads_gone_after=settings.loads_gone_after(),
         time_zone=settings.time_zone,
+        webhook_networks=settings.allowed_networks(),
     )
 
 

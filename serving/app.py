@@ -1,6 +1,6 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
+from schemas.webhooks import Network
 from serving.alarms.service import Alarms
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
@@ -84,6 +85,13 @@ from serving.resources.vens import (
     VensResource,
     VenSummariesResource,
 )
+from serving.resources.webhooks import (
+    OneWebhookResource,
+    WebhookDeliveriesResource,
+    WebhooksResource,
+    WebhookTestResource,
+)
+from serving.webhooks.service import Webhooks
 from serving.worker_state import WorkerState
 
 Clock = Callable[[], datetime]
@@ -114,6 +122,7 @@ class Dependencies(Struct):
     policy: Policy = LOCAL_POLICY
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
+    webhook_networks: Sequence[Network] = ()
 
 
 def create_app(  # noqa: PLR0913 - the composition root
@@ -131,6 +140,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     databases: Databases | None = None,
     loads_gone_after: timedelta | None = GONE_AFTER,
     time_zone: str = "UTC",
+    webhook_networks: Sequence[Network] = (),
 ) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
@@ -164,6 +174,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         policy,
         loads_gone_after,
         time_zone,
+        webhook_networks,
     )
     resources = _resources(needs)
     for path, resource in resources.items():
@@ -297,7 +308,12 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
     assets, alarms = page_assets(), Alarms(primary, clock)
+    webhooks = Webhooks(primary, clock, needs.webhook_networks)
     return {
+        "/api/webhooks": WebhooksResource(webhooks),
+        "/api/webhooks/{webhook_id}": OneWebhookResource(webhooks),
+        "/api/webhooks/{webhook_id}/deliveries": WebhookDeliveriesResource(webhooks),
+        "/api/webhooks/{webhook_id}/test": WebhookTestResource(webhooks),
         "/api/alarms": AlarmsResource(alarms),
         "/api/alarms/conditions": AlarmConditionsResource(alarms),
         "/api/alarms/{alarm_id}": OneAlarmResource(alarms),

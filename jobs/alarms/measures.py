@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 import polars as pl
 from sqlalchemy import Connection
 
 from jobs.alarms.rules import AlarmLimits, OpenAlarm, Reading
 from jobs.queries import alarms as queries
+from jobs.queries import webhooks as webhook_queries
 from jobs.running.successes import RECORDED_EVERY_S
 from jobs.summaries.rows import fetch
 from jobs.transforms.presence import PresenceTime, heard_skewed
@@ -43,6 +45,7 @@ def measures(limits: AlarmLimits, periods_s: Mapping[str, float]) -> Mapping[Ala
         "clocks_off": partial(clocks_off, offset=limits.clock_offset),
         "disk_full": partial(disks_full, path=limits.disk_path, database_gb=limits.database_gb),
         "ingest_silent": ingest_silent,
+        "webhook_disabled": webhooks_disabled,
     }
 
 
@@ -153,3 +156,13 @@ def ingest_silent(connection: Connection, now: datetime, _open: Sequence[OpenAla
         return []
     detail = f"Ingest has stored nothing since {newest:%Y-%m-%dT%H:%M:%SZ}: is it, or the broker, away?"
     return [Reading(max(0.0, (now - newest).total_seconds()), detail)]
+
+
+def webhooks_disabled(
+    connection: Connection, _now: datetime, _open: Sequence[OpenAlarm]
+) -> Sequence[Reading]:
+    """1 for each webhook that was disabled for failing, until people enable or delete it."""
+    return [
+        Reading(1, f"Nothing is sent to {urlsplit(row.url).netloc} any more: {row.error}", row.webhook_id)
+        for row in connection.execute(webhook_queries.disabled_webhooks())
+    ]

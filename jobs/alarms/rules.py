@@ -38,6 +38,7 @@ class AlarmLimits(Struct, frozen=True, kw_only=True):
             "clocks_off": self.clocks_percent,
             "disk_full": self.disk_percent,
             "ingest_silent": self.ingest_silent_s,
+            "webhook_disabled": 1,
         }
 
 

@@ -47,12 +47,22 @@ class JobMetrics:
         self._failures = Counter(
             "gridgate_jobs_failures", "Cycles that failed", ["job"], registry=self.registry
         )
+        self._webhooks = Counter(
+            "gridgate_jobs_webhook_attempts",
+            "Attempts to deliver webhooks, by outcome",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._ran_at = Gauge(
             "gridgate_jobs_last_success_timestamp_seconds",
             "When a cycle last came to its end, Unix time",
             ["job"],
             registry=self.registry,
         )
+
+    def sent(self, outcome: str) -> None:
+        """One attempt to deliver a webhook."""
+        self._webhooks.labels(outcome).inc()
 
     def took(self, job: str, step: str, duration_s: float) -> None:
         """One step, committed."""

@@ -27,7 +27,7 @@ from jobs.storage.retention import (
     trim_events,
     trim_live_changes,
 )
-from jobs.storage.trimming import trim_alarms, trim_rejected, trim_statuses
+from jobs.storage.trimming import trim_alarms, trim_rejected, trim_statuses, trim_webhooks
 from jobs.summaries.lanes import (
     consume_history_batches,
     consume_snapshot_batches,
@@ -213,12 +213,13 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, commands and"
+            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks, commands and"
             " VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
+                partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_kept()),
             ),

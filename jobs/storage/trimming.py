@@ -7,9 +7,11 @@ from sqlalchemy import Connection
 from jobs.queries import alarms as alarm_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import trimming as queries
+from jobs.queries import webhooks as webhook_queries
 from schemas.tables.alarms import alarms
 from schemas.tables.ledger import rejected_messages
 from schemas.tables.raw import ven_statuses
+from schemas.tables.webhooks import webhook_deliveries
 
 MOST_ROWS = 500_000
 """Rows of a table that one run deletes."""
@@ -32,6 +34,14 @@ def trim_alarms(connection: Connection, now: datetime, kept: timedelta) -> int:
     """Delete alarms that were cleared long ago; answers their number."""
     old = alarm_queries.cleared_before(now - kept)
     return connection.execute(retention_queries.forget(alarms, old, MOST_ROWS)).rowcount
+
+
+def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Delete deliveries of webhooks that were closed long ago, and those that nobody would send any more."""
+    deleted = 0
+    for rows in (webhook_queries.old_deliveries(now - kept), webhook_queries.surplus_deliveries(now - kept)):
+        deleted += connection.execute(retention_queries.forget(webhook_deliveries, rows, MOST_ROWS)).rowcount
+    return deleted
 
 
 def trim_statuses(connection: Connection, now: datetime, kept: timedelta) -> int:

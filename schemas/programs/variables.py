@@ -105,10 +105,15 @@ VARIABLES = frozenset(
         "RETENTION_REJECTED_MB",
         "RETENTION_RUNS_DAYS",
         "RETENTION_STATUSES_DAYS",
+        "RETENTION_WEBHOOKS_DAYS",
         "SETTLEMENT_COVERAGE_PERCENT",
         "SETTLEMENT_GRACE_S",
         "SETTLEMENT_REVISE_DAYS",
         "TIME_ZONE",
+        "WEBHOOK_DISABLE_AFTER_S",
+        "WEBHOOK_NETWORKS",
+        "WEBHOOK_RETRY_S",
+        "WEBHOOK_TIMEOUT_S",
     )
 )
 _PREFIXES = frozenset(name.partition("_")[0] for name in VARIABLES)

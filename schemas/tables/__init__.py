@@ -11,6 +11,7 @@ from schemas.tables import (
     raw,
     registry,
     snapshots,
+    webhooks,
 )
 from schemas.tables.metadata import Frame, metadata
 
@@ -57,6 +58,8 @@ FRAMES: dict[str, type[Frame]] = {
     "ven_statuses": raw.StatusFrame,
     "ven_telemetry": raw.TelemetryFrame,
     "vens": registry.VenFrame,
+    "webhook_deliveries": webhooks.WebhookDeliveryFrame,
+    "webhooks": webhooks.WebhookFrame,
 }
 """The model of each table's frames, by the table's name."""
 
@@ -74,4 +77,5 @@ __all__ = [
     "raw",
     "registry",
     "snapshots",
+    "webhooks",
 ]

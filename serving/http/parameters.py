@@ -324,6 +324,7 @@ COMMAND_ID = _identifier("commandId", "The command, by its correlation id.")
 OPT_OUT_ID = _identifier("optOutId", "The opt-out.")
 GROUP_ID = _identifier("groupId", "The group.", "north")
 ALARM_ID = _identifier("alarmId", "The alarm.", "42")
+WEBHOOK_ID = _identifier("webhookId", "The webhook.")
 DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = _identifier("eventId", "The event.", "evt-1")
@@ -336,6 +337,7 @@ PATH = {
     "opt_out_id": OPT_OUT_ID,
     "group_id": GROUP_ID,
     "alarm_id": ALARM_ID,
+    "webhook_id": WEBHOOK_ID,
     "event_id": EVENT_ID,
 }
 """What the names in the paths of `serving/app.py` stand for."""

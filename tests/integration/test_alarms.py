@@ -281,12 +281,12 @@ class World:
 def test_a_job_that_fails_or_stands_still_is_late(site: Site, engine: Engine) -> None:
     world = World(engine)
     site.periods_s = {"work": 60.0}
-    for second in (0, 60, 120):
+    for second in (0.0, 60.0, 120.0):
         world.attempt(second)
         assert site.evaluate(second) == 0
     world.is_broken = True
     late_at = 120 + 60 + RECORDED_EVERY_S + 120
-    for second in (180, 250, late_at - 1):
+    for second in (180.0, 250.0, late_at - 1):
         world.attempt(second)
         assert site.evaluate(second) == 0
     assert site.evaluate(late_at) == 1
@@ -312,7 +312,7 @@ def test_successes_are_not_written_in_each_cycle(site: Site, engine: Engine) -> 
     world = World(engine)
     succeeded = "SELECT succeeded_at FROM job_leases"
     world.job = Job("work", 0.5, "", (world.step,))
-    for second, expected in ((1.0, 1), (1.5, 1), (15.5, 1), (16.0, 16)):
+    for second, expected in ((1.0, 1.0), (1.5, 1.0), (15.5, 1.0), (16.0, 16.0)):
         world.attempt(second)
         assert value(site.connection, succeeded) == at(expected)
         site.connection.rollback()

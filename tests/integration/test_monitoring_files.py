@@ -1,4 +1,4 @@
-"""Alert rules, dashboard and scrape configuration of `deploy/`, held to the metrics of the running programs."""
+"""Alert rules, dashboard and scrape configuration in `deploy/` agree with the metrics of running programs."""
 
 import json
 import re

@@ -213,8 +213,8 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks, commands and"
-            " VENs' parts in events that are over",
+            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks, commands"
+            " and VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),

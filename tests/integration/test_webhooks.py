@@ -69,8 +69,8 @@ class Site:
 
     def add_command(self, command_id: str, status: str = "pending") -> None:
         self.connection.execute(
-            "INSERT INTO commands (ven_id, command_id, op, data, status, created_at, next_attempt_at, expires_at)"
-            " VALUES ('v', %s, 'event', '{}', %s, now(), now(), now())",
+            "INSERT INTO commands (ven_id, command_id, op, data, status, created_at, next_attempt_at,"
+            " expires_at) VALUES ('v', %s, 'event', '{}', %s, now(), now(), now())",
             [command_id, status],
         )
 
@@ -106,8 +106,8 @@ def test_each_kind_of_change_is_sent_and_signed(site: Site, receiver: Receiver) 
     only_alarms = site.make(receiver.url, "alarms")
     execute = site.connection.execute
     execute(
-        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at, created_at)"
-        " VALUES ('e', 'scheduled', '2026-03-01 12:00Z', '2026-03-01 13:00Z', 5, now(), now())"
+        "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
+        " created_at) VALUES ('e', 'scheduled', '2026-03-01 12:00Z', '2026-03-01 13:00Z', 5, now(), now())"
     )
     execute("UPDATE events SET status = 'active'")
     execute("UPDATE events SET status = 'active', notes = '[]'")

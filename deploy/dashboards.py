@@ -1,4 +1,4 @@
-"""`python -m deploy.dashboards`: writes `deploy/grafana/gridgate.json`, a panel for each metric of the programs.
+"""`python -m deploy.dashboards` writes `deploy/grafana/gridgate.json`: a panel for each metric.
 
 A counter becomes a rate, a histogram its median and 99th percentile, a gauge its value; labels become lines.
 """

@@ -35,8 +35,7 @@ def evaluate_alarms(
     connection.execute(locks.exclusive(locks.ALARMS))
     connection.execute(queries.bound_statements(longest_statement))
     connection.execute(queries.forget_conditions(list(measures)))
-    rows = connection.execute(queries.open_alarms()).mappings()
-    open_alarms = [OpenAlarm(**row) for row in rows]
+    open_alarms = [OpenAlarm(*row) for row in queries.open_alarms().all(connection)]
     return sum(
         _evaluate(
             connection, now, limits, kind, measure, [alarm for alarm in open_alarms if alarm.kind == kind]

@@ -93,7 +93,7 @@ def events_underdelivering(
     """What each running event lacks, percent of its request; unknown before it has had some minutes."""
     return [
         _shortfall(row.event_id, row.efficiency_percent if now - row.asked_since >= after else None)
-        for row in connection.execute(queries.running_events(now))
+        for row in queries.running_events(now).all(connection)
     ]
 
 
@@ -164,5 +164,5 @@ def webhooks_disabled(
     """1 for each webhook that was disabled for failing, until people enable or delete it."""
     return [
         Reading(1, f"Nothing is sent to {urlsplit(row.url).netloc} any more: {row.error}", row.webhook_id)
-        for row in connection.execute(webhook_queries.disabled_webhooks())
+        for row in webhook_queries.disabled_webhooks().all(connection)
     ]

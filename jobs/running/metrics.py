@@ -98,7 +98,7 @@ class Backlog(Collector):
         batches, rows, lag = self._families()
         try:
             with self._engine.connect() as connection:
-                found = {row.lane: row for row in connection.execute(pending_queries.backlog())}
+                found = {row.lane: row for row in pending_queries.backlog().each(connection)}
         except (SQLAlchemyError, psycopg.Error):
             return
         for lane in LANES:
@@ -161,7 +161,7 @@ class AlarmConditions(Collector):
         value, threshold, open_alarms, evaluated_at = self._families()
         try:
             with self._engine.connect() as connection:
-                rows = connection.execute(alarm_queries.conditions()).all()
+                rows = alarm_queries.conditions().all(connection)
         except (SQLAlchemyError, psycopg.Error):
             return
         for row in rows:

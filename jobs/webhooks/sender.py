@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine, Row
+from msgspec import Struct
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from standardwebhooks import Webhook
 
 from jobs.queries import webhooks as queries
+from jobs.queries.webhooks import DueDelivery
 from jobs.running.admission import admit
 from jobs.webhooks.client import DeliveryError, ForbiddenAddressError, ReceiverAnswer, WebhookClient
 from jobs.webhooks.policy import WebhookPolicy
@@ -23,6 +25,16 @@ LONGEST_ERROR = 500
 STOP_WITHIN_S = 15.0
 MOST_AT_ONCE = 50
 """Receivers that are sent to at once; each needs a connection to the database for an instant."""
+
+
+class HeldWebhook(Struct, frozen=True):
+    """A webhook that this program may send to, and its failures in a row."""
+
+    webhook_id: str
+    url: str
+    secret: str
+    failures: int
+    failing_since: datetime | None
 
 
 class WebhookSender:
@@ -105,17 +117,18 @@ class WebhookSender:
         with self._engine.begin() as connection:
             admit(connection)
             hold = queries.hold(webhook_id, self._holder, now, now + self._policy.lease)
-            webhook = connection.execute(hold).one_or_none()
-            if webhook is None:
+            held = connection.execute(hold).one_or_none()
+            if held is None:
                 return False
-            delivery = connection.execute(queries.next_delivery(webhook_id, now)).one_or_none()
+            webhook = HeldWebhook(webhook_id, *held)
+            delivery = queries.next_delivery(webhook_id, now).first(connection)
         if delivery is None:
             return False
         status, error = self._send(webhook, delivery)
         self._settle(webhook, delivery, status, error)
         return True
 
-    def _send(self, webhook: Row[Any], delivery: Row[Any]) -> tuple[int | None, str | None]:
+    def _send(self, webhook: HeldWebhook, delivery: DueDelivery) -> tuple[int | None, str | None]:
         """The status of the answer; and what went wrong, None for nothing."""
         headers, body = message(webhook.secret, delivery, self._clock().astimezone(UTC))
         try:
@@ -127,7 +140,9 @@ class WebhookSender:
             return None, f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
         return answer.status, None if answer.is_success else _refusal(answer)
 
-    def _settle(self, webhook: Row[Any], delivery: Row[Any], status: int | None, error: str | None) -> None:
+    def _settle(
+        self, webhook: HeldWebhook, delivery: DueDelivery, status: int | None, error: str | None
+    ) -> None:
         now = self._clock()
         self._count("delivered" if error is None else "failed")
         outcome = {"attempts": delivery.attempts + 1, "response_status": status, "error": error}
@@ -148,12 +163,12 @@ class WebhookSender:
             connection.execute(queries.settle_delivery(delivery.delivery_id, outcome))
             connection.execute(queries.settle_webhook(webhook.webhook_id, self._holder, state))
 
-    def _after_failure(self, delivery: Row[Any], now: datetime) -> dict[str, Any]:
+    def _after_failure(self, delivery: DueDelivery, now: datetime) -> dict[str, Any]:
         if self._policy.is_over(delivery.created_at, now):
             return {"status": "failed", "closed_at": now}
         return {"next_attempt_at": now + self._policy.wait(delivery.attempts + 1, self._chance)}
 
-    def _state_after_failure(self, webhook: Row[Any], error: str, now: datetime) -> dict[str, Any]:
+    def _state_after_failure(self, webhook: HeldWebhook, error: str, now: datetime) -> dict[str, Any]:
         """All of a receiver waits after a failure, or each object would try it by itself."""
         failures, since = webhook.failures + 1, webhook.failing_since or now
         state = {"failures": failures, "failing_since": since, "error": error}
@@ -164,7 +179,7 @@ class WebhookSender:
         return {**state, "retry_at": now + self._policy.wait(failures, self._chance)}
 
 
-def message(secret: str, delivery: Row[Any], now: datetime) -> tuple[dict[str, str], bytes]:
+def message(secret: str, delivery: DueDelivery, now: datetime) -> tuple[dict[str, str], bytes]:
     """Headers and body, as Standard Webhooks has them; the id stays the same when it is sent again."""
     at = f"{delivery.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     body = f'{{"type":"{delivery.type}","timestamp":"{at}","data":{delivery.data}}}'

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from schemas.alarms import KINDS
 from schemas.http import Alarm, AlarmCondition
 from serving.alarms import queries
-from serving.alarms.shapes import AlarmRow, alarm, condition
+from serving.alarms.shapes import alarm, condition
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import NotFoundError
 from serving.page import AlarmFilter, Page
@@ -25,8 +25,7 @@ class Alarms:
     def all(self, wanted: AlarmFilter, page: Page) -> Iterator[Alarm]:
         """The newest first; the iterator holds a connection to its end."""
         with snapshot(self._engine) as connection:
-            for row in in_blocks(connection, queries.list_alarms(wanted, page)):
-                yield alarm(AlarmRow._make(row))
+            yield from map(alarm, in_blocks(connection, queries.list_alarms(wanted, page)))
 
     def one(self, alarm_id: str) -> Alarm:
         """One alarm.
@@ -50,13 +49,13 @@ class Alarms:
 
     def conditions(self) -> list[AlarmCondition]:
         with self._engine.connect() as connection:
-            rows = connection.execute(queries.conditions()).all()
+            rows = queries.conditions().all(connection)
         return [condition(row) for row in rows if row.kind in KINDS]
 
 
 def _alarm(connection: Connection, alarm_id: str) -> Alarm:
     is_number = re.fullmatch("[0-9]{1,18}", alarm_id)
-    row = connection.execute(queries.one_alarm(int(alarm_id))).one_or_none() if is_number else None
+    row = queries.one_alarm(int(alarm_id)).first(connection) if is_number else None
     if row is None:
         raise NotFoundError(f"There is no alarm {alarm_id!r}.")
-    return alarm(AlarmRow._make(row))
+    return alarm(row)

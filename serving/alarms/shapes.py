@@ -1,29 +1,9 @@
 """Alarms as the API shows them."""
 
-from datetime import datetime
-from typing import Any, NamedTuple
-
-from sqlalchemy import Row
-
-from schemas.alarms import KINDS, AlarmKind
+from schemas.alarms import KINDS
 from schemas.http import Alarm, AlarmCondition
 from schemas.times.rounding import rounded
-
-
-class AlarmRow(NamedTuple):
-    """What answers and live streams show of a row of `alarms`."""
-
-    alarm_id: int
-    kind: AlarmKind
-    subject: str
-    detail: str
-    value: float
-    worst_value: float
-    threshold: float
-    raised_at: datetime
-    cleared_at: datetime | None
-    acknowledged_at: datetime | None
-    acknowledged_by: str | None
+from serving.alarms.queries import AlarmRow, ConditionRow
 
 
 def alarm(row: AlarmRow) -> Alarm:
@@ -34,8 +14,8 @@ def alarm(row: AlarmRow) -> Alarm:
         severity=kind.severity,
         subject=row.subject,
         detail=row.detail,
-        value=round(row.value, 3),
-        worst_value=round(row.worst_value, 3),
+        value=rounded(row.value),
+        worst_value=rounded(row.worst_value),
         threshold=row.threshold,
         unit=kind.unit,
         raised_at=row.raised_at,
@@ -45,7 +25,7 @@ def alarm(row: AlarmRow) -> Alarm:
     )
 
 
-def condition(row: Row[Any]) -> AlarmCondition:
+def condition(row: ConditionRow) -> AlarmCondition:
     kind = KINDS[row.kind]
     return AlarmCondition(
         kind=row.kind,
@@ -53,7 +33,7 @@ def condition(row: Row[Any]) -> AlarmCondition:
         meaning=kind.meaning,
         unit=kind.unit,
         threshold=row.threshold,
-        clears_below=rounded(row.clears_below) or 0.0,
+        clears_below=rounded(row.clears_below),
         value=rounded(row.value),
         open_alarms=row.open_alarms,
         evaluated_at=row.evaluated_at,

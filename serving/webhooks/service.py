@@ -3,10 +3,9 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec import UNSET
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from schemas.http import MadeWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookTest, WebhookUpdate
 from schemas.webhooks import Network, check_url, new_secret
@@ -14,6 +13,7 @@ from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.page import Page
 from serving.webhooks import queries
+from serving.webhooks.queries import DeliveryRow, WebhookRow
 
 MOST_WEBHOOKS = 100
 """Each change is written once for each of them."""
@@ -144,13 +144,13 @@ def _lock(connection: Connection, webhook_id: str) -> None:
 
 
 def _found(connection: Connection, webhook_id: str) -> Webhook:
-    row = connection.execute(queries.webhook(webhook_id)).one_or_none()
+    row = queries.webhook(webhook_id).first(connection)
     if row is None:
         raise NotFoundError(f"There is no webhook {webhook_id!r}.")
     return _webhook(row)
 
 
-def _webhook(row: Row[Any]) -> Webhook:
+def _webhook(row: WebhookRow) -> Webhook:
     return Webhook(
         id=row.webhook_id,
         url=row.url,
@@ -166,7 +166,7 @@ def _webhook(row: Row[Any]) -> Webhook:
     )
 
 
-def _delivery(row: Row[Any]) -> WebhookDelivery:
+def _delivery(row: DeliveryRow) -> WebhookDelivery:
     return WebhookDelivery(
         id=str(row.delivery_id),
         type=row.type,

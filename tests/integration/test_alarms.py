@@ -29,7 +29,7 @@ from jobs.storage.trimming import trim_alarms
 from jobs.summaries.lanes import consume_snapshot_batches
 from jobs.transforms.presence import PresenceTime
 from schemas.alarms import ALARM_KINDS, AlarmKind
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.auth.keys import KeyStore
 from serving.live.changes import ChangeLog
 from serving.policy import Policy
@@ -409,7 +409,9 @@ def test_an_alarm_is_acknowledged_in_the_name_of_the_key(site: Site, engine: Eng
     [alarm] = site.get("/api/alarms")
     assert (alarm["acknowledgedAt"], alarm["acknowledgedBy"]) == (None, None)
     clock = [START]
-    client = testing.TestClient(create_app(engine, lambda: clock[0], [], policy=Policy(needs_keys=True)))
+    client = testing.TestClient(
+        create_app(engine, lambda: clock[0], [], AppOptions(policy=Policy(needs_keys=True)))
+    )
     keys = KeyStore(engine)
     first, second = (
         {"X-API-Key": keys.create(name, "operator", None, START)} for name in ("night shift", "day shift")

@@ -25,7 +25,7 @@ from jobs.webhooks.policy import WebhookPolicy
 from jobs.webhooks.sender import WebhookSender
 from local.environment import inherited_environment
 from schemas.webhooks import WEBHOOK_KINDS
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.auth.keys import KeyStore
 from serving.policy import Policy
 from tests.conftest import REPOSITORY, migrate
@@ -46,7 +46,9 @@ class Site:
         connection.autocommit = True
         self.ahead = timedelta()
         self.policy = WebhookPolicy(networks=LOOPBACK, timeout_s=5, retry=timedelta(minutes=1))
-        self.client = testing.TestClient(create_app(engine, self.now, [], webhook_networks=LOOPBACK))
+        self.client = testing.TestClient(
+            create_app(engine, self.now, [], AppOptions(webhook_networks=LOOPBACK))
+        )
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -463,7 +465,7 @@ def test_what_cannot_be_a_webhook_is_refused_by_name(body: dict[str, Any], named
 
 
 def test_webhooks_are_for_operators_and_counted(site: Site, engine: Engine) -> None:
-    client = testing.TestClient(create_app(engine, site.now, [], policy=Policy(needs_keys=True)))
+    client = testing.TestClient(create_app(engine, site.now, [], AppOptions(policy=Policy(needs_keys=True))))
     viewer = {"X-API-Key": KeyStore(engine).create("screen", "viewer", None, site.now())}
     operator = {"X-API-Key": KeyStore(engine).create("night", "operator", None, site.now())}
     body = {"url": "https://example.com", "kinds": ["events"]}

@@ -1,6 +1,6 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
+from schemas.webhooks import Network
+from serving.alarms.service import Alarms
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -45,6 +47,12 @@ from serving.http.unknown_parameters import MisspeltParameters
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.alarms import (
+    AcknowledgementResource,
+    AlarmConditionsResource,
+    AlarmsResource,
+    OneAlarmResource,
+)
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
@@ -79,6 +87,13 @@ from serving.resources.vens import (
     VensResource,
     VenSummariesResource,
 )
+from serving.resources.webhooks import (
+    OneWebhookResource,
+    WebhookDeliveriesResource,
+    WebhooksResource,
+    WebhookTestResource,
+)
+from serving.webhooks.service import Webhooks
 from serving.worker_state import WorkerState
 
 Clock = Callable[[], datetime]
@@ -105,6 +120,7 @@ class AppOptions(Struct, frozen=True):
     policy: Policy = LOCAL_POLICY
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
+    webhook_networks: Sequence[Network] = ()
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -299,8 +315,17 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = page_assets()
+    assets, alarms = page_assets(), Alarms(primary, clock)
+    webhooks = Webhooks(primary, clock, needs.options.webhook_networks)
     return {
+        "/api/webhooks": WebhooksResource(webhooks),
+        "/api/webhooks/{webhook_id}": OneWebhookResource(webhooks),
+        "/api/webhooks/{webhook_id}/deliveries": WebhookDeliveriesResource(webhooks),
+        "/api/webhooks/{webhook_id}/test": WebhookTestResource(webhooks),
+        "/api/alarms": AlarmsResource(alarms),
+        "/api/alarms/conditions": AlarmConditionsResource(alarms),
+        "/api/alarms/{alarm_id}": OneAlarmResource(alarms),
+        "/api/alarms/{alarm_id}/acknowledge": AcknowledgementResource(alarms),
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(
             KeyStore(primary), clock, is_https=needs.options.policy.is_https

@@ -2,6 +2,7 @@
 
 from schemas.tables import (
     access,
+    alarms,
     events,
     forecasts,
     history,
@@ -12,10 +13,13 @@ from schemas.tables import (
     registry,
     snapshots,
     weather,
+    webhooks,
 )
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "alarm_conditions": alarms.AlarmConditionFrame,
+    "alarms": alarms.AlarmFrame,
     "api_keys": access.ApiKeyFrame,
     "api_sessions": access.ApiSessionFrame,
     "audit_log": access.AuditFrame,
@@ -60,6 +64,8 @@ FRAMES: dict[str, type[Frame]] = {
     "ven_statuses": raw.StatusFrame,
     "ven_telemetry": raw.TelemetryFrame,
     "vens": registry.VenFrame,
+    "webhook_deliveries": webhooks.WebhookDeliveryFrame,
+    "webhooks": webhooks.WebhookFrame,
 }
 """The model of each table's frames, by the table's name."""
 
@@ -67,6 +73,7 @@ __all__ = [
     "FRAMES",
     "Frame",
     "access",
+    "alarms",
     "events",
     "forecasts",
     "history",
@@ -78,4 +85,5 @@ __all__ = [
     "registry",
     "snapshots",
     "weather",
+    "webhooks",
 ]

@@ -19,8 +19,13 @@ const granularityFor = (ms) =>
 const words = (seconds) => (seconds < 3600 ? `${seconds / 60} minutes` : seconds === 3600 ? "an hour" : `${seconds / 3600} hours`);
 
 export class PowerChart {
-  /** @param {{chart: Element, caption: Element, ranges: Element, table?: Element}} places */
-  constructor(places, name) {
+  /**
+   * @param {{chart: Element, caption: Element, ranges: Element, table?: Element}} places
+   * @param {string} name
+   * @param {import("./panels.js").Panel} panel what says whether the chart is of the present
+   */
+  constructor(places, name, panel) {
+    this.panel = panel;
     this.places = places;
     this.name = name;
     this.path = null;
@@ -51,9 +56,12 @@ export class PowerChart {
     return this.zoomed ?? [now - this.hours * HOUR_MS, now];
   }
 
+  refresh() {
+    return this.path === null ? null : this.panel.ask(() => this.read());
+  }
+
   /** Asks anew; an answer that a newer question has overtaken is not shown. */
-  async refresh() {
-    if (this.path === null) return;
+  async read() {
     const asked = ++this.asked;
     const range = this.range();
     const granularityS = granularityFor(range[1] - range[0]);

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { ago, byId, element, MEASURED, moment, number, REPORTED, table, withSource } from "./page.js";
+import { Panel } from "./panels.js";
 import { PowerChart } from "./power.js";
 
 const dialog = byId("ven");
@@ -9,8 +10,9 @@ const dialog = byId("ven");
 export class OneVen {
   constructor() {
     this.id = null;
+    this.panel = new Panel(byId("ven"), 10);
     this.power = new PowerChart(
-      { chart: byId("ven-chart"), caption: byId("ven-caption"), ranges: byId("ven-ranges") }, "Power of the VEN",
+      { chart: byId("ven-chart"), caption: byId("ven-caption"), ranges: byId("ven-ranges") }, "Power of the VEN", new Panel(byId("ven-power"), 60),
     );
     dialog.addEventListener("close", () => {
       this.id = null;
@@ -21,6 +23,7 @@ export class OneVen {
 
   async open(venId) {
     this.id = venId;
+    this.panel.forget();
     byId("ven-title").textContent = venId;
     history.replaceState(null, "", `#ven=${encodeURIComponent(venId)}`);
     if (!dialog.open) dialog.showModal();
@@ -32,8 +35,11 @@ export class OneVen {
     return `/api/vens/${encodeURIComponent(this.id)}`;
   }
 
-  async refresh() {
-    if (this.id === null) return;
+  refresh() {
+    return this.id === null ? null : this.panel.ask(() => this.read());
+  }
+
+  async read() {
     const [ven, optOuts] = await Promise.all([get(this.path()), get(`${this.path()}/opt-outs`)]);
     if (ven.id !== this.id) return;
     byId("ven-title").textContent = ven.name === ven.id ? ven.id : `${ven.name} (${ven.id})`;

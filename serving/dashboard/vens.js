@@ -1,8 +1,8 @@
 // The list of VENs: searched, filtered and sorted here, shown page by page, so that ten thousand are no burden.
 
 import { get } from "./api.js";
-import { attempt } from "./live.js";
 import { ago, byId, element, MEASURED, number, REPORTED, withSource } from "./page.js";
+import { Panel } from "./panels.js";
 
 const PER_PAGE = 20;
 const COLUMNS = [
@@ -24,9 +24,10 @@ export class Vens {
     this.found = [];
     this.sort = { key: "id", sign: 1 };
     this.page = 0;
+    this.panel = new Panel(byId("vens"), 10);
     this.form = byId("vens-filter");
     this.form.addEventListener("input", () => this.find(0));
-    this.form.elements.group.addEventListener("change", () => attempt(() => this.refresh()));
+    this.form.elements.group.addEventListener("change", () => this.refresh());
     this.form.addEventListener("submit", (event) => event.preventDefault());
     byId("vens-back").addEventListener("click", () => this.turn(-1));
     byId("vens-on").addEventListener("click", () => this.turn(1));
@@ -39,7 +40,11 @@ export class Vens {
     return element("th", { scope: "col", class: column.isNumber ? "number" : null }, button);
   }
 
-  async refresh() {
+  refresh() {
+    return this.panel.ask(() => this.read());
+  }
+
+  async read() {
     await this.offerGroups();
     const group = this.form.elements.group.value;
     const all = await get(group ? `/api/vens/summary?group=${encodeURIComponent(group)}` : "/api/vens/summary");

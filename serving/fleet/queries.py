@@ -28,7 +28,7 @@ from sqlalchemy import (
     true,
 )
 
-from schemas.demand_response.groups import members_of, one_of
+from schemas.demand_response.groups import members_of, one_of, vens_with_loads_of
 from schemas.devices.load_values import (
     capacity_kw,
     effective,
@@ -175,8 +175,22 @@ class Membership(Struct, frozen=True):
         return members_of([self.group_id], self.gone_after)
 
 
+class TypedLoads(Struct, frozen=True):
+    """VENs that have a load of any of these types, and how far a load may lie behind its VEN and still count."""
+
+    load_types: Sequence[str]
+    gone_after: timedelta | None
+
+    def vens(self) -> Select[Any]:
+        return vens_with_loads_of(self.load_types, self.gone_after)
+
+
+Selection = Membership | TypedLoads
+"""Of which VENs a list is."""
+
+
 def current_vens(
-    page: Page, latest: FromClause = ven_snapshots, group: Membership | None = None
+    page: Page, latest: FromClause = ven_snapshots, among: Sequence[Selection] = ()
 ) -> Select[Any]:
     """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
     width = latest_widths()
@@ -207,8 +221,8 @@ def current_vens(
         .order_by(vens.c.ven_id)
         .limit(page.limit)
     )
-    if group is not None:
-        query = query.where(vens.c.ven_id.in_(group.vens()))
+    for selection in among:
+        query = query.where(vens.c.ven_id.in_(selection.vens()))
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
 
 
@@ -220,10 +234,10 @@ def _active_event_id(latest: FromClause) -> ColumnElement[str | None]:
     return case((is_over, null()), else_=latest.c.event_id)
 
 
-def vens_up_to(most: int, page: Page, group: Membership | None = None) -> Select[Any]:
+def vens_up_to(most: int, page: Page, among: Sequence[Selection] = ()) -> Select[Any]:
     """How many VENs a page has, counted no further than this."""
     limit = most if page.limit is None else min(page.limit, most)
-    of_page = current_vens(Page(limit, page.after), group=group).with_only_columns(vens.c.ven_id)
+    of_page = current_vens(Page(limit, page.after), among=among).with_only_columns(vens.c.ven_id)
     return select(func.count()).select_from(of_page.subquery())
 
 
@@ -328,14 +342,16 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
     )
 
 
-def ven_summaries(page: Page, gone_after: timedelta | None, group: Membership | None = None) -> Select[Any]:
+def ven_summaries(
+    page: Page, gone_after: timedelta | None, among: Sequence[Selection] = ()
+) -> Select[Any]:
     """The list view: registered VENs with what each could shed now.
 
     The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
     each VEN once statistics said that a VEN has most of them.
     """
-    ven = current_vens(page, group=group).cte("page").prefix_with("MATERIALIZED")
-    sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=group is None)
+    ven = current_vens(page, among=among).cte("page").prefix_with("MATERIALIZED")
+    sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=not among)
     controllable_kw = case(
         (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),

@@ -1,10 +1,11 @@
-"""Queries of samples of loads, and of acknowledged commands."""
+"""Queries of samples of loads, of acknowledged commands, and of refused messages."""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
 
 from schemas.tables.events import commands
+from schemas.tables.ledger import rejected_messages
 from schemas.tables.raw import ven_load_samples
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import load_snapshots
@@ -47,6 +48,33 @@ def acknowledgements(ven_id: str, within: NewestWithin) -> Select[Any]:
         .where(command.ven_id == ven_id, command.acknowledgement.is_not(None))
         .where(_between(command.acknowledged_at, within))
         .order_by(command.acknowledged_at.desc(), command.command_id)
+        .limit(within.limit)
+    )
+
+
+TOPICS_OF_A_VEN = ("oadr/meter/", "ven/loads/", "ven/status/", "ven/ack/")
+"""What stands before the id of a VEN in its own topics."""
+
+START_BYTES = 1_000
+
+
+def rejected(ven_id: str, within: NewestWithin) -> Select[Any]:
+    """The newest messages of a VEN that were refused, newest first: those that name it, or came on its topics."""
+    message = rejected_messages.c
+    topics = [f"{prefix}{ven_id}" for prefix in TOPICS_OF_A_VEN]
+    return (
+        select(
+            message.rejected_id,
+            message.received_at,
+            message.topic,
+            message.reason,
+            message.detail,
+            message.ts,
+            func.length(message.payload).label("length"),
+            func.substring(message.payload, 1, START_BYTES).label("start"),
+        )
+        .where(or_(message.ven_id == ven_id, message.topic.in_(topics)), _between(message.received_at, within))
+        .order_by(message.received_at.desc(), message.rejected_id.desc())
         .limit(within.limit)
     )
 

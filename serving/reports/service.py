@@ -1,11 +1,11 @@
-"""Samples of loads and acknowledgements, as the newer user interface shows them."""
+"""Samples of loads, acknowledgements and refused messages, as user interfaces show them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row
 
-from schemas.http import CircuitHistory, CircuitSnapshot, VenEvent
+from schemas.http import CircuitHistory, CircuitSnapshot, RejectedMessage, VenEvent
 from schemas.times.rounding import rounded
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
@@ -45,6 +45,25 @@ class ReportReader:
         with snapshot(self._engine) as connection:
             _require_ven(connection, ven_id)
             return [_ven_event(row) for row in connection.execute(queries.acknowledgements(ven_id, within))]
+
+
+    def rejected(self, ven_id: str, within: NewestWithin) -> list[RejectedMessage]:
+        """Messages of a VEN that were refused, newest first; also of one that is not registered."""
+        with snapshot(self._engine) as connection:
+            return [_rejected(row) for row in connection.execute(queries.rejected(ven_id, within))]
+
+
+def _rejected(row: Row[Any]) -> RejectedMessage:
+    return RejectedMessage(
+        id=str(row.rejected_id),
+        received_at=row.received_at,
+        topic=row.topic,
+        reason=row.reason,
+        detail=row.detail,
+        device_time=row.ts,
+        bytes=row.length,
+        start=bytes(row.start).decode(errors="replace"),
+    )
 
 
 def _require_load(connection: Connection, ven_id: str, load_id: str) -> None:

@@ -96,6 +96,12 @@ def ask(stack: dict[str, Any], path: str) -> Any:
         return json.load(response)
 
 
+def agree(page: Page) -> None:
+    """Press the button of the question that is asked before something is done."""
+    page.locator("#ask-submit").click()
+    expect(page.locator("#ask")).to_be_hidden()
+
+
 def card(page: Page, title: str) -> str:
     return page.locator("#cards > div", has_text=title).locator("dd").inner_text()
 
@@ -194,11 +200,24 @@ class TestWithAFleet:
         page.get_by_label("Reduction, kW").fill("5")
         page.get_by_label("For, minutes").fill("20")
         page.get_by_role("button", name="Start event").click()
+        question = page.get_by_role("dialog", name="Start this event?")
+        expect(question).to_contain_text(re.compile(r"\d+ VENs would be asked for 5.00 kW together, of"))
+        expect(question).to_contain_text("(reported by VENs)")
+        expect(question).to_contain_text("Stop undoes it")
+        assert ask(stack, "/api/events/current") is None
+        page.keyboard.press("Escape")
+        expect(question).to_be_hidden()
+        assert ask(stack, "/api/events") == []
+        page.get_by_role("button", name="Start event").press("Enter")
+        agree(page)
         event = page.locator("#event-view")
-        expect(event).to_contain_text("of 5.00 kW shed")
+        expect(event).to_contain_text("of 5.00 kW shed (measured against 10-of-10-adjusted, provisional:")
         expect(event).to_contain_text(re.compile(r"[1-9]\d* VENs respond"))
         until(lambda: not card(page, "Being shed").startswith("0.00"), 20)
         page.get_by_role("button", name="Stop event").click()
+        expect(page.get_by_role("dialog")).to_contain_text(re.compile(r"\d+ VENs that have been told are sent a restore"))
+        expect(page.get_by_role("dialog")).to_contain_text("It ends now instead of at")
+        agree(page)
         expect(event).to_have_text("No event is running or planned.")
         assert ask(stack, "/api/events/current") is None
 
@@ -221,7 +240,7 @@ class TestWithAFleet:
         assert made.status == 201
         assert page.request.post(f"{stack['http_url']}/api/events", data=event).status == 201
         view = page.locator("#event-view")
-        expect(view).to_contain_text("of 4.00 kW shed (measured: baseline less usage) in event words")
+        expect(view).to_contain_text("of 4.00 kW shed (measured against 10-of-10-adjusted, provisional: baseline less usage) in event words")
         expect(view).to_contain_text("Passed over: 1 opted out.")
         expect(view).to_contain_text(
             "Direction: reduce. Targets: VENs ven-0002, ven-0007. Intervals: 4.00 kW for 15 min, 9.00 kW for"
@@ -236,6 +255,7 @@ class TestWithAFleet:
         expect(dialog.locator("#ven-facts")).to_contain_text("Could shed (reported by VENs)")
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Stop event").click()
+        agree(page)
         expect(view).to_have_text("No event is running or planned.")
         assert page.request.delete(f"{vens}/ven-0007/opt-outs/{made.json()['id']}").status == 204
 
@@ -252,6 +272,7 @@ class TestWithAFleet:
         expect(view).to_contain_text("7.00 kW more to be used from")
         expect(view).to_contain_text("Direction: increase. Targets: all VENs. Starts are spread over 90 s.")
         page.get_by_role("button", name="Cancel event").click()
+        agree(page)
         expect(view).to_have_text("No event is running or planned.")
 
     @pytest.mark.thorough
@@ -260,9 +281,12 @@ class TestWithAFleet:
             page.get_by_label("Reduction, kW").fill("5")
             page.get_by_label("From").fill("2031-01-15T17:00")
             page.get_by_role("button", name="Start event").click()
+            if page.locator("#event-view").filter(has_text="2031").count() == 0:
+                agree(page)
             expect(page.locator("#event-view")).to_contain_text("2031")
         expect(page.locator("#event-message")).to_contain_text("asks the same VENs at the same time")
         page.get_by_role("button", name="Cancel event").click()
+        agree(page)
         expect(page.locator("#event-view")).to_have_text("No event is running or planned.")
 
     @pytest.mark.thorough

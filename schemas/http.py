@@ -999,7 +999,7 @@ class RejectedMessage(Shape, frozen=True):
     id: str
     received_at: Instant
     topic: str
-    reason: Annotated[str, Meta(description="As the contract of the VENs has it.", examples=["bad_json"])]
+    reason: Annotated[str, Meta(description="As the contract of the VENs has it.", examples=["not_json"])]
     detail: Annotated[str, Meta(description="What is wrong, in words.")]
     device_time: Annotated[Instant | None, Meta(description="Null where the message as a whole was refused.")]
     bytes: Annotated[Count, Meta(description="The length of what was refused.")]

@@ -1,6 +1,50 @@
 // The form of an event: all that the API takes, for a new one and for one that is changed.
 
 import { get } from "./api.js";
+import { field, valuesOf } from "./fields.js";
+import { element, setText } from "./page.js";
+
+/** A form of an event that is folded away; what it does is told what the API takes. */
+export class EventForm {
+  /**
+   * @param {HTMLDetailsElement} place
+   * @param {string} action what the button says
+   * @param {(body: object) => Promise<void>} does
+   */
+  constructor(place, action, does) {
+    this.place = place;
+    this.fields = [];
+    this.form = element("form", { class: "fields columns" });
+    this.message = element("p", { role: "alert", class: "message" });
+    this.action = element("button", { type: "submit" }, action);
+    place.append(this.form, this.message);
+    place.addEventListener("toggle", () => place.open && this.attempt(() => this.fill()));
+    this.form.addEventListener("submit", (submitted) => {
+      submitted.preventDefault();
+      this.attempt(() => does(() => eventBody(valuesOf(this.form, this.fields))));
+    });
+  }
+
+  /** The event whose values the form has when it is opened. */
+  setEvent(event) {
+    if (this.event?.id !== event?.id) this.place.open = false;
+    this.event = event;
+  }
+
+  async fill() {
+    this.fields = await eventFields(this.event);
+    this.form.replaceChildren(...this.fields.map(field), element("div", { class: "wide" }, this.action));
+  }
+
+  async attempt(does) {
+    setText(this.message, "");
+    try {
+      await does();
+    } catch (error) {
+      setText(this.message, error.message);
+    }
+  }
+}
 
 const minutesOf = (seconds) => (seconds == null ? null : Number((seconds / 60).toFixed(3)));
 const secondsOf = (minutes) => (minutes == null ? null : minutes * 60);
@@ -14,7 +58,7 @@ export async function eventFields(event = {}) {
     { name: "direction", label: "Direction", kind: "choice", value: event.direction ?? "reduce", options: [["reduce", "reduce: use less"], ["increase", "increase: use more"]] },
     { name: "startTime", label: "Start", hint: "empty: now", kind: "time", value: event.startTime },
     { name: "endTime", label: "End", kind: "time", isRequired: true, value: event.plannedEndTime },
-    { name: "leadTime", label: "Lead time, minutes", hint: "VENs are told so long before the start", kind: "number", min: 0, max: 1440, value: minutesOf(event.leadTimeS ?? 0) },
+    { name: "leadTime", label: "Lead time, minutes", hint: "VENs are told so long before the start; empty: as the settings have it", kind: "number", min: 0, max: 1440, value: minutesOf(event.leadTimeS) },
     { name: "priority", label: "Priority", hint: "the higher event gets a VEN that both want", kind: "number", value: event.priority ?? 0 },
     { name: "groups", label: "Groups", hint: "with the VENs below; neither: everybody", kind: "choices", value: aims.groups, options: groups.map((group) => [group.id, group.name]) },
     { name: "loadTypes", label: "Load types", hint: "of these VENs only such loads; none: all", kind: "choices", value: aims.loadTypes, options: types.map(({ type }) => [type, type]) },
@@ -36,7 +80,7 @@ export function eventBody(values) {
     direction: values.direction,
     startTime: values.startTime ?? new Date().toISOString(),
     endTime: values.endTime,
-    leadTimeS: secondsOf(values.leadTime ?? 0),
+    leadTimeS: secondsOf(values.leadTime),
     priority: values.priority ?? 0,
     targets: isAimed ? { groups, loadTypes, venIds } : null,
     intervals: values.intervals.length ? values.intervals.map(interval) : null,

@@ -92,3 +92,10 @@ export function choices(place, options, onChoice) {
   place.replaceChildren(...buttons.values());
   return press;
 }
+
+/** Tables that are wider than their place say so: on a phone nothing else shows it. */
+export function markScrolling() {
+  for (const place of document.querySelectorAll(".view:not([hidden]) .scroll")) {
+    place.classList.toggle("scrolls-sideways", place.scrollWidth > place.clientWidth + 1);
+  }
+}

@@ -5,7 +5,7 @@
 import { byId } from "./page.js";
 
 const FIRST = "overview";
-const KEPT = ["range", "from", "to", "compare"];
+const KEPT = ["range", "from", "to", "compare", "generation"];
 /** Parameters that all views share. */
 
 const listeners = [];
@@ -22,7 +22,7 @@ export function route() {
 export function linkTo(view, id = null, params = {}) {
   const now = route().params;
   const kept = KEPT.filter((name) => now.has(name)).map((name) => [name, now.get(name)]);
-  return hashOf(view, id, new URLSearchParams([...kept, ...Object.entries(params)]));
+  return hashOf(view, id, new URLSearchParams(Object.entries({ ...Object.fromEntries(kept), ...params })));
 }
 
 function hashOf(view, id, params) {

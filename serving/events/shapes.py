@@ -79,7 +79,7 @@ REASONS = ("error", "reason", "message")
 
 
 def _refusal(row: Row[Any]) -> str:
-    """Why a VEN does not take part: its own words, in its answer or in the `data` of that, else the outbox's."""
+    """Why a VEN does not take part: the words of its answer, or of the `data` in it; else the outbox's."""
     answer = row.acknowledgement if isinstance(row.acknowledgement, dict) else {}
     data = answer.get("data")
     parts = (answer, data) if isinstance(data, dict) else (answer,)

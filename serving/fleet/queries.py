@@ -176,7 +176,7 @@ class Membership(Struct, frozen=True):
 
 
 class TypedLoads(Struct, frozen=True):
-    """VENs that have a load of any of these types, and how far a load may lie behind its VEN and still count."""
+    """VENs with a load of any of these types, and how far a load may lie behind its VEN and still count."""
 
     load_types: Sequence[str]
     gone_after: timedelta | None
@@ -342,9 +342,7 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
     )
 
 
-def ven_summaries(
-    page: Page, gone_after: timedelta | None, among: Sequence[Selection] = ()
-) -> Select[Any]:
+def ven_summaries(page: Page, gone_after: timedelta | None, among: Sequence[Selection] = ()) -> Select[Any]:
     """The list view: registered VENs with what each could shed now.
 
     The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for

@@ -59,7 +59,7 @@ START_BYTES = 1_000
 
 
 def rejected(ven_id: str, within: NewestWithin) -> Select[Any]:
-    """The newest messages of a VEN that were refused, newest first: those that name it, or came on its topics."""
+    """The newest refused messages of a VEN, newest first: those that name it, or came on its topics."""
     message = rejected_messages.c
     topics = [f"{prefix}{ven_id}" for prefix in TOPICS_OF_A_VEN]
     return (
@@ -73,7 +73,9 @@ def rejected(ven_id: str, within: NewestWithin) -> Select[Any]:
             func.length(message.payload).label("length"),
             func.substring(message.payload, 1, START_BYTES).label("start"),
         )
-        .where(or_(message.ven_id == ven_id, message.topic.in_(topics)), _between(message.received_at, within))
+        .where(
+            or_(message.ven_id == ven_id, message.topic.in_(topics)), _between(message.received_at, within)
+        )
         .order_by(message.received_at.desc(), message.rejected_id.desc())
         .limit(within.limit)
     )

@@ -46,7 +46,6 @@ class ReportReader:
             _require_ven(connection, ven_id)
             return [_ven_event(row) for row in connection.execute(queries.acknowledgements(ven_id, within))]
 
-
     def rejected(self, ven_id: str, within: NewestWithin) -> list[RejectedMessage]:
         """Messages of a VEN that were refused, newest first; also of one that is not registered."""
         with snapshot(self._engine) as connection:

@@ -92,7 +92,9 @@ class VenSummariesResource:
         if is_everything and (cached := self._cache.get("summaries")):
             answer_cached(response, cached)
             return
-        summaries = link_next_page(request, response, part, self._reader.ven_summaries(part, group_id, load_types))
+        summaries = link_next_page(
+            request, response, part, self._reader.ven_summaries(part, group_id, load_types)
+        )
         at_first = self._reader.at_first(part, AT_FIRST, group_id, load_types)
         answer_entries(response, media_type, VenSummary, summaries, at_first)
 

@@ -22,7 +22,9 @@ __all__ = ["browser"]
 pytestmark = pytest.mark.xdist_group("local")
 
 PANELS = ("now", "event", "history", "types", "vens")
-AWAY = re.compile("database (cannot be reached|is (starting|shutting)|has crashed)|connection to the database was lost")
+AWAY = re.compile(
+    "database (cannot be reached|is (starting|shutting)|has crashed)|connection to the database was lost"
+)
 
 
 class Site:
@@ -34,7 +36,10 @@ class Site:
         self.postgres = EmbeddedPostgres(directory, durable=False)
         self.url = f"http://127.0.0.1:{port}"
         self._environment = inherited_environment(
-            DATABASE_URL=self.postgres.url("gridgate"), HTTP_PORT=str(port), HTTP_HOST="127.0.0.1", HTTP_AUTH="off"
+            DATABASE_URL=self.postgres.url("gridgate"),
+            HTTP_PORT=str(port),
+            HTTP_HOST="127.0.0.1",
+            HTTP_AUTH="off",
         )
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._port = port
@@ -162,7 +167,9 @@ def test_nothing_runs_is_said_of_then(page: Page, site: Site) -> None:
     expect(page.locator("#event-view")).to_have_text("No event is running or planned.")
     site.postgres.stop()
     try:
-        expect(page.locator("#event-view")).to_have_text(re.compile("^At .+ no event was running or planned.$"))
+        expect(page.locator("#event-view")).to_have_text(
+            re.compile("^At .+ no event was running or planned.$")
+        )
     finally:
         site.postgres.start()
     expect(page.locator("#event-view")).to_have_text("No event is running or planned.", timeout=60_000)

@@ -158,7 +158,7 @@ def refused(store: Store) -> None:
     store.write(
         batch_of(
             Received("oadr/meter/house-1", b"{", NOW),
-            Received("oadr/meter/house-10", b"[", NOW),
+            Received("oadr/meter/house-10", b"[]", NOW),
             Received("ven/status/house-1", b"\xff" * 2_000, NOW + timedelta(seconds=1)),
             telemetry("house-1", NOW, 1.0, loads=[{"id": "a"}, {"id": "a"}]),
         )
@@ -168,9 +168,13 @@ def refused(store: Store) -> None:
 @pytest.mark.usefixtures("refused")
 def test_what_was_refused_of_a_ven(client: testing.TestClient) -> None:
     newest, *others = client.simulate_get(REJECTED).json
-    assert (newest["topic"], newest["bytes"], newest["start"]) == ("ven/status/house-1", 2_000, "\ufffd" * 1_000)
+    assert (newest["topic"], newest["bytes"], newest["start"]) == (
+        "ven/status/house-1",
+        2_000,
+        "\ufffd" * 1_000,
+    )
     assert newest["receivedAt"] == "2024-07-10T18:00:01Z"
-    assert {each["reason"] for each in others} == {"bad_json", "load_twice"}
+    assert {each["reason"] for each in others} == {"not_json", "load_twice"}
     of_load = next(each for each in others if each["reason"] == "load_twice")
     assert of_load["deviceTime"] == "2024-07-10T18:00:00Z"
     assert "a" in of_load["detail"]
@@ -192,14 +196,19 @@ def test_refused_messages_of_a_range(
 def test_a_ven_that_never_was_accepted_is_told_why(client: testing.TestClient) -> None:
     assert client.simulate_get("/api/vens/house-10").status_code == 404
     (only,) = client.simulate_get("/api/vens/house-10/rejected").json
-    assert only["reason"] == "bad_json"
+    assert only["reason"] == "wrong_type"
     assert client.simulate_get("/api/vens/nobody/rejected").json == []
 
 
 @pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("load_type", "found"),
-    [("hvac", ["house-1"]), ("unknown", ["house-1", "house-2"]), ("ev,unknown", ["house-1", "house-2"]), ("ev", [])],
+    [
+        ("hvac", ["house-1"]),
+        ("unknown", ["house-1", "house-2"]),
+        ("ev,unknown", ["house-1", "house-2"]),
+        ("ev", []),
+    ],
 )
 def test_vens_by_type_of_load(
     client: testing.TestClient, store: Store, engine: Engine, load_type: str, found: list[str]

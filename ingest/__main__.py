@@ -173,7 +173,7 @@ def _work(
     metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> None:
-    """Move messages until something says stop; exits with 1 if a thread has failed."""
+    """Move messages until a signal or a failed thread ends it; exits with 1 if a thread has failed."""
     failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())

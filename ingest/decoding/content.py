@@ -42,7 +42,7 @@ def _without_nulls(content: JsonObject) -> JsonObject:
 
 
 def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Of an object the meaning as telemetry; of the columns of a row, each, where `{}` says nothing."""
+    """The content of a telemetry object, or of each column of a row; `{}` is no content."""
     if isinstance(content, list):
         return [None if column == {} else column for column in content]
     if not isinstance(content, dict):

@@ -61,7 +61,7 @@ POSTGRES_EPOCH_S = 946_684_800
 
 
 class ParticipantFrame(Frame):
-    """Who was asked for how much, and when first; `left_at`: when another event took it over."""
+    """The request to each VEN, its first notification; `left_at`: when another event took it over."""
 
     ven_id: str
     requested_kw: float
@@ -72,7 +72,7 @@ class ParticipantFrame(Frame):
 
 
 class TakenFrame(Frame):
-    """Events in which a VEN took part; when it was told of each, and when it left it, if before the end."""
+    """Events in which a VEN took part; when it was notified of each, and when it left, if before the end."""
 
     ven_id: str
     start: Utc
@@ -82,7 +82,7 @@ class TakenFrame(Frame):
 
 
 class ShareRevisionFrame(Frame):
-    """What a VEN was asked for from a time on, kW."""
+    """The request to a VEN from a time on, kW."""
 
     ven_id: str
     at: Utc
@@ -98,7 +98,7 @@ class SampleFrame(Frame):
 
 
 class UsageFrame(Frame):
-    """What a VEN uses, as it last said; and when it was last heard."""
+    """The usage in a VEN's last report; and when it was last heard."""
 
     ven_id: str
     used_kw: float
@@ -141,7 +141,7 @@ class MeasuredEvent(Struct, frozen=True):
 
     @property
     def sign(self) -> float:
-        """Of baseline less usage, so that what was asked for is positive."""
+        """The sign of baseline less usage with which a delivery is positive."""
         return SIGNS[self.direction]
 
     @property
@@ -227,7 +227,7 @@ def _usages(
 
 
 def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
-    """Who takes part, and what was asked of each over time."""
+    """The participants, and the requests to each over time."""
     shares = fetch(connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
     people = participants(connection, event)
     if event.randomize_start_s:

@@ -41,21 +41,21 @@ from schemas.times.slots import WIDEST_S
 from schemas.times.time_ranges import TimeRange, widened
 
 PRESENCE_TIME = PresenceTime(3, timedelta(seconds=60))
-"""How long a VEN may be silent where no setting says it."""
+"""How long a VEN may be silent where no setting gives a time."""
 
 SETTLES_AFTER = timedelta(minutes=10)
 """A slot that ended so long ago is not read again."""
 
 
 MOST_VENS = 2_000
-"""So many baselines are made at once, so that each part soon says something."""
+"""So many baselines are computed at once, so that first figures are soon there."""
 
 CATCH_UP = timedelta(seconds=5)
 """So long a cycle goes on making the baselines that are missing; then its lease is renewed."""
 
 
 class Standing(Struct):
-    """What is known of an event."""
+    """The progress of an event."""
 
     window: TimeRange
     people: pl.DataFrame
@@ -200,7 +200,7 @@ def _reporting(
     presence_time: PresenceTime,
     now: datetime,
 ) -> pl.DataFrame:
-    """What participants with a baseline use, if they have said it since the start; who is silent by now.
+    """Usage of participants with a baseline that have reported since the start; and the silent ones.
 
     `ven_id`, `used_kw`, `is_silent`: offline, or not heard within the VEN's presence time.
     """
@@ -265,7 +265,7 @@ def _delivered(
 
 
 def _total_kwh(delivered: pl.DataFrame) -> float | None:
-    """Of all VENs; None where nothing is known of anybody."""
+    """Of all VENs; None where no VEN has a figure."""
     known = delivered.get_column("delivered_kwh").drop_nulls()
     return float(known.sum()) if known.len() or delivered.is_empty() else None
 

@@ -25,7 +25,7 @@ _TERMS = (
 
 
 def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]:
-    """Commands with what their events say beyond start, end and kW, for VENs that understand it.
+    """Commands with the terms of their events beyond start, end and kW, for VENs that understand them.
 
     Args:
         connection: within the transaction that has written who takes part.
@@ -69,7 +69,7 @@ def _flexibilities(connection: Connection, event_id: str) -> dict[str, Flexibili
 
 
 def told_ahead(connection: Connection, event_id: str, shares: pl.DataFrame, now: datetime) -> list[str]:
-    """Those of some VENs whose last command has told them ahead what their share is now.
+    """Those of some VENs whose last command has announced their present share.
 
     Args:
         connection: within the step's transaction.

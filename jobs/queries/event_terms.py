@@ -13,7 +13,7 @@ _TAKES_PART = and_(_PART.status.in_(LIVE_PARTICIPATIONS), _PART.status != "plann
 
 
 def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
-    """Those of some events that say more than a start, an end and a power to reduce."""
+    """Those of some events that have terms beyond a start, an end and a power to reduce."""
     term = events.c
     has_intervals = func.json_typeof(term.intervals) == "array"
     says_more = or_(
@@ -32,7 +32,7 @@ def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
 
 
 def requests(event_id: str) -> Select[Any]:
-    """From when on an event asks for how much."""
+    """The power that an event requests, by start time."""
     request = event_requests.c
     return (
         select(request.at, request.requested_reduction_kw)
@@ -47,7 +47,7 @@ def available(event_id: str) -> Select[Any]:
 
 
 def told_intervals(event_id: str) -> Select[Any]:
-    """The intervals that the last command told each VEN that takes part."""
+    """The intervals in the last command to each participant."""
     of_part = and_(commands.c.ven_id == _PART.ven_id, commands.c.command_id == _PART.command_id)
     return (
         select(_PART.ven_id, commands.c.data["intervals"].label("intervals"))

@@ -79,7 +79,7 @@ def cancelled_events() -> Select[Any]:
 
 
 def events_to_tell(now: datetime) -> Select[Any]:
-    """Events of which VENs are told by now, the most urgent first; `wanted_kw`: what each asks for now."""
+    """Events whose notification is due, the most urgent first; `wanted_kw`: what each requests now."""
     return (
         select(events, requested_kw(now).label("wanted_kw"))
         .where(IS_TO_COME, events.c.notify_at <= now)
@@ -101,7 +101,7 @@ def move(event_id: str, status: str, started_at: datetime | None, ended_at: date
 
 
 def told_vens(event_id: str) -> Select[Any]:
-    """Everybody who was told and has not been released since."""
+    """VENs that were notified and have not been released since."""
     return (
         select(PART.ven_id)
         .where(
@@ -204,7 +204,7 @@ def shares(event_id: str) -> Select[Any]:
 
 
 def set_notes(event_id: str, notes: list[dict[str, Any]]) -> Update:
-    """Say how many VENs are passed over; of an event that is over the last word stands."""
+    """Store how many VENs are passed over; of an event that is over the last count stays."""
     return update(events).where(events.c.event_id == event_id, IS_TO_COME).values(notes=notes)
 
 
@@ -229,7 +229,7 @@ def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
 
 
 def merge_told(target: Table, staged: str) -> Insert:
-    """Add who has been told; of those who take part already, change what they were told."""
+    """Upsert participations: new ones, and new shares of those that exist."""
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(twin.c.ven_id, twin.c.event_id)
     statement = insert(target).from_select([column.name for column in twin.c], rows)
@@ -280,7 +280,7 @@ def followed_parts(
     *,
     only_news: bool = True,
 ) -> Select[Any]:
-    """Participations in some events with what is known of their VENs now: those that may have moved on.
+    """Participations in some events that may have changed their status, with the present state of their VENs.
 
     Args:
         followed: rows of `followed_events`.
@@ -390,7 +390,7 @@ def loads_to_shed(
 
 
 def _is_to_go(is_unwanted: ColumnElement[bool], has_opt_out: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a VEN that was told is to be released, or has been opted out by people."""
+    """Whether a notified VEN is to be released, or has been opted out by people."""
     is_told = and_(PART.notified_at.is_not(None), PART.released_at.is_(None))
     return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_told), has_opt_out))
 
@@ -403,7 +403,7 @@ def _reported_event_id() -> ColumnElement[str | None]:
 
 
 def _is_news(told: Subquery, is_away: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
-    """Whether a participation can have moved on; what has, `jobs.transforms.participation` says."""
+    """Whether a participation can have changed its status; `jobs.transforms.participation` decides."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
     reported_event_id = _reported_event_id()
     names_it = reported_event_id == PART.event_id

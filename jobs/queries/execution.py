@@ -42,7 +42,7 @@ SET_WITHIN = timedelta(days=1)
 SENT_AT = func.coalesce(commands.c.sent_at, commands.c.created_at)
 
 SAME_KW = 0.0005
-"""Powers are told with three decimals."""
+"""Powers in commands have three decimals."""
 
 
 def watched_since(now: datetime) -> Select[Any]:
@@ -85,7 +85,7 @@ def _first_shedding(
 
 
 def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
-    """Date `setLoad` commands by what their load has last said: all that was set, and after it was sent."""
+    """Mark `setLoad` commands as executed whose load has since reported all that was set."""
     said, data = load_snapshots.c, commands.c.data
     fields = (
         (data["enabled"], said.enabled == data["enabled"].as_boolean(), said.enabled_stamp),

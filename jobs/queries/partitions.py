@@ -123,7 +123,7 @@ def make_table(target: str, parent: str) -> TextClause:
 
 
 def bound(target: str, within: TimeRange) -> TextClause:
-    """That its rows are known to be in the range spares reading them when the table is attached."""
+    """A valid constraint spares the server from reading the rows when the table is attached."""
     start, end = _ends(within)
     return text(f"ALTER TABLE {target} ADD CONSTRAINT moved CHECK (ts >= {start} AND ts < {end})")
 

@@ -52,7 +52,7 @@ def watched_vens(heard_before: datetime, now: datetime) -> Select[Any]:
 
 
 def _candidates(heard_before: datetime, now: datetime) -> CTE:
-    """By the snapshot alone: whether a status was received before its VEN was heard, is asked of few.
+    """By the snapshot alone; whether a status was received before its VEN was heard is checked for few.
 
     Only a VEN whose clock is ahead can have been heard after a status that is dated later.
     """

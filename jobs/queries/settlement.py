@@ -49,7 +49,7 @@ OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at
 
 
 def _measured_events(requested: ColumnElement[float] | None = None) -> Select[Any]:
-    """Of one that is over what it asked for on average; of others what they ask for at a time."""
+    """The mean request of an event that is over; of others the request at a time."""
     return select(
         events.c.event_id,
         events.c.start_time,
@@ -70,7 +70,7 @@ def running_events(now: datetime) -> Select[Any]:
 
 
 def coming_events(now: datetime) -> Select[Any]:
-    """Events that have not begun, but of which VENs have been told."""
+    """Events that have not begun, but of which VENs have been notified."""
     waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
     return (
         _measured_events(requested_kw(now))
@@ -105,7 +105,7 @@ def is_behind(received_until: datetime) -> Select[Any]:
 
 
 def participants(event_id: str) -> Select[Any]:
-    """Who was asked, for how much, and when first; who had opted out before the start, and who left."""
+    """Each VEN's request and first notification; whether it had opted out before the start, or left."""
     part, share = event_participations.c, event_shares.c
     first = (
         select(share.ven_id, func.min(share.at).label("at"))
@@ -130,7 +130,7 @@ def participants(event_id: str) -> Select[Any]:
 
 
 def shares(event_id: str) -> Select[Any]:
-    """What was asked of each VEN from which time on."""
+    """The requests to each VEN, by time."""
     share = event_shares.c
     return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
         share.event_id == event_id
@@ -138,7 +138,7 @@ def shares(event_id: str) -> Select[Any]:
 
 
 def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
-    """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
+    """The mean power of some VENs in each slot with samples, packed: a row for each VEN and range.
 
     Of VENs whose slots are five minutes; of others `packed_wide_means` tells. A row has the VEN's position
     from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot
@@ -264,7 +264,7 @@ def samples(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
 
 
 def latest_usage(event_id: str, since: datetime) -> Select[Any]:
-    """What participants use, as far as they have said anything since a time, and when each was last heard."""
+    """Usage of participants that have reported since a time, and when each was last heard."""
     part, latest = event_participations.c, ven_snapshots.c
     return (
         select(
@@ -336,7 +336,7 @@ def portfolio_of(event_id: str, revision: int) -> Select[Any]:
 
 
 def vens_of(event_id: str, revision: int, ven_ids: Sequence[str]) -> Select[Any]:
-    """What some VENs delivered, as a revision says."""
+    """What some VENs delivered, by a revision."""
     settled = ven_settlements.c
     return select(ven_settlements).where(
         settled.ven_id == any_(_array(ven_ids, Text())),

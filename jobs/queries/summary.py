@@ -185,7 +185,7 @@ DATED = (
     _of_stamps(func.least),
     _of_stamps(func.greatest),
 )
-"""What says of a row of the summary which time it is about."""
+"""The column with the time of a row of the summary."""
 
 
 def _of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:

@@ -1,4 +1,4 @@
-"""Running a job: its steps, each in its own transaction, and one row in `job_runs` that says how it went."""
+"""Running a job: its steps, each in its own transaction, and one row in `job_runs` with the result."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ Monotonic = Callable[[], float]
 
 
 class Runner:
-    """Runs jobs against a database, whoever asks: a scheduler, cron, or a test.
+    """Runs jobs against a database, for a scheduler, cron, or a test.
 
     `clock` tells what is compared with stored times, and so should be the database's; `monotonic` tells how
     long to wait after failures: without it, `clock` does.

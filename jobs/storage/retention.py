@@ -180,7 +180,7 @@ def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> i
 
 
 def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Forget what live streams told long ago, but for the newest: its position is where numbering goes on.
+    """Delete old changes of live streams, but for the newest: numbering goes on from its position.
 
     Who missed something that was never numbered could not be told so: everything is numbered first.
     """

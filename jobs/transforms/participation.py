@@ -7,7 +7,7 @@ import polars as pl
 from jobs.transforms.lifecycle import LAST_CHANGE
 
 SILENCE_MEANS_NO = timedelta(minutes=1)
-"""So long a VEN that has been asked again may be silent about the event before it counts as opted out."""
+"""So long a VEN that was notified again may be silent about the event before it counts as opted out."""
 
 _WORD = ("status", "requested_reduction_kw", "command_id")
 _TIMES = ("acknowledged_at", "opted_out_at", "started_at", "named_at", "asked_again_at", "released_at")

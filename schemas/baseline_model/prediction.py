@@ -98,7 +98,7 @@ class Made(Struct):
 
 
 class Prediction(Struct, frozen=True):
-    """What some baselines say of the event, VEN by VEN, and how well they predict days without events."""
+    """Some baselines of the event, VEN by VEN, and how well they predict days without events."""
 
     ven_ids: list[str]
     days: Days
@@ -199,7 +199,7 @@ class Prediction(Struct, frozen=True):
 
     @property
     def errors(self) -> pl.DataFrame:
-        """What a baseline says of each hour of days without an event, beside what was used.
+        """A baseline of each hour of days without an event, beside the usage.
 
         `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event's, from 0), `used_kw`,
         `predicted_kw`.
@@ -250,7 +250,7 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     only: BaselineName | None = None,
     names: Sequence[BaselineName] = GENERIC,
 ) -> Prediction:
-    """What each baseline says, with the mean of the last samples where another has too little to go by.
+    """Each baseline, with the mean of the last samples where it has too little data.
 
     Args:
         history: mean power of VENs in slots: `ven_id`, `slot`, `used_kw` (never null).
@@ -309,7 +309,7 @@ def predict_from(
     names: Sequence[BaselineName] = GENERIC,
     only: BaselineName | None = None,
 ) -> Prediction:
-    """What `predict` says, of usage that is an array already, and of the days given."""
+    """As `predict`, from usage that is an array already, and of the days given."""
     seen = on_days(without_events(usage, taken), days)
     facts = Facts(
         usage.ven_ids,

@@ -29,7 +29,7 @@ IS_AT_WORK = sql.SQL(
 
 
 class SilenceError(psycopg.OperationalError):
-    """The database did not answer; what became of the statement is not known."""
+    """The database did not answer; the outcome of the statement is unknown."""
 
 
 class AnswerMonitor:

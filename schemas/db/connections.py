@@ -95,7 +95,7 @@ def _parameters_of_url(database_url: str) -> dict[str, str]:
 
 
 def _defaults_of_libpq() -> Mapping[str, str]:
-    """What libpq's environment says, and the service file of a service that it names."""
+    """Parameters of libpq's environment, and of the service file that it names."""
     return {
         option.keyword.decode(): option.val.decode()
         for option in pq.Conninfo.get_defaults()

@@ -55,7 +55,7 @@ REASONS: tuple[PassedOverReason, ...] = get_args(PassedOverReason)
 PART = event_participations.c
 DAY = timedelta(days=1)
 NO_TOPIC_LEVEL = "[/+#]"
-"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
+"""An id with one of these cannot be sent commands: they go to `ven/cmd/{venId}`."""
 
 
 class Rest(Struct, frozen=True):

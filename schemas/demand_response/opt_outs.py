@@ -1,4 +1,4 @@
-"""Times in which people have opted VENs out: who is asked for nothing then."""
+"""Opt-out windows: times in which VENs are asked for nothing."""
 
 from datetime import datetime
 from typing import Any

@@ -15,7 +15,7 @@ ended_at = func.least(events.c.end_time, events.c.ended_at)
 """When it was to end, or was stopped."""
 
 NOTICE = timedelta(minutes=5)
-"""Who refuses so soon after it was told, and has not begun, has opted out before its start."""
+"""A VEN that refuses so soon after its notification, and has not begun, has opted out before the start."""
 
 OPTED_OUT_BEFORE = or_(
     and_(
@@ -40,7 +40,7 @@ left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)),
 
 
 def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Select[Any]:
-    """Other events in which some VENs took part, of which they were told."""
+    """Other events in which some VENs took part and were notified."""
     ids = func.cast(literal(list(ven_ids), ARRAY(Text)), ARRAY(Text))
     return (
         select(

@@ -1,4 +1,4 @@
-"""What VENs say that they understand of an `event` command beyond its start, end and kW."""
+"""Abilities: what VENs understand of an `event` command beyond its start, end and kW."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +18,6 @@ def vens_that_understand(word: str) -> Select[Any]:
 
 
 def abilities(ven_ids: Sequence[str]) -> Select[Any]:
-    """`ven_id` and `understands` of those of some VENs that have said it."""
+    """`ven_id` and `understands` of those of some VENs that have reported it."""
     ids = any_(literal(list(ven_ids), ARRAY(Text)))
     return select(ven_abilities.c.ven_id, ven_abilities.c.understands).where(ven_abilities.c.ven_id == ids)

@@ -50,7 +50,7 @@ def with_settings(latest: FromClause = load_snapshots) -> FromClause:
 
 
 def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    """What people have set for a load; else what its VEN says."""
+    """The value that people have set for a load; else its VEN's."""
     return func.coalesce(loads.c[field], latest.c[field])
 
 
@@ -67,7 +67,7 @@ def capacity_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
 
 
 def is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[bool]:
-    """Whether a load may be controlled now; unless somebody says otherwise, it may."""
+    """Whether a load may be controlled now; by default it may."""
     return func.coalesce(effective("enabled", latest), true())
 
 

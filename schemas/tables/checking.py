@@ -23,7 +23,7 @@ _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
 
 
 def is_right(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> bool:
-    """Whether a frame is certainly what the model says; if not, the model knows better."""
+    """Whether a frame certainly fits the model; if not, the model itself decides."""
     types, breaks = _rules(model)
     return dict(frame.schema) == types and breaks is not None and not any(frame.select(breaks).row(0))
 

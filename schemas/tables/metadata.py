@@ -40,7 +40,7 @@ class Frame(pa.DataFrameModel):
 
     @classmethod
     def checked(cls, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame, if it is what the model says.
+        """The frame, if it fits the model.
 
         Raises:
             pandera.errors.SchemaError: it is not.

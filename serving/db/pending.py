@@ -32,7 +32,7 @@ MOST_RANGES = 8
 """Of days, in one statement. Of more days a range may cover some between them, too."""
 
 FORGET_AFTER = timedelta(minutes=1)
-"""Then days that were pending are read anew: most have been consumed since."""
+"""Pending days are read again after this time: most have been consumed since."""
 
 _NAMES = [(f"pending_since_{number}", f"pending_until_{number}") for number in range(MOST_RANGES)]
 

@@ -422,13 +422,13 @@ def lock_event(event_id: str) -> Select[Any]:
 
 
 def requested_at(connection: Connection, event_id: str, now: datetime) -> float:
-    """What an event asks for at a time, kW, as it is stored."""
+    """The stored request of an event at a time, kW."""
     query = select(requested_kw(now)).where(events.c.event_id == event_id)
     return float(connection.execute(query).scalar_one())
 
 
 def put_request(event_id: str, at: datetime, kw: float) -> Insert:
-    """What an event asks for from a time on."""
+    """The request of an event from a time on."""
     new = insert(event_requests).values(event_id=event_id, at=at, requested_reduction_kw=kw)
     changed = {"requested_reduction_kw": new.excluded.requested_reduction_kw}
     key = [column.name for column in event_requests.primary_key]
@@ -436,13 +436,13 @@ def put_request(event_id: str, at: datetime, kw: float) -> Insert:
 
 
 def keep_request(event_id: str, at: datetime, kw: float) -> Insert:
-    """What an event has asked for from a time on, unless that is known."""
+    """The request of an event from a time on, unless it is stored."""
     row = {"event_id": event_id, "at": at, "requested_reduction_kw": kw}
     return insert(event_requests).values(row).on_conflict_do_nothing()
 
 
 def forget_requests(event_id: str, after: datetime | None = None) -> Delete:
-    """Take back what an event was to ask for, all of it or after a time."""
+    """Delete the future requests of an event, all of them or after a time."""
     statement = delete(event_requests).where(event_requests.c.event_id == event_id)
     return statement if after is None else statement.where(event_requests.c.at > after)
 

@@ -25,7 +25,7 @@ from serving.events.terms import (
 
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
 TARGETS = {"ven_ids": "ven_ids", "group_ids": "groups", "load_types": "load_types"}
-"""The fields of an event that say at whom it aims, and their names in `targets`."""
+"""The fields of an event with its targets, and their names in `targets`."""
 LIMITS = {"import_limit_kw": "importLimitKw", "export_limit_kw": "exportLimitKw"}
 FIXED_ONCE_TOLD = {
     "start_time": "startTime",
@@ -75,7 +75,7 @@ class PlannedEvent(Struct, frozen=True):
 
     @property
     def requests(self) -> list[tuple[datetime, float]]:
-        """From when on it asks for how much, kW; empty where it asks for the same throughout."""
+        """The requests by start time, kW; empty where it is the same throughout."""
         return requests(self.intervals, self.requested_reduction_kw, self.start_time, self.end_time)
 
 
@@ -130,7 +130,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
 
 
 def _require_possible_by_load(event: EventCreate | PlannedEvent, load_types: list[str] | None) -> None:
-    """Refuse what a command to a single load cannot say."""
+    """Refuse terms that a command to a single load cannot have."""
     if not load_types:
         return
     if event.direction == "increase":

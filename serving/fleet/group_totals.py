@@ -39,7 +39,7 @@ def energy_since(midnight: datetime, member: CTE) -> Select[Any]:
 
 
 def efficiency_percent(member: CTE) -> Select[Any]:
-    """What members deliver for running events, of what these ask of them; null where none is measured."""
+    """Delivered and requested power of members in running events; null where none is measured."""
     part, now = event_participations.c, event_reductions.c
     requested_kw = func.sum(part.requested_reduction_kw)
     return (

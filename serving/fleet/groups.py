@@ -1,4 +1,4 @@
-"""Groups of VENs: read and written. Who is a member, `schemas.demand_response.groups` says."""
+"""Groups of VENs: read and written. `schemas.demand_response.groups` defines their members."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence

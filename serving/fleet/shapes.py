@@ -1,4 +1,4 @@
-"""From rows of VENs, loads and totals to the types of the API, rounded as the contract says."""
+"""From rows of VENs, loads and totals to the types of the API, rounded by the contract."""
 
 from collections.abc import Sequence
 from datetime import date

@@ -29,7 +29,7 @@ LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "
 
 
 class FleetWriter:
-    """Writes to the registry; `latest` says what clients see now."""
+    """Writes to the registry; `latest` reads back what clients see."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], latest: LatestReader) -> None:
         self._engine = engine

@@ -329,7 +329,7 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
 
 
 def _shown_keys(series: Series) -> tuple[str, ...]:
-    """What tells entities apart in the answer."""
+    """Keys of the entities in the answer."""
     return () if series.adds_members else series.by
 
 

@@ -15,7 +15,7 @@ from serving.history.queries import LISTED_LOADS, LISTED_VENS, TOTAL_OF_LISTED_L
 from serving.history.service import Subject
 
 Key = tuple[str, ...]
-"""What tells the rows of a statement apart: ids."""
+"""The key columns of the rows of a statement: ids."""
 
 
 class Part(Struct, frozen=True):

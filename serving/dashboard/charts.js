@@ -108,12 +108,15 @@ export function drawPlaces(place, vens) {
   return Plotly.react(place, marks, shape, { ...CONFIG, scrollZoom: false });
 }
 
+const LONGEST_BUCKET = 1.1;
+/** A day on which clocks are set back has 25 hours. */
+
 function withGaps(points, key, granularityS, shiftMs) {
   const x = [], y = [];
   let before = null;
   for (const point of points) {
     const at = Date.parse(point.timestamp);
-    if (before !== null && at - before > granularityS * 1000) {
+    if (before !== null && at - before > granularityS * LONGEST_BUCKET * 1000) {
       x.push(shifted(before + 1, shiftMs));
       y.push(null);
     }

@@ -6,8 +6,9 @@ import { element, fromWallTime, MEASURED, moment, number, REPORTED, table, withS
 import { comparedDays, describeRange, endFreeRange, isFree, isGenerationShown, onRange, range, RangePicker, zoomTo } from "./range.js";
 import { daysBefore } from "./times.js";
 
-/** Mean power is built on slots of five minutes, so each of these is a multiple of that. */
-const GRANULARITIES_S = [300, 900, 3600, 6 * 3600, 86_400];
+/** Mean power is built on slots of five minutes, so each of these is a multiple of that. Days are those of the site. */
+const DAY_S = 86_400;
+const GRANULARITIES_S = [300, 900, 3600, 6 * 3600, DAY_S];
 const MOST_POINTS = 400;
 const DAY_MS = 86_400_000;
 const BEFORE = { 1: "the day before", 7: "the week before" };
@@ -15,7 +16,10 @@ const BEFORE = { 1: "the day before", 7: "the week before" };
 const granularityFor = (ms) =>
   GRANULARITIES_S.find((seconds) => ms / 1000 / seconds <= MOST_POINTS) ?? GRANULARITIES_S.at(-1);
 
-const words = (seconds) => (seconds < 3600 ? `${seconds / 60} minutes` : seconds === 3600 ? "an hour" : `${seconds / 3600} hours`);
+function words(seconds) {
+  if (seconds < 3600) return `${seconds / 60} minutes`;
+  return { 3600: "an hour", [DAY_S]: "a day" }[seconds] ?? `${seconds / 3600} hours`;
+}
 
 export class PowerChart {
   /**
@@ -71,7 +75,7 @@ export class PowerChart {
   }
 
   history(path, [start, end], granularityS) {
-    const question = new URLSearchParams({ start: new Date(start).toISOString(), end: new Date(end).toISOString(), granularity: `${granularityS}s`, aggregate: "mean" });
+    const question = new URLSearchParams({ start: new Date(start).toISOString(), end: new Date(end).toISOString(), granularity: granularityS === DAY_S ? "1d" : `${granularityS}s`, aggregate: "mean" });
     return get(`${path}${path.includes("?") ? "&" : "?"}${question}`);
   }
 

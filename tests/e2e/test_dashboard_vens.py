@@ -37,16 +37,16 @@ def test_vens_are_filtered_by_status_and_type_and_the_filter_is_a_link(
 ) -> None:
     page.get_by_role("link", name="VENs").press("Enter")
     expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
-    page.get_by_label("Load type").select_option(TYPES)
+    page.locator("#vens-filter").get_by_label("Load type").select_option(TYPES)
     those = [ven["id"] for ven in ask(stack, f"/api/vens/summary?loadType={TYPES}")]
     assert 0 < len(those) < VENS
     expect(page.locator("#vens-count")).to_have_text(f"{len(those)} of {len(those)} VENs")
-    page.get_by_label("Status").select_option("online")
+    page.locator("#vens-filter").get_by_label("Status").select_option("online")
     assert f"type={TYPES}" in page.url
     assert "status=online" in page.url
     page.reload()
     expect(page.locator("#vens-count")).to_have_text(f"{len(those)} of {len(those)} VENs")
-    expect(page.get_by_label("Load type")).to_have_value(TYPES)
+    expect(page.locator("#vens-filter").get_by_label("Load type")).to_have_value(TYPES)
 
 
 def test_many_vens_are_put_into_a_group_and_set_at_once(page: Page, stack: dict[str, Any]) -> None:
@@ -70,14 +70,14 @@ def test_many_vens_are_put_into_a_group_and_set_at_once(page: Page, stack: dict[
     page.get_by_label("Choose ven-0003").check()
     page.get_by_label("Choose ven-0005").check()
     page.get_by_role("button", name="Add to group").click()
-    page.get_by_label("Name of the new group").fill("A street")
+    page.locator("#ask").get_by_label("Name of the new group").fill("A street")
     agree(page)
     (group,) = ask(stack, "/api/groups")
     assert (group["name"], group["venIds"]) == ("A street", ["ven-0003", "ven-0005"])
     page.get_by_role("link", name="Groups").click()
     expect(page.locator("#groups-table")).to_contain_text("A street")
     page.get_by_role("button", name="Edit A street").press("Enter")
-    page.get_by_label("Regions").fill("north")
+    page.locator("#ask").get_by_label("Regions").fill("north")
     agree(page)
     page.get_by_role("link", name="A street").press("Enter")
     expect(page.locator("#vens-count")).to_have_text("8 of 8 VENs")
@@ -120,7 +120,7 @@ def test_a_load_is_shed_restored_and_edited_on_the_page_of_its_ven(page: Page, s
     go(page, f"#/vens/{ven['id']}")
     page.get_by_role("button", name=f"Shed {load['name']}").press("Enter")
     expect(page.get_by_role("dialog")).to_contain_text("kW (measured) and could shed")
-    page.get_by_label("Shed, kW").fill("0.3")
+    page.locator("#ask").get_by_label("Shed, kW").fill("0.3")
     page.locator("#ask-submit").press("Enter")
     expect(page.locator("#ven-loads-message")).to_contain_text("is stored")
     expect(page.locator("#ven-commands-table")).to_contain_text("acknowledged")
@@ -130,7 +130,7 @@ def test_a_load_is_shed_restored_and_edited_on_the_page_of_its_ven(page: Page, s
     expect(page.locator("#ven-loads-message")).to_contain_text("Command to restore")
     until(lambda: shed_kw(stack, ven["id"]) < 0.01, 90)
     page.get_by_role("button", name=f"Edit {load['name']}").press("Enter")
-    page.get_by_label("Name").fill("Cellar")
+    page.locator("#ask").get_by_label("Name").fill("Cellar")
     page.locator("#ask-submit").press("Enter")
     expect(page.locator("#ven-loads")).to_contain_text("Cellar")
     assert ask(stack, f"{path}/loads/{load['id']}")["capacityKw"] == load["capacityKw"]
@@ -157,8 +157,8 @@ def test_a_ven_is_edited_opted_out_and_retired(page: Page, stack: dict[str, Any]
     facts = page.locator("#ven-facts")
     expect(facts).to_contain_text("never")
     page.get_by_role("button", name="Edit", exact=True).click()
-    page.get_by_label("Address").fill("Hof 1")
-    page.get_by_label("Status").select_option("maintenance")
+    page.locator("#ask").get_by_label("Address").fill("Hof 1")
+    page.locator("#ask").get_by_label("Status").select_option("maintenance")
     agree(page)
     expect(facts).to_contain_text("maintenance")
     ven = ask(stack, "/api/vens/farm")
@@ -168,8 +168,8 @@ def test_a_ven_is_edited_opted_out_and_retired(page: Page, stack: dict[str, Any]
         {"lat": 52.52, "lon": 13.405},
     )
     page.get_by_role("button", name="Opt out").click()
-    page.get_by_label("Until").fill("2031-01-15T17:00")
-    page.get_by_label("Reason").fill("calving")
+    page.locator("#ask").get_by_label("Until").fill("2031-01-15T17:00")
+    page.locator("#ask").get_by_label("Reason").fill("calving")
     agree(page)
     expect(page.locator("#ven-opt-outs-table")).to_contain_text("calving")
     page.get_by_role("button", name="Take back").click()

@@ -1,6 +1,6 @@
 // The form of an event: all that the API takes, for a new one and for one that is changed.
 
-import { get } from "./api.js";
+import { get, Refused } from "./api.js";
 import { field, valuesOf } from "./fields.js";
 import { element, setText } from "./page.js";
 
@@ -41,6 +41,7 @@ export class EventForm {
     try {
       await does();
     } catch (error) {
+      if (!(error instanceof Refused)) throw error;
       setText(this.message, error.message);
     }
   }

@@ -7,7 +7,7 @@ import { ask } from "./dialogs.js";
 import { changesOf, EventForm } from "./event-form.js";
 import { PHASES } from "./event-list.js";
 import { cancel, path, provisional, stop, targetAt, terms } from "./events.js";
-import { byId, count, element, facts, MEASURED, number, setText, statusMark, time } from "./page.js";
+import { byId, count, element, facts, MEASURED, number, setText, showFacts, statusMark, time } from "./page.js";
 import { PagedTable } from "./paged-table.js";
 import { Panel } from "./panels.js";
 import { passedOver } from "./preview.js";
@@ -85,12 +85,11 @@ export class EventPage {
 
   showFacts(event) {
     const place = byId("event-facts");
-    const wanted = JSON.stringify([{ ...event, vens: event.vens.length }, baselineName()]);
-    if (place.drawnFacts === wanted && place.firstChild) return;
-    place.drawnFacts = wanted;
-    place.replaceChildren(...facts(this.factsOf(event)));
+    showFacts(place, this.factsOf(event));
     setText(byId("event-terms"), `${terms(event)} ${passedOver(event.notes)}`);
     byId("event-time").href = linkTo("overview", null, { from: event.startTime, to: event.endTime });
+    if (place.drawnStatus === `${event.id} ${event.status}`) return;
+    place.drawnStatus = `${event.id} ${event.status}`;
     byId("event-actions").replaceChildren(...this.actions(event));
   }
 

@@ -1,6 +1,6 @@
 // The running event against its target, or the next one; and a way to start and to stop one.
 
-import { get, post, remove } from "./api.js";
+import { get, post, Refused, remove } from "./api.js";
 import { baselineName } from "./baseline.js";
 import { ask } from "./dialogs.js";
 import { byId, count, element, MEASURED, moment, number, setText } from "./page.js";
@@ -168,6 +168,7 @@ async function withMessage(does) {
     setText(message, "");
     return answer;
   } catch (error) {
+    if (!(error instanceof Refused)) throw error;
     setText(message, error.message);
     return null;
   }

@@ -52,6 +52,17 @@ export function facts(pairs) {
   return pairs.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value)));
 }
 
+/** Shows facts in a list; those that have not changed stay the same elements. */
+export function showFacts(place, pairs) {
+  const isSame = pairs.length === place.children.length && pairs.every(([title], at) => place.children[at].firstChild.textContent === title);
+  if (!isSame) place.replaceChildren(...facts(pairs));
+  else pairs.forEach(([, value], at) => showFact(place.children[at].lastChild, value));
+}
+
+function showFact(place, value) {
+  if (place.textContent !== (value.textContent ?? value)) place.replaceChildren(value);
+}
+
 /** @param {{title: string, cell: (row: object) => any, isNumber?: boolean}[]} columns */
 export function table(columns, rows, caption) {
   const kind = (column) => (column.isNumber ? { class: "number" } : {});
@@ -73,7 +84,17 @@ export function showTable(place, columns, rows, caption, empty) {
   const wanted = JSON.stringify(rows);
   if (place.drawnRows === wanted && place.firstChild) return;
   place.drawnRows = wanted;
+  const focused = placeOfFocus(place);
   place.replaceChildren(rows.length ? table(columns, rows, caption) : element("p", {}, empty));
+  if (focused) place.querySelector("tbody")?.rows[focused.row]?.cells[focused.cell]?.querySelectorAll(FOCUSABLE)[focused.nth]?.focus();
+}
+
+const FOCUSABLE = "button, a, input, summary";
+
+/** Where in a table somebody is with the keyboard, to be there again in the next one. */
+function placeOfFocus(place) {
+  const cell = place.contains(document.activeElement) ? document.activeElement.closest("td") : null;
+  return cell && { row: cell.parentElement.sectionRowIndex, cell: cell.cellIndex, nth: [...cell.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement) };
 }
 
 /** Buttons of which one is pressed; answers a function that presses one by its key. */

@@ -2,7 +2,7 @@
 
 import { get, patch, remove } from "./api.js";
 import { ask } from "./dialogs.js";
-import { ago, byId, count, element, facts, MEASURED, moment, number, REPORTED, setText, statusMark, time, withSource } from "./page.js";
+import { ago, byId, count, element, MEASURED, moment, number, REPORTED, setText, showFacts, statusMark, time, withSource } from "./page.js";
 import { Panel } from "./panels.js";
 import { PowerChart } from "./power.js";
 import { go, isShown, linkTo, setParams } from "./route.js";
@@ -89,13 +89,6 @@ export class VenPage {
     const isDone = await ask({ title: `Retire ${this.id}?`, body: [element("p", {}, told)], action: "Retire", isDanger: true, does: () => remove(this.path()) });
     if (isDone) go("vens");
   }
-}
-
-function showFacts(place, pairs) {
-  const wanted = pairs.map(([title, value]) => `${title}\t${value.textContent ?? value}`).join("\n");
-  if (place.drawnFacts === wanted) return;
-  place.drawnFacts = wanted;
-  place.replaceChildren(...facts(pairs));
 }
 
 function factsOf(ven) {

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import structlog
@@ -61,7 +60,7 @@ class Database(Struct, frozen=True):
         )
         return cls(url, clock, monitor, watch)
 
-    def connect(self, program: str) -> psycopg.Connection[Any]:
+    def connect(self, program: str) -> psycopg.Connection:
         return connect(self.url, program, monitor=self.monitor)
 
 

@@ -5,14 +5,14 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import TextIO
 
 from msgspec import to_builtins
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.http import AuditEntry
 from schemas.programs.exits import end_with_failure
@@ -22,6 +22,7 @@ from schemas.tables.access import ROLES
 from schemas.times.instants import parse_iso
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
+from serving.auth.queries import KeyRow
 from serving.page import Page
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -56,7 +57,7 @@ class Output:
     def __init__(self, log_format: LogFormat = "text") -> None:
         self._is_json = log_format == "json"
 
-    def result(self, line: str, event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+    def result(self, line: str, event: str, **fields: object) -> None:
         _print(json.dumps({"event": event, **fields}, default=str) if self._is_json else line)
 
     def note(self, line: str) -> None:
@@ -64,7 +65,7 @@ class Output:
         _print(json.dumps({"event": line, "level": "info"}) if self._is_json else line, sys.stderr)
 
 
-def _print(line: str, to: Any = None) -> None:  # noqa: ANN401 - any text stream
+def _print(line: str, to: TextIO | None = None) -> None:
     (to or sys.stdout).write(f"{line}\n")
 
 
@@ -96,7 +97,7 @@ class AuditedChange:
         self._user = user
 
     @contextmanager
-    def audited(self, action: str, body: dict[str, Any] | None, done: HTTPStatus) -> Iterator[None]:
+    def audited(self, action: str, body: Mapping[str, object] | None, done: HTTPStatus) -> Iterator[None]:
         audit_id = self._log.begin(
             {
                 "who": f"{TERMINAL}{self._user}",
@@ -156,7 +157,7 @@ def _timedelta(number: str, unit: str) -> timedelta:
     return timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number))
 
 
-def _print_keys(keys: list[Row[Any]], now: datetime, output: Output) -> None:
+def _print_keys(keys: Sequence[KeyRow], now: datetime, output: Output) -> None:
     if not keys:
         output.note("There are no keys: `python -m serving keys create NAME --role operator` makes one.")
     for key in keys:
@@ -165,7 +166,7 @@ def _print_keys(keys: list[Row[Any]], now: datetime, output: Output) -> None:
         output.result(line, "key", id=key.key_id, name=key.name, role=key.role, created_at=made, state=state)
 
 
-def _state(key: Row[Any], now: datetime) -> str:
+def _state(key: KeyRow, now: datetime) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:{TIME}}"
     if key.expires_at is None:

@@ -1,7 +1,6 @@
 """Queries of the execution of commands in telemetry."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -45,7 +44,7 @@ SAME_KW = 0.0005
 """Powers in commands have three decimals."""
 
 
-def watched_since(now: datetime) -> Select[Any]:
+def watched_since(now: datetime) -> Select[datetime | None]:
     """When the oldest command was sent that is watched; null without any."""
     return select(func.min(SENT_AT)).where(*_is_watched(now))
 
@@ -116,7 +115,7 @@ def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return unseen, commands.c.acknowledged_at > now - LONGEST_COMMAND - LATE
 
 
-def _executed(op: str, now: datetime, seen_at: ScalarSelect[Any]) -> ReturningUpdate[str | None]:
+def _executed(op: str, now: datetime, seen_at: ScalarSelect[datetime]) -> ReturningUpdate[str | None]:
     """Date what is watched and has been seen; answers the events that it belongs to."""
     watched = (
         select(commands.c.ven_id, commands.c.command_id, seen_at.label("seen_at"))

@@ -14,6 +14,7 @@ PARTITIONS = "partitions"
 PRESENCE = "presence"
 TOTALS = "totals"
 ENERGY = "energy"
+FORECAST = "forecast"
 PROGRESS = "progress"
 SETTLEMENT = "settlement"
 

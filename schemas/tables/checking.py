@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.db.frame_models import pa
+from schemas.db.frame_models import DataType, pa
 
 _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
     "equal_to": lambda column, value: column != value,
@@ -29,7 +29,7 @@ def is_right(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> bool:
 
 
 @cache
-def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, Any], list[pl.Expr] | None]:
+def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, DataType], list[pl.Expr] | None]:
     """The types of a frame, and what must not be found in it."""
     schema = model.to_schema()
     types = {name: column.dtype.type for name, column in schema.columns.items()}

@@ -2,15 +2,16 @@
 
 import { Audit } from "./audit.js";
 import { refreshBaseline } from "./baseline.js";
+import { resizeCharts } from "./charts.js";
 import { EventForm } from "./event-form.js";
 import { EventList } from "./event-list.js";
 import { EventPage } from "./event-page.js";
 import { draw as drawEvent, heardOfEvent, panel as eventPanel, refreshEvent, start, startEvents } from "./events.js";
+import { Forecast } from "./forecast.js";
 import { checkTotals } from "./freshness.js";
+import { Groups } from "./groups.js";
 import { attempt, every, listen } from "./live.js";
 import { showSession, startLogin } from "./login.js";
-import { resizeCharts } from "./charts.js";
-import { Groups } from "./groups.js";
 import { drawTypesAgain, heardOfNetwork, networkPanel, refreshNetwork, refreshTypes, typesPanel } from "./network.js";
 import { byId, markScrolling, ZONE } from "./page.js";
 import { Panel } from "./panels.js";
@@ -31,6 +32,7 @@ const network = new PowerChart(
   new Panel(byId("history"), 60),
   { isShown: () => isShown("overview"), typesPath: "/api/loads/history?by=type" },
 );
+const forecast = new Forecast();
 const audit = new Audit();
 const eventList = new EventList();
 const eventPage = new EventPage();
@@ -42,12 +44,13 @@ startEvents();
 onRoute(({ view, id, params }) => {
   if (view === "events") attempt(() => (id === null ? eventList.open() : eventPage.open(id)));
   if (view === "vens") attempt(() => (id === null ? vens.open() : venPage.open(id, params)));
-  if (view === "overview") attempt(() => network.show("/api/stats/network/history"));
+  if (view === "overview") attempt(() => Promise.all([network.show("/api/stats/network/history"), forecast.refresh()]));
   if (view === "audit") attempt(() => audit.refresh());
   if (view === "groups") attempt(() => groups.refresh());
   resizeCharts();
 });
 onTheme(() => {
+  forecast.draw();
   network.draw();
   venPage.power.draw();
   drawTypesAgain();
@@ -67,7 +70,7 @@ const checkAge = () => checkTotals([networkPanel, eventPanel, typesPanel, vens.p
 async function refreshAll() {
   await refreshNetwork();
   await Promise.all([
-    refreshEvent(), refreshTypes(), vens.refresh(), venPage.refresh(), network.refresh(), checkAge(),
+    refreshEvent(), refreshTypes(), vens.refresh(), venPage.refresh(), network.refresh(), forecast.refresh(), checkAge(),
     attempt(refreshBaseline), attempt(showSession),
   ]);
 }
@@ -102,3 +105,5 @@ every(60, () => network.refresh());
 every(10, () => network.panel.isFresh || network.refresh());
 every(60, () => venPage.isShown && venPage.power.refresh());
 every(60, showSession);
+every(120, () => forecast.refresh());
+every(10, () => forecast.panel.isFresh || forecast.refresh());

@@ -32,6 +32,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from schemas.db import locks
 from schemas.db.channels import EVENTS, notify
+from schemas.db.queries import Query, Relation
 from schemas.demand_response import candidates
 from schemas.demand_response.candidates import AskedEvent
 from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
@@ -51,7 +52,7 @@ from schemas.tables.events import (
 )
 from schemas.tables.registry import vens
 from schemas.times.instants import from_microseconds
-from serving.db.statements import VEN_ID, Query
+from serving.db.statements import VEN_ID
 from serving.events.rules import EventRules, PlannedEvent
 from serving.events.terms import TERMS
 from serving.page import Page
@@ -234,34 +235,46 @@ class ParticipationRow(NamedTuple):
     requested_reduction_kw: float
 
 
-def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Query:
+class VenParticipationRow(NamedTuple):
+    """The same, of one of several VENs."""
+
+    start: datetime
+    end: datetime
+    event_id: str
+    requested_reduction_kw: float
+    ven_id: str
+
+
+def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Query[ParticipationRow]:
     """The participations of a VEN that overlap with a range of time."""
     first = ALWAYS[0] if start_us is None else from_microseconds(start_us)
     last = ALWAYS[1] if end_us is None else from_microseconds(end_us)
-    return Query(_participations(), {"ven_id": ven_id, "first": first, "last": last})
+    return Query(ParticipationRow, _participations(), {"ven_id": ven_id, "first": first, "last": last})
 
 
-def participations_of(ven_ids: Sequence[str], start_us: int | None, end_us: int | None) -> Query:
+def participations_of(
+    ven_ids: Sequence[str], start_us: int | None, end_us: int | None
+) -> Query[VenParticipationRow]:
     """The same of several VENs, with their `ven_id`."""
     of_one = participations("", start_us, end_us)
     times = {name: value for name, value in of_one.values.items() if name != "ven_id"}
-    return Query(_participations_of(), {"ven_ids": list(ven_ids), **times})
+    return Query(VenParticipationRow, _participations_of(), {"ven_ids": list(ven_ids), **times})
 
 
 @cache
-def _participations() -> Select[Any]:
+def _participations() -> Relation:
     return _participations_where(lambda ven_id: ven_id == VEN_ID)
 
 
 @cache
-def _participations_of() -> Select[Any]:
+def _participations_of() -> Relation:
     listed = bindparam("ven_ids", type_=ARRAY(Text))
     return _participations_where(lambda ven_id: ven_id == any_(listed)).add_columns(
         event_participations.c.ven_id
     )
 
 
-def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Select[Any]:
+def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Relation:
     part, share = event_participations.c, _shares_where(chosen)
     since = func.coalesce(share.c.at, part.notified_at)
     start = func.greatest(events.c.start_time, since).label("start")

@@ -19,7 +19,7 @@ from schemas.http import (
     EventUpdate,
     EventWithMetrics,
 )
-from serving.db.reading import in_blocks, snapshot
+from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries, shapes
 from serving.events.preview import preview
@@ -73,7 +73,7 @@ class EventReader:
 
     def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
         with snapshot(self._engine) as connection:
-            yield from in_blocks(connection, query)
+            yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
 
 
 class EventWriter:

@@ -1,0 +1,107 @@
+"""The forecast by type of load, as the job `forecast` made it last."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+from sqlalchemy import Connection, Engine, Row
+
+from schemas.http import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
+from schemas.tables.forecasts import FEWEST_DAYS, TOTAL
+from schemas.times.rounding import rounded
+from serving.db.reading import snapshot
+from serving.errors import NotFoundError
+from serving.fleet import forecast_queries as queries
+
+LATE = timedelta(hours=2)
+"""A forecast is renewed each half hour; one that is older than this is told of."""
+
+NOT_YET = "There is no forecast yet: the job `forecast` makes it of whole half hours in which loads reported."
+TOO_FEW = (
+    "Too few similar days for {types}: a forecast of a half hour needs {days} with samples at that time."
+)
+OLD = "This forecast is of {origin}: the job `forecast` has not run since."
+DEFAULT_RANGE: tuple[datetime | None, datetime | None] = (None, None)
+
+
+class Selected(Struct, frozen=True):
+    """Rows of a forecast by type, its origin, and all types of which there is one."""
+
+    origin: datetime | None
+    rows: Sequence[Row[Any]]
+
+
+class ForecastReader:
+    """Reads what is stored; `clock` tells whether it is old."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], time_zone: str = "UTC") -> None:
+        self._engine = engine
+        self._clock = clock
+        self._time_zone = time_zone
+
+    def total(self, within: tuple[datetime | None, datetime | None] = DEFAULT_RANGE) -> Forecast:
+        """Of all loads together."""
+        selected = self._read(lambda _connection: [TOTAL], within)
+        points = [ForecastPoint(*_values(row)) for row in selected.rows]
+        return Forecast(selected.origin, self._time_zone, points, self._note(selected))
+
+    def by_type(
+        self, types: Sequence[str], within: tuple[datetime | None, datetime | None] = DEFAULT_RANGE
+    ) -> LoadTypeForecasts:
+        """Of some types of load, or of all.
+
+        Raises:
+            NotFoundError: there is no forecast of one of the types, but of others.
+        """
+        selected = self._read(lambda connection: _chosen(connection, types), within)
+        points = [LoadTypeForecastPoint(row.load_type, *_values(row)) for row in selected.rows]
+        return LoadTypeForecasts(selected.origin, self._time_zone, points, self._note(selected))
+
+    def _read(
+        self,
+        choose: Callable[[Connection], Sequence[str]],
+        within: tuple[datetime | None, datetime | None],
+    ) -> Selected:
+        with snapshot(self._engine) as connection:
+            origin = connection.execute(queries.origin()).scalar_one_or_none()
+            rows = [
+                row
+                for load_type in choose(connection)
+                for row in connection.execute(queries.half_hours(load_type, *within))
+            ]
+        return Selected(origin, rows)
+
+    def _note(self, selected: Selected) -> str | UnsetType:
+        if selected.origin is None:
+            return NOT_YET
+        notes = [*_missing(selected.rows)]
+        if self._clock() - selected.origin > LATE:
+            notes.append(OLD.format(origin=f"{selected.origin:%Y-%m-%dT%H:%M:%SZ}"))
+        return " ".join(notes) or UNSET
+
+
+def _chosen(connection: Connection, types: Sequence[str]) -> Sequence[str]:
+    present = [each for each in connection.execute(queries.types()).scalars() if each != TOTAL]
+    missing = sorted({*types} - {*present})
+    if missing and present:
+        raise NotFoundError(f"There is no forecast of {missing[0]!r}; the types are {', '.join(present)}.")
+    return [each for each in present if each in types] if types else present
+
+
+def _values(row: Row[Any]) -> tuple[Any, ...]:
+    """The values of a point, in its order."""
+    powers = [
+        (*(rounded(row._mapping[f"{name}_{share}_kw"]) for share in ("p10", "p50", "p90")), days)  # noqa: SLF001
+        for name, days in (("used", row.used_days), ("shed", row.shed_days))
+    ]
+    return (row.half_hour, *powers[0], *powers[1])
+
+
+def _missing(rows: Sequence[Row[Any]]) -> Iterator[str]:
+    usage = {row.load_type or "all loads" for row in rows if row.used_p50_kw is None}
+    shed = {row.load_type or "all loads" for row in rows if row.shed_p50_kw is None}
+    if usage or shed:
+        parts = [f"the usage of {', '.join(sorted(usage))}"] if usage else []
+        parts += [f"the shed capability of {', '.join(sorted(shed))}"] if shed else []
+        yield TOO_FEW.format(types=" and ".join(parts), days=FEWEST_DAYS)

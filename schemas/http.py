@@ -1074,6 +1074,13 @@ class EventVen(Shape, frozen=True):
         float, Meta(description="For this event, now or at its end; once settled, on average.")
     ]
     status: ParticipationStatus
+    requested_reduction_kw: Annotated[float, Meta(description="Its share of the request: now, or its last.")]
+    acknowledged_at: Annotated[
+        Instant | None, Meta(description="When it accepted; null if it has not, or opted out.")
+    ]
+    reason: Annotated[
+        str, Meta(description="What the VEN, or the outbox, said of why not; empty without a word.")
+    ]
 
 
 class EventDetail(EventWithMetrics, frozen=True, kw_only=True):
@@ -1120,6 +1127,19 @@ class VenEvent(Shape, frozen=True):
     circuits_curtailed: Annotated[
         list[dict[str, Any]], Meta(description="Objects, as the VEN sent them; empty without any.")
     ]
+
+
+class RejectedMessage(Shape, frozen=True):
+    """A message that was refused, or a load of a message that was stored without it."""
+
+    id: str
+    received_at: Instant
+    topic: str
+    reason: Annotated[str, Meta(description="As the contract of the VENs has it.", examples=["not_json"])]
+    detail: Annotated[str, Meta(description="What is wrong, in words.")]
+    device_time: Annotated[Instant | None, Meta(description="Null where the message as a whole was refused.")]
+    bytes: Annotated[Count, Meta(description="The length of what was refused.")]
+    start: Annotated[str, Meta(description="Its first 1,000 bytes as UTF-8; what is none is replaced.")]
 
 
 class BaselineChosen(Shape, frozen=True):

@@ -75,7 +75,7 @@ from serving.resources.pages import (
     OpenApiResource,
     page_assets,
 )
-from serving.resources.reports import CircuitHistoryResource, VenEventsResource
+from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
 from serving.resources.stream import StreamResource
 from serving.resources.vens import (
@@ -279,6 +279,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/rejected": RejectedMessagesResource(reports),
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),
@@ -336,7 +337,7 @@ def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mappin
         METRICS_PATH: PrometheusMetricsResource(needs.access_log.metrics),
         "/openapi.json": document,
         "/docs": DocsPageResource(assets),
-        "/": DashboardResource(assets),
+        "/": DashboardResource(assets, needs.options.time_zone),
         "/assets/{digest}/{asset}": assets,
     }
 

@@ -171,6 +171,14 @@ LOAD_TYPES = Parameter(
     pattern=LIST,
     examples=("hvac",),
 )
+TYPES_OF_LOADS = Parameter(
+    name="loadType",
+    description="Only VENs that have a load of any of these types, as it is now, separated by commas. Given"
+    " several times, each is one type, with its commas. Without it, all VENs.",
+    advice="must be types of loads, separated by commas, such as hvac,ev",
+    pattern=LIST,
+    examples=("hvac",),
+)
 BY_TYPE = Parameter(
     name="by",
     description="`load`: each load on its own; `type`: the total of each type.",

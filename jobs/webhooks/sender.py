@@ -4,7 +4,6 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -152,7 +151,7 @@ class WebhookSender:
         }
         if error is None:
             outcome |= {"status": "delivered", "closed_at": now}
-            state: dict[str, Any] = {
+            state: dict[str, object] = {
                 "failures": 0,
                 "failing_since": None,
                 "retry_at": None,
@@ -167,12 +166,12 @@ class WebhookSender:
             connection.execute(queries.settle_delivery(delivery.delivery_id, outcome))
             connection.execute(queries.settle_webhook(webhook.webhook_id, self._holder, state))
 
-    def _after_failure(self, delivery: DueDelivery, now: datetime) -> dict[str, Any]:
+    def _after_failure(self, delivery: DueDelivery, now: datetime) -> dict[str, object]:
         if self._policy.is_over(delivery.created_at, now):
             return {"status": "failed", "closed_at": now}
         return {"next_attempt_at": now + self._policy.wait(delivery.attempts + 1, self._chance)}
 
-    def _state_after_failure(self, webhook: HeldWebhook, error: str, now: datetime) -> dict[str, Any]:
+    def _state_after_failure(self, webhook: HeldWebhook, error: str, now: datetime) -> dict[str, object]:
         """All of a receiver waits after a failure, or each object would try it by itself."""
         failures, since = webhook.failures + 1, webhook.failing_since or now
         state = {"failures": failures, "failing_since": since, "error": error}

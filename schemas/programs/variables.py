@@ -70,6 +70,7 @@ VARIABLES = frozenset(
         "JOBS_ALARMS_EVERY_S",
         "JOBS_COMMANDS_EVERY_S",
         "JOBS_EVENTS_EVERY_S",
+        "JOBS_FORECAST_EVERY_S",
         "JOBS_HISTORY_EVERY_S",
         "JOBS_HTTP_HOST",
         "JOBS_HTTP_PORT",

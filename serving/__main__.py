@@ -76,18 +76,22 @@ def application(at_stop: ExitStack) -> App:
         engine,
         clock,
         settings.allowed_origins,
-        AppOptions(
-            settings.event_rules,
-            settings.http_max_points,
-            settings.history_aggregate,
-            settings.policy,
-            settings.loads_gone_after(),
-            settings.time_zone,
-        ),
+        _options(settings),
         state=state,
         keyring=keyring,
         access_log=access_log,
         databases=databases,
+    )
+
+
+def _options(settings: ServingSettings) -> AppOptions:
+    return AppOptions(
+        settings.event_rules,
+        settings.http_max_points,
+        settings.history_aggregate,
+        settings.policy,
+        settings.loads_gone_after(),
+        settings.time_zone,
     )
 
 

@@ -219,6 +219,7 @@ class FleetServices(Struct):
     latest: LatestReader
     histories: Histories
     bulk: BulkHistories
+    forecasts: ForecastReader
 
 
 def _fleet_services(needs: Dependencies) -> FleetServices:
@@ -232,6 +233,7 @@ def _fleet_services(needs: Dependencies) -> FleetServices:
         LatestReader(pools[primary], clock, gone_after),
         Histories(replica, pools[replica], clock, *of_histories, gone_after=gone_after),
         BulkHistories(replica, *of_histories, gone_after=gone_after),
+        ForecastReader(replica, clock, zone),
     )
 
 
@@ -265,7 +267,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),
-        "/api/forecast": ForecastResource(ForecastReader(replica, clock, needs.options.time_zone)),
+        "/api/forecast": ForecastResource(fleet.forecasts),
         "/api/groups": GroupsResource(groups, group_writer),
         "/api/groups/{group_id}": OneGroupResource(groups, group_writer),
         "/api/groups/{group_id}/vens": GroupVensResource(primary_reader),

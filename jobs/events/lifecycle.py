@@ -61,7 +61,7 @@ def move_events_on(connection: Connection, now: datetime) -> int:
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
         _move(connection, row, now)
-    cancelled = connection.execute(event_queries.cancelled_events()).all()
+    cancelled = connection.execute(event_queries.cancelled_events(now)).all()
     for row in cancelled:
         _release(connection, row, row.ended_at, now)
     return len(due) + len(cancelled)

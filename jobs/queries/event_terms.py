@@ -1,6 +1,7 @@
 """The SQL of events' terms beyond start, end and kW."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import MetaData, Select, Table, and_, false, func, or_, select, update
@@ -31,7 +32,7 @@ def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def requests(event_id: str) -> Select[Any]:
+def requests(event_id: str) -> Select[datetime, float]:
     """The power that an event requests, by start time."""
     request = event_requests.c
     return (
@@ -41,7 +42,7 @@ def requests(event_id: str) -> Select[Any]:
     )
 
 
-def available(event_id: str) -> Select[Any]:
+def available(event_id: str) -> Select[str, float]:
     """What those who take part in an event could give."""
     return select(_PART.ven_id, _PART.available_kw).where(_PART.event_id == event_id, _TAKES_PART)
 

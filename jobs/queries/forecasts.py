@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningDelete
 
+from schemas.db.queries import Relation
 from schemas.demand_response.groups import load_type
 from schemas.demand_response.participation_times import participations
 from schemas.devices.load_values import effective, is_enabled, is_gone, with_settings
@@ -76,7 +76,7 @@ def forget(table: Table, before: datetime) -> Delete:
     return delete(table).where(at < before)
 
 
-def count_loads() -> Select[Any]:
+def count_loads() -> Select[int]:
     return select(func.count()).select_from(load_snapshots)
 
 
@@ -88,17 +88,17 @@ def clear_forecast() -> Delete:
     return delete(load_type_forecasts)
 
 
-def origin() -> Select[Any]:
+def origin() -> Select[datetime | None]:
     """The first half hour of the forecast that is stored; null without one."""
     return select(func.max(load_type_forecasts.c.origin))
 
 
-def history(before: datetime) -> Select[Any]:
+def history(before: datetime) -> Relation:
     """Rows of `load_type_half_hours` of half hours that are over at a time."""
     return select(load_type_half_hours).where(load_type_half_hours.c.half_hour + HALF_HOUR <= before)
 
 
-def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Select[Any]:
+def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Relation:
     """How many loads of each type report usage, and how many are enabled and report what they could shed.
 
     Args:
@@ -107,13 +107,12 @@ def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Select
     """
     latest = load_snapshots.c
     could_shed = and_(is_enabled(), effective("shed_capability_kw").is_not(None))
-    columns: list[ColumnElement[Any]] = [
-        load_type().label("load_type"),
+    counts = [
         func.count(latest.used_power_kw).label("used_loads"),
         func.count().filter(could_shed).label("shed_loads"),
     ]
     return (
-        select(*columns)
+        select(load_type().label("load_type"), *counts)
         .select_from(
             with_settings()
             .join(vens, vens.c.ven_id == latest.ven_id)
@@ -127,7 +126,7 @@ def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Select
     )
 
 
-def half_hours_of(ranges: Sequence[TimeRange]) -> Select[Any]:
+def half_hours_of(ranges: Sequence[TimeRange]) -> Relation:
     """Rows of `load_type_half_hours` for all half hours of some ranges, by the types that loads have now.
 
     Without half hours in which a load's VEN took part in an event.
@@ -173,7 +172,7 @@ def _by_load(ranges: Sequence[TimeRange]) -> Subquery:
     return select(*keys, *means).group_by(*keys).subquery("of_load")
 
 
-def _usage(ranges: Sequence[TimeRange]) -> Select[Any]:
+def _usage(ranges: Sequence[TimeRange]) -> Relation:
     slot = load_history.c
     mean = mean_kw(slot.used_power_kw_sum, slot.used_samples)
     return select(
@@ -181,7 +180,7 @@ def _usage(ranges: Sequence[TimeRange]) -> Select[Any]:
     ).where(slot.resolution_s == SLOT_S, slot.used_samples > 0, _within(slot.bucket, ranges))
 
 
-def _capability(table: Table, ranges: Sequence[TimeRange]) -> Select[Any]:
+def _capability(table: Table, ranges: Sequence[TimeRange]) -> Relation:
     entry = table.c
     return select(
         entry.ven_id,
@@ -192,9 +191,9 @@ def _capability(table: Table, ranges: Sequence[TimeRange]) -> Select[Any]:
     ).where(entry.shed_capability_kw.is_not(None), _within(entry.ts, ranges))
 
 
-def _half_hour(instant: ColumnElement[Any]) -> ColumnElement[Any]:
+def _half_hour(instant: ColumnElement[datetime]) -> ColumnElement[datetime]:
     return floor(instant, literal(HALF_HOUR)).label("half_hour")
 
 
-def _within(instant: ColumnElement[Any], ranges: Sequence[TimeRange]) -> ColumnElement[bool]:
+def _within(instant: ColumnElement[datetime], ranges: Sequence[TimeRange]) -> ColumnElement[bool]:
     return or_(*(and_(instant >= part.start, instant < part.end) for part in ranges))

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Interval,
     MetaData,
     Select,
     Table,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
+    cast,
     exists,
     func,
     literal,
@@ -41,7 +43,7 @@ from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import slot_widths, vens
 from schemas.tables.snapshots import ven_snapshots
-from schemas.times.slots import WIDEST_S, mean_kw, slot_means, spans
+from schemas.times.slots import SLOT, WIDEST_S, mean_kw, slot_means, spans
 from schemas.times.time_ranges import TimeRange, widened
 
 LANE = "history"
@@ -169,29 +171,33 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Se
     )
 
 
-def slot_columns(within: TimeRange) -> Select[Any]:
-    """The mean power of all VENs in each slot of a range: a row for each slot, as lines of ids and as means.
+def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Select[Any]:
+    """The mean power of VENs in each slot of a range: a row for each slot, as lines of ids and as means.
+
+    Args:
+        within: from the border of a slot to that of another.
+        ids: the first and the last id; None for all VENs.
 
     History lies on the disk in the order of time. Of most of a fleet it is read five times faster so than VEN
-    by VEN, where nearly each slot is on a page of its own.
+    by VEN, where nearly each slot is on a page of its own. Slot by slot nothing is sorted, or held in memory.
     """
-    history = ven_history.c
+    history, length = ven_history.c, cast(literal(SLOT), Interval)
+    starts = func.generate_series(within.start, within.end - SLOT, length)
+    slot = starts.table_valued("start", name="slot").render_derived()
     line_feed: ColumnElement[str] = literal_column("E'\\n'")
     nothing: ColumnElement[bytes] = literal_column("''::bytea")
     mean = mean_kw(history.used_power_kw_sum, history.used_samples)
+    of_slot = select(
+        func.string_agg(history.ven_id, line_feed).label("ven_ids"),
+        func.string_agg(func.float8send(mean), nothing).label("used_kw"),
+    ).where(history.resolution_s == SLOT_S, history.bucket == slot.c.start, history.used_samples > 0)
+    if ids is not None:
+        of_slot = of_slot.where(history.ven_id.between(*ids))
+    column = of_slot.correlate(slot).lateral("of_slot")
     return (
-        select(
-            history.bucket,
-            func.string_agg(history.ven_id, line_feed).label("ven_ids"),
-            func.string_agg(func.float8send(mean), nothing).label("used_kw"),
-        )
-        .where(
-            history.resolution_s == SLOT_S,
-            history.bucket >= within.start,
-            history.bucket < within.end,
-            history.used_samples > 0,
-        )
-        .group_by(history.bucket)
+        select(slot.c.start, column.c.ven_ids, column.c.used_kw)
+        .select_from(slot.join(column, true()))
+        .where(column.c.ven_ids.is_not(None))
     )
 
 

@@ -68,6 +68,12 @@ def fetch_binary(connection: Connection, query: Relation) -> list[TupleRow]:
         return cursor.execute(_literal(query)).fetchall()
 
 
+def stream_binary(connection: Connection, query: Relation) -> Iterator[TupleRow]:
+    """The same, row by row as they come: for few rows that are large."""
+    with driver_connection(connection).cursor(binary=True) as cursor:
+        yield from cursor.stream(_literal(query))
+
+
 def write(
     connection: Connection, frame: pl.DataFrame, table: Table, merge: Callable[[Table, str], Executable]
 ) -> None:
@@ -83,6 +89,17 @@ def write(
     twin = f"staged_{table.name}"
     _copy_to_twin(driver_connection(connection).cursor(), rows, table.name, twin)
     connection.execute(merge(table, twin))
+
+
+def append(connection: Connection, frame: pl.DataFrame, table: Table) -> None:
+    """COPY a frame into its table, none of whose keys are there yet.
+
+    Raises:
+        pandera.errors.SchemaError: the frame does not fit the table's model.
+    """
+    rows = FRAMES[table.name].checked(frame.select(table.c.keys()))
+    if not rows.is_empty():
+        _copy(driver_connection(connection).cursor(), rows, table.name)
 
 
 def _literal(query: Relation) -> sql.SQL:
@@ -103,18 +120,20 @@ def _all_rows(server: PGconn) -> PQGen[bytearray]:
 
 
 def _copy_to_twin(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str, twin: str) -> None:
-    """The twin lives as long as the connection, its rows until the next write or the transaction's end.
-
-    Columns in which nothing stands are not sent: most reports say no more of a load than its power.
-    """
+    """The twin lives as long as the connection, its rows until the next write or the transaction's end."""
     create = "CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS"
     cursor.execute(sql.SQL(create).format(sql.Identifier(twin), sql.Identifier(table)))
     cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(twin)))
-    said = [column.name for column in rows if column.null_count() < rows.height]
-    columns = sql.SQL(", ").join(map(sql.Identifier, said))
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(twin), columns)
+    _copy(cursor, rows, twin)
+
+
+def _copy(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str) -> None:
+    """Columns in which nothing stands are not sent: most reports say no more of a load than its power."""
+    columns = [column.name for column in rows if column.null_count() < rows.height]
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(table), names)
     with cursor.copy(copy_in) as copy:
-        copy.write(rows.select(said).write_csv(include_header=False, datetime_format=_INSTANT_OUT))
+        copy.write(rows.select(columns).write_csv(include_header=False, datetime_format=_INSTANT_OUT))
 
 
 def _parse(data: bytearray, order: list[str], types: Mapping[str, DataType]) -> pl.DataFrame:

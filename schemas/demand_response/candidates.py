@@ -76,7 +76,7 @@ class AskedEvent(Struct, frozen=True):
     direction: EventDirection = "reduce"
 
     @classmethod
-    def of(cls, row: Row[Any] | Struct) -> Self:
+    def of(cls, row: tuple[object, ...] | Struct) -> Self:
         """Of a row of `events`, or what is to become one."""
         event: Any = row
         of_times = (event.event_id, event.start_time, event.end_time, event.priority)

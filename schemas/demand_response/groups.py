@@ -10,7 +10,7 @@ reads leaves retired VENs out where the whole network has none, so that a group 
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,6 @@ from sqlalchemy import (
     CTE,
     JSON,
     ColumnElement,
-    Row,
     Select,
     Text,
     and_,
@@ -55,7 +54,7 @@ class Targets(Struct, frozen=True):
     load_types: Sequence[str] | None = None
 
     @classmethod
-    def of(cls, row: Row[Any] | Struct) -> Self:
+    def of(cls, row: tuple[object, ...] | Struct) -> Self:
         return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
 
     @property

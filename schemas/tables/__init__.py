@@ -11,6 +11,7 @@ from schemas.tables import (
     raw,
     registry,
     snapshots,
+    weather,
 )
 from schemas.tables.metadata import Frame, metadata
 
@@ -48,6 +49,7 @@ FRAMES: dict[str, type[Frame]] = {
     "slot_widths": registry.SlotWidthFrame,
     "stale_half_hours": forecasts.StaleHalfHourFrame,
     "stale_slots": history.StaleSlotFrame,
+    "temperatures": weather.TemperatureFrame,
     "ven_abilities": registry.VenAbilitiesFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
@@ -75,4 +77,5 @@ __all__ = [
     "raw",
     "registry",
     "snapshots",
+    "weather",
 ]

@@ -8,10 +8,12 @@ from sqlalchemy import Connection, Engine, Row
 
 from schemas.demand_response.baselines import BASELINES, BaselineName
 from schemas.http import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
+from schemas.tables.events import INTERVAL_PERCENT
 from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries
+from serving.events.rows import EventRow
 
 
 class PerformanceReader:
@@ -31,7 +33,7 @@ class PerformanceReader:
             ConflictError: nothing is measured yet; or it is not settled, and the baseline is not the primary.
         """
         with snapshot(self._engine) as connection:
-            event = connection.execute(queries.event(event_id)).one_or_none()
+            event = queries.event(event_id).first(connection)
             if event is None:
                 raise NotFoundError(f"There is no event {event_id!r}.")
             revisions = connection.execute(queries.revisions(event_id)).all()
@@ -41,7 +43,7 @@ class PerformanceReader:
             return _settled(connection, event_id, revisions, chosen, baseline or self._primary)
 
     def _provisional(
-        self, connection: Connection, event: Row[Any], baseline: BaselineName | None
+        self, connection: Connection, event: EventRow, baseline: BaselineName | None
     ) -> EventPerformance:
         row = connection.execute(queries.progress_of(event.event_id)).one_or_none()
         if row is None:
@@ -60,6 +62,7 @@ class PerformanceReader:
             settled_at=None,
             revisions=[],
             baselines=[self._primary],
+            interval_percent=INTERVAL_PERCENT,
             portfolio=_provisional_delivery(row),
             vens=[],
         )
@@ -102,6 +105,7 @@ def _settled(
         settled_at=chosen.settled_at,
         revisions=[Revision(row.revision, row.settled_at) for row in revisions],
         baselines=[name for name in BASELINES if name in settled_by],
+        interval_percent=INTERVAL_PERCENT,
         portfolio=_portfolio(portfolio),
         vens=[_ven_delivery(row) for row in vens],
     )
@@ -127,6 +131,8 @@ def _delivery(row: Row[Any]) -> dict[str, Any]:
         "actual_kw": rounded(row.actual_kw),
         "delivered_kw": rounded(row.delivered_kw),
         "delivered_kwh": rounded(row.delivered_kwh),
+        "delivered_low_kw": rounded(row.delivered_low_kw),
+        "delivered_high_kw": rounded(row.delivered_high_kw),
         "performance_percent": rounded(row.performance_percent),
         "coverage_percent": rounded(row.coverage_percent),
         "rrmse_percent": rounded(row.rrmse_percent),
@@ -152,6 +158,8 @@ def _provisional_delivery(row: Row[Any]) -> Delivery:
         actual_kw=None,
         delivered_kw=rounded(kw),
         delivered_kwh=rounded(row.delivered_kwh),
+        delivered_low_kw=None,
+        delivered_high_kw=None,
         performance_percent=_percent(kw, row.requested_reduction_kw),
         coverage_percent=None,
         rrmse_percent=None,

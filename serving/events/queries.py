@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Numeric,
+    ScalarSelect,
     Select,
     Text,
     Update,
@@ -32,9 +33,10 @@ from sqlalchemy.sql.selectable import Subquery
 
 from schemas.db import locks
 from schemas.db.channels import EVENTS, notify
-from schemas.db.queries import Query, Relation
+from schemas.db.queries import Query, Relation, fields_of
 from schemas.demand_response import candidates
-from schemas.demand_response.candidates import AskedEvent
+from schemas.demand_response.baselines import BaselineName
+from schemas.demand_response.candidates import AskedEvent, PassedOverReason
 from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
 from schemas.demand_response.groups import Targets
 from schemas.tables.events import (
@@ -53,6 +55,7 @@ from schemas.tables.events import (
 from schemas.tables.registry import vens
 from schemas.times.instants import from_microseconds
 from serving.db.statements import VEN_ID
+from serving.events.rows import EventRow
 from serving.events.rules import EventRules, PlannedEvent
 from serving.events.terms import TERMS
 from serving.page import Page
@@ -64,28 +67,28 @@ SETTLED = event_settlements.alias("settled")
 SIMILAR_START_S = 7_200
 
 
-def all_events(page: Page) -> Select[Any]:
+def all_events(page: Page) -> Query[EventRow]:
     """By start; `after` is the id of the last one seen."""
     query = _with_progress().order_by(*IN_TURN).limit(page.limit)
     if page.after is None:
-        return query
+        return Query(EventRow, query)
     last = events.alias()
     seen = select(last.c.start_time, last.c.event_id).where(last.c.event_id == page.after).subquery()
-    return query.join(seen, row_of(*IN_TURN) > row_of(*seen.c))
+    return Query(EventRow, query.join(seen, row_of(*IN_TURN) > row_of(*seen.c)))
 
 
-def event(event_id: str) -> Select[Any]:
-    return _with_progress().where(events.c.event_id == event_id)
+def event(event_id: str) -> Query[EventRow]:
+    return Query(EventRow, _with_progress().where(events.c.event_id == event_id))
 
 
-def current_event() -> Select[Any]:
+def current_event() -> Query[EventRow]:
     """The running event, of several the most urgent; else the next one."""
     is_waiting = case((events.c.status == "active", 0), else_=1)
     order = (is_waiting, case((events.c.status == "active", -events.c.priority), else_=0), *IN_TURN)
-    return _with_progress().where(LIVE).order_by(*order).limit(1)
+    return Query(EventRow, _with_progress().where(LIVE).order_by(*order).limit(1))
 
 
-def past_events(start: datetime | None, end: datetime | None) -> Select[Any]:
+def past_events(start: datetime | None, end: datetime | None) -> Query[EventRow]:
     """Events that run or are over, and overlap a range, both ends included; newest first.
 
     Not those that were cancelled before their start.
@@ -95,11 +98,10 @@ def past_events(start: datetime | None, end: datetime | None) -> Select[Any]:
     query = _with_progress().where(events.c.status != "scheduled", has_begun).order_by(*order)
     if start is not None:
         query = query.where(func.least(events.c.end_time, events.c.ended_at) >= start)
-    return query if end is None else query.where(events.c.start_time <= end)
+    return Query(EventRow, query if end is None else query.where(events.c.start_time <= end))
 
 
-def _with_progress() -> Select[Any]:
-    """Rows of `serving.events.shapes.EventRow`."""
+def _with_progress() -> Relation:
     progress, settled = event_progress.c, event_settlements.c
     return select(
         events.c.event_id,
@@ -201,7 +203,7 @@ def revisions(event_id: str) -> Select[Any]:
     )
 
 
-def settled_by(event_id: str, revision: int) -> Select[Any]:
+def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
     """The baselines of a revision."""
     settled = event_settlements.c
     return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
@@ -310,43 +312,65 @@ LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
 """One new event at a time, since two that overlap would not see each other."""
 
 
-def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
+class OverlappingEventRow(NamedTuple):
+    """What decides whether two events want the same VENs at the same time."""
+
+    event_id: str
+    priority: int
+    ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
+    start_time: datetime
+    end_time: datetime
+
+
+def at_the_same_time(start: datetime, end: datetime) -> Query[OverlappingEventRow]:
     """Events that run, or will run, between two instants; those being stopped are out of the way."""
-    return (
-        select(
-            events.c.event_id,
-            events.c.priority,
-            events.c.ven_ids,
-            events.c.group_ids,
-            events.c.load_types,
-            events.c.start_time,
-            events.c.end_time,
-        )
+    overlapping = (
+        select(*fields_of(OverlappingEventRow, events))
         .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
         .order_by(events.c.priority.desc(), *IN_TURN)
     )
+    return Query(OverlappingEventRow, overlapping)
 
 
-def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
-    """How many VENs an event would pass over now, by reason: `reason`, `vens`."""
+def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[str, int]:
+    """How many VENs an event would pass over now, by reason."""
     rows = candidates.asked_and_passed_over(
         AskedEvent.of(event), now, rules.rest, rules.loads_gone_after
     ).subquery()
     return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
 
 
-def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
-    """VENs that an event asks, with what each could shed now and the reason why it is passed over, if any."""
+class CandidateRow(NamedTuple):
+    """A VEN that an event asks, with what it could shed now and the reason why it is passed over, if any."""
+
+    ven_id: str
+    available_kw: float
+    reason: PassedOverReason | None
+
+
+class SimilarEventRow(NamedTuple):
+    """What a settled event delivered."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    vens: int
+    requested_kw: float
+    requested_kwh: float | None
+    delivered_kw: float | None
+    delivered_kwh: float | None
+    performance_percent: float | None
+
+
+def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Query[CandidateRow]:
     rows = candidates.candidates(AskedEvent.of(event), now, rules.rest, rules.loads_gone_after).subquery()
-    return select(rows).order_by(rows.c.ven_id)
+    return Query(CandidateRow, select(*fields_of(CandidateRow, rows)).order_by(rows.c.ven_id))
 
 
-def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
+def similar_events(event: PlannedEvent, baseline: str) -> Query[SimilarEventRow]:
     """Settled events that began within two hours of that time of day, half to twice as long; newest first."""
-    settled = event_settlements.c
-    newest = (
-        select(func.max(settled.revision)).where(settled.event_id == events.c.event_id).correlate(events)
-    ).scalar_subquery()
     of_event = SETTLED.c
     vens_count = (
         select(func.count())
@@ -359,7 +383,7 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
     )
     length = func.least(events.c.end_time, events.c.ended_at) - events.c.start_time
     own = event.end_time - event.start_time
-    return (
+    similar = (
         select(
             events.c.event_id,
             events.c.start_time,
@@ -374,7 +398,7 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
         .join(SETTLED, of_event.event_id == events.c.event_id)
         .where(
             of_event.baseline == baseline,
-            of_event.revision == newest,
+            of_event.revision == _newest_revision(),
             events.c.direction == event.direction,
             or_(apart_s <= SIMILAR_START_S, apart_s >= 86_400 - SIMILAR_START_S),
             length.between(own / 2, own * 2),
@@ -382,9 +406,16 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
         .order_by(events.c.start_time.desc(), events.c.event_id)
         .limit(10)
     )
+    return Query(SimilarEventRow, similar)
 
 
-def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[Any]:
+def _newest_revision() -> ScalarSelect[int]:
+    settled = event_settlements.c
+    revisions = select(func.max(settled.revision)).where(settled.event_id == events.c.event_id)
+    return revisions.correlate(events).scalar_subquery()
+
+
+def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[str]:
     """No row comes back if there is one with this id."""
     values = {
         **_planned_values(event),
@@ -414,7 +445,7 @@ def _or_null(value: list[str] | None) -> Any:  # noqa: ANN401 - None alone would
     return null() if value is None else value
 
 
-def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
+def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
     """One that is not over; the jobs then see to the VENs."""
     return (
         _change(event_id, LIVE, events.c.end_time > now)
@@ -423,15 +454,15 @@ def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
     )
 
 
-def stop_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
+def stop_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
     """One that runs; the jobs complete it, and see to the VENs."""
     is_running = and_(events.c.status == "active", events.c.end_time > now, events.c.ended_at.is_(None))
     return _change(event_id, is_running).values(ended_at=now).returning(events.c.event_id)
 
 
-def lock_event(event_id: str) -> Select[Any]:
+def lock_event(event_id: str) -> Query[EventRow]:
     """Lock an event to the end of the transaction, with its progress; no row if there is none."""
-    return event(event_id).with_for_update(of=events)
+    return Query(EventRow, event(event_id).statement.with_for_update(of=events))
 
 
 def requested_at(connection: Connection, event_id: str, now: datetime) -> float:
@@ -472,6 +503,6 @@ def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:
     return update(events).where(events.c.event_id == event_id, *conditions)
 
 
-def notify_event(event_id: str) -> Select[Any]:
+def notify_event(event_id: str) -> Select[object]:
     """Delivered when this transaction commits."""
     return notify(EVENTS, event_id)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
-from sqlalchemy import Row
 
 from schemas.demand_response.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.demand_response.candidates import EventDirection, Rest
@@ -14,6 +13,7 @@ from schemas.devices.load_values import GONE_AFTER
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate, TargetsGiven
 from schemas.times.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
+from serving.events.rows import EventRow
 from serving.events.terms import (
     TERMS,
     StoredInterval,
@@ -220,7 +220,7 @@ def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] 
     return {name: _sorted(value) for name, value in changed.items()}
 
 
-def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
     """An event of which VENs have been told, with another end, request, targets or priority.
 
     Raises:
@@ -256,7 +256,7 @@ def _require_length(start: datetime, end: datetime, rules: EventRules) -> None:
         raise InvalidRequestError(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
 
 
-def merged(row: Row[Any], changes: Mapping[str, Any]) -> EventCreate:
+def merged(row: EventRow, changes: Mapping[str, Any]) -> EventCreate:
     """The request that would make an event as it is, with some changes."""
     kept = {
         "start_time": row.start_time,

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from schemas.http import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
 from schemas.tables.forecasts import FEWEST_DAYS, TOTAL
@@ -13,23 +13,25 @@ from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import NotFoundError
 from serving.fleet import forecast_queries as queries
+from serving.fleet.forecast_queries import ForecastRow
 
 LATE = timedelta(hours=2)
-"""A forecast is renewed each half hour; one that is older than this is told of."""
+"""A forecast is renewed each half hour; an older one gets a note."""
 
 NOT_YET = "There is no forecast yet: the job `forecast` makes it of whole half hours in which loads reported."
-TOO_FEW = (
-    "Too few similar days for {types}: a forecast of a half hour needs {days} with samples at that time."
-)
+TOO_FEW = "Too few similar days for {types}: a forecast needs {days} on which loads reported it at that time."
 OLD = "This forecast is of {origin}: the job `forecast` has not run since."
-DEFAULT_RANGE: tuple[datetime | None, datetime | None] = (None, None)
+Period = tuple[datetime | None, datetime | None]
+"""The first and the last instant, both inclusive; None is an open end."""
+
+EVERYTHING: Period = (None, None)
 
 
 class Selected(Struct, frozen=True):
-    """Rows of a forecast by type, its origin, and all types of which there is one."""
+    """The origin of the stored forecast, None without one, and the selected rows."""
 
     origin: datetime | None
-    rows: Sequence[Row[Any]]
+    rows: Sequence[ForecastRow]
 
 
 class ForecastReader:
@@ -40,36 +42,30 @@ class ForecastReader:
         self._clock = clock
         self._time_zone = time_zone
 
-    def total(self, within: tuple[datetime | None, datetime | None] = DEFAULT_RANGE) -> Forecast:
+    def total(self, within: Period = EVERYTHING) -> Forecast:
         """Of all loads together."""
         selected = self._read(lambda _connection: [TOTAL], within)
-        points = [ForecastPoint(*_values(row)) for row in selected.rows]
+        points = [ForecastPoint(*_powers(row)) for row in selected.rows]
         return Forecast(selected.origin, self._time_zone, points, self._note(selected))
 
-    def by_type(
-        self, types: Sequence[str], within: tuple[datetime | None, datetime | None] = DEFAULT_RANGE
-    ) -> LoadTypeForecasts:
+    def by_type(self, types: Sequence[str], within: Period = EVERYTHING) -> LoadTypeForecasts:
         """Of some types of load, or of all.
 
         Raises:
             NotFoundError: there is no forecast of one of the types, but of others.
         """
         selected = self._read(lambda connection: _chosen(connection, types), within)
-        points = [LoadTypeForecastPoint(row.load_type, *_values(row)) for row in selected.rows]
+        points = [LoadTypeForecastPoint(row.load_type, *_powers(row)) for row in selected.rows]
         return LoadTypeForecasts(selected.origin, self._time_zone, points, self._note(selected))
 
     def _read(
         self,
         choose: Callable[[Connection], Sequence[str]],
-        within: tuple[datetime | None, datetime | None],
+        within: Period,
     ) -> Selected:
         with snapshot(self._engine) as connection:
             origin = connection.execute(queries.origin()).scalar_one_or_none()
-            rows = [
-                row
-                for load_type in choose(connection)
-                for row in connection.execute(queries.half_hours(load_type, *within))
-            ]
+            rows = queries.half_hours(choose(connection), *within).all(connection)
         return Selected(origin, rows)
 
     def _note(self, selected: Selected) -> str | UnsetType:
@@ -89,16 +85,35 @@ def _chosen(connection: Connection, types: Sequence[str]) -> Sequence[str]:
     return [each for each in present if each in types] if types else present
 
 
-def _values(row: Row[Any]) -> tuple[Any, ...]:
-    """The values of a point, in its order."""
-    powers = [
-        (*(rounded(row._mapping[f"{name}_{share}_kw"]) for share in ("p10", "p50", "p90")), days)  # noqa: SLF001
-        for name, days in (("used", row.used_days), ("shed", row.shed_days))
-    ]
-    return (row.half_hour, *powers[0], *powers[1])
+class Powers(NamedTuple):
+    """The values of a point behind its type, in its order."""
+
+    timestamp: datetime
+    used_p10_kw: float | None
+    used_p50_kw: float | None
+    used_p90_kw: float | None
+    used_days: int
+    shed_p10_kw: float | None
+    shed_p50_kw: float | None
+    shed_p90_kw: float | None
+    shed_days: int
 
 
-def _missing(rows: Sequence[Row[Any]]) -> Iterator[str]:
+def _powers(row: ForecastRow) -> Powers:
+    return Powers(
+        row.half_hour,
+        rounded(row.used_p10_kw),
+        rounded(row.used_p50_kw),
+        rounded(row.used_p90_kw),
+        row.used_days,
+        rounded(row.shed_p10_kw),
+        rounded(row.shed_p50_kw),
+        rounded(row.shed_p90_kw),
+        row.shed_days,
+    )
+
+
+def _missing(rows: Sequence[ForecastRow]) -> Iterator[str]:
     usage = {row.load_type or "all loads" for row in rows if row.used_p50_kw is None}
     shed = {row.load_type or "all loads" for row in rows if row.shed_p50_kw is None}
     if usage or shed:

@@ -141,7 +141,8 @@ GROUP_HISTORY = (*HISTORY, GROUP)
 LIST = r"[^\x00-\x1f,]+(,[^\x00-\x1f,]+)*"
 IDS = Parameter(
     name="ids",
-    description="Only these VENs, separated by commas. Given several times, each is one id, with its commas.",
+    description="Only these VENs, separated by commas. Given several times, each is one id, with its commas:"
+    " a single one with a comma is given twice.",
     advice="must be ids of VENs, separated by commas, such as ven-0001,ven-0002",
     pattern=LIST,
     examples=("ven-0001,ven-0002",),
@@ -164,7 +165,7 @@ BY_GROUP = Parameter(
 LOAD_TYPES = Parameter(
     name="type",
     description="Only loads of these types, as they are now, separated by commas. Given several times, each"
-    " is one type, with its commas. Without it, all loads.",
+    " is one type, with its commas: a single one with a comma is given twice. Without it, all loads.",
     advice="must be types of loads, separated by commas, such as hvac,ev",
     pattern=LIST,
     examples=("hvac",),

@@ -11,7 +11,8 @@ from schemas.http import EventWithMetrics
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
 from schemas.times.instants import microseconds
-from serving.events.shapes import EventRow, event_with_metrics
+from serving.events.rows import EventRow
+from serving.events.shapes import event_with_metrics
 from serving.live import queries
 from serving.live.queries import ChangeRow
 

@@ -169,7 +169,7 @@ class TestWithAFleet:
             "8.00 kW used (measured), between 6.00 and 9.00 kW in eight cases of ten"
         )
         expect(page.locator("#forecast-chart")).to_have_attribute("aria-label", re.compile("8.00 kW used"))
-        page.get_by_label("Loads", exact=True).select_option("solar")
+        page.get_by_label("Type of load").select_option("solar")
         expect(caption).to_contain_text("Loads of type solar")
         expect(caption).to_contain_text("-4.00 kW used (measured), between -6.00 and -3.00 kW")
         page.get_by_role("button", name="Could be shed").click()

@@ -281,7 +281,7 @@ def test_a_steady_load_is_forecast_exactly(fleet: Fleet) -> None:
         assert (point["usedDays"], point["shedCapabilityDays"]) == ((4, 4) if is_weekend else (14, 14))
     assert answer["note"] == (
         "Too few similar days for the usage of ev and the shed capability of ev:"
-        " a forecast of a half hour needs 5 with samples at that time."
+        " a forecast needs 5 on which loads reported it at that time."
     )
     check_formats(fleet, answer["points"])
     total = fleet.ask(by="total", start="2026-03-20T18:00:00Z", end="2026-03-20T18:00:00Z")

@@ -18,6 +18,7 @@ from schemas.db.queries import Query, columns_of, fields_of, maker
 from schemas.demand_response.candidates import Rest
 from schemas.tables.registry import groups
 from schemas.times.time_ranges import TimeRange
+from serving.events.rules import EventRules, PlannedEvent
 from serving.fleet.queries import LoadRow
 from serving.page import NewestWithin, Page
 
@@ -33,6 +34,8 @@ ARGUMENTS: Mapping[object, object] = {
     NewestWithin: NewestWithin(NOW, NOW, 10),
     TimeRange: TimeRange(NOW, NOW + timedelta(days=1)),
     Rest: Rest(),
+    PlannedEvent: PlannedEvent("one", NOW, NOW + timedelta(hours=1), None, NOW, 10.0, 0),
+    EventRules: EventRules(),
     CTE: select(groups.c.group_id.label("ven_id")).cte("member"),
 }
 """A value for each type of a parameter."""

@@ -40,7 +40,7 @@ function layout(more) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("ink"), family: "system-ui, sans-serif", size: 13 },
-    legend: { orientation: "h", y: 1.12 },
+    legend: { orientation: "h", yanchor: "bottom", y: 1.02 },
     hovermode: "x unified",
     hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
     dragmode: "zoom",

@@ -2,6 +2,7 @@
 
 from schemas.tables import (
     access,
+    alarms,
     events,
     forecasts,
     history,
@@ -11,10 +12,14 @@ from schemas.tables import (
     raw,
     registry,
     snapshots,
+    weather,
+    webhooks,
 )
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "alarm_conditions": alarms.AlarmConditionFrame,
+    "alarms": alarms.AlarmFrame,
     "api_keys": access.ApiKeyFrame,
     "api_sessions": access.ApiSessionFrame,
     "audit_log": access.AuditFrame,
@@ -48,6 +53,7 @@ FRAMES: dict[str, type[Frame]] = {
     "slot_widths": registry.SlotWidthFrame,
     "stale_half_hours": forecasts.StaleHalfHourFrame,
     "stale_slots": history.StaleSlotFrame,
+    "temperatures": weather.TemperatureFrame,
     "ven_abilities": registry.VenAbilitiesFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
@@ -58,6 +64,8 @@ FRAMES: dict[str, type[Frame]] = {
     "ven_statuses": raw.StatusFrame,
     "ven_telemetry": raw.TelemetryFrame,
     "vens": registry.VenFrame,
+    "webhook_deliveries": webhooks.WebhookDeliveryFrame,
+    "webhooks": webhooks.WebhookFrame,
 }
 """The model of each table's frames, by the table's name."""
 
@@ -65,6 +73,7 @@ __all__ = [
     "FRAMES",
     "Frame",
     "access",
+    "alarms",
     "events",
     "forecasts",
     "history",
@@ -75,4 +84,6 @@ __all__ = [
     "raw",
     "registry",
     "snapshots",
+    "weather",
+    "webhooks",
 ]

@@ -1,6 +1,6 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import access, events, history, ledger, live, presence, raw, registry, snapshots
+from schemas.tables import access, events, history, ledger, live, openadr, presence, raw, registry, snapshots
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
@@ -28,6 +28,14 @@ FRAMES: dict[str, type[Frame]] = {
     "network_energy": history.NetworkEnergyFrame,
     "network_history": history.NetworkHistoryFrame,
     "network_snapshot": snapshots.NetworkSnapshotFrame,
+    "openadr_clients": openadr.OpenadrClientFrame,
+    "openadr_events": openadr.OpenadrEventFrame,
+    "openadr_programs": openadr.OpenadrProgramFrame,
+    "openadr_reports": openadr.OpenadrReportFrame,
+    "openadr_resources": openadr.OpenadrResourceFrame,
+    "openadr_signing_keys": openadr.OpenadrSigningKeyFrame,
+    "openadr_subscriptions": openadr.OpenadrSubscriptionFrame,
+    "openadr_vens": openadr.OpenadrVenFrame,
     "partition_moves": ledger.PartitionMoveFrame,
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
@@ -56,6 +64,7 @@ __all__ = [
     "ledger",
     "live",
     "metadata",
+    "openadr",
     "presence",
     "raw",
     "registry",

@@ -165,7 +165,13 @@ def create_app(  # noqa: PLR0913 - the composition root
         loads_gone_after,
         time_zone,
     )
-    openadr = OpenAdrDependencies(databases.primary, clock, tokens, is_https=policy.is_https)
+    openadr = OpenAdrDependencies(
+        databases.primary,
+        clock,
+        tokens,
+        EventWriter(databases.primary, clock, event_rules),
+        is_https=policy.is_https,
+    )
     for path, resource in {**_resources(needs), **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
     return app

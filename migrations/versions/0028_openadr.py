@@ -27,7 +27,12 @@ def _instant(name: str, *, nullable: bool = False) -> sa.Column[object]:
 
 OBJECTS = {
     "openadr_programs": (_id("program_name"),),
-    "openadr_events": (_id("program_id"), _instant("ends_at", nullable=True), _id("event_id", nullable=True)),
+    "openadr_events": (
+        _id("program_id"),
+        _instant("ends_at", nullable=True),
+        _id("event_id", nullable=True),
+        sa.Column("flexibility_kw", sa.Double(), nullable=True),
+    ),
     "openadr_reports": (_id("program_id"), _id("event_id"), _id("client_name")),
     "openadr_subscriptions": (_id("program_id", nullable=True), _id("client_name"), _texts("objects")),
     "openadr_vens": (

@@ -10,7 +10,7 @@ import polars as pl
 from sqlalchemy import JSON, Boolean, Column, Index, LargeBinary, Table, Text, text
 
 from schemas.db.frame_models import pa
-from schemas.tables.metadata import Frame, Texts, Utc, instant, metadata, text_key, text_list
+from schemas.tables.metadata import Frame, Texts, Utc, instant, metadata, power_kw, text_key, text_list
 
 OPENADR_ROLES = ("bl", "ven")
 """Business logic, which is a utility or an aggregator; and a VEN."""
@@ -67,6 +67,7 @@ openadr_events = _objects(
     _id("program_id"),
     instant("ends_at", nullable=True),
     _id("event_id", nullable=True),
+    power_kw("flexibility_kw"),
     Index("ix_openadr_events_program_id", "program_id"),
     Index("ix_openadr_events_event_id", "event_id", unique=True),
 )
@@ -145,11 +146,15 @@ class OpenadrProgramFrame(OpenadrObjectFrame):
 
 
 class OpenadrEventFrame(OpenadrObjectFrame):
-    """`ends_at`: null for one that never ends. `event_id`: of the event of ours that it is, if it is one."""
+    """`ends_at`: null for one that never ends. `event_id`: of the event of ours that it is, if it is one.
+
+    `flexibility_kw`: what its VENs could shed when it was made; null unless it asks for a part of that.
+    """
 
     program_id: str
     ends_at: Utc = pa.Field(nullable=True)
     event_id: str = pa.Field(nullable=True)
+    flexibility_kw: float = pa.Field(nullable=True, ge=0)
 
 
 class OpenadrReportFrame(OpenadrObjectFrame):

@@ -31,7 +31,7 @@ from schemas.tables.openadr import (
     openadr_subscriptions,
     openadr_vens,
 )
-from schemas.tables.registry import vens
+from schemas.tables.registry import groups, vens
 from schemas.tables.snapshots import ven_snapshots
 from serving.openadr.page import ObjectPage
 
@@ -125,6 +125,22 @@ def lock_event(event_object_id: str, conditions: Sequence[ColumnElement[bool]]) 
 
 
 # The registry of this service
+
+
+def vens_with_target(targets: Sequence[str]) -> Select[Any]:
+    """VENs of ours that were granted one of some targets, themselves or by a resource."""
+    resource = openadr_resources.c
+    by_resource = select(resource.ven_object_id).where(overlaps(resource.targets, targets))
+    return (
+        select(openadr_vens.c.ven_id)
+        .where(or_(has_target(openadr_vens, targets), openadr_vens.c.object_id.in_(by_resource)))
+        .order_by(openadr_vens.c.ven_id)
+    )
+
+
+def groups_named(targets: Sequence[str]) -> Select[Any]:
+    """Groups of ours whose id is one of some targets."""
+    return select(groups.c.group_id).where(groups.c.group_id.in_(targets)).order_by(groups.c.group_id)
 
 
 def registered(ven_id: str) -> Select[Any]:

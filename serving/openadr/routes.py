@@ -6,6 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Engine
 
+from serving.events.service import EventWriter
 from serving.openadr.clients import ClientStore
 from serving.openadr.http.authorization import AuthServerResource, TokenResource
 from serving.openadr.http.document import OpenAdrDocumentResource, describe
@@ -23,6 +24,7 @@ from serving.openadr.nouns.resources import Resources
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.nouns.vens import Vens
 from serving.openadr.objects import Listener, ignore
+from serving.openadr.power_events import PowerEvents
 from serving.openadr.tokens import Tokens
 from serving.policy import OPENADR_PREFIX, OPENADR_VERSIONS
 
@@ -33,6 +35,7 @@ class OpenAdrDependencies(Struct):
     primary: Engine
     clock: Callable[[], datetime]
     tokens: Tokens
+    events: EventWriter
     is_https: bool = False
     listener: Listener = ignore
 
@@ -59,7 +62,7 @@ def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
     reports = Reports(engine, clock, listener)
     subscriptions = Subscriptions(engine, clock, listener)
     resources = Resources(engine, clock, listener)
-    events = Events(engine, clock, reports, listener)
+    events = Events(engine, clock, reports, PowerEvents(needs.events), listener)
     programs = Programs(engine, clock, events, subscriptions, listener)
     vens = Vens(engine, clock, resources, listener)
     return {

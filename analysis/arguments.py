@@ -12,6 +12,7 @@ from schemas.demand_response.baselines import BASELINES, BaselineName
 
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 OF = ("ven_id", "load_id")
+BY = ("type", "total")
 _PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 FEW = 12
 """Up to so many valid values are all listed in an error; of more, the nearest."""
@@ -60,6 +61,19 @@ def checked_baseline(value: str | None) -> BaselineName | None:
         return None
     choice("baseline", value, BASELINES)
     return next(each for each in BASELINES if each == value)
+
+
+def checked_type(value: str | None) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError(f"load_type is {value!r}: expected a type of load, such as 'ev'")
+    return value
+
+
+def checked_by(value: str, load_type: str | None) -> str:
+    choice("by", value, BY)
+    if value == "total" and load_type is not None:
+        raise ValueError("by='total' is of all loads: leave out load_type")
+    return value
 
 
 def checked_revision(value: int | None) -> int | None:

@@ -14,14 +14,23 @@ from analysis.arguments import without_password
 from analysis.entries import entries_frame
 from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
-from analysis.ranges import Aggregate, Instant, TimeRangeUs, time_range_us
+from analysis.ranges import Aggregate, Instant, TimeRangeUs, first_and_last_us, time_range_us
 from analysis.raw_tables import RawTables
 from jobs.summaries.rebuild import verify, whole_range
 from jobs.summaries.rows import fetch
 from schemas.db.connections import database_url_of
 from schemas.demand_response.baselines import PRIMARY, BaselineName
 from schemas.devices.load_values import GONE_AFTER
-from schemas.http import Event, EventPerformance, Load, LoadTypeStats, NetworkStats, VenSummary
+from schemas.http import (
+    Event,
+    EventPerformance,
+    Forecast,
+    Load,
+    LoadTypeForecasts,
+    LoadTypeStats,
+    NetworkStats,
+    VenSummary,
+)
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import from_microseconds, microseconds
@@ -31,6 +40,7 @@ from serving.db.reading import hold_raw
 from serving.errors import ConflictError
 from serving.events.performance import PerformanceReader
 from serving.events.service import EventReader
+from serving.fleet.forecasts import ForecastReader
 from serving.fleet.latest import LatestReader
 from serving.fleet.reader import FleetReader
 from serving.history import queries as history
@@ -60,6 +70,7 @@ class DatabaseGrid(Grid):
         super().__init__(zone)
         self._engine = engine
         self._reader = FleetReader(engine, clock, gone_after)
+        self._forecasts = ForecastReader(engine, clock)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
         self.raw = RawTables(database_url_of(engine), zone)
 
@@ -105,7 +116,12 @@ class DatabaseGrid(Grid):
         return history.NETWORK
 
     def _read(
-        self, series: Series, key: Mapping[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
+        self,
+        series: Series,
+        key: Mapping[str, object],
+        width_s: int,
+        within: TimeRangeUs,
+        aggregate: Aggregate,
     ) -> pl.DataFrame:
         request = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies
@@ -138,6 +154,12 @@ class DatabaseGrid(Grid):
             case "events":
                 return entries_frame(Event, list(EventReader(self._engine).all(Page())))
         return _loads(self._reader.vens(Page()))
+
+    def _forecast(self, load_type: str | None, by: str, within: TimeRangeUs) -> Forecast | LoadTypeForecasts:
+        start, end = (None if us is None else from_microseconds(us) for us in first_and_last_us(within))
+        if by == "total":
+            return self._forecasts.total((start, end))
+        return self._forecasts.by_type([] if load_type is None else [load_type], (start, end))
 
     def _performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None

@@ -1,23 +1,27 @@
 """The interface of the analysts' API, for the database and for a running service."""
 
+import warnings
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Literal, Self
 
 import polars as pl
 
 from analysis.arguments import (
     checked_aggregate,
     checked_baseline,
+    checked_by,
     checked_of,
     checked_revision,
+    checked_type,
     checked_zone,
     expected,
 )
 from analysis.deliveries import deliveries
+from analysis.entries import entries_frame
 from analysis.frames import gather, in_zone
 from analysis.ranges import Aggregate, Granularity, Instant, TimeRangeUs, granularity, time_range_us
 from schemas.demand_response.baselines import BaselineName
-from schemas.http import EventPerformance
+from schemas.http import EventPerformance, Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
 
 SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_sum"}
 """A sum of samples is no power, so its column ends in `_sum`."""
@@ -25,6 +29,10 @@ SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_su
 
 class CoarserThanRequestedWarning(UserWarning):
     """Retention has deleted what an exact answer would need."""
+
+
+class ForecastWarning(UserWarning):
+    """A forecast is missing or old; the message says why."""
 
 
 class Grid(ABC):
@@ -101,6 +109,41 @@ class Grid(ABC):
         """The latest values of every load of every VEN, with its `ven_id`."""
         return self._latest("loads")
 
+    def forecast(
+        self,
+        load_type: str | None = None,
+        *,
+        by: Literal["type", "total"] = "type",
+        start: Instant = None,
+        end: Instant = None,
+    ) -> pl.DataFrame:
+        """What loads will use, and could shed, by half hour, up to 48 hours ahead.
+
+        Args:
+            load_type: one type of load, such as `ev`; without: all.
+            by: each `type` on its own, or the `total` of all loads, whose quantiles are not sums of those.
+            start: the first instant, or date; without: from the half hour in which the forecast was made.
+            end: the first instant that is not in the range any more.
+
+        Returns:
+            `type` (not of the total), `timestamp` (start of the half hour, in the zone), `used_p10_kw`,
+            `used_p50_kw`, `used_p90_kw`, `used_days` (similar days), and the same of `shed_capability`. Usage
+            is negative where loads feed in. Null where too few similar days are known, with a
+            `ForecastWarning`.
+
+        Raises:
+            ValueError: an argument is invalid.
+            LookupError: there is no forecast of this type.
+        """
+        of_type, chosen = checked_type(load_type), checked_by(by, load_type)
+        within = time_range_us(start, end, self._zone)
+        made = self._forecast(of_type, chosen, within)
+        if made.note:
+            warnings.warn(made.note, ForecastWarning, stacklevel=2)
+        shape = ForecastPoint if isinstance(made, Forecast) else LoadTypeForecastPoint
+        frame = in_zone(entries_frame(shape, made.points), self.zone)
+        return frame.clear() if within.is_empty else frame
+
     def events(self) -> pl.DataFrame:
         """All events by start: `id`, `status`, `start_time`, `end_time`, requested and delivered kW."""
         return self._latest("events")
@@ -151,6 +194,10 @@ class Grid(ABC):
     def _points_by_ven(self, width_s: int, within: TimeRangeUs, aggregate: Aggregate) -> pl.DataFrame: ...
     @abstractmethod
     def _now(self, what: str) -> pl.DataFrame: ...
+    @abstractmethod
+    def _forecast(
+        self, load_type: str | None, by: str, within: TimeRangeUs
+    ) -> Forecast | LoadTypeForecasts: ...
     @abstractmethod
     def _performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None

@@ -15,9 +15,9 @@ from analysis.arguments import checked_service, without_password
 from analysis.entries import entries_frame
 from analysis.frames import pythonic
 from analysis.grid import CoarserThanRequestedWarning, Grid
-from analysis.ranges import Aggregate, TimeRangeUs
+from analysis.ranges import Aggregate, TimeRangeUs, first_and_last_us
 from schemas.demand_response.baselines import BaselineName
-from schemas.http import Event, EventPerformance
+from schemas.http import Event, EventPerformance, Forecast, LoadTypeForecasts
 from schemas.times.instants import from_microseconds
 
 JSON = "application/json"
@@ -94,6 +94,17 @@ class HttpGrid(Grid):
             vens = self._arrow("/api/vens").select(pl.col("id").alias("ven_id"), "loads")
             return pythonic(vens.explode("loads").drop_nulls("loads").unnest("loads"))
         return self._arrow(ROUTES[what])
+
+    def _forecast(self, load_type: str | None, by: str, within: TimeRangeUs) -> Forecast | LoadTypeForecasts:
+        query = [("by", by)]
+        # Given twice, a type may have commas.
+        query += [] if load_type is None else [("type", load_type)] * 2
+        for name, us in zip(("start", "end"), first_and_last_us(within), strict=True):
+            query += [] if us is None else [(name, from_microseconds(us).isoformat())]
+        body = self._get(f"/api/forecast?{urlencode(query)}", JSON)
+        if by == "total":
+            return msgspec.json.decode(body, type=Forecast)
+        return msgspec.json.decode(body, type=LoadTypeForecasts)
 
     def _performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None

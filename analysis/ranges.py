@@ -53,6 +53,13 @@ def time_range_us(start: Instant, end: Instant, zone: ZoneInfo) -> TimeRangeUs:
     return TimeRangeUs(None if first is None else max(first, 0), None if last is None else max(last, 0))
 
 
+def first_and_last_us(within: TimeRangeUs) -> tuple[int | None, int | None]:
+    """The range as the HTTP API has it, whose `end` is inclusive; an empty range has no exact equivalent."""
+    if within.end_us is None or within.is_empty:
+        return within.start_us, within.start_us if within.is_empty else None
+    return within.start_us, within.end_us - 1
+
+
 def granularity(text: str, aggregate: Aggregate) -> Granularity:
     """`30s`, `15m`, `1h` as in the API; `1d`, `1w`, `1mo`, `1q`, `1y` by the calendar of the grid's zone.
 

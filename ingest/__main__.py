@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import structlog
@@ -61,7 +60,7 @@ class Database(Struct, frozen=True):
         )
         return cls(url, clock, monitor, watch)
 
-    def connect(self, program: str) -> psycopg.Connection[Any]:
+    def connect(self, program: str) -> psycopg.Connection:
         return connect(self.url, program, monitor=self.monitor)
 
 
@@ -173,7 +172,7 @@ def _work(
     metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> None:
-    """Move messages until something says stop; exits with 1 if a thread has failed."""
+    """Move messages until a signal or a failed thread ends it; exits with 1 if a thread has failed."""
     failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())

@@ -191,6 +191,13 @@ class Cadence(Ages, Measuring, AskingSettings):
         validation_alias="JOBS_COMMANDS_EVERY_S",
         description="seconds between checks whether telemetry shows that acknowledged commands were executed",
     )
+    forecast_every_s: float = Field(
+        300,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_FORECAST_EVERY_S",
+        description="seconds between updates of the forecast by load type, where half hours have changed",
+    )
     silent_intervals: float = Field(
         3,
         ge=1,

@@ -25,7 +25,7 @@ from schemas.programs.exits import cannot_listen, run_program
 from schemas.programs.logs import configure_logs
 from schemas.programs.settings import ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
-from serving.app import api_document, create_app
+from serving.app import AppOptions, api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
@@ -79,16 +79,11 @@ def application(at_stop: ExitStack) -> App:
         engine,
         clock,
         settings.allowed_origins,
-        event_rules=settings.event_rules,
+        _options(settings),
         state=state,
-        max_points=settings.http_max_points,
-        default_aggregate=settings.history_aggregate,
-        policy=settings.policy,
         keyring=keyring,
         access_log=access_log,
         databases=databases,
-        loads_gone_after=settings.loads_gone_after(),
-        time_zone=settings.time_zone,
         openadr_tokens=_openadr_tokens(engine, clock, settings),
     )
 
@@ -101,6 +96,17 @@ def _openadr_tokens(engine: Engine, clock: DatabaseClock, settings: ServingSetti
         clock,
         timedelta(seconds=settings.openadr_token_s),
         None if issuer is None else OutsideTokens(issuer, clock),
+    )
+
+
+def _options(settings: ServingSettings) -> AppOptions:
+    return AppOptions(
+        settings.event_rules,
+        settings.http_max_points,
+        settings.history_aggregate,
+        settings.policy,
+        settings.loads_gone_after(),
+        settings.time_zone,
     )
 
 

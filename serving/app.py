@@ -26,6 +26,7 @@ from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
+from serving.fleet.forecasts import ForecastReader
 from serving.fleet.groups import GroupReader, GroupWriter
 from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
@@ -60,6 +61,7 @@ from serving.resources.events import (
     OneEventResource,
     PastEventsResource,
 )
+from serving.resources.forecast import ForecastResource
 from serving.resources.groups import GroupsResource, GroupVensResource, OneGroupResource
 from serving.resources.health import DatabaseCheckResource, LivenessResource, PrometheusMetricsResource
 from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
@@ -98,13 +100,9 @@ EXPOSED_HEADERS = [
 """Headers that scripts of other origins may read."""
 
 
-class Dependencies(Struct):
-    """What resources are made of."""
+class AppOptions(Struct, frozen=True):
+    """What a site sets."""
 
-    databases: Databases
-    clock: Clock
-    state: WorkerState
-    access_log: AccessLog
     event_rules: EventRules = DEFAULT_RULES
     max_points: int = MAX_POINTS
     default_aggregate: Aggregate = "sum"
@@ -113,28 +111,39 @@ class Dependencies(Struct):
     time_zone: str = "UTC"
 
 
+DEFAULT_OPTIONS = AppOptions()
+
+
+class Dependencies(Struct):
+    """What resources are made of."""
+
+    databases: Databases
+    clock: Clock
+    state: WorkerState
+    access_log: AccessLog
+    options: AppOptions = DEFAULT_OPTIONS
+
+
 def create_app(  # noqa: PLR0913 - the composition root
     engine: Engine,
     clock: Clock,
     allowed_origins: list[str],
-    event_rules: EventRules = DEFAULT_RULES,
-    state: WorkerState | None = None,
-    max_points: int = MAX_POINTS,
+    options: AppOptions = DEFAULT_OPTIONS,
     *,
-    default_aggregate: Aggregate = "sum",
-    policy: Policy = LOCAL_POLICY,
+    state: WorkerState | None = None,
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
-    loads_gone_after: timedelta | None = GONE_AFTER,
-    time_zone: str = "UTC",
     openadr_tokens: Tokens | None = None,
 ) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
     `state` and `keyring` are given where a listener keeps them up to date.
     """
-    state = state or WorkerState(engine, FleetReader(engine, clock, loads_gone_after, time_zone))
+    policy = options.policy
+    state = state or WorkerState(
+        engine, FleetReader(engine, clock, options.loads_gone_after, options.time_zone)
+    )
     access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
@@ -153,26 +162,15 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
-    needs = Dependencies(
-        databases,
-        clock,
-        state,
-        access_log,
-        event_rules,
-        max_points,
-        default_aggregate,
-        policy,
-        loads_gone_after,
-        time_zone,
-    )
     openadr = OpenAdrDependencies(
         databases.primary,
         clock,
         tokens,
-        EventWriter(databases.primary, clock, event_rules),
-        is_https=policy.is_https,
+        EventWriter(databases.primary, clock, options.event_rules),
+        is_https=options.policy.is_https,
     )
-    for path, resource in {**_resources(needs), **openadr_routes(openadr)}.items():
+    resources = _resources(Dependencies(databases, clock, state, access_log, options))
+    for path, resource in {**resources, **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
     return app
 
@@ -235,29 +233,38 @@ def _resources(needs: Dependencies) -> Mapping[str, object]:
     return resources
 
 
+class FleetServices(Struct):
+    """Services of VENs and loads; what clients can change is read from the primary, so that they see it."""
+
+    reader: FleetReader
+    primary_reader: FleetReader
+    latest: LatestReader
+    histories: Histories
+    bulk: BulkHistories
+    forecasts: ForecastReader
+
+
+def _fleet_services(needs: Dependencies) -> FleetServices:
+    primary, replica = needs.databases.primary, needs.databases.to_read
+    clock, pools, options = needs.clock, _pools(needs), needs.options
+    gone_after, zone = options.loads_gone_after, options.time_zone
+    of_histories = (options.max_points, options.default_aggregate, zone)
+    return FleetServices(
+        FleetReader(replica, clock, gone_after, zone),
+        FleetReader(primary, clock, gone_after, zone),
+        LatestReader(pools[primary], clock, gone_after),
+        Histories(replica, pools[replica], clock, *of_histories, gone_after=gone_after),
+        BulkHistories(replica, *of_histories, gone_after=gone_after),
+        ForecastReader(replica, clock, zone),
+    )
+
+
 def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
-    clock, cache = needs.clock, needs.state.cache
-    pools = _pools(needs)
-    gone_after = needs.loads_gone_after
-    reader = FleetReader(replica, clock, gone_after, needs.time_zone)
-    histories = Histories(
-        replica,
-        pools[replica],
-        clock,
-        needs.max_points,
-        needs.default_aggregate,
-        needs.time_zone,
-        gone_after=gone_after,
-    )
-    bulk = BulkHistories(
-        replica, needs.max_points, needs.default_aggregate, needs.time_zone, gone_after=gone_after
-    )
-    # A client must see its own changes, so what can be changed here is read from the primary.
-    primary_reader = FleetReader(primary, clock, gone_after, needs.time_zone)
-    latest = LatestReader(pools[primary], clock, gone_after)
-    writer = FleetWriter(primary, clock, latest)
-    opt_outs = OptOuts(primary, clock)
+    clock, cache, fleet = needs.clock, needs.state.cache, _fleet_services(needs)
+    reader, primary_reader, latest = fleet.reader, fleet.primary_reader, fleet.latest
+    histories, bulk = fleet.histories, fleet.bulk
+    writer, opt_outs = FleetWriter(primary, clock, latest), OptOuts(primary, clock)
     groups, group_writer = GroupReader(primary), GroupWriter(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
     return {
@@ -281,6 +288,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),
+        "/api/forecast": ForecastResource(fleet.forecasts),
         "/api/groups": GroupsResource(groups, group_writer),
         "/api/groups/{group_id}": OneGroupResource(groups, group_writer),
         "/api/groups/{group_id}/vens": GroupVensResource(primary_reader),
@@ -290,12 +298,15 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     primary, replica = needs.databases.primary, needs.databases.to_read
-    baseline = needs.event_rules.baseline
-    reader, writer = EventReader(primary, baseline), EventWriter(primary, needs.clock, needs.event_rules)
+    baseline = needs.options.event_rules.baseline
+    reader, writer = (
+        EventReader(primary, baseline),
+        EventWriter(primary, needs.clock, needs.options.event_rules),
+    )
     performance = PerformanceReader(replica, baseline)
-    series = BaselineSeriesReader(replica, needs.clock, needs.event_rules)
+    series = BaselineSeriesReader(replica, needs.clock, needs.options.event_rules)
     return {
-        "/api/baselines": BaselinesResource(baseline_methods(needs.event_rules)),
+        "/api/baselines": BaselinesResource(baseline_methods(needs.options.event_rules)),
         "/api/vens/{ven_id}/baseline": VenBaselineResource(series),
         "/api/events": EventsResource(reader, writer),
         "/api/events/current": CurrentEventResource(reader),
@@ -313,7 +324,9 @@ def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mappin
     assets = page_assets()
     return {
         "/api/stream": StreamResource(needs.state.hub),
-        SESSION_PATH: CurrentSessionResource(KeyStore(primary), clock, is_https=needs.policy.is_https),
+        SESSION_PATH: CurrentSessionResource(
+            KeyStore(primary), clock, is_https=needs.options.policy.is_https
+        ),
         "/api/audit": AuditTrailResource(AuditLog(primary, clock)),
         "/health": LivenessResource(),
         "/health/db-check": DatabaseCheckResource(needs.databases, clock),

@@ -5,14 +5,14 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import TextIO
 
 from msgspec import to_builtins
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.http import AuditEntry
 from schemas.programs.exits import end_with_failure
@@ -23,7 +23,9 @@ from schemas.tables.openadr import OPENADR_ROLES
 from schemas.times.instants import parse_iso
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
+from serving.auth.queries import KeyRow
 from serving.openadr.access import ROLE_SCOPES
+from serving.openadr.client_queries import ClientRow
 from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, UnknownClientError
 from serving.page import Page
 
@@ -79,7 +81,7 @@ class Output:
     def __init__(self, log_format: LogFormat = "text") -> None:
         self._is_json = log_format == "json"
 
-    def result(self, line: str, event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+    def result(self, line: str, event: str, **fields: object) -> None:
         _print(json.dumps({"event": event, **fields}, default=str) if self._is_json else line)
 
     def note(self, line: str) -> None:
@@ -87,7 +89,7 @@ class Output:
         _print(json.dumps({"event": line, "level": "info"}) if self._is_json else line, sys.stderr)
 
 
-def _print(line: str, to: Any = None) -> None:  # noqa: ANN401 - any text stream
+def _print(line: str, to: TextIO | None = None) -> None:
     (to or sys.stdout).write(f"{line}\n")
 
 
@@ -129,7 +131,7 @@ class AuditedChange:
         self._command = command
 
     @contextmanager
-    def audited(self, action: str, body: dict[str, Any] | None, done: HTTPStatus) -> Iterator[None]:
+    def audited(self, action: str, body: Mapping[str, object] | None, done: HTTPStatus) -> Iterator[None]:
         audit_id = self._log.begin(
             {
                 "who": f"{TERMINAL}{self._user}",
@@ -199,7 +201,7 @@ def _revoke_client(
     output.result(line, "client_revoked", id=client_id)
 
 
-def _print_clients(clients: list[Row[Any]], now: datetime, output: Output) -> None:
+def _print_clients(clients: list[ClientRow], now: datetime, output: Output) -> None:
     if not clients:
         output.note("There are no clients: `python -m serving clients create CLIENT_ID --role bl` makes one.")
     for client in clients:
@@ -232,7 +234,7 @@ def _timedelta(number: str, unit: str) -> timedelta:
     return timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number))
 
 
-def _print_keys(keys: list[Row[Any]], now: datetime, output: Output) -> None:
+def _print_keys(keys: Sequence[KeyRow], now: datetime, output: Output) -> None:
     if not keys:
         output.note("There are no keys: `python -m serving keys create NAME --role operator` makes one.")
     for key in keys:
@@ -241,7 +243,7 @@ def _print_keys(keys: list[Row[Any]], now: datetime, output: Output) -> None:
         output.result(line, "key", id=key.key_id, name=key.name, role=key.role, created_at=made, state=state)
 
 
-def _state(key: Row[Any], now: datetime) -> str:
+def _state(key: KeyRow | ClientRow, now: datetime) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:{TIME}}"
     if key.expires_at is None:

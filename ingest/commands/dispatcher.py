@@ -67,7 +67,7 @@ class Dispatcher:
         self._thread.join()
 
     def run(self) -> None:
-        """Work until asked to stop."""
+        """Work until `stop` is called."""
         while not self._stopping.is_set():
             self._attempt()
             self._stopping.wait(self._pause_s)

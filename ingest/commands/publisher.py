@@ -180,7 +180,7 @@ class Publisher:
             yield published(command, code, sent_at, policy)
 
     def _await_login(self) -> Mapping[str, Any]:
-        """What the broker's CONNACK says that it is able to do (MQTT 5, 3.2.2.3)."""
+        """The broker's capabilities by its CONNACK (MQTT 5, 3.2.2.3)."""
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         while self._connack is None:
             left_s = deadline - time.monotonic()

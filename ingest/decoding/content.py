@@ -5,9 +5,8 @@ local time for UTC. Fields that are not decoded are compared as they came, witho
 """
 
 import json
-from typing import Any
 
-JsonObject = dict[str, Any]
+JsonObject = dict[str, object]
 
 PANEL_KEYS = (
     ("usedPowerKw", "power_kw"),
@@ -33,7 +32,7 @@ def same_content(one: str | bytes, other: str | bytes) -> bool:
         return False
 
 
-def _parsed(content: str | bytes) -> Any:  # noqa: ANN401 - any JSON
+def _parsed(content: str | bytes) -> object:
     return json.loads(content, object_hook=_without_nulls)
 
 
@@ -41,8 +40,8 @@ def _without_nulls(content: JsonObject) -> JsonObject:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Of an object the meaning as telemetry; of the columns of a row, each, where `{}` says nothing."""
+def _meaning(content: object) -> object:
+    """The content of a telemetry object, or of each column of a row; `{}` is no content."""
     if isinstance(content, list):
         return [None if column == {} else column for column in content]
     if not isinstance(content, dict):
@@ -55,11 +54,11 @@ def _meaning(content: Any) -> Any:  # noqa: ANN401 - any JSON
     return [{**decoded, "shedPowerKw": shed_kw}, _loads(content.get("loads")), rest]
 
 
-def _loads(loads: Any) -> Any:  # noqa: ANN401 - any JSON
+def _loads(loads: object) -> object:
     return list(map(_load, loads)) if isinstance(loads, list) else loads or []
 
 
-def _load(entry: Any) -> Any:  # noqa: ANN401 - any JSON
+def _load(entry: object) -> object:
     if not isinstance(entry, dict):
         return entry
     ids = ("id", "loadId")
@@ -67,16 +66,16 @@ def _load(entry: Any) -> Any:  # noqa: ANN401 - any JSON
     return {**rest, "id": _first(entry, ids), "type": _if_not_empty(entry.get("type"))}
 
 
-def _if_not_empty(text: Any) -> Any:  # noqa: ANN401 - any JSON
+def _if_not_empty(text: object) -> object:
     """Without an empty event id or load type, which names none."""
     return None if text == "" else text
 
 
-def _first(content: JsonObject, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON
+def _first(content: JsonObject, names: tuple[str, ...]) -> object:
     return next((content[name] for name in names if name in content), None)
 
 
-def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON
+def _is_same(one: object, other: object) -> bool:
     """As Python compares, but true is not 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_is_same(value, other[key]) for key, value in one.items())

@@ -43,7 +43,7 @@ from schemas.devices.wire import (
 from schemas.times.instants import from_unix, parse_iso
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""No VEN reported before; a clock that was never set says 1970."""
+"""No VEN reported before; a clock that was never set starts in 1970."""
 
 BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
 BOM = b"\xef\xbb\xbf"
@@ -187,7 +187,7 @@ def _load_descriptions(
 
 
 def _understood(abilities: Raw) -> str | None:
-    """A JSON array, in order; None where a VEN says nothing of what it understands.
+    """A JSON array, in order; None where a VEN reports no abilities.
 
     Raises:
         ValueError: it is no list of words.
@@ -206,7 +206,7 @@ def _ordered(words: list[str]) -> str:
 
 
 def _answered_abilities(wire: Acknowledgement) -> str | None:
-    """What an acknowledgement says that the VEN understands, beside its `data` or in it.
+    """The abilities in an acknowledgement, beside its `data` or in it.
 
     A wrong value is kept with the answer and says nothing: the answer itself counts.
     """
@@ -279,7 +279,7 @@ def _source(message: Received, topic_ven: str | None, wire: Wire, latest: dateti
 
 
 def _time_of_receipt(message: Received) -> datetime:
-    """Of a retained message only this is known: it is older than all that came by itself."""
+    """A retained message is older than all live ones; its age is unknown."""
     return EARLIEST if message.is_retained else message.received_at
 
 

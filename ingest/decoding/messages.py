@@ -45,7 +45,7 @@ class Rejection(Struct, frozen=True, gc=False):
 
 
 class Source(Struct, frozen=True, gc=False):
-    """Which VEN said something, at which device time, in which message."""
+    """The VEN, the device time and the message of a value."""
 
     message: Received
     ven_id: str
@@ -71,7 +71,7 @@ class Report(Struct, frozen=True, gc=False):
 
 
 class Description(Struct, frozen=True, gc=False):
-    """One load snapshot; `rows` by load; `understands`: a JSON array, None where it says nothing of that."""
+    """One load snapshot; `rows` by load; `understands`: a JSON array, None where it is absent."""
 
     source: Source
     rows: dict[str, Row]

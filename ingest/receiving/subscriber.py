@@ -32,7 +32,7 @@ UNPROVEN = "nothing arrives by the shared subscription, not even our own probe: 
 
 
 class UnsuitableBrokerError(ConnectionError):
-    """The broker says that it cannot do what we need."""
+    """The broker lacks a capability that Gridgate needs."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
@@ -98,7 +98,7 @@ class Subscriber:
         self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
-        """Tell the broker that these are stored, in the order in which it sent them."""
+        """Acknowledge these messages to the broker, in the order in which it sent them."""
         number, link = self._link
         ids = [packet_id for connection, packet_id in (m.delivery for m in messages) if connection == number]
         self._inbox.release(messages)

@@ -1,13 +1,11 @@
 """Checks, in each writing transaction, that the database has the schema revision of this program."""
 
-from typing import Any
-
 import psycopg
 
 from schemas.db.revisions import ADMISSION, require_revision
 
 
-def admit(connection: psycopg.Connection[Any]) -> None:
+def admit(connection: psycopg.Connection) -> None:
     """Begin a transaction that writes.
 
     Raises:

@@ -203,7 +203,7 @@ class Store:
         return len(answered)
 
     def _say_abilities(self, batch: Batch) -> None:
-        """Write what VENs say that they understand, in the order of the key."""
+        """Write the abilities of VENs, in the order of the key."""
         if batch.abilities:
             words = [(ven_id, *batch.abilities[ven_id]) for ven_id in sorted(batch.abilities)]
             ven_ids, times, understands = (list(column) for column in zip(*words, strict=True))

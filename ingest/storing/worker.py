@@ -33,7 +33,7 @@ MESSAGE_ATTEMPTS = 5
 
 
 class Stopped(Exception):  # noqa: N818 - asked for, not an error
-    """We were told to stop while the database was away; the broker keeps what was not acknowledged."""
+    """Stopped while the database was away; the broker keeps the messages that were not acknowledged."""
 
 
 class Worker:
@@ -61,7 +61,7 @@ class Worker:
         self._log = structlog.get_logger()
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Work until `stop` is called."""
         try:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)

@@ -47,7 +47,7 @@ Command = dict[str, Any]
 
 
 class EventTerms(Struct, frozen=True):
-    """What a command says of an event to every VEN; with types of load, only such loads are asked."""
+    """The part of an event that commands to all VENs share; with types of load, only such loads are asked."""
 
     event_id: str
     start_time: datetime
@@ -61,7 +61,7 @@ def move_events_on(connection: Connection, now: datetime) -> int:
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
         _move(connection, row, now)
-    cancelled = connection.execute(event_queries.cancelled_events()).all()
+    cancelled = connection.execute(event_queries.cancelled_events(now)).all()
     for row in cancelled:
         _release(connection, row, row.ended_at, now)
     return len(due) + len(cancelled)
@@ -93,7 +93,7 @@ def follow_participations(
 def share_out(
     connection: Connection, now: datetime, rest: Rest, gone_after: timedelta | None = GONE_AFTER
 ) -> int:
-    """Tell VENs of the events whose time has come; answers the number of VENs told."""
+    """Notify VENs of the events whose time has come; returns the number of VENs notified."""
     connection.execute(locks.exclusive(locks.EVENTS))
     rows = connection.execute(event_queries.events_to_tell(now)).all()
     return sum(_share(connection, row, now, rest, gone_after) for row in rows if may_tell(_course(row), now))
@@ -109,7 +109,7 @@ def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
 
 
 def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: datetime) -> None:
-    """It is over, by time, stop or cancel: every VEN that was told of it is sent a `restore`.
+    """The event is over, by time, stop or cancel: every VEN that was notified of it is sent a `restore`.
 
     Also at the end that each was told: VENs in the field count from receipt, and for as long as they please.
     """
@@ -163,7 +163,7 @@ def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.
 
 
 def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
-    """Whether a VEN was told of another end, or of terms that people have changed since."""
+    """Whether a VEN was notified of another end, or of terms that were changed since."""
     has_other_end = (pl.col("told_end_time") != pl.lit(row.end_time)).fill_null(value=False)
     has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(row.terms_revision)
     is_otherwise: pl.Expr = has_other_end | has_other_terms
@@ -173,7 +173,7 @@ def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
 def _told_ahead(
     connection: Connection, row: Row[Any], parts: pl.DataFrame, chosen: pl.DataFrame, now: datetime
 ) -> list[str]:
-    """Those of the VENs to tell who know it already, since they were told all intervals."""
+    """VENs that need no new command, since their last one had all intervals."""
     if row.intervals is None or not _is_changed(row):
         return []
     in_it = parts.filter(~_was_told_otherwise(row))
@@ -181,7 +181,7 @@ def _told_ahead(
 
 
 def _keep_shares(connection: Connection, row: Row[Any], shares: pl.DataFrame, now: datetime) -> None:
-    """Keep the shares of VENs that need not be told."""
+    """Store the shares of VENs that need no command."""
     if shares.is_empty():
         return
     parts = shares.with_columns(event_id=pl.lit(row.event_id), status=pl.lit("notified"))
@@ -198,7 +198,7 @@ def _is_changed(row: Row[Any]) -> bool:
 def _newcomers(
     connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
 ) -> pl.DataFrame:
-    """Whom to tell: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
+    """VENs to notify: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
     query = candidates.asked_and_passed_over(AskedEvent.of(row), now, rest, gone_after)
     rows = fetch(connection, query, CandidateFrame)
     counts = rows.filter(pl.col("reason").is_not_null()).select("reason", "vens")
@@ -210,7 +210,7 @@ def _newcomers(
 
 
 def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
-    """Whether nobody need be told anything new; read at a glance, for it is so nearly always."""
+    """Whether no VEN needs a command; a cheap test, as it is nearly always so."""
     query = event_queries.balance(row.event_id, row.end_time, row.terms_revision)
     balance = connection.execute(query).one()
     if _is_changed(row) or balance.told_otherwise:
@@ -240,7 +240,7 @@ def _write_parts(
 def _asked_again(
     connection: Connection, parts: pl.DataFrame, now: datetime, gone_after: timedelta | None
 ) -> tuple[pl.DataFrame, list[Command]]:
-    """Tell VENs again that name the event no more: they may have rebooted. The parts, and the commands."""
+    """Notify VENs again that name the event no more (they may have rebooted): participations, commands."""
     silent = parts.filter(pl.col("asked_again_at") == now)
     reminders: list[Command] = []
     for (event_id, told_types), some in silent.group_by("event_id", "told_load_types", maintain_order=True):
@@ -280,7 +280,7 @@ def _write_followed_shares(
 
 
 def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) -> None:
-    """Keep what VENs are asked for from now on; who has opted out is asked for nothing since then."""
+    """Store the requests to VENs from now on; a VEN that has opted out has had no request since then."""
     is_out = pl.col("status") == "opted_out"
     out_at = pl.col("opted_out_at") if "opted_out_at" in parts.columns else pl.lit(now)
     shares = parts.select(
@@ -393,7 +393,7 @@ def _types(model: Any, row: Command) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _whole(frame: pl.DataFrame, model: Any) -> pl.DataFrame:  # noqa: ANN401 - a class of frames
-    """With all columns of the model; null where nothing is said."""
+    """With all columns of the model; null where a value is absent."""
     missing = {name: dtype for name, dtype in model.types().items() if name not in frame.columns}
     return frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items())
 

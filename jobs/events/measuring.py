@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Row
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
-from jobs.summaries.rows import fetch, fetch_binary
+from jobs.summaries.rows import fetch, fetch_binary, stream_binary
 from jobs.transforms.event_terms import start_delay
 from jobs.transforms.performance import (
     SIGNS,
@@ -49,19 +50,27 @@ from schemas.times.time_ranges import TimeRange, widened
 VENS_AT_ONCE = 1_000
 """Their slots are a million numbers: what is held in memory does not grow with the fleet."""
 
-VENS_TOGETHER = 25_000
-"""Read in one pass over the fleet's history: some 200 MB."""
+MEANS_TOGETHER = 50_000_000
+"""So many means of slots are read in one pass over the fleet's history, and held: 400 MB."""
+
+LINES_AT_ONCE = 1_000_000
+"""So many ids of VENs are mapped to rows at once."""
 
 FEWEST_TOGETHER = 500
 MOST_OF_FLEET = 0.4
 """From this share of the fleet on, to read all of it is cheaper than to look up each VEN."""
+
+MEAN_BYTES = 8
+
+SlotColumn = tuple[datetime, str, bytes]
+"""A slot, the ids of VENs, one a line, and their means as PostgreSQL's binary numbers."""
 
 POSTGRES_EPOCH_S = 946_684_800
 """PostgreSQL counts the microseconds of a `timestamptz` from 2000 on."""
 
 
 class ParticipantFrame(Frame):
-    """Who was asked for how much, and when first; `left_at`: when another event took it over."""
+    """The request to each VEN, its first notification; `left_at`: when another event took it over."""
 
     ven_id: str
     requested_kw: float
@@ -72,7 +81,7 @@ class ParticipantFrame(Frame):
 
 
 class TakenFrame(Frame):
-    """Events in which a VEN took part; when it was told of each, and when it left it, if before the end."""
+    """Events in which a VEN took part; when it was notified of each, and when it left, if before the end."""
 
     ven_id: str
     start: Utc
@@ -82,7 +91,7 @@ class TakenFrame(Frame):
 
 
 class ShareRevisionFrame(Frame):
-    """What a VEN was asked for from a time on, kW."""
+    """The request to a VEN from a time on, kW."""
 
     ven_id: str
     at: Utc
@@ -98,7 +107,7 @@ class SampleFrame(Frame):
 
 
 class UsageFrame(Frame):
-    """What a VEN uses, as it last said; and when it was last heard."""
+    """The usage in a VEN's last report; and when it was last heard."""
 
     ven_id: str
     used_kw: float
@@ -141,7 +150,7 @@ class MeasuredEvent(Struct, frozen=True):
 
     @property
     def sign(self) -> float:
-        """Of baseline less usage, so that what was asked for is positive."""
+        """The sign of baseline less usage with which a delivery is positive."""
         return SIGNS[self.direction]
 
     @property
@@ -166,12 +175,6 @@ class Inputs(Struct, frozen=True):
     sampled: list[TimeRange]
     names: tuple[BaselineName, ...]
     only: BaselineName | None = None
-
-
-def measure(connection: Connection, event: MeasuredEvent, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """An event that is over: rows of all VENs, and of the portfolio."""
-    parts = list(measurements(connection, event, rules))
-    return pl.concat([part.vens for part in parts]).sort("ven_id", "baseline"), portfolio(event, rules, parts)
 
 
 def portfolio(event: MeasuredEvent, rules: Rules, parts: Sequence[Measurement]) -> pl.DataFrame:
@@ -218,16 +221,19 @@ def _usages(
         for some in _some_at_a_time(people):
             yield some, read_usage(connection, some.get_column("ven_id").to_list(), within)
         return
-    for many in people.iter_slices(VENS_TOGETHER):
-        usage = read_usage_of_most(connection, many.get_column("ven_id").to_list(), within)
+    together = max(VENS_AT_ONCE, MEANS_TOGETHER // len(_slots_of(within)))
+    for many in people.iter_slices(together):
+        ven_ids = many.get_column("ven_id").to_list()
+        ids = None if many.height == people.height else (ven_ids[0], ven_ids[-1])
+        usage = read_usage_of_most(connection, ven_ids, within, ids)
         for number, some in enumerate(many.iter_slices(VENS_AT_ONCE)):
             first = number * VENS_AT_ONCE
-            kw = usage.kw[first : first + some.height]
+            kw = np.ascontiguousarray(usage.kw[first : first + some.height])
             yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
 
 
 def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
-    """Who takes part, and what was asked of each over time."""
+    """The participants, and the requests to each over time."""
     shares = fetch(connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
     people = participants(connection, event)
     if event.randomize_start_s:
@@ -318,19 +324,40 @@ def read_usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[
     return _with_wide_slots(connection, usage, within)
 
 
-def read_usage_of_most(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
-    """As `read_usage`, of VENs that are a large part of the fleet: in one pass over all of its history."""
-    usage = Usage(list(ven_ids), (slots := _slots_of(within)), _nothing(len(ven_ids), len(slots)))
-    position = pl.DataFrame({"ven_id": usage.ven_ids}, {"ven_id": pl.String}).with_row_index("row")
+def read_usage_of_most(
+    connection: Connection,
+    ven_ids: Sequence[str],
+    within: Sequence[TimeRange],
+    ids: tuple[str, str] | None = None,
+) -> Usage:
+    """As `read_usage`, of VENs that are a large part of the fleet: in one pass over its history.
+
+    History comes slot by slot, so the array is filled by slot; its rows are a view.
+
+    Args:
+        connection: within a transaction.
+        ven_ids: at least one.
+        within: ranges that do not overlap.
+        ids: the first and the last of `ven_ids`, if these are only a part of those that are measured.
+    """
+    slots = _slots_of(within)
+    by_slot = _nothing(len(slots), len(ven_ids) + 1)  # the last column takes VENs that are not asked for
+    rows = pl.Enum(ven_ids)
     for part in within:
-        for bucket, lines, means in fetch_binary(connection, settlement_queries.slot_columns(part)):
-            each = pl.DataFrame(
-                {"ven_id": lines.split("\n"), "used_kw": np.frombuffer(means, ">f8").astype("f8")}
-            )
-            found = each.join(position, on="ven_id")
-            column = np.searchsorted(slots, int(bucket.timestamp()) // SLOT_S)
-            usage.kw[found.get_column("row").to_numpy(), column] = found.get_column("used_kw").to_numpy()
+        columns = stream_binary(connection, settlement_queries.slot_columns(part, ids))
+        while some := list(islice(columns, -(-LINES_AT_ONCE // len(ven_ids)))):
+            _fill(by_slot, slots, rows, some)
+    usage = Usage(list(ven_ids), slots, by_slot[:, : len(ven_ids)].T)
     return _with_wide_slots(connection, usage, within)
+
+
+def _fill(by_slot: NDArray[np.float64], slots: Slots, rows: pl.Enum, columns: Sequence[SlotColumn]) -> None:
+    """Write the means of some slots into their places."""
+    lines = pl.Series([ven_ids for _, ven_ids, _ in columns]).str.split("\n").explode()
+    row = lines.cast(rows, strict=False).to_physical().fill_null(by_slot.shape[1] - 1).to_numpy()
+    column = np.searchsorted(slots, [int(slot.timestamp()) // SLOT_S for slot, *_ in columns])
+    counts = [len(means) // MEAN_BYTES for *_, means in columns]
+    by_slot[np.repeat(column, counts), row] = np.frombuffer(b"".join(means for *_, means in columns), ">f8")
 
 
 def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
@@ -343,8 +370,10 @@ def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequenc
 
 def _with_wide_slots(connection: Connection, usage: Usage, within: Sequence[TimeRange]) -> Usage:
     ven_ids = usage.ven_ids
-    if within and (slow := slow_vens(connection, ven_ids, TimeRange(within[0].start, within[-1].end))):
-        _read_slow(connection, usage, slow, within)
+    slow = slow_vens(connection, ven_ids, TimeRange(within[0].start, within[-1].end)) if within else []
+    place = {ven_id: row for row, ven_id in enumerate(ven_ids)} if slow else {}
+    for some in chunks(slow, VENS_AT_ONCE):
+        usage.kw[[place[ven_id] for ven_id in some]] = _read_slow(connection, some, usage.slots, within)
     return usage
 
 
@@ -354,12 +383,11 @@ def slow_vens(connection: Connection, ven_ids: Sequence[str], within: TimeRange)
 
 
 def _read_slow(
-    connection: Connection, usage: Usage, slow: Sequence[str], within: Sequence[TimeRange]
-) -> None:
-    queries = (settlement_queries.packed_wide_means(slow, part) for part in within)
+    connection: Connection, ven_ids: Sequence[str], slots: Slots, within: Sequence[TimeRange]
+) -> NDArray[np.float64]:
+    queries = (settlement_queries.packed_wide_means(ven_ids, part) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
-    place = {ven_id: row for row, ven_id in enumerate(usage.ven_ids)}
-    usage.kw[[place[ven_id] for ven_id in slow]] = _unpacked(rows, len(slow), usage.slots)
+    return _unpacked(rows, len(ven_ids), slots)
 
 
 def _nothing(vens: int, slots: int) -> NDArray[np.float64]:

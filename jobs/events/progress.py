@@ -18,7 +18,9 @@ from sqlalchemy import Connection
 
 from jobs.events.measuring import (
     MeasuredEvent,
+    ParticipantFrame,
     Rules,
+    TakenFrame,
     UsageFrame,
     participants,
     predicted,
@@ -30,37 +32,39 @@ from jobs.events.measuring import (
 from jobs.events.presence import intervals_of
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.performance import event_usage
+from jobs.transforms.performance import counted_hours, elsewhere, event_usage
 from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas.baseline_model.days import part_within
 from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN, Array, Usage
 from schemas.db import channels, locks
+from schemas.demand_response import participation_times
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
 from schemas.times.slots import WIDEST_S
 from schemas.times.time_ranges import TimeRange, widened
 
 PRESENCE_TIME = PresenceTime(3, timedelta(seconds=60))
-"""How long a VEN may be silent where no setting says it."""
+"""How long a VEN may be silent where no setting gives a time."""
 
 SETTLES_AFTER = timedelta(minutes=10)
 """A slot that ended so long ago is not read again."""
 
 
 MOST_VENS = 2_000
-"""So many baselines are made at once, so that each part soon says something."""
+"""So many baselines are computed at once, so that first figures are soon there."""
 
 CATCH_UP = timedelta(seconds=5)
 """So long a cycle goes on making the baselines that are missing; then its lease is renewed."""
 
 
 class Standing(Struct):
-    """What is known of an event."""
+    """The progress of an event."""
 
     window: TimeRange
     people: pl.DataFrame
+    """Whose energy counts, also of those who have left while it ran: `left_at`."""
     asked: pl.DataFrame
-    """`ven_id` of `people` and of those who have left."""
+    """`ven_id` of `people`, and of those who opted out or left before the start."""
     judged: pl.DataFrame
     """`ven_id` of those whose baseline has been made, `is_own` where nothing stands in for it."""
     baselines: pl.DataFrame
@@ -77,7 +81,7 @@ class Standing(Struct):
     def of(cls, event: MeasuredEvent) -> Self:
         ids = {"ven_id": pl.String}
         people, asked, judged, baselines = (
-            pl.DataFrame(schema=schema) for schema in (ids, ids, _JUDGED, _BASELINE)
+            pl.DataFrame(schema=schema) for schema in (ParticipantFrame.types(), ids, _JUDGED, _BASELINE)
         )
         return cls(event.window, people, asked, judged, baselines, None, event.window.start)
 
@@ -131,7 +135,8 @@ class Progress:
     ) -> None:
         """Take in everybody who takes part by now, and make the baselines of some who have none."""
         everybody = participants(connection, event)
-        people = everybody.filter(~pl.col("has_opted_out"), pl.col("left_at").is_null())
+        had_part = pl.col("left_at").is_null() | (pl.col("left_at") > event.window.start)
+        people = everybody.filter(~pl.col("has_opted_out"), had_part)
         if people.get_column("ven_id").to_list() != standing.people.get_column("ven_id").to_list():
             standing.history, standing.history_until = None, event.window.start
             standing.samples = None
@@ -200,12 +205,13 @@ def _reporting(
     presence_time: PresenceTime,
     now: datetime,
 ) -> pl.DataFrame:
-    """What participants with a baseline use, if they have said it since the start; who is silent by now.
+    """Usage of participants with a baseline that have reported since the start; and the silent ones.
 
     `ven_id`, `used_kw`, `is_silent`: offline, or not heard within the VEN's presence time.
     """
     query = settlement_queries.latest_usage(event.event_id, event.window.start)
-    latest = fetch(connection, query, UsageFrame).join(standing.people, on="ven_id", how="semi")
+    present = standing.people.filter(pl.col("left_at").is_null())
+    latest = fetch(connection, query, UsageFrame).join(present, on="ven_id", how="semi")
     latest = latest.join(standing.baselines, on="ven_id", how="semi")
     # By reports alone: a status says nothing of usage.
     no_status = pl.lit(None, pl.Datetime("us", "UTC"))
@@ -243,6 +249,8 @@ def _delivered(
 ) -> pl.DataFrame:
     """The energy that each VEN has delivered so far; of the slot that is not over, as much as has passed.
 
+    As in the settlement, a VEN that has left counts until then, and its time in another event counts there.
+
     `ven_id`, `delivered_kwh`, which is null where nothing is known.
     """
     window = TimeRange(event.window.start, min(now, event.window.end))
@@ -257,15 +265,24 @@ def _delivered(
     used = event_usage(usage, samples, window, sampled, slow)
     _remember(standing, usage, samples, now, WIDEST_S if slow else SLOT_S)
     baseline = _baseline_of(standing, ven_ids, window)
-    saved_kwh = event.sign * (baseline - used) * part_within([window]).hours
+    hours = _counted_hours(connection, event, standing.people, window)
+    saved_kwh = np.where(hours > 0, event.sign * (baseline - used) * hours, np.nan)
     is_known = ~np.isnan(saved_kwh).all(axis=1)
     by_ven = np.where(is_known, np.nansum(saved_kwh, axis=1), np.nan)
     columns = {"ven_id": pl.Series(ven_ids, dtype=pl.String), "delivered_kwh": by_ven}
     return pl.DataFrame(columns).with_columns(pl.col("delivered_kwh").cast(pl.Float64).fill_nan(None))
 
 
+def _counted_hours(
+    connection: Connection, event: MeasuredEvent, people: pl.DataFrame, window: TimeRange
+) -> Array:
+    ven_ids = people.get_column("ven_id").to_list()
+    others = fetch(connection, participation_times.taken(ven_ids, event.event_id, window), TakenFrame)
+    return counted_hours(ven_ids, elsewhere(people, others, window), window)
+
+
 def _total_kwh(delivered: pl.DataFrame) -> float | None:
-    """Of all VENs; None where nothing is known of anybody."""
+    """Of all VENs; None where no VEN has a figure."""
     known = delivered.get_column("delivered_kwh").drop_nulls()
     return float(known.sum()) if known.len() or delivered.is_empty() else None
 

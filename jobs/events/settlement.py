@@ -14,10 +14,9 @@ from msgspec import Struct
 from sqlalchemy import Connection, Table
 
 from jobs.events.measuring import MeasuredEvent, Measurement, Rules, measurements, portfolio
-from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
-from jobs.summaries.rows import fetch, write
+from jobs.summaries.rows import append, fetch
 from jobs.transforms.performance import differ
 from schemas.baseline_model.days import AROUND, windows
 from schemas.baseline_model.prediction import days_of
@@ -164,7 +163,7 @@ def _write(
         pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("settled_at"),
         pl.col("days_used").cast(pl.Int32),
     ]
-    write(connection, figures.with_columns(stamp), table, merging_queries.insert_missing)
+    append(connection, figures.with_columns(stamp), table)
 
 
 def _is_touched(

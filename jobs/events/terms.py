@@ -25,7 +25,7 @@ _TERMS = (
 
 
 def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]:
-    """Commands with what their events say beyond start, end and kW, for VENs that understand it.
+    """Commands with the terms of their events beyond start, end and kW, for VENs that understand them.
 
     Args:
         connection: within the transaction that has written who takes part.
@@ -40,7 +40,7 @@ def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]
         event_id: _flexibilities(connection, event_id) for event_id, each in terms.items() if each.steps
     }
     concerned = [command["ven_id"] for command in asked if command["event_id"] in terms]
-    understood = {row.ven_id: frozenset(row.understands) for row in connection.execute(abilities(concerned))}
+    understood = {ven_id: frozenset(words) for ven_id, words in connection.execute(abilities(concerned))}
     return [
         with_terms(
             command,
@@ -57,19 +57,17 @@ def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]
 def _terms(connection: Connection, row: Row[Any]) -> CommandTerms:
     steps = connection.execute(term_queries.requests(row.event_id)).all() if row.has_intervals else ()
     given = {name: getattr(row, name) for name in _TERMS}
-    return CommandTerms(**given, steps=tuple((step.at, step.requested_reduction_kw) for step in steps))
+    return CommandTerms(**given, steps=tuple((at, kw) for at, kw in steps))
 
 
 def _flexibilities(connection: Connection, event_id: str) -> dict[str, Flexibility]:
-    available_kw = {
-        row.ven_id: row.available_kw for row in connection.execute(term_queries.available(event_id))
-    }
+    available_kw = dict(connection.execute(term_queries.available(event_id)).all())
     of_all_kw = sum(available_kw.values())
     return {ven_id: Flexibility(kw, of_all_kw) for ven_id, kw in available_kw.items()}
 
 
 def told_ahead(connection: Connection, event_id: str, shares: pl.DataFrame, now: datetime) -> list[str]:
-    """Those of some VENs whose last command has told them ahead what their share is now.
+    """Those of some VENs whose last command has announced their present share.
 
     Args:
         connection: within the step's transaction.

@@ -1,6 +1,7 @@
 """The SQL of events' terms beyond start, end and kW."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import MetaData, Select, Table, and_, false, func, or_, select, update
@@ -13,7 +14,7 @@ _TAKES_PART = and_(_PART.status.in_(LIVE_PARTICIPATIONS), _PART.status != "plann
 
 
 def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
-    """Those of some events that say more than a start, an end and a power to reduce."""
+    """Those of some events that have terms beyond a start, an end and a power to reduce."""
     term = events.c
     has_intervals = func.json_typeof(term.intervals) == "array"
     says_more = or_(
@@ -31,8 +32,8 @@ def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def requests(event_id: str) -> Select[Any]:
-    """From when on an event asks for how much."""
+def requests(event_id: str) -> Select[datetime, float]:
+    """The power that an event requests, by start time."""
     request = event_requests.c
     return (
         select(request.at, request.requested_reduction_kw)
@@ -41,13 +42,13 @@ def requests(event_id: str) -> Select[Any]:
     )
 
 
-def available(event_id: str) -> Select[Any]:
+def available(event_id: str) -> Select[str, float]:
     """What those who take part in an event could give."""
     return select(_PART.ven_id, _PART.available_kw).where(_PART.event_id == event_id, _TAKES_PART)
 
 
 def told_intervals(event_id: str) -> Select[Any]:
-    """The intervals that the last command told each VEN that takes part."""
+    """The intervals in the last command to each participant."""
     of_part = and_(commands.c.ven_id == _PART.ven_id, commands.c.command_id == _PART.command_id)
     return (
         select(_PART.ven_id, commands.c.data["intervals"].label("intervals"))

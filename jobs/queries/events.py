@@ -17,6 +17,7 @@ from sqlalchemy import (
     any_,
     case,
     cast,
+    exists,
     false,
     func,
     literal,
@@ -34,9 +35,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.transforms.participation import SILENCE_MEANS_NO
+from schemas.db.queries import Relation
 from schemas.demand_response.candidates import overlaps
 from schemas.demand_response.event_requests import requested_kw
-from schemas.demand_response.groups import Targets, load_type, targeted_vens
+from schemas.demand_response.groups import OneOf, Targets, load_type, targeted_vens
 from schemas.demand_response.opt_outs import opted_out_vens
 from schemas.devices.load_values import GONE_AFTER, is_enabled, is_gone, shed_capability_kw, with_settings
 from schemas.devices.statuses import MAINTENANCE, OFFLINE
@@ -68,18 +70,24 @@ def due_events(now: datetime) -> Select[Any]:
     return select(events).where(or_(has_begun, has_ended)).order_by(events.c.event_id).with_for_update()
 
 
-def cancelled_events() -> Select[Any]:
-    """Events that are cancelled, but not yet for the VENs that take part."""
+def cancelled_events(now: datetime) -> Select[Any]:
+    """Events that are cancelled, but not yet for the VENs that take part; until the planned end also those of
+    which only VENs that have opted out are still to be released.
+    """
     live = select(PART.event_id).where(_is_live(PART.status))
-    return (
-        select(events)
-        .where(events.c.status == "cancelled", events.c.event_id.in_(live))
-        .order_by(events.c.event_id)
-    )
+    opted_out = exists().where(PART.event_id == events.c.event_id, _has_opted_out_only())
+    is_due = or_(events.c.event_id.in_(live), and_(events.c.end_time > now, opted_out))
+    return select(events).where(events.c.status == "cancelled", is_due).order_by(events.c.event_id)
+
+
+def _has_opted_out_only() -> ColumnElement[bool]:
+    """Whether a VEN was told, has opted out, and has not been released since."""
+    is_told = and_(PART.notified_at.is_not(None), PART.finished_at.is_(None), PART.released_at.is_(None))
+    return and_(PART.status == "opted_out", is_told)
 
 
 def events_to_tell(now: datetime) -> Select[Any]:
-    """Events of which VENs are told by now, the most urgent first; `wanted_kw`: what each asks for now."""
+    """Events whose notification is due, the most urgent first; `wanted_kw`: what each requests now."""
     return (
         select(events, requested_kw(now).label("wanted_kw"))
         .where(IS_TO_COME, events.c.notify_at <= now)
@@ -87,7 +95,7 @@ def events_to_tell(now: datetime) -> Select[Any]:
     )
 
 
-def hold_event(event_id: str) -> Select[Any]:
+def hold_event(event_id: str) -> Select[str]:
     """Whoever wants to cancel or stop it waits; no row if somebody has."""
     return select(events.c.event_id).where(events.c.event_id == event_id, IS_TO_COME).with_for_update()
 
@@ -100,8 +108,8 @@ def move(event_id: str, status: str, started_at: datetime | None, ended_at: date
     )
 
 
-def told_vens(event_id: str) -> Select[Any]:
-    """Everybody who was told and has not been released since."""
+def told_vens(event_id: str) -> Select[str]:
+    """VENs that were notified and have not been released since."""
     return (
         select(PART.ven_id)
         .where(
@@ -115,14 +123,17 @@ def told_vens(event_id: str) -> Select[Any]:
 
 
 def finish(event_id: str, at: datetime, ven_ids: Sequence[str] | None = None) -> Update:
-    """It is over for all who take part, or for some of them."""
-    statement = update(event_participations).where(PART.event_id == event_id, _is_live(PART.status))
+    """It is over for all who take part or have opted out, or for some of those who take part."""
+    statement = update(event_participations).where(PART.event_id == event_id)
     if ven_ids is not None:
-        statement = statement.where(PART.ven_id == _any_of(ven_ids))
-    return statement.values(status="finished", finished_at=at)
+        is_one = and_(PART.ven_id == _any_of(ven_ids), _is_live(PART.status))
+        return statement.where(is_one).values(status="finished", finished_at=at)
+    status = case((_is_live(PART.status), "finished"), else_=PART.status)
+    is_in_it = or_(_is_live(PART.status), _has_opted_out_only())
+    return statement.where(is_in_it).values(status=status, finished_at=at)
 
 
-def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[Any]:
+def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[str]:
     """Expire open commands that announced an event: it has gone on without them."""
     command = commands.c
     conditions = [command.event_id == event_id, command.op.in_(ASKING)]
@@ -131,7 +142,7 @@ def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningU
     return _expire(conditions, "the event has gone on without it")
 
 
-def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[Any]:
+def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[str]:
     """Expire the open `restore` commands that VENs have been sent, where they are told of another event: sent
     again, they might end that one.
     """
@@ -139,7 +150,7 @@ def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[Any]:
     return _expire(conditions, "the VEN has been told of another event")
 
 
-def bring_restores_forward(ven_ids: Sequence[str], now: datetime) -> ReturningUpdate[Any]:
+def bring_restores_forward(ven_ids: Sequence[str], now: datetime) -> ReturningUpdate[str]:
     """Send at once the `restore` commands that are not due yet, where VENs are told of another event: later
     they might end that one, and without them a VEN might go on with an event that was stopped.
     """
@@ -153,11 +164,11 @@ def _restores_of(ven_ids: Sequence[str]) -> list[ColumnElement[bool]]:
     return [command.ven_id == _any_of(ven_ids), command.op == "restore", command.event_id.is_not(None)]
 
 
-def _expire(conditions: Sequence[ColumnElement[bool]], reason: str) -> ReturningUpdate[Any]:
+def _expire(conditions: Sequence[ColumnElement[bool]], reason: str) -> ReturningUpdate[str]:
     return _change_open(conditions, status="expired", error=reason)
 
 
-def _change_open(conditions: Sequence[ColumnElement[bool]], **values: str | datetime) -> ReturningUpdate[Any]:
+def _change_open(conditions: Sequence[ColumnElement[bool]], **values: str | datetime) -> ReturningUpdate[str]:
     """Change open commands, locked in the order of the key, as the dispatcher locks them."""
     command = commands.c
     is_open = command.status.in_(OPEN_COMMANDS)
@@ -171,7 +182,7 @@ def _change_open(conditions: Sequence[ColumnElement[bool]], **values: str | date
     )
 
 
-def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
+def _any_of(ven_ids: Sequence[str]) -> OneOf:
     return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
@@ -189,7 +200,7 @@ def balance(event_id: str, end_time: datetime, terms_revision: int) -> Select[An
     ).where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
 
 
-def shares(event_id: str) -> Select[Any]:
+def shares(event_id: str) -> Relation:
     return (
         select(
             PART.ven_id,
@@ -203,8 +214,8 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def set_notes(event_id: str, notes: list[dict[str, Any]]) -> Update:
-    """Say how many VENs are passed over; of an event that is over the last word stands."""
+def set_notes(event_id: str, notes: list[dict[str, object]]) -> Update:
+    """Store how many VENs are passed over; of an event that is over the last count stays."""
     return update(events).where(events.c.event_id == event_id, IS_TO_COME).values(notes=notes)
 
 
@@ -229,7 +240,7 @@ def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
 
 
 def merge_told(target: Table, staged: str) -> Insert:
-    """Add who has been told; of those who take part already, change what they were told."""
+    """Upsert participations: new ones, and new shares of those that exist."""
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(twin.c.ven_id, twin.c.event_id)
     statement = insert(target).from_select([column.name for column in twin.c], rows)
@@ -279,8 +290,8 @@ def followed_parts(
     gone_after: timedelta | None = GONE_AFTER,
     *,
     only_news: bool = True,
-) -> Select[Any]:
-    """Participations in some events with what is known of their VENs now: those that may have moved on.
+) -> Relation:
+    """Participations in some events that may have changed their status, with the present state of their VENs.
 
     Args:
         followed: rows of `followed_events`.
@@ -353,7 +364,7 @@ def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
 
 def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> ColumnElement[bool]:
     """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was told
-    of other types of load.
+    of other types of load, or of loads that have another type now.
     """
     told_types, types = (cast(column, JSONB) for column in (PART.told_load_types, events.c.load_types))
     return or_(
@@ -361,6 +372,7 @@ def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> 
         func.coalesce(ven_snapshots.c.status, vens.c.status, "") == MAINTENANCE,
         and_(PART.notified_at.is_not(None), told_types.is_distinct_from(types)),
         *(_is_no_target(row, gone_after) for row in followed if not Targets.of(row).is_everybody),
+        *(_sheds_another_type(row) for row in followed if row.load_types is not None),
     )
 
 
@@ -370,9 +382,31 @@ def _is_no_target(row: Row[Any], gone_after: timedelta | None) -> ColumnElement[
     return and_(PART.event_id == row.event_id, PART.ven_id.not_in(targeted))
 
 
+def _sheds_another_type(row: Row[Any]) -> ColumnElement[bool]:
+    """Whether the newest commands of an event to a VEN name a load that is of none of its types any more."""
+    command, latest = commands.c, load_snapshots.c
+    of_event = and_(command.event_id == row.event_id, command.op == "shedLoad")
+    newest = (
+        select(command.ven_id, func.max(command.created_at).label("created_at"))
+        .where(of_event)
+        .group_by(command.ven_id)
+        .subquery("newest")
+    )
+    together = and_(newest.c.ven_id == command.ven_id, newest.c.created_at == command.created_at)
+    of_load = and_(latest.ven_id == command.ven_id, latest.load_id == command.load_id)
+    ven_ids = (
+        select(command.ven_id)
+        .select_from(with_settings())
+        .join(commands, of_load)
+        .join(newest, together)
+        .where(of_event, load_type().not_in(row.load_types))
+    )
+    return and_(PART.event_id == row.event_id, PART.ven_id.in_(ven_ids))
+
+
 def loads_to_shed(
     ven_ids: Sequence[str], load_types: Sequence[str], gone_after: timedelta | None
-) -> Select[Any]:
+) -> Relation:
     """Loads of some types that VENs have and that may be controlled: `ven_id`, `load_id`, `available_kw`.
 
     What a load sheds now it could shed as well, whatever it says that it could besides.
@@ -390,7 +424,7 @@ def loads_to_shed(
 
 
 def _is_to_go(is_unwanted: ColumnElement[bool], has_opt_out: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a VEN that was told is to be released, or has been opted out by people."""
+    """Whether a notified VEN is to be released, or has been opted out by people."""
     is_told = and_(PART.notified_at.is_not(None), PART.released_at.is_(None))
     return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_told), has_opt_out))
 
@@ -403,7 +437,7 @@ def _reported_event_id() -> ColumnElement[str | None]:
 
 
 def _is_news(told: Subquery, is_away: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
-    """Whether a participation can have moved on; what has, `jobs.transforms.participation` says."""
+    """Whether a participation can have changed its status; `jobs.transforms.participation` decides."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
     reported_event_id = _reported_event_id()
     names_it = reported_event_id == PART.event_id

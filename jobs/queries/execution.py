@@ -1,7 +1,6 @@
 """Queries of the execution of commands in telemetry."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -42,10 +41,10 @@ SET_WITHIN = timedelta(days=1)
 SENT_AT = func.coalesce(commands.c.sent_at, commands.c.created_at)
 
 SAME_KW = 0.0005
-"""Powers are told with three decimals."""
+"""Powers in commands have three decimals."""
 
 
-def watched_since(now: datetime) -> Select[Any]:
+def watched_since(now: datetime) -> Select[datetime | None]:
     """When the oldest command was sent that is watched; null without any."""
     return select(func.min(SENT_AT)).where(*_is_watched(now))
 
@@ -85,7 +84,7 @@ def _first_shedding(
 
 
 def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
-    """Date `setLoad` commands by what their load has last said: all that was set, and after it was sent."""
+    """Mark `setLoad` commands as executed whose load has since reported all that was set."""
     said, data = load_snapshots.c, commands.c.data
     fields = (
         (data["enabled"], said.enabled == data["enabled"].as_boolean(), said.enabled_stamp),
@@ -116,7 +115,7 @@ def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return unseen, commands.c.acknowledged_at > now - LONGEST_COMMAND - LATE
 
 
-def _executed(op: str, now: datetime, seen_at: ScalarSelect[Any]) -> ReturningUpdate[str | None]:
+def _executed(op: str, now: datetime, seen_at: ScalarSelect[datetime]) -> ReturningUpdate[str | None]:
     """Date what is watched and has been seen; answers the events that it belongs to."""
     watched = (
         select(commands.c.ven_id, commands.c.command_id, seen_at.label("seen_at"))

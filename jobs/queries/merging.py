@@ -34,7 +34,7 @@ def merge_latest_loads(target: Table, staged: str) -> Insert:
 
 def _merge_latest(target: Table, staged: str, latest: Latest) -> Insert:
     statement, new = _upsert(target, staged)
-    changes: dict[str, ColumnElement[Any]] = {
+    changes: dict[str, ColumnElement[object]] = {
         name: func.greatest(target.c[name], new[name]) for name in latest.greatest
     }
     for order, fields in latest.groups.items():
@@ -44,7 +44,7 @@ def _merge_latest(target: Table, staged: str, latest: Latest) -> Insert:
     return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=changes)
 
 
-def _before_all(order: ColumnElement[Any]) -> ColumnElement[Any]:
+def _before_all(order: ColumnElement[object]) -> ColumnElement[object]:
     return (
         literal_column("-1")
         if isinstance(order.type, BigInteger)

@@ -6,7 +6,7 @@ Partitions are found by the raw table that they belong to, never by their names.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -28,6 +28,7 @@ from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.pending import spans_of
 from schemas.db.literals import sql_with_values
+from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables.ledger import ingest_batches, partition_moves
 from schemas.times.time_ranges import TimeRange
 
@@ -72,9 +73,21 @@ A partition that somebody detached keeps its name, and so does a table that neve
 """
 
 
-def move(parent: str) -> Select[Any]:
+class MoveRow(NamedTuple):
+    """A move under way: see `PartitionMoveFrame`."""
+
+    parent: str
+    target: str
+    since: datetime
+    until: datetime
+    copied_until: datetime
+    caught_up_xact_id: int
+
+
+def move(parent: str) -> Query[MoveRow]:
     """The move under way to a new partition of a raw table, if there is one."""
-    return select(partition_moves).where(partition_moves.c.parent == parent)
+    moves = select(*fields_of(MoveRow, partition_moves))
+    return Query(MoveRow, moves.where(partition_moves.c.parent == parent))
 
 
 def begin_move(parent: str, target: str, within: TimeRange) -> Insert:
@@ -89,7 +102,7 @@ def begin_move(parent: str, target: str, within: TimeRange) -> Insert:
     )
 
 
-def oldest_transaction() -> Select[Any]:
+def oldest_transaction() -> Select[int]:
     """The oldest transaction that may still commit; all before it are over, and seen from now on."""
     return select(_OLDEST_XACT_ID)
 
@@ -102,7 +115,7 @@ def end_move(parent: str) -> Delete:
     return delete(partition_moves).where(partition_moves.c.parent == parent)
 
 
-def late_batches(within: TimeRange, since_xact_id: int) -> Select[Any]:
+def late_batches(within: TimeRange, since_xact_id: int) -> Select[int]:
     """Batches with rows in a range that were written by a transaction, or by a later one.
 
     Numbers that are still to come stand in the ledger after a dump was restored: these batches are not late.
@@ -123,7 +136,7 @@ def make_table(target: str, parent: str) -> TextClause:
 
 
 def bound(target: str, within: TimeRange) -> TextClause:
-    """That its rows are known to be in the range spares reading them when the table is attached."""
+    """A valid constraint spares the server from reading the rows when the table is attached."""
     start, end = _ends(within)
     return text(f"ALTER TABLE {target} ADD CONSTRAINT moved CHECK (ts >= {start} AND ts < {end})")
 
@@ -188,7 +201,7 @@ def delete_before(partition: str, since: datetime, most: int) -> TextClause:
     return text(f"DELETE FROM {partition} WHERE ctid = ANY(ARRAY({old}))")
 
 
-def _rows(table: Table, within: TimeRange) -> Select[Any]:
+def _rows(table: Table, within: TimeRange) -> Relation:
     return select(*table.c).where(table.c.ts >= within.start, table.c.ts < within.end)
 
 

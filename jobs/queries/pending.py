@@ -1,8 +1,9 @@
 """Batches that lanes have still to consume, and their rows."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import (
     Delete,
@@ -17,6 +18,7 @@ from sqlalchemy import (
 )
 
 from schemas.db.ledger import DAYS_OF_BATCH
+from schemas.db.queries import Query, Relation
 from schemas.tables import Frame
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.times.time_ranges import TimeRange
@@ -32,7 +34,7 @@ ROWS_OF_BATCH = (
 )
 
 
-def pending(lane: str, most: int) -> Select[Any]:
+def pending(lane: str, most: int) -> Relation:
     """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
     return (
         select(
@@ -48,12 +50,12 @@ def pending(lane: str, most: int) -> Select[Any]:
     )
 
 
-def newest_pending(lane: str) -> Select[Any]:
+def newest_pending(lane: str) -> Select[int | None]:
     """The newest batch that a lane has pending; null if it has none."""
     return select(func.max(pending_batches.c.batch_id)).where(pending_batches.c.lane == lane)
 
 
-def unclaimed(lane: str, up_to: int) -> Select[Any]:
+def unclaimed(lane: str, up_to: int) -> Select[int]:
     """A row if a lane has a pending batch, up to an id, that no worker has claimed."""
     return (
         select(pending_batches.c.batch_id)
@@ -63,15 +65,24 @@ def unclaimed(lane: str, up_to: int) -> Select[Any]:
     )
 
 
-def oldest_pending() -> Select[Any]:
+def oldest_pending() -> Select[int]:
     """The oldest batch that any lane has pending; waits for a worker that holds it."""
     oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)
     return oldest.with_for_update()
 
 
-def backlog() -> Select[Any]:
+class BacklogRow(NamedTuple):
+    """What a lane has pending: batches, their rows, and when the oldest was received."""
+
+    lane: str
+    batches: int
+    rows: int
+    oldest: datetime
+
+
+def backlog() -> Query[BacklogRow]:
     """How much each lane has pending, and since when."""
-    return (
+    lanes = (
         select(
             pending_batches.c.lane,
             func.count().label("batches"),
@@ -81,6 +92,7 @@ def backlog() -> Select[Any]:
         .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
         .group_by(pending_batches.c.lane)
     )
+    return Query(BacklogRow, lanes)
 
 
 def consume(lane: str, batch_ids: Sequence[int]) -> Delete:
@@ -94,7 +106,7 @@ def rows_of_batches(
     model: type[Frame],
     batch_ids: Sequence[int],
     within: Sequence[TimeRange] | None,
-) -> Select[Any]:
+) -> Relation:
     """The rows that some batches brought; ranges of time spare the other partitions, none excludes none."""
     columns = [table.c[name] for name in model.types()]
     # The index finds the spans; a list would have it search once for each batch, so that is a mere filter.

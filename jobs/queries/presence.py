@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     CTE,
+    ColumnElement,
     Delete,
     Select,
     Text,
@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from schemas.db.queries import Relation
 from schemas.tables.presence import skewed_reports
 from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import vens
@@ -33,7 +34,7 @@ NOT_EXPECTED = ("offline", "maintenance")
 SETTLED = ("online", "maintenance")
 
 
-def watched_vens(heard_before: datetime, now: datetime) -> Select[Any]:
+def watched_vens(heard_before: datetime, now: datetime) -> Relation:
     """VENs that may have fallen silent, or that may have been heard after a status other than `online`.
 
     A VEN that was never heard is watched if it has a status, be it one that people gave it.
@@ -52,7 +53,7 @@ def watched_vens(heard_before: datetime, now: datetime) -> Select[Any]:
 
 
 def _candidates(heard_before: datetime, now: datetime) -> CTE:
-    """By the snapshot alone: whether a status was received before its VEN was heard, is asked of few.
+    """By the snapshot alone; whether a status was received before its VEN was heard is checked for few.
 
     Only a VEN whose clock is ahead can have been heard after a status that is dated later.
     """
@@ -78,7 +79,7 @@ def _candidates(heard_before: datetime, now: datetime) -> CTE:
     )
 
 
-def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Select[Any]:
+def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Relation:
     """The last reports by device time, at most so many each, of some VENs."""
     wanted = select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids)).subquery()
     last = (
@@ -91,12 +92,12 @@ def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Select
     return select(wanted.c.ven_id, last.c.ts, last.c.received_at).join(last, true())
 
 
-def skewed_reports_of(ven_ids: Sequence[str]) -> Select[Any]:
+def skewed_reports_of(ven_ids: Sequence[str]) -> Relation:
     """The reports of some VENs that were not received promptly, as far as they are kept."""
     return select(skewed_reports).where(skewed_reports.c.ven_id.in_(ven_ids))
 
 
-def vens_with_new_skewed_reports() -> Select[Any]:
+def vens_with_new_skewed_reports() -> Select[str]:
     report = skewed_reports.c
     return select(report.ven_id).where(report.judged_at.is_(None)).distinct().order_by(report.ven_id)
 
@@ -121,5 +122,5 @@ def drop_older_skewed_reports(ven_ids: Sequence[str], most: int) -> Delete:
     return delete(skewed_reports).where(tuple_(report.ven_id, report.ts).in_(surplus))
 
 
-def _texts(values: Sequence[str]) -> Any:  # noqa: ANN401 - a bound array
+def _texts(values: Sequence[str]) -> ColumnElement[list[str]]:
     return literal(list(values), ARRAY(Text))

@@ -1,7 +1,6 @@
 """Queries of rows that retention deletes, and of horizons."""
 
 from datetime import UTC, date, datetime, time
-from typing import Any
 
 from sqlalchemy import (
     Delete,
@@ -29,7 +28,7 @@ from schemas.tables.live import live_changes
 from schemas.times.time_ranges import TimeRange
 
 
-def horizon(resolution_s: int) -> Select[Any]:
+def horizon(resolution_s: int) -> Select[datetime]:
     """What retention has let go of a resolution is before this; no row if it has not let anything go."""
     return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
 
@@ -41,12 +40,12 @@ def advance_horizon(resolution_s: int, since: datetime) -> Insert:
     return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})
 
 
-def first_pending_day(before: date) -> Select[Any]:
+def first_pending_day(before: date) -> Select[date | None]:
     """The first day before another of which a lane has still to read rows; null without any."""
     return select(func.min(_pending_days(before).c.day))
 
 
-def lanes_behind(within: TimeRange) -> Select[Any]:
+def lanes_behind(within: TimeRange) -> Select[str]:
     """Lanes with a pending batch that has rows in a range of days."""
     days = _pending_days(within.end.date())
     return select(days.c.lane).where(days.c.day >= within.start.date()).distinct().order_by(days.c.lane)
@@ -66,17 +65,17 @@ def _pending_days(before: date) -> Subquery:
     )
 
 
-_CTID: ColumnElement[Any] = literal_column("ctid")
+_CTID: ColumnElement[str] = literal_column("ctid")
 """Where a row is, as long as the statement runs."""
 
 
-def outdated(table: Table, resolution_s: int, since: datetime) -> Select[Any]:
+def outdated(table: Table, resolution_s: int, since: datetime) -> Select[str]:
     """The rows of a resolution that begin before a time: where they are."""
     rows = select(_CTID).select_from(table).where(table.c.bucket < since)
     return rows if "resolution_s" not in table.c else rows.where(table.c.resolution_s == resolution_s)
 
 
-def done_batches(before: datetime) -> Select[Any]:
+def done_batches(before: datetime) -> Select[str]:
     """Batches whose rows are all older than a time, and in every summary."""
     is_pending = select(pending_batches.c.batch_id)
     batch = ingest_batches.c
@@ -87,11 +86,11 @@ def done_batches(before: datetime) -> Select[Any]:
     )
 
 
-def old_runs(before: datetime) -> Select[Any]:
+def old_runs(before: datetime) -> Select[str]:
     return select(_CTID).select_from(job_runs).where(job_runs.c.started_at < before)
 
 
-def old_live_changes(before: datetime) -> Select[Any]:
+def old_live_changes(before: datetime) -> Select[str]:
     """All but the newest that were written before a time."""
     newest = select(func.max(live_changes.c.position)).scalar_subquery()
     return (
@@ -101,7 +100,7 @@ def old_live_changes(before: datetime) -> Select[Any]:
     )
 
 
-def closed_commands(before: datetime) -> Select[Any]:
+def closed_commands(before: datetime) -> Select[str]:
     """Commands made before a time that nobody has to see to any more."""
     return (
         select(_CTID)
@@ -110,17 +109,17 @@ def closed_commands(before: datetime) -> Select[Any]:
     )
 
 
-def of_old_events(table: Table, before: datetime) -> Select[Any]:
+def of_old_events(table: Table, before: datetime) -> Select[str]:
     """Rows of events that were over before a time."""
     over_at = func.coalesce(events.c.ended_at, events.c.end_time)
     old = select(events.c.event_id).where(events.c.status.in_(("completed", "cancelled")), over_at < before)
     return select(_CTID).select_from(table).where(table.c.event_id.in_(old))
 
 
-def count(rows: FromClause) -> Select[Any]:
+def count(rows: FromClause) -> Select[int]:
     return select(func.count()).select_from(rows)
 
 
-def forget(table: Table, rows: Select[Any], most: int) -> Delete:
+def forget(table: Table, rows: Select[str], most: int) -> Delete:
     """Delete some rows, at most so many."""
     return delete(table).where(any_(func.array(rows.limit(most).scalar_subquery())) == _CTID)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     DateTime,
@@ -23,7 +22,7 @@ from schemas.db.revisions import REVISION_NOW
 from schemas.tables.ledger import job_leases, job_runs
 
 
-def admission(pause_s: float) -> Select[Any]:
+def admission(pause_s: float) -> Select[str | None, str]:
     """The schema's revision; to the end of the transaction nobody migrates it, and a longer pause between two
     statements than this ends the session, and with it its locks.
     """
@@ -32,7 +31,7 @@ def admission(pause_s: float) -> Select[Any]:
     return select(literal_column(REVISION_NOW).label("revision"), bound)
 
 
-def end_frozen_sessions(programs: Sequence[str], after: timedelta) -> Select[Any]:
+def end_frozen_sessions(programs: Sequence[str], after: timedelta) -> Select[str, bool]:
     """End sessions of our programs that have waited for their own client for a while, in one statement.
 
     PostgreSQL's time-outs do not: within COPY, or while an answer is sent, they do not look.
@@ -71,7 +70,7 @@ def give_up_leases(holder: str, now: datetime) -> Update:
     return update(job_leases).where(job_leases.c.holder == holder).values(expires_at=now)
 
 
-def due() -> Select[Any]:
+def due() -> Select[str, datetime]:
     return select(job_leases.c.job, job_leases.c.due_at)
 
 

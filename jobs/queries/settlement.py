@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Interval,
     MetaData,
     Select,
     Table,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
+    cast,
     exists,
     func,
     literal,
@@ -41,7 +43,7 @@ from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import slot_widths, vens
 from schemas.tables.snapshots import ven_snapshots
-from schemas.times.slots import WIDEST_S, mean_kw, slot_means, spans
+from schemas.times.slots import SLOT, WIDEST_S, mean_kw, slot_means, spans
 from schemas.times.time_ranges import TimeRange, widened
 
 LANE = "history"
@@ -49,7 +51,7 @@ OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at
 
 
 def _measured_events(requested: ColumnElement[float] | None = None) -> Select[Any]:
-    """Of one that is over what it asked for on average; of others what they ask for at a time."""
+    """The mean request of an event that is over; of others the request at a time."""
     return select(
         events.c.event_id,
         events.c.start_time,
@@ -70,7 +72,7 @@ def running_events(now: datetime) -> Select[Any]:
 
 
 def coming_events(now: datetime) -> Select[Any]:
-    """Events that have not begun, but of which VENs have been told."""
+    """Events that have not begun, but of which VENs have been notified."""
     waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
     return (
         _measured_events(requested_kw(now))
@@ -105,7 +107,7 @@ def is_behind(received_until: datetime) -> Select[Any]:
 
 
 def participants(event_id: str) -> Select[Any]:
-    """Who was asked, for how much, and when first; who had opted out before the start, and who left."""
+    """Each VEN's request and first notification; whether it had opted out before the start, or left."""
     part, share = event_participations.c, event_shares.c
     first = (
         select(share.ven_id, func.min(share.at).label("at"))
@@ -130,7 +132,7 @@ def participants(event_id: str) -> Select[Any]:
 
 
 def shares(event_id: str) -> Select[Any]:
-    """What was asked of each VEN from which time on."""
+    """The requests to each VEN, by time."""
     share = event_shares.c
     return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
         share.event_id == event_id
@@ -138,7 +140,7 @@ def shares(event_id: str) -> Select[Any]:
 
 
 def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
-    """The mean power of some VENs in each slot in which they said one, packed: a row for each VEN and range.
+    """The mean power of some VENs in each slot with samples, packed: a row for each VEN and range.
 
     Of VENs whose slots are five minutes; of others `packed_wide_means` tells. A row has the VEN's position
     from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot
@@ -169,29 +171,33 @@ def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Se
     )
 
 
-def slot_columns(within: TimeRange) -> Select[Any]:
-    """The mean power of all VENs in each slot of a range: a row for each slot, as lines of ids and as means.
+def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Select[Any]:
+    """The mean power of VENs in each slot of a range: a row for each slot, as lines of ids and as means.
+
+    Args:
+        within: from the border of a slot to that of another.
+        ids: the first and the last id; None for all VENs.
 
     History lies on the disk in the order of time. Of most of a fleet it is read five times faster so than VEN
-    by VEN, where nearly each slot is on a page of its own.
+    by VEN, where nearly each slot is on a page of its own. Slot by slot nothing is sorted, or held in memory.
     """
-    history = ven_history.c
+    history, length = ven_history.c, cast(literal(SLOT), Interval)
+    starts = func.generate_series(within.start, within.end - SLOT, length)
+    slot = starts.table_valued("start", name="slot").render_derived()
     line_feed: ColumnElement[str] = literal_column("E'\\n'")
     nothing: ColumnElement[bytes] = literal_column("''::bytea")
     mean = mean_kw(history.used_power_kw_sum, history.used_samples)
+    of_slot = select(
+        func.string_agg(history.ven_id, line_feed).label("ven_ids"),
+        func.string_agg(func.float8send(mean), nothing).label("used_kw"),
+    ).where(history.resolution_s == SLOT_S, history.bucket == slot.c.start, history.used_samples > 0)
+    if ids is not None:
+        of_slot = of_slot.where(history.ven_id.between(*ids))
+    column = of_slot.correlate(slot).lateral("of_slot")
     return (
-        select(
-            history.bucket,
-            func.string_agg(history.ven_id, line_feed).label("ven_ids"),
-            func.string_agg(func.float8send(mean), nothing).label("used_kw"),
-        )
-        .where(
-            history.resolution_s == SLOT_S,
-            history.bucket >= within.start,
-            history.bucket < within.end,
-            history.used_samples > 0,
-        )
-        .group_by(history.bucket)
+        select(slot.c.start, column.c.ven_ids, column.c.used_kw)
+        .select_from(slot.join(column, true()))
+        .where(column.c.ven_ids.is_not(None))
     )
 
 
@@ -264,7 +270,7 @@ def samples(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
 
 
 def latest_usage(event_id: str, since: datetime) -> Select[Any]:
-    """What participants use, as far as they have said anything since a time, and when each was last heard."""
+    """Usage of participants that have reported since a time, and when each was last heard."""
     part, latest = event_participations.c, ven_snapshots.c
     return (
         select(
@@ -336,7 +342,7 @@ def portfolio_of(event_id: str, revision: int) -> Select[Any]:
 
 
 def vens_of(event_id: str, revision: int, ven_ids: Sequence[str]) -> Select[Any]:
-    """What some VENs delivered, as a revision says."""
+    """What some VENs delivered, by a revision."""
     settled = ven_settlements.c
     return select(ven_settlements).where(
         settled.ven_id == any_(_array(ven_ids, Text())),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import (
@@ -24,6 +23,7 @@ from sqlalchemy.sql import ColumnElement
 
 from jobs.summaries.ven_ranges import ALL_VENS, VenRange
 from jobs.transforms.latest import LOADS, VENS, Latest
+from schemas.db.queries import Relation
 from schemas.tables import Frame
 from schemas.tables.history import (
     SLOT_S,
@@ -62,7 +62,7 @@ COUNTED = (ven_telemetry, ven_load_samples)
 """Raw tables that hold nearly all rows."""
 
 
-def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Select[Any]:
+def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Relation:
     """Raw rows of a scope that a lane's summary contains: those of batches that are not pending there."""
     pending = select(pending_batches.c.batch_id).where(pending_batches.c.lane == lane)
     query = select(*(table.c[name] for name in model.types()))
@@ -70,7 +70,7 @@ def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Selec
     return query.where(*in_scope, table.c.batch_id.not_in(pending))
 
 
-def rows_by_slot(scope: Scope) -> Select[Any]:
+def rows_by_slot(scope: Scope) -> Relation:
     """How many reports and samples each slot has, to cut a range into even parts."""
     slots = [
         select(
@@ -85,7 +85,7 @@ def rows_by_slot(scope: Scope) -> Select[Any]:
     return _totalled(union_all(*counted).subquery(), "slot")
 
 
-def rows_by_ven(scope: Scope) -> Select[Any]:
+def rows_by_ven(scope: Scope) -> Relation:
     """How many reports and samples each VEN has, to cut what is too much for one slot."""
     counted = (
         select(table.c.ven_id, func.count().label("rows"))
@@ -96,12 +96,12 @@ def rows_by_ven(scope: Scope) -> Select[Any]:
     return _totalled(union_all(*counted).subquery(), "ven_id")
 
 
-def _totalled(counted: Subquery, key: str) -> Select[Any]:
+def _totalled(counted: Subquery, key: str) -> Relation:
     rows = cast(func.sum(counted.c.rows), BigInteger).label("rows")
     return select(counted.c[key], rows).group_by(counted.c[key]).order_by(counted.c[key])
 
 
-def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> Select[Any]:
+def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> Relation:
     """Rows of latest values that a scope's messages gave, or may have given.
 
     Those of some VENs; and those that claim to be of the scope's time, or of none.
@@ -113,14 +113,14 @@ def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> 
     return select(table).where(*_of_vens(table, scope), is_of_scope)
 
 
-def _is_of(order: ColumnElement[Any], within: TimeRange) -> ColumnElement[bool]:
+def _is_of(order: ColumnElement[object], within: TimeRange) -> ColumnElement[bool]:
     if not isinstance(order.type, BigInteger):
-        return and_(*_within(order, within))
+        return and_(order >= within.start, order < within.end)
     start, end = (2 * microseconds(at) for at in (within.start, within.end))
     return and_(order >= start, order < end)
 
 
-def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Select[Any]:
+def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Relation:
     """Rows of a table of history whose bucket starts in the scope's range."""
     query = select(table).where(*_within(table.c.bucket, scope.within))
     if "ven_id" in table.c:
@@ -128,12 +128,12 @@ def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Sele
     return query if resolution_s is None else query.where(table.c.resolution_s == resolution_s)
 
 
-def energy(within: TimeRange) -> Select[Any]:
+def energy(within: TimeRange) -> Relation:
     """The network's energy, but for the slots that are to be computed again anyway."""
     return select(network_energy).where(*is_current(network_energy.c.bucket, within))
 
 
-def is_current(slot: ColumnElement[Any], within: TimeRange) -> list[ColumnElement[bool]]:
+def is_current(slot: ColumnElement[datetime], within: TimeRange) -> list[ColumnElement[bool]]:
     """Conditions on slots in a range whose energy is not to be computed again anyway."""
     stale = sharing_energy(select(stale_slots.c.bucket.label("slot")).subquery("stale"))
     return [*_within(slot, within), slot.not_in(stale)]
@@ -147,12 +147,12 @@ were moved meanwhile.
 """
 
 
-def known_vens(ven_ids: Sequence[str]) -> Select[Any]:
+def known_vens(ven_ids: Sequence[str]) -> Select[str]:
     """Those of some VENs that the registry has, retired or not."""
     return select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids))
 
 
-def stored() -> Select[Any]:
+def stored() -> Select[datetime | None, datetime | None]:
     """The first and the last device time that any batch or status brought; null without any."""
     batches = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts)).subquery()
     statuses = select(func.min(ven_statuses.c.ts), func.max(ven_statuses.c.ts)).subquery()
@@ -165,7 +165,9 @@ def stored() -> Select[Any]:
 NOT_FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
-def strays(instant: ColumnElement[Any], stored: TimeRange, since: datetime) -> Select[Any]:
+def strays(
+    instant: ColumnElement[datetime], stored: TimeRange, since: datetime
+) -> Select[datetime | None, datetime | None]:
     """The first and the last of some instants of the summary that lie outside of what is stored."""
     outside = or_(instant < stored.start, instant >= stored.end)
     return select(func.min(instant), func.max(instant)).where(
@@ -173,7 +175,7 @@ def strays(instant: ColumnElement[Any], stored: TimeRange, since: datetime) -> S
     )
 
 
-def _of_stamps(pick: Callable[..., ColumnElement[Any]]) -> ColumnElement[Any]:
+def _of_stamps(pick: Callable[..., ColumnElement[int]]) -> ColumnElement[datetime]:
     stamps = (cast(load_snapshots.c[stamp], BigInteger) for stamp in LOADS.groups)
     return literal(EPOCH) + pick(*stamps) / 2 * literal(timedelta(microseconds=1))
 
@@ -185,7 +187,7 @@ DATED = (
     _of_stamps(func.least),
     _of_stamps(func.greatest),
 )
-"""What says of a row of the summary which time it is about."""
+"""The column with the time of a row of the summary."""
 
 
 def _of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
@@ -200,5 +202,5 @@ def _of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _within(instant: ColumnElement[Any], within: TimeRange) -> tuple[ColumnElement[bool], ...]:
+def _within(instant: ColumnElement[datetime], within: TimeRange) -> tuple[ColumnElement[bool], ...]:
     return instant >= within.start, instant < within.end

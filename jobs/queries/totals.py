@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, DateTime, Delete, Select, delete, func, literal, select
 from sqlalchemy.sql.dml import ReturningDelete
 
+from schemas.db.queries import Relation
 from schemas.tables.history import SLOT_S, network_energy, stale_slots, ven_history
 from schemas.tables.snapshots import load_type_rollups
 from schemas.times.slots import QUANTITIES, energy_kwh, slot_means
 from schemas.times.slots import sharing_energy as sharing
 
 
-def energy_since(start: datetime) -> Select[Any]:
+def energy_since(start: datetime) -> Select[float | None]:
     """The network's energy, kWh, of the slots since an instant; null without a slot."""
     return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
 
@@ -29,13 +29,13 @@ def take_stale_slots(most: int) -> ReturningDelete[datetime]:
     return delete(stale_slots).where(stale_slots.c.bucket.in_(in_order)).returning(stale_slots.c.bucket)
 
 
-def sharing_energy(slots: Iterable[datetime]) -> Select[Any]:
+def sharing_energy(slots: Iterable[datetime]) -> Select[datetime]:
     """Some slots, and those that lie in the same wide slots."""
     those = select(func.unnest(literal(list(slots), ARRAY(DateTime(timezone=True)))).label("slot"))
     return sharing(those.subquery("those"))
 
 
-def network_energy_of(*of_slots: ColumnElement[bool]) -> Select[Any]:
+def network_energy_of(*of_slots: ColumnElement[bool]) -> Relation:
     """The network's energy in some slots, computed from VEN history: by VEN and slot, mean power times hours.
 
     Args:

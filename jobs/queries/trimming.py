@@ -1,7 +1,6 @@
 """Queries of refused messages and statuses to be deleted."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, exists, func, literal_column, select, text
 
@@ -13,15 +12,15 @@ ROW_BYTES = 100
 
 SIZE_OF_REJECTED = text("SELECT pg_total_relation_size('rejected_messages')")
 
-_CTID: Any = literal_column("ctid")
+_CTID: ColumnElement[str] = literal_column("ctid")
 _REJECTED = rejected_messages.c
 
 
-def rejected_before(at: datetime) -> Select[Any]:
+def rejected_before(at: datetime) -> Select[str]:
     return select(_CTID).select_from(rejected_messages).where(_REJECTED.received_at < at)
 
 
-def newest_rejected_beyond(most_bytes: int) -> Select[Any]:
+def newest_rejected_beyond(most_bytes: int) -> Select[int | None]:
     """The id up to which refused messages are beyond a size, counted from the newest; null if all fit."""
     texts = (func.octet_length(column) for column in (_REJECTED.payload, _REJECTED.topic, _REJECTED.detail))
     row_bytes: ColumnElement[int] = sum(texts, start=literal_column(str(ROW_BYTES)))
@@ -30,14 +29,14 @@ def newest_rejected_beyond(most_bytes: int) -> Select[Any]:
     return select(func.max(sizes.c.rejected_id)).where(sizes.c.bytes > most_bytes)
 
 
-def rejected_up_to(rejected_id: int) -> Select[Any]:
+def rejected_up_to(rejected_id: int) -> Select[str]:
     """Oldest first, so that what stays is the newest, also where more is to go than at once."""
     ids = select(_CTID).select_from(rejected_messages).where(_REJECTED.rejected_id <= rejected_id)
     return ids.order_by(_REJECTED.rejected_id)
 
 
-def superseded_statuses(before: datetime) -> Select[Any]:
+def superseded_statuses(before: datetime) -> Select[str]:
     newer = ven_statuses.alias("newer")
     of_ven = (newer.c.ven_id == ven_statuses.c.ven_id, newer.c.ts > ven_statuses.c.ts)
-    ctid: Any = literal_column("ven_statuses.ctid")
+    ctid: ColumnElement[str] = literal_column("ven_statuses.ctid")
     return select(ctid).select_from(ven_statuses).where(ven_statuses.c.ts < before, exists().where(*of_ven))

@@ -1,10 +1,10 @@
 """Queries of VENs whose reports may not match their recorded slot width."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import func, or_, select
 
+from schemas.db.queries import Relation
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import WIDTH_SOURCES
@@ -16,7 +16,7 @@ MARGIN = 1.3
 """So many times as many slots with samples as a width makes, or that many times fewer, are doubtful."""
 
 
-def doubtful_widths(within: TimeRange) -> Select[Any]:
+def doubtful_widths(within: TimeRange) -> Relation:
     """VENs, and their widths, whose number of slots with samples in a range of days does not fit these.
 
     Not of those whose width people have set.
@@ -46,7 +46,7 @@ def doubtful_widths(within: TimeRange) -> Select[Any]:
     )
 
 
-def report_times(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+def report_times(ven_ids: Sequence[str], within: TimeRange) -> Relation:
     """When some VENs reported their usage."""
     raw = ven_telemetry.c
     return select(raw.ven_id, raw.ts).where(

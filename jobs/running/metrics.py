@@ -87,7 +87,7 @@ class Backlog(Collector):
         batches, rows, lag = self._families()
         try:
             with self._engine.connect() as connection:
-                found = {row.lane: row for row in connection.execute(pending_queries.backlog())}
+                found = {row.lane: row for row in pending_queries.backlog().each(connection)}
         except (SQLAlchemyError, psycopg.Error):
             return
         for lane in LANES:

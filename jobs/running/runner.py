@@ -1,4 +1,4 @@
-"""Running a job: its steps, each in its own transaction, and one row in `job_runs` that says how it went."""
+"""Running a job: its steps, each in its own transaction, and one row in `job_runs` with the result."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ Monotonic = Callable[[], float]
 
 
 class Runner:
-    """Runs jobs against a database, whoever asks: a scheduler, cron, or a test.
+    """Runs jobs against a database, for a scheduler, cron, or a test.
 
     `clock` tells what is compared with stored times, and so should be the database's; `monotonic` tells how
     long to wait after failures: without it, `clock` does.
@@ -108,7 +108,7 @@ class Runner:
 
     def _newest_pending(self, lane: str) -> int:
         with self.engine.connect() as connection:
-            newest: int | None = connection.execute(pending_queries.newest_pending(lane)).scalar_one()
+            newest = connection.execute(pending_queries.newest_pending(lane)).scalar_one()
         return 0 if newest is None else newest
 
     def _has_unclaimed(self, lane: str, up_to: int) -> bool:
@@ -125,7 +125,7 @@ class Runner:
         now, due = self._clock(), dict[str, datetime]()
         try:
             with self.engine.connect() as connection:
-                due = {row.job: row.due_at for row in connection.execute(running_queries.due())}
+                due = dict(connection.execute(running_queries.due()).all())
         except DATABASE_ERRORS:
             self._log.warning("database_away", doing="start every job at once")
         left_s = {job.name: (due.get(job.name, now) - now).total_seconds() for job in jobs}

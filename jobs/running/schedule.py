@@ -26,6 +26,7 @@ from jobs.storage.retention import (
     trim_live_changes,
 )
 from jobs.storage.trimming import trim_rejected, trim_statuses
+from jobs.summaries.forecasts import forecast_load_types
 from jobs.summaries.lanes import (
     consume_history_batches,
     consume_snapshot_batches,
@@ -44,7 +45,7 @@ MEASURING_PAUSE_S = 300.0
 """Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
 
 MOST_ROUNDS = 50
-"""In which the job `progress` makes baselines, if its time lasts so long."""
+"""In which the job `progress` makes baselines, and `forecast` goes through history, if they last so long."""
 
 EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
@@ -179,6 +180,21 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             3600,
             "learns how wide the slots of VENs are, from the times of their reports",
             (learn_slot_widths,),
+        ),
+        Job(
+            "forecast",
+            cadence.forecast_every_s,
+            "what loads will use, and could shed, by type and half hour, two days ahead",
+            (
+                partial(
+                    forecast_load_types,
+                    time_zone=cadence.time_zone,
+                    holidays=cadence.holidays,
+                    gone_after=cadence.loads_gone_after(),
+                ),
+            ),
+            rounds=MOST_ROUNDS,
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
     )
 

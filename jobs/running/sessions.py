@@ -15,6 +15,6 @@ FROZEN_AFTER = timedelta(seconds=30)
 def end_frozen_sessions(connection: Connection, _now: datetime, after: timedelta) -> int:
     """End sessions whose client has neither read nor sent anything for a while; answers their number."""
     ended = connection.execute(running_queries.end_frozen_sessions(PROGRAMS, after)).all()
-    for session in ended:
-        structlog.get_logger().warning("frozen_session_ended", program=session.application_name)
+    for program, _ in ended:
+        structlog.get_logger().warning("frozen_session_ended", program=program)
     return len(ended)

@@ -19,7 +19,7 @@ MONTHS = 12
 """Before the days of this month and of the last come at least so many months, before these whole years."""
 
 FIRST_YEAR = 2020
-"""One partition takes what is older: clocks that were never set say many different days."""
+"""One partition takes what is older: clocks that were never set give many different days."""
 
 LONGEST_DAYS = timedelta(days=100)
 """Raw rows that are kept no longer go by whole days, and are not merged before."""

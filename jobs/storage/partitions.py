@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 
 import structlog
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Table
+from sqlalchemy import Connection, Table
 
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
+from jobs.queries.partitions import MoveRow
 from jobs.storage.layout import BEGINNING, PartitionChange, changes, contains, name_of, overlap
 from schemas.db import locks
 from schemas.tables.history import RAW_S
@@ -139,11 +140,11 @@ def _bring_on(
 
 
 def _current_move(connection: Connection, table: Table) -> Move | None:
-    row = connection.execute(partition_queries.move(table.name)).one_or_none()
+    row = partition_queries.move(table.name).first(connection)
     return None if row is None else _as_move(row)
 
 
-def _as_move(row: Row[tuple[object, ...]]) -> Move:
+def _as_move(row: MoveRow) -> Move:
     within = TimeRange(row.since, row.until)
     return Move(row.parent, row.target, within, row.copied_until, row.caught_up_xact_id)
 
@@ -154,7 +155,7 @@ def _begin(connection: Connection, table: Table, within: TimeRange) -> Move:
     connection.execute(partition_queries.bound(target, within))
     connection.execute(partition_queries.begin_move(table.name, target, within))
     _log.debug("rows_move_begins", to=target, since=f"{within.start:%F}", until=f"{within.end:%F}")
-    return _as_move(connection.execute(partition_queries.move(table.name)).one())
+    return _as_move(partition_queries.move(table.name).one(connection))
 
 
 def _copy_slice(connection: Connection, table: Table, move: Move, slice_bytes: int) -> int:

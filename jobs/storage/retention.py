@@ -5,7 +5,7 @@ readers nor, should a message come that late, for the lanes, since nobody could 
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from msgspec import Struct
 from sqlalchemy import Connection, Table
@@ -118,7 +118,7 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
 
 def _readable_until(connection: Connection, until: datetime) -> datetime:
     """The end of the days before a time of which no lane has still to read rows."""
-    first: date | None = connection.execute(retention_queries.first_pending_day(until.date())).scalar_one()
+    first = connection.execute(retention_queries.first_pending_day(until.date())).scalar_one()
     return until if first is None else datetime.combine(first, time(), UTC)
 
 
@@ -180,7 +180,7 @@ def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> i
 
 
 def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Forget what live streams told long ago, but for the newest: its position is where numbering goes on.
+    """Delete old changes of live streams, but for the newest: numbering goes on from its position.
 
     Who missed something that was never numbered could not be told so: everything is numbered first.
     """

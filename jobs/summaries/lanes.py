@@ -31,6 +31,7 @@ from schemas.db import channels, locks
 from schemas.devices.load_values import GONE_AFTER
 from schemas.devices.totals import load_sums, ven_sums
 from schemas.tables import history, raw, snapshots
+from schemas.tables.forecasts import HALF_HOUR, stale_half_hours
 from schemas.tables.presence import skewed_reports
 from schemas.times.instants import from_microseconds
 from schemas.times.local_days import local_day, midnight_us
@@ -67,6 +68,8 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     buckets = bucket_samples(_countable(connection, reports), [], finest)
     resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
     write(connection, pl.concat(resolutions), history.network_history, merging_queries.merge_sums)
+    if not descriptions.is_empty():
+        _mark_stale(connection, _countable(connection, descriptions).get_column("ts"))
     return claimed.rows
 
 
@@ -113,6 +116,7 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
     write(connection, by_ven, history.ven_history, merging_queries.merge_sums)
     write(connection, by_load, history.load_history, merging_queries.merge_sums)
     write(connection, by_ven.select("bucket").unique(), history.stale_slots, merging_queries.mark_stale)
+    _mark_stale(connection, by_load.get_column("bucket"))
     return claimed.rows
 
 
@@ -128,6 +132,16 @@ def refresh_energy(connection: Connection, _now: datetime) -> int:
     write(connection, energy, history.network_energy, merging_queries.replace)
     connection.execute(totals_queries.drop_energy(set(stale) - set(energy.get_column("bucket"))))
     return len(stale)
+
+
+def _mark_stale(connection: Connection, instants: pl.Series) -> None:
+    """Mark the half hours of which something about loads has come.
+
+    Shed capability is in samples, whose buckets the history lane merges, and in descriptions, which only the
+    snapshot lane reads.
+    """
+    half_hours = instants.alias("bucket").dt.truncate(HALF_HOUR).unique().to_frame()
+    write(connection, half_hours, stale_half_hours, merging_queries.mark_stale)
 
 
 def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:

@@ -82,6 +82,14 @@ class LoadSumsFrame(Frame):
     usage_kw: float = pa.Field(ge=0)
 
 
+class PresentLoadsFrame(Frame):
+    """How many loads of a type report usage, and how many are enabled and report what they could shed."""
+
+    load_type: str = pa.Field(unique=True)
+    used_loads: int = pa.Field(ge=0)
+    shed_loads: int = pa.Field(ge=0)
+
+
 class WatchedVenFrame(Frame):
     """VENs whose presence is in question: silent for a while, or heard after another status than `online`."""
 

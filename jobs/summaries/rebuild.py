@@ -8,6 +8,7 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
+from jobs.queries import forecasts as forecast_queries
 from jobs.queries import merging as merging_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import summary as summary_queries
@@ -60,7 +61,7 @@ def whole_range(connection: Connection, start: datetime | None, end: datetime | 
 
 def _stored(connection: Connection) -> TimeRange | None:
     first, last = connection.execute(summary_queries.stored()).one()
-    return None if first is None else TimeRange(first, last + MICROSECOND)
+    return None if first is None or last is None else TimeRange(first, last + MICROSECOND)
 
 
 def _with_strays(connection: Connection, stored: TimeRange, since: datetime) -> TimeRange:
@@ -163,7 +164,9 @@ def _rebuild_lane(
         scope = _scope(connection, part, ven_ids)
         ven_ranges = _ven_ranges(connection, scope, rows, most_rows)
         compared = LANES[lane](connection, scope, ven_ranges)
-        return pl.concat([_mended(connection, each) for each in compared])
+        lines = [_mended(connection, each) for each in compared]
+        connection.execute(forecast_queries.mark_stale(scope.within))
+        return pl.concat(lines)
 
 
 def _mended(connection: Connection, compared: Comparison) -> pl.DataFrame:

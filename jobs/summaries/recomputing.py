@@ -1,4 +1,4 @@
-"""What the summary tables hold for a range, beside what the raw rows say that they should hold.
+"""The summary tables' rows of a range, beside those that follow from the raw rows.
 
 Only rows of batches that a table's lane has consumed count: the others are not in its summary, and are
 not expected to be. So in one snapshot of the database, or with the lane held still, the two are equal.
@@ -29,7 +29,7 @@ from schemas.times.time_ranges import TimeRange, widened
 
 
 class Comparison(Struct, frozen=True):
-    """A table's rows in a scope, as found and as expected."""
+    """A table's rows in a scope: the stored and the expected ones."""
 
     table: Table
     found: pl.DataFrame

@@ -1,9 +1,8 @@
 """Frames out of the database and back: COPY both ways, types pinned, every frame checked at the border."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import polars as pl
 import psycopg
@@ -11,10 +10,13 @@ from psycopg import Cursor, sql
 from psycopg.abc import PQGen
 from psycopg.generators import copy_from
 from psycopg.pq.abc import PGconn
-from sqlalchemy import Connection, Executable, Select, Table
+from psycopg.rows import TupleRow
+from sqlalchemy import Connection, Executable, Table
 
 from schemas.db.connections import driver_connection
+from schemas.db.frame_models import DataType
 from schemas.db.literals import sql_with_values
+from schemas.db.queries import Relation
 from schemas.tables import FRAMES, Frame
 
 _DAY = r"\d{4,}-\d\d-\d\d"
@@ -24,7 +26,7 @@ _INSTANT_IN = "%Y-%m-%d %H:%M:%S%.f+00"
 _INSTANT_OUT = "%Y-%m-%d %H:%M:%S%.6f+00"
 
 
-def fetch(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.DataFrame:
+def fetch(connection: Connection, query: Relation, model: type[Frame]) -> pl.DataFrame:
     """The rows of a query as a frame of exactly the model's types, also when there are none.
 
     The connection must be in UTC, as `schemas.db.connections` makes it.
@@ -35,7 +37,7 @@ def fetch(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.
     return model.checked(fetch_as_found(connection, query, model))
 
 
-def fetch_as_found(connection: Connection, query: Select[Any], model: type[Frame]) -> pl.DataFrame:
+def fetch_as_found(connection: Connection, query: Relation, model: type[Frame]) -> pl.DataFrame:
     """As `fetch`, but however wrong the rows are: for who looks for just that."""
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(_literal(query))
     order = [column.name for column in query.selected_columns]
@@ -44,7 +46,7 @@ def fetch_as_found(connection: Connection, query: Select[Any], model: type[Frame
 
 @contextmanager
 def paged(
-    connection: Connection, query: Select[Any], model: type[Frame]
+    connection: Connection, query: Relation, model: type[Frame]
 ) -> Iterator[Callable[[int], pl.DataFrame]]:
     """A function that reads the next rows of a query, at most as many as it is given.
 
@@ -60,10 +62,16 @@ def paged(
         yield read
 
 
-def fetch_binary(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
+def fetch_binary(connection: Connection, query: Relation) -> list[TupleRow]:
     """The rows of a query as PostgreSQL sends them in binary: arrays packed in bytes are not spelled out."""
     with driver_connection(connection).cursor(binary=True) as cursor:
         return cursor.execute(_literal(query)).fetchall()
+
+
+def stream_binary(connection: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """The same, row by row as they come: for few rows that are large."""
+    with driver_connection(connection).cursor(binary=True) as cursor:
+        yield from cursor.stream(_literal(query))
 
 
 def write(
@@ -83,11 +91,22 @@ def write(
     connection.execute(merge(table, twin))
 
 
-def _literal(query: Select[Any]) -> sql.SQL:
+def append(connection: Connection, frame: pl.DataFrame, table: Table) -> None:
+    """COPY a frame into its table, none of whose keys are there yet.
+
+    Raises:
+        pandera.errors.SchemaError: the frame does not fit the table's model.
+    """
+    rows = FRAMES[table.name].checked(frame.select(table.c.keys()))
+    if not rows.is_empty():
+        _copy(driver_connection(connection).cursor(), rows, table.name)
+
+
+def _literal(query: Relation) -> sql.SQL:
     return sql.SQL(sql_with_values(query))
 
 
-def _copied(connection: psycopg.Connection[Any], statement: sql.Composed) -> bytearray:
+def _copied(connection: psycopg.Connection, statement: sql.Composed) -> bytearray:
     with connection.cursor().copy(statement):
         return connection.wait(_all_rows(connection.pgconn))
 
@@ -100,22 +119,24 @@ def _all_rows(server: PGconn) -> PQGen[bytearray]:
     return data
 
 
-def _copy_to_twin(cursor: Cursor[Any], rows: pl.DataFrame, table: str, twin: str) -> None:
-    """The twin lives as long as the connection, its rows until the next write or the transaction's end.
-
-    Columns in which nothing stands are not sent: most reports say no more of a load than its power.
-    """
+def _copy_to_twin(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str, twin: str) -> None:
+    """The twin lives as long as the connection, its rows until the next write or the transaction's end."""
     create = "CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS"
     cursor.execute(sql.SQL(create).format(sql.Identifier(twin), sql.Identifier(table)))
     cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(twin)))
-    said = [column.name for column in rows if column.null_count() < rows.height]
-    columns = sql.SQL(", ").join(map(sql.Identifier, said))
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(twin), columns)
+    _copy(cursor, rows, twin)
+
+
+def _copy(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str) -> None:
+    """Columns in which nothing stands are not sent: most reports say no more of a load than its power."""
+    columns = [column.name for column in rows if column.null_count() < rows.height]
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(table), names)
     with cursor.copy(copy_in) as copy:
-        copy.write(rows.select(said).write_csv(include_header=False, datetime_format=_INSTANT_OUT))
+        copy.write(rows.select(columns).write_csv(include_header=False, datetime_format=_INSTANT_OUT))
 
 
-def _parse(data: bytearray, order: list[str], types: dict[str, Any]) -> pl.DataFrame:
+def _parse(data: bytearray, order: list[str], types: Mapping[str, DataType]) -> pl.DataFrame:
     if not data:
         return pl.DataFrame(schema={name: types[name] for name in order})
     as_text = {name: _read_as(types[name]) for name in order}
@@ -123,11 +144,11 @@ def _parse(data: bytearray, order: list[str], types: dict[str, Any]) -> pl.DataF
     return frame.with_columns(_typed(name, types[name]) for name in order)
 
 
-def _read_as(dtype: Any) -> Any:  # noqa: ANN401 - Polars' classes and instances of types
+def _read_as(dtype: DataType) -> DataType:
     return pl.String if dtype == pl.Boolean or isinstance(dtype, pl.Datetime | pl.List) else dtype
 
 
-def _typed(name: str, dtype: Any) -> pl.Expr:  # noqa: ANN401
+def _typed(name: str, dtype: DataType) -> pl.Expr:
     column = pl.col(name)
     if dtype == pl.Boolean:
         return column == "t"

@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 
 def learn_slot_widths(connection: Connection, now: datetime) -> int:
-    """Record the widths of VENs whose reports say another one than is recorded; answers how many.
+    """Record the widths of VENs whose reports show another one than is recorded; returns how many.
 
     What people have set stays. Only VENs whose number of slots with samples, yesterday, does not fit their
     width are looked at.

@@ -1,4 +1,4 @@
-"""What a command says of an event beyond its start, end and kW, and when it is sent. Pure. Powers in kW."""
+"""The terms of an event in a command beyond start, end and kW, and when it is sent. Pure. Powers in kW."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ RESTORE_AT_LEAST = timedelta(minutes=5)
 
 Command = dict[str, Any]
 Steps = tuple[tuple[datetime, float], ...]
-"""From when on an event asks for how much, in order."""
+"""The power that an event requests, by start time, in order."""
 
 
 class CommandTerms(Struct, frozen=True):
@@ -63,7 +63,7 @@ def _spread(event_id: str, ven_id: str, what: str, longest_s: float) -> timedelt
 def with_terms(
     command: Command, terms: CommandTerms, understood: Collection[str], flexibility: Flexibility | None
 ) -> Command:
-    """A command of an event with all that the event says, as far as the VEN understands it.
+    """A command with all terms of an event that the VEN understands.
 
     Args:
         command: a row of the outbox, whose data is not encoded yet.
@@ -167,6 +167,6 @@ def _returning(command: Command, terms: CommandTerms) -> Command:
 
 
 def is_told(intervals: Sequence[Mapping[str, float]] | None, share_kw: float, now: datetime) -> bool:
-    """Whether a VEN's last command says already that its share is so much now."""
+    """Whether a VEN's last command already contains its present share."""
     begun = [each["targetKw"] for each in intervals or () if each["start_ts"] <= now.timestamp() + 1e-3]
     return bool(begun) and abs(begun[-1] - share_kw) <= SAME_KW

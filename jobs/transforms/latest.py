@@ -24,7 +24,7 @@ class Latest(Struct, frozen=True):
 
 
 REPORT_FIELDS = ("shed_power_kw", "requested_reduction_kw", "event_id", "battery_soc")
-"""What is as the newest report says, also where it says nothing."""
+"""Columns that are as in the newest report, null included."""
 
 VENS = Latest(
     ("ven_id",),
@@ -60,7 +60,7 @@ def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame
 
 
 def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFrame:
-    """Each field of each load as the newest message that gave it says, with that message's stamp.
+    """Each field of each load from the newest message that contains it, with that message's stamp.
 
     Args:
         samples: new rows of `ven_load_samples`.
@@ -110,7 +110,7 @@ def without(latest: pl.DataFrame, kept: Latest, within: TimeRange) -> pl.DataFra
 
 
 def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, kept: Latest) -> list[str]:
-    """VENs of which something was known, however old, of which `rebuilt` knows nothing."""
+    """VENs that have a row, however old, and none in `rebuilt`."""
     both = latest.join(rebuilt, on=kept.keys, how="left", suffix="_rebuilt")
     is_lost = (
         pl.col(order).is_not_null() & pl.col(f"{order}_rebuilt").is_null() for order in ("ts", *kept.groups)
@@ -119,7 +119,7 @@ def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, kept: Latest) -> list[str]
 
 
 def _vouched_ts(kept: Latest) -> pl.Expr:
-    """When the newest message on a load is gone, its newest field tells how new it is."""
+    """When the newest message on a load is gone, its newest field dates it."""
     if "ts" in kept.groups:
         return pl.col("ts")
     newest_field = pl.max_horizontal(*kept.groups) // 2

@@ -9,7 +9,7 @@ SCHEDULED, ACTIVE, COMPLETED, CANCELLED = "scheduled", "active", "completed", "c
 OVER = (COMPLETED, CANCELLED)
 
 LAST_CHANGE = timedelta(minutes=1)
-"""So long before its end nobody is told anew of an event, or, of a short one, its last tenth."""
+"""So long before an event's end no VEN is notified any more; of a short event, in its last tenth."""
 
 
 class Course(Struct, frozen=True):
@@ -42,6 +42,6 @@ def advanced(event: Course, now: datetime) -> Course:
 
 
 def may_tell(event: Course, now: datetime) -> bool:
-    """Whether it is still worth it to tell VENs of the event."""
+    """Whether it is still worth it to notify VENs of the event."""
     margin = min(LAST_CHANGE, (event.end_time - event.start_time) / 10)
     return event.status not in OVER and event.ended_at is None and now < event.end_time - margin

@@ -7,7 +7,7 @@ import polars as pl
 from jobs.transforms.lifecycle import LAST_CHANGE
 
 SILENCE_MEANS_NO = timedelta(minutes=1)
-"""So long a VEN that has been asked again may be silent about the event before it counts as opted out."""
+"""So long a VEN that was notified again may be silent about the event before it counts as opted out."""
 
 _WORD = ("status", "requested_reduction_kw", "command_id")
 _TIMES = ("acknowledged_at", "opted_out_at", "started_at", "named_at", "asked_again_at", "released_at")
@@ -43,33 +43,49 @@ def followed(parts: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
 def _words(parts: pl.DataFrame, at: pl.Expr) -> pl.DataFrame:
     """All participations, as they are now."""
-    seen = parts.with_columns(**_facts(at))
-    returns = pl.col("returns")
-    is_out = pl.col("has_opt_out") | pl.col("is_refused") | pl.col("is_silent_for_good")
-    is_out = (is_out & (pl.col("status") != "opted_out")) | ((pl.col("status") == "opted_out") & ~returns)
-    stays = ~is_out
-    answered_at = pl.min_horizontal(pl.when("is_refused").then("answered_at"), at)
-    begins = pl.col("begins") & stays
-    is_answered = pl.col("has_answered_again") | (returns & ~pl.col("names_it"))
-    named_at = pl.when(~is_answered).then("named_at")
-    after = seen.with_columns(
-        acknowledged_at=pl.coalesce(
-            "acknowledged_at", pl.when(pl.col("is_accepted") & stays).then("answered_at")
-        ),
-        started_at=pl.coalesce("started_at", pl.when(begins).then(pl.min_horizontal("reported_at", at))),
-        named_at=pl.when(begins & pl.col("names_it"))
-        .then(pl.coalesce(named_at, "reported_at"))
-        .otherwise(named_at),
-        opted_out_at=pl.when(is_out).then(pl.coalesce("opted_out_at", answered_at, at)),
-        asked_again_at=pl.when(stays & ~is_answered & ~pl.col("names_it")).then(
-            pl.coalesce("asked_again_at", pl.when(pl.col("is_silent") & pl.col("may_be_asked")).then(at))
-        ),
-        released_at=pl.coalesce("released_at", pl.when("is_to_go").then(at)),
-        is_out=is_out,
-    )
-    gone = pl.col("is_away") & ~pl.col("is_out")
+    seen = parts.with_columns(**_facts(at)).with_columns(is_out=_is_out())
+    after = seen.with_columns(**_times(at))
+    gone, returns = pl.col("is_away") & ~pl.col("is_out"), pl.col("returns")
     return after.with_columns(
-        status=pl.when("is_out")
+        status=_status(gone),
+        requested_reduction_kw=pl.when(~gone).then("requested_reduction_kw").otherwise(0.0),
+        # Who returns after a refusal has not answered what it is asked now.
+        command_id=pl.when(~gone & ~(returns & pl.col("is_rejected"))).then("command_id"),
+        command_status=pl.when(~(returns & pl.col("is_rejected"))).then("command_status"),
+        asked_again_at=pl.when(~gone).then("asked_again_at"),
+    )
+
+
+def _is_out() -> pl.Expr:
+    """Whether a VEN is opted out: it opts out now, or has done so and does not return."""
+    was_out = pl.col("status") == "opted_out"
+    opts_out = pl.col("has_opt_out") | pl.col("is_refused") | pl.col("is_silent_for_good")
+    return (opts_out & ~was_out) | (was_out & ~pl.col("returns"))
+
+
+def _times(at: pl.Expr) -> dict[str, pl.Expr]:
+    """When a VEN first did what it does, by the columns of `_facts`; null where it counts no more."""
+    is_out, names_it = pl.col("is_out"), pl.col("names_it")
+    answered_at = pl.min_horizontal(pl.when("is_refused").then("answered_at"), at)
+    begins = pl.col("begins") & ~is_out
+    is_answered = pl.col("has_answered_again") | (pl.col("returns") & ~names_it)
+    named_at = pl.when(~is_answered).then("named_at")
+    is_accepted, asks = pl.col("is_accepted") & ~is_out, pl.col("is_silent") & pl.col("may_be_asked")
+    asked_again_at = pl.coalesce("asked_again_at", pl.when(asks).then(at))
+    names_it_now = pl.coalesce(named_at, "reported_at")
+    return {
+        "acknowledged_at": pl.coalesce("acknowledged_at", pl.when(is_accepted).then("answered_at")),
+        "started_at": pl.coalesce("started_at", pl.when(begins).then(pl.min_horizontal("reported_at", at))),
+        "named_at": pl.when(begins & names_it).then(names_it_now).otherwise(named_at),
+        "opted_out_at": pl.when(is_out).then(pl.coalesce("opted_out_at", answered_at, at)),
+        "asked_again_at": pl.when(~is_out & ~is_answered & ~names_it).then(asked_again_at),
+        "released_at": pl.coalesce("released_at", pl.when("is_to_go").then(at)),
+    }
+
+
+def _status(gone: pl.Expr) -> pl.Expr:
+    return (
+        pl.when("is_out")
         .then(pl.lit("opted_out"))
         .when(gone | (pl.col("status") == "planned"))
         .then(pl.lit("planned"))
@@ -77,14 +93,9 @@ def _words(parts: pl.DataFrame, at: pl.Expr) -> pl.DataFrame:
         .then(pl.lit("started"))
         .when(pl.col("acknowledged_at").is_not_null())
         .then(pl.lit("acknowledged"))
-        .when(returns)
+        .when("returns")
         .then(pl.lit("notified"))
-        .otherwise("status"),
-        requested_reduction_kw=pl.when(~gone).then("requested_reduction_kw").otherwise(0.0),
-        # Who returns after a refusal has not answered what it is asked now.
-        command_id=pl.when(~gone & ~(returns & pl.col("is_rejected"))).then("command_id"),
-        command_status=pl.when(~(returns & pl.col("is_rejected"))).then("command_status"),
-        asked_again_at=pl.when(~gone).then("asked_again_at"),
+        .otherwise("status")
     )
 
 

@@ -41,7 +41,7 @@ SIGNS = {"reduce": 1.0, "increase": -1.0}
 """Of baseline less usage, by the direction of an event."""
 
 NEGLIGIBLE_KW = 1e-6
-"""An error relative to a mean of no more says nothing."""
+"""An error relative to a mean of no more is meaningless."""
 
 _CASE = ["ven_id", "baseline"]
 _POWERS = ("baseline_kw", "actual_kw", "delivered_kw")
@@ -69,7 +69,7 @@ def _cuts(window: TimeRange, first: TimeRange, last: TimeRange) -> Iterator[Time
 def event_usage(
     usage: Usage, samples: pl.DataFrame, window: TimeRange, sampled: list[TimeRange], slow: Sequence[str] = ()
 ) -> Array:
-    """What VENs used while an event ran, by VEN and slot; NaN where nothing is known.
+    """Usage of VENs while an event ran, by VEN and slot; NaN without samples.
 
     A slot that the event's start or end cuts holds samples that are not the event's, so the mean of the
     raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot. Of
@@ -154,7 +154,7 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange
 
 
 def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
-    """What was asked of each VEN over time: the integral of every share that it had.
+    """The energy requested of each VEN: the integral of every share that it had.
 
     Args:
         participants: `ven_id`, `requested_kw` (the last share), `told_at`, `opted_out_at`, `left_at`, and
@@ -274,7 +274,7 @@ def _measured_by(
             "delivered_kw": (baseline_kwh - used_kwh) / event_h,
             "delivered_kwh": baseline_kwh - used_kwh,
             "coverage_percent": np.clip(100 * total_h / event_h, 0.0, 100.0),
-            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly(name)), nan_to_null=True),
+            "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly[name]), nan_to_null=True),
         }
     )
     is_known = pl.Series(total_h > 0)
@@ -388,7 +388,7 @@ def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> p
 
 
 def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
-    used, predicted = (values[is_counted] for values in prediction.hourly(name))
+    used, predicted = (values[is_counted] for values in prediction.hourly[name])
     target, hour = np.nonzero((~np.isnan(used)).any(axis=0))
     return pl.DataFrame(
         {
@@ -402,7 +402,7 @@ def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[n
 
 
 def differ(first: pl.DataFrame, second: pl.DataFrame, keys: list[str]) -> bool:
-    """Whether two settlements say different things, beyond rounding."""
+    """Whether two settlements differ beyond rounding."""
     both = first.join(second, on=keys, how="full", suffix="_other")
     changed = [
         pl.col(name).is_null().ne(pl.col(f"{name}_other").is_null())

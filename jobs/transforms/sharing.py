@@ -20,7 +20,7 @@ def told(
     *,
     is_fair: bool = False,
 ) -> pl.DataFrame:
-    """Whom to tell what, so that the shares make up the request, or all that there is.
+    """The share of each VEN, so that the shares make up the request, or all that is available.
 
     A newcomer is given its fair part. What is missing then, because somebody has dropped out, goes to
     those with the most left to give, so that few are told anew. Only when there is too much by `most_excess`,

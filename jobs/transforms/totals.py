@@ -12,7 +12,7 @@ UNKNOWN_TYPE = "unknown"
 
 
 class EnergyToday(NamedTuple):
-    """Energy used since a day of the site's time zone began; None while nothing is known."""
+    """Energy used since a day of the site's time zone began; None without data."""
 
     day: date
     used_kwh: float | None

@@ -10,7 +10,7 @@ from schemas.tables.history import SLOT_S
 from schemas.tables.registry import SLOT_WIDTHS_S
 
 FEWEST_DISTANCES = 12
-"""A day with fewer distances between reports says nothing."""
+"""A day with fewer intervals between reports is left out."""
 
 FEWEST_DAYS = 2
 SLACK = 0.9

@@ -38,7 +38,7 @@ class ShedEvent:
     export_limit_kw: float | None = None
 
     def wanted_kw(self, ts: float) -> float | None:
-        """What is asked for at `ts`, or, before it begins, at first."""
+        """The request at `ts`, or, before the start, the first one."""
         begun = [kw for at, kw in self.steps if at <= max(ts, self.begin)]
         return begun[-1] if begun else self.requested_kw
 

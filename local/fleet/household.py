@@ -126,7 +126,7 @@ class Household:
         return tuple(replace(load, **state.of_load(load.load_id)) for load in self.loads)
 
     def owed_kw(self, event: ShedEvent, ts: float) -> float:
-        """What an event asks of this home at `ts`."""
+        """The request of an event to this home at `ts`."""
         wanted_kw = event.wanted_kw(ts)
         if wanted_kw is not None:
             return wanted_kw

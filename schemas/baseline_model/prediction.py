@@ -11,6 +11,7 @@ practice standards for measurement and verification of wholesale demand response
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -97,8 +98,8 @@ class Made(Struct):
     targets: Mask
 
 
-class Prediction(Struct, frozen=True):
-    """What some baselines say of the event, VEN by VEN, and how well they predict days without events."""
+class Prediction(Struct, frozen=True, dict=True):
+    """Some baselines of the event, VEN by VEN, and how well they predict days without events."""
 
     ven_ids: list[str]
     days: Days
@@ -155,11 +156,9 @@ class Prediction(Struct, frozen=True):
                     "ven_id": pl.Series(self.ven_ids, dtype=pl.String),
                     "baseline": pl.Series([name] * len(self.ven_ids), dtype=pl.String),
                     "days_used": pl.Series(np.where(own, made.days_used, 0), dtype=pl.Int32),
-                    "adjustment": pl.Series(np.array(KINDS, dtype=object)[code].tolist(), dtype=pl.String),
+                    "adjustment": pl.Series(KINDS).gather(code),
                     "adjustment_kw": pl.Series(np.where(own, made.adjustment_kw, 0.0), dtype=pl.Float64),
-                    "adjustment_reason": pl.Series(
-                        np.array(reasons, dtype=object)[code].tolist(), dtype=pl.String
-                    ),
+                    "adjustment_reason": pl.Series(reasons).gather(code),
                     "days": pl.Series(made.days, dtype=pl.Int64),
                     "is_own": own,
                     "is_too_little": own & (code == TOO_LITTLE),
@@ -179,11 +178,15 @@ class Prediction(Struct, frozen=True):
         """VENs for whom no day further back could change anything."""
         return np.asarray(np.stack([made.is_complete for made in self.made.values()]).all(axis=0))
 
-    def hourly(self, name: BaselineName) -> tuple[Array, Array]:
-        """What was used and what was predicted, by VEN, day without an event, and hour of the event.
+    @cached_property
+    def hourly(self) -> dict[BaselineName, tuple[Array, Array]]:
+        """What was used and what each baseline predicts, by VEN, day without an event, and hour of the event.
 
         By the hour, as PJM tests its baselines: of five minutes of one home nobody can tell anything.
         """
+        return {name: self._hourly(name) for name in self.made}
+
+    def _hourly(self, name: BaselineName) -> tuple[Array, Array]:
         made, part = self.made[name], self.days.parts[EVENT]
         predicted, used = made.kw[:, 1:], self.used[:, 1:]
         hour = (part.slots - part.slots[0]) * SLOT_S // 3600
@@ -199,7 +202,7 @@ class Prediction(Struct, frozen=True):
 
     @property
     def errors(self) -> pl.DataFrame:
-        """What a baseline says of each hour of days without an event, beside what was used.
+        """A baseline of each hour of days without an event, beside the usage.
 
         `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event's, from 0), `used_kw`,
         `predicted_kw`.
@@ -207,7 +210,7 @@ class Prediction(Struct, frozen=True):
         return pl.concat([self._errors(name) for name in self.made])
 
     def _errors(self, name: BaselineName) -> pl.DataFrame:
-        used, predicted = self.hourly(name)
+        used, predicted = self.hourly[name]
         ven, day, hour = np.nonzero(~np.isnan(used))
         return pl.DataFrame(
             {
@@ -250,7 +253,7 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     only: BaselineName | None = None,
     names: Sequence[BaselineName] = GENERIC,
 ) -> Prediction:
-    """What each baseline says, with the mean of the last samples where another has too little to go by.
+    """Each baseline, with the mean of the last samples where it has too little data.
 
     Args:
         history: mean power of VENs in slots: `ven_id`, `slot`, `used_kw` (never null).
@@ -309,7 +312,7 @@ def predict_from(
     names: Sequence[BaselineName] = GENERIC,
     only: BaselineName | None = None,
 ) -> Prediction:
-    """What `predict` says, of usage that is an array already, and of the days given."""
+    """As `predict`, from usage that is an array already, and of the days given."""
     seen = on_days(without_events(usage, taken), days)
     facts = Facts(
         usage.ven_ids,
@@ -326,7 +329,7 @@ def predict_from(
     return Prediction(usage.ven_ids, days, facts.event, made, last[:, 0])
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, dict=True):
     """What all baselines are made of.
 
     `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
@@ -340,6 +343,15 @@ class Facts(Struct, frozen=True):
     days: Days
     cap: float
     targets: int
+
+    @cached_property
+    def of_days(self) -> tuple[Mask, Array]:
+        """By VEN and day before the event: whether its hours have enough samples, and their mean power."""
+        event, hours = self.event[:, 1:], self.days.parts[EVENT].hours
+        present = ~np.isnan(event)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean_kw = np.nan_to_num(event) @ hours / (present @ hours)
+        return present.sum(axis=2) >= ENOUGH * len(hours), np.nan_to_num(mean_kw)
 
 
 def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
@@ -360,6 +372,8 @@ def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
 def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:
     """Usage without the slots in which a VEN took part in another event: `ven_id`, `start`, `end`."""
     us = SLOT_S * 1_000_000
+    if taken.is_empty():
+        return usage
     rows = taken.select(
         "ven_id",
         first=pl.col("start").dt.epoch("us") // us,
@@ -431,18 +445,12 @@ def _rule(baseline: Baseline, days: Days) -> DayRule | None:
 
 def _eligible(baseline: Baseline, rule: DayRule | None, facts: Facts) -> tuple[Mask, Array]:
     """Days with enough samples in the event's hours and without another event; and their mean power."""
-    event, days = facts.event[:, 1:], facts.days
-    hours = days.parts[EVENT].hours
-    present = ~np.isnan(event)
-    weight = present @ hours
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_kw = np.nan_to_num(event) @ hours / weight
-    enough = present.sum(axis=2) >= ENOUGH * len(hours)
+    enough, mean_kw = facts.of_days
     busy = _busy(facts, baseline.adjustment)
-    eligible = enough & ~busy & _is_candidate(baseline, days)
+    eligible = enough & ~busy & _is_candidate(baseline, facts.days)
     if rule and baseline.low_usage_share:
         eligible &= ~_is_low(eligible, mean_kw, rule, baseline.low_usage_share)
-    return eligible, np.nan_to_num(mean_kw)
+    return eligible, mean_kw
 
 
 def _is_candidate(baseline: Baseline, days: Days) -> Mask:
@@ -579,6 +587,9 @@ def _around(facts: Facts) -> Array:
 def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
     """Days on which the VEN took part in another event, by VEN and day before the event."""
     days, ven_ids = facts.days, facts.ven_ids
+    busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
+    if facts.taken.is_empty():
+        return busy
     calendar, occasion = days.calendar, days.occasion
     ranges = windows(occasion, [adjustment])
     ends = [
@@ -595,7 +606,6 @@ def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
         least=(pl.lit(first) - local[1]).dt.total_days(),
         most=(pl.lit(last) - local[0]).dt.total_days(),
     ).join(pl.DataFrame({"ven_id": ven_ids, "row": range(len(ven_ids))}, _ROWS), on="ven_id")
-    busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
     backs = np.array(days.backs[1:])
     for (least, most), group in rows.group_by("least", "most"):
         rows_of, columns = (

@@ -29,7 +29,7 @@ IS_AT_WORK = sql.SQL(
 
 
 class SilenceError(psycopg.OperationalError):
-    """The database did not answer; what became of the statement is not known."""
+    """The database did not answer; the outcome of the statement is unknown."""
 
 
 class AnswerMonitor:
@@ -71,12 +71,12 @@ class AnswerMonitor:
         return None if silent_s <= SILENT_S else f"the database has not answered for {silent_s:.0f} s"
 
 
-class MonitoredConnection(psycopg.Connection[Any]):
+class MonitoredConnection(psycopg.Connection):
     """A connection that bounds its waiting: it goes on only while the server works on the statement."""
 
     monitor: AnswerMonitor | None = None
     ask_after_s = ASK_AFTER_S
-    open_other: Callable[[], psycopg.Connection[Any]] | None = None
+    open_other: Callable[[], psycopg.Connection] | None = None
     """Opens a second connection to the server; without it, silence alone ends the connection."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - psycopg's
@@ -123,7 +123,7 @@ class MonitoredConnection(psycopg.Connection[Any]):
         if self.open_other is None or not self._is_at_work(self.open_other):
             raise SilenceError(f"the database has not answered for {self.ask_after_s:g} s, nor is it at work")
 
-    def _is_at_work(self, open_other: Callable[[], psycopg.Connection[Any]]) -> bool:
+    def _is_at_work(self, open_other: Callable[[], psycopg.Connection]) -> bool:
         query = IS_AT_WORK.format(self.pgconn.backend_pid)
         try:
             with open_other() as other:

@@ -95,7 +95,7 @@ def _parameters_of_url(database_url: str) -> dict[str, str]:
 
 
 def _defaults_of_libpq() -> Mapping[str, str]:
-    """What libpq's environment says, and the service file of a service that it names."""
+    """Parameters of libpq's environment, and of the service file that it names."""
     return {
         option.keyword.decode(): option.val.decode()
         for option in pq.Conninfo.get_defaults()
@@ -130,7 +130,7 @@ def _as_options(settings: Mapping[str, object]) -> str:
 
 def connect(
     database_url: str, program: str, *, monitor: AnswerMonitor | None = None, **session: str
-) -> psycopg.Connection[Any]:
+) -> psycopg.Connection:
     """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`.
 
     `session` holds further settings, as for `SET`; `monitor` learns how long the
@@ -184,7 +184,7 @@ def monitor_of(engine: Engine) -> AnswerMonitor | None:
 
 def _open(
     database_url: str, parameters: Mapping[str, Any], monitor: AnswerMonitor | None
-) -> psycopg.Connection[Any]:
+) -> psycopg.Connection:
     if monitor is None:
         return _with_reported_settings(psycopg.connect(database_url, **parameters))
     attempt = object()
@@ -200,7 +200,7 @@ def _open(
     return _with_reported_settings(connection)
 
 
-def _with_reported_settings(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+def _with_reported_settings(connection: psycopg.Connection) -> psycopg.Connection:
     """Set what the environment has overruled; a connection without such an environment costs nothing."""
     for name, value in _REPORTED.items():
         if not (connection.info.parameter_status(name) or "").startswith(value):
@@ -211,7 +211,7 @@ def _with_reported_settings(connection: psycopg.Connection[Any]) -> psycopg.Conn
 
 def _open_probe(
     database_url: str, parameters: Mapping[str, Any], monitor: AnswerMonitor
-) -> psycopg.Connection[Any]:
+) -> psycopg.Connection:
     plain = {name: value for name, value in parameters.items() if name != "context"}
     probe = MonitoredConnection.connect(database_url, **{**plain, "autocommit": True})
     probe.monitor, probe.ask_after_s = AnswerMonitor(monitor.monotonic), PROBE_WITHIN_S

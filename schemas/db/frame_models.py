@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-import polars as pl  # noqa: F401 - before pandas is hidden: it looks for it, to offer `to_pandas`
+import polars as pl  # before pandas is hidden: it looks for it, to offer `to_pandas`
 
 
 class HiddenModule:
@@ -41,4 +41,7 @@ def hidden(name: str) -> Iterator[None]:
 with hidden("pandas"):
     import pandera.polars as pa
 
-__all__ = ["pa"]
+__all__ = ["DataType", "pa"]
+
+DataType = pl.DataType | type[pl.DataType]
+"""A type of Polars: `pl.List(pl.Date)`, or the class, such as `pl.String`."""

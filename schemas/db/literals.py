@@ -1,16 +1,16 @@
 """Statements as text with their values in it, for what takes no parameters: COPY, ADBC, partitions."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDialect
+from sqlalchemy.types import TypeEngine
 
 
 class _Compiler(PGCompiler):
     """Instants have their type: PostgreSQL would take `'2026-01-15' + interval` for two intervals."""
 
-    def render_literal_value(self, value: Any, type_: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    def render_literal_value(self, value: object, type_: TypeEngine[object]) -> str:
         text: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
         return f"TIMESTAMPTZ {text}" if isinstance(value, datetime) and value.tzinfo else text
 

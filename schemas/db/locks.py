@@ -17,6 +17,7 @@ PARTITIONS = "partitions"
 PRESENCE = "presence"
 TOTALS = "totals"
 ENERGY = "energy"
+FORECAST = "forecast"
 PROGRESS = "progress"
 SETTLEMENT = "settlement"
 

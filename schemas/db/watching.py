@@ -17,7 +17,7 @@ DATABASE_EVERY_S = 5.0
 NOW = "SELECT clock_timestamp()"
 REVISION = "SELECT max(version_num) FROM alembic_version"
 
-Report = Callable[..., Any]
+Report = Callable[..., object]
 """Takes an event and its fields, as the methods of a logger do."""
 
 
@@ -30,7 +30,7 @@ class DatabaseWatch:
 
     def __init__(
         self,
-        connect: Callable[[], psycopg.Connection[Any]],
+        connect: Callable[[], psycopg.Connection],
         monitor: AnswerMonitor,
         clock: DatabaseClock,
         steps: StepDetector,
@@ -43,7 +43,7 @@ class DatabaseWatch:
         self._steps = steps
         self._warn = warn
         self._on_step = on_step
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: psycopg.Connection | None = None
         self._misfit: str | None = None
         self._differs = False
         self._stopping = threading.Event()
@@ -70,7 +70,7 @@ class DatabaseWatch:
             if is_without_schema(error):
                 self._fits(None)
 
-    def _look(self, connection: psycopg.Connection[Any]) -> None:
+    def _look(self, connection: psycopg.Connection) -> None:
         self._clock.read(lambda: _value(connection, NOW))
         self._compare_clocks()
         self._fits(_value(connection, REVISION))
@@ -115,6 +115,6 @@ class DatabaseWatch:
             self._connection = None
 
 
-def _value(connection: psycopg.Connection[Any], query: str) -> Any:  # noqa: ANN401
+def _value(connection: psycopg.Connection, query: str) -> Any:  # noqa: ANN401
     row = connection.execute(query.encode()).fetchone()
     return None if row is None else row[0]

@@ -221,4 +221,4 @@ BASELINES = MappingProxyType[BaselineName, str]({name: METHODS[name].meaning for
 """What each baseline means, in words."""
 
 GENERIC: tuple[BaselineName, ...] = tuple(name for name in METHODS if METHODS[name].look_back_days is None)
-"""Baselines by the settings of the site, which are computed unless a setting says otherwise."""
+"""Baselines by the settings of the site, computed by default."""

@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Row,
-    Select,
     Subquery,
     Text,
     and_,
@@ -27,6 +26,7 @@ from sqlalchemy import (
     true,
 )
 
+from schemas.db.queries import Relation
 from schemas.demand_response.groups import Targets, load_type, targeted_vens
 from schemas.demand_response.opt_outs import opted_out_vens
 from schemas.devices.abilities import DIRECTION, vens_that_understand
@@ -55,7 +55,7 @@ REASONS: tuple[PassedOverReason, ...] = get_args(PassedOverReason)
 PART = event_participations.c
 DAY = timedelta(days=1)
 NO_TOPIC_LEVEL = "[/+#]"
-"""An id with one of these cannot be told anything: commands go to `ven/cmd/{venId}`."""
+"""An id with one of these cannot be sent commands: they go to `ven/cmd/{venId}`."""
 
 
 class Rest(Struct, frozen=True):
@@ -76,7 +76,7 @@ class AskedEvent(Struct, frozen=True):
     direction: EventDirection = "reduce"
 
     @classmethod
-    def of(cls, row: Row[Any] | Struct) -> Self:
+    def of(cls, row: tuple[object, ...] | Struct) -> Self:
         """Of a row of `events`, or what is to become one."""
         event: Any = row
         of_times = (event.event_id, event.start_time, event.end_time, event.priority)
@@ -85,7 +85,7 @@ class AskedEvent(Struct, frozen=True):
 
 def asked_and_passed_over(
     event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None
-) -> Select[Any]:
+) -> Relation:
     """VENs that could give something to an event and have not been told; and how many are passed over.
 
     Returns:
@@ -108,7 +108,7 @@ def asked_and_passed_over(
     return select(rows).order_by(rows.c.ven_id, rows.c.reason)
 
 
-def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Select[Any]:
+def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Relation:
     """VENs that an event asks and that have no live part in it, each with the reason why it is passed over.
 
     A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
@@ -138,7 +138,7 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
     )
 
 
-def passed_over_notes(counts: Iterable[tuple[str | None, int]]) -> list[dict[str, Any]]:
+def passed_over_notes(counts: Iterable[tuple[str | None, int]]) -> list[dict[str, object]]:
     """`events.notes` of `reason` and `vens` of the rows of `asked_and_passed_over`."""
     vens_by_reason = dict(counts)
     return [{"reason": each, "vens": vens_by_reason[each]} for each in REASONS if each in vens_by_reason]
@@ -201,7 +201,7 @@ def _parts(event_id: str) -> Subquery:
     return select(PART.ven_id, PART.status).where(PART.event_id == event_id).subquery("part")
 
 
-def _elsewhere(event: AskedEvent) -> Select[Any]:
+def _elsewhere(event: AskedEvent) -> Relation:
     """VENs that have a part in an event that goes before this one."""
     return (
         select(PART.ven_id)
@@ -221,7 +221,7 @@ def overlaps(event: AskedEvent | Row[Any]) -> ColumnElement[bool]:
     )
 
 
-def _took_part(event_id: str) -> Select[Any]:
+def _took_part(event_id: str) -> Relation:
     """VENs in other events that ran, or are about to, while they were in them."""
     began_at = func.coalesce(events.c.started_at, events.c.start_time)
     return (
@@ -236,14 +236,14 @@ def _took_part(event_id: str) -> Select[Any]:
     )
 
 
-def _resting(event: AskedEvent, begin: datetime, after: timedelta) -> Select[Any]:
+def _resting(event: AskedEvent, begin: datetime, after: timedelta) -> Relation:
     end = func.coalesce(PART.finished_at, events.c.ended_at, events.c.end_time)
     # Nobody leaves an event after its end: of the others the participations need not be read.
     is_recent = func.coalesce(events.c.ended_at, events.c.end_time) > begin - after
     return _took_part(event.event_id).where(is_recent, end <= begin, end > begin - after)
 
 
-def _tired(event: AskedEvent, begin: datetime, most_per_day: int) -> Select[Any]:
+def _tired(event: AskedEvent, begin: datetime, most_per_day: int) -> Relation:
     """VENs that have been asked often enough in a day."""
     return (
         _took_part(event.event_id)

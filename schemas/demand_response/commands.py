@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 Op = Literal["setLoad", "shedLoad", "shedPanel", "event", "restore", "set", "setConfig", "get", "ping"]
 
@@ -11,11 +11,11 @@ Op = Literal["setLoad", "shedLoad", "shedPanel", "event", "restore", "set", "set
 def new_command(
     op: Op,
     ven_id: str,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     *,
     now: datetime,
     expires_at: datetime,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A row of `commands`: due now, worth sending until `expires_at`; its id is the correlation id.
 
     The load and the event that it is about are those that its data name.
@@ -40,11 +40,11 @@ def envelope(
     op: str,
     ven_id: str,
     command_id: str,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     *,
     issued_at: datetime,
     expires_at: datetime,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What is published on `ven/cmd/{venId}`, in an attempt made at `issued_at`; times in Unix seconds."""
     return {
         "op": op,

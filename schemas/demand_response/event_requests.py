@@ -1,17 +1,16 @@
 """What an event asks for over time, kW. Without revisions it is one power from start to end."""
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Column, ColumnElement, func, literal, select
+from sqlalchemy import ColumnElement, func, literal, select
 
 from schemas.tables.events import event_requests, events
 
 _REQUEST = event_requests.c
-AnyInstant = ColumnElement[Any] | Column[Any]
+Instant = ColumnElement[datetime]
 
 
-def requested_kw(at: datetime | AnyInstant) -> ColumnElement[float]:
+def requested_kw(at: datetime | Instant) -> ColumnElement[float]:
     """What an event asks for at a time; before its start, at its start."""
     newest = (
         select(_REQUEST.requested_reduction_kw)
@@ -24,7 +23,7 @@ def requested_kw(at: datetime | AnyInstant) -> ColumnElement[float]:
     return func.coalesce(newest, events.c.requested_reduction_kw)
 
 
-def mean_requested_kw(until: AnyInstant) -> ColumnElement[float]:
+def mean_requested_kw(until: Instant) -> ColumnElement[float]:
     """What an event asked for from its start to a time, on average."""
     following = func.lead(_REQUEST.at).over(order_by=_REQUEST.at)
     revisions = (

@@ -10,7 +10,7 @@ reads leaves retired VENs out where the whole network has none, so that a group 
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,6 @@ from sqlalchemy import (
     CTE,
     JSON,
     ColumnElement,
-    Row,
     Select,
     Text,
     and_,
@@ -31,6 +30,7 @@ from sqlalchemy import (
     select,
     union,
 )
+from sqlalchemy.sql.elements import CollectionAggregate
 
 from schemas.devices.load_values import effective, is_gone, with_settings
 from schemas.tables.events import events
@@ -54,7 +54,7 @@ class Targets(Struct, frozen=True):
     load_types: Sequence[str] | None = None
 
     @classmethod
-    def of(cls, row: Row[Any] | Struct) -> Self:
+    def of(cls, row: tuple[object, ...] | Struct) -> Self:
         return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
 
     @property
@@ -62,12 +62,16 @@ class Targets(Struct, frozen=True):
         return self.ven_ids is None and self.group_ids is None and self.load_types is None
 
 
-def members_of(group_ids: Sequence[str], gone_after: timedelta | None) -> Select[Any]:
+OneOf = CollectionAggregate[bool]
+"""The right side of an `=`: any of some values."""
+
+
+def members_of(group_ids: Sequence[str], gone_after: timedelta | None) -> Select[str]:
     """Members of any of some groups: `ven_id`."""
     return members(groups.c.group_id.in_(group_ids), gone_after)
 
 
-def members(of_groups: GroupCondition, gone_after: timedelta | None) -> Select[Any]:
+def members(of_groups: GroupCondition, gone_after: timedelta | None) -> Select[str]:
     """Members of the groups for which a condition holds: `ven_id`, each once.
 
     Args:
@@ -96,14 +100,14 @@ def members(of_groups: GroupCondition, gone_after: timedelta | None) -> Select[A
     return select(every.subquery("member").c.ven_id)
 
 
-def one_of(member: CTE) -> ColumnElement[Any]:
+def one_of(member: CTE) -> OneOf:
     """The right side of `ven_id =`: any of the members, gathered once and looked up in an index."""
     return any_(func.array(select(member.c.ven_id).scalar_subquery(), type_=ARRAY(Text)))
 
 
 def targeted_vens(
     targets: Targets, gone_after: timedelta | None, stored_event_id: str | None = None
-) -> Select[Any] | None:
+) -> Select[str] | None:
     """VENs at which an event aims: `ven_id`; None for everybody.
 
     Args:
@@ -111,7 +115,7 @@ def targeted_vens(
         gone_after: as of `members`.
         stored_event_id: of an event that is stored: the VENs that it names need not be sent along.
     """
-    sources: list[Select[Any]] = []
+    sources: list[Select[str]] = []
     if targets.ven_ids is not None:
         sources.append(_named(targets.ven_ids, stored_event_id))
     if targets.group_ids is not None:
@@ -124,14 +128,14 @@ def targeted_vens(
     return of_types if by_id is None else of_types.where(typed.c.ven_id.in_(by_id))
 
 
-def _named(ven_ids: Sequence[str], stored_event_id: str | None) -> Select[Any]:
-    ids: ColumnElement[Any] = cast(literal(msgspec.json.encode(list(ven_ids)).decode(), Text), JSON)
+def _named(ven_ids: Sequence[str], stored_event_id: str | None) -> Select[str]:
+    ids: ColumnElement[list[str]] = cast(literal(msgspec.json.encode(list(ven_ids)).decode(), Text), JSON)
     if stored_event_id is not None:
         ids = select(events.c.ven_ids).where(events.c.event_id == stored_event_id).scalar_subquery()
     return select(func.json_array_elements_text(ids).table_valued("value").c.value.label("ven_id"))
 
 
-def _typed_loads(gone_after: timedelta | None, load_types: Sequence[str] | None = None) -> Select[Any]:
+def _typed_loads(gone_after: timedelta | None, load_types: Sequence[str] | None = None) -> Select[str, str]:
     """The loads that VENs have now, enabled or not, each with its type: `ven_id`, `load_type`."""
     loads = (
         select(load_snapshots.c.ven_id, load_type().label("load_type"))

@@ -1,14 +1,13 @@
-"""Times in which people have opted VENs out: who is asked for nothing then."""
+"""Opt-out windows: times in which VENs are asked for nothing."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Select, select
 
 from schemas.tables.registry import ven_opt_outs
 
 
-def opted_out_vens(start: datetime, end: datetime) -> Select[Any]:
+def opted_out_vens(start: datetime, end: datetime) -> Select[str]:
     """VENs that are opted out at some time within a half-open range."""
     times = ven_opt_outs.c
     return select(times.ven_id).where(times.start_time < end, times.end_time > start)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Select, Text, and_, any_, case, false, func, literal, or_, select, true
+from sqlalchemy import Text, and_, any_, case, false, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from schemas.db.queries import Relation
 from schemas.tables.events import event_participations, events
 from schemas.times.time_ranges import TimeRange
 
@@ -15,7 +15,7 @@ ended_at = func.least(events.c.end_time, events.c.ended_at)
 """When it was to end, or was stopped."""
 
 NOTICE = timedelta(minutes=5)
-"""Who refuses so soon after it was told, and has not begun, has opted out before its start."""
+"""A VEN that refuses so soon after its notification, and has not begun, has opted out before the start."""
 
 OPTED_OUT_BEFORE = or_(
     and_(
@@ -39,9 +39,14 @@ left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)),
 """When a VEN left an event that went on without it; null for one that stayed."""
 
 
-def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Select[Any]:
-    """Other events in which some VENs took part, of which they were told."""
+def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Relation:
+    """Other events in which some VENs took part and were notified."""
     ids = func.cast(literal(list(ven_ids), ARRAY(Text)), ARRAY(Text))
+    return participations(within).where(_PART.ven_id == any_(ids), _PART.event_id != but)
+
+
+def participations(within: TimeRange) -> Relation:
+    """When VENs took part in events that they were told of and that overlap a range."""
     return (
         select(
             _PART.ven_id,
@@ -52,8 +57,6 @@ def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Select[Any]:
         )
         .join(events, events.c.event_id == _PART.event_id)
         .where(
-            _PART.ven_id == any_(ids),
-            _PART.event_id != but,
             events.c.started_at.is_not(None),
             ~OPTED_OUT_BEFORE,
             _PART.notified_at.is_not(None),

@@ -1,7 +1,6 @@
-"""What VENs say that they understand of an `event` command beyond its start, end and kW."""
+"""Abilities: what VENs understand of an `event` command beyond its start, end and kW."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, any_, cast, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -13,11 +12,11 @@ IMPORT_LIMIT, EXPORT_LIMIT = "importLimitKw", "exportLimitKw"
 """The words of `understands`: the keys of the command that they stand for."""
 
 
-def vens_that_understand(word: str) -> Select[Any]:
+def vens_that_understand(word: str) -> Select[str]:
     return select(ven_abilities.c.ven_id).where(cast(ven_abilities.c.understands, JSONB).has_key(word))
 
 
-def abilities(ven_ids: Sequence[str]) -> Select[Any]:
-    """`ven_id` and `understands` of those of some VENs that have said it."""
+def abilities(ven_ids: Sequence[str]) -> Select[str, list[str]]:
+    """`ven_id` and `understands` of those of some VENs that have reported it."""
     ids = any_(literal(list(ven_ids), ARRAY(Text)))
     return select(ven_abilities.c.ven_id, ven_abilities.c.understands).where(ven_abilities.c.ven_id == ids)

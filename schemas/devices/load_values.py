@@ -19,7 +19,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     FromClause,
     Interval,
     Select,
@@ -35,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
+from schemas.db.queries import Union
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
@@ -50,7 +50,7 @@ def with_settings(latest: FromClause = load_snapshots) -> FromClause:
 
 
 def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    """What people have set for a load; else what its VEN says."""
+    """The value that people have set for a load; else its VEN's."""
     return func.coalesce(loads.c[field], latest.c[field])
 
 
@@ -67,12 +67,12 @@ def capacity_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
 
 
 def is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[bool]:
-    """Whether a load may be controlled now; unless somebody says otherwise, it may."""
+    """Whether a load may be controlled now; by default it may."""
     return func.coalesce(effective("enabled", latest), true())
 
 
 def is_gone(
-    gone_after: timedelta | None, ven_ts: ColumnElement[Any], latest: FromClause = load_snapshots
+    gone_after: timedelta | None, ven_ts: ColumnElement[datetime], latest: FromClause = load_snapshots
 ) -> ColumnElement[bool]:
     """Whether a load has left the latest values.
 
@@ -92,7 +92,7 @@ def _interval(width: timedelta) -> ColumnElement[timedelta]:
     return cast(width, Interval)
 
 
-def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
+def gone_loads(gone_after: timedelta | None) -> Union:
     """All loads of the fleet of which `is_gone` is true: `ven_id`, `load_id`.
 
     For statements over the whole fleet: to compare each of 80,000 loads with its VEN takes twice the time.
@@ -118,8 +118,8 @@ def gone_loads(gone_after: timedelta | None) -> CompoundSelect[Any]:
 
 
 def sheddable_kw(
-    ven_id: ColumnElement[str], ven_ts: ColumnElement[Any], gone_after: timedelta | None
-) -> Select[Any]:
+    ven_id: ColumnElement[str], ven_ts: ColumnElement[datetime], gone_after: timedelta | None
+) -> Select[float | None]:
     """What the loads of a VEN could shed now, `shed_kw`: for a scalar or lateral subquery.
 
     Disabled loads add nothing. Null where the VEN has no loads: it counts as one, with what it sheds now.
@@ -133,8 +133,8 @@ def sheddable_kw(
 
 
 def headroom_kw(
-    ven_id: ColumnElement[str], ven_ts: ColumnElement[Any], gone_after: timedelta | None
-) -> Select[Any]:
+    ven_id: ColumnElement[str], ven_ts: ColumnElement[datetime], gone_after: timedelta | None
+) -> Select[float | None]:
     """What the loads of a VEN could use more than now, `shed_kw`, as `sheddable_kw` says it of less.
 
     Capacity less usage of the loads that may be controlled; what generates adds nothing.

@@ -1,10 +1,11 @@
 """Sums over the latest of VENs and loads: of the whole network for jobs, of a group's members for serving."""
 
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy.sql.elements import CollectionAggregate
 
+from schemas.db.queries import Relation
 from schemas.devices.load_values import (
     capacity_kw,
     effective,
@@ -19,7 +20,7 @@ from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 
-def ven_sums(gone_after: timedelta | None, members: ColumnElement[Any] | None = None) -> Select[Any]:
+def ven_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | None = None) -> Relation:
     """Counts of, and sums over, VENs that are not retired, by status: the latest, else as registered.
 
     Args:
@@ -53,7 +54,7 @@ def ven_sums(gone_after: timedelta | None, members: ColumnElement[Any] | None = 
     )
 
 
-def load_sums(gone_after: timedelta | None, members: ColumnElement[Any] | None = None) -> Select[Any]:
+def load_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | None = None) -> Relation:
     """Sums over the latest of loads that are of one type, and that may or may not be controlled now.
 
     Generation is not negative usage: a load that exports adds nothing to it. The arguments are as above.
@@ -86,5 +87,7 @@ def load_sums(gone_after: timedelta | None, members: ColumnElement[Any] | None =
     )
 
 
-def _among(ven_id: ColumnElement[Any], members: ColumnElement[Any] | None) -> list[ColumnElement[bool]]:
+def _among(
+    ven_id: ColumnElement[str], members: CollectionAggregate[bool] | None
+) -> list[ColumnElement[bool]]:
     return [] if members is None else [ven_id == members]

@@ -137,7 +137,7 @@ Abilities = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], M
 
 
 class AnsweredAbilities(Struct, rename="camel", gc=False):
-    """The part of an acknowledgement's `data` that says what a VEN understands."""
+    """The part of an acknowledgement's `data` with a VEN's abilities."""
 
     understands: Abilities | None = None
 
@@ -154,7 +154,7 @@ class Acknowledgement(Struct, rename="camel", gc=False):
 
     @property
     def is_accepted(self) -> bool | None:
-        """What the VEN answers; None where it says neither, or a word that nobody knows."""
+        """The VEN's answer; None if it has neither, or an unknown word."""
         word = None if self.status is None else self.status.strip().lower()
         if word is None:
             return self.ok

@@ -41,7 +41,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - a scrape every few seconds is no event
+    def log_message(self, *_: object) -> None:  # a scrape every few seconds is no event
         """Say nothing."""
 
 

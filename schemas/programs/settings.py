@@ -178,7 +178,7 @@ class LoadSettings(Settings):
 
 
 class AskingSettings(LoadSettings):
-    """What jobs that ask VENs and answers that say who is passed over must have in common."""
+    """Settings that jobs (which VENs are asked) and serving (which are passed over) must have in common."""
 
     rest_s: float = Field(
         900,

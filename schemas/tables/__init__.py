@@ -1,6 +1,18 @@
 """The database's tables, each beside the pandera model of its frames."""
 
-from schemas.tables import access, events, history, ledger, live, openadr, presence, raw, registry, snapshots
+from schemas.tables import (
+    access,
+    events,
+    forecasts,
+    history,
+    ledger,
+    live,
+    openadr,
+    presence,
+    raw,
+    registry,
+    snapshots,
+)
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
@@ -23,6 +35,8 @@ FRAMES: dict[str, type[Frame]] = {
     "live_changes": live.LiveChangeFrame,
     "load_history": history.LoadHistoryFrame,
     "load_snapshots": snapshots.LoadSnapshotFrame,
+    "load_type_forecasts": forecasts.LoadTypeForecastFrame,
+    "load_type_half_hours": forecasts.LoadTypeHalfHourFrame,
     "load_type_rollups": snapshots.LoadTypeRollupFrame,
     "loads": registry.LoadFrame,
     "network_energy": history.NetworkEnergyFrame,
@@ -41,6 +55,7 @@ FRAMES: dict[str, type[Frame]] = {
     "rejected_messages": ledger.RejectedMessageFrame,
     "skewed_reports": presence.SkewedReportFrame,
     "slot_widths": registry.SlotWidthFrame,
+    "stale_half_hours": forecasts.StaleHalfHourFrame,
     "stale_slots": history.StaleSlotFrame,
     "ven_abilities": registry.VenAbilitiesFrame,
     "ven_history": history.VenHistoryFrame,
@@ -60,6 +75,7 @@ __all__ = [
     "Frame",
     "access",
     "events",
+    "forecasts",
     "history",
     "ledger",
     "live",

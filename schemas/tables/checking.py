@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.db.frame_models import pa
+from schemas.db.frame_models import DataType, pa
 
 _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
     "equal_to": lambda column, value: column != value,
@@ -23,13 +23,13 @@ _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
 
 
 def is_right(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> bool:
-    """Whether a frame is certainly what the model says; if not, the model knows better."""
+    """Whether a frame certainly fits the model; if not, the model itself decides."""
     types, breaks = _rules(model)
     return dict(frame.schema) == types and breaks is not None and not any(frame.select(breaks).row(0))
 
 
 @cache
-def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, Any], list[pl.Expr] | None]:
+def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, DataType], list[pl.Expr] | None]:
     """The types of a frame, and what must not be found in it."""
     schema = model.to_schema()
     types = {name: column.dtype.type for name, column in schema.columns.items()}

@@ -155,7 +155,7 @@ commands = Table(
 
 
 def _measured(name: str, *keys: Column[str]) -> Table:
-    """What one baseline says that an event delivered; `performance_percent` of what was asked for."""
+    """The delivery of an event by one baseline; `performance_percent` of what was asked for."""
     return Table(
         name,
         metadata,

@@ -1,12 +1,12 @@
 """What all tables and frames share: one MetaData, one naming convention, one notion of time."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from schemas.db.frame_models import pa
+from schemas.db.frame_models import DataType, pa
 from schemas.tables.checking import is_right
 
 metadata = MetaData(
@@ -40,7 +40,7 @@ class Frame(pa.DataFrameModel):
 
     @classmethod
     def checked(cls, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame, if it is what the model says.
+        """The frame, if it fits the model.
 
         Raises:
             pandera.errors.SchemaError: it is not.
@@ -48,7 +48,7 @@ class Frame(pa.DataFrameModel):
         return frame if is_right(cls, frame) else cls.validate(frame)
 
     @classmethod
-    def types(cls) -> dict[str, Any]:
+    def types(cls) -> dict[str, DataType]:
         """The Polars type of each column."""
         return {name: column.dtype.type for name, column in cls.to_schema().columns.items()}
 

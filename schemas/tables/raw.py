@@ -99,7 +99,7 @@ class TelemetryFrame(Frame):
 
 
 class EntryFrame(Frame):
-    """What a load entry says at a device time; null where it says nothing. Powers in kW."""
+    """A load entry at a device time; null where a field is absent. Powers in kW."""
 
     ven_id: str
     load_id: str

@@ -151,7 +151,7 @@ class VenAbilitiesFrame(Frame):
 
 
 class GroupFrame(Frame):
-    """A group of VENs; who is in it, `schemas.demand_response.groups` says."""
+    """A group of VENs; `schemas.demand_response.groups` defines its members."""
 
     group_id: str
     name: str = pa.Field(nullable=True)

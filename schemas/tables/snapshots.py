@@ -33,7 +33,7 @@ LOAD_FIELDS = (
     "enabled",
     "priority",
 )
-"""What a load entry may say or leave out."""
+"""Optional fields of a load entry."""
 
 
 def _stamp(field: str) -> Column[int]:
@@ -105,7 +105,7 @@ load_type_rollups = Table(
 
 
 class VenSnapshotFrame(Frame):
-    """`used_power_kw` is the last that was said, at `used_power_ts`; the rest is of the report at `ts`.
+    """`used_power_kw` is the last one reported, at `used_power_ts`; the rest is of the report at `ts`.
 
     `received_at` is when anything last came; `heard_at` when something last came that was not a replay.
     """

@@ -1,4 +1,4 @@
-"""Instants: UTC everywhere inside, whatever the border says."""
+"""Instants: UTC everywhere inside, whatever zone came in."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -9,7 +9,6 @@ Only the network's energy is kept ready made, and is marked stale where a width 
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -29,6 +28,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.elements import CollectionAggregate
 
 from schemas.db.locks import ENERGY, exclusive
 from schemas.tables.history import SLOT_S, stale_slots, ven_history
@@ -42,17 +42,19 @@ SLOT = timedelta(seconds=SLOT_S)
 QUANTITIES = ("used", "shed")
 
 
-def floor(instant: ColumnElement[Any], width: Any) -> ColumnElement[Any]:  # noqa: ANN401 - a value or an expression
+def floor(
+    instant: ColumnElement[datetime], width: ColumnElement[timedelta] | timedelta
+) -> ColumnElement[datetime]:
     """The start of the slot of a width that an instant lies in."""
     return func.date_bin(width, instant, literal(EPOCH))
 
 
-def mean_kw(total_kw: ColumnElement[Any], samples: ColumnElement[Any]) -> ColumnElement[Any]:
+def mean_kw(total_kw: ColumnElement[float], samples: ColumnElement[int]) -> ColumnElement[float]:
     """The mean power of a sum of samples, kW; null without any."""
     return total_kw / cast(func.nullif(samples, 0), Float)
 
 
-def spans(ven_id: Any = None) -> Subquery:  # noqa: ANN401 - an expression
+def spans(ven_id: ColumnElement[str] | CollectionAggregate[bool] | None = None) -> Subquery:
     """Since when, and until when, a VEN has slots wider than five minutes: of one VEN, or of all."""
     row = slot_widths.c
     until = func.lead(row.since).over(partition_by=row.ven_id, order_by=row.since)
@@ -70,7 +72,11 @@ def spans(ven_id: Any = None) -> Subquery:  # noqa: ANN401 - an expression
     return select(each.c.ven_id, each.c.since, each.c.until, width).where(is_wide).subquery("span")
 
 
-def slot_means(states: FromClause, keys: Sequence[str] = (), ven_id: Any = None) -> Subquery:  # noqa: ANN401
+def slot_means(
+    states: FromClause,
+    keys: Sequence[str] = (),
+    ven_id: ColumnElement[str] | CollectionAggregate[bool] | None = None,
+) -> Subquery:
     """`slot`, `used_kw`, `shed_kw` (null without a value) and the keys, of every slot that states reach.
 
     Args:
@@ -84,17 +90,17 @@ def slot_means(states: FromClause, keys: Sequence[str] = (), ven_id: Any = None)
     is_in_span = [states.c.bucket >= span.c.since, states.c.bucket < span.c.until]
     if "ven_id" in keys:
         is_in_span.append(span.c.ven_id == states.c.ven_id)
-    width: ColumnElement[Any] = func.coalesce(span.c.width, literal(SLOT))
-    by: list[Any] = [floor(states.c.bucket, width).label("first"), width.label("width")]
-    by += [states.c[key] for key in keys]
+    width: ColumnElement[timedelta] = func.coalesce(span.c.width, literal(SLOT))
+    first = floor(states.c.bucket, width).label("first")
+    each_width, of = width.label("width"), [states.c[key] for key in keys]
     means = [
         mean_kw(func.sum(states.c[f"{name}_sum"]), func.sum(states.c[f"{name}_samples"])).label(f"{name}_kw")
         for name in QUANTITIES
     ]
     wide = (
-        select(*by, *means)
+        select(first, each_width, *of, *means)
         .select_from(states.outerjoin(span, and_(*is_in_span)))
-        .group_by(*by)
+        .group_by(first, each_width, *of)
         .subquery("wide")
     )
     columns = [wide.c[name] for name in (*(f"{name}_kw" for name in QUANTITIES), *keys)]
@@ -102,7 +108,7 @@ def slot_means(states: FromClause, keys: Sequence[str] = (), ven_id: Any = None)
     return select(slot, *columns).join_from(wide, each, each.c.after < wide.c.width).subquery("slot_means")
 
 
-def energy_kwh(power_kw: ColumnElement[Any]) -> ColumnElement[float]:
+def energy_kwh(power_kw: ColumnElement[float]) -> ColumnElement[float]:
     """The energy of a slot with this mean power; no value adds nothing."""
     return func.coalesce(power_kw * SLOT_HOURS, 0.0)
 
@@ -118,13 +124,13 @@ def _interval(length: timedelta) -> ColumnElement[timedelta]:
     return cast(literal(length, Interval), Interval)
 
 
-def widest() -> ColumnElement[Any]:
+def widest() -> ColumnElement[timedelta]:
     """The widest slot that any VEN has, or had."""
     widest_s = select(func.coalesce(func.max(slot_widths.c.width_s), SLOT_S)).scalar_subquery()
     return widest_s * _interval(timedelta(seconds=1))
 
 
-def sharing_energy(slots: Subquery) -> Select[Any]:
+def sharing_energy(slots: Subquery) -> Select[datetime]:
     """Slots whose energy may follow from samples of some slots (`slot`): all that are in their wide slots."""
     width, each = select(widest().label("width")).subquery("widest"), offsets()
     inside = slots.join(width, true()).join(each, each.c.after < width.c.width)
@@ -172,7 +178,7 @@ def latest_widths() -> Subquery:
     )
 
 
-def mark_stale(ven_id: str, since: Any) -> Insert:  # noqa: ANN401 - a value or an expression
+def mark_stale(ven_id: str, since: ColumnElement[datetime] | datetime) -> Insert:
     """Mark the slots whose network energy a new width of a VEN changes, from a half-hour on.
 
     Whoever changes a width holds the lock `ENERGY` before it: between what this statement sees and its commit

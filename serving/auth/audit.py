@@ -8,21 +8,21 @@ it is made; an entry without a status stands for a request whose end was not see
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
 import falcon
 import msgspec
 import structlog
 from falcon import Request, Response
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.http import AuditEntry
 from schemas.programs.redaction import without_secret_fields, without_secrets
 from serving.auth import queries
 from serving.auth.keys import Caller
+from serving.auth.queries import AuditRow
 from serving.db.reading import in_blocks, snapshot
 from serving.http.bodies import read_bytes
 from serving.page import Page
@@ -43,9 +43,9 @@ class AuditLog:
         self._engine = engine
         self._clock = clock
 
-    def begin(self, attempt: dict[str, Any]) -> int:
+    def begin(self, attempt: Mapping[str, object]) -> int:
         with self._engine.begin() as connection:
-            return int(connection.execute(queries.begin_audit({"at": self._clock()} | attempt)).scalar_one())
+            return connection.execute(queries.begin_audit({"at": self._clock(), **attempt})).scalar_one()
 
     def finish(self, audit_id: int, status: int) -> None:
         try:
@@ -119,15 +119,17 @@ def request_id_of(request: Request) -> str:
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def stored_body(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+def stored_body(body: bytes) -> object:
     """The body as it is stored: JSON as it came; of other and of long bodies, the beginning."""
     if not body:
         return None
     if len(body) <= STORED_BODY_BYTES:
         try:
-            return msgspec.json.decode(without_secret_fields(body.decode()).replace(r"\u0000", "�"))
+            value: object = msgspec.json.decode(without_secret_fields(body.decode()).replace(r"\u0000", "�"))
         except (ValueError, RecursionError):
             pass
+        else:
+            return value
     start = _storable(without_secret_fields(body[:STORED_BODY_BYTES].decode(errors="replace")))
     return {"bytes": len(body), "start": start}
 
@@ -137,7 +139,7 @@ def _storable(text: str) -> str:
     return text.replace("\0", "�")
 
 
-def _entry(row: Row[Any]) -> AuditEntry:
+def _entry(row: AuditRow) -> AuditEntry:
     return AuditEntry(
         id=str(row.audit_id),
         at=row.at,

@@ -12,16 +12,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import falcon
 from falcon import Request
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from schemas.http import Role
 from schemas.programs.redaction import SECRET
 from serving.auth import queries
+from serving.auth.queries import KeyRow, SessionRow
 from serving.auth.rate_limit import TokenBuckets
 
 KEY = "gg"
@@ -156,10 +156,10 @@ class KeyStore:
                 raise UnknownKeyError(f"There is no key {name!r} that could be revoked.")
             connection.execute(queries.notify_keys())
 
-    def all_keys(self) -> list[Row[Any]]:
+    def all_keys(self) -> list[KeyRow]:
         """All keys, also revoked and expired ones, the oldest first."""
         with self._engine.connect() as connection:
-            return list(connection.execute(queries.all_keys()))
+            return queries.all_keys().all(connection)
 
     def open_session(self, caller: Caller, now: datetime) -> tuple[str, datetime]:
         """A secret for a browser's cookie, and when it expires: no later than the key."""
@@ -179,17 +179,17 @@ class KeyStore:
     def valid(self, now: datetime) -> dict[tuple[str, str], _ValidSecret]:
         """The secrets that are valid now, by kind and public id."""
         with self._engine.connect() as connection:
-            keys = {row.key_id: row for row in connection.execute(queries.live_keys(now))}
-            sessions = connection.execute(queries.live_sessions(now)).all()
-        valid = {(KEY, key_id): _ValidSecret(_caller(row), row.digest) for key_id, row in keys.items()}
-        for row in sessions:
-            if row.key_id in keys:
-                caller = _caller(keys[row.key_id], session=row)
-                valid[SESSION, row.session_id] = _ValidSecret(caller, row.digest)
+            keys = {key.key_id: key for key in queries.live_keys(now).each(connection)}
+            sessions = queries.live_sessions(now).all(connection)
+        valid = {(KEY, key_id): _ValidSecret(_caller(key), key.digest) for key_id, key in keys.items()}
+        for session in sessions:
+            if session.key_id in keys:
+                caller = _caller(keys[session.key_id], session)
+                valid[SESSION, session.session_id] = _ValidSecret(caller, session.digest)
         return valid
 
 
-def _new_secret(kind: str, now: datetime) -> tuple[str, dict[str, Any]]:
+def _new_secret(kind: str, now: datetime) -> tuple[str, dict[str, object]]:
     text = make_secret(kind)
     secret = read_secret(text)
     if secret is None:
@@ -197,7 +197,7 @@ def _new_secret(kind: str, now: datetime) -> tuple[str, dict[str, Any]]:
     return text, {"key_id": secret.public_id, "digest": secret.digest, "created_at": now}
 
 
-def _caller(key: Row[Any], session: Row[Any] | None = None) -> Caller:
+def _caller(key: KeyRow, session: SessionRow | None = None) -> Caller:
     if session is None:
         return Caller(key.name, key.role, key.key_id, key.expires_at)
     return Caller(key.name, key.role, key.key_id, session.expires_at, session.session_id)

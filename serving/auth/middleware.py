@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 import falcon
 from falcon import Request, Response
@@ -53,7 +53,7 @@ class AuthMiddleware:
             self._require_key(self._keyring, request, response)
 
     def process_resource(
-        self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
+        self, request: Request, response: Response, resource: object, _parameters: dict[str, object]
     ) -> None:
         if request.method in SAFE_METHODS or not hasattr(resource, f"on_{request.method.lower()}"):
             return
@@ -79,7 +79,7 @@ class AuthMiddleware:
             if caller.key_id is not None:
                 response.stream = _StreamWhileValid(response.stream, caller, self._keyring)
 
-    def admit(self, env: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+    def admit(self, env: WSGIEnvironment) -> list[tuple[str, str]] | None:
         """`process_request` of a GET without a look at the database: the rate headers of the response.
 
         None if the request must take the slow path, also to be refused; that costs the caller no token.
@@ -119,7 +119,7 @@ class AuthMiddleware:
         return buckets.take(str(caller.key_id), self._clock().timestamp())
 
 
-def secret_in(env: Mapping[str, Any]) -> str | None:
+def secret_in(env: WSGIEnvironment) -> str | None:
     """The key in a header; else the session in the cookie of a browser, whose EventSource sends no header."""
     scheme, _, key = env.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and key:

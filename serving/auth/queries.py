@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Delete, Insert, Select, Update, delete, insert, or_, select, update
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from schemas.db.channels import KEYS, notify
+from schemas.db.queries import Query, Relation, fields_of
+from schemas.http import Role
 from schemas.tables.access import api_keys, api_sessions, audit_log
 from serving.page import Page
 
@@ -14,34 +17,75 @@ SESSIONS_PER_KEY = 20
 """Sessions that one key has at once; opening another ends the oldest."""
 
 
-def live_keys(now: datetime) -> Select[Any]:
+class KeyRow(NamedTuple):
+    """An API key, valid or not."""
+
+    key_id: str
+    name: str
+    role: Role
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class SessionRow(NamedTuple):
+    """A session of a browser."""
+
+    session_id: str
+    key_id: str
+    digest: bytes
+    expires_at: datetime
+
+
+class AuditRow(NamedTuple):
+    """An entry of the audit log."""
+
+    audit_id: int
+    at: datetime
+    who: str
+    role: Role
+    method: str
+    path: str
+    status: int | None
+    request_id: str
+    client_address: str | None
+    body: object
+
+
+def live_keys(now: datetime) -> Query[KeyRow]:
     lasts = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
-    return select(api_keys).where(api_keys.c.revoked_at.is_(None), lasts)
+    return Query(KeyRow, _keys().where(api_keys.c.revoked_at.is_(None), lasts))
 
 
-def live_sessions(now: datetime) -> Select[Any]:
-    return select(api_sessions).where(api_sessions.c.expires_at > now)
+def live_sessions(now: datetime) -> Query[SessionRow]:
+    sessions = select(*fields_of(SessionRow, api_sessions))
+    return Query(SessionRow, sessions.where(api_sessions.c.expires_at > now))
 
 
-def all_keys() -> Select[Any]:
-    return select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
+def all_keys() -> Query[KeyRow]:
+    return Query(KeyRow, _keys().order_by(api_keys.c.created_at, api_keys.c.key_id))
 
 
-def add_key(key: Mapping[str, Any]) -> Insert:
+def _keys() -> Relation:
+    return select(*fields_of(KeyRow, api_keys))
+
+
+def add_key(key: Mapping[str, object]) -> Insert:
     return insert(api_keys).values(**key)
 
 
-def revoke(name: str, now: datetime) -> Update:
+def revoke(name: str, now: datetime) -> ReturningUpdate[str]:
     """Returns the key's id, if there is a key of that name that is not revoked."""
     live = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
     return update(api_keys).where(*live).values(revoked_at=now).returning(api_keys.c.key_id)
 
 
-def notify_keys() -> Select[Any]:
+def notify_keys() -> Select[object]:
     return notify(KEYS)
 
 
-def add_session(session: Mapping[str, Any]) -> Insert:
+def add_session(session: Mapping[str, object]) -> Insert:
     return insert(api_sessions).values(**session)
 
 
@@ -65,7 +109,7 @@ def end_session(session_id: str, digest: bytes) -> Delete:
     )
 
 
-def begin_audit(entry: Mapping[str, Any]) -> Insert:
+def begin_audit(entry: Mapping[str, object]) -> ReturningInsert[int]:
     return insert(audit_log).values(**entry).returning(audit_log.c.audit_id)
 
 
@@ -73,7 +117,8 @@ def finish_audit(audit_id: int, status: int, now: datetime) -> Update:
     return update(audit_log).where(audit_log.c.audit_id == audit_id).values(status=status, answered_at=now)
 
 
-def audit_entries(page: Page) -> Select[Any]:
+def audit_entries(page: Page) -> Query[AuditRow]:
     """The newest first; `after` an entry come older ones."""
-    query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(page.limit)
-    return query if page.after is None else query.where(audit_log.c.audit_id < int(page.after))
+    newest = select(*fields_of(AuditRow, audit_log)).order_by(audit_log.c.audit_id.desc()).limit(page.limit)
+    older = newest if page.after is None else newest.where(audit_log.c.audit_id < int(page.after))
+    return Query(AuditRow, older)

@@ -1,9 +1,8 @@
 """Protection against cross-site request forgery and DNS rebinding."""
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 import falcon
 from falcon import Request
@@ -34,7 +33,7 @@ class SameOrigin:
         self.is_local_only = is_local_only
         self._page_ports = page_ports
 
-    def is_own_host(self, env: Mapping[str, Any]) -> bool:
+    def is_own_host(self, env: WSGIEnvironment) -> bool:
         """Whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
 
         A browser binds a page to the name that it was loaded from, and a foreign site can have its own name

@@ -6,7 +6,7 @@ Everything unusual goes to Falcon.
 
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
-from typing import Any
+from types import TracebackType
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import falcon
@@ -27,6 +27,8 @@ MAX_VARIANTS = 64
 """Recorded heads of one response. Clients choose the request headers, and must not fill our memory."""
 
 Variant = tuple[str | None, ...]
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
+"""What WSGI passes on of an exception."""
 
 
 class FastPath:
@@ -73,7 +75,7 @@ class _HeadRecorder:
         self,
         status: str,
         headers: list[tuple[str, str]],
-        exc_info: Any = None,  # noqa: ANN401 - WSGI's
+        exc_info: ExceptionInfo = None,
         /,
     ) -> Callable[[bytes], object]:
         tag, _, encoding = dict(headers).get("etag", "").strip('"').partition("-")

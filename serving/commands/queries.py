@@ -1,32 +1,53 @@
 """Queries of commands, with their status."""
 
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Select, Text, cast, select
+from sqlalchemy import JSON, Text, cast, select
 from sqlalchemy import tuple_ as row_of
 
+from schemas.db.queries import Query, Relation, fields_of
+from schemas.http import CommandStatus
 from schemas.tables.events import commands
 from serving.page import Page
 
 IN_TURN = (commands.c.created_at, commands.c.command_id)
 
 
-def _all() -> Select[Any]:
-    """The JSON columns stay text, which is handed on as it came."""
-    texts = ("data", "acknowledgement")
-    columns = [cast(c, Text).label(c.name) if c.name in texts else c for c in commands.c]
-    return select(*columns)
+class CommandRow(NamedTuple):
+    """A command of the outbox; what is JSON stays text, which is handed on as it came."""
+
+    command_id: str
+    ven_id: str
+    op: str
+    load_id: str | None
+    event_id: str | None
+    data: str
+    status: CommandStatus
+    attempts: int
+    created_at: datetime
+    sent_at: datetime | None
+    acknowledged_at: datetime | None
+    executed_at: datetime | None
+    expires_at: datetime
+    acknowledgement: str | None
+    error: str | None
 
 
-def command(command_id: str) -> Select[Any]:
-    return _all().where(commands.c.command_id == command_id)
+def _all() -> Relation:
+    columns = fields_of(CommandRow, commands)
+    return select(*(cast(c, Text).label(c.name) if isinstance(c.type, JSON) else c for c in columns))
 
 
-def commands_of_ven(ven_id: str, page: Page) -> Select[Any]:
+def command(command_id: str) -> Query[CommandRow]:
+    return Query(CommandRow, _all().where(commands.c.command_id == command_id))
+
+
+def commands_of_ven(ven_id: str, page: Page) -> Query[CommandRow]:
     """Newest first; `after` is the id of the last one seen."""
     newest = [column.desc() for column in IN_TURN]
     query = _all().where(commands.c.ven_id == ven_id).order_by(*newest).limit(page.limit)
     if page.after is None:
-        return query
+        return Query(CommandRow, query)
     seen = select(*IN_TURN).where(commands.c.ven_id == ven_id, commands.c.command_id == page.after)
-    return query.where(row_of(*IN_TURN) < seen.scalar_subquery())
+    return Query(CommandRow, query.where(row_of(*IN_TURN) < seen.scalar_subquery()))

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec import Raw
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.http import Command, ShedAccepted, ShedRequest
 from serving.commands import queries
+from serving.commands.queries import CommandRow
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError, no_ven
 from serving.fleet import outbox
@@ -32,7 +32,7 @@ class CommandReader:
             NotFoundError: there is none with that id.
         """
         with self._engine.connect() as connection:
-            row = connection.execute(queries.command(command_id)).one_or_none()
+            row = queries.command(command_id).first(connection)
         if row is None:
             raise NotFoundError(f"There is no command {command_id!r}.")
         return _command(row)
@@ -44,7 +44,7 @@ class CommandReader:
             NotFoundError: there is no such VEN.
         """
         with snapshot(self._engine) as connection:
-            if fleet.registered_ven(ven_id).run(connection).one_or_none() is None:
+            if fleet.registered_ven(ven_id).first(connection) is None:
                 raise NotFoundError(no_ven(ven_id))
             yield from map(_command, in_blocks(connection, queries.commands_of_ven(ven_id, page)))
 
@@ -79,7 +79,7 @@ class CommandWriter:
         return ShedAccepted(ven_id, load_id, request.amount_kw, command_id)
 
 
-def _command(row: Row[Any]) -> Command:
+def _command(row: CommandRow) -> Command:
     return Command(
         id=row.command_id,
         ven_id=row.ven_id,

@@ -54,6 +54,42 @@ function withGaps(points, granularityS) {
   return { times, used, shed };
 }
 
+/**
+ * A band from P10 to P90 around the median, kW. Half hours without a forecast are gaps in it.
+ * @param {{at: number, low: number|null, median: number|null, high: number|null}[]} points
+ */
+export function drawBand(place, points, name, colourName) {
+  const times = points.map((point) => wallTime(point.at));
+  const ink = colour(colourName);
+  const line = (key, label, dash, width) => ({
+    x: times, y: points.map((point) => point[key]), name: label, type: "scatter", mode: "lines",
+    line: { color: ink, width, dash }, hovertemplate: "%{y:.2f} kW",
+  });
+  const bands = runs(points).map((run) => ({
+    x: [...run, ...run.toReversed()].map((point) => wallTime(point.at)),
+    y: [...run.map((point) => point.high), ...run.toReversed().map((point) => point.low)],
+    type: "scatter", mode: "lines", fill: "toself", fillcolor: ink.replace("rgb(", "rgba(").replace(")", ", 0.22)"),
+    line: { width: 0 }, hoverinfo: "skip", showlegend: false,
+  }));
+  const shape = layout({
+    xaxis: { type: "date", fixedrange: true },
+    yaxis: { title: { text: `${name}, kW` }, rangemode: "tozero", fixedrange: true },
+    dragmode: false,
+  });
+  const lines = [line("high", "P90", "dot", 1), line("median", "P50, the median", "solid", 2), line("low", "P10", "dash", 1)];
+  return Plotly.react(place, [...bands, ...lines], shape, CONFIG);
+}
+
+/** Points that follow each other without a gap. */
+function runs(points) {
+  const found = [[]];
+  for (const point of points) {
+    if (point.median !== null) found.at(-1).push(point);
+    else if (found.at(-1).length) found.push([]);
+  }
+  return found.filter((run) => run.length);
+}
+
 /** Bars by load type, kW. */
 export function drawTypes(place, types) {
   const bar = (name, key, colourName) => ({

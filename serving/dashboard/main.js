@@ -1,6 +1,7 @@
 // The page of whoever is on duty: what stands where, and what keeps it fresh.
 
 import { draw as drawEvent, heardOfEvent, refreshEvent, startEvents } from "./events.js";
+import { Forecast } from "./forecast.js";
 import { attempt, every, isLive, listen } from "./live.js";
 import { startLogin } from "./login.js";
 import { drawTypesAgain, refreshNetwork, refreshTypes, showNetwork } from "./network.js";
@@ -17,8 +18,10 @@ const network = new PowerChart(
   { chart: byId("history-chart"), caption: byId("history-caption"), ranges: byId("history-ranges"), table: byId("history-table") },
   "Power of the network",
 );
+const forecast = new Forecast();
 startEvents();
 onTheme(() => {
+  forecast.draw();
   network.draw();
   ven.power.draw();
   drawTypesAgain();
@@ -27,7 +30,7 @@ startTheme();
 
 async function refreshAll() {
   await refreshNetwork();
-  await Promise.all([refreshEvent(), refreshTypes(), vens.refresh(), network.show("/api/stats/network/history")]);
+  await Promise.all([refreshEvent(), refreshTypes(), vens.refresh(), forecast.refresh(), network.show("/api/stats/network/history")]);
 }
 
 const asked = attempt(refreshAll);
@@ -53,3 +56,4 @@ every(10, () => vens.refresh());
 every(10, () => ven.refresh());
 every(60, () => network.refresh());
 every(60, () => ven.power.refresh());
+every(120, () => forecast.refresh());

@@ -7,7 +7,6 @@ whether they are still all of them, and reads them anew if not.
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import Any
 
 from sqlalchemy import (
     TIMESTAMP,
@@ -24,15 +23,16 @@ from sqlalchemy import (
 )
 
 from schemas.db.ledger import DAYS_OF_BATCH
+from schemas.db.queries import Query
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.times.time_ranges import ranges_of_days
-from serving.db.statements import Query, constant, constant_name
+from serving.db.statements import constant, constant_name
 
 MOST_RANGES = 8
 """Of days, in one statement. Of more days a range may cover some between them, too."""
 
 FORGET_AFTER = timedelta(minutes=1)
-"""Then days that were pending are read anew: most have been consumed since."""
+"""Pending days are read again after this time: most have been consumed since."""
 
 _NAMES = [(f"pending_since_{number}", f"pending_until_{number}") for number in range(MOST_RANGES)]
 
@@ -41,7 +41,7 @@ class PendingDays:
     """The days that were pending when they were last read, today among them, as values of a statement."""
 
     def __init__(
-        self, read: Callable[[Query], Iterable[tuple[Any, ...]]], clock: Callable[[], datetime]
+        self, read: Callable[[Query[tuple[date]]], Iterable[tuple[date]]], clock: Callable[[], datetime]
     ) -> None:
         self._read = read
         self._clock = clock
@@ -55,7 +55,7 @@ class PendingDays:
 
     def read_anew(self) -> None:
         now = self._clock()
-        days = [day for [day] in self._read(Query(days_pending()))]
+        days = [day for [day] in self._read(Query(tuple, days_pending()))]
         self._read_at, self._values = now, constants_of([*days, now.date()])
 
 
@@ -75,7 +75,7 @@ def constants_of(days: Iterable[date]) -> Mapping[str, datetime]:
     }
 
 
-def within_days_pending(instant: ColumnElement[Any]) -> ColumnElement[bool]:
+def within_days_pending(instant: ColumnElement[datetime]) -> ColumnElement[bool]:
     """Whether an instant is of one of the days among a statement's values."""
     return or_(
         *(and_(instant >= constant(since), instant < constant(until)) for since, until in _NAMES),
@@ -83,13 +83,13 @@ def within_days_pending(instant: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 @cache
-def days_pending() -> Select[Any]:
+def days_pending() -> Select[date]:
     """The days of all pending batches, of whichever lane."""
     return select(_days().c.day).distinct()
 
 
 @cache
-def are_all_known(lane: str) -> Select[Any]:
+def are_all_known(lane: str) -> Select[bool]:
     """Whether the days of a lane's pending batches are among the statement's values."""
     days = _days(lane)
     return select(~select(days.c.day).where(~within_days_pending(days.c.midnight)).exists())

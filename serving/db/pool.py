@@ -15,11 +15,13 @@ from typing import Any
 
 import psycopg
 from psycopg.raw_cursor import RawCursor
+from psycopg.rows import TupleRow
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its own pools raise it
 
 from schemas.db.connections import connect, database_url_of, monitor_of
-from serving.db.statements import Query, side_by_side, text_for
+from schemas.db.queries import Query, RowT
+from serving.db.statements import side_by_side, text_for
 
 POOL_SIZE = 3
 """Queries that PostgreSQL runs for one process at a time; more would only compete for processors."""
@@ -30,8 +32,8 @@ WAIT_TIMEOUT_S = 10.0
 SESSION = {"plan_cache_mode": "force_generic_plan"}
 """Plans do not depend on the values, and take longer to make than to run."""
 
-Rows = list[tuple[Any, ...]]
 Columns = list[list[Any]]
+"""The values of a column have one type, which its reader knows."""
 
 
 def _ignore(_duration_s: float) -> None:
@@ -68,7 +70,7 @@ class ConnectionPool:
         event.listen(engine, "engine_disposed", lambda _: pool.close())
         return pool
 
-    def rows(self, query: Query) -> Rows:
+    def rows(self, query: Query[RowT]) -> list[RowT]:
         """The rows of a query.
 
         Raises:
@@ -80,9 +82,9 @@ class ConnectionPool:
         with self._connection() as connection:
             rows = connection.execute(text.sql, text.arguments(query.values))
         self._on_query(perf_counter() - started_s)
-        return rows
+        return query.made_of(rows)
 
-    def columns(self, *queries: Query) -> list[Columns]:
+    def columns(self, *queries: Query[tuple[object, ...]]) -> list[Columns]:
         """The columns of each query, all from one snapshot of the database; empty lists if there are no rows.
 
         Raises:
@@ -90,7 +92,8 @@ class ConnectionPool:
         """
         statement = side_by_side(*(query.statement for query in queries))
         values = {name: value for query in queries for name, value in query.values.items()}
-        [row] = self.rows(Query(statement, values))
+        arrays: Query[tuple[list[Any] | None, ...]] = Query(tuple, statement, values)
+        [row] = self.rows(arrays)
         columns = iter(column or [] for column in row)
         return [list(islice(columns, len(query.statement.selected_columns))) for query in queries]
 
@@ -145,7 +148,7 @@ class PooledConnection:
         self._connect = connect
         self._connection: psycopg.Connection | None = None
 
-    def execute(self, sql: str, arguments: Sequence[Any]) -> Rows:
+    def execute(self, sql: str, arguments: Sequence[object]) -> list[TupleRow]:
         """Run a query; an idle connection may have been lost: then once more, on a new one."""
         if self._connection is not None:
             try:
@@ -163,6 +166,6 @@ class PooledConnection:
             self._connection = None
 
 
-def _execute(connection: psycopg.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
+def _execute(connection: psycopg.Connection, sql: str, arguments: Sequence[object]) -> list[TupleRow]:
     cursor = RawCursor(connection)
     return cursor.execute(sql, arguments, prepare=True, binary=True).fetchall()

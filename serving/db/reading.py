@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, text
+from sqlalchemy import Connection, Engine, text
+
+from schemas.db.queries import Query, RowT
 
 ROWS_AT_ONCE = 2_000
 """Rows of a server-side cursor that are fetched in one round trip."""
@@ -40,6 +41,6 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def in_blocks(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
+def in_blocks(connection: Connection, query: Query[RowT]) -> Iterator[RowT]:
     """The rows of a query; at most `ROWS_AT_ONCE` of them are in memory."""
-    yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
+    yield from query.each(connection.execution_options(yield_per=ROWS_AT_ONCE))

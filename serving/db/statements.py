@@ -4,26 +4,25 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any
+from typing import cast
 
-from msgspec import Struct, structs
+from msgspec import Struct
 from sqlalchemy import (
     BindParameter,
-    Connection,
     DateTime,
     Executable,
-    Result,
-    Select,
     Subquery,
     bindparam,
     func,
     select,
 )
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.sql.compiler import SQLCompiler
 
-VEN_ID: Any = bindparam("ven_id")
-LOAD_ID: Any = bindparam("load_id")
+from schemas.db.queries import Relation
+
+VEN_ID: BindParameter[str] = bindparam("ven_id")
+LOAD_ID: BindParameter[str] = bindparam("load_id")
 
 _CONSTANT = "constant_"
 _PLACEHOLDER = re.compile(r"\$(\d+)")
@@ -48,32 +47,14 @@ def constant_name(name: str) -> str:
     return f"{_CONSTANT}{name}"
 
 
-class Query(Struct, frozen=True):
-    """A statement that many requests share, and its values by name."""
-
-    statement: Select[Any]
-    values: Mapping[str, Any] = MappingProxyType({})
-
-    def with_values(self, values: Mapping[str, Any]) -> "Query":
-        """The query with further values."""
-        return structs.replace(self, values={**self.values, **values})
-
-    def bound(self) -> Select[Any]:
-        """The statement with its values bound."""
-        return self.statement.params(self.values)
-
-    def run(self, connection: Connection) -> Result[Any]:
-        return connection.execute(self.statement, dict(self.values))
-
-
 class StatementText(Struct, frozen=True):
     """A statement in PostgreSQL's syntax, with `$1` for its first value; `names` are in their order."""
 
     sql: str
     names: Sequence[str]
-    constants: Mapping[str, Any]
+    constants: Mapping[str, object]
 
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+    def arguments(self, values: Mapping[str, object]) -> list[object]:
         """The values of the placeholders, in their order."""
         return [values[name] if name in values else self.constants[name] for name in self.names]
 
@@ -81,16 +62,16 @@ class StatementText(Struct, frozen=True):
 @lru_cache(maxsize=512)
 def text_of(statement: Executable) -> StatementText:
     """The cache compares statements by identity, so each must be built once."""
-    compiled: Any = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    compiled: SQLCompiler = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     return StatementText(compiled.string, compiled.positiontup or (), compiled.params)
 
 
-def text_for(statement: Executable, values: Mapping[str, Any]) -> StatementText:
+def text_for(statement: Executable, values: Mapping[str, object]) -> StatementText:
     """The text of a statement with the values of its constants in it."""
     names = _constants_of(statement)
-    return (
-        _with_constants(statement, tuple([values[name] for name in names])) if names else text_of(statement)
-    )
+    if not names:
+        return text_of(statement)
+    return _with_constants(statement, tuple([cast("datetime", values[name]) for name in names]))
 
 
 @lru_cache(maxsize=512)
@@ -113,13 +94,13 @@ def _with_constants(statement: Executable, constants: tuple[datetime, ...]) -> S
 
 
 @lru_cache(maxsize=512)
-def side_by_side(*statements: Select[Any]) -> Select[Any]:
+def side_by_side(*statements: Relation) -> Relation:
     """One row: each column of each statement as an array, null if there are no rows."""
     columns = (column for statement in statements for column in _as_arrays(statement).c)
     return select(*(column.label(f"column_{number}") for number, column in enumerate(columns)))
 
 
-def _as_arrays(statement: Select[Any]) -> Subquery:
+def _as_arrays(statement: Relation) -> Subquery:
     """In the order of the statement, as it stands below nothing but the aggregates."""
     return select(*(func.array_agg(column) for column in statement.subquery().c)).subquery()
 

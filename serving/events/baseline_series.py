@@ -168,7 +168,7 @@ def _points(summed: Summed, occasion: Occasion) -> Iterator[BaselinePoint]:
 
 
 def _usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
-    """The means of the slots of some ranges; NaN where a VEN said nothing."""
+    """The means of the slots of some ranges; NaN where a VEN has no sample."""
     slots = _slots(within)
     kw = np.full((len(ven_ids), len(slots)), np.nan)
     place = {ven_id: row for row, ven_id in enumerate(ven_ids)}

@@ -12,6 +12,7 @@ from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries
+from serving.events.rows import EventRow
 
 
 class PerformanceReader:
@@ -31,7 +32,7 @@ class PerformanceReader:
             ConflictError: nothing is measured yet; or it is not settled, and the baseline is not the primary.
         """
         with snapshot(self._engine) as connection:
-            event = connection.execute(queries.event(event_id)).one_or_none()
+            event = queries.event(event_id).first(connection)
             if event is None:
                 raise NotFoundError(f"There is no event {event_id!r}.")
             revisions = connection.execute(queries.revisions(event_id)).all()
@@ -41,7 +42,7 @@ class PerformanceReader:
             return _settled(connection, event_id, revisions, chosen, baseline or self._primary)
 
     def _provisional(
-        self, connection: Connection, event: Row[Any], baseline: BaselineName | None
+        self, connection: Connection, event: EventRow, baseline: BaselineName | None
     ) -> EventPerformance:
         row = connection.execute(queries.progress_of(event.event_id)).one_or_none()
         if row is None:

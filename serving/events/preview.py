@@ -1,24 +1,24 @@
 """A preview of an event: its candidates, their shares, and what similar events delivered. Pure."""
 
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Row
 
 from schemas.demand_response.candidates import REASONS
 from schemas.http import AskedVen, EventPreview, PassedOver, PassedOverVen, SimilarEvent
 from schemas.times.rounding import rounded
+from serving.events.queries import CandidateRow, SimilarEventRow
 from serving.events.rules import PlannedEvent
 from serving.events.shapes import targets
 
 
-def preview(event: PlannedEvent, candidates: Sequence[Row[Any]], similar: Sequence[Row[Any]]) -> EventPreview:
+def preview(
+    event: PlannedEvent, candidates: Sequence[CandidateRow], similar: Sequence[SimilarEventRow]
+) -> EventPreview:
     """The preview of an event.
 
     Args:
         event: what is planned.
-        candidates: rows of `ven_id`, `available_kw`, and `reason`, null for those that would be asked.
-        similar: settled events: `requested_kw`, `requested_kwh`, `delivered_kw`, `delivered_kwh`, ...
+        candidates: those without a reason would be asked.
+        similar: settled events.
     """
     asked = [row for row in candidates if row.reason is None]
     over = [PassedOverVen(row.ven_id, row.reason) for row in candidates if row.reason is not None]
@@ -48,7 +48,7 @@ def _counts(passed_over: Sequence[PassedOverVen]) -> list[PassedOver]:
     return [PassedOver(reason, reasons.count(reason)) for reason in REASONS if reason in reasons]
 
 
-def _similar(row: Row[Any]) -> SimilarEvent:
+def _similar(row: SimilarEventRow) -> SimilarEvent:
     return SimilarEvent(
         row.event_id,
         row.start_time,
@@ -60,7 +60,12 @@ def _similar(row: Row[Any]) -> SimilarEvent:
     )
 
 
-def _performance_percent(similar: Sequence[Row[Any]]) -> float | None:
-    known = [row for row in similar if row.requested_kwh and row.delivered_kwh is not None]
-    requested_kwh = sum(row.requested_kwh for row in known)
-    return rounded(100 * sum(row.delivered_kwh for row in known) / requested_kwh) if known else None
+def _performance_percent(similar: Sequence[SimilarEventRow]) -> float | None:
+    energies_kwh = [
+        (row.requested_kwh, row.delivered_kwh)
+        for row in similar
+        if row.requested_kwh and row.delivered_kwh is not None
+    ]
+    requested_kwh = sum(requested_kwh for requested_kwh, _ in energies_kwh)
+    delivered_kwh = sum(delivered_kwh for _, delivered_kwh in energies_kwh)
+    return rounded(100 * delivered_kwh / requested_kwh) if energies_kwh else None

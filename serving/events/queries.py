@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Numeric,
+    ScalarSelect,
     Select,
     Text,
     Update,
@@ -32,8 +33,10 @@ from sqlalchemy.sql.selectable import Subquery
 
 from schemas.db import locks
 from schemas.db.channels import EVENTS, notify
+from schemas.db.queries import Query, Relation, fields_of
 from schemas.demand_response import candidates
-from schemas.demand_response.candidates import AskedEvent
+from schemas.demand_response.baselines import BaselineName
+from schemas.demand_response.candidates import AskedEvent, PassedOverReason
 from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
 from schemas.demand_response.groups import Targets
 from schemas.tables.events import (
@@ -50,7 +53,8 @@ from schemas.tables.events import (
 )
 from schemas.tables.registry import vens
 from schemas.times.instants import from_microseconds
-from serving.db.statements import VEN_ID, Query
+from serving.db.statements import VEN_ID
+from serving.events.rows import EventRow
 from serving.events.rules import EventRules, PlannedEvent
 from serving.events.terms import TERMS
 from serving.page import Page
@@ -62,28 +66,28 @@ SETTLED = event_settlements.alias("settled")
 SIMILAR_START_S = 7_200
 
 
-def all_events(page: Page) -> Select[Any]:
+def all_events(page: Page) -> Query[EventRow]:
     """By start; `after` is the id of the last one seen."""
     query = _with_progress().order_by(*IN_TURN).limit(page.limit)
     if page.after is None:
-        return query
+        return Query(EventRow, query)
     last = events.alias()
     seen = select(last.c.start_time, last.c.event_id).where(last.c.event_id == page.after).subquery()
-    return query.join(seen, row_of(*IN_TURN) > row_of(*seen.c))
+    return Query(EventRow, query.join(seen, row_of(*IN_TURN) > row_of(*seen.c)))
 
 
-def event(event_id: str) -> Select[Any]:
-    return _with_progress().where(events.c.event_id == event_id)
+def event(event_id: str) -> Query[EventRow]:
+    return Query(EventRow, _with_progress().where(events.c.event_id == event_id))
 
 
-def current_event() -> Select[Any]:
+def current_event() -> Query[EventRow]:
     """The running event, of several the most urgent; else the next one."""
     is_waiting = case((events.c.status == "active", 0), else_=1)
     order = (is_waiting, case((events.c.status == "active", -events.c.priority), else_=0), *IN_TURN)
-    return _with_progress().where(LIVE).order_by(*order).limit(1)
+    return Query(EventRow, _with_progress().where(LIVE).order_by(*order).limit(1))
 
 
-def past_events(start: datetime | None, end: datetime | None) -> Select[Any]:
+def past_events(start: datetime | None, end: datetime | None) -> Query[EventRow]:
     """Events that run or are over, and overlap a range, both ends included; newest first.
 
     Not those that were cancelled before their start.
@@ -93,11 +97,10 @@ def past_events(start: datetime | None, end: datetime | None) -> Select[Any]:
     query = _with_progress().where(events.c.status != "scheduled", has_begun).order_by(*order)
     if start is not None:
         query = query.where(func.least(events.c.end_time, events.c.ended_at) >= start)
-    return query if end is None else query.where(events.c.start_time <= end)
+    return Query(EventRow, query if end is None else query.where(events.c.start_time <= end))
 
 
-def _with_progress() -> Select[Any]:
-    """Rows of `serving.events.shapes.EventRow`."""
+def _with_progress() -> Relation:
     progress, settled = event_progress.c, event_settlements.c
     return select(
         events.c.event_id,
@@ -194,7 +197,7 @@ def revisions(event_id: str) -> Select[Any]:
     )
 
 
-def settled_by(event_id: str, revision: int) -> Select[Any]:
+def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
     """The baselines of a revision."""
     settled = event_settlements.c
     return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
@@ -228,34 +231,46 @@ class ParticipationRow(NamedTuple):
     requested_reduction_kw: float
 
 
-def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Query:
+class VenParticipationRow(NamedTuple):
+    """The same, of one of several VENs."""
+
+    start: datetime
+    end: datetime
+    event_id: str
+    requested_reduction_kw: float
+    ven_id: str
+
+
+def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Query[ParticipationRow]:
     """The participations of a VEN that overlap with a range of time."""
     first = ALWAYS[0] if start_us is None else from_microseconds(start_us)
     last = ALWAYS[1] if end_us is None else from_microseconds(end_us)
-    return Query(_participations(), {"ven_id": ven_id, "first": first, "last": last})
+    return Query(ParticipationRow, _participations(), {"ven_id": ven_id, "first": first, "last": last})
 
 
-def participations_of(ven_ids: Sequence[str], start_us: int | None, end_us: int | None) -> Query:
+def participations_of(
+    ven_ids: Sequence[str], start_us: int | None, end_us: int | None
+) -> Query[VenParticipationRow]:
     """The same of several VENs, with their `ven_id`."""
     of_one = participations("", start_us, end_us)
     times = {name: value for name, value in of_one.values.items() if name != "ven_id"}
-    return Query(_participations_of(), {"ven_ids": list(ven_ids), **times})
+    return Query(VenParticipationRow, _participations_of(), {"ven_ids": list(ven_ids), **times})
 
 
 @cache
-def _participations() -> Select[Any]:
+def _participations() -> Relation:
     return _participations_where(lambda ven_id: ven_id == VEN_ID)
 
 
 @cache
-def _participations_of() -> Select[Any]:
+def _participations_of() -> Relation:
     listed = bindparam("ven_ids", type_=ARRAY(Text))
     return _participations_where(lambda ven_id: ven_id == any_(listed)).add_columns(
         event_participations.c.ven_id
     )
 
 
-def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Select[Any]:
+def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Relation:
     part, share = event_participations.c, _shares_where(chosen)
     since = func.coalesce(share.c.at, part.notified_at)
     start = func.greatest(events.c.start_time, since).label("start")
@@ -291,49 +306,71 @@ LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
 """One new event at a time, since two that overlap would not see each other."""
 
 
-def at_the_same_time(start: datetime, end: datetime) -> Select[Any]:
+class OverlappingEventRow(NamedTuple):
+    """What decides whether two events want the same VENs at the same time."""
+
+    event_id: str
+    priority: int
+    ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
+    start_time: datetime
+    end_time: datetime
+
+
+def at_the_same_time(start: datetime, end: datetime) -> Query[OverlappingEventRow]:
     """Events that run, or will run, between two instants; those being stopped are out of the way."""
-    return (
-        select(
-            events.c.event_id,
-            events.c.priority,
-            events.c.ven_ids,
-            events.c.group_ids,
-            events.c.load_types,
-            events.c.start_time,
-            events.c.end_time,
-        )
+    overlapping = (
+        select(*fields_of(OverlappingEventRow, events))
         .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
         .order_by(events.c.priority.desc(), *IN_TURN)
     )
+    return Query(OverlappingEventRow, overlapping)
 
 
-def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
-    """How many VENs an event would pass over now, by reason: `reason`, `vens`."""
+def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[str, int]:
+    """How many VENs an event would pass over now, by reason."""
     rows = candidates.asked_and_passed_over(
         AskedEvent.of(event), now, rules.rest, rules.loads_gone_after
     ).subquery()
     return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
 
 
-def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[Any]:
-    """VENs that an event asks, with what each could shed now and the reason why it is passed over, if any."""
+class CandidateRow(NamedTuple):
+    """A VEN that an event asks, with what it could shed now and the reason why it is passed over, if any."""
+
+    ven_id: str
+    available_kw: float
+    reason: PassedOverReason | None
+
+
+class SimilarEventRow(NamedTuple):
+    """What a settled event delivered."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    vens: int
+    requested_kw: float
+    requested_kwh: float | None
+    delivered_kw: float | None
+    delivered_kwh: float | None
+    performance_percent: float | None
+
+
+def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Query[CandidateRow]:
     rows = candidates.candidates(AskedEvent.of(event), now, rules.rest, rules.loads_gone_after).subquery()
-    return select(rows).order_by(rows.c.ven_id)
+    return Query(CandidateRow, select(*fields_of(CandidateRow, rows)).order_by(rows.c.ven_id))
 
 
-def flexibility_kw(event: AskedEvent, now: datetime, rules: EventRules) -> Select[Any]:
+def flexibility_kw(event: AskedEvent, now: datetime, rules: EventRules) -> Select[float]:
     """What the VENs that an event would ask could shed now, kW."""
     rows = candidates.candidates(event, now, rules.rest, rules.loads_gone_after).subquery()
     return select(func.coalesce(func.sum(rows.c.available_kw), 0)).where(rows.c.reason.is_(None))
 
 
-def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
+def similar_events(event: PlannedEvent, baseline: str) -> Query[SimilarEventRow]:
     """Settled events that began within two hours of that time of day, half to twice as long; newest first."""
-    settled = event_settlements.c
-    newest = (
-        select(func.max(settled.revision)).where(settled.event_id == events.c.event_id).correlate(events)
-    ).scalar_subquery()
     of_event = SETTLED.c
     vens_count = (
         select(func.count())
@@ -346,7 +383,7 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
     )
     length = func.least(events.c.end_time, events.c.ended_at) - events.c.start_time
     own = event.end_time - event.start_time
-    return (
+    similar = (
         select(
             events.c.event_id,
             events.c.start_time,
@@ -361,7 +398,7 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
         .join(SETTLED, of_event.event_id == events.c.event_id)
         .where(
             of_event.baseline == baseline,
-            of_event.revision == newest,
+            of_event.revision == _newest_revision(),
             events.c.direction == event.direction,
             or_(apart_s <= SIMILAR_START_S, apart_s >= 86_400 - SIMILAR_START_S),
             length.between(own / 2, own * 2),
@@ -369,9 +406,16 @@ def similar_events(event: PlannedEvent, baseline: str) -> Select[Any]:
         .order_by(events.c.start_time.desc(), events.c.event_id)
         .limit(10)
     )
+    return Query(SimilarEventRow, similar)
 
 
-def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[Any]:
+def _newest_revision() -> ScalarSelect[int]:
+    settled = event_settlements.c
+    revisions = select(func.max(settled.revision)).where(settled.event_id == events.c.event_id)
+    return revisions.correlate(events).scalar_subquery()
+
+
+def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[str]:
     """No row comes back if there is one with this id."""
     values = {
         **_planned_values(event),
@@ -401,7 +445,7 @@ def _or_null(value: list[str] | None) -> Any:  # noqa: ANN401 - None alone would
     return null() if value is None else value
 
 
-def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
+def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
     """One that is not over; the jobs then see to the VENs."""
     return (
         _change(event_id, LIVE, events.c.end_time > now)
@@ -410,25 +454,25 @@ def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
     )
 
 
-def stop_event(event_id: str, now: datetime) -> ReturningUpdate[Any]:
+def stop_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
     """One that runs; the jobs complete it, and see to the VENs."""
     is_running = and_(events.c.status == "active", events.c.end_time > now, events.c.ended_at.is_(None))
     return _change(event_id, is_running).values(ended_at=now).returning(events.c.event_id)
 
 
-def lock_event(event_id: str) -> Select[Any]:
+def lock_event(event_id: str) -> Query[EventRow]:
     """Lock an event to the end of the transaction, with its progress; no row if there is none."""
-    return event(event_id).with_for_update(of=events)
+    return Query(EventRow, event(event_id).statement.with_for_update(of=events))
 
 
 def requested_at(connection: Connection, event_id: str, now: datetime) -> float:
-    """What an event asks for at a time, kW, as it is stored."""
+    """The stored request of an event at a time, kW."""
     query = select(requested_kw(now)).where(events.c.event_id == event_id)
     return float(connection.execute(query).scalar_one())
 
 
 def put_request(event_id: str, at: datetime, kw: float) -> Insert:
-    """What an event asks for from a time on."""
+    """The request of an event from a time on."""
     new = insert(event_requests).values(event_id=event_id, at=at, requested_reduction_kw=kw)
     changed = {"requested_reduction_kw": new.excluded.requested_reduction_kw}
     key = [column.name for column in event_requests.primary_key]
@@ -436,13 +480,13 @@ def put_request(event_id: str, at: datetime, kw: float) -> Insert:
 
 
 def keep_request(event_id: str, at: datetime, kw: float) -> Insert:
-    """What an event has asked for from a time on, unless that is known."""
+    """The request of an event from a time on, unless it is stored."""
     row = {"event_id": event_id, "at": at, "requested_reduction_kw": kw}
     return insert(event_requests).values(row).on_conflict_do_nothing()
 
 
 def forget_requests(event_id: str, after: datetime | None = None) -> Delete:
-    """Take back what an event was to ask for, all of it or after a time."""
+    """Delete the future requests of an event, all of them or after a time."""
     statement = delete(event_requests).where(event_requests.c.event_id == event_id)
     return statement if after is None else statement.where(event_requests.c.at > after)
 
@@ -459,6 +503,6 @@ def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:
     return update(events).where(events.c.event_id == event_id, *conditions)
 
 
-def notify_event(event_id: str) -> Select[Any]:
+def notify_event(event_id: str) -> Select[object]:
     """Delivered when this transaction commits."""
     return notify(EVENTS, event_id)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
-from sqlalchemy import Row
 
 from schemas.demand_response.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.demand_response.candidates import EventDirection, Rest
@@ -14,6 +13,7 @@ from schemas.devices.load_values import GONE_AFTER
 from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate, TargetsGiven
 from schemas.times.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
+from serving.events.rows import EventRow
 from serving.events.terms import (
     TERMS,
     StoredInterval,
@@ -25,7 +25,7 @@ from serving.events.terms import (
 
 TIMES = {"start_time": "startTime", "end_time": "endTime"}
 TARGETS = {"ven_ids": "ven_ids", "group_ids": "groups", "load_types": "load_types"}
-"""The fields of an event that say at whom it aims, and their names in `targets`."""
+"""The fields of an event with its targets, and their names in `targets`."""
 LIMITS = {"import_limit_kw": "importLimitKw", "export_limit_kw": "exportLimitKw"}
 FIXED_ONCE_TOLD = {
     "start_time": "startTime",
@@ -75,7 +75,7 @@ class PlannedEvent(Struct, frozen=True):
 
     @property
     def requests(self) -> list[tuple[datetime, float]]:
-        """From when on it asks for how much, kW; empty where it asks for the same throughout."""
+        """The requests by start time, kW; empty where it is the same throughout."""
         return requests(self.intervals, self.requested_reduction_kw, self.start_time, self.end_time)
 
 
@@ -130,7 +130,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
 
 
 def _require_possible_by_load(event: EventCreate | PlannedEvent, load_types: list[str] | None) -> None:
-    """Refuse what a command to a single load cannot say."""
+    """Refuse terms that a command to a single load cannot have."""
     if not load_types:
         return
     if event.direction == "increase":
@@ -220,7 +220,7 @@ def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] 
     return {name: _sorted(value) for name, value in changed.items()}
 
 
-def replanned(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
     """An event of which VENs have been told, with another end, request, targets or priority.
 
     Raises:
@@ -256,7 +256,7 @@ def _require_length(start: datetime, end: datetime, rules: EventRules) -> None:
         raise InvalidRequestError(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
 
 
-def merged(row: Row[Any], changes: Mapping[str, Any]) -> EventCreate:
+def merged(row: EventRow, changes: Mapping[str, Any]) -> EventCreate:
     """The request that would make an event as it is, with some changes."""
     kept = {
         "start_time": row.start_time,

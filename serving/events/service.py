@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Connection, Engine, Row, Select
+from sqlalchemy import Connection, Engine
 
+from schemas.db.queries import Query
 from schemas.demand_response.baselines import PRIMARY, BaselineName
 from schemas.demand_response.candidates import AskedEvent, passed_over_notes
 from schemas.demand_response.groups import Targets, targeted_vens
@@ -23,6 +24,8 @@ from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries, shapes
 from serving.events.preview import preview
+from serving.events.queries import OverlappingEventRow
+from serving.events.rows import EventRow
 from serving.events.rules import (
     ClaimedVens,
     EventRules,
@@ -56,8 +59,9 @@ class EventReader:
         return map(shapes.event, self._rows(queries.past_events(start, end)))
 
     def current(self) -> EventWithMetrics | None:
-        rows = list(self._rows(queries.current_event()))
-        return shapes.event_with_metrics(rows[0]) if rows else None
+        with self._engine.connect() as connection:
+            row = queries.current_event().first(connection)
+        return None if row is None else shapes.event_with_metrics(row)
 
     def metrics(self, event_id: str) -> EventMetrics:
         with self._engine.connect() as connection:
@@ -71,7 +75,7 @@ class EventReader:
             **structs.asdict(shapes.event_with_metrics(row)), vens=[shapes.event_ven(each) for each in vens]
         )
 
-    def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
+    def _rows(self, query: Query[EventRow]) -> Iterator[EventRow]:
         with snapshot(self._engine) as connection:
             yield from in_blocks(connection, query)
 
@@ -118,10 +122,10 @@ class EventWriter:
         with snapshot(self._engine) as connection:
             _require_known(connection, event.ven_ids, event.group_ids)
             require_free(self._claimed(connection, event), self._others(connection, event))
-            if connection.execute(queries.event(event.event_id)).first() is not None:
+            if queries.event(event.event_id).first(connection) is not None:
                 raise ConflictError(f"There is an event {event.event_id!r} already.")
-            candidates = connection.execute(queries.candidates_of(event, now, self._rules)).all()
-            similar = connection.execute(queries.similar_events(event, self._rules.baseline)).all()
+            candidates = queries.candidates_of(event, now, self._rules).all(connection)
+            similar = queries.similar_events(event, self._rules.baseline).all(connection)
         return preview(event, candidates, similar)
 
     def cancel(self, event_id: str) -> None:
@@ -202,34 +206,34 @@ class EventWriter:
 
     def start_of(self, connection: Connection, event_id: str) -> datetime:
         """When an event starts, as it is stored."""
-        start: datetime = _row(connection, event_id).start_time
-        return start
+        return _row(connection, event_id).start_time
 
     def _others(self, connection: Connection, event: PlannedEvent) -> list[ClaimedVens]:
         """Events that run, or will run, at the same time."""
-        rows = connection.execute(queries.at_the_same_time(event.start_time, event.end_time)).all()
+        rows = queries.at_the_same_time(event.start_time, event.end_time).all(connection)
         return [self._claimed(connection, row) for row in rows]
 
-    def _claimed(self, connection: Connection, event: PlannedEvent | Row[Any]) -> ClaimedVens:
+    def _claimed(
+        self, connection: Connection, event: PlannedEvent | EventRow | OverlappingEventRow
+    ) -> ClaimedVens:
         """The VENs at which an event aims, as they are now."""
         targeted = targeted_vens(Targets.of(event), self._rules.loads_gone_after)
         ven_ids = None if targeted is None else frozenset(connection.execute(targeted).scalars())
-        return ClaimedVens(event.event_id, event.priority, event.start_time, event.end_time, ven_ids)
+        return ClaimedVens(event.event_id, event.priority or 0, event.start_time, event.end_time, ven_ids)
 
     def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
         """How many VENs would be passed over if it were shared out now; the jobs count again."""
-        rows = connection.execute(queries.passed_over(event, now, self._rules)).all()
-        return passed_over_notes((row.reason, row.vens) for row in rows)
+        return passed_over_notes(connection.execute(queries.passed_over(event, now, self._rules)))
 
 
-def _locked(connection: Connection, event_id: str) -> Row[Any]:
-    row = connection.execute(queries.lock_event(event_id)).one_or_none()
+def _locked(connection: Connection, event_id: str) -> EventRow:
+    row = queries.lock_event(event_id).first(connection)
     if row is None:
         raise NotFoundError(f"There is no event {event_id!r}.")
     return row
 
 
-def _require_changeable(row: Row[Any], now: datetime) -> None:
+def _require_changeable(row: EventRow, now: datetime) -> None:
     if row.status in shapes.OVER or row.ended_at is not None or row.end_time <= now:
         raise ConflictError(f"Event {row.event_id!r} is over, and cannot be changed any more.")
 
@@ -241,7 +245,7 @@ def _plan_requests(
         connection.execute(queries.put_request(event.event_id, at, kw))
 
 
-def _revise_requests(connection: Connection, row: Row[Any], event: PlannedEvent, now: datetime) -> None:
+def _revise_requests(connection: Connection, row: EventRow, event: PlannedEvent, now: datetime) -> None:
     """Keep what a running event asked for until now, and what it asks for from now on."""
     was, becomes = queries.requested_at(connection, event.event_id, now), event.requests
     so_far = [kw for at, kw in becomes if at <= now] or [event.requested_reduction_kw]
@@ -254,8 +258,8 @@ def _revise_requests(connection: Connection, row: Row[Any], event: PlannedEvent,
     _plan_requests(connection, event, [(at, kw) for at, kw in becomes if at > now])
 
 
-def _changed(row: Row[Any], changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
-    if row.notify_at <= now or row.start_time <= now:
+def _changed(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+    if (row.notify_at is not None and row.notify_at <= now) or row.start_time <= now:
         return replanned(row, changes, now, rules)
     return planned(merged(row, changes), now, rules)
 
@@ -267,8 +271,8 @@ def _require_known(
     require_known_groups(connection, group_ids or ())
 
 
-def _row(connection: Connection, event_id: str) -> Row[Any]:
-    row = connection.execute(queries.event(event_id)).one_or_none()
+def _row(connection: Connection, event_id: str) -> EventRow:
+    row = queries.event(event_id).first(connection)
     if row is None:
         raise NotFoundError(f"There is no event {event_id!r}.")
     return row

@@ -1,7 +1,7 @@
 """From rows of events to the types of the API. No number and no word in them is null."""
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import UNSET
 from sqlalchemy import Row
@@ -9,6 +9,7 @@ from sqlalchemy import Row
 from schemas.demand_response.groups import Targets
 from schemas.http import Event, EventMetrics, EventTargets, EventVen, EventWithMetrics, PassedOver
 from schemas.times.rounding import rounded
+from serving.events.rows import EventRow
 from serving.events.rules import PlannedEvent
 from serving.events.terms import as_given
 
@@ -16,50 +17,15 @@ HOUR = timedelta(hours=1)
 OVER = ("completed", "cancelled")
 
 
-class EventRow(NamedTuple):
-    """An event with its progress: a row of `queries.event`, or an entry of the log of changes."""
-
-    event_id: str
-    status: Any
-    start_time: datetime
-    end_time: datetime
-    ended_at: datetime | None
-    notify_at: datetime | None
-    requested_reduction_kw: float
-    actual_reduction_kw: float | None
-    priority: int | None
-    ven_ids: list[str] | None
-    group_ids: list[str] | None
-    load_types: list[str] | None
-    lead_time_s: float | None
-    notes: list[dict[str, Any]] | None
-    is_settled: bool | None
-    current_reduction_kw: float | None
-    delivered_kwh: float | None
-    refreshed_at: datetime | None
-    vens_responding: int | None
-    vens_reporting: int | None
-    avg_response_ms: float | None
-    direction: Any = None
-    intervals: list[dict[str, float]] | None = None
-    randomize_start_s: float | None = None
-    stagger_return_s: float | None = None
-    import_limit_kw: float | None = None
-    export_limit_kw: float | None = None
-
-
-AnyRow = EventRow | Row[Any]
-
-
-def event(row: AnyRow) -> Event:
+def event(row: EventRow) -> Event:
     return Event(**_fields(row))
 
 
-def event_with_metrics(row: AnyRow) -> EventWithMetrics:
+def event_with_metrics(row: EventRow) -> EventWithMetrics:
     return EventWithMetrics(**_fields(row), **progress(row))
 
 
-def event_metrics(row: AnyRow) -> EventMetrics:
+def event_metrics(row: EventRow) -> EventMetrics:
     return EventMetrics(**progress(row), actual_reduction_kw=rounded(_actual_kw(row) or 0.0))
 
 
@@ -67,7 +33,7 @@ def event_ven(row: Row[Any]) -> EventVen:
     return EventVen(row.ven_id, row.ven_name, rounded(row.shed_kw), row.status)
 
 
-def progress(row: AnyRow) -> dict[str, Any]:
+def progress(row: EventRow) -> dict[str, Any]:
     return {
         "current_reduction_kw": rounded(row.current_reduction_kw or 0.0),
         "vens_responding": row.vens_responding or 0,
@@ -76,7 +42,7 @@ def progress(row: AnyRow) -> dict[str, Any]:
     }
 
 
-def _fields(row: AnyRow) -> dict[str, Any]:
+def _fields(row: EventRow) -> dict[str, Any]:
     actual_kw = _actual_kw(row)
     return {
         "id": row.event_id,
@@ -102,7 +68,7 @@ def _fields(row: AnyRow) -> dict[str, Any]:
     }
 
 
-def targets(row: AnyRow | Targets | PlannedEvent) -> EventTargets:
+def targets(row: EventRow | Targets | PlannedEvent) -> EventTargets:
     return EventTargets(
         groups=list(row.group_ids or ()),
         load_types=list(row.load_types or ()),
@@ -110,21 +76,21 @@ def targets(row: AnyRow | Targets | PlannedEvent) -> EventTargets:
     )
 
 
-def lead_time_s(row: AnyRow) -> float:
+def lead_time_s(row: EventRow) -> float:
     """As it was set; else what `EVENTS_LEAD_TIME_S` made of it."""
     if row.lead_time_s is not None:
         return float(row.lead_time_s)
     return 0.0 if row.notify_at is None else max(0.0, (row.start_time - row.notify_at).total_seconds())
 
 
-def _shown_end(row: AnyRow) -> datetime:
+def _shown_end(row: EventRow) -> datetime:
     """When it ended, once it has; of one that was cancelled before its start, when it was to end."""
     if row.ended_at is None or row.ended_at <= row.start_time:
         return row.end_time
     return min(row.end_time, row.ended_at)
 
 
-def _actual_kw(row: AnyRow) -> float | None:
+def _actual_kw(row: EventRow) -> float | None:
     """As settled; until then the mean of what has been measured. None where it is not known."""
     if row.is_settled:
         return row.actual_reduction_kw

@@ -20,7 +20,7 @@ TERMS = (
 """Fields of bodies and columns of `events` alike."""
 
 TOLD_IN_COMMANDS = ("intervals", "stagger_return_s", "import_limit_kw", "export_limit_kw")
-"""VENs that know of the event are told again when one of them changes."""
+"""VENs that were notified are notified again when one of them changes."""
 
 TOLERANCE_S = 0.001
 """Sums of seconds may be off by so much."""
@@ -80,7 +80,7 @@ def as_given(stored: Iterable[StoredInterval] | None) -> list[EventInterval]:
 def requests(
     intervals: Sequence[StoredInterval] | None, rest_kw: float, start: datetime, end: datetime
 ) -> list[tuple[datetime, float]]:
-    """From when on an event asks for how much, kW: a step function. None without intervals.
+    """The requested power by start time, kW: a step function. None without intervals.
 
     Args:
         intervals: as they are stored.

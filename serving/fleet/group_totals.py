@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import CTE, Row, Select, and_, func, select
+from sqlalchemy import CTE, Double, Select, and_, func, select, type_coerce
 
+from schemas.db.queries import Query
 from schemas.demand_response.groups import UNKNOWN_TYPE, one_of
+from schemas.devices import totals
 from schemas.devices.statuses import ONLINE, UNAVAILABLE
 from schemas.http import LoadTypeStats, NetworkStats
 from schemas.tables.events import LIVE_PARTICIPATIONS, event_participations, event_reductions, events
@@ -17,7 +19,37 @@ from schemas.times.slots import WIDEST_S, energy_kwh, slot_means
 from schemas.times.time_ranges import TimeRange, widened
 
 
-def energy_since(midnight: datetime, member: CTE) -> Select[Any]:
+class VenSums(NamedTuple):
+    """Counts of, and sums over, VENs of one status."""
+
+    status: str | None
+    vens: int
+    reporting_vens: int
+    used_power_kw: float
+    shed_power_kw: float
+    whole_shed_power_kw: float
+
+
+class LoadSums(NamedTuple):
+    """Sums over loads of one type that are, or are not, enabled and controllable."""
+
+    load_type: str | None
+    enabled: bool
+    controllable: bool
+    capacity_kw: float
+    shed_capability_kw: float
+    usage_kw: float
+
+
+def ven_sums(gone_after: timedelta | None, member: CTE) -> Query[VenSums]:
+    return Query(VenSums, totals.ven_sums(gone_after, one_of(member)))
+
+
+def load_sums(gone_after: timedelta | None, member: CTE) -> Query[LoadSums]:
+    return Query(LoadSums, totals.load_sums(gone_after, one_of(member)))
+
+
+def energy_since(midnight: datetime, member: CTE) -> Select[float]:
     """The energy that members have used since an instant, kWh, of what the history lane has consumed; null
     without a slot.
     """
@@ -38,12 +70,12 @@ def energy_since(midnight: datetime, member: CTE) -> Select[Any]:
     return select(func.sum(energy_kwh(means.used_kw))).where(means.slot >= midnight)
 
 
-def efficiency_percent(member: CTE) -> Select[Any]:
-    """What members deliver for running events, of what these ask of them; null where none is measured."""
+def efficiency_percent(member: CTE) -> Select[float]:
+    """Delivered and requested power of members in running events; null where none is measured."""
     part, now = event_participations.c, event_reductions.c
     requested_kw = func.sum(part.requested_reduction_kw)
     return (
-        select(100 * func.sum(now.reduction_kw) / func.nullif(requested_kw, 0))
+        select(type_coerce(100 * func.sum(now.reduction_kw) / func.nullif(requested_kw, 0), Double))
         .select_from(event_participations)
         .join(events, and_(events.c.event_id == part.event_id, events.c.status == "active"))
         .join(event_reductions, and_(now.ven_id == part.ven_id, now.event_id == part.event_id))
@@ -52,7 +84,7 @@ def efficiency_percent(member: CTE) -> Select[Any]:
 
 
 def network_stats(
-    vens: Sequence[Row[Any]], loads: Sequence[Row[Any]], energy_today_kwh: float | None, percent: float | None
+    vens: Sequence[VenSums], loads: Sequence[LoadSums], energy_today_kwh: float | None, percent: float | None
 ) -> NetworkStats:
     """The totals of sums by status and by load type (`schemas.devices.totals`)."""
     reporting_vens = sum(row.reporting_vens for row in vens)
@@ -73,9 +105,9 @@ def network_stats(
     )
 
 
-def load_type_stats(loads: Sequence[Row[Any]]) -> list[LoadTypeStats]:
+def load_type_stats(loads: Sequence[LoadSums]) -> list[LoadTypeStats]:
     """The totals of each load type, sorted by type."""
-    by_type = defaultdict[str, list[Row[Any]]](list)
+    by_type = defaultdict[str, list[LoadSums]](list)
     for row in loads:
         by_type[row.load_type or UNKNOWN_TYPE].append(row)
     return [

@@ -1,18 +1,20 @@
-"""Groups of VENs: read and written. Who is a member, `schemas.demand_response.groups` says."""
+"""Groups of VENs: read and written. `schemas.demand_response.groups` defines their members."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
+from schemas.db.queries import Query
 from schemas.http import Group, GroupCreate, GroupUpdate
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError, no_group
 from serving.events.rules import require_free_path
 from serving.events.targets import require_known_vens
 from serving.fleet import group_queries as queries
+from serving.fleet.group_queries import GroupRow
 from serving.fleet.writer import changed_fields
 from serving.page import Page
 
@@ -106,13 +108,20 @@ def _sorted(texts: Sequence[str] | None) -> list[str]:
     return sorted(set(texts or ()))
 
 
-def _row(connection: Connection, group_id: str, query: Any = None) -> Row[Any]:  # noqa: ANN401 - a Select
-    row = connection.execute(queries.group(group_id) if query is None else query).one_or_none()
+def _row(connection: Connection, group_id: str, query: Query[GroupRow] | None = None) -> GroupRow:
+    row = (query or queries.group(group_id)).first(connection)
     if row is None:
         raise NotFoundError(no_group(group_id))
     return row
 
 
-def _group(row: Row[Any]) -> Group:
-    lists = {name: getattr(row, name) for name in LISTS}
-    return Group(id=row.group_id, name=row.name or row.group_id, **lists, created_at=row.created_at)
+def _group(row: GroupRow) -> Group:
+    return Group(
+        id=row.group_id,
+        name=row.name or row.group_id,
+        ven_ids=row.ven_ids,
+        load_types=row.load_types,
+        regions=row.regions,
+        tags=row.tags,
+        created_at=row.created_at,
+    )

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
 
+from schemas.db.queries import Query, RowT
 from schemas.devices.load_values import GONE_AFTER
 from schemas.http import Load, Ven
 from serving.db.pending import PendingDays
 from serving.db.pool import ConnectionPool
-from serving.db.statements import Query
 from serving.errors import NotFoundError, no_load, no_ven
 from serving.fleet import queries, shapes
-from serving.fleet.queries import LoadRow, VenRow
+from serving.fleet.queries import LoadRow, VenRow, VenWithLoad
 from serving.page import Page
 
 _LOADS_FROM = 1
@@ -33,7 +32,7 @@ class LatestReader:
 
     def ven(self, ven_id: str) -> Ven:
         ven, loads = self._of_ven(ven_id, queries.ven_with_loads(ven_id, self._gone_after))
-        return shapes.ven(VenRow(*ven), loads)
+        return shapes.ven(VenRow._make(ven), loads)
 
     def loads(self, ven_id: str, page: Page) -> list[Load]:
         _, loads = self._of_ven(ven_id, queries.loads_of_ven(ven_id, page, self._gone_after))
@@ -47,10 +46,10 @@ class LatestReader:
 
     def newest_ts(self, ven_id: str) -> datetime | None:
         """The newest device time of a VEN, consumed by a lane or pending; None without any."""
-        [(*_, ts)] = self._rows(queries.newest_ts(ven_id))
-        return cast(datetime | None, ts)
+        [(_, ts)] = self._rows(queries.newest_ts(ven_id))
+        return ts
 
-    def _of_ven(self, ven_id: str, query: Query) -> tuple[Sequence[Any], list[LoadRow]]:
+    def _of_ven(self, ven_id: str, query: Query[VenWithLoad]) -> tuple[Sequence[object], list[LoadRow]]:
         """The columns of the VEN itself, and its loads.
 
         Raises:
@@ -60,14 +59,13 @@ class LatestReader:
         ven = rows[0][_VEN_FROM:]
         if ven[0] is None:
             raise NotFoundError(no_ven(ven_id))
-        loads = (LoadRow(*row[_LOADS_FROM:_VEN_FROM]) for row in rows)
+        loads = (LoadRow._make(row[_LOADS_FROM:_VEN_FROM]) for row in rows)
         return ven, [load for load in loads if load.load_id is not None]
 
-    def _rows(self, query: Query) -> list[tuple[Any, ...]]:
+    def _rows(self, query: Query[RowT]) -> list[RowT]:
         """Runs a query for the days that were pending when they were last read; again if there are others."""
         while True:
             rows = self._pool.rows(query.with_values(self._pending.values()))
-            [is_complete, *_] = rows[0]
-            if is_complete:
+            if rows[0][0]:  # all that is pending was read
                 return rows
             self._pending.read_anew()

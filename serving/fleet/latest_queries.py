@@ -4,7 +4,8 @@ Both are merged as the lane merges them: of each field, the value with the lates
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from schemas.db.queries import Relation
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
 from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
@@ -43,6 +45,7 @@ VEN_COLUMNS = [
 ]
 LOAD_COLUMNS = [load_snapshots.c[name] for field in LOAD_FIELDS for name in (field, f"{field}_stamp")]
 LANE = "snapshot"
+T = TypeVar("T")
 
 
 def is_complete() -> Subquery:
@@ -50,7 +53,7 @@ def is_complete() -> Subquery:
     return select(are_all_known(LANE).scalar_subquery().label("is_complete")).subquery("completeness")
 
 
-def new_of_load(table: Table, load_id: Any) -> Select[Any]:  # noqa: ANN401 - a parameter of the statement
+def new_of_load(table: Table, load_id: ColumnElement[str]) -> Relation:
     """Rows of pending batches that bring values of a load."""
     return _new(table, [table.c.load_id]).where(*_of(table, load_id))
 
@@ -64,7 +67,7 @@ def latest_of_ven() -> Subquery:
     return select(rows.c.ven_id, received_at, *fields).group_by(rows.c.ven_id).subquery("latest")
 
 
-def latest_of_loads(load_id: Any = None) -> Subquery:  # noqa: ANN401 - a parameter of the statement
+def latest_of_loads(load_id: ColumnElement[str] | None = None) -> Subquery:
     """Rows like those of `load_snapshots`: of all loads of a VEN, or of one."""
     kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, load_snapshots.c.ts, *LOAD_COLUMNS)
     kept = kept.where(*_of(load_snapshots, load_id))
@@ -75,7 +78,7 @@ def latest_of_loads(load_id: Any = None) -> Subquery:  # noqa: ANN401 - a parame
     return select(*keys, func.max(rows.c.ts).label("ts"), *fields).group_by(*keys).subquery("latest")
 
 
-def newest_ts_of_ven() -> ScalarSelect[Any]:
+def newest_ts_of_ven() -> ScalarSelect[datetime]:
     """The device time of a VEN's newest report; null without any."""
     kept = select(ven_snapshots.c.ts).where(ven_snapshots.c.ven_id == VEN_ID)
     new = _new(ven_telemetry, [ven_telemetry.c.ts]).where(ven_telemetry.c.ven_id == VEN_ID)
@@ -83,7 +86,7 @@ def newest_ts_of_ven() -> ScalarSelect[Any]:
     return select(func.max(rows.c.ts)).scalar_subquery()
 
 
-def newest_ts_of_loads() -> Select[Any]:
+def newest_ts_of_loads() -> Select[datetime]:
     """The newest device time of what is stored of a VEN's loads, `ts`; null without any."""
     kept = select(load_snapshots.c.ts).where(load_snapshots.c.ven_id == VEN_ID)
     new = (_new(table, [table.c.ts]).where(table.c.ven_id == VEN_ID) for table, _rank in ENTRIES)
@@ -91,13 +94,13 @@ def newest_ts_of_loads() -> Select[Any]:
     return select(func.max(rows.c.ts).label("ts"))
 
 
-def _new_reports() -> Select[Any]:
+def _new_reports() -> Relation:
     report = ven_telemetry.c
     values = {**report, "used_power_ts": _if_not_null(report.used_power_kw, report.ts)}
     return _new(ven_telemetry, [report.ven_id, *_as(VEN_COLUMNS, values)]).where(report.ven_id == VEN_ID)
 
 
-def _new_statuses() -> Select[Any]:
+def _new_statuses() -> Relation:
     """All of a VEN, which are few: the ledger does not know their times."""
     status = ven_statuses.c
     values = {"status": status.status, "status_ts": status.ts}
@@ -107,14 +110,14 @@ def _new_statuses() -> Select[Any]:
     )
 
 
-def _new_entries(table: Table, rank: int) -> Select[Any]:
+def _new_entries(table: Table, rank: int) -> Relation:
     stamp = cast(func.extract("epoch", table.c.ts) * 1_000_000, BigInteger) * 2 + rank
     stamps = {f"{field}_stamp": _if_not_null(table.c[field], stamp) for field in LOAD_FIELDS}
     columns = _as(LOAD_COLUMNS, {**table.c, **stamps})
     return _new(table, [table.c.ven_id, table.c.load_id, table.c.ts, *columns])
 
 
-def _new(table: Table, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+def _new(table: Table, columns: Sequence[ColumnElement[object]]) -> Relation:
     """Rows of batches that are pending; their days spare the other partitions, and the locks on them."""
     batches = _batches()
     return (
@@ -136,22 +139,24 @@ def _batches() -> Subquery:
     )
 
 
-def _of(table: Table, load_id: Any) -> list[ColumnElement[bool]]:  # noqa: ANN401 - the same
+def _of(table: Table, load_id: ColumnElement[str] | None) -> list[ColumnElement[bool]]:
     of_ven = [table.c.ven_id == VEN_ID]
     return of_ven if load_id is None else [*of_ven, table.c.load_id == load_id]
 
 
 def _as(
-    columns: Sequence[ColumnElement[Any]], values: Mapping[str, ColumnElement[Any]]
-) -> list[ColumnElement[Any]]:
+    columns: Sequence[ColumnElement[object]], values: Mapping[str, ColumnElement[object]]
+) -> list[ColumnElement[object]]:
     """Columns of these names and types; null without a value."""
     return [values.get(column.name, cast(null(), column.type)).label(column.name) for column in columns]
 
 
-def _if_not_null(field: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+def _if_not_null(
+    field: ColumnElement[object], order: ColumnElement[int] | ColumnElement[datetime]
+) -> ColumnElement[object]:
     return case((field.is_not(None), order))
 
 
-def _newest(field: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+def _newest(field: ColumnElement[T], order: ColumnElement[object]) -> ColumnElement[T]:
     in_turn = func.array_agg(field).aggregate_order_by(order.desc()).filter(order.is_not(None))
     return in_turn[1].label(field.name)

@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Delete, Engine, Insert, Row, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Delete, Engine, Insert, delete, insert, select
 
+from schemas.db.queries import Query, fields_of
 from schemas.http import OptOut, OptOutCreate
 from schemas.tables.registry import ven_opt_outs
 from schemas.times.instants import parse_iso
@@ -16,6 +17,17 @@ from serving.fleet import registry_queries as registry
 from serving.fleet.writer import require_row
 
 TIMES = ven_opt_outs.c
+
+
+class OptOutRow(NamedTuple):
+    """A time in which a VEN takes part in no event."""
+
+    opt_out_id: str
+    ven_id: str
+    start_time: datetime
+    end_time: datetime
+    reason: str
+    created_at: datetime
 
 
 class OptOuts:
@@ -33,7 +45,7 @@ class OptOuts:
         """
         with self._engine.connect() as connection:
             require_row(connection, fleet.registered_ven(ven_id).bound(), no_ven(ven_id))
-            return [_opt_out(row) for row in connection.execute(_of_ven(ven_id))]
+            return [OptOut(*row) for row in _of_ven(ven_id).each(connection)]
 
     def one(self, ven_id: str, opt_out_id: str) -> OptOut:
         """One opt-out.
@@ -42,10 +54,10 @@ class OptOuts:
             NotFoundError: there is none with that id.
         """
         with self._engine.connect() as connection:
-            row = connection.execute(_of_ven(ven_id).where(TIMES.opt_out_id == opt_out_id)).first()
+            row = _of_ven(ven_id, TIMES.opt_out_id == opt_out_id).first(connection)
         if row is None:
             raise NotFoundError(_no_opt_out(ven_id, opt_out_id))
-        return _opt_out(row)
+        return OptOut(*row)
 
     def add(self, ven_id: str, request: OptOutCreate) -> OptOut:
         """Opt a VEN out for a time.
@@ -77,8 +89,9 @@ class OptOuts:
                 raise NotFoundError(_no_opt_out(ven_id, opt_out_id))
 
 
-def _of_ven(ven_id: str) -> Select[Any]:
-    return select(ven_opt_outs).where(TIMES.ven_id == ven_id).order_by(TIMES.start_time, TIMES.opt_out_id)
+def _of_ven(ven_id: str, *conditions: ColumnElement[bool]) -> Query[OptOutRow]:
+    of_ven = select(*fields_of(OptOutRow, ven_opt_outs)).where(TIMES.ven_id == ven_id, *conditions)
+    return Query(OptOutRow, of_ven.order_by(TIMES.start_time, TIMES.opt_out_id))
 
 
 def _add(made: OptOut) -> Insert:
@@ -94,10 +107,6 @@ def _add(made: OptOut) -> Insert:
 
 def _remove(ven_id: str, opt_out_id: str) -> Delete:
     return delete(ven_opt_outs).where(TIMES.ven_id == ven_id, TIMES.opt_out_id == opt_out_id)
-
-
-def _opt_out(row: Row[Any]) -> OptOut:
-    return OptOut(row.opt_out_id, row.ven_id, row.start_time, row.end_time, row.reason, row.created_at)
 
 
 def _no_opt_out(ven_id: str, opt_out_id: str) -> str:

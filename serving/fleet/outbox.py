@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -19,7 +18,7 @@ def send(
     connection: Connection,
     op: Op,
     ven_id: str,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     *,
     now: datetime,
     valid_for: timedelta,
@@ -32,7 +31,7 @@ def send(
 
 
 def send_settings(
-    connection: Connection, ven_id: str, load_id: str, values: Mapping[str, Any], now: datetime
+    connection: Connection, ven_id: str, load_id: str, values: Mapping[str, object], now: datetime
 ) -> None:
     """Send a VEN the settings that it must know, with those that it has not acknowledged yet.
 
@@ -48,11 +47,11 @@ def send_settings(
         send(connection, "setLoad", ven_id, data, now=now, valid_for=SETTINGS_VALID_FOR)
 
 
-def _withdrawn_settings(connection: Connection, ven_id: str, load_id: str) -> dict[str, Any]:
+def _withdrawn_settings(connection: Connection, ven_id: str, load_id: str) -> dict[str, object]:
     """Withdraw the commands for a load that are not acknowledged; the settings in them, newer ones last."""
     withdraw = registry.withdraw_commands(ven_id, "replaced by a newer command", *registry.sets_load(load_id))
-    merged: dict[str, Any] = {}
-    for row in sorted(connection.execute(withdraw), key=lambda row: row.created_at):
-        merged |= row.data
+    merged: dict[str, object] = {}
+    for _, data in sorted(connection.execute(withdraw), key=lambda row: row[0]):
+        merged |= data
     merged.pop("loadId", None)
     return merged

@@ -1,15 +1,17 @@
 """The latest of the network, of VENs and of their loads."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 from sqlalchemy import (
     ARRAY,
     CTE,
     BigInteger,
+    BindParameter,
     ColumnElement,
     FromClause,
     Select,
@@ -28,6 +30,7 @@ from sqlalchemy import (
     true,
 )
 
+from schemas.db.queries import Query, Relation, fields_of
 from schemas.demand_response.groups import members_of, one_of
 from schemas.devices.load_values import (
     capacity_kw,
@@ -43,7 +46,7 @@ from schemas.tables.raw import ven_load_descriptions, ven_load_samples
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, load_type_rollups, network_snapshot, ven_snapshots
 from schemas.times.slots import latest_widths
-from serving.db.statements import LOAD_ID, VEN_ID, Query
+from serving.db.statements import LOAD_ID, VEN_ID
 from serving.fleet.latest_queries import (
     is_complete,
     latest_of_loads,
@@ -97,12 +100,51 @@ class VenRow(NamedTuple):
     tags: list[str]
 
 
+class VenSummaryRow(NamedTuple):
+    """A row of `ven_summaries`."""
+
+    ven_id: str
+    name: str
+    status: str
+    latitude_deg: float | None
+    longitude_deg: float | None
+    address: str | None
+    received_at: datetime | None
+    used_power_kw: float | None
+    controllable_power_kw: float
+    response_ms: Decimal | None
+
+
+class NetworkRow(NamedTuple):
+    """The totals of the network."""
+
+    ven_count: int
+    online_vens: int
+    reporting_vens: int
+    controllable_power_kw: float
+    potential_load_reduction_kw: float
+    household_usage_kw: float
+    current_load_reduction_kw: float
+    energy_day: date
+    energy_today_kwh: float | None
+    efficiency_percent: float | None
+
+
+class LoadTypeRow(NamedTuple):
+    """The totals of a load type."""
+
+    load_type: str
+    total_capacity_kw: float
+    total_shed_capability_kw: float
+    current_usage_kw: float
+
+
 ENTRIES = (ven_load_samples, ven_load_descriptions)
-AFTER: Any = bindparam("after")
-MOST: Any = bindparam("most", type_=BigInteger)
+AFTER: BindParameter[str] = bindparam("after")
+MOST: BindParameter[int] = bindparam("most", type_=BigInteger)
 
 
-def network() -> Select[Any]:
+def network() -> Query[NetworkRow]:
     """The network's totals; no row before the jobs have run for the first time.
 
     With `efficiency_percent`: the present reduction of the running events over the requested one.
@@ -116,51 +158,53 @@ def network() -> Select[Any]:
         .where(events.c.status == "active", progress.current_reduction_kw.is_not(None))
         .scalar_subquery()
     )
-    return select(network_snapshot, efficiency.label("efficiency_percent"))
+    totals = (network_snapshot.c[name] for name in NetworkRow._fields if name in network_snapshot.c)
+    return Query(NetworkRow, select(*totals, efficiency.label("efficiency_percent")))
 
 
-def refreshed_at() -> Select[Any]:
+def refreshed_at() -> Select[datetime]:
     return select(network_snapshot.c.refreshed_at)
 
 
-def load_types() -> Select[Any]:
-    return select(load_type_rollups).order_by(load_type_rollups.c.load_type)
+def load_types() -> Query[LoadTypeRow]:
+    totals = select(*fields_of(LoadTypeRow, load_type_rollups))
+    return Query(LoadTypeRow, totals.order_by(load_type_rollups.c.load_type))
 
 
-def registered_ven(ven_id: str) -> Query:
-    return Query(_registered_ven(), {"ven_id": ven_id})
+def registered_ven(ven_id: str) -> Query[tuple[str]]:
+    return Query(tuple, _registered_ven(), {"ven_id": ven_id})
 
 
 @cache
-def _registered_ven() -> Select[Any]:
+def _registered_ven() -> Select[str]:
     return select(vens.c.ven_id).where(vens.c.ven_id == VEN_ID, vens.c.retired_at.is_(None))
 
 
-def reported_load(ven_id: str, load_id: str) -> Query:
+def reported_load(ven_id: str, load_id: str) -> Query[tuple[bool]]:
     """A row if the load was ever reported: in the snapshot, or in raw rows that it does not include yet.
 
     Needs the days of pending batches among its values.
     """
-    return Query(_reported_load(), {"ven_id": ven_id, "load_id": load_id})
+    return Query(tuple, _reported_load(), {"ven_id": ven_id, "load_id": load_id})
 
 
-def load_in_snapshot(ven_id: str, load_id: str) -> Query:
+def load_in_snapshot(ven_id: str, load_id: str) -> Query[tuple[bool]]:
     """A row if the load is in the snapshot."""
-    return Query(_load_in_snapshot(), {"ven_id": ven_id, "load_id": load_id})
+    return Query(tuple, _load_in_snapshot(), {"ven_id": ven_id, "load_id": load_id})
 
 
 @cache
-def _load_in_snapshot() -> Select[Any]:
+def _load_in_snapshot() -> Select[bool]:
     return select(true()).where(_kept_of_load().exists())
 
 
 @cache
-def _reported_load() -> Select[Any]:
+def _reported_load() -> Select[bool]:
     new = (new_of_load(table, LOAD_ID).exists() for table in ENTRIES)
     return select(true()).where(or_(_kept_of_load().exists(), *new))
 
 
-def _kept_of_load() -> Select[Any]:
+def _kept_of_load() -> Select[str]:
     kept = load_snapshots.c
     return select(kept.load_id).where(kept.ven_id == VEN_ID, kept.load_id == LOAD_ID)
 
@@ -171,14 +215,17 @@ class Membership(Struct, frozen=True):
     group_id: str
     gone_after: timedelta | None
 
-    def vens(self) -> Select[Any]:
+    def vens(self) -> Select[str]:
         return members_of([self.group_id], self.gone_after)
 
 
-def current_vens(
-    page: Page, latest: FromClause = ven_snapshots, group: Membership | None = None
-) -> Select[Any]:
-    """Registered VENs with the latest of each, by id; `latest` has the columns of `ven_snapshots`."""
+def current_vens(page: Page, group: Membership | None = None) -> Query[VenRow]:
+    """Registered VENs with the latest of each, by id."""
+    return Query(VenRow, _vens_with(ven_snapshots, page, group))
+
+
+def _vens_with(latest: FromClause, page: Page, group: Membership | None = None) -> Relation:
+    """`latest` has the columns of `ven_snapshots`."""
     width = latest_widths()
     query = (
         select(
@@ -220,14 +267,14 @@ def _active_event_id(latest: FromClause) -> ColumnElement[str | None]:
     return case((is_over, null()), else_=latest.c.event_id)
 
 
-def vens_up_to(most: int, page: Page, group: Membership | None = None) -> Select[Any]:
+def vens_up_to(most: int, page: Page, group: Membership | None = None) -> Select[int]:
     """How many VENs a page has, counted no further than this."""
     limit = most if page.limit is None else min(page.limit, most)
-    of_page = current_vens(Page(limit, page.after), group=group).with_only_columns(vens.c.ven_id)
+    of_page = _vens_with(ven_snapshots, Page(limit, page.after), group).with_only_columns(vens.c.ven_id)
     return select(func.count()).select_from(of_page.subquery())
 
 
-def _described_loads(latest: FromClause) -> Select[Any]:
+def _described_loads(latest: FromClause) -> Relation:
     """The latest of loads, by VEN and load, also of those that are gone."""
     return (
         select(
@@ -247,80 +294,85 @@ def _described_loads(latest: FromClause) -> Select[Any]:
     )
 
 
-def loads_of(ven_ids: Sequence[str], gone_after: timedelta | None) -> Select[Any]:
+def loads_of(ven_ids: Sequence[str], gone_after: timedelta | None) -> Query[LoadRow]:
     """The loads of some VENs, by VEN and load."""
     ven_id = load_snapshots.c.ven_id
-    return (
+    loads = (
         _described_loads(load_snapshots)
         .outerjoin(ven_snapshots, ven_snapshots.c.ven_id == ven_id)
         .where(ven_id == any_(literal(list(ven_ids), ARRAY(Text))), ~is_gone(gone_after, ven_snapshots.c.ts))
     )
+    return Query(LoadRow, loads)
 
 
-def ven_with_loads(ven_id: str, gone_after: timedelta | None) -> Query:
+VenWithLoad = tuple[object, ...]
+"""Whether all that is pending was read; then a `LoadRow`, or nulls; and a `VenRow`, or its `ven_id`."""
+
+
+def ven_with_loads(ven_id: str, gone_after: timedelta | None) -> Query[VenWithLoad]:
     """A VEN, in each row with one of its loads, or with nulls if it has none."""
-    return Query(_ven_with_loads(gone_after), {"ven_id": ven_id})
+    return Query(tuple, _ven_with_loads(gone_after), {"ven_id": ven_id})
 
 
-def loads_of_ven(ven_id: str, page: Page, gone_after: timedelta | None) -> Query:
-    values = {"ven_id": ven_id, "most": page.limit}
+def loads_of_ven(ven_id: str, page: Page, gone_after: timedelta | None) -> Query[VenWithLoad]:
+    values: dict[str, object] = {"ven_id": ven_id, "most": page.limit}
     if page.after is None:
-        return Query(_loads_of_ven(gone_after), values)
-    return Query(_loads_of_ven_after(gone_after), {**values, "after": page.after})
+        return Query(tuple, _loads_of_ven(gone_after), values)
+    return Query(tuple, _loads_of_ven_after(gone_after), {**values, "after": page.after})
 
 
-def load(ven_id: str, load_id: str, gone_after: timedelta | None) -> Query:
-    return Query(_load(gone_after), {"ven_id": ven_id, "load_id": load_id})
+def load(ven_id: str, load_id: str, gone_after: timedelta | None) -> Query[VenWithLoad]:
+    return Query(tuple, _load(gone_after), {"ven_id": ven_id, "load_id": load_id})
 
 
-def newest_ts(ven_id: str) -> Query:
+def newest_ts(ven_id: str) -> Query[tuple[bool, datetime | None]]:
     """The newest device time of what is stored of a VEN and its loads."""
-    return Query(_newest_ts(), {"ven_id": ven_id})
+    return Query(tuple, _newest_ts(), {"ven_id": ven_id})
 
 
 @cache
-def _newest_ts() -> Select[Any]:
+def _newest_ts() -> Relation:
     complete, newest = is_complete(), newest_ts_of_loads().subquery("newest")
     ts = func.greatest(newest_ts_of_ven(), newest.c.ts).label("ts")
     return select(complete, ts).select_from(complete).outerjoin(newest, true())
 
 
-def _current_loads(latest: FromClause, gone_after: timedelta | None) -> Select[Any]:
+def _current_loads(latest: FromClause, gone_after: timedelta | None) -> Relation:
     """The loads of one VEN that are not gone, as of its last message."""
     return _described_loads(latest).where(~is_gone(gone_after, newest_ts_of_ven(), latest))
 
 
 @cache
-def _ven_with_loads(gone_after: timedelta | None) -> Select[Any]:
-    ven = current_vens(Page(), latest_of_ven()).where(vens.c.ven_id == VEN_ID).subquery("ven")
+def _ven_with_loads(gone_after: timedelta | None) -> Relation:
+    ven = _vens_with(latest_of_ven(), Page()).where(vens.c.ven_id == VEN_ID).subquery("ven")
     return _in_rows(ven, _current_loads(latest_of_loads(), gone_after).subquery("load"))
 
 
 @cache
-def _loads_of_ven(gone_after: timedelta | None) -> Select[Any]:
+def _loads_of_ven(gone_after: timedelta | None) -> Relation:
     """Without a range of ids, PostgreSQL skips from load to load in the index, to the times that count."""
     of_page = _current_loads(latest_of_loads(), gone_after).limit(MOST)
     return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
 
 
 @cache
-def _loads_of_ven_after(gone_after: timedelta | None) -> Select[Any]:
+def _loads_of_ven_after(gone_after: timedelta | None) -> Relation:
     latest = latest_of_loads()
     of_page = _current_loads(latest, gone_after).where(latest.c.load_id > AFTER).limit(MOST)
     return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
 
 
 @cache
-def _load(gone_after: timedelta | None) -> Select[Any]:
+def _load(gone_after: timedelta | None) -> Relation:
     of_load = _current_loads(latest_of_loads(LOAD_ID), gone_after)
     return _in_rows(_registered_ven().subquery("ven"), of_load.subquery("load"))
 
 
-def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
+def _in_rows(ven: Subquery, loads: Subquery) -> Relation:
     """Whether all that is pending was read, and one load, in each row; nulls if there is no load."""
     complete = is_complete()
     return (
-        select(complete, *(loads.c[name] for name in LoadRow._fields), *ven.c)
+        select(complete, *fields_of(LoadRow, loads), *ven.c)
         .select_from(complete)
         .outerjoin(ven, true())
         .outerjoin(loads, loads.c.ven_id == ven.c.ven_id)
@@ -328,27 +380,30 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Select[Any]:
     )
 
 
-def ven_summaries(page: Page, gone_after: timedelta | None, group: Membership | None = None) -> Select[Any]:
+def ven_summaries(
+    page: Page, gone_after: timedelta | None, group: Membership | None = None
+) -> Query[VenSummaryRow]:
     """The list view: registered VENs with what each could shed now.
 
     The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
     each VEN once statistics said that a VEN has most of them.
     """
-    ven = current_vens(page, group=group).cte("page").prefix_with("MATERIALIZED")
+    ven = _vens_with(ven_snapshots, page, group).cte("page").prefix_with("MATERIALIZED")
     sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=group is None)
     controllable_kw = case(
         (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),
     )
-    return (
+    summaries = (
         select(
-            ven,
+            *(ven.c[name] for name in VenSummaryRow._fields if name in ven.c),
             controllable_kw.label("controllable_power_kw"),
             _response_ms(ven.c.ven_id).label("response_ms"),
         )
         .outerjoin(sheddable, sheddable.c.ven_id == ven.c.ven_id)
         .order_by(ven.c.ven_id)
     )
+    return Query(VenSummaryRow, summaries)
 
 
 def _sheddable_of_page(page: CTE, gone_after: timedelta | None, *, are_neighbours: bool) -> CTE:

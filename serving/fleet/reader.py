@@ -4,20 +4,19 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import CTE, Connection, Engine, Row, Select
+from sqlalchemy import CTE, Connection, Engine
 
-from schemas.demand_response.groups import one_of
-from schemas.devices import totals
+from schemas.db.queries import Query
 from schemas.devices.load_values import GONE_AFTER
 from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
 from schemas.times.instants import from_microseconds
 from schemas.times.local_days import local_day, midnight_us
-from serving.db.reading import in_blocks, snapshot
+from serving.db.reading import snapshot
 from serving.errors import NotFoundError, no_group
 from serving.fleet import group_queries, group_totals, queries, shapes
-from serving.fleet.queries import Membership
+from serving.fleet.queries import Membership, VenRow, VenSummaryRow
 from serving.page import Page
 
 VENS_AT_FIRST = 100
@@ -25,6 +24,7 @@ VENS_AT_FIRST = 100
 
 VENS_AT_ONCE = 500
 SUMMARIES_AT_ONCE = 1_000
+VenT = TypeVar("VenT", VenRow, VenSummaryRow)
 
 
 class FleetReader:
@@ -44,7 +44,7 @@ class FleetReader:
 
     def network(self) -> NetworkStats:
         with self._engine.connect() as connection:
-            row = connection.execute(queries.network()).one_or_none()
+            row = queries.network().first(connection)
         return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._today())
 
     def network_of(self, group_id: str) -> NetworkStats:
@@ -55,8 +55,8 @@ class FleetReader:
         """
         with snapshot(self._engine) as connection:
             member = self._members(connection, group_id)
-            vens = connection.execute(totals.ven_sums(self._gone_after, one_of(member))).all()
-            loads = connection.execute(totals.load_sums(self._gone_after, one_of(member))).all()
+            vens = group_totals.ven_sums(self._gone_after, member).all(connection)
+            loads = group_totals.load_sums(self._gone_after, member).all(connection)
             energy_kwh = connection.execute(group_totals.energy_since(self._midnight(), member)).scalar()
             percent = connection.execute(group_totals.efficiency_percent(member)).scalar()
         return group_totals.network_stats(vens, loads, energy_kwh, percent)
@@ -71,7 +71,8 @@ class FleetReader:
         return local_day(self._clock(), self._time_zone)
 
     def load_types(self) -> list[LoadTypeStats]:
-        return [shapes.load_type_stats(row) for row in self._rows(queries.load_types())]
+        with snapshot(self._engine) as connection:
+            return [shapes.load_type_stats(row) for row in queries.load_types().each(connection)]
 
     def load_types_of(self, group_id: str) -> list[LoadTypeStats]:
         """The totals of the loads of a group's members.
@@ -81,7 +82,7 @@ class FleetReader:
         """
         with snapshot(self._engine) as connection:
             member = self._members(connection, group_id)
-            loads = connection.execute(totals.load_sums(self._gone_after, one_of(member))).all()
+            loads = group_totals.load_sums(self._gone_after, member).all(connection)
         return group_totals.load_type_stats(loads)
 
     def vens(self, page: Page, group_id: str | None = None) -> Iterator[Ven]:
@@ -94,7 +95,7 @@ class FleetReader:
             current = partial(queries.current_vens, group=self._membership(connection, group_id))
             for block in _pages(connection, current, page, VENS_AT_FIRST, VENS_AT_ONCE):
                 of_block = queries.loads_of([row.ven_id for row in block], self._gone_after)
-                loads = connection.execute(of_block).all()
+                loads = of_block.all(connection)
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
@@ -120,7 +121,7 @@ class FleetReader:
     def _membership(self, connection: Connection, group_id: str | None) -> Membership | None:
         if group_id is None:
             return None
-        if connection.execute(group_queries.group(group_id)).first() is None:
+        if group_queries.group(group_id).first(connection) is None:
             raise NotFoundError(no_group(group_id))
         return Membership(group_id, self._gone_after)
 
@@ -132,19 +133,15 @@ class FleetReader:
     def _midnight(self) -> datetime:
         return from_microseconds(midnight_us(self._today(), self._time_zone))
 
-    def _rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
-        with snapshot(self._engine) as connection:
-            yield from in_blocks(connection, query)
-
 
 def _pages(
-    connection: Connection, query: Callable[[Page], Select[Any]], page: Page, first: int, most: int
-) -> Iterator[Sequence[Row[Any]]]:
+    connection: Connection, query: Callable[[Page], Query[VenT]], page: Page, first: int, most: int
+) -> Iterator[Sequence[VenT]]:
     """A list in blocks by id, the first ones short, so that the response begins soon."""
     after, left, part = page.after, page.limit, first
     while left is None or left > 0:
         size = part if left is None else min(left, part)
-        block = connection.execute(query(Page(size, after))).all()
+        block = query(Page(size, after)).all(connection)
         if block:
             yield block
         if len(block) < size:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -22,7 +21,7 @@ NOTIFY_TOTALS = notify(TOTALS)
 NOTIFY_COMMANDS = notify(COMMANDS)
 
 
-def add_ven(values: Mapping[str, Any]) -> ReturningInsert[str]:
+def add_ven(values: Mapping[str, object]) -> ReturningInsert[str]:
     """Register a VEN, or bring back one that was retired; no row if it is there."""
     statement = insert(vens).values(**values)
     updates = {name: statement.excluded[name] for name in values if name not in {"ven_id", "created_at"}}
@@ -31,11 +30,11 @@ def add_ven(values: Mapping[str, Any]) -> ReturningInsert[str]:
     ).returning(vens.c.ven_id)
 
 
-def change_ven(ven_id: str, values: Mapping[str, Any]) -> Update:
+def change_ven(ven_id: str, values: Mapping[str, object]) -> Update:
     return update(vens).where(vens.c.ven_id == ven_id).values(**values)
 
 
-def lock_ven(ven_id: str) -> Select[Any]:
+def lock_ven(ven_id: str) -> Select[str]:
     """Lock a registered VEN to the end of the transaction; no row if there is none."""
     return select(vens.c.ven_id).where(vens.c.ven_id == ven_id, vens.c.retired_at.is_(None)).with_for_update()
 
@@ -45,7 +44,7 @@ def retire_ven(ven_id: str, now: datetime) -> ReturningUpdate[str]:
     return statement.values(retired_at=now).returning(vens.c.ven_id)
 
 
-def set_load(ven_id: str, load_id: str, values: Mapping[str, Any], now: datetime) -> Insert:
+def set_load(ven_id: str, load_id: str, values: Mapping[str, object], now: datetime) -> Insert:
     """Upsert the settings of a load; other settings stay as they are."""
     statement = insert(loads).values(ven_id=ven_id, load_id=load_id, updated_at=now, **values)
     updates = {name: statement.excluded[name] for name in (*values, "updated_at")}
@@ -56,7 +55,7 @@ LOCK_SNAPSHOT_LANE = locks.shared(locks.lane("snapshot"))
 """The shared lock that the lane's workers take; a rebuild takes it exclusively."""
 
 
-def status_since(ven_id: str) -> Select[Any]:
+def status_since(ven_id: str) -> Select[datetime | None]:
     """Since when the latest status of a VEN stands."""
     return select(ven_snapshots.c.status_ts).where(ven_snapshots.c.ven_id == ven_id)
 
@@ -83,12 +82,14 @@ def set_status(ven_id: str, status: str, at: datetime) -> Insert:
     )
 
 
-def add_command(row: Mapping[str, Any]) -> Insert:
+def add_command(row: Mapping[str, object]) -> Insert:
     return insert(commands).values(**row)
 
 
-def withdraw_commands(ven_id: str, reason: str, *conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
-    """Expire commands that are not acknowledged yet; returns their data."""
+def withdraw_commands(
+    ven_id: str, reason: str, *conditions: ColumnElement[bool]
+) -> ReturningUpdate[datetime, Mapping[str, object]]:
+    """Expire commands that are not acknowledged yet; returns when they were made, and their data."""
     return (
         update(commands)
         .where(commands.c.ven_id == ven_id, commands.c.status.in_(OPEN_COMMANDS), *conditions)

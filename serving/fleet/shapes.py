@@ -1,10 +1,8 @@
-"""From rows of VENs, loads and totals to the types of the API, rounded as the contract says."""
+"""From rows of VENs, loads and totals to the types of the API, rounded by the contract."""
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, cast
-
-from sqlalchemy import Row
+from typing import cast
 
 from schemas.demand_response.groups import UNKNOWN_TYPE
 from schemas.devices.statuses import UNAVAILABLE
@@ -21,7 +19,7 @@ from schemas.http import (
 )
 from schemas.tables.history import SLOT_S
 from schemas.times.rounding import rounded
-from serving.fleet.queries import LoadRow, VenRow
+from serving.fleet.queries import LoadRow, LoadTypeRow, NetworkRow, VenRow, VenSummaryRow
 
 SLOT_MINUTES: dict[int, SlotMinutes] = {300: 5, 900: 15, 1_800: 30}
 EMPTY_NETWORK = NetworkStats(
@@ -38,7 +36,7 @@ EMPTY_NETWORK = NetworkStats(
 """Before the jobs have run for the first time."""
 
 
-def network_stats(row: Row[Any], today: date) -> NetworkStats:
+def network_stats(row: NetworkRow, today: date) -> NetworkStats:
     """The totals; yesterday's energy is not today's, should the jobs have stopped before midnight."""
     average_kw = row.household_usage_kw / row.reporting_vens if row.reporting_vens else None
     return NetworkStats(
@@ -54,7 +52,7 @@ def network_stats(row: Row[Any], today: date) -> NetworkStats:
     )
 
 
-def load_type_stats(row: Row[Any]) -> LoadTypeStats:
+def load_type_stats(row: LoadTypeRow) -> LoadTypeStats:
     return LoadTypeStats(
         row.load_type,
         rounded(row.total_capacity_kw),
@@ -63,7 +61,7 @@ def load_type_stats(row: Row[Any]) -> LoadTypeStats:
     )
 
 
-def load(row: Row[Any] | LoadRow) -> Load:
+def load(row: LoadRow) -> Load:
     return Load(
         id=row.load_id,
         type=row.load_type or UNKNOWN_TYPE,
@@ -77,7 +75,7 @@ def load(row: Row[Any] | LoadRow) -> Load:
     )
 
 
-def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
+def ven(row: VenRow, loads: Sequence[LoadRow]) -> Ven:
     return Ven(
         id=row.ven_id,
         name=row.name,
@@ -99,7 +97,7 @@ def ven(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven:
     )
 
 
-def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> VenMetrics:
+def _metrics(row: VenRow, loads: Sequence[LoadRow]) -> VenMetrics:
     available_kw = sum(each.shed_capability_kw for each in loads if each.is_enabled)
     if not loads:
         available_kw = row.shed_power_kw or 0.0
@@ -111,7 +109,7 @@ def _metrics(row: Row[Any] | VenRow, loads: Sequence[Row[Any] | LoadRow]) -> Ven
     )
 
 
-def ven_summary(row: Row[Any]) -> VenSummary:
+def ven_summary(row: VenSummaryRow) -> VenSummary:
     return VenSummary(
         id=row.ven_id,
         name=row.name,
@@ -128,7 +126,7 @@ def ven_summary(row: Row[Any]) -> VenSummary:
     )
 
 
-def _is_located(row: Row[Any] | VenRow) -> bool:
+def _is_located(row: VenRow | VenSummaryRow) -> bool:
     return row.latitude_deg is not None and row.longitude_deg is not None
 
 

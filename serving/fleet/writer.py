@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import Connection, Engine
 
 from schemas.db import ledger
+from schemas.db.queries import Relation
 from schemas.devices.load_values import remove_load
 from schemas.devices.statuses import status_word
 from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
@@ -29,7 +30,7 @@ LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "
 
 
 class FleetWriter:
-    """Writes to the registry; `latest` says what clients see now."""
+    """Writes to the registry; `latest` reads back what clients see."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], latest: LatestReader) -> None:
         self._engine = engine
@@ -156,7 +157,7 @@ def changed_fields(request: Struct, shown: Struct, names: Iterable[str]) -> dict
     }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any type
+def _plain(value: object) -> object:
     return structs.asdict(value) if isinstance(value, Struct) else value
 
 
@@ -193,7 +194,7 @@ def _place(location: Place | None) -> dict[str, float | None]:
     return {"latitude_deg": location.lat, "longitude_deg": location.lon}
 
 
-def require_row(connection: Connection, query: Select[Any], message: str) -> None:
+def require_row(connection: Connection, query: Relation, message: str) -> None:
     if connection.execute(query).first() is None:
         raise NotFoundError(message)
 

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct, structs
 from sqlalchemy import Connection, Engine
@@ -27,14 +27,16 @@ from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
 from serving.events import queries as events
 from serving.history import limits, points, queries, selection
-from serving.history.calendar import gathered
+from serving.history.calendar import Columns, gathered
 from serving.history.planner import Aggregate, HistoryRequest, shortfall
 from serving.history.points import EventSpan
+from serving.history.queries import BucketRow
 from serving.history.selection import Key, Part, Selection
 from serving.history.service import (
     AGGREGATES,
     SINCE,
     History,
+    Subject,
     blocks_of,
     horizons_us_of,
     in_parts,
@@ -128,7 +130,7 @@ class BulkHistories:
                 extent_us = self._require_few_points(connection, selected, request, days)
                 if extent_us is None:
                     return
-                planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.run(connection)))
+                planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.each(connection)))
                 warn(shortfall(planned, resolutions_s_of(selected.series, request)))
                 buckets = limits.buckets(*extent_us, request.granularity_s)
                 for part in selected.parts(max(1, min(HISTORIES_AT_ONCE, ROWS_AT_ONCE // max(1, buckets)))):
@@ -140,7 +142,7 @@ class BulkHistories:
         connection: Connection,
         selected: Selection,
         request: HistoryRequest,
-        days: Mapping[str, Any],
+        days: Mapping[str, datetime],
     ) -> tuple[int, int] | None:
         """The first and the last instant to read; None if there is nothing.
 
@@ -161,15 +163,15 @@ class BulkHistories:
             stored = histories * limits.buckets(*extent_us, SLOT_S)
             if stored <= COUNTED_PER_POINT * self._max_points:
                 counts = (queries.points_at_most(each.series, request, each.values) for each in subjects)
-                most = min(most, sum(int(each.run(connection).scalar_one()) for each in counts))
+                most = min(most, sum(int(each.one(connection)[0]) for each in counts))
         if most > self._max_points:
             raise limits.too_many_rows(request, *extent_us, most, self._max_points, histories)
         return extent_us
 
 
-def _stored_us(connection: Connection, subjects: Iterable[Any]) -> list[int | None]:
+def _stored_us(connection: Connection, subjects: Iterable[Subject]) -> list[int | None]:
     """The first and the last instant at which something may be stored of any subject."""
-    ends = [queries.extent(each.series, each.values).run(connection).one() for each in subjects]
+    ends = [queries.extent(each.series, each.values).one(connection) for each in subjects]
     first, last = ([microseconds(end) for end in each if end is not None] for each in zip(*ends, strict=True))
     return [min(first, default=None), max(last, default=None)]
 
@@ -193,26 +195,26 @@ def _rows_of(
 
 def _blocks_by_key(
     connection: Connection, part: Part, request: HistoryRequest, extent_us: tuple[int, int]
-) -> Iterator[tuple[Key, Iterator[Sequence[Any]]]]:
+) -> Iterator[tuple[Key, Iterator[Columns]]]:
     """Blocks of columns, without those of the key, for each history of a part that has any."""
     if len(part.columns) == 1:  # it may be long
         [key] = part.columns
-        yield key, _without_key(in_parts(connection, part.subject, request, extent_us), len(key))
+        yield key, blocks_of(in_parts(connection, part.subject, request, extent_us), len(key))
         return
     width = len(next(iter(part.columns)))
-    rows = query_of(part.subject, request).run(connection).all()
-    for key, of_one in groupby(sorted(rows, key=lambda row: row[-width:]), lambda row: row[-width:]):
-        yield tuple(key), _without_key(of_one, width)
+    rows = query_of(part.subject, request).all(connection)
 
+    def key_of(row: BucketRow) -> Key:
+        return cast("Key", row[-width:])
 
-def _without_key(rows: Iterable[Any], width: int) -> Iterator[Sequence[Any]]:
-    return (block[: len(block) - width] for block in blocks_of(rows))
+    for key, of_one in groupby(sorted(rows, key=key_of), key_of):
+        yield key, blocks_of(of_one, width)
 
 
 def _spans(connection: Connection, part: Part, request: HistoryRequest) -> dict[Key, list[EventSpan]]:
     """When the VENs of a part took part in events."""
     ven_ids = [ven_id for [ven_id] in part.columns]
     spans: dict[Key, list[EventSpan]] = defaultdict(list)
-    for row in events.participations_of(ven_ids, request.start_us, request.end_us).run(connection):
+    for row in events.participations_of(ven_ids, request.start_us, request.end_us).each(connection):
         spans[row.ven_id,].append(points.event_span(row))
     return dict(spans)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -97,18 +97,19 @@ def base_granularity_s(zone: str, *, by_slots: bool) -> int:
     return step if not by_slots or step % SLOT_S == 0 else SLOT_S
 
 
-Columns = Sequence[Sequence[Any]]
+class Columns(NamedTuple):
+    """Columns of a history: the starts of buckets, and sums of numbers in each."""
+
+    buckets: Sequence[datetime]
+    values: Sequence[Sequence[float]]
 
 
 def gathered(blocks: Iterable[Columns], calendar: LocalBuckets) -> Iterator[Columns]:
-    """Blocks of columns, the first with the starts of fixed buckets, as one block of a calendar's buckets.
-
-    The other columns are added up.
-    """
+    """Blocks of columns, with fixed buckets, as one block with a calendar's buckets; values are added up."""
     starts, sums = list[datetime](), list[list[float]]()
     end_us = -1
     for block in blocks:
-        for bucket, *values in zip(*block, strict=True):
+        for bucket, *values in zip(block.buckets, *block.values, strict=True):
             at_us = microseconds(bucket)
             if at_us >= end_us:
                 start_us, end_us = calendar.bucket_us(at_us)
@@ -116,4 +117,4 @@ def gathered(blocks: Iterable[Columns], calendar: LocalBuckets) -> Iterator[Colu
                 sums.append([0.0] * len(values))
             sums[-1] = [total + value for total, value in zip(sums[-1], values, strict=True)]
     if starts:
-        yield [starts, *zip(*sums, strict=True)]
+        yield Columns(starts, list(zip(*sums, strict=True)))

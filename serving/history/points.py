@@ -1,18 +1,17 @@
 """The points of a history, from columns; those of a VEN with the event that they lie in. Pure."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import truediv
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Row
 
 from schemas.http import EnergyPoint, PowerPoint
 from schemas.times.instants import microseconds
 from schemas.times.rounding import rounded
-from serving.events.queries import ParticipationRow
+from serving.events.queries import ParticipationRow, VenParticipationRow
+from serving.history.calendar import Columns
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest
 
 TIE_MARGIN = 0.499
@@ -64,24 +63,24 @@ def _with_event(point: Point, span: EventSpan | None) -> Point:
     return replace(point, event_id=span.event_id, requested_reduction_kw=span.requested_kw)
 
 
-def sum_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
-    buckets, used_kw, shed_kw = columns
-    return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
+def sum_points(columns: Columns, shape: Callable[..., PowerPoint]) -> Iterable[PowerPoint]:
+    used_kw, shed_kw = columns.values
+    return map(shape, columns.buckets, all_rounded(used_kw), all_rounded(shed_kw))
 
 
-def energy_points(columns: Iterable[Any], shape: type[EnergyPoint]) -> Iterable[EnergyPoint]:
-    buckets, used_kwh, shed_kwh, _hours = columns
-    return map(shape, buckets, all_rounded(used_kwh), all_rounded(shed_kwh))
+def energy_points(columns: Columns, shape: Callable[..., EnergyPoint]) -> Iterable[EnergyPoint]:
+    used_kwh, shed_kwh, _hours = columns.values
+    return map(shape, columns.buckets, all_rounded(used_kwh), all_rounded(shed_kwh))
 
 
-def mean_points(columns: Iterable[Any], shape: type[PowerPoint]) -> Iterable[PowerPoint]:
+def mean_points(columns: Columns, shape: Callable[..., PowerPoint]) -> Iterable[PowerPoint]:
     """Average kW: the energy over the hours of the slots that have samples."""
-    buckets, used_kwh, shed_kwh, hours = columns
+    used_kwh, shed_kwh, hours = columns.values
     used_kw, shed_kw = map(truediv, used_kwh, hours), map(truediv, shed_kwh, hours)
-    return map(shape, buckets, all_rounded(used_kw), all_rounded(shed_kw))
+    return map(shape, columns.buckets, all_rounded(used_kw), all_rounded(shed_kw))
 
 
-def event_span(row: Row[Any] | ParticipationRow) -> EventSpan:
+def event_span(row: ParticipationRow | VenParticipationRow) -> EventSpan:
     requested_kw = rounded(row.requested_reduction_kw)
     return EventSpan(microseconds(row.start), microseconds(row.end), row.event_id, requested_kw)
 

@@ -6,10 +6,10 @@ few statements serve all requests, and each is built once.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
@@ -17,7 +17,6 @@ from sqlalchemy import (
     CTE,
     BindParameter,
     ColumnElement,
-    CompoundSelect,
     DateTime,
     Interval,
     Select,
@@ -34,6 +33,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from schemas.db.queries import Query, Relation, Union
 from schemas.demand_response.groups import members
 from schemas.tables.history import (
     ENTITY_RESOLUTIONS_S,
@@ -53,7 +53,7 @@ from schemas.times import slots
 from schemas.times.instants import MICROSECOND, from_microseconds
 from schemas.times.slots import floor
 from serving.db.pending import within_days_pending
-from serving.db.statements import Query, constant, constant_name
+from serving.db.statements import constant, constant_name
 from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
 
@@ -61,12 +61,15 @@ STATEMENTS = 256
 """Of each kind; the pieces that a plan can have make some dozens."""
 
 DAY = timedelta(days=1)
-NO_KEY: Mapping[str, Any] = MappingProxyType({})
+NO_KEY: Mapping[str, object] = MappingProxyType({})
 """The key of what is not kept by VEN."""
+
+BucketRow = tuple[object, ...]
+"""The start of a bucket, sums of numbers in it, and the keys of its entity, as far as it has any."""
 
 
 @cache
-def since() -> Select[Any]:
+def since() -> Select[int, datetime]:
     """Since when which resolution is kept."""
     return select(horizons.c.resolution_s, horizons.c.since)
 
@@ -125,12 +128,12 @@ def listed(series: Series, keys: Sequence[Sequence[str]]) -> dict[str, list[str]
     return {f"{column}s": [key[place] for key in keys] for place, column in enumerate(series.by)}
 
 
-def group(group_id: str) -> Query:
-    return Query(_group(), {"group_id": group_id})
+def group(group_id: str) -> Query[tuple[str]]:
+    return Query(tuple, _group(), {"group_id": group_id})
 
 
 @cache
-def _group() -> Select[Any]:
+def _group() -> Select[str]:
     return select(groups.c.group_id).where(groups.c.group_id == bindparam("group_id"))
 
 
@@ -164,7 +167,7 @@ class PieceShape(Struct, frozen=True):
 
 PieceShapes = tuple[PieceShape, ...]
 UNBOUNDED = PieceShape()
-Width = ColumnElement[Any]
+Width = ColumnElement[timedelta]
 WIDTH: Width = bindparam("width", type_=Interval)
 SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
@@ -198,23 +201,25 @@ def _end_and_midnight(name: str, us: int, days_later: timedelta = timedelta(0)) 
 
 
 def _query(
-    build: Callable[[Series, PieceShapes], Select[Any]],
+    build: Callable[[Series, PieceShapes], Relation],
     series: Series,
     pieces: Sequence[Piece],
     granularity_s: int,
-    key: Mapping[str, Any],
-) -> Query:
+    key: Mapping[str, object],
+) -> Query[BucketRow]:
     width = timedelta(seconds=granularity_s)
-    return Query(build(series, _parts(pieces)), {**key, **_ends(pieces), "width": width})
+    return Query(tuple, build(series, _parts(pieces)), {**key, **_ends(pieces), "width": width})
 
 
-def extent(series: Series, key: Mapping[str, Any] = NO_KEY) -> Query:
+def extent(
+    series: Series, key: Mapping[str, object] = NO_KEY
+) -> Query[tuple[datetime | None, datetime | None]]:
     """The first and the last instant at which something may be stored: of buckets, and of what is pending."""
-    return Query(_extent(series), key)
+    return Query(tuple, _extent(series), key)
 
 
 @cache
-def _extent(series: Series) -> Select[Any]:
+def _extent(series: Series) -> Relation:
     parts = [_extent_of_buckets(series, resolution_s) for resolution_s in series.resolutions_s]
     raw = series.raw
     pending = select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
@@ -225,10 +230,10 @@ def _extent(series: Series) -> Select[Any]:
     return select(func.min(every.c.first), func.max(every.c.last))
 
 
-def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
+def _extent_of_buckets(series: Series, resolution_s: int) -> Relation:
     """Only in the finest buckets can samples lie anywhere; coarser ones count where they begin, if at all."""
     table = series.buckets
-    last: ColumnElement[Any] = func.max(table.c.bucket)
+    last: ColumnElement[datetime] = func.max(table.c.bucket)
     if resolution_s == min(series.resolutions_s):
         last += literal(timedelta(seconds=resolution_s) - MICROSECOND)
     in_buckets = [table.c.resolution_s == resolution_s, *_of(series, table)]
@@ -236,7 +241,9 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Select[Any]:
     return _of_each_member(series, extent)
 
 
-def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
+def points_at_most(
+    series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY
+) -> Query[tuple[Decimal]]:
     """How many points a history has at most: of sparse samples there are fewer than of buckets in the range.
 
     A bucket of the summary has no more points than it has samples, or than fit into it; but a sample of a
@@ -246,12 +253,13 @@ def points_at_most(series: Series, request: HistoryRequest, key: Mapping[str, An
     piece = Piece(width_s, _down(request.start_us, width_s), request.end_us)
     most_each = points_per_bucket(width_s, request.granularity_s)
     points = literal(1) if request.aggregate == "sum" else _points_per_sample(series, request.granularity_s)
-    return _query(partial(_points_at_most, most_each, points), series, [piece], request.granularity_s, key)
+    counted = _query(partial(_points_at_most, most_each, points), series, [piece], request.granularity_s, key)
+    return Query(tuple, counted.statement, counted.values)
 
 
 def _points_at_most(
     most_each: int, points_per_sample: ColumnElement[int], series: Series, parts: PieceShapes
-) -> Select[Any]:
+) -> Relation:
     [part], table = parts, series.buckets
     most = func.greatest(most_each, points_per_sample)
     of_ven = (
@@ -283,18 +291,18 @@ def _down(us: int | None, width_s: int) -> int | None:
     return None if us is None else us - us % (width_s * MICROSECONDS_PER_S)
 
 
-def sums(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
+def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
     """`bucket`, the sums of the samples in it, kW, and the keys that tell entities apart; oldest first."""
     return _query(_sums, series, plan(request, series.resolutions_s), request.granularity_s, key)
 
 
-def energies(series: Series, request: HistoryRequest, key: Mapping[str, Any] = NO_KEY) -> Query:
+def energies(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
     """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
     return _query(_energies, series, plan(request, [SLOT_S]), request.granularity_s, key)
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
+def _sums(series: Series, parts: PieceShapes) -> Relation:
     states = _states(series, parts, WIDTH).subquery()
     keys = [states.c[column] for column in _shown_keys(series)]
     return (
@@ -310,7 +318,7 @@ def _sums(series: Series, parts: PieceShapes) -> Select[Any]:
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
+def _energies(series: Series, parts: PieceShapes) -> Relation:
     each_slot = (_network_slots(parts) if series is NETWORK else _entity_slots(series, parts)).subquery()
     bucket = floor(each_slot.c.slot, WIDTH).label("bucket")
     hours = func.count(each_slot.c.slot.distinct()) * slots.SLOT_HOURS
@@ -329,13 +337,13 @@ def _energies(series: Series, parts: PieceShapes) -> Select[Any]:
 
 
 def _shown_keys(series: Series) -> tuple[str, ...]:
-    """What tells entities apart in the answer."""
+    """Keys of the entities in the answer."""
     return () if series.adds_members else series.by
 
 
-def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
+def _network_slots(parts: PieceShapes) -> Union:
     """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
-    selects: list[Select[Any]] = []
+    selects: list[Relation] = []
     for part in parts:
         if part.resolution_s is None:
             selects.append(_slot_energies(VENS, _around(VENS, parts, part), part, []))
@@ -345,7 +353,7 @@ def _network_slots(parts: PieceShapes) -> CompoundSelect[Any]:
     return union_all(*selects or [_slot_energies(VENS, _nothing(VENS, SLOT), UNBOUNDED, [])])
 
 
-def _ready_made(part: PieceShape) -> Select[Any]:
+def _ready_made(part: PieceShape) -> Relation:
     return select(
         network_energy.c.bucket.label("slot"),
         network_energy.c.used_energy_kwh.label("used_kwh"),
@@ -353,19 +361,19 @@ def _ready_made(part: PieceShape) -> Select[Any]:
     ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_slots_with_news()))
 
 
-def _states_with_news(part: PieceShape) -> list[Select[Any]]:
+def _states_with_news(part: PieceShape) -> list[Relation]:
     stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_slots_with_news()))
     return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
 
-def _slots_with_news() -> Select[Any]:
+def _slots_with_news() -> Relation:
     """Slots whose energy may follow from samples that are newer than it."""
     pending = select(floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
     either = union(select(stale_slots.c.bucket.label("slot")), pending).subquery("news")
     return slots.sharing_energy(either)
 
 
-def _entity_slots(series: Series, parts: PieceShapes) -> CompoundSelect[Any]:
+def _entity_slots(series: Series, parts: PieceShapes) -> Union:
     """Energy by slot: of whole slots by all samples of a wide slot; of one that is cut by those in range."""
     selects = []
     for part in parts:
@@ -374,19 +382,19 @@ def _entity_slots(series: Series, parts: PieceShapes) -> CompoundSelect[Any]:
     return union_all(*selects or [_slot_energies(series, _nothing(series, SLOT), UNBOUNDED, series.by)])
 
 
-def _whole(series: Series, part: PieceShape) -> CompoundSelect[Any]:
+def _whole(series: Series, part: PieceShape) -> Union:
     """States of the wide slots that a part reaches into, also of what lies beside the part."""
     return _states(series, (part.widened(),), SLOT)
 
 
-def _around(series: Series, parts: PieceShapes, part: PieceShape) -> CompoundSelect[Any]:
+def _around(series: Series, parts: PieceShapes, part: PieceShape) -> Union:
     """States of the whole range, as far as they lie in the same wide slots as a part."""
     return _states(series, tuple(each.near(part) for each in parts), SLOT)
 
 
 def _slot_energies(
-    series: Series, states: Select[Any] | CompoundSelect[Any], part: PieceShape, names: Sequence[str]
-) -> Select[Any]:
+    series: Series, states: Relation | Union, part: PieceShape, names: Sequence[str]
+) -> Relation:
     """Each entity's energy in the slots that begin in a part, or are cut by it; and the named keys."""
     ven_id: BindParameter[str] | None = bindparam("ven_id") if "ven_id" in series.of else None
     means = slots.slot_means(states.subquery("states"), series.by, ven_id)
@@ -396,7 +404,7 @@ def _slot_energies(
     return select(means.c.slot, *energies, *columns).where(*_within(means.c.slot, begins))
 
 
-def _states(series: Series, pieces: PieceShapes, width: Width) -> CompoundSelect[Any]:
+def _states(series: Series, pieces: PieceShapes, width: Width) -> Union:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [
         (_stored_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
@@ -414,12 +422,12 @@ def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
             yield structs.replace(stretch[0], resolution_s=None, end=stretch[-1].end)
 
 
-def _nothing(series: Series, width: Width) -> Select[Any]:
+def _nothing(series: Series, width: Width) -> Relation:
     """No rows, since nothing of the range is kept."""
     return _bucket_states(series, UNBOUNDED, width, false())
 
 
-def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Relation:
     """Also by its days, as constants: its ends are parameters, by which all partitions would be opened."""
     days, ts = [], series.raw.c.ts
     if piece.start is not None:
@@ -431,7 +439,7 @@ def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Selec
 
 def _raw_states(
     series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
-) -> Select[Any]:
+) -> Relation:
     raw, keys = series.raw, [series.raw.c[column] for column in series.by]
     states = select(
         floor(raw.c.ts, width).label("bucket"),
@@ -444,14 +452,14 @@ def _raw_states(
     return _merged_by_member(series, states)
 
 
-def _pending_states(series: Series, piece: PieceShape, width: Width) -> Select[Any]:
+def _pending_states(series: Series, piece: PieceShape, width: Width) -> Relation:
     """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
     return _raw_states(series, piece, width, *_is_pending(series.raw, series.lane))
 
 
 def _bucket_states(
     series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
-) -> Select[Any]:
+) -> Relation:
     table, keys = series.buckets, [series.buckets.c[column] for column in series.by]
     states = select(
         floor(table.c.bucket, width).label("bucket"),
@@ -469,7 +477,7 @@ def _bucket_states(
     return _merged_by_member(series, states)
 
 
-def _merged_by_member(series: Series, states: Select[Any]) -> Select[Any]:
+def _merged_by_member(series: Series, states: Relation) -> Relation:
     """States of members, one after the other, each bucket once."""
     if series.members is None:
         return states
@@ -481,7 +489,7 @@ def _merged_by_member(series: Series, states: Select[Any]) -> Select[Any]:
     )
 
 
-def _of_each_member(series: Series, aggregated: Select[Any]) -> Select[Any]:
+def _of_each_member(series: Series, aggregated: Relation) -> Relation:
     """The rows of a query for each member.
 
     Whatever the statistics say, the rows of each member are looked up by its id: PostgreSQL does not take an
@@ -515,7 +523,7 @@ def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     ]
 
 
-def _within(instant: ColumnElement[Any], part: PieceShape) -> list[ColumnElement[bool]]:
+def _within(instant: ColumnElement[datetime], part: PieceShape) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if part.start is not None:
         conditions.append(instant >= _border(part.start, part.begins_s))
@@ -524,9 +532,9 @@ def _within(instant: ColumnElement[Any], part: PieceShape) -> list[ColumnElement
     return conditions if part.beside is None else [*conditions, *_within(instant, part.beside)]
 
 
-def _border(name: str, width_s: int | None, *, up: bool = False) -> ColumnElement[Any]:
+def _border(name: str, width_s: int | None, *, up: bool = False) -> ColumnElement[datetime]:
     """A parameter, or the border of slots of a width that lies before it, or after it."""
-    at: ColumnElement[Any] = bindparam(name, type_=DateTime(timezone=True))
+    at: ColumnElement[datetime] = bindparam(name, type_=DateTime(timezone=True))
     if width_s is None:
         return at
     width = timedelta(seconds=width_s)

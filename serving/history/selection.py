@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -12,10 +11,11 @@ from sqlalchemy import Connection
 from serving.errors import NotFoundError, no_group, no_ven
 from serving.history import queries, selection_queries
 from serving.history.queries import LISTED_LOADS, LISTED_VENS, TOTAL_OF_LISTED_LOADS, Series, listed
+from serving.history.selection_queries import TypedLoadRow
 from serving.history.service import Subject
 
 Key = tuple[str, ...]
-"""What tells the rows of a statement apart: ids."""
+"""The key columns of the rows of a statement: ids."""
 
 
 class Part(Struct, frozen=True):
@@ -128,12 +128,12 @@ def _totals(series: Series, subjects: Mapping[str, Subject]) -> Selection:
 
 
 def _require_group(connection: Connection, group_id: str) -> None:
-    if queries.group(group_id).run(connection).first() is None:
+    if queries.group(group_id).first(connection) is None:
         raise NotFoundError(no_group(group_id))
 
 
-def _loads(connection: Connection, types: Sequence[str]) -> Sequence[Any]:
-    rows = connection.execute(selection_queries.typed_loads(types)).all()
+def _loads(connection: Connection, types: Sequence[str]) -> Sequence[TypedLoadRow]:
+    rows = selection_queries.typed_loads(types).all(connection)
     missing = sorted({*types} - {row.load_type for row in rows})
     if missing:
         present = ", ".join(connection.execute(selection_queries.load_types()).scalars()) or "none at all"

@@ -6,30 +6,29 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import Any
 
 from msgspec import Struct, structs
 from psycopg.errors import QueryCanceled
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from schemas.db.queries import Query
 from schemas.devices.load_values import GONE_AFTER
 from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import microseconds
 from serving.db.pending import PendingDays, are_all_known, constants_of_pending
 from serving.db.pool import ConnectionPool
-from serving.db.reading import ROWS_AT_ONCE, hold_raw, snapshot
-from serving.db.statements import Query
+from serving.db.reading import hold_raw, in_blocks, snapshot
 from serving.errors import NotFoundError, no_group, no_load, no_ven
 from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
 from serving.history import limits, points, queries
-from serving.history.calendar import gathered
+from serving.history.calendar import Columns, gathered
 from serving.history.planner import NO_HORIZONS, Aggregate, HistoryRequest, next_cut_us, plan, shortfall
 from serving.history.points import Point
-from serving.history.queries import Series
+from serving.history.queries import BucketRow, Series
 
 BUCKETS_AT_FIRST = 1_000
 BUCKETS_AT_ONCE = 8_000
@@ -38,7 +37,11 @@ BUCKETS_AT_ONCE = 8_000
 POINTS_AT_ONCE = 1_000
 
 AGGREGATES: dict[
-    str, tuple[Callable[..., Iterable[Point]], Callable[[Series, HistoryRequest, Mapping[str, str]], Query]]
+    str,
+    tuple[
+        Callable[..., Iterable[Point]],
+        Callable[[Series, HistoryRequest, Mapping[str, object]], Query[BucketRow]],
+    ],
 ] = {
     "sum": (points.sum_points, queries.sums),
     "energy": (points.energy_points, queries.energies),
@@ -46,7 +49,7 @@ AGGREGATES: dict[
 }
 _OF_VEN: dict[str, type[Point]] = {"sum": VenPowerPoint, "energy": VenEnergyPoint, "mean": VenPowerPoint}
 _SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
-SINCE = Query(queries.since())
+SINCE: Query[tuple[int, datetime]] = Query(tuple, queries.since())
 
 
 class Subject(Struct, frozen=True):
@@ -56,10 +59,10 @@ class Subject(Struct, frozen=True):
     """
 
     series: Series
-    values: Mapping[str, Any] = queries.NO_KEY
+    values: Mapping[str, object] = queries.NO_KEY
     """The key of its entity, and the days of pending batches."""
-    required: Mapping[str, Query] = MappingProxyType({})
-    sufficient: Sequence[Query] = ()
+    required: Mapping[str, Query[tuple[object]]] = MappingProxyType({})
+    sufficient: Sequence[Query[tuple[object]]] = ()
     """Quicker queries: if each has a row, so has each of `required`."""
 
     def with_pending(self, days: Mapping[str, datetime]) -> "Subject":
@@ -71,8 +74,8 @@ class HistoryRows(Struct, frozen=True):
     """What was read: the request with the horizons of retention, blocks of columns, and participations."""
 
     request: HistoryRequest
-    blocks: Iterable[Sequence[Any]]
-    participations: Sequence[Any]
+    blocks: Iterable[Columns]
+    participations: Sequence[ParticipationRow]
 
 
 class History(Iterable[Point]):
@@ -152,7 +155,7 @@ class Histories:
         return self._history(subject, request)
 
     def _history(
-        self, subject: Subject, request: HistoryRequest, participations: Query | None = None
+        self, subject: Subject, request: HistoryRequest, participations: Query[ParticipationRow] | None = None
     ) -> History:
         shape = (_SHAPES if participations is None else _OF_VEN)[request.aggregate]
         return History(shape, partial(self._points, shape, subject, request, participations))
@@ -162,7 +165,7 @@ class Histories:
         shape: type[Point],
         subject: Subject,
         request: HistoryRequest,
-        participations: Query | None,
+        participations: Query[ParticipationRow] | None,
         warn: Callable[[str | None], None],
     ) -> Iterator[Point]:
         make, _ = AGGREGATES[request.aggregate]
@@ -175,7 +178,7 @@ class Histories:
 
     @contextmanager
     def _read(
-        self, subject: Subject, request: HistoryRequest, participations: Query | None
+        self, subject: Subject, request: HistoryRequest, participations: Query[ParticipationRow] | None
     ) -> Iterator[HistoryRows]:
         rows = self._read_short(subject, request, participations)
         if rows is not None:
@@ -183,12 +186,12 @@ class Histories:
             return
         with self._snapshot(subject) as (connection, present):
             extent = self._require_few_points(connection, present, request)
-            planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.run(connection)))
-            taken = [] if participations is None else participations.run(connection).all()
+            planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.each(connection)))
+            taken = [] if participations is None else participations.all(connection)
             yield HistoryRows(planned, blocks_of(in_parts(connection, present, planned, extent)), taken)
 
     def _read_short(
-        self, subject: Subject, request: HistoryRequest, participations: Query | None
+        self, subject: Subject, request: HistoryRequest, participations: Query[ParticipationRow] | None
     ) -> HistoryRows | None:
         """A short history in one statement; None if it may be long, or if the entity may not exist.
 
@@ -198,7 +201,11 @@ class Histories:
         if not self._is_small(subject.series, request):
             return None
         lane = "history" if request.aggregate != "sum" else subject.series.lane
-        others = [Query(are_all_known(lane)), SINCE, *subject.sufficient]
+        others: list[Query[tuple[object, ...]]] = [
+            Query(tuple, are_all_known(lane)),
+            SINCE,
+            *subject.sufficient,
+        ]
         others += [] if participations is None else [participations]
         while True:
             planned = structs.replace(request, horizons_us=self._horizons_us)
@@ -213,11 +220,9 @@ class Histories:
             rows for [rows] in answers[: len(subject.sufficient)]
         ):
             return None
-        if participations is None:
-            return HistoryRows(planned, [columns], [])
-        return HistoryRows(
-            planned, [columns], [ParticipationRow(*row) for row in zip(*answers[-1], strict=True)]
-        )
+        buckets, *values = columns
+        taken = [] if participations is None else participations.made_of(zip(*answers[-1], strict=True))
+        return HistoryRows(planned, [Columns(buckets, values)], taken)
 
     def _is_small(self, series: Series, request: HistoryRequest) -> bool:
         now_us = microseconds(self._clock())
@@ -235,13 +240,13 @@ class Histories:
         start_us, end_us = request.start_us, request.end_us
         if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):
             return start_us, end_us - 1
-        stored = queries.extent(subject.series, subject.values).run(connection).one()
+        stored = queries.extent(subject.series, subject.values).one(connection)
         extent = limits.extent(request, [None if at is None else microseconds(at) for at in stored])
         if extent is None:
             return request.start_us or 0, request.start_us or 0
         if request.calendar is None and limits.buckets(*extent, request.granularity_s) > self._max_points:
             most = queries.points_at_most(subject.series, request, subject.values)
-            points = most.run(connection).scalar_one()
+            [points] = most.one(connection)
             if points > self._max_points:
                 raise limits.too_many_points(request, *extent, int(points), self._max_points)
         return extent
@@ -253,7 +258,7 @@ class Histories:
             hold_raw(connection)
             days = constants_of_pending(connection)
             for message, query in subject.required.items():
-                if query.with_values(days).run(connection).one_or_none() is None:
+                if query.with_values(days).first(connection) is None:
                     raise NotFoundError(message)
             yield connection, subject.with_pending(days)
 
@@ -274,7 +279,7 @@ def naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
         raise too_slow from error
 
 
-def query_of(subject: Subject, request: HistoryRequest) -> Query:
+def query_of(subject: Subject, request: HistoryRequest) -> Query[BucketRow]:
     _, query = AGGREGATES[request.aggregate]
     return query(subject.series, request, subject.values)
 
@@ -283,13 +288,13 @@ def resolutions_s_of(series: Series, request: HistoryRequest) -> Sequence[int]:
     return series.resolutions_s if request.aggregate == "sum" else (SLOT_S,)
 
 
-def horizons_us_of(since: Iterable[Any]) -> dict[int, int]:
+def horizons_us_of(since: Iterable[tuple[int, datetime]]) -> dict[int, int]:
     return {resolution_s: microseconds(first) for resolution_s, first in since}
 
 
 def in_parts(
     connection: Connection, subject: Subject, request: HistoryRequest, extent: tuple[int, int]
-) -> Iterator[Row[Any]]:
+) -> Iterator[BucketRow]:
     """The rows of a long history, read in parts, so that the first do not wait for the last."""
     (at_us, last_us), buckets, part = extent, BUCKETS_AT_FIRST, request
     while (cut_us := next_cut_us(at_us, request.granularity_s, buckets)) <= last_us:
@@ -302,14 +307,16 @@ def in_parts(
     yield from _in_blocks(connection, query_of(subject, part), buckets)
 
 
-def blocks_of(rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+def blocks_of(rows: Iterable[BucketRow], keys: int = 0) -> Iterator[Columns]:
+    """Rows in blocks of columns, without so many keys at their ends."""
     remaining = iter(rows)
     while block := list(islice(remaining, POINTS_AT_ONCE)):
-        yield list(zip(*block, strict=True))
+        buckets, *values = zip(*block, strict=True)
+        yield Columns(buckets, values[: len(values) - keys])
 
 
-def _in_blocks(connection: Connection, query: Query, most: int) -> Iterable[Row[Any]]:
+def _in_blocks(connection: Connection, query: Query[BucketRow], most: int) -> Iterable[BucketRow]:
     """The rows, of many only some at a time."""
     if most <= BUCKETS_AT_ONCE:
-        return query.run(connection).all()
-    return query.run(connection.execution_options(yield_per=ROWS_AT_ONCE))
+        return query.all(connection)
+    return in_blocks(connection, query)

@@ -2,12 +2,12 @@
 
 import difflib
 import re
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Literal, TypeVar, get_args, get_origin
 
 import falcon
 import msgspec
 from falcon import Request
-from msgspec import structs
+from msgspec import Struct, structs
 
 from schemas import openadr
 from schemas.http import PATTERNS, Ignored
@@ -26,7 +26,7 @@ MATCHING = re.compile(r"Expected `.*` matching regex (?P<pattern>'.*')", re.DOTA
 WORDS = {repr(pattern): words for pattern, words in {**PATTERNS, **openadr.PATTERNS}.items()}
 JSON_WORDS = {"int": "whole number", "float": "number", "str": "string", "bool": "boolean"}
 
-Shape = TypeVar("Shape")
+Shape = TypeVar("Shape", bound=Struct)
 
 
 def read_body(request: Request, shape: type[Shape]) -> Shape:
@@ -59,13 +59,14 @@ def _decode(body: bytes, shape: type[Shape]) -> Shape:
     return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), shape)
 
 
-def _with_whole_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON
+def _with_whole_numbers(value: object) -> object:
     if isinstance(value, dict):
         return {name: _with_whole_numbers(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_with_whole_numbers(each) for each in value]
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
-    return int(value) if is_whole else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW:
+        return int(value)
+    return value
 
 
 def read_bytes(request: Request, max_bytes: int) -> bytes:
@@ -110,7 +111,7 @@ def _too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
     return falcon.HTTPContentTooLarge(description=f"The body must have at most {max_bytes} bytes.")
 
 
-def _advice(message: str, shape: type[Any]) -> str:
+def _advice(message: str, shape: type[Struct]) -> str:
     """An error of msgspec with the name of the field, and JSON's names of types."""
     match = AT.fullmatch(message)
     what, where = (match["what"], match["where"] or "") if match else (message, "")
@@ -131,7 +132,7 @@ def _in_words(kinds: str) -> str:
     return " or ".join(JSON_WORDS.get(kind, kind) for kind in kinds.split(" | "))
 
 
-def _unknown(field: str, where: str, shape: type[Any]) -> str:
+def _unknown(field: str, where: str, shape: type[Struct]) -> str:
     if where:
         return f"{field} is unknown here."
     names = [each.encode_name for each in structs.fields(shape)]
@@ -141,7 +142,7 @@ def _unknown(field: str, where: str, shape: type[Any]) -> str:
     return f"{field} is unknown; {hint} are {', '.join(writable)}."
 
 
-def _choices(where: str, shape: type[Any]) -> list[str]:
+def _choices(where: str, shape: type[Struct]) -> list[str]:
     """The values of a top-level field, if it is an enumeration."""
     for field in structs.fields(shape):
         if field.encode_name == where:

@@ -35,9 +35,9 @@ class Column(Struct, frozen=True):
 
     field: pa.Field
     path: tuple[str, ...]
-    convert: Callable[[Any], Any] | None = None
+    convert: Callable[[object], object] | None = None
 
-    def values(self, entries: Sequence[Any]) -> list[Any]:
+    def values(self, entries: Sequence[object]) -> list[object]:
         values = [reduce(getattr, self.path, entry) for entry in entries]
         present = (None if value is UNSET else value for value in values)
         return list(present) if self.convert is None else list(map(self.convert, present))
@@ -56,7 +56,7 @@ def flat(shape: type[Struct]) -> list[Column]:
     return list(_flat(inspect.type_info(shape), (), ""))
 
 
-def batch(columns: Sequence[Column], schema: pa.Schema, entries: Sequence[Any]) -> pa.RecordBatch:
+def batch(columns: Sequence[Column], schema: pa.Schema, entries: Sequence[object]) -> pa.RecordBatch:
     arrays = [pa.array(column.values(entries), column.field.type) for column in columns]
     return pa.record_batch(arrays, schema=schema)
 
@@ -124,11 +124,11 @@ def _bare(kind: inspect.Type) -> inspect.Type:
     return kind
 
 
-def _convert(kind: pa.DataType) -> Callable[[Any], Any] | None:
+def _convert(kind: pa.DataType) -> Callable[[object], object] | None:
     return _as_builtins if pa.types.is_nested(kind) else None
 
 
-def _as_builtins(value: object) -> Any:  # noqa: ANN401 - dictionaries and lists of them
+def _as_builtins(value: object) -> object:
     return msgspec.to_builtins(value, builtin_types=(datetime,))
 
 
@@ -238,7 +238,7 @@ class ColumnarBody(Struct, frozen=True):
 
 
 def columnar_body(
-    media_type: str, shape: type[Struct], blocks: Iterable[Sequence[Any]], warning: str | None = None
+    media_type: str, shape: type[Struct], blocks: Iterable[Sequence[object]], warning: str | None = None
 ) -> ColumnarBody:
     """A body of entries of a shape, given in blocks; the warning goes to the schema's metadata."""
     media = MEDIA_WRITERS[media_type]
@@ -250,7 +250,7 @@ def columnar_body(
 
 
 def _encoded(
-    media: Columnar, columns: Sequence[Column], schema: pa.Schema, blocks: Iterable[Sequence[Any]]
+    media: Columnar, columns: Sequence[Column], schema: pa.Schema, blocks: Iterable[Sequence[object]]
 ) -> Iterator[bytes]:
     sink = ByteSink()
     with closing(media.writer(sink, schema)) as writer:

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+from psycopg.rows import TupleRow
 from sqlalchemy import Engine, event
 
 from schemas.programs.monitoring import BuildInfo
@@ -49,21 +50,21 @@ class SqlClock:
     def add(self, duration_s: float) -> None:
         self._of_thread.total_s = self.total_s() + duration_s
 
-    def _start(self, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+    def _start(self, *_: object) -> None:
         self._of_thread.started = perf_counter()
 
-    def _stop(self, *_: Any) -> None:  # noqa: ANN401
+    def _stop(self, *_: object) -> None:
         self.add(perf_counter() - self._of_thread.started)
 
     def _time_fetches(self, connection: psycopg.Connection, _record: object) -> None:
         connection.server_cursor_factory = self._cursors
 
 
-def _timed_cursors(add: Callable[[float], None]) -> type[psycopg.ServerCursor[Any]]:
+def _timed_cursors(add: Callable[[float], None]) -> type[psycopg.ServerCursor[TupleRow]]:
     """Server-side cursors, which fetch long answers in blocks, that call `add` with each duration."""
 
-    class TimedCursor(psycopg.ServerCursor[Any]):
-        def fetchmany(self, size: int = 0) -> list[Any]:
+    class TimedCursor(psycopg.ServerCursor[TupleRow]):
+        def fetchmany(self, size: int = 0) -> list[TupleRow]:
             started_s = perf_counter()
             try:
                 return super().fetchmany(size)

@@ -143,7 +143,8 @@ GROUP_HISTORY = (*HISTORY, GROUP)
 LIST = r"[^\x00-\x1f,]+(,[^\x00-\x1f,]+)*"
 IDS = Parameter(
     name="ids",
-    description="Only these VENs, separated by commas. Given several times, each is one id, with its commas.",
+    description="Only these VENs, separated by commas. Given several times, each is one id, with its commas:"
+    " a single one with a comma is given twice.",
     advice="must be ids of VENs, separated by commas, such as ven-0001,ven-0002",
     pattern=LIST,
     examples=("ven-0001,ven-0002",),
@@ -166,7 +167,7 @@ BY_GROUP = Parameter(
 LOAD_TYPES = Parameter(
     name="type",
     description="Only loads of these types, as they are now, separated by commas. Given several times, each"
-    " is one type, with its commas. Without it, all loads.",
+    " is one type, with its commas: a single one with a comma is given twice. Without it, all loads.",
     advice="must be types of loads, separated by commas, such as hvac,ev",
     pattern=LIST,
     examples=("hvac",),
@@ -181,6 +182,31 @@ BY_TYPE = Parameter(
 )
 VEN_HISTORIES = (*HISTORY, IDS, GROUP, ALL, BY_GROUP)
 LOAD_HISTORIES = (*HISTORY, LOAD_TYPES, BY_TYPE)
+
+FORECAST_START = Parameter(
+    name="start",
+    description="Only half hours that end after this, ISO 8601; without a zone UTC.",
+    is_instant=True,
+    examples=("2026-01-15T18:00:00Z",),
+    key="ForecastStart",
+)
+FORECAST_END = Parameter(
+    name="end",
+    description="Only half hours that begin by then, itself included.",
+    is_instant=True,
+    examples=("2026-01-15T20:00:00Z",),
+    key="ForecastEnd",
+)
+FORECAST_BY = Parameter(
+    name="by",
+    description="`type`: each type of load; `total`: all loads together, whose quantiles are not the sums of"
+    " those of types.",
+    advice="must be type or total",
+    choices=("type", "total"),
+    default="type",
+    key="ForecastBy",
+)
+FORECAST = (LOAD_TYPES, FORECAST_BY, FORECAST_START, FORECAST_END)
 
 SNAPSHOTS = Parameter(
     name="limit",
@@ -451,6 +477,19 @@ def several(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> 
     if not all(re.fullmatch(ID, each) for each in values):
         raise bad_parameter(parameter.name, parameter.advice)
     return values
+
+
+def forecast_types(parameters: Mapping[str, str | list[str]]) -> Sequence[str] | None:
+    """The types of load of a forecast, none for all; None for the total.
+
+    Raises:
+        falcon.HTTPBadRequest: one of them is not valid, or types are given with the total.
+    """
+    if checked(parameters, FORECAST_BY) != "total":
+        return several(parameters, LOAD_TYPES)
+    if LOAD_TYPES.name in parameters:
+        raise bad_parameter("by", "must be type with type: the total is of all loads")
+    return None
 
 
 def snapshot_load(parameters: Mapping[str, str | list[str]]) -> str | None:

@@ -1,8 +1,8 @@
 """Preconditions of changes: `If-Match` and `If-None-Match` on PATCH, PUT and DELETE (RFC 9110, 13.1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Protocol
 
 import falcon
 from falcon import Request, Response
@@ -14,6 +14,12 @@ METHODS = frozenset({"PATCH", "PUT", "DELETE"})
 
 Hold = Callable[[str], AbstractContextManager[object]]
 """A lock by name, against other changes with a precondition; of all processes."""
+
+
+class Readable(Protocol):
+    """A resource that answers GET, among whatever Falcon finds for a path."""
+
+    on_get: Callable[..., None]
 
 
 class Preconditions:
@@ -29,8 +35,8 @@ class Preconditions:
         self,
         request: Request,
         _response: Response,
-        resource: Any,  # noqa: ANN401 - Falcon's
-        parameters: dict[str, Any],
+        resource: Readable,
+        parameters: dict[str, object],
     ) -> None:
         has_condition = any(request.get_header(name) is not None for name in CONDITIONS)
         responders = (f"on_{request.method.lower()}", "on_get")
@@ -60,15 +66,18 @@ class Preconditions:
             held.close()
 
 
-def _current_tag(request: Request, resource: Any, parameters: dict[str, Any]) -> str:  # noqa: ANN401 - Falcon's
+def _current_tag(request: Request, resource: Readable, parameters: dict[str, object]) -> str:
     response = Response(options=falcon.ResponseOptions())
     resource.on_get(request, response, **parameters)
     return CachedResponse(response.data or b"").tag
 
 
-def _has(tags: list[Any], current: str, *, is_strong: bool) -> bool:
+def _has(tags: Sequence[falcon.ETag | str], current: str, *, is_strong: bool) -> bool:
     """Whether a list of ETags has the current one, in any content encoding; `*` is any."""
     return any(
-        tag == "*" or (str(tag).partition("-")[0] == current and not (is_strong and tag.is_weak))
-        for tag in tags
+        tag == "*" or (tag.partition("-")[0] == current and not (is_strong and _is_weak(tag))) for tag in tags
     )
+
+
+def _is_weak(tag: falcon.ETag | str) -> bool:
+    return isinstance(tag, falcon.ETag) and tag.is_weak

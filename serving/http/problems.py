@@ -115,7 +115,7 @@ def _database_away(
 
 
 def cause_of(error: DBAPIError | PoolTimeoutError | psycopg.Error) -> str:
-    """What is the matter with the database, so far as its error says so."""
+    """What is the matter with the database, by its error."""
     if isinstance(error, PoolTimeoutError):
         return "All connections to the database are in use: try again."
     cause = getattr(error, "orig", error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import falcon
 import msgspec
@@ -49,7 +49,7 @@ class Points(Protocol):
     def shape(self) -> type[Struct]: ...
     @property
     def warning(self) -> str | None: ...
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[object]: ...
 
 
 Listed = TypeVar("Listed", bound=Entry)
@@ -91,12 +91,12 @@ def answer_cached(response: Response, cached: CachedResponse) -> None:
     response.context.cached = cached
 
 
-def answer(response: Response, value: Any) -> None:  # noqa: ANN401 - any of schemas.http
+def answer(response: Response, value: object) -> None:
     """A value of `schemas.http`, or a list of them, as JSON."""
     response.data = _encoder.encode(value)
 
 
-def answer_list(response: Response, entries: Iterable[Any], at_first: int = AT_FIRST) -> None:
+def answer_list(response: Response, entries: Iterable[object], at_first: int = AT_FIRST) -> None:
     """A list as JSON."""
     _answer_json(response, entries, b"[", lambda: b"]", at_first)
 
@@ -105,7 +105,7 @@ def answer_entries(
     response: Response,
     media_type: str,
     shape: type[Struct],
-    entries: Iterable[Any],
+    entries: Iterable[object],
     at_first: int = AT_FIRST,
 ) -> None:
     """A list in a media type."""
@@ -192,7 +192,7 @@ def _end_of_history(points: Points) -> bytes:
 
 def _answer_json(
     response: Response,
-    entries: Iterable[Any],
+    entries: Iterable[object],
     opening: bytes,
     close: Callable[[], bytes],
     at_first: int = AT_FIRST,
@@ -208,7 +208,7 @@ def _answer_json(
 
 
 def _json_blocks(
-    first: list[Any], remaining: Iterator[Any], opening: bytes, closing: bytes
+    first: list[object], remaining: Iterator[object], opening: bytes, closing: bytes
 ) -> Iterator[bytes]:
     yield opening + _json_items(first)
     for block in growing_blocks(remaining, 2 * len(first), AT_ONCE):
@@ -216,7 +216,7 @@ def _json_blocks(
     yield closing
 
 
-def _json_items(entries: list[Any]) -> bytes:
+def _json_items(entries: list[object]) -> bytes:
     """JSON of the entries, without the brackets around them."""
     return _encoder.encode(entries)[1:-1]
 
@@ -225,7 +225,7 @@ def _answer_columns(
     response: Response,
     media_type: str,
     shape: type[Struct],
-    entries: Iterator[Any],
+    entries: Iterator[object],
     at_first: int = AT_FIRST,
     warning: Callable[[], str | None] = lambda: None,
 ) -> None:

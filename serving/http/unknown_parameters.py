@@ -1,7 +1,6 @@
 """Query parameters that a route does not have, but whose names look like one that it has."""
 
 import difflib
-from typing import Any
 
 import falcon
 from falcon import Request, Response
@@ -39,8 +38,8 @@ class MisspeltParameters:
         self,
         request: Request,
         _response: Response,
-        resource: Any,  # noqa: ANN401 - Falcon's
-        _parameters: dict[str, Any],
+        resource: object,
+        _parameters: dict[str, object],
     ) -> None:
         if not request.query_string:
             return

@@ -5,14 +5,16 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.http import EventWithMetrics
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
 from schemas.times.instants import microseconds
-from serving.events.shapes import EventRow, event_with_metrics
+from serving.events.rows import EventRow
+from serving.events.shapes import event_with_metrics
 from serving.live import queries
+from serving.live.queries import ChangeRow
 
 EVENT_TIMES = ("start_time", "end_time", "ended_at", "notify_at", "refreshed_at")
 
@@ -93,7 +95,7 @@ class ChangeLog:
 
     def after(self, position: int, most: int) -> list[Change]:
         with self._engine.connect() as connection:
-            return [_change(row) for row in connection.execute(queries.after(position, most))]
+            return [_change(row) for row in queries.after(position, most).each(connection)]
 
 
 def mark_of(written_at: datetime) -> str:
@@ -105,7 +107,7 @@ def message(event: str, place: StreamPosition, data: bytes) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(place).encode(), event.encode(), data)
 
 
-def _change(row: Row[Any]) -> Change:
+def _change(row: ChangeRow) -> Change:
     shape = {"status": _status_change, "event": _event_change}[row.kind]
     place = StreamPosition(row.position, mark_of(row.written_at))
     return Change(place, message(row.kind, place, encode(shape(row.data))))

@@ -219,7 +219,7 @@ class LiveStream:
         self._opening: list[bytes] = [f"retry: {RETRY_MS}\n\n".encode()]
 
     def reset(self, extent: Extent) -> None:
-        """Go on from the newest change, and say so: the client has missed what came before."""
+        """Go on from the newest change with a `reset`: the client has missed what came before."""
         self._place = extent.newest
         numbers = {"oldestId": extent.oldest - 1, "newestId": extent.newest.position}
         self._opening.append(message("reset", extent.newest, encode(numbers)))

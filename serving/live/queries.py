@@ -1,18 +1,20 @@
 """Queries of the log of changes."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Select, func, select
 
+from schemas.db.queries import Query, fields_of
 from schemas.tables.live import live_changes
 
 
-def unnumbered() -> Select[Any]:
+def unnumbered() -> Select[int]:
     """A row if something has been written that has no position yet."""
     return select(live_changes.c.change_id).where(live_changes.c.position.is_(None)).limit(1)
 
 
-def extent() -> Select[Any]:
+def extent() -> Select[int, int, datetime]:
     """The oldest position, the newest one, and when the newest was written; null without any change."""
     newest = (
         select(live_changes.c.position, live_changes.c.written_at)
@@ -25,14 +27,24 @@ def extent() -> Select[Any]:
     return select(oldest, newest.c.position, newest.c.written_at)
 
 
-def written_at(position: int) -> Select[Any]:
+def written_at(position: int) -> Select[datetime]:
     return select(live_changes.c.written_at).where(live_changes.c.position == position)
 
 
-def after(position: int, most: int) -> Select[Any]:
-    return (
-        select(live_changes.c.position, live_changes.c.kind, live_changes.c.data, live_changes.c.written_at)
+class ChangeRow(NamedTuple):
+    """A change: the columns of what has changed, by name, are its data."""
+
+    position: int
+    kind: Literal["status", "event"]
+    data: dict[str, Any]
+    written_at: datetime
+
+
+def after(position: int, most: int) -> Query[ChangeRow]:
+    changes = (
+        select(*fields_of(ChangeRow, live_changes))
         .where(live_changes.c.position > position)
         .order_by(live_changes.c.position)
         .limit(most)
     )
+    return Query(ChangeRow, changes)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Delete, Insert, Select, Update, delete, insert, select, update
 
 from schemas.db import locks
+from schemas.db.queries import Query, fields_of
 from schemas.tables.openadr import openadr_clients, openadr_signing_keys
 
 CLIENT = openadr_clients.c
@@ -18,12 +19,26 @@ def add_client(values: Mapping[str, Any]) -> Insert:
     return insert(openadr_clients).values(**values)
 
 
-def all_clients() -> Select[Any]:
-    return select(openadr_clients).order_by(CLIENT.created_at, CLIENT.client_id)
+class ClientRow(NamedTuple):
+    """A client, also one that is revoked."""
+
+    client_id: str
+    role: str
+    scopes: list[str]
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
-def client(client_id: str) -> Select[Any]:
-    return select(openadr_clients).where(CLIENT.client_id == client_id)
+def all_clients() -> Query[ClientRow]:
+    rows = select(*fields_of(ClientRow, openadr_clients))
+    return Query(ClientRow, rows.order_by(CLIENT.created_at, CLIENT.client_id))
+
+
+def client(client_id: str) -> Query[ClientRow]:
+    rows = select(*fields_of(ClientRow, openadr_clients))
+    return Query(ClientRow, rows.where(CLIENT.client_id == client_id))
 
 
 def revoke_client(client_id: str, now: datetime) -> Update:

@@ -5,15 +5,15 @@ import hmac
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from serving.auth.keys import make_secret
 from serving.openadr import client_queries as queries
 from serving.openadr.access import ROLE_SCOPES
+from serving.openadr.client_queries import ClientRow
 
 KIND = "gc"
 NO_DIGEST = bytes(32)
@@ -85,14 +85,14 @@ class ClientStore:
             if connection.execute(queries.revoke_client(client_id, now)).first() is None:
                 raise UnknownClientError(f"there is no client {client_id!r} that is not revoked")
 
-    def all_clients(self) -> list[Row[Any]]:
+    def all_clients(self) -> list[ClientRow]:
         with self._engine.connect() as connection:
-            return list(connection.execute(queries.all_clients()))
+            return queries.all_clients().all(connection)
 
     def scopes(self, client_id: str, secret: str, now: datetime) -> Sequence[str] | None:
         """The scopes of a client that shows its secret; None if it is none, or its secret is another."""
         with self._engine.connect() as connection:
-            row = connection.execute(queries.client(client_id)).one_or_none()
+            row = queries.client(client_id).first(connection)
         is_right = hmac.compare_digest(NO_DIGEST if row is None else row.digest, _digest(secret))
         if row is None or not is_right or row.revoked_at is not None:
             return None

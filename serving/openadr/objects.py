@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
 from sqlalchemy.exc import IntegrityError
 
 from schemas.openadr import ObjectType, Operation, Request, plain
-from serving.db.reading import in_blocks, snapshot
+from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import queries
 from serving.openadr.access import Client
@@ -82,7 +82,7 @@ class Objects(ABC, Generic[Taken]):
             shown = self._shown_targets(connection, client, targets)
             readable = self._readable(client, targets, shown)
             query = queries.listed(self.table, [*conditions, *readable], page)
-            for row in in_blocks(connection, query):
+            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
                 yield self._shown(row, client, shown)
 
     def one(self, client: Client, object_id: str) -> Object:

@@ -1,9 +1,12 @@
 """Queries of samples of loads, and of acknowledged commands."""
 
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, true
 
+from schemas.db.queries import Query, fields_of
 from schemas.tables.events import commands
 from schemas.tables.raw import ven_load_samples
 from schemas.tables.registry import loads
@@ -13,7 +16,35 @@ from serving.page import NewestWithin
 SAMPLE = ven_load_samples.c
 
 
-def samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[Any]:
+class SampleRow(NamedTuple):
+    """A sample of a load."""
+
+    ts: datetime
+    load_id: str
+    used_power_kw: float | None
+    shed_power_kw: float | None
+    load_type: str | None
+    name: str | None
+    capacity_kw: float | None
+    shed_capability_kw: float | None
+    enabled: bool | None
+    priority: int | None
+
+
+class AcknowledgementRow(NamedTuple):
+    """A command that its VEN has answered."""
+
+    command_id: str
+    ven_id: str
+    event_id: str | None
+    op: str
+    status: str
+    acknowledged_at: datetime
+    data: Mapping[str, object]
+    acknowledgement: object
+
+
+def samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Query[SampleRow]:
     """The newest samples of loads, newest first; what a sample leaves out is as the load has it now."""
     latest, people = load_snapshots.c, loads.c
     newest = (
@@ -25,30 +56,32 @@ def samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[An
     )
     sample = newest.c
     names = ("load_type", "name", "capacity_kw", "shed_capability_kw", "enabled", "priority")
-    known = [func.coalesce(sample[name], people[name], latest[name]).label(name) for name in names]
-    return (
-        select(sample.ts, sample.load_id, sample.used_power_kw, sample.shed_power_kw, *known)
+    settings = [func.coalesce(sample[name], people[name], latest[name]).label(name) for name in names]
+    rows = (
+        select(sample.ts, sample.load_id, sample.used_power_kw, sample.shed_power_kw, *settings)
         .select_from(newest)
         .outerjoin(loads, and_(people.ven_id == sample.ven_id, people.load_id == sample.load_id))
         .outerjoin(load_snapshots, and_(latest.ven_id == sample.ven_id, latest.load_id == sample.load_id))
         .order_by(sample.ts.desc(), sample.load_id.desc())
     )
+    return Query(SampleRow, rows)
 
 
-def count_samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[Any]:
+def count_samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[int]:
     return select(func.count()).select_from(ven_load_samples).where(*_of_loads(ven_id, load_id, within))
 
 
-def acknowledgements(ven_id: str, within: NewestWithin) -> Select[Any]:
+def acknowledgements(ven_id: str, within: NewestWithin) -> Query[AcknowledgementRow]:
     """The newest answers of a VEN, newest first."""
     command = commands.c
-    return (
-        select(commands)
+    answers = (
+        select(*fields_of(AcknowledgementRow, commands))
         .where(command.ven_id == ven_id, command.acknowledgement.is_not(None))
         .where(_between(command.acknowledged_at, within))
         .order_by(command.acknowledged_at.desc(), command.command_id)
         .limit(within.limit)
     )
+    return Query(AcknowledgementRow, answers)
 
 
 def _of_loads(ven_id: str, load_id: str | None, within: NewestWithin) -> list[ColumnElement[bool]]:
@@ -56,7 +89,7 @@ def _of_loads(ven_id: str, load_id: str | None, within: NewestWithin) -> list[Co
     return of_ven if load_id is None else [*of_ven, SAMPLE.load_id == load_id]
 
 
-def _between(column: ColumnElement[Any], within: NewestWithin) -> ColumnElement[bool]:
+def _between(column: ColumnElement[datetime], within: NewestWithin) -> ColumnElement[bool]:
     bounds: list[ColumnElement[bool]] = [true()]
     if within.start is not None:
         bounds.append(column >= within.start)

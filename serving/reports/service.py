@@ -1,9 +1,8 @@
 """Samples of loads and acknowledgements, as the newer user interface shows them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from schemas.http import CircuitHistory, CircuitSnapshot, VenEvent
 from schemas.times.rounding import rounded
@@ -13,6 +12,7 @@ from serving.errors import NotFoundError, no_load, no_ven
 from serving.fleet import queries as fleet
 from serving.page import NewestWithin
 from serving.reports import queries
+from serving.reports.queries import AcknowledgementRow, SampleRow
 
 
 class ReportReader:
@@ -32,7 +32,7 @@ class ReportReader:
             _require_ven(connection, ven_id)
             if load_id is not None:
                 _require_load(connection, ven_id, load_id)
-            rows = connection.execute(queries.samples(ven_id, load_id, within)).all()
+            rows = queries.samples(ven_id, load_id, within).all(connection)
             total = connection.execute(queries.count_samples(ven_id, load_id, within)).scalar_one()
         return CircuitHistory(ven_id, load_id, [_circuit(row) for row in reversed(rows)], total)
 
@@ -44,21 +44,21 @@ class ReportReader:
         """
         with snapshot(self._engine) as connection:
             _require_ven(connection, ven_id)
-            return [_ven_event(row) for row in connection.execute(queries.acknowledgements(ven_id, within))]
+            return [_ven_event(row) for row in queries.acknowledgements(ven_id, within).each(connection)]
 
 
 def _require_load(connection: Connection, ven_id: str, load_id: str) -> None:
     reported = fleet.reported_load(ven_id, load_id).with_values(constants_of_pending(connection))
-    if reported.run(connection).first() is None:
+    if reported.first(connection) is None:
         raise NotFoundError(no_load(ven_id, load_id))
 
 
 def _require_ven(connection: Connection, ven_id: str) -> None:
-    if connection.execute(fleet.registered_ven(ven_id).bound()).first() is None:
+    if fleet.registered_ven(ven_id).first(connection) is None:
         raise NotFoundError(no_ven(ven_id))
 
 
-def _circuit(row: Row[Any]) -> CircuitSnapshot:
+def _circuit(row: SampleRow) -> CircuitSnapshot:
     """By the rules of a load's capacity and shed capability."""
     capability_kw = row.shed_capability_kw
     if capability_kw is None:
@@ -84,11 +84,10 @@ ACTUAL = ("actualShedKw", "actual_shed_kw")
 CURTAILED = ("circuitsCurtailed", "circuits_curtailed")
 
 
-def _ven_event(row: Row[Any]) -> VenEvent:
+def _ven_event(row: AcknowledgementRow) -> VenEvent:
     """From the VEN's answer, else from the command; some VENs put the fields into the answer's `data`."""
     answer = _object(row.acknowledgement)
     parts = (answer, _object(answer.get("data")))
-    circuits = _first(parts, CURTAILED, list)
     return VenEvent(
         id=row.command_id,
         ven_id=row.ven_id,
@@ -99,19 +98,24 @@ def _ven_event(row: Row[Any]) -> VenEvent:
         timestamp=row.acknowledged_at,
         requested_shed_kw=_power_kw((*parts, _object(row.data)), REQUESTED),
         actual_shed_kw=_power_kw(parts, ACTUAL),
-        circuits_curtailed=[circuit for circuit in circuits or [] if isinstance(circuit, dict)],
+        circuits_curtailed=_curtailed(parts),
     )
 
 
-def _power_kw(parts: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float:
-    return rounded(float(_first(parts, names, (int, float)) or 0.0))
+def _power_kw(parts: Sequence[Mapping[str, object]], names: tuple[str, ...]) -> float:
+    values = (value for value in _values(parts, names) if isinstance(value, int | float))
+    return rounded(float(next((value for value in values if value is not True), 0.0)))
 
 
-def _first(parts: tuple[Mapping[str, Any], ...], names: tuple[str, ...], kind: Any) -> Any:  # noqa: ANN401
-    """The first value of this kind under one of the names; None without one."""
-    values = (part.get(name) for part in parts for name in names)
-    return next((value for value in values if isinstance(value, kind) and value is not True), None)
+def _curtailed(parts: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    lists = (value for value in _values(parts, CURTAILED) if isinstance(value, list))
+    return [circuit for circuit in next(lists, []) if isinstance(circuit, dict)]
 
 
-def _object(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any JSON
+def _values(parts: Sequence[Mapping[str, object]], names: tuple[str, ...]) -> Iterator[object]:
+    """What stands under the names, part by part."""
+    return (part.get(name) for part in parts for name in names)
+
+
+def _object(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}

@@ -6,6 +6,7 @@
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import polars as pl
@@ -13,10 +14,10 @@ import pytest
 from sqlalchemy import Connection, Engine, select, text
 
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
-from jobs.events.measuring import MeasuredEvent, measure, read_usage
+from jobs.events.measuring import Rules, read_usage
 from jobs.events.progress import Progress
+from jobs.events.settlement import settle
 from jobs.queries import events as event_queries
-from jobs.queries import settlement as settlement_queries
 from jobs.settings import Cadence
 from jobs.summaries.models import FollowedPartFrame
 from jobs.summaries.rows import fetch
@@ -141,14 +142,13 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
         end="",
     )
     print(summary("a cycle while it runs, against a fetch of the day's slots", typical(running), now), end="")
-    with engine.connect() as connection:
-        [row] = connection.execute(settlement_queries.running_events(START + HOUR)).all()
-    event = MeasuredEvent.of(row)
-    settling = cost_of(engine, lambda connection: measure(connection, event, rules))
-    print(summary("measuring it, against a fetch of the slots", settling, reading[11]))
+    cost_of(engine, step(move_events_on, START + HOUR))
+    settling = cost_of(engine, lambda connection: _settled(connection, rules))
+    print(summary("settling it, against a fetch of the slots", settling, reading[11]))
     print(
-        f"events: measuring {MEASURED_VENS:,} VENs: {settling.own_cpu_s / MEASURED_VENS * 1e6:.0f} us of CPU"
-        f" time a VEN in the job, {settling.server_cpu_s / MEASURED_VENS * 1e6:.0f} us in the server"
+        f"events: settling {MEASURED_VENS:,} VENs: {settling.own_cpu_s / MEASURED_VENS * 1e6:.0f} us of CPU"
+        f" time a VEN in the job, {settling.server_cpu_s / MEASURED_VENS * 1e6:.0f} us in the server;"
+        f" at most {getrusage(RUSAGE_SELF).ru_maxrss / 1024:.0f} MB of memory so far"
     )
     with engine.connect() as connection:
         reduction_kw = connection.execute(
@@ -156,6 +156,14 @@ def test_following_and_settling(make_database: MakeDatabase) -> None:
         ).scalar_one()
     assert reduction_kw is not None
     engine.dispose()
+
+
+def _settled(connection: Connection, rules: Rules) -> None:
+    """With all that it writes, and without parallel workers: their CPU time would not be counted."""
+    connection.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
+    settled = settle(connection, START + 2 * HOUR, rules, "e")
+    assert settled is not None
+    assert settled.is_new
 
 
 def _slots(ven_ids: list[str], days: list[int]) -> Callable[[Connection], Usage]:

@@ -148,6 +148,27 @@ class TestWithAFleet:
         plot.dblclick()
         expect(caption).to_contain_text("Drag to zoom")
 
+    def test_a_forecast_is_shown_as_a_band_and_as_a_table(self, page: Page) -> None:
+        """With the forecast's own words where it is missing: the fleet has an hour of history."""
+        caption = page.locator("#forecast-caption")
+        expect(caption).to_contain_text(re.compile("There is no forecast yet|Too few similar days"))
+        expect(page.locator("#forecast-chart")).to_be_hidden()
+        show_forecast(page)
+        expect(caption).to_contain_text("All loads together, by half hours")
+        expect(caption).to_contain_text(
+            "8.00 kW used (measured), between 6.00 and 9.00 kW in eight cases of ten"
+        )
+        expect(page.locator("#forecast-chart")).to_have_attribute("aria-label", re.compile("8.00 kW used"))
+        page.get_by_label("Type of load").select_option("solar")
+        expect(caption).to_contain_text("Loads of type solar")
+        expect(caption).to_contain_text("-4.00 kW used (measured), between -6.00 and -3.00 kW")
+        page.get_by_role("button", name="Could be shed").click()
+        expect(caption).to_contain_text("2.00 kW could be shed (reported by VENs)")
+        expect(page.get_by_role("button", name="Could be shed")).to_have_attribute("aria-pressed", "true")
+        page.get_by_text("Half hours in a table").click()
+        expect(page.locator("#forecast-table tbody tr")).to_have_count(96)
+        expect(page.locator("#forecast-table tbody tr").nth(10)).to_contain_text("\N{EN DASH}")
+
     @pytest.mark.thorough
     def test_vens_are_searched_sorted_and_opened_with_the_keyboard(self, page: Page) -> None:
         expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
@@ -287,6 +308,9 @@ class TestWithAFleet:
     ) -> None:
         for page in opened(browser, stack["http_url"], PHONE, color_scheme=scheme, has_touch=True):
             expect(page.locator("#history-caption")).to_contain_text("Mean power")
+            show_forecast(page)
+            expect(page.locator("#forecast-caption")).to_contain_text("All loads together")
+            page.get_by_text("Half hours in a table").click()
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
             page.locator("#vens-rows button").first.click()
             expect(page.locator("#ven-caption")).to_contain_text("Mean power")
@@ -298,6 +322,9 @@ class TestWithAFleet:
         for page in opened(browser, stack["http_url"], DESK, color_scheme=scheme):
             expect(page.locator("#history-caption")).to_contain_text("Mean power")
             expect(page.locator("#types-table table")).to_be_visible()
+            show_forecast(page)
+            expect(page.locator("#forecast-caption")).to_contain_text("All loads together")
+            page.get_by_text("Half hours in a table").click()
             assert barriers(page) == []
             page.locator("#vens-rows button").first.click()
             expect(page.locator("#ven-caption")).to_contain_text("Mean power")
@@ -351,6 +378,30 @@ def test_a_key_is_asked_for_once_and_kept_as_a_session(
     page.get_by_role("button", name="Start event").click()
     expect(page.locator("#event-message")).to_contain_text("operator", timeout=WITHIN_MS)
     context.close()
+
+
+def show_forecast(page: Page) -> None:
+    """A forecast of two types, with a gap: to make one takes days of history."""
+
+    def answer(route: Route) -> None:
+        is_total = "by=total" in route.request.url
+        kinds = [(None, 8.0)] if is_total else [("ev", 12.0), ("solar", -4.0)]
+        points = [forecast_point(kind, kw, number) for kind, kw in kinds for number in range(96)]
+        route.fulfill(json={"origin": "2026-01-15T12:30:00Z", "timeZone": "UTC", "points": points})
+
+    page.route("**/api/forecast*", answer)
+    page.reload()
+
+
+def forecast_point(kind: str | None, kw: float, number: int) -> dict[str, Any]:
+    at = datetime(2026, 1, 15, 12, 30, tzinfo=UTC) + number * timedelta(minutes=30)
+    is_gap, level = number in (10, 11), kw - (0.01 * number if number else 0.0)
+    powers = {"usedP10Kw": level - 2, "usedP50Kw": level, "usedP90Kw": level + 1}
+    powers |= {"shedCapabilityP10Kw": 1.0, "shedCapabilityP50Kw": 2.0, "shedCapabilityP90Kw": 4.0}
+    days = {"usedDays": 3 if is_gap else 30, "shedCapabilityDays": 3 if is_gap else 30}
+    point = {"timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}", **days}
+    point |= {name: None if is_gap else value for name, value in powers.items()}
+    return point if kind is None else {"type": kind, **point}
 
 
 def barriers(page: Page) -> list[str]:

@@ -16,7 +16,7 @@ from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from schemas.db.connections import connect
 from schemas.tables import metadata
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from tests.oracle.compare import assert_same
 from tests.oracle.loop import Oracle
 from tests.oracle.messages import Published
@@ -56,7 +56,7 @@ class House:
         self.now = now
         self._runner = Runner(engine, lambda: self.now)
         self.client = testing.TestClient(
-            create_app(engine, lambda: self.now, [], loads_gone_after=gone_after, time_zone=zone)
+            create_app(engine, lambda: self.now, [], AppOptions(loads_gone_after=gone_after, time_zone=zone))
         )
         self.oracle = Oracle(gone_after)
 

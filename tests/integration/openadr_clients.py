@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from falcon import testing
 from sqlalchemy import Engine
 
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.openadr.clients import ClientStore, NewClient
 from serving.policy import LOCAL_POLICY, Policy
 
@@ -94,7 +94,7 @@ class Vtn:
     def __init__(self, engine: Engine, policy: Policy = LOCAL_POLICY) -> None:
         self.clock = Clock()
         self.store = ClientStore(engine)
-        self.web = testing.TestClient(create_app(engine, self.clock, [], policy=policy))
+        self.web = testing.TestClient(create_app(engine, self.clock, [], AppOptions(policy=policy)))
 
     def client(self, client_id: str, role: str, *scopes: str, base: str = BASE) -> OpenAdrClient:
         """A new client with a token."""

@@ -20,7 +20,7 @@ def put(
     empty = dict.fromkeys(("load_id", "event_id"))
     with engine.begin() as connection:
         connection.execute(insert(commands), [empty | row for row in rows])
-    return [row["command_id"] for row in rows]
+    return [str(row["command_id"]) for row in rows]
 
 
 def statuses(connection: psycopg.Connection) -> dict[str, int]:

@@ -21,6 +21,7 @@ RULES = (
     r"location must be degrees, such as .+",
     r"(ids|group) must not be given together with (group|all): choose one of them",
     r"by must be ven with ids: .+",
+    r"by must be type with type: .+",
     r"endTime must be after startTime",
     r"endTime must be still ahead",
     r"venIds names .+: there is no such VEN",

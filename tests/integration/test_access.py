@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from schemas.db.channels import KEYS
 from schemas.db.connections import connect, engine_for
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.auth.audit import STORED_BODY_BYTES
 from serving.auth.keys import (
     FRESH_FOR,
@@ -88,7 +88,7 @@ def store(engine: Engine) -> KeyStore:
 
 
 def app_of(engine: Engine, clock: Clock, **policy: Any) -> falcon.App[falcon.Request, falcon.Response]:
-    app = create_app(engine, clock, [ORIGIN], policy=Policy(**({"needs_keys": True} | policy)))
+    app = create_app(engine, clock, [ORIGIN], AppOptions(policy=Policy(**({"needs_keys": True} | policy))))
     app.add_route("/api/wishes", Wishes(engine))
     return app
 
@@ -262,7 +262,9 @@ def test_a_quiet_stream_ends_with_its_key(
     keys = {name: store.create(name, "viewer", None, NOW) for name in ("left", "stays")}
     state = WorkerState(engine, FleetReader(engine, clock), stream_heartbeat_s=600)
     keyring = Keyring(store, clock, state.hub.wake_streams)
-    app = create_app(engine, clock, [], policy=Policy(needs_keys=True), keyring=keyring, state=state)
+    app = create_app(
+        engine, clock, [], AppOptions(policy=Policy(needs_keys=True)), keyring=keyring, state=state
+    )
     listener = state.listener(lambda: connect(database_url, "tests"), {KEYS: keyring.refresh})
     thread = listener.start()
     try:
@@ -360,7 +362,7 @@ def ready(engine: Engine, clock: Clock) -> testing.TestClient:
     state = WorkerState(engine, FleetReader(engine, clock))
     state.cache.poll()
     policy = Policy(needs_keys=True, rate_per_s=1, rate_burst=4)
-    client = testing.TestClient(create_app(engine, clock, [ORIGIN], state=state, policy=policy))
+    client = testing.TestClient(create_app(engine, clock, [ORIGIN], AppOptions(policy=policy), state=state))
     first = bearer(KeyStore(engine).create("first", "viewer", None, NOW))
     for _ in range(2):
         assert client.simulate_get(READY, headers=first).status_code == 200
@@ -571,7 +573,7 @@ def test_at_home_names_of_others_lead_nowhere(
     state = WorkerState(engine, FleetReader(engine, clock))
     state.cache.poll()
     policy = Policy(is_local_only=True)
-    client = testing.TestClient(create_app(engine, clock, [ORIGIN], state=state, policy=policy))
+    client = testing.TestClient(create_app(engine, clock, [ORIGIN], AppOptions(policy=policy), state=state))
     for _ in range(2):
         assert client.simulate_get(READY, headers={"Host": "localhost"}).status_code == 200
     called = {"Host": host}

@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from ingest.storing.store import Store
 from local.ports import HOST, answers
 from schemas.db.connections import connect, database_url_of, engine_for
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
 from serving.http.monitoring import MAX_LOGGED_PATH, METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
@@ -81,7 +81,7 @@ def test_what_an_event_tells_of_who_asked(engine: Engine) -> None:
     secret = make_secret("gg")
     with capture_logs() as events:
         policy = Policy(trusted_proxies=(ip_network("127.0.0.1"),))
-        client = testing.TestClient(create_app(engine, lambda: NOW, [], policy=policy))
+        client = testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(policy=policy)))
         forwarded = {"X-Forwarded-For": "192.0.2.9"}
         client.simulate_get("/api/vens/a", headers=forwarded, extras={"REMOTE_ADDR": "127.0.0.1"})
         client.simulate_get(f"/api/vens/{secret}")

@@ -17,13 +17,15 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from analysis import DatabaseGrid, Grid, HttpGrid, connect
+from analysis.grid import ForecastWarning
 from analysis.ranges import Aggregate
 from local.ports import HOST
 from local.postgres import EmbeddedPostgres
 from schemas.db.connections import engine_for
 from schemas.http import EventCreate, EventInterval, TargetsGiven
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
-from serving.app import create_app
+from schemas.tables.forecasts import HALF_HOUR, load_type_forecasts
+from serving.app import AppOptions, create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
 from serving.http.paths import RAW_PATH
@@ -250,6 +252,72 @@ def test_events_have_the_words_of_the_api(house: House, database: DatabaseGrid, 
     assert {"ven_id", "start_time", "end_time", "reason"} <= set(opt_outs.columns)
 
 
+def forecast_rows(load_type: str, kw: float | None) -> list[dict[str, Any]]:
+    """Four half hours from `NOW` on; feeding in, with the P10 as the most."""
+    powers = {f"used_p{share}_kw": None if kw is None else kw - 10 / share for share in (10, 50, 90)}
+    powers |= {f"shed_p{share}_kw": None if kw is None else share / 7 for share in (10, 50, 90)}
+    days = {"used_days": 2 if kw is None else 20, "shed_days": 3 if kw is None else 19}
+    return [
+        {"load_type": load_type, "half_hour": NOW + number * HALF_HOUR, "origin": NOW, **days, **powers}
+        for number in range(4)
+    ]
+
+
+def test_a_forecast_is_the_same_through_both_entrances(
+    house: House, database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    rows = [*forecast_rows("ev", -2.0), *forecast_rows("a,b", 3.0), *forecast_rows("", 1.0)]
+    with house.engine.begin() as connection:
+        connection.execute(insert(load_type_forecasts), rows)
+    second = NOW + HALF_HOUR
+    expected_columns = ["type", "timestamp", "used_p10_kw", "used_p50_kw", "used_p90_kw", "used_days"]
+    questions: list[dict[str, Any]] = [
+        {},
+        {"load_type": "a,b"},
+        {"load_type": "ev", "start": second, "end": second + HALF_HOUR},
+        {"by": "total", "end": second},
+        {"start": second, "end": second},
+    ]
+    for question in questions:
+        one, other = database.forecast(**question), over_http.forecast(**question)
+        assert one.schema == other.schema
+        assert one.equals(other)
+    assert one.is_empty()
+    for grid in (database, over_http):
+        assert grid.forecast().columns[:6] == expected_columns
+        assert grid.forecast().height == 8
+        found = grid.forecast("ev", start=second, end=second + HALF_HOUR)
+        assert found.select("timestamp", "used_p10_kw", "used_p90_kw", "shed_capability_days").rows() == [
+            (second, -3.0, -2.111, 19)
+        ]
+        total = grid.forecast(by="total", end=second)
+        assert total.columns[0] == "timestamp"
+        assert total["used_p50_kw"].to_list() == [0.8]
+        with pytest.raises(LookupError, match="There is no forecast of 'hvac'; the types are a,b, ev"):
+            grid.forecast("hvac")
+        with pytest.raises(ValueError, match="by is 'all': expected one of total, type"):
+            grid.forecast(by="all")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="leave out load_type"):
+            grid.forecast("ev", by="total")
+        with pytest.raises(ValueError, match="load_type is ''"):
+            grid.forecast("")
+        with pytest.raises(ValueError, match="start is 'soon'"):
+            grid.forecast(start="soon")
+
+
+def test_a_forecast_that_is_missing_is_warned_of(
+    house: House, database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    for grid in (database, over_http):
+        with pytest.warns(ForecastWarning, match="There is no forecast yet"):
+            assert grid.forecast().is_empty()
+    with house.engine.begin() as connection:
+        connection.execute(insert(load_type_forecasts), forecast_rows("ev", None))
+    for grid in (database, over_http):
+        with pytest.warns(ForecastWarning, match="Too few similar days for the usage of ev"):
+            assert grid.forecast()["used_p50_kw"].null_count() == 4
+
+
 def test_the_summary_can_be_verified(house: House, database: DatabaseGrid) -> None:
     house.catch_up()
     assert database.verify().is_empty()
@@ -405,7 +473,7 @@ def test_a_server_of_something_else() -> None:
 
 
 def test_a_key_that_is_missing_is_asked_for(house: House) -> None:
-    app = create_app(house.engine, lambda: NOW, [], policy=Policy(needs_keys=True))
+    app = create_app(house.engine, lambda: NOW, [], AppOptions(policy=Policy(needs_keys=True)))
     with make_server(HOST, 0, app, handler_class=_Quiet) as server:
         serving = threading.Thread(target=server.serve_forever, args=[0.01])
         serving.start()

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from ingest.storing.store import Store
 from jobs.running.runner import Runner
 from schemas.demand_response.baselines import BASELINES
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.events.rules import EventRules
 from tests.integration.published import rows
 from tests.integration.test_settlement import (
@@ -132,7 +132,7 @@ def test_similar_days_are_those_of_the_site(engine: Engine, client: testing.Test
     path, query = "/api/vens/a/baseline", {"start": START.isoformat(), "end": END.isoformat()}
     query["baseline"] = "10-of-10"
     rules = EventRules(holidays="2024-07-10")
-    holiday = testing.TestClient(create_app(engine, lambda: SETTLED_AT, [], rules))
+    holiday = testing.TestClient(create_app(engine, lambda: SETTLED_AT, [], AppOptions(event_rules=rules)))
     assert client.simulate_get(path, params=query).json["daysUsed"] == 10
     assert holiday.simulate_get(path, params=query).json["daysUsed"] < 10
 

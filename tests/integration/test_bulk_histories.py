@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from ingest.storing.store import Store
 from jobs.storage.retention import drop_raw_days
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.history import bulk
 from tests.examples import costly
 from tests.integration.catching_up import catch_up
@@ -196,7 +196,7 @@ def api(engine: Engine, store: Store) -> Api:
         vens = (telemetry(ven_id, at, 2.0, loads=loads) for ven_id in ("a", "b,c", "history"))
         store.write(batch_of(*vens))
     catch_up(engine)
-    return Api(testing.TestClient(create_app(engine, lambda: NOW, [], max_points=7)))
+    return Api(testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(max_points=7))))
 
 
 def vens_in(answer: Any) -> list[str]:
@@ -206,6 +206,8 @@ def vens_in(answer: Any) -> list[str]:
 def test_vens_are_named_by_comma_or_one_by_one(api: Api) -> None:
     assert vens_in(api.get("/vens/history", ids="history,a")) == ["a", "history"]
     assert vens_in(api.get("/vens/history", ids=["b,c", "a"])) == ["a", "b,c"]
+    assert vens_in(api.get("/vens/history", ids=["b,c", "b,c"])) == ["b,c"]
+    assert api.get("/vens/history", ids=",".join(["a"] * 2_000)) == api.get("/vens/history", ids="a")
     for given_all in ("?all", "?all=true", "?all=1", ""):
         answer = api.client.simulate_get(f"/api/vens/history{given_all}")
         assert vens_in(answer.json) == ["a", "b,c", "history"]
@@ -252,7 +254,7 @@ def test_types_that_do_not_exist_are_refused(
 def test_an_answer_that_is_too_long_is_refused_with_a_way_out(api: Api, engine: Engine) -> None:
     """Three VENs have two samples each, five minutes apart."""
     assert len(api.get("/vens/history", granularity="1s")["points"]) == 6  # few samples are few points
-    short = Api(testing.TestClient(create_app(engine, lambda: NOW, [], max_points=5)))
+    short = Api(testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(max_points=5))))
     for bounds in ({}, {"start": "2024-07-10T15:00:00Z", "end": "2024-07-10T15:05:00Z"}):
         refused = short.get("/vens/history", 400, **bounds)["detail"]
         assert refused.startswith("granularity must be 10m or coarser, or the range must be shorter")
@@ -264,7 +266,7 @@ def test_an_answer_that_is_too_long_is_refused_with_a_way_out(api: Api, engine: 
 
 @pytest.mark.usefixtures("api")
 def test_more_histories_than_points_are_refused(engine: Engine) -> None:
-    few = Api(testing.TestClient(create_app(engine, lambda: NOW, [], max_points=2)))
+    few = Api(testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(max_points=2))))
     for granularity in ("5m", "1mo", "100h"):
         refused = few.get("/vens/history", 400, granularity=granularity)
         assert refused["detail"].startswith("the range must be shorter, or the histories fewer (name VENs")

@@ -11,7 +11,7 @@ from falcon import testing
 from jobs.summaries.lanes import refresh_totals
 from schemas.times.instants import from_microseconds, parse_iso
 from schemas.times.local_days import local_day, midnight_us
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from tests.integration.house import EDGES, EVERYTHING, NOW, House
 from tests.integration.published import batch_of, telemetry
 from tests.oracle.messages import random_traffic
@@ -87,7 +87,9 @@ def test_the_mean_of_a_day_is_over_its_hours_with_samples(house: House) -> None:
 def test_the_sites_zone_is_the_default(house: House) -> None:
     house.ingest(random_traffic(3, 100))
     house.catch_up()
-    client = testing.TestClient(create_app(house.engine, lambda: NOW, [], time_zone="Asia/Kolkata"))
+    client = testing.TestClient(
+        create_app(house.engine, lambda: NOW, [], AppOptions(time_zone="Asia/Kolkata"))
+    )
     path = "/api/stats/network/history"
     by_default = client.simulate_get(path, params={"granularity": "1d"}).json
     named = {"granularity": "1d", "timeZone": "Asia/Kolkata"}
@@ -138,10 +140,12 @@ def test_todays_energy_is_that_of_the_sites_day(zone: str, house: House) -> None
     house.catch_up()
     with house.engine.begin() as connection:
         refresh_totals(connection, NOW, time_zone=zone)
-    client = testing.TestClient(create_app(house.engine, lambda: NOW, [], time_zone=zone))
+    client = testing.TestClient(create_app(house.engine, lambda: NOW, [], AppOptions(time_zone=zone)))
     asked = {"granularity": "1d", "aggregate": "energy"}
     history = client.simulate_get("/api/stats/network/history", params=asked).json["points"]
     today = client.simulate_get("/api/stats/network").json["totalHousePowerToday"]
     assert today == history[-1]["usedEnergyKwh"] == pytest.approx(3 / 12)
-    tomorrow = testing.TestClient(create_app(house.engine, lambda: midnight + 25 * HOUR, [], time_zone=zone))
+    tomorrow = testing.TestClient(
+        create_app(house.engine, lambda: midnight + 25 * HOUR, [], AppOptions(time_zone=zone))
+    )
     assert tomorrow.simulate_get("/api/stats/network").json["totalHousePowerToday"] is None

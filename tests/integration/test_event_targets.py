@@ -320,3 +320,30 @@ def test_a_load_that_leaves_takes_its_ven_along(town: Town) -> None:
     town.at(1)
     assert town.parts()["s1"] == ("planned", 0)
     assert town.ops("s1") == ["shedLoad", "restore"]
+
+
+@pytest.mark.parametrize("by", ["people", "reports"])
+def test_a_load_that_changes_its_type_is_let_go_and_its_ven_told_anew(by: str, town: Town) -> None:
+    """Its VEN has another load of the types. It would have shed until the end."""
+    town.house("n3", "north", ev=2)
+    town.db.execute(
+        "INSERT INTO load_snapshots (ven_id, load_id, load_type, ts, shed_capability_kw)"
+        " VALUES ('n3', 'second', 'ev', now(), 2)"
+    )
+    town.event(kw=4, targets={"loadTypes": ["ev"], "venIds": ["n3"]}, leadTimeS=0)
+    town.at(0)
+    town.answer("n3", "acknowledged")
+    assert town.shed_commands("n3").keys() == {"ev", "second"}
+    if by == "people":
+        response = town.client.simulate_patch("/api/vens/n3/loads/second", json={"type": "heater"})
+        assert response.status_code == 200, response.text
+    else:
+        town.db.execute("UPDATE load_snapshots SET load_type = 'heater' WHERE load_id = 'second'")
+    town.at(1)
+    town.at(2)
+    assert town.ops("n3") == ["shedLoad", "shedLoad", "restore", "shedLoad"]
+    assert town.shed_commands("n3")["ev"] == (2, "pending")
+    assert town.parts()["n3"] == ("notified", 2)
+    before = town.everything()
+    town.at(3)
+    assert town.everything() == before

@@ -274,6 +274,40 @@ def test_an_end_releases_whoever_was_told_of_it(three: Grid) -> None:
     assert three.everything() == before
 
 
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+@pytest.mark.parametrize("minutes", [-1, 10])
+def test_whoever_has_opted_out_is_released_once_also_if_nobody_else_was_told(
+    minutes: float, how: str, three: Grid
+) -> None:
+    """A cancelled event without a live part was passed over. A VEN that rejects may shed all the same."""
+    three.event(venIds=["b"])
+    three.at(-2)
+    three.answer("b", "rejected")
+    three.at(minutes)
+    assert three.parts()["b"][0] == "opted_out"
+    if how == "stop":
+        three.client.simulate_post("/api/events/e/stop")
+    else:
+        three.client.simulate_delete("/api/events/e")
+    three.at(minutes + 1)
+    assert [op for op, *_ in three.sent("b")] == ["event", "restore"]
+    assert three.parts()["b"][0] == "opted_out"
+    before = three.everything()
+    three.at(minutes + 2)
+    assert three.everything() == before
+
+
+def test_an_opt_out_of_an_event_that_was_cancelled_long_ago_sends_nothing(three: Grid) -> None:
+    """As of an event that was cancelled by an earlier release of this program."""
+    three.event(venIds=["b"])
+    three.at(0)
+    three.answer("b", "rejected")
+    three.at(1)
+    three.client.simulate_delete("/api/events/e")
+    three.at(61)
+    assert [op for op, *_ in three.sent("b")] == ["event"]
+
+
 def test_a_restore_that_nobody_answers_does_not_end_the_next_event(three: Grid) -> None:
     three.event("first", kw=3, venIds=["b"])
     three.at(0)

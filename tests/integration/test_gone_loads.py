@@ -27,7 +27,7 @@ from schemas.demand_response.candidates import AskedEvent, Rest, asked_and_passe
 from schemas.devices.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from serving.auth.keys import KeyStore
 from serving.policy import Policy
 from tests.examples import costly
@@ -314,7 +314,7 @@ def test_zero_hours_hide_nothing(store: Store, runner: Runner, engine: Engine) -
     refresh(store, runner, telemetry("a", THREE, loads=[said("l", "ev", 2.0)]))
     refresh(store, runner, telemetry("a", THREE + timedelta(days=999)))
     for gone_after, expected in ((None, ["l"]), (GONE_AFTER, [])):
-        app = testing.TestClient(create_app(engine, lambda: NOW, [], loads_gone_after=gone_after))
+        app = testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(loads_gone_after=gone_after)))
         assert [load["id"] for load in ask(app, "/a/loads")] == expected
         assert [load["id"] for load in ask(app, "")[0]["loads"]] == expected
         assert ask(app, "/summary")[0]["controllablePower"] == 2.0 * len(expected)
@@ -324,7 +324,9 @@ def test_a_removal_needs_the_role_operator_and_is_audited(
     store: Store, engine: Engine, connection: psycopg.Connection
 ) -> None:
     store.write(batch_of(telemetry("a", THREE, loads=[said("l", "ev")])))
-    guarded = testing.TestClient(create_app(engine, lambda: NOW, [], policy=Policy(needs_keys=True)))
+    guarded = testing.TestClient(
+        create_app(engine, lambda: NOW, [], AppOptions(policy=Policy(needs_keys=True)))
+    )
     keys = KeyStore(engine)
     for role, status in (("viewer", 403), ("operator", 204)):
         secret = keys.create(role, role, None, NOW)

@@ -7,7 +7,7 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from ingest.storing.store import Store
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, telemetry
 
@@ -17,7 +17,7 @@ PATHS = ("/api/stats/network/history", "/api/vens/ven-1/history", "/api/vens/ven
 
 @pytest.fixture
 def client(engine: Engine) -> testing.TestClient:
-    return testing.TestClient(create_app(engine, lambda: NOW, [], max_points=MAX_POINTS))
+    return testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(max_points=MAX_POINTS)))
 
 
 def test_a_long_history(client: testing.TestClient, store: Store, engine: Engine) -> None:

@@ -348,6 +348,28 @@ def test_what_openadr_has_enrolled_stays_without_openadr(
     assert rows(connection, "SELECT count(*) FROM openadr_vens") == [(0,)]
 
 
+def test_half_hours_that_are_there_are_marked_for_the_forecast(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """0027 marks those that similar days may be of, for the job to sum."""
+    migrate(database_url, "0018", "downgrade")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    energy = "INSERT INTO network_energy VALUES (%s, 1, 0)"
+    for ago in (timedelta(minutes=55), timedelta(minutes=35), timedelta(days=40), timedelta(days=60)):
+        connection.execute(energy, [hour - ago])
+    connection.commit()
+    migrate(database_url)
+    expected = [hour - timedelta(days=40), hour - timedelta(hours=1)]
+    assert rows(connection, "SELECT bucket FROM stale_half_hours ORDER BY 1") == [(at,) for at in expected]
+    connection.execute("INSERT INTO load_type_half_hours VALUES ('ev', %s, 1, 1, 0, 0)", [hour])
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    assert rows(connection, "SELECT count(*) FROM network_energy") == [(4,)]
+    connection.commit()
+    migrate(database_url)
+    assert rows(connection, "SELECT count(*) FROM load_type_half_hours") == [(0,)]
+
+
 def alembic(database_url: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "alembic", *arguments],

@@ -30,6 +30,7 @@ def client(engine: Engine) -> testing.TestClient:
         ("/api/vens/history", "id", "ids"),
         ("/api/vens/history", "groups", "group"),
         ("/api/loads/history", "types", "type"),
+        ("/api/forecast", "until", "end"),
         ("/api/vens/summary", "afters", "after"),
         ("/api/vens/v/circuits/history", "loadId", "load_id"),
         ("/api/events/history", "strat", "start"),

@@ -90,7 +90,7 @@ def test_targets_are_vens_that_were_granted_them_and_groups(
         utility.delete(f"/events/{made['id']}")
         return events
 
-    everybody = {"groups": [], "loadTypes": [], "venIds": []}
+    everybody: dict[str, list[str]] = {"groups": [], "loadTypes": [], "venIds": []}
     assert targets("north") == [everybody | {"venIds": ["ven-1"]}]
     assert targets("north", "south") == [everybody | {"venIds": ["ven-1"], "groups": ["south"]}]
     assert targets("nowhere") == []

@@ -23,13 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - as pools say it
 
 from schemas.db.connections import connect, engine_for
+from schemas.db.queries import Query
 from serving.app import create_app
 from serving.db.pool import ConnectionPool
-from serving.db.statements import Query
 from tests.integration.published import NOW, until, value
 from tests.integration.test_http import assert_problem
 
-BACKEND = Query(select(func.pg_backend_pid()))
+BACKEND = Query(tuple, select(func.pg_backend_pid()))
 WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
@@ -53,7 +53,7 @@ def test_each_query_has_its_rows_and_its_values(lines: ConnectionPool) -> None:
     numbers = func.generate_series(1, bindparam("most", type_=Integer)).column_valued("n")
     statement: Select[Any] = select(numbers + literal(1), cast(numbers + literal(1), Text))
     nothing = statement.where(false())
-    both, none = Query(statement, {"most": 2}), Query(nothing, {"most": 2})
+    both, none = Query(tuple, statement, {"most": 2}), Query(tuple, nothing, {"most": 2})
     for _ in range(8):  # psycopg and PostgreSQL prepare it on the way
         assert lines.columns(both, none, both) == [[[2, 3], ["2", "3"]], [[], []], [[2, 3], ["2", "3"]]]
         assert lines.rows(both) == [(2, "2"), (3, "3")]
@@ -69,7 +69,7 @@ def test_a_connection_that_has_died_is_replaced(lines: ConnectionPool, admin: ps
 
 def test_an_error_is_raised_once_and_the_connection_lives(lines: ConnectionPool) -> None:
     before = backend(lines)
-    wrong = Query(select(literal(1) / literal(0)))
+    wrong = Query(tuple, select(literal(1) / literal(0)))
     for _ in range(2):
         with pytest.raises(psycopg.errors.DivisionByZero):
             lines.rows(wrong)
@@ -80,7 +80,7 @@ def test_who_comes_first_is_served_first(database_url: str, admin: psycopg.Conne
     """One line; its first question waits for a lock, and four more for the line."""
     lines = ConnectionPool(lambda: connect(database_url, "lines"), size=1)
     admin.execute("SELECT pg_advisory_lock(1)")
-    hold = Query(select(func.pg_advisory_xact_lock(1)))
+    hold = Query(tuple, select(func.pg_advisory_xact_lock(1)))
     served: list[int] = []
 
     def ask(number: int) -> None:
@@ -101,7 +101,7 @@ def test_nobody_waits_for_ever(database_url: str, admin: psycopg.Connection) -> 
     lines = ConnectionPool(lambda: connect(database_url, "lines"), size=1, wait_timeout_s=0.05)
     admin.execute("SELECT pg_advisory_lock(1)")
     with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(lines.rows, Query(select(func.pg_advisory_xact_lock(1))))
+        holding = pool.submit(lines.rows, Query(tuple, select(func.pg_advisory_xact_lock(1))))
         until(lambda: value(admin, WAITING) == 1)
         with pytest.raises(TimeoutError, match=r"no connection .* within 0\.05 s"):
             lines.rows(BACKEND)
@@ -136,7 +136,7 @@ def test_they_close_with_the_engine(database_url: str, admin: psycopg.Connection
 
 def test_how_long_a_question_took_is_told(engine: Engine) -> None:
     told: list[float] = []
-    ConnectionPool.for_engine(engine, told.append).rows(Query(select(func.pg_sleep(0.05))))
+    ConnectionPool.for_engine(engine, told.append).rows(Query(tuple, select(func.pg_sleep(0.05))))
     assert len(told) == 1
     assert told[0] >= 0.05
 

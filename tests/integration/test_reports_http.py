@@ -10,7 +10,7 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from ingest.storing.store import Store
-from serving.app import create_app
+from serving.app import AppOptions, create_app
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 
@@ -137,7 +137,7 @@ def test_answers_of_both_forms(client: testing.TestClient, connection: psycopg.C
 @pytest.mark.usefixtures("house")
 def test_histories_answer_what_the_setting_says(engine: Engine) -> None:
     """A chart of sums of a 3 kW home climbs with its reporting rate."""
-    client = testing.TestClient(create_app(engine, lambda: NOW, [], default_aggregate="mean"))
+    client = testing.TestClient(create_app(engine, lambda: NOW, [], AppOptions(default_aggregate="mean")))
     for path in ("/api/stats/network/history", "/api/vens/house-1/history"):
         points = client.simulate_get(path).json["points"]
         assert points == client.simulate_get(f"{path}?aggregate=mean").json["points"]

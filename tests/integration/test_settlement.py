@@ -715,6 +715,37 @@ def test_a_running_event_is_followed(
     assert value(connection, "SELECT count(*) FROM event_settlements") == 0
 
 
+def test_what_vens_delivered_before_they_left_counts_while_it_runs(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """As in the settlement. All of their energy was lost from the provisional figure when they left."""
+    quarter, half = START + HOUR / 4, START + HOUR / 2
+    for ven_id in ("stays", "taken", "released", "before"):
+        sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
+    make_event(engine, "active")
+    make_event(engine, "active", event_id="urgent", priority=1)
+    take_part(engine, "stays", status="started")
+    take_part(engine, "taken", finished_at=quarter)
+    take_part(engine, "taken", event_id="urgent", status="started", notified_at=quarter)
+    take_part(engine, "released", status="planned", released_at=half)
+    take_part(engine, "before", finished_at=START - timedelta(minutes=1))
+    at(END).catch_up(LANES)
+    [job] = (job for job in jobs() if job.name == "progress")
+    assert at(END - SLOT).run(job) == 2
+    delivered = "SELECT ven_id, delivered_kwh FROM event_reductions WHERE event_id = 'e'"
+    expected = {"stays": 2 * 55 / 60, "taken": 0.5, "released": 1.0, "before": None}
+    assert dict(rows(connection, delivered)) == {
+        ven_id: pytest.approx(kwh) for ven_id, kwh in expected.items()
+    }
+    progress = (
+        "SELECT current_reduction_kw, delivered_kwh, vens_reporting FROM event_progress ORDER BY event_id"
+    )
+    assert rows(connection, progress) == [
+        (pytest.approx(2), pytest.approx(2 * 55 / 60 + 1.5), 1),
+        (pytest.approx(2), pytest.approx(2 * 40 / 60), 1),
+    ]
+
+
 @pytest.mark.parametrize("asked_kw", [4.0, 0.0])
 def test_an_event_that_asks_for_more_is_followed(
     asked_kw: float, store: Store, engine: Engine, at: At, connection: psycopg.Connection

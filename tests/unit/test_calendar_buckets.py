@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.times.instants import EPOCH, from_microseconds, microseconds
 from schemas.times.local_days import local_day, midnight_us
-from serving.history.calendar import LocalBuckets, Unit, base_granularity_s, gathered, step_s
+from serving.history.calendar import Columns, LocalBuckets, Unit, base_granularity_s, gathered, step_s
 
 ZONES = (
     "UTC",
@@ -148,15 +148,16 @@ def test_buckets_beyond_the_calendar() -> None:
 @given(st.lists(st.integers(0, 20_000), unique=True).map(sorted), st.integers(1, 50))
 def test_gathering_adds_up(hours: list[int], block: int) -> None:
     rows = [(EPOCH + timedelta(hours=each), 1.0, float(each)) for each in hours]
-    blocks = [list(zip(*rows[at : at + block], strict=True)) for at in range(0, len(rows), block)]
+    columns = [list(zip(*rows[at : at + block], strict=True)) for at in range(0, len(rows), block)]
+    blocks = [Columns(buckets, values) for buckets, *values in columns]
     expected: dict[date, list[float]] = {}
     for at, *values in rows:
         day = at.astimezone(ZoneInfo("Europe/Berlin")).date()
         expected[day] = [a + b for a, b in zip(expected.get(day, [0.0, 0.0]), values, strict=True)]
     found = [
         row
-        for columns in gathered(blocks, LocalBuckets(1, "d", "Europe/Berlin"))
-        for row in zip(*columns, strict=True)
+        for buckets, values in gathered(blocks, LocalBuckets(1, "d", "Europe/Berlin"))
+        for row in zip(buckets, *values, strict=True)
     ]
     assert [list(row[1:]) for row in found] == list(expected.values())
     assert [row[0].astimezone(ZoneInfo("Europe/Berlin")).date() for row in found] == list(expected)

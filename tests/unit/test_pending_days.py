@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Column, DateTime, MetaData, Table, Text, bindparam, select
 
+from schemas.db.queries import Query
 from serving.db.pending import MOST_RANGES, PendingDays, constants_of, within_days_pending
-from serving.db.statements import Query, constant_name, text_for
+from serving.db.statements import constant_name, text_for
 
 NOON = datetime(2024, 7, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -60,7 +61,7 @@ def test_constants_stand_in_the_text_once_and_parameters_are_numbered_anew() -> 
 def test_days_are_read_anew_when_told_and_after_a_while() -> None:
     now, reads, stored = [NOON], [0], [date(2020, 1, 1)]
 
-    def read(_query: Query) -> list[tuple[date]]:
+    def read(_query: Query[tuple[date]]) -> list[tuple[date]]:
         reads[0] += 1
         return [(day,) for day in stored]
 

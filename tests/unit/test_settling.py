@@ -158,29 +158,30 @@ def test_one_that_goes_and_is_told_again_was_asked_for_both() -> None:
     assert requested_energy(people, shares, EVENT.window).item(0, "requested_kwh") == pytest.approx(1.5)
 
 
+HOMES = st.tuples(st.sampled_from([0.0, 0.4, 1.0]), st.floats(-3, 4), st.floats(-3, 4))
+"""For which share of the event a home is away; its usual power, and that in the event, kW."""
+
+
 @costly(4)
-@given(
-    st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=1, max_size=4),
-    st.floats(-3, 4),
-    st.floats(-3, 4),
-    st.sampled_from([7, 30, 61, 240]),
-)
+@given(st.lists(HOMES, min_size=1, max_size=4), st.sampled_from([7, 30, 61, 240]))
 def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
-    gaps: list[float], usual_kw: float, used_kw: float, minutes: int
+    homes: list[tuple[float, float, float]], minutes: int
 ) -> None:
     """VENs are away for some of the event, each for another part of it: 4.5 kW were settled of 2.4."""
     occasion = Occasion(FOUR, FOUR + minutes * MINUTE, FOUR)
-    names = [f"ven-{number}" for number in range(len(gaps))]
-    histories = {name: month_of(usual_kw) | steady(used_kw, FOUR, occasion.end) for name in names}
+    by_name = {f"ven-{number}": home for number, home in enumerate(homes)}
+    histories = {
+        name: month_of(usual_kw) | steady(used_kw, FOUR, occasion.end)
+        for name, (_, usual_kw, used_kw) in by_name.items()
+    }
     away = pl.DataFrame(
         [
             {"ven_id": name, "start": FOUR, "end": FOUR + gap * minutes * MINUTE}
-            for name, gap in zip(names, gaps, strict=True)
+            for name, (gap, *_) in by_name.items()
         ],
         schema=TAKEN,
     )
-    people = participants(**dict.fromkeys(names, 1.0))
-    vens, portfolio = settled(histories, occasion, people, away=away)
+    vens, portfolio = settled(histories, occasion, participants(**dict.fromkeys(by_name, 1.0)), away=away)
     hours = minutes / 60
     for row in [*vens.to_dicts(), *portfolio.to_dicts()]:
         if row["delivered_kw"] is not None:
@@ -189,10 +190,20 @@ def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
         assert row["requested_kw"] * hours == pytest.approx(row["requested_kwh"])
     for name in GENERIC:
         parts, whole = vens.filter(baseline=name), one(portfolio, baseline=name)
-        assert whole["delivered_kwh"] == pytest.approx(parts.get_column("delivered_kwh").sum(), abs=1e-9) or (
-            whole["delivered_kwh"] is None
-        )
+        for figure in ("delivered_kwh", "delivered_kw", "baseline_kw", "actual_kw"):
+            known = parts.get_column(figure).drop_nulls()
+            assert whole[figure] == (pytest.approx(known.sum(), abs=1e-9) if known.len() else None)
         assert whole["coverage_percent"] == pytest.approx(parts.get_column("coverage_percent").mean())
+
+
+BY_DAYS = [name for name in METHODS if METHODS[name].weekday is not None]
+
+
+def credited_kwh(history: dict[datetime, float], names: list[BaselineName]) -> dict[BaselineName, float]:
+    """What baselines give a home for doing as always, kWh."""
+    said = predict(frame({"a": history}), NOTHING_TAKEN, EVENT, Calendar(), CAP, names=names)
+    used = [history[FOUR + number * 5 * MINUTE] for number in range(12)]
+    return {name: float((said.event_kw(name)[0] - used).sum()) / 12 for name in names}
 
 
 @costly(4)
@@ -201,14 +212,31 @@ def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
 def test_no_baseline_gives_more_than_its_cap_where_nothing_was_done(
     event_kw: float, usual_kw: float, today_kw: float
 ) -> None:
-    """The event's hours are as always; whatever happens before it is worth a fifth of its load at most."""
+    """The event's hours are as always; what happens beside it is worth a share of its load at most: the cap."""
     history = month_of(usual_kw)
     for back in range(30):
         history |= steady(event_kw, FOUR - back * DAY, FOUR - back * DAY + HOUR)
     history |= steady(today_kw, FOUR - 4 * HOUR, FOUR - HOUR)
-    vens, _ = settled({"a": history}, EVENT, participants(a=1))
-    for row in vens.filter(pl.col("baseline").str.contains("of-10")).to_dicts():
-        assert abs(row["delivered_kwh"]) <= CAP * abs(event_kw) + 1e-9, row
+    history |= steady(today_kw, FOUR + 3 * HOUR, FOUR + 5 * HOUR)
+    capped = [name for name in BY_DAYS if METHODS[name].adjustment.is_capped]
+    assert capped == [name for name in BY_DAYS if name != "pjm-4-of-5"]
+    for name, kwh in credited_kwh(history, capped).items():
+        adjustment = METHODS[name].adjustment
+        cap = 0.0 if adjustment.kind == "none" else CAP if adjustment.cap is None else adjustment.cap
+        assert abs(kwh) <= cap * abs(event_kw) + 1e-9, name
+
+
+@costly(4)
+@given(st.lists(st.floats(-5, 5), min_size=24, max_size=24))
+def test_no_baseline_gives_anything_where_days_are_alike(hours_kw: list[float]) -> None:
+    """Whatever the day is like: with PV at noon, a battery in the evening, a car at night."""
+    since = FOUR - 30 * DAY
+    history = {
+        since + number * 5 * MINUTE: hours_kw[(since + number * 5 * MINUTE).hour]
+        for number in range(12 * (30 * 24 + 8))
+    }
+    for name, kwh in credited_kwh(history, BY_DAYS).items():
+        assert kwh == pytest.approx(0, abs=1e-9), name
 
 
 # Whose rules
@@ -286,6 +314,15 @@ def test_homes_that_export_are_neither_charged_nor_credited_for_nothing() -> Non
     exporter = one(rows, kind="exporter")
     assert abs(exporter["bias_kw"]) < 0.02 * abs(exporter["used_kw"])
     assert exporter["rrmse_percent"] < 15
+
+
+def test_the_default_gives_next_to_nothing_on_days_without_events_to_any_kind_of_home() -> None:
+    """Single homes are not predictable; what they are given for nothing, on average, is."""
+    rows = accuracy(2).filter(baseline=PRIMARY)
+    assert set(rows.get_column("kind")) == {"plain", "ev", "pv", "battery", "exporter", "v2g"}
+    assert rows.filter(pl.col("bias_kw").abs() > 0.1).is_empty(), rows
+    others = accuracy(2, ["ev", "v2g"]).filter(baseline="high-5-of-10-adjusted")
+    assert others.filter(pl.col("bias_kw") < 0.1).is_empty(), "else the bound would be too wide to tell"
 
 
 @pytest.mark.parametrize("today_kw", [9.0, 1.0, 0.1, -0.1, -9.0])

@@ -1,0 +1,40 @@
+"""The row of an event, which queries, rules and shapes share."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from schemas.demand_response.candidates import EventDirection
+from schemas.http import EventStatus
+from serving.events.terms import StoredInterval
+
+
+class EventRow(NamedTuple):
+    """An event with its progress: of the database, or of an entry of the log of changes."""
+
+    event_id: str
+    status: EventStatus
+    start_time: datetime
+    end_time: datetime
+    ended_at: datetime | None
+    notify_at: datetime | None
+    requested_reduction_kw: float
+    actual_reduction_kw: float | None
+    priority: int | None
+    ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
+    lead_time_s: float | None
+    notes: list[dict[str, Any]] | None
+    direction: EventDirection | None
+    intervals: list[StoredInterval] | None
+    randomize_start_s: float | None
+    stagger_return_s: float | None
+    import_limit_kw: float | None
+    export_limit_kw: float | None
+    is_settled: bool | None
+    current_reduction_kw: float | None
+    delivered_kwh: float | None
+    refreshed_at: datetime | None
+    vens_responding: int | None
+    vens_reporting: int | None
+    avg_response_ms: float | None

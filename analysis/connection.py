@@ -10,6 +10,7 @@ from analysis.http_grid import HttpGrid
 from local.options import default_data_dir
 from local.postgres import EmbeddedPostgres
 from local.stack import DATABASE
+from schemas.baseline_model.settings import CalendarSettings
 from schemas.db.connections import LONG_WORK, engine_for
 
 PROGRAM = "analysis"
@@ -21,7 +22,8 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
 
     Args:
         where: `postgresql://…`, or `http://…` of a running service; without: `DATABASE_URL`, else the
-            database of `python -m local` in its usual directory.
+            database of `python -m local` in its usual directory. `TIME_ZONE` is that of the jobs: today's
+            energy is of its day.
         zone: an IANA zone, such as `Europe/Berlin`: for times without a zone, and for times in answers.
         key: an API key, for HTTP.
 
@@ -38,5 +40,6 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
         )
     if key is not None:
         raise ValueError("key is for a service over HTTP: a database has users and passwords in its URL")
+    site_zone = CalendarSettings.from_environment().time_zone
     engine = engine_for(f"postgresql://{rest}", PROGRAM, **LONG_WORK)
-    return DatabaseGrid(engine, lambda: datetime.now(UTC), zone)
+    return DatabaseGrid(engine, lambda: datetime.now(UTC), zone, site_zone=site_zone)

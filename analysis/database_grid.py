@@ -66,11 +66,13 @@ class DatabaseGrid(Grid):
         clock: Callable[[], datetime],
         zone: str = "UTC",
         gone_after: timedelta | None = GONE_AFTER,
+        site_zone: str = "UTC",
     ) -> None:
+        """Args: as of `connect`; `site_zone`: whose day `total_house_power_today` is of, `TIME_ZONE`."""
         super().__init__(zone)
         self._engine = engine
-        self._reader = FleetReader(engine, clock, gone_after)
-        self._forecasts = ForecastReader(engine, clock)
+        self._reader = FleetReader(engine, clock, gone_after, site_zone)
+        self._forecasts = ForecastReader(engine, clock, site_zone)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
         self.raw = RawTables(database_url_of(engine), zone)
 

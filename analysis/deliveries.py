@@ -13,12 +13,13 @@ _OWN: dict[str, pl.DataType | type[pl.DataType]] = {
     "ven_id": pl.String,
 }
 _POWERS = ("requested_kw", "requested_kwh", "baseline_kw", "actual_kw", "delivered_kw", "delivered_kwh")
+_INTERVAL = ("delivered_low_kw", "delivered_high_kw")
 _SHARES = ("performance_percent", "coverage_percent", "rrmse_percent")
 _ADJUSTMENT = {"adjustment": pl.String, "adjustment_kw": pl.Float64, "adjustment_reason": pl.String}
 SCHEMA = pl.Schema(
     {
         **_OWN,
-        **dict.fromkeys(_POWERS + _SHARES, pl.Float64),
+        **dict.fromkeys(_POWERS + _INTERVAL + _SHARES, pl.Float64),
         "days_used": pl.Int64,
         **_ADJUSTMENT,
         "note": pl.String,
@@ -30,7 +31,9 @@ def deliveries(performance: EventPerformance) -> pl.DataFrame:
     """The portfolio's row, whose `ven_id` is null, then one for each VEN.
 
     Columns: `event_id`, `baseline`, `revision` and `settled_at` (null while it is provisional), `ven_id`;
-    powers in kW, energies over the hours of the event; shares in percent; `days_used`, `note`.
+    powers in kW, energies over the hours of the event; `delivered_low_kw` and `delivered_high_kw`, the ends
+    of the 90 % interval of `delivered_kw` (null: too few similar days); shares in percent; `days_used`,
+    `note`.
     """
     rows = [_row(performance, each) for each in (performance.portfolio, *performance.vens)]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")

@@ -4,11 +4,13 @@ import argparse
 import gc
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,14 +22,20 @@ from msgspec import Struct
 
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
+from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
 from ingest.receiving.retirement import RetiringSubscriber
 from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings, Tolerance
+from ingest.storing.batch import FAULT, Batch
 from ingest.storing.quotas import Quotas
 from ingest.storing.rejected import count_by_reason, replay
 from ingest.storing.store import Store
-from ingest.storing.worker import Worker
+from ingest.storing.worker import Metrics, Source, Worker
+from ingest.writers.pool import WriterPool
+from ingest.writers.source import PipeSource, ReportedMetrics, Reporter
+from ingest.writers.suspects import Suspects
+from ingest.writers.writer import Surroundings
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import connect
@@ -38,6 +46,11 @@ from schemas.programs.logs import configure_logs
 from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
 from schemas.programs.settings import ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
+
+MOST_WORKERS_BY_DEFAULT = 4
+"""Four store as much as PostgreSQL takes on the machines that we know; each has some 80 MB of memory."""
+
+PUT_ASIDE = "each process that was to store it ended"
 
 
 class Database(Struct, frozen=True):
@@ -71,6 +84,8 @@ def main(arguments: list[str]) -> None:
             _rejected(options)
         case "retire":
             _retire()
+        case "writer":
+            _write(options.number, options.socket)
         case _:
             _serve()
 
@@ -89,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="take messages from the broker (the default)")
     commands.add_parser("retire", help="store what the broker holds for MQTT_CLIENT_ID, and end its session")
+    writer = commands.add_parser("writer")  # started by `serve`, not by people
+    writer.add_argument("number", type=int)
+    writer.add_argument("socket", type=int)
     rejected = commands.add_parser("rejected", help="count what was refused, by reason; or try it again")
     rejected.add_argument("--replay", action="store_true", help="store what can be accepted now")
     rejected.add_argument("--reason", help="replay only messages refused for this reason")
@@ -124,8 +142,21 @@ def _serve() -> None:
     metrics = IngestMetrics(database.clock)
     on_change = partial(_mark, metrics, settings.ready_file)
     subscriber = Subscriber(settings, database.clock, on_change, metrics.session_lost)
+    if _workers(settings) == 1:
+        worker = _worker(settings, database.connect, subscriber, metrics, stopping)
+        run, troubles = worker.run, [database.watch.trouble, metrics.trouble]
+    else:
+        pool = _pool(settings, database, subscriber, metrics, stopping)
+        run, troubles = pool.run, [database.watch.trouble, metrics.trouble, pool.trouble]
+    monitoring = partial(_serve_monitoring, metrics, first_trouble(*troubles), settings.http_port)
     with _dispatching(settings, database, metrics):
-        _work(settings, database, subscriber, metrics, stopping)
+        _work(subscriber, run, stopping, monitoring if settings.http_port else None)
+
+
+def _workers(settings: IngestSettings) -> int:
+    """By the processors that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return settings.workers or min(cores, MOST_WORKERS_BY_DEFAULT)
 
 
 @contextmanager
@@ -151,7 +182,12 @@ def _retire() -> None:
     database = Database.at(settings.database_url)
     database.watch.start()
     subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
-    _work(settings, database, subscriber, IngestMetrics(database.clock), stopping)
+    metrics = IngestMetrics(database.clock)
+    worker = _worker(settings, database.connect, subscriber, metrics, stopping)
+    monitoring = partial(
+        _serve_monitoring, metrics, first_trouble(database.watch.trouble, metrics.trouble), settings.http_port
+    )
+    _work(subscriber, worker.run, stopping, monitoring if settings.http_port else None)
     if not subscriber.is_drained:
         end_with_failure("Stopped before the session was drained: run it again.")
     subscriber.end_session()
@@ -166,27 +202,89 @@ def _settings() -> IngestSettings:
 
 
 def _work(
-    settings: IngestSettings,
-    database: Database,
     subscriber: Subscriber,
-    metrics: IngestMetrics,
+    run: Callable[[], None],
     stopping: threading.Event,
+    serve_health: Callable[[], None] | None,
 ) -> None:
     """Move messages until a signal or a failed thread ends it; exits with 1 if a thread has failed."""
     failures = _stop_at_failure_of_a_thread(stopping)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopping.set())
-    if settings.http_port:
-        trouble = first_trouble(database.watch.trouble, metrics.trouble)
-        _serve_monitoring(metrics, trouble, settings.http_port)
-    worker = _worker(settings, database, subscriber, metrics, stopping)
+    if serve_health is not None:
+        serve_health()
     # What the imports have made lives as long as we do: the collector need not look at it for each batch.
     gc.freeze()
     subscriber.start()
     try:
-        worker.run()
+        run()
     finally:
+        stopping.set()
         subscriber.stop()  # its thread would keep a process alive whose worker has failed
+    if failures:
+        sys.exit(1)
+
+
+def _pool(
+    settings: IngestSettings,
+    database: Database,
+    subscriber: Subscriber,
+    metrics: IngestMetrics,
+    stopping: threading.Event,
+) -> WriterPool:
+    """Several writer processes, which share what the broker lets us have in flight."""
+    count = _workers(settings)
+    surroundings = Surroundings(
+        subscriber,
+        _launch_writer,
+        metrics,
+        Suspects(),
+        partial(_put_aside, database, settings.mqtt_client_id),
+        stopping,
+        most_messages=max(settings.mqtt_receive_maximum // count, 1),
+    )
+    return WriterPool(count, surroundings)
+
+
+def _launch_writer(number: int, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "ingest", "writer", str(number), str(theirs.fileno())]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - ours
+
+
+def _put_aside(database: Database, worker: str, message: Received) -> bool:
+    """Store a message among the rejected; it waits for another writer where that fails."""
+    try:
+        with database.connect("ingest") as connection:
+            Store(connection, worker).write(Batch.refusing(message, FAULT, PUT_ASIDE))
+    except Exception as error:  # noqa: BLE001 - of any kind: it must not end the thread of a writer
+        structlog.get_logger().error("not_put_aside", topic=message.topic, error=str(error).strip())
+        return False
+    return True
+
+
+def _write(number: int, descriptor: int) -> None:
+    """Store what the receiving process sends, until it ends or stops."""
+    settings = IngestSettings.from_environment()
+    configure_logs(settings.log_level, settings.log_format)
+    stopping = threading.Event()
+    failures = _stop_at_failure_of_a_thread(stopping)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal the receiving process gets it, too
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    monitor = AnswerMonitor(time.monotonic)
+    with socket.socket(fileno=descriptor) as receiving:
+        reporter = Reporter(receiving)
+        source = PipeSource(receiving, reporter, stopping.set)
+        worker = _worker(
+            settings,
+            lambda program: connect(settings.database_url, program, monitor=monitor),
+            source,
+            ReportedMetrics(reporter),
+            stopping,
+            name=f"{settings.mqtt_client_id}/{number}",
+        )
+        gc.freeze()
+        source.start()
+        worker.run()
     if failures:
         sys.exit(1)
 
@@ -197,14 +295,16 @@ def _now() -> datetime:
 
 def _worker(
     settings: IngestSettings,
-    database: Database,
-    subscriber: Subscriber,
-    metrics: IngestMetrics,
+    open_connection: Callable[[str], psycopg.Connection],
+    source: Source,
+    metrics: Metrics,
     stopping: threading.Event,
+    name: str | None = None,
 ) -> Worker:
+    """A worker; `name` is that of the ledger, if not the client id."""
     return Worker(
-        subscriber,
-        lambda: Store(database.connect("ingest"), settings.mqtt_client_id),
+        source,
+        lambda: Store(open_connection("ingest"), name or settings.mqtt_client_id),
         stopping,
         batch_messages=settings.batch_messages,
         max_ahead=timedelta(seconds=settings.max_ahead_s),

@@ -53,18 +53,31 @@ class IngestMetrics:
             "Sessions lost by the broker, with the messages queued in them",
         )
         self._not_subscribed: str | None = "the broker does not hold our subscriptions"
-        self._failed_in_a_row = 0
+        self._failed_in_a_row: dict[int, int] = {}
+        self._returned = 0
+        self._writer_ends = self._counter("writer_ends", "Writer processes that ended, and were replaced")
 
     def took(self, messages: int) -> None:
-        self._received.inc(messages)
+        again = min(messages, self._returned)
+        self._returned -= again
+        self._received.inc(messages - again)
         self._in_flight.inc(messages)
+
+    def returned(self, messages: int) -> None:
+        """Taken messages wait again."""
+        self._returned += messages
+        self._in_flight.dec(messages)
 
     def acknowledged(self, messages: int) -> None:
         self._in_flight.dec(messages)
 
     def stored(self, batch: Batch, stored: Stored, duration_s: float) -> None:
         """One committed batch."""
-        self._failed_in_a_row = 0
+        self.committed(stored, duration_s, batch.newest())
+
+    def committed(self, stored: Stored, duration_s: float, newest: datetime | None, writer: int = 0) -> None:
+        """One transaction; `newest` is the newest device time of its reports."""
+        self._failed_in_a_row[writer] = 0
         self._batch.observe(stored.messages)
         self._commit.observe(duration_s)
         self._duplicates.inc(stored.duplicates)
@@ -72,13 +85,15 @@ class IngestMetrics:
             self._rows.labels(kind).inc(getattr(stored, f"{kind}_rows"))
         for reason, count in stored.rejected.items():
             self._rejected.labels(reason).inc(count)
-        if batch.reports:
-            newest = max(ts for _, ts in batch.reports)
+        if newest is not None:
             self._lag.observe((self._clock() - newest).total_seconds())
 
-    def commit_failed(self) -> None:
-        self._failed_in_a_row += 1
+    def commit_failed(self, writer: int = 0) -> None:
+        self._failed_in_a_row[writer] = self._failed_in_a_row.get(writer, 0) + 1
         self._failures.inc()
+
+    def writer_ended(self) -> None:
+        self._writer_ends.inc()
 
     def settled(self, commands: Sequence[Due]) -> None:
         """Count commands by their status after an attempt."""
@@ -102,8 +117,9 @@ class IngestMetrics:
         """The reason for being unhealthy; None while healthy."""
         if self._not_subscribed is not None:
             return self._not_subscribed
-        if self._failed_in_a_row > TOLERATED_FAILURES:
-            return f"{self._failed_in_a_row} attempts to commit have failed in a row"
+        failed_in_a_row = max(self._failed_in_a_row.copy().values(), default=0)
+        if failed_in_a_row > TOLERATED_FAILURES:
+            return f"{failed_in_a_row} attempts to commit have failed in a row"
         return None
 
     def _counter(self, name: str, about: str, labels: list[str] | None = None) -> Counter:

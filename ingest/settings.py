@@ -145,6 +145,14 @@ class IngestSettings(ProgramSettings, Tolerance):
         validation_alias="MQTT_MESSAGE_EXPIRY",
         description="`off` for a broker that fails at messages with an expiry (MQTT 5); else `on`",
     )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        validation_alias="INGEST_WORKERS",
+        description="processes that decode and store what one receives; default: one a core, at most four;"
+        " with 1, the receiving process does all",
+    )
     batch_messages: int = Field(
         4_000,
         ge=1,

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -14,7 +15,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from jobs.console import followed, instant, show_differences, show_previews
-from jobs.events.measuring import Rules
+from jobs.events.measuring import DatabaseRecords, Rules
+from jobs.events.packs import Pack, PackError, pack_of, remade, write_pack
+from jobs.events.recorded import Recorder
 from jobs.events.settlement import settle
 from jobs.queries import summary as summary_queries
 from jobs.running.admission import admit
@@ -25,6 +28,8 @@ from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
 from jobs.storage.retention import Kept, preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
+from jobs.weather.importing import import_temperatures
+from jobs.weather.reading import WrongFileError, read_temperatures
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
@@ -44,7 +49,7 @@ from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
 DIFFERENT = FAILED
-AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle"}
+AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather"}
 
 CYCLE = Bounds(statement_timeout="5min")
 """A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
@@ -55,6 +60,8 @@ def main(arguments: list[str]) -> None:
     if options.command == "list":
         warn_of_unknown_variables(os.environ, print_warning)
         _list(schedule(Cadence.from_environment()))
+        return
+    if options.command == "settle" and _makes_again(options):
         return
     settings = JobsSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
@@ -109,7 +116,9 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
         case "retention":
             _retention(options, runner, jobs, settings.by_resolution())
         case "settle":
-            _settle(options.event_id, runner, settings.rules())
+            _settle(options.event_id, options.pack, runner, settings.rules())
+        case "weather":
+            _import_weather(options.file, options.region, runner)
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -125,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
             "",
             "run snapshot    # one cycle, for cron",
             "verify --start 2026-01-15 --end 2026-01-16",
+            "settle evt-1 --pack settlements/evt-1",
+            "weather temperatures.csv --region north",
         ],
         EXIT_CODES | {FAILED: "a job failed, or `verify` found differences"},
     )
@@ -137,7 +148,20 @@ def _parser() -> argparse.ArgumentParser:
     retention = commands.add_parser("retention", help="let go of what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
     settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
-    settles.add_argument("event_id", metavar="EVENT_ID")
+    settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
+    settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
+    settles.add_argument(
+        "--from",
+        type=Path,
+        metavar="DIR",
+        dest="source",
+        help="make the settlement of a pack again, without a database; 1 if it comes out otherwise",
+    )
+    weather = commands.add_parser("weather", help="import temperatures, by which a baseline matches days")
+    weather.add_argument(
+        "file", type=Path, metavar="FILE", help="CSV or .parquet: timestamp, temperature_c, perhaps region"
+    )
+    weather.add_argument("--region", help="of all lines; without it, and without a column: of the whole site")
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
     rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
     for command in (verify, rebuild):
@@ -158,15 +182,56 @@ def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...
     print(f"{total} tables and rows are gone")
 
 
-def _settle(event_id: str, runner: Runner, rules: Rules) -> None:
+def _makes_again(options: argparse.Namespace) -> bool:
+    """Whether a pack is to be made again, which then is done: it needs no settings."""
+    if (options.event_id is None) == (options.source is None):
+        _refuse("settle takes either EVENT_ID or --from DIR")
+    if options.source is None:
+        return False
+    try:
+        pack = remade(options.source)
+        if options.pack is not None:
+            write_pack(pack, options.pack)
+    except PackError as error:
+        end_with_failure(str(error), FAILED)
+    parameters = pack.contents.parameters
+    print(f"revision {pack.contents.revision} of event {parameters.event.event_id!r}: the same bytes again")
+    print(f"SHA-256 of the pack: {pack.digest}")
+    return True
+
+
+def _settle(event_id: str, folder: Path | None, runner: Runner, rules: Rules) -> None:
     with runner.engine.begin() as connection:
         admit(connection, MEASURING_PAUSE_S)
-        settled = settle(connection, runner.now(), rules, event_id)
+        recorder = None if folder is None else Recorder(DatabaseRecords(connection))
+        settled = settle(connection, runner.now(), rules, event_id, recorder)
     if settled is None:
         end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
     news = "made" if settled.is_new else "still holds"
     print(f"revision {settled.revision} {news}; by {rules.primary}, delivered: {delivered}")
+    if folder is not None and recorder is not None:
+        _write_pack(pack_of(recorder, settled.event, rules, settled.revision), folder)
+
+
+def _write_pack(pack: Pack, folder: Path) -> None:
+    try:
+        write_pack(pack, folder)
+    except PackError as error:
+        end_with_failure(str(error), FAILED)
+    print(f"SHA-256 of the pack: {pack.digest}")
+
+
+def _import_weather(path: Path, region: str | None, runner: Runner) -> None:
+    try:
+        rows = read_temperatures(path, region)
+    except WrongFileError as error:
+        end_with_failure(str(error), WRONG_USAGE)
+    with runner.engine.begin() as connection:
+        imported = import_temperatures(connection, rows, runner.now())
+    for stranger in imported.strangers:
+        print(f"No VEN is in the region {stranger!r}: its temperatures count for nobody yet.")
+    print(f"{imported.new} temperatures new, {imported.changed} changed, {imported.same} as before")
 
 
 def _instant(text: str) -> datetime:

@@ -49,6 +49,7 @@ class Programs:
             ["ingest"],
             MQTT_URL=self._urls["mqtt5_url"],
             MQTT_PROTOCOL="5",
+            INGEST_WORKERS="1",  # enough for a simulated fleet
             MQTT_MESSAGE_EXPIRY="off",  # rumqttd's listener for 3.1.1 ends at a message with properties
             INGEST_READY_FILE=str(ready_file),
         )

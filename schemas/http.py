@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from schemas.demand_response.baselines import BaselineName
+from schemas.demand_response.baselines import BaselineName, DayChoice
 from schemas.demand_response.candidates import EventDirection, PassedOverReason
 from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.devices.wire import LARGEST_KW, Priority
@@ -1021,6 +1021,14 @@ class Delivery(Shape, frozen=True):
         ),
     ]
     delivered_kwh: float | None
+    delivered_low_kw: Annotated[
+        float | None,
+        Meta(
+            description="From here to `deliveredHighKw` lies what was delivered, in `intervalPercent` of a "
+            "hundred cases, by what the baseline misses on similar days. Null: too few of these."
+        ),
+    ]
+    delivered_high_kw: float | None
     performance_percent: Annotated[
         float | None, Meta(description="Of what was requested; null where nothing was.")
     ]
@@ -1060,6 +1068,10 @@ class EventPerformance(Shape, frozen=True):
     settled_at: Instant | None
     revisions: list[Revision]
     baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
+    interval_percent: Annotated[
+        int,
+        Meta(description="So many of a hundred intervals of `deliveredLowKw` and `deliveredHighKw` hold."),
+    ]
     portfolio: Delivery
     vens: list[VenDelivery]
 
@@ -1195,6 +1207,13 @@ class BaselineMethod(Shape, frozen=True):
     like_days: Annotated[bool, Meta(description="Saturdays for a Saturday, Sundays for a Sunday.")]
     holidays_count: Annotated[bool, Meta(description="Holidays are candidates, as weekend days.")]
     low_usage_percent: Annotated[float, Meta(description="Days below this part of the mean are dropped.")]
+    chosen_by: Annotated[
+        DayChoice,
+        Meta(
+            description="Which of the last days count: those of the highest usage, or those whose highest "
+            "temperature is nearest to that of the event's day."
+        ),
+    ]
     look_back_days: int
     adjustment: AdjustmentShown
 

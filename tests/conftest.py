@@ -4,6 +4,7 @@ Migrating takes a second, cloning the migrated template a few milliseconds.
 """
 
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,9 @@ from schemas.db.connections import engine_for
 from tests.examples import load_profile
 
 load_profile()
+
+# Two processes more for each ingest that a test starts; those that are about them set it themselves.
+os.environ.setdefault("INGEST_WORKERS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = "gridgate_template"

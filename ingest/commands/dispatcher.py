@@ -43,6 +43,7 @@ class Dispatcher:
         metrics: IngestMetrics,
     ) -> None:
         self._addresses = cycle(addresses_of(settings))
+        self._address = addresses_of(settings)[0]
         self._tls = tls_for(settings)
         client_id = f"{settings.mqtt_client_id}-commands"
         self._login = replace(login_for(settings), client_id=client_id, is_clean=True, session_expiry_s=0)
@@ -80,9 +81,9 @@ class Dispatcher:
                 self._clear(outbox)
                 self._converse(outbox)
         except LoginRefusedError as error:
-            self._failed("broker_refused", error)
+            self._failed("broker_refused", error, host=self._address.shown)
         except OSError as error:
-            self._failed("broker_disconnected", error)
+            self._failed("broker_disconnected", error, host=self._address.shown)
         except psycopg.Error as error:
             self._failed("outbox_failed", error)
         except WrongRevisionError as error:
@@ -92,9 +93,10 @@ class Dispatcher:
         finally:
             self._metrics.dispatching(is_on=False)
 
-    def _failed(self, event: str, error: Exception) -> None:
+    def _failed(self, event: str, error: Exception, **where: str) -> None:
         self._metrics.dispatch_failed()
-        self._log.error(event, what="commands", reason=str(error).strip(), retry_s=self._pause_s)
+        reason = str(error).strip()
+        self._log.error(event, what="commands", reason=reason, retry_s=self._pause_s, **where)
 
     def _clear(self, outbox: Outbox) -> None:
         """Settle what was in hand when the connection broke, and what is over, which needs no broker."""
@@ -113,8 +115,8 @@ class Dispatcher:
             publisher.leave()
 
     def _connect(self) -> Publisher:
-        address = next(self._addresses)
-        return Publisher(address, self._tls, self._login, self._clock, has_expiry=self._has_expiry)
+        self._address = next(self._addresses)
+        return Publisher(self._address, self._tls, self._login, self._clock, has_expiry=self._has_expiry)
 
     def dispatch(self, outbox: Outbox, publisher: Publisher) -> int:
         """Publish the commands that are due, up to some number; answers how many were taken in hand.

@@ -9,7 +9,7 @@ from ingest.storing.rows import Row
 LONGEST_DETAIL = 1_000
 
 
-class Received(Struct, frozen=True, gc=False):
+class Received(Struct, frozen=True, gc=False, array_like=True):
     """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
 
     A retained one is not news: the broker had kept it from before we subscribed.

@@ -13,6 +13,9 @@ class Inbox:
     """Messages that were received and are not acknowledged yet: waiting, or taken and not released.
 
     `MOST_BYTES` is more than two batches hold, so that after `drop_waiting` there is room again.
+
+    Several writers release messages in any order, but MQTT wants acknowledgements in the order of arrival
+    (MQTT 5, 4.6), and rumqttd insists on it. So `release` returns what is due, in that order.
     """
 
     def __init__(self, most_messages: int) -> None:
@@ -22,6 +25,8 @@ class Inbox:
         self._is_woken = False
         self._held = 0
         self._held_bytes = 0
+        self._unacknowledged: deque[tuple[int, int]] = deque()
+        self._released: set[tuple[int, int]] = set()
 
     @property
     def has_room(self) -> bool:
@@ -41,6 +46,7 @@ class Inbox:
     def put(self, messages: Sequence[Received]) -> None:
         with self._changed:
             self._waiting.extend(messages)
+            self._unacknowledged.extend([each.delivery for each in messages if each.delivery[1]])
             self._count(messages, 1)
             self._changed.notify()
 
@@ -53,7 +59,15 @@ class Inbox:
             while self._waiting and len(taken) < most and most_bytes > 0:
                 taken.append(self._waiting.popleft())
                 most_bytes -= len(taken[-1].payload)
+            if self._waiting:
+                self._changed.notify()  # another thread may wait, too
         return taken
+
+    def put_back(self, messages: Sequence[Received]) -> None:
+        """Have taken messages wait again, before all others."""
+        with self._changed:
+            self._waiting.extendleft(reversed(messages))
+            self._changed.notify()
 
     def wake(self) -> None:
         """Have the blocked `take`, or else the next one, return at once."""
@@ -61,10 +75,26 @@ class Inbox:
             self._is_woken = True
             self._changed.notify()
 
-    def release(self, messages: Sequence[Received]) -> None:
-        """Stop counting taken messages: they are acknowledged."""
+    def release(self, messages: Sequence[Received]) -> list[int]:
+        """Stop counting messages, for they are stored; return the packet ids to acknowledge now, in order."""
         with self._changed:
             self._count(messages, -1)
+            self._released.update([each.delivery for each in messages if each.delivery[1]])
+            return self._due()
+
+    def forget_order(self) -> None:
+        """Forget what the last connection is owed: it has ended."""
+        with self._changed:
+            self._unacknowledged.clear()
+            self._released.clear()
+
+    def _due(self) -> list[int]:
+        due: list[int] = []
+        while self._unacknowledged and self._unacknowledged[0] in self._released:
+            delivery = self._unacknowledged.popleft()
+            self._released.remove(delivery)
+            due.append(delivery[1])
+        return due
 
     def drop_waiting(self, comes_again: Callable[[Received], bool]) -> None:
         """Drop waiting messages that the broker will send again."""

@@ -72,6 +72,7 @@ class Subscriber:
         self._on_change = on_change
         self._on_session_lost = on_session_lost
         self._inbox = Inbox(2 * settings.mqtt_receive_maximum)
+        self._acknowledging = threading.Lock()
         self._link: tuple[int, Link | None] = 0, None
         self._session_since = 1
         self._is_answered = False
@@ -93,17 +94,21 @@ class Subscriber:
         """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a wake."""
         return self._inbox.take(most, most_bytes, timeout_s)
 
+    def give_back(self, messages: list[Received]) -> None:
+        """Have taken messages wait again: whoever took them could not store them."""
+        self._inbox.put_back(messages)
+
     def wake(self) -> None:
         """End the waiting of `take`."""
         self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
-        """Acknowledge these messages to the broker, in the order in which it sent them."""
-        number, link = self._link
-        ids = [packet_id for connection, packet_id in (m.delivery for m in messages) if connection == number]
-        self._inbox.release(messages)
-        if link is not None:
-            link.send(packets.acknowledgements(filter(None, ids)))
+        """Acknowledge these messages to the broker, in the order in which it sent them; from any thread."""
+        with self._acknowledging:
+            ids = self._inbox.release(messages)
+            _, link = self._link
+            if ids and link is not None:
+                link.send(packets.acknowledgements(ids))
 
     def _wake(self) -> None:
         _, link = self._link
@@ -149,15 +154,15 @@ class Subscriber:
         self._log.warning(
             "broker_disconnected", reason=str(error), host=self._host, mqtt_protocol=protocol, **advice
         )
-        return "; ".join(["not connected to the broker: " + str(error), *advice.values()])
+        return "; ".join([f"not connected to the broker {self._host}: {error}", *advice.values()])
 
     def _fail(self, event: str, error: Exception, fix: str) -> str:
         self._log.error(event, reason=str(error), host=self._host, fix=fix)
-        return f"{error}; {fix}"
+        return f"{self._host}: {error}; {fix}"
 
     @property
     def _host(self) -> str:
-        return f"{self._address.host}:{self._address.port}"
+        return self._address.shown
 
     def _is_older(self) -> bool:
         """Whether a broker that hangs up at our CONNECT of MQTT 5 answers one of MQTT 3.1.1."""
@@ -182,7 +187,9 @@ class Subscriber:
         )
         self._require(connection.accepted)
         self._resume(has_session=connection.accepted.has_session)
-        self._link = self._link[0] + 1, link
+        with self._acknowledging:
+            self._inbox.forget_order()
+            self._link = self._link[0] + 1, link
         self._is_answered = False
         if self._probe is not None:
             self._probe.cancel()

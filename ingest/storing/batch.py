@@ -51,6 +51,10 @@ class Batch:
         batch.extend(messages, max_ahead)
         return batch
 
+    def newest(self) -> datetime | None:
+        """The newest device time of the reports."""
+        return max((ts for _, ts in self.reports), default=None)
+
     @classmethod
     def refusing(cls, message: Received, reason: str, detail: str) -> "Batch":
         """A batch that does nothing but put one message among the rejected."""

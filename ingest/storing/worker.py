@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
+from typing import Protocol
 
 import msgspec
 import psycopg
 import structlog
 
-from ingest.metrics import IngestMetrics
-from ingest.receiving.subscriber import Subscriber
+from ingest.decoding.messages import Received
 from ingest.storing.batch import FAULT, Batch
 from ingest.storing.quotas import Quotas
 from ingest.storing.store import Store, Stored
@@ -36,21 +36,43 @@ class Stopped(Exception):  # noqa: N818 - asked for, not an error
     """Stopped while the database was away; the broker keeps the messages that were not acknowledged."""
 
 
+class Source(Protocol):
+    """Where a worker's messages come from: a subscriber, or the process that has one."""
+
+    def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]: ...
+
+    def wake(self) -> None: ...
+
+    def acknowledge(self, messages: list[Received]) -> None: ...
+
+
+class Metrics(Protocol):
+    """What counts a worker's work."""
+
+    def took(self, messages: int) -> None: ...
+
+    def acknowledged(self, messages: int) -> None: ...
+
+    def stored(self, batch: Batch, stored: Stored, duration_s: float) -> None: ...
+
+    def commit_failed(self) -> None: ...
+
+
 class Worker:
-    """Moves messages from the subscriber to the store. Connections to the database are made as needed."""
+    """Moves messages from their source to the store. Connections to the database are made as needed."""
 
     def __init__(  # noqa: PLR0913 - what it is composed of, by name
         self,
-        subscriber: Subscriber,
+        source: Source,
         open_store: Callable[[], Store],
         stopping: threading.Event,
         *,
         batch_messages: int,
         max_ahead: timedelta,
-        metrics: IngestMetrics,
+        metrics: Metrics,
         quotas: Quotas | None = None,
     ) -> None:
-        self._subscriber = subscriber
+        self._source = source
         self._open_store = open_store
         self._stopping = stopping
         self._batch_messages = batch_messages
@@ -81,7 +103,7 @@ class Worker:
                 writing.result()
                 if batch.received and not self._stopping.is_set():
                     writing = writer.submit(self.commit, batch)
-                    writing.add_done_callback(lambda _: self._subscriber.wake())
+                    writing.add_done_callback(lambda _: self._source.wake())
                     batch = Batch(self._quotas)
         writing.result()
 
@@ -89,7 +111,7 @@ class Worker:
         """Add to a batch what has arrived, waiting for that, or for the writer, or a moment."""
         room, room_bytes = self._batch_messages - len(batch.received), MOST_BATCH_BYTES - batch.size_bytes
         if room > 0 and room_bytes > 0:
-            messages = self._subscriber.take(room, room_bytes, IDLE_S)
+            messages = self._source.take(room, room_bytes, IDLE_S)
             self._metrics.took(len(messages))
             batch.extend(messages, self._max_ahead)
         else:
@@ -102,7 +124,7 @@ class Worker:
             Stopped: told to stop before it could be stored.
         """
         self._settle(batch)
-        self._subscriber.acknowledge(batch.received)
+        self._source.acknowledge(batch.received)
         self._metrics.acknowledged(len(batch.received))
 
     def _settle(self, batch: Batch, attempts: int = BATCH_ATTEMPTS) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -16,9 +16,11 @@ from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
 from jobs.summaries.rows import fetch, fetch_binary, stream_binary
 from jobs.transforms.event_terms import start_delay
+from jobs.transforms.intervals import portfolio_misses, with_portfolio_interval
 from jobs.transforms.performance import (
     SIGNS,
     counted_hours,
+    covered_shares,
     cuts,
     directed,
     elsewhere,
@@ -40,9 +42,11 @@ from schemas.baseline_model.prediction import (
     predict_from,
     whole_slots,
 )
+from schemas.baseline_model.temperatures import Temperatures, daily_maxima, temperature_range
 from schemas.db.frame_models import pa
 from schemas.demand_response import participation_times
-from schemas.demand_response.baselines import BaselineName
+from schemas.demand_response import temperatures as temperature_queries
+from schemas.demand_response.baselines import BY_TEMPERATURE, BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
 from schemas.times.time_ranges import TimeRange, widened
@@ -106,6 +110,21 @@ class SampleFrame(Frame):
     used_kw: float = pa.Field(nullable=True)
 
 
+class RegionFrame(Frame):
+    """The region whose temperatures count for a VEN."""
+
+    ven_id: str
+    region: str
+
+
+class DegreesFrame(Frame):
+    """Temperatures outside."""
+
+    region: str
+    ts: Utc
+    temperature_c: float
+
+
 class UsageFrame(Frame):
     """The usage in a VEN's last report; and when it was last heard."""
 
@@ -164,6 +183,39 @@ class Measurement(Struct, frozen=True):
     vens: pl.DataFrame
     sums: pl.DataFrame
     errors: pl.DataFrame
+    misses: pl.DataFrame
+
+
+class Records(Protocol):
+    """What is recorded of an event and its VENs: all that a settlement is made of, besides the rules."""
+
+    def participants(self, event: MeasuredEvent) -> pl.DataFrame: ...
+
+    def shares(self, event: MeasuredEvent) -> pl.DataFrame: ...
+
+    def sampled_cuts(self, window: TimeRange) -> list[TimeRange]:
+        """The parts that the window cuts out of slots, as far as raw rows are kept."""
+        ...
+
+    def usages(
+        self, people: pl.DataFrame, within: Sequence[TimeRange]
+    ) -> Iterator[tuple[pl.DataFrame, Usage]]:
+        """At most `VENS_AT_ONCE` VENs at a time, and what they used."""
+        ...
+
+    def taken(self, ven_ids: Sequence[str], but: str, within: TimeRange) -> pl.DataFrame:
+        """Events in which VENs took part, but one."""
+        ...
+
+    def slow_vens(self, ven_ids: Sequence[str], within: TimeRange) -> list[str]: ...
+
+    def samples(self, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame: ...
+
+    def regions(self, ven_ids: Sequence[str]) -> pl.DataFrame:
+        """The region whose temperatures count for each VEN."""
+        ...
+
+    def temperatures(self, regions: Sequence[str], within: TimeRange) -> pl.DataFrame: ...
 
 
 class Inputs(Struct, frozen=True):
@@ -177,68 +229,110 @@ class Inputs(Struct, frozen=True):
     only: BaselineName | None = None
 
 
+def measured(records: Records, event: MeasuredEvent, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """An event that is over: rows of all VENs, and of the portfolio."""
+    parts = list(measurements(records, event, rules))
+    return pl.concat([part.vens for part in parts]).sort("ven_id", "baseline"), portfolio(event, rules, parts)
+
+
 def portfolio(event: MeasuredEvent, rules: Rules, parts: Sequence[Measurement]) -> pl.DataFrame:
     """What all participants delivered; of the parts their own rows are not needed."""
     errors = pl.concat([part.errors for part in parts])
     summed = errors.group_by("baseline", "target", "hour").agg(pl.col("used_kw", "predicted_kw").sum())
-    return settle_portfolio(
-        [part.sums for part in parts],
+    sums = [part.sums for part in parts]
+    figures = settle_portfolio(
+        sums,
         summed,
         event.requested_kw,
         event.window,
         rules.computed,
         rules.least_coverage_percent,
     )
+    return with_portfolio_interval(figures, sums, pl.concat([part.misses for part in parts]))
 
 
-def measurements(connection: Connection, event: MeasuredEvent, rules: Rules) -> Iterator[Measurement]:
+def measurements(records: Records, event: MeasuredEvent, rules: Rules) -> Iterator[Measurement]:
     """Measure an event that is over, some VENs at a time.
 
-    The latest similar days are read first. For VENs for whom these do not do all of them are read.
+    The latest similar days are read first. For VENs for whom these do not do all of them are read; for all,
+    where days are matched by temperature.
     """
-    people = requested(connection, event)
-    inputs = _inputs(connection, event, rules, rules.computed, DAYS_FIRST)
+    people = requested(records, event)
+    inputs = _inputs(records, event, rules, rules.computed, _days_first(rules.computed))
     missing: list[str] = []
-    for some, usage in _usages(connection, people, inputs.days.needed()):
-        measured, late = _measured(connection, inputs, some, usage)
+    for some, usage in records.usages(people, inputs.days.needed()):
+        part, late = _measured(records, inputs, some, usage)
         missing += late
-        yield measured
+        yield part
     if not missing:
         return
-    inputs = _inputs(connection, event, rules, rules.computed, None)
-    for some, usage in _usages(
-        connection, people.filter(pl.col("ven_id").is_in(missing)), inputs.days.needed()
-    ):
-        yield _measured(connection, inputs, some, usage)[0]
+    inputs = _inputs(records, event, rules, rules.computed, None)
+    late_people = people.filter(pl.col("ven_id").is_in(missing))
+    for some, usage in records.usages(late_people, inputs.days.needed()):
+        yield _measured(records, inputs, some, usage)[0]
 
 
-def _usages(
-    connection: Connection, people: pl.DataFrame, within: Sequence[TimeRange]
-) -> Iterator[tuple[pl.DataFrame, Usage]]:
-    """Some VENs at a time, and what they used: of most of a fleet read together, else VEN by VEN."""
-    vens = connection.execute(settlement_queries.registered_vens()).scalar_one()
-    if people.height < FEWEST_TOGETHER or people.height < MOST_OF_FLEET * vens:
-        for some in _some_at_a_time(people):
-            yield some, read_usage(connection, some.get_column("ven_id").to_list(), within)
-        return
-    together = max(VENS_AT_ONCE, MEANS_TOGETHER // len(_slots_of(within)))
-    for many in people.iter_slices(together):
-        ven_ids = many.get_column("ven_id").to_list()
-        ids = None if many.height == people.height else (ven_ids[0], ven_ids[-1])
-        usage = read_usage_of_most(connection, ven_ids, within, ids)
-        for number, some in enumerate(many.iter_slices(VENS_AT_ONCE)):
-            first = number * VENS_AT_ONCE
-            kw = np.ascontiguousarray(usage.kw[first : first + some.height])
-            yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
+def _days_first(names: Sequence[BaselineName]) -> int | None:
+    return None if BY_TEMPERATURE & set(names) else DAYS_FIRST
 
 
-def requested(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
+class DatabaseRecords:
+    """What the database has recorded."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def participants(self, event: MeasuredEvent) -> pl.DataFrame:
+        return participants(self._connection, event)
+
+    def shares(self, event: MeasuredEvent) -> pl.DataFrame:
+        return fetch(self._connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
+
+    def sampled_cuts(self, window: TimeRange) -> list[TimeRange]:
+        return sampled_cuts(self._connection, window)
+
+    def usages(
+        self, people: pl.DataFrame, within: Sequence[TimeRange]
+    ) -> Iterator[tuple[pl.DataFrame, Usage]]:
+        """Of most of a fleet usage is read together, else VEN by VEN."""
+        connection = self._connection
+        vens = connection.execute(settlement_queries.registered_vens()).scalar_one()
+        if people.height < FEWEST_TOGETHER or people.height < MOST_OF_FLEET * vens:
+            for some in some_at_a_time(people):
+                yield some, read_usage(connection, some.get_column("ven_id").to_list(), within)
+            return
+        together = max(VENS_AT_ONCE, MEANS_TOGETHER // len(slots_of(within)))
+        for many in people.iter_slices(together):
+            ven_ids = many.get_column("ven_id").to_list()
+            ids = None if many.height == people.height else (ven_ids[0], ven_ids[-1])
+            usage = read_usage_of_most(connection, ven_ids, within, ids)
+            for number, some in enumerate(many.iter_slices(VENS_AT_ONCE)):
+                first = number * VENS_AT_ONCE
+                kw = np.ascontiguousarray(usage.kw[first : first + some.height])
+                yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
+
+    def taken(self, ven_ids: Sequence[str], but: str, within: TimeRange) -> pl.DataFrame:
+        return fetch(self._connection, participation_times.taken(ven_ids, but, within), TakenFrame)
+
+    def slow_vens(self, ven_ids: Sequence[str], within: TimeRange) -> list[str]:
+        return slow_vens(self._connection, ven_ids, within)
+
+    def samples(self, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
+        return read_samples(self._connection, ven_ids, within)
+
+    def regions(self, ven_ids: Sequence[str]) -> pl.DataFrame:
+        return fetch(self._connection, temperature_queries.regions_of(ven_ids), RegionFrame)
+
+    def temperatures(self, regions: Sequence[str], within: TimeRange) -> pl.DataFrame:
+        return fetch(self._connection, temperature_queries.temperatures(regions, within), DegreesFrame)
+
+
+def requested(records: Records, event: MeasuredEvent) -> pl.DataFrame:
     """The participants, and the requests to each over time."""
-    shares = fetch(connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
-    people = participants(connection, event)
+    people = records.participants(event)
     if event.randomize_start_s:
         people = people.with_columns(begins_at=_begins_at(event, people.get_column("ven_id")))
-    return requested_energy(people, shares, event.window)
+    return requested_energy(people, records.shares(event), event.window)
 
 
 def _begins_at(event: MeasuredEvent, ven_ids: pl.Series) -> pl.Series:
@@ -249,34 +343,43 @@ def _begins_at(event: MeasuredEvent, ven_ids: pl.Series) -> pl.Series:
 
 
 def _inputs(
-    connection: Connection,
+    records: Records,
     event: MeasuredEvent,
     rules: Rules,
     names: tuple[BaselineName, ...],
     most: int | None,
 ) -> Inputs:
     days = days_of(event.occasion, rules.calendar(event.window.start), names, most)
-    return Inputs(event, rules, days, sampled_cuts(connection, event.window), names)
+    return Inputs(event, rules, days, records.sampled_cuts(event.window), names)
 
 
 def _measured(
-    connection: Connection, inputs: Inputs, people: pl.DataFrame, usage: Usage
+    records: Records, inputs: Inputs, people: pl.DataFrame, usage: Usage
 ) -> tuple[Measurement, list[str]]:
     """What some VENs delivered; and those for whom the days do not do, who are left out of it."""
     event, rules = inputs.event, inputs.rules
     ven_ids = people.get_column("ven_id").to_list()
-    taken, slow = _taken(connection, inputs, ven_ids), _slow(connection, inputs, ven_ids)
-    prediction = predict_from(usage, whole_slots(taken, slow), inputs.days, rules.cap, names=inputs.names)
+    taken, slow = _taken(records, inputs, ven_ids), _slow(records, inputs, ven_ids)
+    prediction = predict_from(
+        usage,
+        whole_slots(taken, slow),
+        inputs.days,
+        rules.cap,
+        names=inputs.names,
+        temperatures=_temperatures(records, inputs, ven_ids),
+    )
     late = [] if _has_all(inputs) else _of(ven_ids, ~prediction.is_complete)
     people = people.filter(~pl.col("ven_id").is_in(late))
-    samples = read_samples(connection, ven_ids, inputs.sampled)
+    samples = records.samples(ven_ids, inputs.sampled)
     used = event_usage(usage, samples, event.window, inputs.sampled, slow)
     hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
     vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
     vens = directed(vens, event.direction)
     counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
     is_counted = pl.Series(ven_ids, dtype=pl.String).is_in(counts.implode()).to_numpy()
-    return Measurement(vens, portfolio_sums(vens), portfolio_errors(prediction, is_counted)), late
+    errors = portfolio_errors(prediction, is_counted)
+    misses = portfolio_misses(prediction, covered_shares(vens, ven_ids, inputs.names), event.sign)
+    return Measurement(vens, portfolio_sums(vens), errors, misses), late
 
 
 def _has_all(inputs: Inputs) -> bool:
@@ -288,14 +391,25 @@ def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an ar
     return [ven_ids[int(row)] for row in np.flatnonzero(mask)]
 
 
-def _taken(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
+def _taken(records: Records, inputs: Inputs, ven_ids: Sequence[str]) -> pl.DataFrame:
     ranges = inputs.days.needed()
     within = TimeRange(ranges[0].start, max(ranges[-1].end, inputs.event.window.end))
-    return fetch(connection, participation_times.taken(ven_ids, inputs.event.event_id, within), TakenFrame)
+    return records.taken(ven_ids, inputs.event.event_id, within)
 
 
-def _slow(connection: Connection, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
-    return slow_vens(connection, ven_ids, TimeRange(inputs.days.needed()[0].start, inputs.event.window.end))
+def _slow(records: Records, inputs: Inputs, ven_ids: Sequence[str]) -> list[str]:
+    return records.slow_vens(ven_ids, TimeRange(inputs.days.needed()[0].start, inputs.event.window.end))
+
+
+def _temperatures(records: Records, inputs: Inputs, ven_ids: Sequence[str]) -> Temperatures | None:
+    """The temperatures of the days where each VEN is; null where no baseline needs them."""
+    if not BY_TEMPERATURE & set(inputs.names):
+        return None
+    regions = records.regions(ven_ids)
+    names = regions.get_column("region").unique().sort().to_list()
+    return daily_maxima(
+        ven_ids, regions, records.temperatures(names, temperature_range(inputs.days)), inputs.days
+    )
 
 
 def participants(connection: Connection, event: MeasuredEvent) -> pl.DataFrame:
@@ -306,13 +420,15 @@ def predicted(
     connection: Connection, event: MeasuredEvent, ven_ids: Sequence[str], rules: Rules, name: BaselineName
 ) -> Iterator[Prediction]:
     """One baseline of some VENs, of the event alone."""
-    late: list[str] = []
-    for most in (DAYS_FIRST, None):
-        inputs = _inputs(connection, event, rules, (name,), most)
-        for some in chunks(ven_ids if most else late, VENS_AT_ONCE):
+    records, late = DatabaseRecords(connection), list(ven_ids)
+    for most in dict.fromkeys((_days_first([name]), None)):
+        inputs = _inputs(records, event, rules, (name,), most)
+        asked, late = late, []
+        for some in chunks(asked, VENS_AT_ONCE):
             usage = read_usage(connection, some, inputs.days.needed())
-            taken = whole_slots(_taken(connection, inputs, some), _slow(connection, inputs, some))
-            prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name)
+            taken = whole_slots(_taken(records, inputs, some), _slow(records, inputs, some))
+            degrees = _temperatures(records, inputs, some)
+            prediction = predict_from(usage, taken, inputs.days, rules.cap, only=name, temperatures=degrees)
             if most and not _has_all(inputs):
                 late += _of(some, ~prediction.is_complete)
             yield prediction
@@ -340,7 +456,7 @@ def read_usage_of_most(
         within: ranges that do not overlap.
         ids: the first and the last of `ven_ids`, if these are only a part of those that are measured.
     """
-    slots = _slots_of(within)
+    slots = slots_of(within)
     by_slot = _nothing(len(slots), len(ven_ids) + 1)  # the last column takes VENs that are not asked for
     rows = pl.Enum(ven_ids)
     for part in within:
@@ -364,7 +480,7 @@ def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequenc
     # Range by range: rows of one day lie close together, whoever's they are.
     queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
-    slots = _slots_of(within)
+    slots = slots_of(within)
     return Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
 
 
@@ -405,7 +521,7 @@ def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray
     return kw
 
 
-def _slots_of(within: Sequence[TimeRange]) -> Slots:
+def slots_of(within: Sequence[TimeRange]) -> Slots:
     numbers = [
         np.arange(part.start.timestamp() // SLOT_S, -(-part.end.timestamp() // SLOT_S), dtype=np.int64)
         for part in within
@@ -431,6 +547,6 @@ def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
     return [cut for cut in cuts(window) if since is None or cut.start >= since]
 
 
-def _some_at_a_time(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def some_at_a_time(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """At least once: an event in which nobody took part is settled as well."""
     yield from people.iter_slices(VENS_AT_ONCE) if people.height else [people]

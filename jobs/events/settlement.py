@@ -8,20 +8,31 @@ of a similar day, is worth a second look, and only a figure that changes beyond 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import msgspec
 import polars as pl
 import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.events.measuring import MeasuredEvent, Measurement, Rules, measurements, portfolio
+from jobs.events.measuring import (
+    DatabaseRecords,
+    MeasuredEvent,
+    Records,
+    Rules,
+    measurements,
+    portfolio,
+)
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import append, fetch
 from jobs.transforms.performance import differ
 from schemas.baseline_model.days import AROUND, windows
 from schemas.baseline_model.prediction import days_of
+from schemas.baseline_model.temperatures import temperature_range
 from schemas.db import channels, locks
 from schemas.db.frame_models import pa
+from schemas.demand_response import temperatures
+from schemas.demand_response.baselines import BY_TEMPERATURE
 from schemas.tables.events import (
     EventSettlementFrame,
     VenSettlementFrame,
@@ -53,7 +64,7 @@ class ArrivalFrame(Frame):
 class Settled(Struct, frozen=True):
     """The newest revision of an event, and whether it has just been made."""
 
-    event_id: str
+    event: MeasuredEvent
     revision: int
     delivered_kw: float | None
     is_new: bool
@@ -94,18 +105,34 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
     return int(is_new)
 
 
-def settle(connection: Connection, now: datetime, rules: Rules, event_id: str) -> Settled | None:
-    """Settle an event now, or look whether its figures still hold; None if there is nothing to measure."""
+def settle(
+    connection: Connection, now: datetime, rules: Rules, event_id: str, records: Records | None = None
+) -> Settled | None:
+    """Settle an event now, or look whether its figures still hold; None if there is nothing to measure.
+
+    Args:
+        connection: in a transaction.
+        now: the time of a new revision.
+        rules: by which it is measured.
+        event_id: of the event.
+        records: of which it is made; null: those of the database.
+    """
     connection.execute(locks.exclusive(locks.SETTLEMENT))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
-    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules)
+    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules, records)
 
 
 def _is_mine(connection: Connection) -> bool:
     return bool(connection.execute(locks.try_exclusive(locks.SETTLEMENT)).scalar_one())
 
 
-def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: Rules) -> Settled:
+def _revise(
+    connection: Connection,
+    event: MeasuredEvent,
+    now: datetime,
+    rules: Rules,
+    records: Records | None = None,
+) -> Settled:
     """Measure an event, and write down what differs from the newest revision, if anything does.
 
     Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
@@ -116,15 +143,15 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     revision = (last or 0) + 1
     attempt = connection.begin_nested()
     differs, sums = last is None, []
-    for part in measurements(connection, event, rules):
+    for part in measurements(records or DatabaseRecords(connection), event, rules):
         differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
         _write(connection, ven_settlements, event_id, revision, part.vens, now)
-        sums.append(Measurement(part.vens.clear(), part.sums, part.errors))
+        sums.append(msgspec.structs.replace(part, vens=part.vens.clear()))
     figures = portfolio(event, rules, sums)
     delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
     if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
         attempt.rollback()
-        return Settled(event_id, revision - 1, delivered_kw, is_new=False)
+        return Settled(event, revision - 1, delivered_kw, is_new=False)
     _write(connection, event_settlements, event_id, revision, figures, now)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
@@ -132,7 +159,7 @@ def _revise(connection: Connection, event: MeasuredEvent, now: datetime, rules: 
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw
     )
-    return Settled(event_id, revision, delivered_kw, is_new=True)
+    return Settled(event, revision, delivered_kw, is_new=True)
 
 
 def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
@@ -184,11 +211,22 @@ def _is_touched(
     earlier = (TimeRange(part.start, min(part.end, event.window.start)) for part in ranges)
     counted = [*earlier, *(window for window in today if window.end <= looked_at)]
     query = settlement_queries.changed_widths(event.event_id, looked_at - MARGIN, event.window.end)
-    if connection.execute(query).scalar_one():
+    if connection.execute(query).scalar_one() or _is_weather_changed(connection, event, looked_at, rules):
         return True
     reaches = ((pl.col("first_ts") < part.end) & (pl.col("last_ts") >= part.start) for part in counted)
     is_counted = pl.any_horizontal(*reaches)
     return any(block.filter(is_counted).height for block in _arrivals(connection, looked_at - MARGIN))
+
+
+def _is_weather_changed(
+    connection: Connection, event: MeasuredEvent, looked_at: datetime, rules: Rules
+) -> bool:
+    """Whether temperatures by which a baseline matches days were imported since the last look."""
+    if not BY_TEMPERATURE & set(rules.computed):
+        return False
+    days = days_of(event.occasion, rules.calendar(event.window.start), rules.computed)
+    query = temperatures.changed_temperatures(looked_at - MARGIN, temperature_range(days))
+    return bool(connection.execute(query).scalar_one())
 
 
 def _is_forgotten(connection: Connection, earliest: TimeRange, window: TimeRange) -> bool:

@@ -68,7 +68,7 @@ def fetch_binary(connection: Connection, query: Relation) -> list[TupleRow]:
         return cursor.execute(_literal(query)).fetchall()
 
 
-def stream_binary(connection: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
+def stream_binary(connection: Connection, query: Relation) -> Iterator[TupleRow]:
     """The same, row by row as they come: for few rows that are large."""
     with driver_connection(connection).cursor(binary=True) as cursor:
         yield from cursor.stream(_literal(query))

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jobs.transforms.intervals import ENDS, day_errors, error_interval
 from schemas.baseline_model.days import overlap_h, part_within, seconds
 from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
 from schemas.demand_response.baselines import BaselineName
@@ -207,8 +208,8 @@ def settle_vens(
         least_coverage_percent: figures that cover less have a note that says so.
 
     Returns:
-        `ven_id`, `baseline`, the `FIGURES`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without a baseline,
-        or without samples, nothing is known to be delivered: null.
+        `ven_id`, `baseline`, the `FIGURES`, the `ENDS`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without
+        a baseline, or without samples, nothing is known to be delivered: null.
     """
     event_h = _event_h(window)
     silent = np.where(np.isnan(used), 0.0, hours).sum(axis=1) == 0
@@ -229,7 +230,7 @@ def settle_vens(
             is_stand_in=pl.col("note").str.contains(STANDS_IN, literal=True).fill_null(value=False),
         )
         .with_columns(note=_note(least_coverage_percent))
-        .select(*_CASE, *FIGURES, *WORDS, "has_opted_out", "is_stand_in")
+        .select(*_CASE, *FIGURES, *ENDS, *WORDS, "has_opted_out", "is_stand_in")
         .sort(_CASE)
     )
 
@@ -242,7 +243,9 @@ def directed(vens: pl.DataFrame, direction: str) -> pl.DataFrame:
         direction: `reduce` or `increase`.
     """
     turned = ("delivered_kw", "delivered_kwh", "performance_percent")
-    return vens if SIGNS[direction] > 0 else vens.with_columns(-pl.col(*turned))
+    low, high = ENDS
+    ends = [(-pl.col(high)).alias(low), (-pl.col(low)).alias(high)]
+    return vens if SIGNS[direction] > 0 else vens.with_columns(-pl.col(*turned), *ends)
 
 
 _SILENT = {"ven_id": pl.String, "is_silent": pl.Boolean}
@@ -265,20 +268,27 @@ def _measured_by(
     covered_h = np.where(both, hours, 0.0)
     baseline_kwh, used_kwh = ((np.where(both, kw, 0.0) * covered_h).sum(axis=1) for kw in (baseline, used))
     total_h = covered_h.sum(axis=1)
+    delivered_kw = (baseline_kwh - used_kwh) / event_h
+    low_kw, high_kw = (
+        np.where(prediction.has_own(name), end * total_h / event_h, np.nan)
+        for end in error_interval(day_errors(prediction, name))
+    )
     frame = pl.DataFrame(
         {
             "ven_id": pl.Series(prediction.ven_ids, dtype=pl.String),
             "baseline": pl.Series([name] * len(prediction.ven_ids), dtype=pl.String),
             "baseline_kw": baseline_kwh / event_h,
             "actual_kw": used_kwh / event_h,
-            "delivered_kw": (baseline_kwh - used_kwh) / event_h,
+            "delivered_kw": delivered_kw,
             "delivered_kwh": baseline_kwh - used_kwh,
+            ENDS[0]: pl.Series(delivered_kw + low_kw, nan_to_null=True),
+            ENDS[1]: pl.Series(delivered_kw + high_kw, nan_to_null=True),
             "coverage_percent": np.clip(100 * total_h / event_h, 0.0, 100.0),
             "rrmse_percent": pl.Series(ven_rrmse(*prediction.hourly[name]), nan_to_null=True),
         }
     )
     is_known = pl.Series(total_h > 0)
-    return frame.with_columns(pl.when(is_known).then(pl.col(*_POWERS, "delivered_kwh")).name.keep())
+    return frame.with_columns(pl.when(is_known).then(pl.col(*_POWERS, "delivered_kwh", *ENDS)).name.keep())
 
 
 def ven_rrmse(used: Array, predicted: Array) -> Array:
@@ -399,6 +409,29 @@ def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[n
             "predicted_kw": np.nansum(predicted, axis=0)[target, hour],
         }
     )
+
+
+def covered_shares(
+    vens: pl.DataFrame, ven_ids: Sequence[str], names: Iterable[BaselineName]
+) -> dict[BaselineName, Array]:
+    """How much of the event's time counts for each VEN, by baseline: 0 for one that does not take part.
+
+    Args:
+        vens: as `settle_vens` gives them.
+        ven_ids: in which order.
+        names: of the baselines.
+    """
+    every = pl.DataFrame({"ven_id": list(ven_ids)}, {"ven_id": pl.String})
+    counted = vens.filter(~pl.col("has_opted_out")).select(
+        "ven_id", "baseline", pl.col("coverage_percent") / 100
+    )
+    return {
+        name: every.join(counted.filter(baseline=name), on="ven_id", how="left", maintain_order="left")
+        .get_column("coverage_percent")
+        .fill_null(0.0)
+        .to_numpy()
+        for name in names
+    }
 
 
 def differ(first: pl.DataFrame, second: pl.DataFrame, keys: list[str]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import polars as pl
 from msgspec import Struct
@@ -35,7 +36,16 @@ from schemas.baseline_model.days import (
     part_of,
     windows,
 )
-from schemas.demand_response.baselines import GENERIC, METHODS, Adjustment, Baseline, BaselineName, DayRule
+from schemas.baseline_model.temperatures import Temperatures, everywhere
+from schemas.demand_response.baselines import (
+    BY_TEMPERATURE,
+    GENERIC,
+    METHODS,
+    Adjustment,
+    Baseline,
+    BaselineName,
+    DayRule,
+)
 from schemas.tables.history import SLOT_S
 from schemas.times.slots import WIDEST_S
 
@@ -69,6 +79,7 @@ KINDS = ("none", "none", "none", "multiplicative", "additive")
 
 STANDS_IN = "the hour before the event stands in"
 FALL_BACK = "the hour before the event, which is no more than a fall-back"
+NO_TEMPERATURE = f"too few temperatures of the event's day: {STANDS_IN}"
 NOT_ADJUSTED = "not adjusted: too little to compare with"
 LAST_SAMPLES, SAME_DAY = "last-samples", "same-day-3+2"
 
@@ -86,6 +97,7 @@ class Made(Struct):
 
     `days`: similar days that are eligible. `adjustment`: a code, whose kind and reason `KINDS` and `REASONS`
     have; `adjustment_kw`: what it adds, the mean over the event. `is_complete`: no day further back counts.
+    `lacks_temperature`: the baseline matches days by temperature, and the event's day has none.
     """
 
     baseline: Baseline
@@ -96,6 +108,7 @@ class Made(Struct):
     adjustment_kw: Array
     is_complete: Mask
     targets: Mask
+    lacks_temperature: Mask
 
 
 class Prediction(Struct, frozen=True, dict=True):
@@ -162,11 +175,12 @@ class Prediction(Struct, frozen=True, dict=True):
                     "days": pl.Series(made.days, dtype=pl.Int64),
                     "is_own": own,
                     "is_too_little": own & (code == TOO_LITTLE),
+                    "lacks_temperature": made.lacks_temperature,
                 }
             )
             .filter(pl.Series(known))
             .with_columns(note=_note(made.baseline, self._fewest(made.baseline)))
-            .drop("days", "is_own", "is_too_little")
+            .drop("days", "is_own", "is_too_little", "lacks_temperature")
         )
 
     def _fewest(self, baseline: Baseline) -> int:
@@ -230,7 +244,9 @@ def _note(baseline: Baseline, fewest: int) -> pl.Expr:
     if baseline.weekday is None:
         missing = pl.lit(f"too few samples in the hours around the event: {STANDS_IN}")
     else:
-        missing = pl.format("{} similar days, fewer than {}: {}", "days", pl.lit(fewest), pl.lit(STANDS_IN))
+        similar = "similar days with temperatures" if baseline.name in BY_TEMPERATURE else "similar days"
+        few = pl.format("{} {}, fewer than {}: {}", "days", *map(pl.lit, (similar, fewest, STANDS_IN)))
+        missing = pl.when("lacks_temperature").then(pl.lit(NO_TEMPERATURE)).otherwise(few)
     return pl.when(~pl.col("is_own")).then(missing).when("is_too_little").then(pl.lit(NOT_ADJUSTED))
 
 
@@ -252,6 +268,7 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     *,
     only: BaselineName | None = None,
     names: Sequence[BaselineName] = GENERIC,
+    temperatures: pl.DataFrame | None = None,
 ) -> Prediction:
     """Each baseline, with the mean of the last samples where it has too little data.
 
@@ -264,9 +281,11 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
         cap: how far an adjustment may go, as a share, where the baseline itself has no cap.
         only: one baseline, of the event alone; without, several, and of days without an event as well.
         names: which.
+        temperatures: `ts`, `temperature_c`, of all VENs.
     """
-    days = days_of(occasion, calendar, [only] if only else names)
-    return predict_from(usage_of(history), taken, days, cap, names=names, only=only)
+    days, usage = days_of(occasion, calendar, [only] if only else names), usage_of(history)
+    maxima = None if temperatures is None else everywhere(usage.ven_ids, temperatures, days)
+    return predict_from(usage, taken, days, cap, names=names, only=only, temperatures=maxima)
 
 
 def usage_of(history: pl.DataFrame) -> Usage:
@@ -303,7 +322,7 @@ def days_of(
 # In arrays
 
 
-def predict_from(
+def predict_from(  # noqa: PLR0913 - what is measured, and how
     usage: Usage,
     taken: pl.DataFrame,
     days: Days,
@@ -311,8 +330,19 @@ def predict_from(
     *,
     names: Sequence[BaselineName] = GENERIC,
     only: BaselineName | None = None,
+    temperatures: Temperatures | None = None,
 ) -> Prediction:
-    """As `predict`, from usage that is an array already, and of the days given."""
+    """As `predict`, from usage that is an array already, and of the days given.
+
+    Args:
+        usage: mean power in slots.
+        taken: other events of the VENs.
+        days: which are compared.
+        cap: how far an adjustment may go.
+        names: which baselines.
+        only: one of them, of the event alone.
+        temperatures: of the days, by VEN; null where no baseline needs them, or there are none.
+    """
     seen = on_days(without_events(usage, taken), days)
     facts = Facts(
         usage.ven_ids,
@@ -322,6 +352,7 @@ def predict_from(
         days,
         cap,
         1 if only else len(days.backs),
+        temperatures,
     )
     last = _flat(facts, BEFORE, 1)
     chosen = [only] if only else [*names]
@@ -333,7 +364,7 @@ class Facts(Struct, frozen=True, dict=True):
     """What all baselines are made of.
 
     `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
-    VENs. `targets`: how many days are predicted, the event's first.
+    VENs. `targets`: how many days are predicted, the event's first. `temperatures`: by VEN and day.
     """
 
     ven_ids: list[str]
@@ -343,6 +374,7 @@ class Facts(Struct, frozen=True, dict=True):
     days: Days
     cap: float
     targets: int
+    temperatures: Temperatures | None = None
 
     @cached_property
     def of_days(self) -> tuple[Mask, Array]:
@@ -424,9 +456,12 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         kw = last if baseline.name == LAST_SAMPLES else _around(facts)
         used, codes, shift = np.zeros(shape, dtype=np.int64), np.full(shape, NONE), np.zeros(shape)
     else:
-        chosen = chosen_days(eligible, mean_kw, rule, facts.targets)
+        few = msgspec.structs.replace(facts, targets=_predicted_days(is_target, facts.targets))
+        distance = _distances(few) if baseline.name in BY_TEMPERATURE else None
+        chosen = chosen_days(eligible, mean_kw, rule, few.targets, distance)
         used = chosen.sum(axis=2)
-        kw, codes, shift = _adjusted(baseline.adjustment, chosen, facts)
+        kw, codes, shift = _adjusted(baseline.adjustment, chosen, few)
+        kw = _padded(kw, facts.targets)
     return Made(
         baseline,
         kw,
@@ -436,7 +471,20 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         shift[:, 0],
         count >= enough,
         is_target[:, : facts.targets - 1],
+        np.isnan(_temperatures(facts)[:, 0]) & (baseline.name in BY_TEMPERATURE),
     )
+
+
+def _predicted_days(is_target: Mask, most: int) -> int:
+    """How many days are to be predicted, the event's first: none behind the last that anybody needs."""
+    needed = np.flatnonzero(is_target.any(axis=0))
+    return min(most, int(needed[-1]) + 2 if len(needed) else 1)
+
+
+def _padded(kw: Array, days: int) -> Array:
+    """The same with NaN for the days that were not predicted."""
+    missing = np.full((kw.shape[0], days - kw.shape[1], kw.shape[2]), np.nan)
+    return np.concatenate([kw, missing], axis=1)
 
 
 def _rule(baseline: Baseline, days: Days) -> DayRule | None:
@@ -448,9 +496,22 @@ def _eligible(baseline: Baseline, rule: DayRule | None, facts: Facts) -> tuple[M
     enough, mean_kw = facts.of_days
     busy = _busy(facts, baseline.adjustment)
     eligible = enough & ~busy & _is_candidate(baseline, facts.days)
+    if baseline.name in BY_TEMPERATURE:
+        eligible &= ~np.isnan(_temperatures(facts)[:, 1:])
     if rule and baseline.low_usage_share:
         eligible &= ~_is_low(eligible, mean_kw, rule, baseline.low_usage_share)
     return eligible, mean_kw
+
+
+def _temperatures(facts: Facts) -> Temperatures:
+    nothing = np.full((len(facts.ven_ids), len(facts.days.backs)), np.nan)
+    return nothing if facts.temperatures is None else facts.temperatures
+
+
+def _distances(facts: Facts) -> Array:
+    """How far the temperature of each day is from that of each target: by VEN, target and day."""
+    degrees = _temperatures(facts)
+    return np.abs(degrees[:, : facts.targets, None] - degrees[:, None, 1:])
 
 
 def _is_candidate(baseline: Baseline, days: Days) -> Mask:
@@ -474,7 +535,9 @@ def _is_low(eligible: Mask, mean_kw: Array, rule: DayRule, share: float) -> Mask
     return low
 
 
-def chosen_days(eligible: Mask, mean_kw: Array, rule: DayRule, targets: int) -> Mask:
+def chosen_days(
+    eligible: Mask, mean_kw: Array, rule: DayRule, targets: int, distance: Array | None = None
+) -> Mask:
     """For the event and for each day the last eligible days but itself, and of these those with most usage.
 
     Args:
@@ -482,18 +545,23 @@ def chosen_days(eligible: Mask, mean_kw: Array, rule: DayRule, targets: int) -> 
         mean_kw: the usage of each in the event's hours.
         rule: how many days.
         targets: 1 for the event alone; one more for each day that is predicted as well.
+        distance: by VEN, target and day: instead of those with most usage, those with the least distance;
+            a day whose distance is NaN does not count.
 
     Returns:
-        By VEN, target and day. Of days with the same usage the later one counts as the higher.
+        By VEN, target and day. Of days with the same usage, or distance, the later one is chosen.
     """
     days = eligible.shape[1]
     itself = np.eye(targets, days, k=-1, dtype=bool)
     others = eligible[:, None, :] & ~itself
+    if distance is not None:
+        others &= ~np.isnan(distance)
     recent = others & (np.cumsum(others, axis=2) <= rule.last)
     recent &= recent.sum(axis=2, keepdims=True) >= rule.fewest
     if rule.highest >= rule.last:
         return recent
-    order = np.argsort(np.where(recent, -mean_kw[:, None, :], np.inf), axis=2, kind="stable")
+    first = -mean_kw[:, None, :] if distance is None else distance
+    order = np.argsort(np.where(recent, first, np.inf), axis=2, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.broadcast_to(np.arange(days), order.shape), axis=2)
     return recent & (ranks < rule.highest)

@@ -17,7 +17,11 @@ BaselineName = Literal[
     "nyiso-5-of-10",
     "pjm-4-of-5",
     "aemo-10-of-10",
+    "caiso-weather-4-of-90",
 ]
+DayChoice = Literal["usage", "temperature"]
+"""What makes days of a rule count before others: the highest usage, or the nearest temperature."""
+
 AdjustmentKind = Literal["none", "multiplicative", "additive", "by-load"]
 
 PRIMARY: BaselineName = "10-of-10-adjusted"
@@ -29,7 +33,10 @@ promise what nobody would have used (notebook 03 has the figures).
 
 
 class DayRule(Struct, frozen=True):
-    """The mean of the `highest` of the `last` eligible days; no baseline with less than `fewest`."""
+    """The mean of the `highest` of the `last` eligible days; no baseline with less than `fewest`.
+
+    Where temperatures choose, `highest` is the number of days whose temperature is nearest.
+    """
 
     highest: int
     last: int
@@ -61,8 +68,10 @@ class Baseline(Struct, frozen=True, kw_only=True):
     `weekday`, `weekend`: the rules by kind of day; null for a baseline of the event's day alone. `like_days`:
     Saturdays are compared with Saturdays, Sundays and holidays with Sundays and holidays. `holidays_count`:
     holidays are candidates on weekends. `low_usage_share`: days with less than this share of the mean are
-    dropped. `look_back_days` null: the setting `BASELINE_LOOK_BACK_DAYS`. `source_read`: whether the source
-    was read for this implementation; `differs`: in what it is known to differ from the source.
+    dropped. `chosen_by` `temperature`: days count whose maximum is nearest to that of the event's day; a day
+    without temperatures is no candidate. `look_back_days` null: the setting `BASELINE_LOOK_BACK_DAYS`.
+    `source_read`: whether the source was read for this implementation; `differs`: in what it is known to
+    differ from the source.
     """
 
     name: BaselineName
@@ -76,6 +85,7 @@ class Baseline(Struct, frozen=True, kw_only=True):
     like_days: bool = False
     holidays_count: bool = False
     low_usage_share: float = 0.0
+    chosen_by: DayChoice = "usage"
     look_back_days: int | None = None
     adjustment: Adjustment = Adjustment()
 
@@ -174,6 +184,27 @@ AEMO = Baseline(
 guidelines could not be read here.
 """
 
+CAISO_WEATHER = Baseline(
+    name="caiso-weather-4-of-90",
+    meaning="mean of the four similar days of the last ninety whose highest temperature is nearest to that of"
+    " the event's day, times usage over baseline in hours before and after the event, between 0.6 and 1.4",
+    operator="CAISO",
+    source="California ISO, Baseline Accuracy Work Group Proposal (Bode, Ciccone, 2017), residential weather"
+    " matching baseline; CAISO tariff, section 4.13.4",
+    differs="the temperatures are those of each VEN's region, where the source weighs weather stations by"
+    " their participants; the cap is symmetric",
+    weekday=DayRule(4, 90, 4),
+    weekend=DayRule(4, 90, 4),
+    chosen_by="temperature",
+    holidays_count=True,
+    look_back_days=90,
+    adjustment=CAISO_RESIDENTIAL.adjustment,
+)
+"""CAISO's weather matching for homes: four days of ninety by the daily maximum.
+
+Of the work group's proposal only the table of contents could be read here, not the process in its appendix.
+"""
+
 _ALL = (
     Baseline(
         name="high-5-of-10-adjusted",
@@ -212,6 +243,7 @@ _ALL = (
     NYISO,
     PJM,
     AEMO,
+    CAISO_WEATHER,
 )
 
 METHODS = MappingProxyType[BaselineName, Baseline]({baseline.name: baseline for baseline in _ALL})
@@ -219,6 +251,9 @@ METHODS = MappingProxyType[BaselineName, Baseline]({baseline.name: baseline for 
 
 BASELINES = MappingProxyType[BaselineName, str]({name: METHODS[name].meaning for name in METHODS})
 """What each baseline means, in words."""
+
+BY_TEMPERATURE = frozenset(name for name in METHODS if METHODS[name].chosen_by == "temperature")
+"""Baselines that need temperatures."""
 
 GENERIC: tuple[BaselineName, ...] = tuple(name for name in METHODS if METHODS[name].look_back_days is None)
 """Baselines by the settings of the site, computed by default."""

@@ -12,6 +12,11 @@ class BrokerAddress(NamedTuple):
     host: str
     port: int
 
+    @property
+    def shown(self) -> str:
+        """Host and port as logs and `/health` name them."""
+        return f"{self.host}:{self.port}"
+
 
 class BrokerUrl(NamedTuple):
     """`mqtt://user:password@host:port,host:port`, in its parts."""

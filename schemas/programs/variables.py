@@ -52,6 +52,7 @@ VARIABLES = frozenset(
         "INGEST_MAX_PAYLOAD_BYTES",
         "INGEST_MAX_VENS",
         "INGEST_READY_FILE",
+        "INGEST_WORKERS",
         "JOBS_COMMANDS_EVERY_S",
         "JOBS_EVENTS_EVERY_S",
         "JOBS_HISTORY_EVERY_S",

@@ -12,6 +12,7 @@ from schemas.tables import (
     raw,
     registry,
     snapshots,
+    weather,
 )
 from schemas.tables.metadata import Frame, metadata
 
@@ -57,6 +58,7 @@ FRAMES: dict[str, type[Frame]] = {
     "slot_widths": registry.SlotWidthFrame,
     "stale_half_hours": forecasts.StaleHalfHourFrame,
     "stale_slots": history.StaleSlotFrame,
+    "temperatures": weather.TemperatureFrame,
     "ven_abilities": registry.VenAbilitiesFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
@@ -85,4 +87,5 @@ __all__ = [
     "raw",
     "registry",
     "snapshots",
+    "weather",
 ]

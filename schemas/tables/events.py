@@ -24,6 +24,8 @@ COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "f
 OPEN_COMMANDS = ("pending", "sent")
 """Commands that somebody has still to see to."""
 
+INTERVAL_PERCENT = 90
+"""So many of a hundred intervals of deliveries are to hold what was delivered."""
 
 events = Table(
     "events",
@@ -169,6 +171,8 @@ def _measured(name: str, *keys: Column[str]) -> Table:
         power_kw("actual_kw"),
         power_kw("delivered_kw"),
         Column("delivered_kwh", Double),
+        power_kw("delivered_low_kw"),
+        power_kw("delivered_high_kw"),
         Column("performance_percent", Double),
         Column("coverage_percent", Double, nullable=False),
         Column("rrmse_percent", Double),
@@ -342,6 +346,9 @@ class EventSettlementFrame(Frame):
     `adjustment` (null in revisions from before it was recorded): `none`, `multiplicative`, `additive`, and
     for a portfolio whose VENs differ `mixed`; `adjustment_kw`: what it adds to the baseline, the mean over
     the event. In revisions from before migration 0015, powers are means over the time that is covered.
+    `delivered_low_kw`, `delivered_high_kw`: the ends of the interval in which the delivery lies with
+    `INTERVAL_PERCENT`; null where too few days predict it, and in revisions from
+    before migration 0026.
     """
 
     event_id: str
@@ -353,6 +360,8 @@ class EventSettlementFrame(Frame):
     actual_kw: float = pa.Field(nullable=True)
     delivered_kw: float = pa.Field(nullable=True)
     delivered_kwh: float = pa.Field(nullable=True)
+    delivered_low_kw: float = pa.Field(nullable=True)
+    delivered_high_kw: float = pa.Field(nullable=True)
     performance_percent: float = pa.Field(nullable=True)
     coverage_percent: float = pa.Field(ge=0, le=100)
     rrmse_percent: float = pa.Field(nullable=True)

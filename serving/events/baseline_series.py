@@ -12,9 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, ca
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schemas.baseline_model.calendars import calendar_for
-from schemas.baseline_model.days import EVENT, Occasion
+from schemas.baseline_model.days import EVENT, Days, Occasion
 from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from, whole_slots
-from schemas.demand_response.baselines import BASELINES, BaselineName
+from schemas.baseline_model.temperatures import Temperatures, daily_maxima, temperature_range
+from schemas.demand_response import temperatures
+from schemas.demand_response.baselines import BASELINES, BY_TEMPERATURE, BaselineName
 from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, taken
 from schemas.http import BaselineChosen, BaselinePoint, BaselineSeries
 from schemas.tables.events import event_participations, events
@@ -33,6 +35,8 @@ VENS_AT_ONCE = 200
 
 Array = NDArray[np.float64]
 _UTC = pl.Datetime("us", "UTC")
+_REGIONS: dict[str, Any] = {"ven_id": pl.String, "region": pl.String}
+_DEGREES: dict[str, Any] = {"region": pl.String, "ts": _UTC, "temperature_c": pl.Float64}
 _TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": _UTC, "end": _UTC}
 
 
@@ -138,7 +142,9 @@ class BaselineSeriesReader:
             slow = connection.execute(_slow_vens(some, within)).scalars().all()
             others = whole_slots(pl.DataFrame([row[:3] for row in rows], schema=_TAKEN, orient="row"), slow)
             used = usage.kw[:, np.searchsorted(usage.slots, days.parts[EVENT].slots)]
-            yield predict_from(usage, others, days, rules.cap_percent / 100, only=name), used
+            degrees = _temperatures(connection, some, days) if name in BY_TEMPERATURE else None
+            cap = rules.cap_percent / 100
+            yield predict_from(usage, others, days, cap, only=name, temperatures=degrees), used
 
 
 def _sum(parts: Iterator[tuple[Prediction, Array]], occasion: Occasion) -> Summed:
@@ -177,6 +183,17 @@ def _usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Time
         if (number := column.get(int(row.number))) is not None:
             kw[place[row.ven_id], number] = row.used_kw
     return Usage(list(ven_ids), slots, kw)
+
+
+def _temperatures(connection: Connection, ven_ids: Sequence[str], days: Days) -> Temperatures:
+    rows = connection.execute(temperatures.regions_of(ven_ids)).all()
+    regions = pl.DataFrame(
+        [tuple(row) for row in rows], {"ven_id": pl.String, "region": pl.String}, orient="row"
+    )
+    names = regions.get_column("region").unique().to_list()
+    found = connection.execute(temperatures.temperatures(names, temperature_range(days))).all()
+    degrees = pl.DataFrame([tuple(row) for row in found], _DEGREES, orient="row")
+    return daily_maxima(ven_ids, regions, degrees, days)
 
 
 def _slots(within: Sequence[TimeRange]) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ def _shown(method: Baseline, rules: EventRules) -> BaselineMethod:
         like_days=method.like_days,
         holidays_count=method.holidays_count,
         low_usage_percent=100 * method.low_usage_share,
+        chosen_by=method.chosen_by,
         look_back_days=method.look_back_days or rules.look_back_days,
         adjustment=_adjustment(method.adjustment, rules.cap_percent),
     )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, Row
 
 from schemas.demand_response.baselines import BASELINES, BaselineName
 from schemas.http import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
+from schemas.tables.events import INTERVAL_PERCENT
 from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
@@ -61,6 +62,7 @@ class PerformanceReader:
             settled_at=None,
             revisions=[],
             baselines=[self._primary],
+            interval_percent=INTERVAL_PERCENT,
             portfolio=_provisional_delivery(row),
             vens=[],
         )
@@ -103,6 +105,7 @@ def _settled(
         settled_at=chosen.settled_at,
         revisions=[Revision(row.revision, row.settled_at) for row in revisions],
         baselines=[name for name in BASELINES if name in settled_by],
+        interval_percent=INTERVAL_PERCENT,
         portfolio=_portfolio(portfolio),
         vens=[_ven_delivery(row) for row in vens],
     )
@@ -128,6 +131,8 @@ def _delivery(row: Row[Any]) -> dict[str, Any]:
         "actual_kw": rounded(row.actual_kw),
         "delivered_kw": rounded(row.delivered_kw),
         "delivered_kwh": rounded(row.delivered_kwh),
+        "delivered_low_kw": rounded(row.delivered_low_kw),
+        "delivered_high_kw": rounded(row.delivered_high_kw),
         "performance_percent": rounded(row.performance_percent),
         "coverage_percent": rounded(row.coverage_percent),
         "rrmse_percent": rounded(row.rrmse_percent),
@@ -153,6 +158,8 @@ def _provisional_delivery(row: Row[Any]) -> Delivery:
         actual_kw=None,
         delivered_kw=rounded(kw),
         delivered_kwh=rounded(row.delivered_kwh),
+        delivered_low_kw=None,
+        delivered_high_kw=None,
         performance_percent=_percent(kw, row.requested_reduction_kw),
         coverage_percent=None,
         rrmse_percent=None,

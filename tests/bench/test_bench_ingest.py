@@ -30,7 +30,7 @@ pytestmark = pytest.mark.bench
 
 BATCH = 2_000
 MESSAGES = 20_000
-MQTT_MESSAGES = 100_000
+MQTT_MESSAGES = int(os.environ.get("GRIDGATE_BENCH_MESSAGES", "100000"))
 LATER = NOON + 1_000 * INTERVAL
 
 
@@ -88,11 +88,17 @@ def test_batches_against_copy(make_database: MakeDatabase) -> None:
     )
 
 
-@pytest.mark.parametrize(("vens", "workers"), [(100, 1), (10_000, 1), (100_000, 1), (10_000, 2)])
+@pytest.mark.parametrize(
+    ("vens", "sessions", "workers"),
+    [(100, 1, 1), (10_000, 1, 1), (100_000, 1, 1), (10_000, 2, 1), (10_000, 1, 2), (10_000, 1, 3)],
+)
 def test_from_the_broker_to_the_commit(
-    vens: int, workers: int, make_database: MakeDatabase, tmp_path: Path
+    vens: int, sessions: int, workers: int, make_database: MakeDatabase, tmp_path: Path
 ) -> None:
-    """With mosquitto. As many messages, in which ingest meets the VENs, go before the clock starts."""
+    """With mosquitto. As many messages, in which ingest meets the VENs, go before the clock starts.
+
+    Several sessions share a subscription; each may have several `INGEST_WORKERS`.
+    """
     database_url = make_database()
     rounds = MQTT_MESSAGES // vens
     with (
@@ -101,15 +107,15 @@ def test_from_the_broker_to_the_commit(
         connect(database_url, "bench") as connection,
     ):
         started = [
-            running.enter_context(ingest(number, broker.mqtt5_url, database_url, tmp_path))
-            for number in range(workers)
+            running.enter_context(ingest(number, broker.mqtt5_url, database_url, tmp_path, workers))
+            for number in range(sessions)
         ]
         with sender(broker.port, vens, rounds, NOON) as first:
             first.send()
             wait_stored(connection, MQTT_MESSAGES)
         with sender(broker.port, vens, rounds, LATER) as second:
             participants = {
-                "ingest": started,
+                "ingest": [each for one in started for each in (one, *one.children())],
                 "PostgreSQL": backends(connection),
                 "broker": [psutil.Process(broker.pid)],
                 "sender": [second.process],
@@ -129,7 +135,7 @@ def test_from_the_broker_to_the_commit(
         copy_all(twin, make_ready(list(reports(vens, rounds, NOON))))
         copy_s = copy_all(twin, make_ready(list(reports(vens, rounds, LATER))))
     print(
-        f"\ningest, end to end, {vens:,} VENs, {workers} worker(s):"
+        f"\ningest, end to end, {vens:,} VENs, {sessions} session(s) of {workers} worker(s):"
         f" {MQTT_MESSAGES / stored_s:,.0f} messages/s to the last commit,"
         f" {2 * MQTT_MESSAGES // batches:,} in a batch; ratio to COPY {copy_s / stored_s:.2f};"
         f" CPU a message: {', '.join(f'{name} {used:.0f} us' for name, used in used_us.items())}"
@@ -186,7 +192,7 @@ class sender:  # noqa: N801 - used as a function
 class ingest:  # noqa: N801 - used as a function
     """One of several `python -m ingest`, from its subscription on."""
 
-    def __init__(self, number: int, mqtt_url: str, database_url: str, directory: Path) -> None:
+    def __init__(self, number: int, mqtt_url: str, database_url: str, directory: Path, workers: int) -> None:
         self._ready = directory / f"ready-{number}"
         self._environment = {
             "MQTT_CLIENT_ID": f"bench-{number}",
@@ -194,6 +200,7 @@ class ingest:  # noqa: N801 - used as a function
             "MQTT_URL": mqtt_url,
             "DATABASE_URL": database_url,
             "INGEST_READY_FILE": str(self._ready),
+            "INGEST_WORKERS": str(workers),
         }
 
     def __enter__(self) -> psutil.Process:

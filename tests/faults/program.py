@@ -1,9 +1,13 @@
 """`python -m ingest` as a child process: it can be killed and restarted, and its peak memory is measured."""
 
+import os
 import re
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 from local.child import Child, ProcessSpec
 from local.environment import REPOSITORY, inherited_environment
@@ -37,6 +41,20 @@ class Ingest(Service):
             cwd=REPOSITORY,
             log=directory / "logs" / f"{client_id}.log",
         )
+
+    def change(self, **settings: str) -> None:
+        """Other settings from the next start on."""
+        self._spec = replace(self._spec, env={**self._spec.env, **settings})
+
+    def writers(self) -> list[psutil.Process]:
+        """Its writer processes."""
+        return list(psutil.Process(self.pid).children())
+
+    def kill_parent(self) -> None:
+        """Kill the receiving process alone, not its group."""
+        self.kills += 1
+        os.kill(self.pid, signal.SIGKILL)
+        self.child.wait(RETIRED_WITHIN_S)
 
     def kill(self) -> None:
         self.note_peak()

@@ -67,6 +67,8 @@ class Sender(threading.Thread):
         self._client.reconnect_delay_set(1, 1)
         self._client.on_publish = self._on_publish
         url = urlsplit(mqtt_url)
+        if url.username is not None:
+            self._client.username_pw_set(url.username, url.password)
         self._client.connect(url.hostname or "", url.port or 1883)
 
     def run(self) -> None:

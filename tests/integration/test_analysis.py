@@ -176,6 +176,8 @@ def settle(engine: Engine, event_id: str, ven_id: str) -> None:
         "actual_kw": 3.5,
         "delivered_kw": 1.5,
         "delivered_kwh": 1.5,
+        "delivered_low_kw": 1.2,
+        "delivered_high_kw": 1.9,
         "performance_percent": 75.0,
         "coverage_percent": 100.0,
         "days_used": 10,
@@ -215,6 +217,7 @@ def test_events_and_what_they_delivered(house: House, database: DatabaseGrid, ov
             (None, 1.5, 10, NOW),
             (ven_id, 1.5, 10, NOW),
         ]
+        assert found.select("delivered_low_kw", "delivered_high_kw").rows() == [(1.2, 1.9)] * 2
         with pytest.raises(LookupError, match="no revision 2"):
             grid.performance("e 1", revision=2)
 

@@ -348,6 +348,26 @@ def test_what_openadr_has_enrolled_stays_without_openadr(
     assert rows(connection, "SELECT count(*) FROM openadr_vens") == [(0,)]
 
 
+def test_settlements_from_before_have_no_interval(database_url: str, connection: psycopg.Connection) -> None:
+    """0026 adds their ends; taking it back loses these and the temperatures, and nothing else."""
+    migrate(database_url, "0018", "downgrade")
+    connection.execute(
+        "INSERT INTO event_settlements (event_id, revision, baseline, requested_kw, delivered_kw,"
+        " coverage_percent, days_used, settled_at) VALUES ('e', 1, '10-of-10', 4, 3, 100, 10, now())"
+    )
+    connection.commit()
+    migrate(database_url)
+    figures = "SELECT delivered_kw, delivered_low_kw, delivered_high_kw FROM event_settlements"
+    assert rows(connection, figures) == [(3.0, None, None)]
+    connection.execute("UPDATE event_settlements SET delivered_low_kw = 2, delivered_high_kw = 4")
+    connection.execute("INSERT INTO temperatures VALUES ('', now(), 20, now())")
+    connection.commit()
+    migrate(database_url, "0025", "downgrade")
+    migrate(database_url)
+    assert rows(connection, figures) == [(3.0, None, None)]
+    assert value(connection, "SELECT count(*) FROM temperatures") == 0
+
+
 def test_half_hours_that_are_there_are_marked_for_the_forecast(
     database_url: str, connection: psycopg.Connection
 ) -> None:

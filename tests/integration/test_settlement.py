@@ -929,6 +929,8 @@ def test_performance_is_what_was_settled(
         "actualKw": 1.5,
         "deliveredKw": 1.5,
         "deliveredKwh": 1.5,
+        "deliveredLowKw": 1.5,
+        "deliveredHighKw": 1.5,
         "performancePercent": 75.0,
         "coveragePercent": 100.0,
         "rrmsePercent": 0.0,
@@ -946,7 +948,7 @@ def test_performance_is_what_was_settled(
         "adjustmentReason": "multiplicative for 1 VENs",
     }
     assert newest["baseline"]["name"] == "10-of-10-adjusted"
-    assert (newest["revision"], newest["provisional"]) == (2, False)
+    assert (newest["revision"], newest["provisional"], newest["intervalPercent"]) == (2, False, 90)
     assert newest["revisions"] == [
         {"revision": 1, "settledAt": "2024-07-10T17:05:00Z"},
         {"revision": 2, "settledAt": "2024-07-11T07:00:00Z"},
@@ -956,6 +958,7 @@ def test_performance_is_what_was_settled(
     assert first["baseline"]["name"] == "same-day-3+2"
     assert first["portfolio"]["deliveredKw"] == 2.0
     assert first["portfolio"]["note"] == "for 1 of 1 VENs the hour before the event stands in"
+    assert {each["deliveredLowKw"] for each in (first["portfolio"], *first["vens"])} == {None}
     detail = client.simulate_get("/api/events/e").json
     assert detail["actualReductionKw"] == 1.5
 

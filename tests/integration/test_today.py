@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
+from analysis import DatabaseGrid
 from jobs.summaries.rebuild import rebuild, whole_range
+from schemas.db.connections import engine_for
 from tests.integration.house import House
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import Published
@@ -56,6 +58,8 @@ def test_a_day_has_its_hours(engine: Engine, database_url: str, zone: str, end_t
         house.ingest([report(end - back * HOUR) for back in range(1, 31)])
         house.catch_up()
         assert today_kwh(house) == hours
+        with DatabaseGrid(engine_for(database_url, "tests"), lambda: end - SECOND, site_zone=zone) as grid:
+            assert grid.network().item(0, "total_house_power_today") == hours
         assert_same(house.get("/stats/network"), house.oracle.network_stats(house.now, zone))
         day = house.get("/stats/network/history", granularity="1d", aggregate="energy", timeZone=zone)
         assert day["points"][-1]["usedEnergyKwh"] == hours

@@ -137,3 +137,45 @@ def test_threads_neither_lose_nor_double_anything() -> None:
     taker.join(LONG_S)
     assert [each.delivery[1] for each in got] == list(range(count))
     assert inbox.is_empty
+
+
+def test_what_is_released_in_any_order_is_acknowledged_in_the_order_of_arrival() -> None:
+    inbox, messages = Inbox(10), some(4)
+    inbox.put([messages[0], Received("t", b"", NOW, (1, 0)), *messages[1:]])  # one with QoS 0
+    assert inbox.release(messages[1:2]) == []
+    assert inbox.release(messages[3:]) == []
+    assert inbox.release(messages[:1]) == [1, 2]
+    assert inbox.release(messages[2:3]) == [3, 4]
+
+
+def test_a_new_connection_is_owed_nothing_of_the_last_one() -> None:
+    inbox, old, new = Inbox(10), some(2), [message(1, connection=2), message(2, connection=2)]
+    inbox.put(old)
+    inbox.forget_order()
+    inbox.put(new)
+    assert inbox.release(old) == []
+    assert inbox.release(new) == [1, 2]
+
+
+def test_what_is_put_back_comes_before_all_others_and_is_not_counted_twice() -> None:
+    inbox, messages = Inbox(3), some(3)
+    inbox.put(messages)
+    taken = inbox.take(2, PLENTY, 0)
+    inbox.put_back(taken)
+    assert inbox.take(3, PLENTY, 0) == messages
+    inbox.release(messages)
+    assert inbox.is_empty
+
+
+def test_a_second_waiting_thread_gets_what_the_first_one_left() -> None:
+    inbox, takes, done = Inbox(10), list[list[Received]](), threading.Barrier(3, timeout=LONG_S)
+
+    def take_one() -> None:
+        takes.append(inbox.take(1, PLENTY, LONG_S))
+        done.wait()
+
+    for _ in range(2):
+        threading.Thread(target=take_one, daemon=True).start()
+    inbox.put(some(2))
+    done.wait()
+    assert sorted(each[0].delivery for each in takes) == [(1, 1), (1, 2)]

@@ -1,0 +1,1 @@
+"""Temperatures: files of them are read, checked line by line, and imported."""

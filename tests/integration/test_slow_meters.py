@@ -303,6 +303,13 @@ def test_usage_read_in_one_pass_is_that_read_by_ven(store: Store, engine: Engine
     assert (one.slots == other.slots).all()
     assert np.isfinite(one.kw[[0, 2, 3, 4]]).any(axis=1).all()
     np.testing.assert_array_equal(one.kw, other.kw)
+    # A large fleet is read in several passes, each by a range of ids, in which not all need be asked for.
+    with engine.connect() as connection:
+        parts = [
+            read_usage_of_most(connection, some, within, (some[0], some[-1])) for some in (["a", "c"], ["d"])
+        ]
+    np.testing.assert_array_equal(parts[0].kw, one.kw[[3, 2]])
+    np.testing.assert_array_equal(parts[1].kw, one.kw[[0]])
 
 
 def test_a_width_that_is_set_later_makes_a_revision(

@@ -1,6 +1,6 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
+from schemas.webhooks import Network
+from serving.alarms.service import Alarms
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -42,9 +44,19 @@ from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
 from serving.http.unknown_parameters import MisspeltParameters
+from serving.openadr.clients import ClientStore, RevokedClients
+from serving.openadr.middleware import OpenAdrAccess
+from serving.openadr.routes import OpenAdrDependencies, openadr_routes
+from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.alarms import (
+    AcknowledgementResource,
+    AlarmConditionsResource,
+    AlarmsResource,
+    OneAlarmResource,
+)
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
@@ -79,6 +91,13 @@ from serving.resources.vens import (
     VensResource,
     VenSummariesResource,
 )
+from serving.resources.webhooks import (
+    OneWebhookResource,
+    WebhookDeliveriesResource,
+    WebhooksResource,
+    WebhookTestResource,
+)
+from serving.webhooks.service import Webhooks
 from serving.worker_state import WorkerState
 
 Clock = Callable[[], datetime]
@@ -105,6 +124,7 @@ class AppOptions(Struct, frozen=True):
     policy: Policy = LOCAL_POLICY
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
+    webhook_networks: Sequence[Network] = ()
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -130,6 +150,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
+    openadr_tokens: Tokens | None = None,
 ) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
@@ -146,6 +167,8 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     _allow_origins(app, allowed_origins)
+    tokens = openadr_tokens or _tokens(engine, clock)
+    app.add_middleware(OpenAdrAccess(tokens, _buckets(policy), clock))
     app.add_middleware(auth)
     app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
     if policy.trusted_proxies:
@@ -155,8 +178,15 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
+    openadr = OpenAdrDependencies(
+        databases.primary,
+        clock,
+        tokens,
+        EventWriter(databases.primary, clock, options.event_rules),
+        is_https=options.policy.is_https,
+    )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
-    for path, resource in resources.items():
+    for path, resource in {**resources, **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
     return app
 
@@ -173,12 +203,20 @@ def _never() -> datetime:
     return datetime.min.replace(tzinfo=UTC)
 
 
+def _tokens(engine: Engine, clock: Clock) -> Tokens:
+    return Tokens(SigningKeys(engine, clock), RevokedClients(ClientStore(engine), clock), clock)
+
+
+def _buckets(policy: Policy) -> TokenBuckets | None:
+    return TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
+
+
 def _auth(
     engine: Engine, clock: Clock, allowed_origins: list[str], policy: Policy, keyring: Keyring | None
 ) -> AuthMiddleware:
     return AuthMiddleware(
         (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
-        TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None,
+        _buckets(policy),
         SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports),
         Auditor(AuditLog(engine, clock), policy),
         clock,
@@ -300,8 +338,17 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = page_assets()
+    assets, alarms = page_assets(), Alarms(primary, clock)
+    webhooks = Webhooks(primary, clock, needs.options.webhook_networks)
     return {
+        "/api/webhooks": WebhooksResource(webhooks),
+        "/api/webhooks/{webhook_id}": OneWebhookResource(webhooks),
+        "/api/webhooks/{webhook_id}/deliveries": WebhookDeliveriesResource(webhooks),
+        "/api/webhooks/{webhook_id}/test": WebhookTestResource(webhooks),
+        "/api/alarms": AlarmsResource(alarms),
+        "/api/alarms/conditions": AlarmConditionsResource(alarms),
+        "/api/alarms/{alarm_id}": OneAlarmResource(alarms),
+        "/api/alarms/{alarm_id}/acknowledge": AcknowledgementResource(alarms),
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(
             KeyStore(primary), clock, is_https=needs.options.policy.is_https

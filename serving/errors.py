@@ -9,7 +9,7 @@ class RequestError(Exception):
 
 
 class NotFoundError(RequestError, LookupError):
-    """There is no such VEN, load, group, event, revision or command."""
+    """There is no such VEN, load, group, event, revision, command or alarm."""
 
 
 class InvalidRequestError(RequestError, ValueError):
@@ -18,6 +18,10 @@ class InvalidRequestError(RequestError, ValueError):
 
 class ConflictError(RequestError):
     """The request is valid, but the present state of what it concerns does not allow it."""
+
+
+class ForbiddenError(RequestError):
+    """The caller may not do this."""
 
 
 class TooManyPointsError(InvalidRequestError):

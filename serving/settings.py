@@ -1,5 +1,6 @@
 """Settings of serving."""
 
+import re
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
@@ -7,55 +8,48 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import AskingSettings, DatabaseUrl, ProgramSettings
+from schemas.programs.settings import (
+    Address,
+    AskingSettings,
+    DatabaseUrl,
+    Networks,
+    ProgramSettings,
+    WebhookSettings,
+    listed,
+)
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
+from serving.openadr import outside_tokens
 from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy
 
 
-def _address(text: str) -> str:
-    try:
-        return str(ip_address("127.0.0.1" if text == "localhost" else text))
-    except ValueError:
-        raise ValueError("expected an IP address, such as 127.0.0.1 or 0.0.0.0") from None
-
-
 def _origins(text: str) -> str:
-    if not all(ORIGIN.fullmatch(origin) for origin in _listed(text)):
+    if not all(ORIGIN.fullmatch(origin) for origin in listed(text)):
         raise ValueError("expected origins such as https://ui.example, separated by commas, or *")
     return text
 
 
-def _networks(text: str) -> str:
-    try:
-        for each in _listed(text):
-            ip_network(each)
-    except ValueError as error:
-        raise ValueError(
-            f"expected addresses or networks such as 10.1.0.0/16, separated by commas: {error}"
-        ) from None
+def _issuer(text: str) -> str:
+    if text and not ISSUER.fullmatch(text):
+        raise ValueError("expected a URL such as https://login.example/realms/grid")
     return text
 
 
-def _listed(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]
-
-
 def _page_ports(text: str) -> str:
-    for each in _listed(text):
+    for each in listed(text):
         if not (each.isascii() and each.isdigit() and 1 <= int(each) <= LARGEST_PORT):
             raise ValueError(f"must be ports such as 8080, 3000; not {each}")
     return text
 
 
+ISSUER = re.compile(r"https?://[^/\s?#]+(?:/[^\s?#]*)?")
 LARGEST_PORT = 65_535
-Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
 PagePorts = Annotated[str, AfterValidator(_page_ports)]
-Networks = Annotated[str, AfterValidator(_networks)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
 
 
-class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
+class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -171,6 +165,25 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
         description="`Content-Security-Policy` of pages; default: only what serving itself serves",
     )
 
+    openadr_token_s: int = Field(
+        3_600,
+        ge=60,
+        le=86_400,
+        validation_alias="OPENADR_TOKEN_S",
+        description="how long a token of an OpenADR client holds, s",
+    )
+    oidc_issuer: Issuer = Field(
+        "",
+        validation_alias="OIDC_ISSUER",
+        description="URL of an OpenID Connect issuer whose tokens OpenADR clients may send, too",
+    )
+    oidc_audience: str = Field(
+        "gridgate",
+        min_length=1,
+        validation_alias="OIDC_AUDIENCE",
+        description="audience that the tokens of `OIDC_ISSUER` must name",
+    )
+
     event_lead_time_s: float = Field(
         0,
         ge=0,
@@ -221,11 +234,15 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
             is_local_only=self.http_auth == "off",
-            trusted_proxies=tuple(ip_network(each) for each in _listed(self.http_trusted_proxies)),
+            trusted_proxies=tuple(ip_network(each) for each in listed(self.http_trusted_proxies)),
             is_https=self.http_https == "yes",
             page_policy=self.http_page_policy or None,
-            page_ports=frozenset(int(each) for each in _listed(self.http_page_ports)),
+            page_ports=frozenset(int(each) for each in listed(self.http_page_ports)),
         )
+
+    @property
+    def outside_issuer(self) -> outside_tokens.Issuer | None:
+        return outside_tokens.Issuer(self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
 
     @property
     def event_rules(self) -> EventRules:
@@ -245,4 +262,4 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
 
     @property
     def allowed_origins(self) -> list[str]:
-        return _listed(self.cors_origins)
+        return listed(self.cors_origins)

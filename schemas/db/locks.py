@@ -8,6 +8,9 @@ EVENTS = "events"
 NEW_EVENT = "new event"
 """Whoever writes an event: overlaps are checked one event at a time."""
 
+SIGNING_KEY = "signing key"
+"""Whoever makes a key that signs tokens of OpenADR."""
+
 PARTITIONS = "partitions"
 """Whoever makes, fills or merges partitions of the raw tables."""
 
@@ -17,6 +20,12 @@ ENERGY = "energy"
 FORECAST = "forecast"
 PROGRESS = "progress"
 SETTLEMENT = "settlement"
+
+ALARMS = "alarms"
+"""Whoever evaluates the conditions of alarms."""
+
+WEBHOOKS = "webhooks"
+"""Whoever makes a webhook: they are counted."""
 
 LIVE_CHANGES = "live changes"
 """Whoever numbers the changes that live streams send."""

@@ -2,20 +2,25 @@
 
 from schemas.tables import (
     access,
+    alarms,
     events,
     forecasts,
     history,
     ledger,
     live,
+    openadr,
     presence,
     raw,
     registry,
     snapshots,
     weather,
+    webhooks,
 )
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "alarm_conditions": alarms.AlarmConditionFrame,
+    "alarms": alarms.AlarmFrame,
     "api_keys": access.ApiKeyFrame,
     "api_sessions": access.ApiSessionFrame,
     "audit_log": access.AuditFrame,
@@ -42,6 +47,14 @@ FRAMES: dict[str, type[Frame]] = {
     "network_energy": history.NetworkEnergyFrame,
     "network_history": history.NetworkHistoryFrame,
     "network_snapshot": snapshots.NetworkSnapshotFrame,
+    "openadr_clients": openadr.OpenadrClientFrame,
+    "openadr_events": openadr.OpenadrEventFrame,
+    "openadr_programs": openadr.OpenadrProgramFrame,
+    "openadr_reports": openadr.OpenadrReportFrame,
+    "openadr_resources": openadr.OpenadrResourceFrame,
+    "openadr_signing_keys": openadr.OpenadrSigningKeyFrame,
+    "openadr_subscriptions": openadr.OpenadrSubscriptionFrame,
+    "openadr_vens": openadr.OpenadrVenFrame,
     "partition_moves": ledger.PartitionMoveFrame,
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
@@ -60,6 +73,8 @@ FRAMES: dict[str, type[Frame]] = {
     "ven_statuses": raw.StatusFrame,
     "ven_telemetry": raw.TelemetryFrame,
     "vens": registry.VenFrame,
+    "webhook_deliveries": webhooks.WebhookDeliveryFrame,
+    "webhooks": webhooks.WebhookFrame,
 }
 """The model of each table's frames, by the table's name."""
 
@@ -67,15 +82,18 @@ __all__ = [
     "FRAMES",
     "Frame",
     "access",
+    "alarms",
     "events",
     "forecasts",
     "history",
     "ledger",
     "live",
     "metadata",
+    "openadr",
     "presence",
     "raw",
     "registry",
     "snapshots",
     "weather",
+    "webhooks",
 ]

@@ -43,9 +43,10 @@ from schemas.db.watching import DatabaseWatch
 from schemas.programs.command_line import print_warning, program_parser
 from schemas.programs.exits import cannot_listen, end_with_failure, run_program
 from schemas.programs.logs import configure_logs
-from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.programs.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.programs.settings import ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
+from schemas.tables.ledger import REPLAY
 
 MOST_WORKERS_BY_DEFAULT = 4
 """Four store as much as PostgreSQL takes on the machines that we know; each has some 80 MB of memory."""
@@ -127,7 +128,7 @@ def _replay(connection: psycopg.Connection, reason: str | None) -> None:
     tried = accepted = 0
     tolerance = Tolerance.from_environment()
     max_ahead, quotas = timedelta(seconds=tolerance.max_ahead_s), Quotas(tolerance.limits)
-    store = Store(connection, "replay")
+    store = Store(connection, REPLAY)
     store.refresh(quotas)
     for block_tried, block_accepted in replay(connection, store, max_ahead, reason, quotas):
         tried, accepted = tried + block_tried, accepted + block_accepted
@@ -148,7 +149,9 @@ def _serve() -> None:
     else:
         pool = _pool(settings, database, subscriber, metrics, stopping)
         run, troubles = pool.run, [database.watch.trouble, metrics.trouble, pool.trouble]
-    monitoring = partial(_serve_monitoring, metrics, first_trouble(*troubles), settings.http_port)
+    monitoring = partial(
+        _serve_monitoring, metrics, first_trouble(*troubles), settings.http_port, settings.http_host
+    )
     with _dispatching(settings, database, metrics):
         _work(subscriber, run, stopping, monitoring if settings.http_port else None)
 
@@ -184,9 +187,8 @@ def _retire() -> None:
     subscriber = RetiringSubscriber(settings, database.clock, stopping.set)
     metrics = IngestMetrics(database.clock)
     worker = _worker(settings, database.connect, subscriber, metrics, stopping)
-    monitoring = partial(
-        _serve_monitoring, metrics, first_trouble(database.watch.trouble, metrics.trouble), settings.http_port
-    )
+    trouble = first_trouble(database.watch.trouble, metrics.trouble)
+    monitoring = partial(_serve_monitoring, metrics, trouble, settings.http_port, settings.http_host)
     _work(subscriber, worker.run, stopping, monitoring if settings.http_port else None)
     if not subscriber.is_drained:
         end_with_failure("Stopped before the session was drained: run it again.")
@@ -313,11 +315,11 @@ def _worker(
     )
 
 
-def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int, host: str) -> None:
     try:
-        serve_monitoring(metrics.registry, trouble, port)
+        serve_monitoring(metrics.registry, trouble, port, host)
     except OSError as error:
-        raise cannot_listen("INGEST_HTTP_PORT", MONITORING_HOST, port, error) from None
+        raise cannot_listen("INGEST_HTTP_PORT", host, port, error) from None
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:

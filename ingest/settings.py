@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, FilePath
 
 from ingest.commands.states import RetryPolicy
 from ingest.storing.quotas import Limits
-from schemas.programs.settings import BrokerUrl, ProgramSettings, Settings
+from schemas.programs.settings import Address, BrokerUrl, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
 """`+` matches one level, `#` all levels from there on."""
@@ -188,7 +188,12 @@ class IngestSettings(ProgramSettings, Tolerance):
         ge=0,
         le=65_535,
         validation_alias="INGEST_HTTP_PORT",
-        description="port of `/metrics` and `/health`, on the loopback interface; 0 for none",
+        description="port of `/metrics` and `/health`, which need no key; 0 for none",
+    )
+    http_host: Address = Field(
+        "127.0.0.1",
+        validation_alias="INGEST_HTTP_HOST",
+        description="IP address of that port; behind a firewall, `0.0.0.0` lets another host scrape it",
     )
 
     @property

@@ -6,6 +6,9 @@ import signal
 import socket
 import sys
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +24,7 @@ from jobs.events.recorded import Recorder
 from jobs.events.settlement import settle
 from jobs.queries import summary as summary_queries
 from jobs.running.admission import admit
-from jobs.running.metrics import Backlog, JobMetrics, RejectedSize
+from jobs.running.metrics import AlarmConditions, Backlog, JobMetrics, RejectedSize
 from jobs.running.runner import Runner
 from jobs.running.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.running.scheduler_log import log_still_running_at_debug
@@ -30,6 +33,7 @@ from jobs.storage.retention import Kept, preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from jobs.weather.importing import import_temperatures
 from jobs.weather.reading import WrongFileError, read_temperatures
+from jobs.webhooks.sender import WebhookSender
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
@@ -44,7 +48,7 @@ from schemas.programs.exits import (
     run_program,
 )
 from schemas.programs.logs import configure_logs
-from schemas.programs.monitoring import MONITORING_HOST, Trouble, first_trouble, serve_monitoring
+from schemas.programs.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
@@ -81,12 +85,30 @@ def main(arguments: list[str]) -> None:
             trouble = first_trouble(watch.trouble, metrics.trouble)
             metrics.registry.register(Backlog(engine, clock))
             metrics.registry.register(RejectedSize(engine))
-            _serve_monitoring(metrics, trouble, settings.http_port)
-            _serve(scheduler, runner, jobs, stop_signals)
+            metrics.registry.register(AlarmConditions(engine))
+            _serve_monitoring(metrics, trouble, settings.http_port, settings.http_host)
+            with _sending_webhooks(settings, monitor, clock, metrics):
+                _serve(scheduler, runner, jobs, stop_signals)
         else:
             watch.look()
             _obey(options, runner, jobs, settings)
     finally:
+        engine.dispose()
+
+
+@contextmanager
+def _sending_webhooks(
+    settings: JobsSettings, monitor: AnswerMonitor, clock: DatabaseClock, metrics: JobMetrics
+) -> Iterator[None]:
+    """On threads and connections of their own, beside those of the jobs."""
+    holder = f"{socket.gethostname()}:{uuid.uuid4().hex[:8]}"
+    engine = engine_for(settings.database_url, "jobs", pool_size=2, overflow=8, monitor=monitor, **CYCLE)
+    sender = WebhookSender(engine, clock, holder, settings.webhook_policy(), count=metrics.sent)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.stop()
         engine.dispose()
 
 
@@ -287,13 +309,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int) -> None:
+def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int, host: str) -> None:
     if not port:
         return
     try:
-        serve_monitoring(metrics.registry, trouble, port)
+        serve_monitoring(metrics.registry, trouble, port, host)
     except OSError as error:
-        raise cannot_listen("JOBS_HTTP_PORT", MONITORING_HOST, port, error) from None
+        raise cannot_listen("JOBS_HTTP_PORT", host, port, error) from None
 
 
 def _catch_stop_signals() -> int:

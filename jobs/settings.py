@@ -3,11 +3,13 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
 
+from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
+from jobs.webhooks.policy import WebhookPolicy
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import AskingSettings, ProgramSettings, Settings
+from schemas.programs.settings import Address, AskingSettings, ProgramSettings, Settings, WebhookSettings
 from schemas.tables.history import RAW_S
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -73,6 +75,14 @@ class Ages(Settings):
         366,
         validation_alias="RETENTION_STATUSES_DAYS",
         description="days to keep status transitions; the newest of each VEN stays",
+    )
+    webhooks_days: Days = Field(
+        7,
+        validation_alias="RETENTION_WEBHOOKS_DAYS",
+        description="days to keep deliveries of webhooks that are delivered or given up",
+    )
+    alarms_days: Days = Field(
+        366, validation_alias="RETENTION_ALARMS_DAYS", description="days to keep alarms that are cleared"
     )
     events_days: int | None = Field(
         None,
@@ -153,7 +163,125 @@ class Measuring(CalendarSettings):
         )
 
 
-class Cadence(Ages, Measuring, AskingSettings):
+class AlarmSettings(Settings):
+    """Thresholds of alarms."""
+
+    alarms_every_s: float = Field(
+        10,
+        gt=0,
+        le=86_400,
+        validation_alias="JOBS_ALARMS_EVERY_S",
+        description="seconds between evaluations of the conditions of alarms",
+    )
+    alarm_clear_after_s: float = Field(
+        120,
+        ge=0,
+        le=86_400,
+        validation_alias="ALARM_CLEAR_AFTER_S",
+        description="seconds for which a value must stay below 80 % of its threshold before its alarm clears",
+    )
+    alarm_jobs_late_s: float = Field(
+        120,
+        gt=0,
+        le=86_400,
+        validation_alias="ALARM_JOBS_LATE_S",
+        description="alarm `jobs_late`: seconds that a job has not succeeded, beyond its period",
+    )
+    alarm_offline_percent: float = Field(
+        20,
+        gt=0,
+        le=100,
+        validation_alias="ALARM_OFFLINE_PERCENT",
+        description="alarm `vens_offline`: percent of the VENs that went offline within minutes",
+    )
+    alarm_offline_within_s: float = Field(
+        600,
+        gt=0,
+        le=86_400,
+        validation_alias="ALARM_OFFLINE_WITHIN_S",
+        description="alarm `vens_offline`: seconds within which they went offline",
+    )
+    alarm_refused_per_minute: float = Field(
+        60,
+        gt=0,
+        le=1e6,
+        validation_alias="ALARM_REFUSED_PER_MINUTE",
+        description="alarm `messages_refused`: refused messages per minute, over five minutes",
+    )
+    alarm_underdelivery_percent: float = Field(
+        30,
+        gt=0,
+        le=100,
+        validation_alias="ALARM_UNDERDELIVERY_PERCENT",
+        description="alarm `event_underdelivers`: percent of its request that a running event lacks",
+    )
+    alarm_underdelivery_after_s: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        validation_alias="ALARM_UNDERDELIVERY_AFTER_S",
+        description="alarm `event_underdelivers`: seconds that an event has to reach what it asks for",
+    )
+    alarm_clocks_percent: float = Field(
+        5,
+        gt=0,
+        le=100,
+        validation_alias="ALARM_CLOCKS_PERCENT",
+        description="alarm `clocks_off`: percent of the VENs heard lately whose clocks are wrong",
+    )
+    alarm_clock_offset_s: float = Field(
+        60,
+        ge=20,
+        le=86_400,
+        validation_alias="ALARM_CLOCK_OFFSET_S",
+        description="alarm `clocks_off`: seconds by which a VEN's clock is wrong",
+    )
+    alarm_disk_percent: float = Field(
+        85,
+        gt=0,
+        le=100,
+        validation_alias="ALARM_DISK_PERCENT",
+        description="alarm `disk_full`: used percent of the disk, or of what the database may take",
+    )
+    alarm_disk_path: DirectoryPath | None = Field(
+        None,
+        validation_alias="ALARM_DISK_PATH",
+        description="alarm `disk_full`: a directory on the disk to watch; default: none",
+    )
+    alarm_database_gb: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        validation_alias="ALARM_DATABASE_GB",
+        description="alarm `disk_full`: gigabytes that the database may take; default: not watched",
+    )
+    alarm_ingest_silent_s: float = Field(
+        300,
+        gt=0,
+        le=86_400,
+        validation_alias="ALARM_INGEST_SILENT_S",
+        description="alarm `ingest_silent`: seconds without a message; more than your VENs' report interval",
+    )
+
+    def alarm_limits(self) -> AlarmLimits:
+        return AlarmLimits(
+            jobs_late_s=self.alarm_jobs_late_s,
+            offline_percent=self.alarm_offline_percent,
+            offline_within=timedelta(seconds=self.alarm_offline_within_s),
+            refused_per_minute=self.alarm_refused_per_minute,
+            underdelivery_percent=self.alarm_underdelivery_percent,
+            underdelivery_after=timedelta(seconds=self.alarm_underdelivery_after_s),
+            clocks_percent=self.alarm_clocks_percent,
+            clock_offset=timedelta(seconds=self.alarm_clock_offset_s),
+            disk_percent=self.alarm_disk_percent,
+            disk_path=str(self.alarm_disk_path or ""),
+            database_gb=self.alarm_database_gb,
+            ingest_silent_s=self.alarm_ingest_silent_s,
+            clear_after=timedelta(seconds=self.alarm_clear_after_s),
+        )
+
+
+class Cadence(Ages, Measuring, AlarmSettings, AskingSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(
@@ -214,7 +342,41 @@ class Cadence(Ages, Measuring, AskingSettings):
     )
 
 
-class JobsSettings(ProgramSettings, Cadence):
+class WebhookSenderSettings(WebhookSettings):
+    """How webhooks are sent."""
+
+    webhook_timeout_s: float = Field(
+        10,
+        gt=0,
+        le=60,
+        validation_alias="WEBHOOK_TIMEOUT_S",
+        description="seconds that one delivery of a webhook may take in all",
+    )
+    webhook_retry_s: float = Field(
+        5,
+        gt=0,
+        le=3_600,
+        validation_alias="WEBHOOK_RETRY_S",
+        description="seconds until a failed delivery is repeated; then twice as long each time, to an hour",
+    )
+    webhook_disable_after_s: float = Field(
+        259_200,
+        gt=0,
+        le=31_622_400,
+        validation_alias="WEBHOOK_DISABLE_AFTER_S",
+        description="seconds of failures without a success after which a webhook is disabled, with an alarm",
+    )
+
+    def webhook_policy(self) -> WebhookPolicy:
+        return WebhookPolicy(
+            networks=self.allowed_networks(),
+            timeout_s=self.webhook_timeout_s,
+            retry=timedelta(seconds=self.webhook_retry_s),
+            disable_after=timedelta(seconds=self.webhook_disable_after_s),
+        )
+
+
+class JobsSettings(ProgramSettings, Cadence, WebhookSenderSettings):
     """Settings of `python -m jobs`."""
 
     http_port: int = Field(
@@ -222,5 +384,10 @@ class JobsSettings(ProgramSettings, Cadence):
         ge=0,
         le=65_535,
         validation_alias="JOBS_HTTP_PORT",
-        description="port of `/metrics` and `/health`, on the loopback interface; 0 for none",
+        description="port of `/metrics` and `/health`, which need no key; 0 for none",
+    )
+    http_host: Address = Field(
+        "127.0.0.1",
+        validation_alias="JOBS_HTTP_HOST",
+        description="IP address of that port; behind a firewall, `0.0.0.0` lets another host scrape it",
     )

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from schemas.alarms import AlarmKind, AlarmSeverity
 from schemas.demand_response.baselines import BaselineName, DayChoice
 from schemas.demand_response.candidates import EventDirection, PassedOverReason
 from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.devices.wire import LARGEST_KW, Priority
+from schemas.webhooks import DeliveryStatus, WebhookKind
 
 Instant = Annotated[datetime, Meta(tz=True)]
 ISO_INSTANT = {
@@ -579,6 +581,137 @@ class Command(Shape, frozen=True):
     error: Annotated[str | None, Meta(description="Why it came to nothing.")]
 
 
+class Alarm(Shape, frozen=True):
+    """A condition that people on duty must know of."""
+
+    id: str
+    kind: AlarmKind
+    severity: AlarmSeverity
+    subject: Annotated[
+        str,
+        Meta(description="What it is about: an event's id, a directory. Empty: the fleet, or the service."),
+    ]
+    detail: Annotated[str, Meta(examples=["120 of 500 VENs went offline within 10 minutes."])]
+    value: Annotated[float, Meta(description="As last measured while the alarm was open.")]
+    worst_value: Annotated[float, Meta(description="The highest, which is the worst, since it was raised.")]
+    threshold: Annotated[float, Meta(description="The value from which on it was raised.")]
+    unit: Annotated[str, Meta(examples=["%", "s"])]
+    raised_at: Instant
+    cleared_at: Annotated[Instant | None, Meta(description="Null while it is open.")]
+    acknowledged_at: Instant | None
+    acknowledged_by: Annotated[
+        str | None, Meta(description="The name of the key; `anonymous` where no keys are asked for.")
+    ]
+
+
+class AlarmCondition(Shape, frozen=True):
+    """A kind of alarm, its threshold, and what was last measured."""
+
+    kind: AlarmKind
+    severity: AlarmSeverity
+    meaning: str
+    unit: Annotated[str, Meta(examples=["%", "s"])]
+    threshold: Annotated[float, Meta(description="Alarms are raised from this value on.")]
+    clears_below: Annotated[
+        float, Meta(description="An alarm clears when its value has been below this for a while.")
+    ]
+    value: Annotated[float | None, Meta(description="The worst of all subjects; null if there are none.")]
+    open_alarms: Count
+    evaluated_at: Annotated[
+        Instant | None, Meta(description="If this is long ago, what is said of alarms is old; null: never.")
+    ]
+    error: Annotated[str | None, Meta(description="Why the last evaluation failed; null if it did not.")]
+
+
+WebhookKinds = Annotated[
+    list[WebhookKind],
+    Meta(
+        min_length=1, max_length=20, description="The changes that are sent.", examples=[["events", "alarms"]]
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=2_048,
+        description="`https`, or `http` to networks of `WEBHOOK_NETWORKS`; no user, password or fragment.",
+        examples=["https://example.com/hooks/gridgate"],
+    ),
+]
+
+
+class WebhookCreate(Shape, frozen=True, kw_only=True):
+    """Have changes sent to a URL."""
+
+    url: WebhookUrl
+    kinds: WebhookKinds
+    enabled: bool = True
+
+
+class WebhookUpdate(Shape, frozen=True, kw_only=True):
+    """What to change of a webhook."""
+
+    url: WebhookUrl | UnsetType = UNSET
+    kinds: WebhookKinds | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    id: Ignored = UNSET
+    created_at: Ignored = UNSET
+    pending_deliveries: Ignored = UNSET
+    succeeded_at: Ignored = UNSET
+    failing_since: Ignored = UNSET
+    retry_at: Ignored = UNSET
+    disabled_at: Ignored = UNSET
+    error: Ignored = UNSET
+
+
+class Webhook(Shape, frozen=True):
+    """A URL to which changes are sent. Its secret is shown only when it is made."""
+
+    id: str
+    url: str
+    kinds: list[WebhookKind]
+    enabled: bool
+    created_at: Instant
+    pending_deliveries: Annotated[Count, Meta(description="Not delivered yet.")]
+    succeeded_at: Annotated[Instant | None, Meta(description="When it last took a delivery.")]
+    failing_since: Annotated[Instant | None, Meta(description="The first failure after that.")]
+    retry_at: Annotated[Instant | None, Meta(description="Nothing is sent before.")]
+    disabled_at: Annotated[
+        Instant | None, Meta(description="When it was disabled for failing; null where people did so.")
+    ]
+    error: Annotated[str | None, Meta(description="The last failure since the last success.")]
+
+
+class MadeWebhook(Shape, frozen=True):
+    """A new webhook and its secret."""
+
+    webhook: Webhook
+    secret: Annotated[str, Meta(description="Shown this once: for the check of signatures.")]
+
+
+class WebhookTest(Shape, frozen=True):
+    """A test delivery in the outbox."""
+
+    delivery_id: str
+
+
+class WebhookDelivery(Shape, frozen=True):
+    """A message to one webhook."""
+
+    id: Annotated[str, Meta(description="The header `webhook-id` is `msg_` and this.")]
+    type: Annotated[str, Meta(examples=["event.changed"])]
+    object_id: Annotated[
+        str, Meta(description="Deliveries of one object are in order.", examples=["event/evt-1"])
+    ]
+    status: DeliveryStatus
+    attempts: Count
+    created_at: Instant
+    next_attempt_at: Annotated[Instant | None, Meta(description="Null once it is delivered or given up.")]
+    closed_at: Annotated[Instant | None, Meta(description="When it was delivered or given up.")]
+    response_status: Annotated[int | None, Meta(description="Of the receiver's last answer.")]
+    error: Annotated[str | None, Meta(description="Why the last attempt failed.")]
+
+
 Role = Literal["viewer", "operator"]
 
 
@@ -941,6 +1074,13 @@ class EventVen(Shape, frozen=True):
         float, Meta(description="For this event, now or at its end; once settled, on average.")
     ]
     status: ParticipationStatus
+    requested_reduction_kw: Annotated[float, Meta(description="Its share of the request: now, or its last.")]
+    acknowledged_at: Annotated[
+        Instant | None, Meta(description="When it accepted; null if it has not, or opted out.")
+    ]
+    reason: Annotated[
+        str, Meta(description="What the VEN, or the outbox, said of why not; empty without a word.")
+    ]
 
 
 class EventDetail(EventWithMetrics, frozen=True, kw_only=True):
@@ -987,6 +1127,19 @@ class VenEvent(Shape, frozen=True):
     circuits_curtailed: Annotated[
         list[dict[str, Any]], Meta(description="Objects, as the VEN sent them; empty without any.")
     ]
+
+
+class RejectedMessage(Shape, frozen=True):
+    """A message that was refused, or a load of a message that was stored without it."""
+
+    id: str
+    received_at: Instant
+    topic: str
+    reason: Annotated[str, Meta(description="As the contract of the VENs has it.", examples=["not_json"])]
+    detail: Annotated[str, Meta(description="What is wrong, in words.")]
+    device_time: Annotated[Instant | None, Meta(description="Null where the message as a whole was refused.")]
+    bytes: Annotated[Count, Meta(description="The length of what was refused.")]
+    start: Annotated[str, Meta(description="Its first 1,000 bytes as UTF-8; what is none is replaced.")]
 
 
 class BaselineChosen(Shape, frozen=True):

@@ -107,6 +107,7 @@ def _options(settings: ServingSettings) -> AppOptions:
         settings.policy,
         settings.loads_gone_after(),
         settings.time_zone,
+        settings.allowed_networks(),
     )
 
 

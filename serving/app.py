@@ -1,6 +1,6 @@
 """The WSGI application: which resource answers on which path, and what each of them depends on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
+from schemas.webhooks import Network
+from serving.alarms.service import Alarms
 from serving.auth.audit import AuditLog, Auditor
 from serving.auth.keys import Keyring, KeyStore
 from serving.auth.middleware import AuthMiddleware
@@ -49,6 +51,12 @@ from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
+from serving.resources.alarms import (
+    AcknowledgementResource,
+    AlarmConditionsResource,
+    AlarmsResource,
+    OneAlarmResource,
+)
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
@@ -71,7 +79,7 @@ from serving.resources.pages import (
     OpenApiResource,
     page_assets,
 )
-from serving.resources.reports import CircuitHistoryResource, VenEventsResource
+from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
 from serving.resources.stream import StreamResource
 from serving.resources.vens import (
@@ -83,6 +91,13 @@ from serving.resources.vens import (
     VensResource,
     VenSummariesResource,
 )
+from serving.resources.webhooks import (
+    OneWebhookResource,
+    WebhookDeliveriesResource,
+    WebhooksResource,
+    WebhookTestResource,
+)
+from serving.webhooks.service import Webhooks
 from serving.worker_state import WorkerState
 
 Clock = Callable[[], datetime]
@@ -109,6 +124,7 @@ class AppOptions(Struct, frozen=True):
     policy: Policy = LOCAL_POLICY
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
+    webhook_networks: Sequence[Network] = ()
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -285,6 +301,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/commands": VenCommandsResource(commands),
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
+        "/api/vens/{ven_id}/rejected": RejectedMessagesResource(reports),
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),
@@ -321,8 +338,17 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
 
 def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mapping[str, object]:
     primary, clock = needs.databases.primary, needs.clock
-    assets = page_assets()
+    assets, alarms = page_assets(), Alarms(primary, clock)
+    webhooks = Webhooks(primary, clock, needs.options.webhook_networks)
     return {
+        "/api/webhooks": WebhooksResource(webhooks),
+        "/api/webhooks/{webhook_id}": OneWebhookResource(webhooks),
+        "/api/webhooks/{webhook_id}/deliveries": WebhookDeliveriesResource(webhooks),
+        "/api/webhooks/{webhook_id}/test": WebhookTestResource(webhooks),
+        "/api/alarms": AlarmsResource(alarms),
+        "/api/alarms/conditions": AlarmConditionsResource(alarms),
+        "/api/alarms/{alarm_id}": OneAlarmResource(alarms),
+        "/api/alarms/{alarm_id}/acknowledge": AcknowledgementResource(alarms),
         "/api/stream": StreamResource(needs.state.hub),
         SESSION_PATH: CurrentSessionResource(
             KeyStore(primary), clock, is_https=needs.options.policy.is_https
@@ -333,7 +359,7 @@ def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mappin
         METRICS_PATH: PrometheusMetricsResource(needs.access_log.metrics),
         "/openapi.json": document,
         "/docs": DocsPageResource(assets),
-        "/": DashboardResource(assets),
+        "/": DashboardResource(assets, needs.options.time_zone),
         "/assets/{digest}/{asset}": assets,
     }
 

@@ -9,7 +9,7 @@ class RequestError(Exception):
 
 
 class NotFoundError(RequestError, LookupError):
-    """There is no such VEN, load, group, event, revision or command."""
+    """There is no such VEN, load, group, event, revision, command or alarm."""
 
 
 class InvalidRequestError(RequestError, ValueError):

@@ -1,8 +1,10 @@
-"""A page of a list."""
+"""Pages of lists, and which entries they have."""
 
 from datetime import datetime
 
 from msgspec import Struct
+
+from schemas.alarms import AlarmKind
 
 
 class Page(Struct, frozen=True):
@@ -18,3 +20,14 @@ class NewestWithin(Struct, frozen=True):
     start: datetime | None
     end: datetime | None
     limit: int
+
+
+class AlarmFilter(Struct, frozen=True):
+    """Which alarms; None: all."""
+
+    is_open: bool | None = None
+    is_acknowledged: bool | None = None
+    kind: AlarmKind | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    """Both included, of when it was raised."""

@@ -8,39 +8,25 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import AskingSettings, DatabaseUrl, ProgramSettings
+from schemas.programs.settings import (
+    Address,
+    AskingSettings,
+    DatabaseUrl,
+    Networks,
+    ProgramSettings,
+    WebhookSettings,
+    listed,
+)
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.openadr import outside_tokens
 from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy
 
 
-def _address(text: str) -> str:
-    try:
-        return str(ip_address("127.0.0.1" if text == "localhost" else text))
-    except ValueError:
-        raise ValueError("expected an IP address, such as 127.0.0.1 or 0.0.0.0") from None
-
-
 def _origins(text: str) -> str:
-    if not all(ORIGIN.fullmatch(origin) for origin in _listed(text)):
+    if not all(ORIGIN.fullmatch(origin) for origin in listed(text)):
         raise ValueError("expected origins such as https://ui.example, separated by commas, or *")
     return text
-
-
-def _networks(text: str) -> str:
-    try:
-        for each in _listed(text):
-            ip_network(each)
-    except ValueError as error:
-        raise ValueError(
-            f"expected addresses or networks such as 10.1.0.0/16, separated by commas: {error}"
-        ) from None
-    return text
-
-
-def _listed(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _issuer(text: str) -> str:
@@ -50,7 +36,7 @@ def _issuer(text: str) -> str:
 
 
 def _page_ports(text: str) -> str:
-    for each in _listed(text):
+    for each in listed(text):
         if not (each.isascii() and each.isdigit() and 1 <= int(each) <= LARGEST_PORT):
             raise ValueError(f"must be ports such as 8080, 3000; not {each}")
     return text
@@ -58,14 +44,12 @@ def _page_ports(text: str) -> str:
 
 ISSUER = re.compile(r"https?://[^/\s?#]+(?:/[^\s?#]*)?")
 LARGEST_PORT = 65_535
-Address = Annotated[str, AfterValidator(_address)]
 Origins = Annotated[str, AfterValidator(_origins)]
 PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
-Networks = Annotated[str, AfterValidator(_networks)]
 
 
-class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
+class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -250,10 +234,10 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
             is_local_only=self.http_auth == "off",
-            trusted_proxies=tuple(ip_network(each) for each in _listed(self.http_trusted_proxies)),
+            trusted_proxies=tuple(ip_network(each) for each in listed(self.http_trusted_proxies)),
             is_https=self.http_https == "yes",
             page_policy=self.http_page_policy or None,
-            page_ports=frozenset(int(each) for each in _listed(self.http_page_ports)),
+            page_ports=frozenset(int(each) for each in listed(self.http_page_ports)),
         )
 
     @property
@@ -278,4 +262,4 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings):
 
     @property
     def allowed_origins(self) -> list[str]:
-        return _listed(self.cors_origins)
+        return listed(self.cors_origins)

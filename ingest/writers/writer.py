@@ -71,6 +71,7 @@ class Writer:
         self._number = number
         self._with = surroundings
         self._in_hand = InHand(0)
+        self._is_heard = False
         self._ends_in_a_row = 0
         self._last_end = ""
         self._started_s = time.monotonic()
@@ -107,7 +108,8 @@ class Writer:
             with theirs:
                 process = self._with.launch(self._number, theirs)
             self._in_hand = InHand(self._with.most_messages)
-            feeder = threading.Thread(target=self._feed, args=[ours, self._in_hand], name="feeder")
+            self._is_heard = False
+            feeder = threading.Thread(target=self._feed, args=[ours, self._in_hand, process], name="feeder")
             feeder.start()
             try:
                 self._listen(ours, process)
@@ -119,7 +121,7 @@ class Writer:
                 self._end(process)
                 self._give_back()
 
-    def _feed(self, ours: socket.socket, in_hand: InHand) -> None:
+    def _feed(self, ours: socket.socket, in_hand: InHand, process: subprocess.Popen[bytes]) -> None:
         """Send messages as long as the writer has room; its end is noticed by who listens."""
         try:
             while self._is_on(in_hand):
@@ -132,6 +134,8 @@ class Writer:
         finally:
             with suppress(OSError):
                 ours.shutdown(socket.SHUT_WR)  # the writer commits what it is at, reports that, and ends
+            if not self._is_heard:
+                process.kill()  # it is at its imports, and has stored nothing
 
     def _is_on(self, in_hand: InHand) -> bool:
         return not self._with.stopping.is_set() and not in_hand.is_closed
@@ -157,6 +161,7 @@ class Writer:
         stream = FrameStream()
         try:
             while data := ours.recv(BUFFER_BYTES):
+                self._is_heard = True
                 ours.settimeout(FROZEN_AFTER_S)
                 for frame in stream.feed(data):
                     self._hear(wire.decode_report(frame))

@@ -21,6 +21,7 @@ from jobs.transforms.presence import (
     intervals,
 )
 from schemas.db import channels, ledger, locks
+from schemas.tables.ledger import PRESENCE_WORKER
 from schemas.tables.presence import SkewedReportFrame
 from schemas.tables.raw import ven_statuses
 from schemas.tables.snapshots import VenSnapshotFrame, ven_snapshots
@@ -77,7 +78,9 @@ def _record(connection: Connection, transitions: pl.DataFrame, now: datetime) ->
     """As a batch of the ledger, like statuses from VENs; and at once in the snapshot, so that nobody is
     judged twice for the same silence.
     """
-    batch_id = connection.execute(ledger.open_status_batch("presence", transitions.height, now)).scalar_one()
+    batch_id = connection.execute(
+        ledger.open_status_batch(PRESENCE_WORKER, transitions.height, now)
+    ).scalar_one()
     rows = transitions.with_columns(
         pl.Series("details", map(_details, transitions.iter_rows(named=True)), pl.String),
         pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("received_at"),

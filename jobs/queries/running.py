@@ -56,7 +56,9 @@ def take_lease(
     job: str, holder: str, now: datetime, due_at: datetime, expires_at: datetime
 ) -> ReturningInsert[str]:
     """Take a job's lease, or renew it; no row while somebody else holds it."""
-    statement = insert(job_leases).values(job=job, holder=holder, due_at=due_at, expires_at=expires_at)
+    statement = insert(job_leases).values(
+        job=job, holder=holder, due_at=due_at, expires_at=expires_at, succeeded_at=now
+    )
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=["job"],
@@ -68,6 +70,10 @@ def take_lease(
 def give_up_leases(holder: str, now: datetime) -> Update:
     """Let others take over at once."""
     return update(job_leases).where(job_leases.c.holder == holder).values(expires_at=now)
+
+
+def record_success(job: str, now: datetime) -> Update:
+    return update(job_leases).where(job_leases.c.job == job).values(succeeded_at=now)
 
 
 def due() -> Select[str, datetime]:

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.queries import alarms as alarm_queries
 from jobs.queries import pending as pending_queries
 from jobs.queries import trimming as trimming_queries
 from schemas.programs.monitoring import BuildInfo
@@ -46,12 +47,22 @@ class JobMetrics:
         self._failures = Counter(
             "gridgate_jobs_failures", "Cycles that failed", ["job"], registry=self.registry
         )
+        self._webhooks = Counter(
+            "gridgate_jobs_webhook_attempts",
+            "Attempts to deliver webhooks, by outcome",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._ran_at = Gauge(
             "gridgate_jobs_last_success_timestamp_seconds",
             "When a cycle last came to its end, Unix time",
             ["job"],
             registry=self.registry,
         )
+
+    def sent(self, outcome: str) -> None:
+        """One attempt to deliver a webhook."""
+        self._webhooks.labels(outcome).inc()
 
     def took(self, job: str, step: str, duration_s: float) -> None:
         """One step, committed."""
@@ -134,4 +145,42 @@ class RejectedSize(Collector):
     def _family() -> GaugeMetricFamily:
         return GaugeMetricFamily(
             "gridgate_jobs_rejected_bytes", "Size of rejected_messages on disk, with indexes and free space"
+        )
+
+
+class AlarmConditions(Collector):
+    """Conditions of alarms, looked up at each scrape; nothing while the database is away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def describe(self) -> Iterator[Metric]:
+        yield from self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        value, threshold, open_alarms, evaluated_at = self._families()
+        try:
+            with self._engine.connect() as connection:
+                rows = alarm_queries.conditions().all(connection)
+        except (SQLAlchemyError, psycopg.Error):
+            return
+        for row in rows:
+            threshold.add_metric([row.kind], row.threshold)
+            open_alarms.add_metric([row.kind], row.open_alarms)
+            if row.value is not None:
+                value.add_metric([row.kind], row.value)
+            if row.evaluated_at is not None:
+                evaluated_at.add_metric([row.kind], row.evaluated_at.timestamp())
+        yield from (value, threshold, open_alarms, evaluated_at)
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, ...]:
+        about = {
+            "alarm_value": "What the condition of an alarm was last measured at, by kind",
+            "alarm_threshold": "The value from which on an alarm of the kind is raised",
+            "alarms_open": "Alarms that are not cleared",
+            "alarm_evaluated_timestamp_seconds": "When the condition was last evaluated, Unix time",
+        }
+        return tuple(
+            GaugeMetricFamily(f"gridgate_jobs_{name}", text, labels=["kind"]) for name, text in about.items()
         )

@@ -16,6 +16,7 @@ from jobs.running.admission import admit
 from jobs.running.backoff import Backoff
 from jobs.running.metrics import JobMetrics
 from jobs.running.schedule import Job, Step, name_of
+from jobs.running.successes import SuccessRecord
 from schemas.db.revisions import WrongRevisionError
 from schemas.programs.exits import DATABASE_ERRORS
 
@@ -55,6 +56,7 @@ class Runner:
         self._metrics = metrics or JobMetrics()
         self._holder = holder
         self._backoffs: dict[str, Backoff] = {}
+        self._successes = SuccessRecord(self._monotonic)
         self._is_stopping = threading.Event()
         self._log = structlog.get_logger()
 
@@ -87,6 +89,7 @@ class Runner:
             self._log.error("job_failed", job=job.name, error=reason, next_in_s=wait_s)
         else:
             backoff.succeeded()
+            self._record_success(job)
 
     def stop(self) -> None:
         """Let a lane that drains its backlog end after the cycle that it is in."""
@@ -219,6 +222,18 @@ class Runner:
             rows = step(connection, now)
         self._metrics.took(job.name, name_of(step), time.monotonic() - start)
         return rows
+
+    def _record_success(self, job: Job) -> None:
+        if not self._successes.is_due(job.name):
+            return
+        try:
+            with self.engine.begin() as connection:
+                admit(connection)
+                connection.execute(running_queries.record_success(job.name, self._clock()))
+        except (*DATABASE_ERRORS, WrongRevisionError) as error:
+            self._log.debug("success_not_recorded", job=job.name, error=str(error.__cause__ or error))
+        else:
+            self._successes.recorded(job.name)
 
     def _record(
         self, job: Job, started_at: datetime, start: float, rows: int, error: Exception | None

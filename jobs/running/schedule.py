@@ -7,6 +7,8 @@ from functools import partial
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from jobs.alarms.evaluation import evaluate_alarms
+from jobs.alarms.measures import measures
 from jobs.events.execution import see_executions
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
 from jobs.events.presence import judge_presence
@@ -25,7 +27,7 @@ from jobs.storage.retention import (
     trim_events,
     trim_live_changes,
 )
-from jobs.storage.trimming import trim_rejected, trim_statuses
+from jobs.storage.trimming import trim_alarms, trim_rejected, trim_statuses, trim_webhooks
 from jobs.summaries.forecasts import forecast_load_types
 from jobs.summaries.lanes import (
     consume_history_batches,
@@ -91,7 +93,8 @@ def name_of(step: Step) -> str:
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
     """All jobs, those with a backlog first."""
-    return (*_lanes(cadence), *_events(cadence), *_measuring(cadence), *_upkeep(cadence))
+    jobs = (*_lanes(cadence), *_events(cadence), *_measuring(cadence), *_upkeep(cadence))
+    return (*jobs, _alarms(cadence, jobs))
 
 
 def _presence_time(cadence: Cadence) -> PresenceTime:
@@ -199,6 +202,17 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     )
 
 
+def _alarms(cadence: Cadence, watched: tuple[Job, ...]) -> Job:
+    limits = cadence.alarm_limits()
+    periods_s = {job.name: job.every_s for job in watched}
+    return Job(
+        "alarms",
+        cadence.alarms_every_s,
+        "evaluates the conditions of alarms, raises and clears them",
+        (partial(evaluate_alarms, limits=limits, measures=measures(limits, periods_s)),),
+    )
+
+
 def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that delete, and arrange partitions."""
     return (
@@ -215,11 +229,13 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches without raw rows, what live streams told, commands and VENs'"
-            " parts in events that are over",
+            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks,"
+            " commands and VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
+                partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
+                partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_kept()),
             ),

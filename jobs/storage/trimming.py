@@ -1,13 +1,17 @@
-"""Quotas on the disk: refused messages by age and by bytes, statuses by age."""
+"""Quotas on the disk: refused messages by age and by bytes, statuses and alarms by age."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from jobs.queries import alarms as alarm_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import trimming as queries
+from jobs.queries import webhooks as webhook_queries
+from schemas.tables.alarms import alarms
 from schemas.tables.ledger import rejected_messages
 from schemas.tables.raw import ven_statuses
+from schemas.tables.webhooks import webhook_deliveries
 
 MOST_ROWS = 500_000
 """Rows of a table that one run deletes."""
@@ -24,6 +28,20 @@ def trim_rejected(connection: Connection, now: datetime, kept: timedelta, most_b
         beyond = queries.rejected_up_to(newest)
         trimmed += connection.execute(retention_queries.forget(rejected_messages, beyond, MOST_ROWS)).rowcount
     return trimmed
+
+
+def trim_alarms(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Delete alarms that were cleared long ago; answers their number."""
+    old = alarm_queries.cleared_before(now - kept)
+    return connection.execute(retention_queries.forget(alarms, old, MOST_ROWS)).rowcount
+
+
+def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Delete deliveries of webhooks that were closed long ago, and those that nobody would send any more."""
+    deleted = 0
+    for rows in (webhook_queries.old_deliveries(now - kept), webhook_queries.surplus_deliveries(now - kept)):
+        deleted += connection.execute(retention_queries.forget(webhook_deliveries, rows, MOST_ROWS)).rowcount
+    return deleted
 
 
 def trim_statuses(connection: Connection, now: datetime, kept: timedelta) -> int:

@@ -21,6 +21,12 @@ FORECAST = "forecast"
 PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
+ALARMS = "alarms"
+"""Whoever evaluates the conditions of alarms."""
+
+WEBHOOKS = "webhooks"
+"""Whoever makes a webhook: they are counted."""
+
 LIVE_CHANGES = "live changes"
 """Whoever numbers the changes that live streams send."""
 

@@ -123,9 +123,14 @@ def targeted_vens(
     by_id = select(union(*sources).subquery("by_id").c.ven_id) if sources else None
     if targets.load_types is None:
         return by_id
-    typed = _typed_loads(gone_after, targets.load_types).subquery("typed")
-    of_types = select(typed.c.ven_id).distinct()
-    return of_types if by_id is None else of_types.where(typed.c.ven_id.in_(by_id))
+    of_types = vens_with_loads_of(targets.load_types, gone_after)
+    return of_types if by_id is None else of_types.where(of_types.selected_columns.ven_id.in_(by_id))
+
+
+def vens_with_loads_of(load_types: Sequence[str], gone_after: timedelta | None) -> Select[str]:
+    """VENs that have a load of any of some types: `ven_id`."""
+    typed = _typed_loads(gone_after, load_types).subquery("typed")
+    return select(typed.c.ven_id).distinct()
 
 
 def _named(ven_ids: Sequence[str], stored_event_id: str | None) -> Select[str]:

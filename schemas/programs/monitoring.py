@@ -1,9 +1,10 @@
 """`/metrics` and `/health` of programs without an HTTP API, for Prometheus and supervisors."""
 
 import platform
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -15,7 +16,6 @@ from prometheus_client.registry import Collector
 from schemas.db.connections import SCHEMA_REVISION
 from schemas.programs.version import VERSION
 
-MONITORING_HOST = "127.0.0.1"
 Trouble = Callable[[], str | None]
 """Returns the reason for being unhealthy; None while healthy."""
 
@@ -39,6 +39,16 @@ class BuildInfo(Collector):
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def server_bind(self) -> None:
+        """Without the base class's look-up of the host's name, which may take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: object) -> None:  # a scrape every few seconds is no event
@@ -50,13 +60,15 @@ def first_trouble(*troubles: Trouble) -> Trouble:
     return lambda: next((words for trouble in troubles if (words := trouble())), None)
 
 
-def serve_monitoring(registry: CollectorRegistry, trouble: Trouble, port: int) -> None:
-    """Answer `/metrics` and `/health` on the loopback interface, from a thread.
+def serve_monitoring(
+    registry: CollectorRegistry, trouble: Trouble, port: int, host: str = "127.0.0.1"
+) -> None:
+    """Answer `/metrics` and `/health`, from a thread.
 
     `/health` is 503 with the reason while the program is unhealthy.
 
     Raises:
-        OSError: it cannot listen on the port.
+        OSError: it cannot listen on the address.
     """
     scrape = make_wsgi_app(registry)
 
@@ -68,5 +80,6 @@ def serve_monitoring(registry: CollectorRegistry, trouble: Trouble, port: int) -
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [(words or "ok").encode()]
 
-    server = make_server(MONITORING_HOST, port, application, server_class=_Server, handler_class=_Quiet)
+    server_class = _Server6 if ":" in host else _Server
+    server = make_server(host, port, application, server_class=server_class, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, name="monitoring", daemon=True).start()

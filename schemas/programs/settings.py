@@ -5,6 +5,7 @@ Every setting's description is the row of the README's table; a test holds the t
 
 import re
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
 import psycopg
@@ -52,11 +53,35 @@ def _broker_url(url: str) -> str:
     return url
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ip_address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise ValueError("expected an IP address, such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def _networks(text: str) -> str:
+    try:
+        for each in listed(text):
+            ip_network(each)
+    except ValueError as error:
+        raise ValueError(
+            f"expected addresses or networks such as 10.1.0.0/16, separated by commas: {error}"
+        ) from None
+    return text
+
+
+def listed(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
 class SecretSetting:
     """Marks a setting whose value no message may show."""
 
 
 DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), SecretSetting()]
+Address = Annotated[str, AfterValidator(_address)]
+Networks = Annotated[str, AfterValidator(_networks)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url), SecretSetting()]
 LONGEST_SHOWN = 60
 USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")
@@ -197,6 +222,20 @@ class AskingSettings(LoadSettings):
 
     def rest(self) -> Rest:
         return Rest(timedelta(seconds=self.rest_s), self.events_per_day)
+
+
+class WebhookSettings(Settings):
+    """What jobs that send webhooks and answers that accept their URLs must have in common."""
+
+    webhook_networks: Networks = Field(
+        "",
+        validation_alias="WEBHOOK_NETWORKS",
+        description="networks that webhooks may be sent to, also by http, although they are not public,"
+        " such as `10.1.0.0/16`",
+    )
+
+    def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(each) for each in listed(self.webhook_networks))
 
 
 def _problem(settings: type[Settings], error: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from schemas.tables import (
     access,
+    alarms,
     events,
     forecasts,
     history,
@@ -13,10 +14,13 @@ from schemas.tables import (
     registry,
     snapshots,
     weather,
+    webhooks,
 )
 from schemas.tables.metadata import Frame, metadata
 
 FRAMES: dict[str, type[Frame]] = {
+    "alarm_conditions": alarms.AlarmConditionFrame,
+    "alarms": alarms.AlarmFrame,
     "api_keys": access.ApiKeyFrame,
     "api_sessions": access.ApiSessionFrame,
     "audit_log": access.AuditFrame,
@@ -69,6 +73,8 @@ FRAMES: dict[str, type[Frame]] = {
     "ven_statuses": raw.StatusFrame,
     "ven_telemetry": raw.TelemetryFrame,
     "vens": registry.VenFrame,
+    "webhook_deliveries": webhooks.WebhookDeliveryFrame,
+    "webhooks": webhooks.WebhookFrame,
 }
 """The model of each table's frames, by the table's name."""
 
@@ -76,6 +82,7 @@ __all__ = [
     "FRAMES",
     "Frame",
     "access",
+    "alarms",
     "events",
     "forecasts",
     "history",
@@ -88,4 +95,5 @@ __all__ = [
     "registry",
     "snapshots",
     "weather",
+    "webhooks",
 ]

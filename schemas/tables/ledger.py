@@ -28,6 +28,9 @@ from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 
 LANES = ("snapshot", "history")
 
+PRESENCE_WORKER, PEOPLE, REPLAY = "presence", "people", "replay"
+"""Workers of batches that come from no broker: a job, serving, and refused messages tried again."""
+
 ingest_batches = Table(
     "ingest_batches",
     metadata,
@@ -87,6 +90,7 @@ job_leases = Table(
     Column("holder", Text, nullable=False),
     instant("due_at"),
     instant("expires_at"),
+    instant("succeeded_at"),
 )
 
 
@@ -151,12 +155,16 @@ class JobRunFrame(Frame):
 
 
 class JobLeaseFrame(Frame):
-    """Who runs a job until when, unless renewed; and when its next cycle is due."""
+    """Who runs a job until when, unless renewed; and when its next cycle is due.
+
+    `succeeded_at`: when a cycle last came to its end, some seconds late; at first, when the row was made.
+    """
 
     job: str
     holder: str
     due_at: Utc
     expires_at: Utc
+    succeeded_at: Utc
 
 
 class PartitionMoveFrame(Frame):

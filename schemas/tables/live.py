@@ -1,9 +1,9 @@
 """Changes that live streams send, stored so that a client that reconnects gets those that it missed.
 
-Triggers write a row in the transaction that changes a VEN's latest status, an event or its progress. Such
-transactions commit in any order, and a number that they drew themselves would let a reader step over the
-one that commits last. So a row gets its `position` afterwards, from whoever reads first, under a lock: what
-has a position is committed, and nothing ever appears before it.
+Triggers write a row in the transaction that changes a VEN's latest status, an event or its progress, or an
+alarm. Such transactions commit in any order, and a number that they drew themselves would let a reader step
+over the one that commits last. So a row gets its `position` afterwards, from whoever reads first, under a
+lock: what has a position is committed, and nothing ever appears before it.
 """
 
 import polars as pl
@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, Column, Identity, Index, Table, Text
 from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, metadata
 
-KINDS = ("status", "event")
+KINDS = ("status", "event", "alarm")
 
 live_changes = Table(
     "live_changes",
@@ -29,7 +29,9 @@ live_changes = Table(
 
 
 class LiveChangeFrame(Frame):
-    """`data`: the VEN's new status, or the event and its progress; null in `position`: to be numbered."""
+    """`data`: a VEN's new status, an event and its progress, or an alarm. `position`: null before it is
+    numbered.
+    """
 
     change_id: int
     position: pl.Int64 = pa.Field(nullable=True, ge=1)

@@ -2,8 +2,36 @@
 
 import { MEASURED, REPORTED, wallTime, withSource } from "./page.js";
 import { colour } from "./theme.js";
+import { LANGUAGES } from "./times.js";
 
-const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false };
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, locale: "browser" };
+
+Plotly.register({ moduleType: "locale", name: "browser", dictionary: {}, format: languageOfBrowser() });
+
+/** Names of months and days, and marks of numbers, as the browser's language has them. */
+function languageOfBrowser() {
+  const named = (options, dates) => dates.map((date) => new Intl.DateTimeFormat(LANGUAGES, { timeZone: "UTC", ...options }).format(date));
+  const months = Array.from({ length: 12 }, (_, month) => Date.UTC(2023, month, 15));
+  const days = Array.from({ length: 7 }, (_, day) => Date.UTC(2023, 0, 1 + day));
+  const marks = Object.fromEntries(new Intl.NumberFormat(LANGUAGES).formatToParts(1234567.8).map(({ type, value }) => [type, value]));
+  return {
+    months: named({ month: "long" }, months), shortMonths: named({ month: "short" }, months),
+    days: named({ weekday: "long" }, days), shortDays: named({ weekday: "short" }, days),
+    ...orderOfDates(),
+    decimal: marks.decimal, thousands: marks.group ?? "", date: "%x", grouping: [3], currency: ["", ""],
+  };
+}
+
+function orderOfDates() {
+  const parts = new Intl.DateTimeFormat(LANGUAGES, { dateStyle: "medium" }).formatToParts().map(({ type }) => type);
+  const isDayFirst = parts.indexOf("day") < parts.indexOf("month");
+  return isDayFirst ? { dayMonth: "%-d %b", dayMonthYear: "%-d %b %Y" } : {};
+}
+
+/** Charts that were drawn while they were hidden take the width that they have now. */
+export function resizeCharts() {
+  for (const chart of document.querySelectorAll(".view:not([hidden]) .js-plotly-plot")) Plotly.Plots.resize(chart);
+}
 
 function layout(more) {
   const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), automargin: true };
@@ -12,7 +40,7 @@ function layout(more) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("ink"), family: "system-ui, sans-serif", size: 13 },
-    legend: { orientation: "h", y: 1.12 },
+    legend: { orientation: "h", yanchor: "bottom", y: 1.02 },
     hovermode: "x unified",
     hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
     dragmode: "zoom",
@@ -22,37 +50,85 @@ function layout(more) {
   };
 }
 
-/** Lines over time, kW. A gap in the buckets is a gap in the line. */
-export function drawLines(place, points, granularityS, range) {
-  const { times, used, shed } = withGaps(points, granularityS);
-  const line = (name, values, colourName) => ({
-    x: times, y: values, name, type: "scatter", mode: points.length === 1 ? "markers" : "lines",
-    line: { color: colour(colourName), width: 2 }, hovertemplate: "%{y:.2f} kW",
-  });
+/**
+ * Lines over time, kW. A gap in the buckets is a gap in the line.
+ * @param {{name: string, points: object[], key: string, colourName: string, dash?: string, shiftMs?: number}[]} lines
+ */
+export function drawLines(place, lines, granularityS, range) {
+  const traces = lines.map(({ name, points, key, colourName, dash, shiftMs = 0 }) => ({
+    ...withGaps(points, key, granularityS, shiftMs), name, type: "scatter", mode: points.length === 1 ? "markers" : "lines",
+    line: { color: colour(colourName), width: 2, dash }, hovertemplate: "%{y:.2f} kW",
+  }));
   const shape = layout({
     xaxis: { type: "date", range: range.map(wallTime) },
     yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true },
   });
-  return Plotly.react(place, [line(withSource("used", MEASURED), used, "used"), line(withSource("shed", REPORTED), shed, "shed")], shape, CONFIG);
+  return Plotly.react(place, traces, shape, CONFIG);
 }
 
-function withGaps(points, granularityS) {
-  const times = [], used = [], shed = [];
+/**
+ * Usage in an event against its baseline, kW; and the target, which is so much less, or more.
+ * @param {{points: object[]}} series the answer of `GET /api/events/{eventId}/baseline`
+ * @param {number[]} requestedKw at each point
+ * @param {1 | -1} sign 1 where more is asked for
+ */
+export function drawEvent(place, { points }, requestedKw, sign) {
+  const x = points.map((point) => wallTime(Date.parse(point.timestamp)));
+  const line = (name, y, colourName, dash) => ({
+    x, y, name, type: "scatter", mode: x.length === 1 ? "markers" : "lines", line: { color: colour(colourName), width: 2, dash, shape: "hv" }, hovertemplate: "%{y:.2f} kW",
+  });
+  const target = points.map((point, at) => (point.baselineKw == null ? null : point.baselineKw + sign * requestedKw[at]));
+  const shape = layout({ xaxis: { type: "date" }, yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true } });
+  return Plotly.react(place, [
+    line("baseline", points.map((point) => point.baselineKw), "could"),
+    line("target", target, "shed", "dash"),
+    line(withSource("used", MEASURED), points.map((point) => point.usedPowerKw), "used"),
+  ], shape, CONFIG);
+}
+
+const MOST_SVG = 500;
+const COLOUR_OF_STATUS = { online: "could", offline: "bad", maintenance: "shed" };
+
+/** Places of VENs by status; degrees, so that north is up and distances are alike both ways. */
+export function drawPlaces(place, vens) {
+  const statuses = [...new Set(vens.map((ven) => ven.status))].sort();
+  const marks = statuses.map((status) => {
+    const those = vens.filter((ven) => ven.status === status);
+    return {
+      x: those.map((ven) => ven.degrees[1]), y: those.map((ven) => ven.degrees[0]), customdata: those.map((ven) => ven.id), text: those.map((ven) => ven.name), name: status,
+      type: vens.length > MOST_SVG ? "scattergl" : "scatter", mode: "markers", marker: { color: colour(COLOUR_OF_STATUS[status] ?? "soft"), size: 9 }, hovertemplate: "%{text}<extra></extra>",
+    };
+  });
+  const middle = vens[0].degrees[0];
+  const shape = layout({
+    hovermode: "closest", dragmode: "pan", showlegend: true,
+    xaxis: { title: { text: "longitude, degrees" }, zeroline: false },
+    yaxis: { title: { text: "latitude, degrees" }, zeroline: false, scaleanchor: "x", scaleratio: 1 / Math.max(0.1, Math.cos((middle * Math.PI) / 180)) },
+  });
+  return Plotly.react(place, marks, shape, { ...CONFIG, scrollZoom: false });
+}
+
+const LONGEST_BUCKET = 1.1;
+/** A day on which clocks are set back has 25 hours. */
+
+function withGaps(points, key, granularityS, shiftMs) {
+  const x = [], y = [];
   let before = null;
   for (const point of points) {
     const at = Date.parse(point.timestamp);
-    if (before !== null && at - before > granularityS * 1000) {
-      times.push(wallTime(before + 1));
-      used.push(null);
-      shed.push(null);
+    if (before !== null && at - before > granularityS * LONGEST_BUCKET * 1000) {
+      x.push(shifted(before + 1, shiftMs));
+      y.push(null);
     }
-    times.push(wallTime(at));
-    used.push(point.usedPowerKw);
-    shed.push(point.shedPowerKw);
+    x.push(shifted(at, shiftMs));
+    y.push(point[key]);
     before = at;
   }
-  return { times, used, shed };
+  return { x, y };
 }
+
+/** So much later by clocks at the site, whatever they were set to between. */
+const shifted = (ms, shiftMs) => (shiftMs ? new Date(Date.parse(`${wallTime(ms)}Z`) + shiftMs).toISOString().slice(0, -1) : wallTime(ms));
 
 /**
  * A band from P10 to P90 around the median, kW. Half hours without a forecast are gaps in it.

@@ -3,6 +3,8 @@
 import { get } from "./api.js";
 import { drawBand } from "./charts.js";
 import { byId, choices, element, MEASURED, moment, number, REPORTED, table, withSource, ZONE } from "./page.js";
+import { Panel } from "./panels.js";
+import { isShown } from "./route.js";
 
 const QUANTITIES = {
   used: { label: "Usage", key: "used", name: "used", source: MEASURED, colour: "used" },
@@ -15,6 +17,7 @@ export class Forecast {
     this.type = ALL;
     this.quantity = "used";
     this.answers = null;
+    this.panel = new Panel(byId("forecast"), 120);
     const options = Object.entries(QUANTITIES).map(([key, { label }]) => [key, label]);
     const press = choices(byId("forecast-quantities"), options, (key) => this.choose({ quantity: key }));
     press(this.quantity);
@@ -26,7 +29,11 @@ export class Forecast {
     return this.draw();
   }
 
-  async refresh() {
+  refresh() {
+    return isShown("overview") ? this.panel.ask(() => this.read()) : null;
+  }
+
+  async read() {
     const [total, byType] = await Promise.all([get("/api/forecast?by=total"), get("/api/forecast")]);
     this.answers = { total, byType };
     this.offerTypes([...new Set(byType.points.map((point) => point.type))]);

@@ -1,8 +1,11 @@
-// The stream of what happens; and, while it is away, somebody who asks now and then.
+// The stream of what happens, and whether the server answers.
 
-import { byId } from "./page.js";
+import { isKeyWanted, Refused } from "./api.js";
+import { byId, setText } from "./page.js";
 
-const WORDS = { live: "live", away: "reconnecting", polling: "asking now and then" };
+const WORDS = { connecting: "connecting", live: "live", away: "not answering" };
+let isOpen = false;
+let isFailing = false;
 
 /**
  * Listens to the stream.
@@ -12,11 +15,14 @@ const WORDS = { live: "live", away: "reconnecting", polling: "asking now and the
 export function listen(handlers, whenBack) {
   const stream = new EventSource("/api/stream");
   stream.addEventListener("open", () => {
-    tell("live");
+    isOpen = true;
+    isFailing = false;
+    tell();
     whenBack();
   });
   stream.addEventListener("error", () => {
-    tell("away");
+    isOpen = false;
+    failed();
     // The browser tries again by itself, unless the server refused.
     if (stream.readyState === EventSource.CLOSED) setTimeout(() => listen(handlers, whenBack), 5000);
   });
@@ -25,28 +31,41 @@ export function listen(handlers, whenBack) {
   }
 }
 
-export function tell(state) {
-  const place = byId("connection");
-  if (place.dataset.state === state) return;
-  place.dataset.state = state;
-  place.textContent = WORDS[state];
+/** A request was not answered. */
+export function failed() {
+  isFailing = true;
+  tell();
 }
 
-export const isLive = () => byId("connection").dataset.state === "live";
+/** A request was answered. */
+export function succeeded() {
+  isFailing = false;
+  tell();
+}
 
-/** Runs something every so often while the page is looked at; what fails is tried again next time. */
+function tell() {
+  const state = isFailing ? "away" : isOpen ? "live" : "connecting";
+  const place = byId("connection");
+  place.dataset.state = state;
+  setText(place, WORDS[state]);
+}
+
+/** Runs something every so often while the page is looked at, one run at a time, and not while a key is wanted. */
 export function every(seconds, does) {
-  setInterval(() => {
-    if (!document.hidden) attempt(does);
+  let isRunning = false;
+  setInterval(async () => {
+    if (document.hidden || isRunning || isKeyWanted()) return;
+    isRunning = true;
+    await attempt(does).finally(() => (isRunning = false));
   }, seconds * 1000);
 }
 
-/** Runs something; a server that is away shows in the header and nowhere else. */
+/** Runs something that asks the server; that it does not answer shows in the header. */
 export async function attempt(does) {
   try {
     await does();
   } catch (error) {
-    if (!(error instanceof TypeError) && !(error.status >= 500)) throw error;
-    tell("away");
+    if (!(error instanceof Refused)) throw error;
+    failed();
   }
 }

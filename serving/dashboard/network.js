@@ -2,19 +2,23 @@
 
 import { get } from "./api.js";
 import { drawTypes } from "./charts.js";
-import { byId, element, MEASURED, number, REPORTED, table, withSource } from "./page.js";
+import { byId, count, element, MEASURED, number, REPORTED, showTable, withSource } from "./page.js";
+import { Panel } from "./panels.js";
 
 const CARDS = [
   ["Used now", MEASURED, (now) => [number(now.householdUsageKw), "kW"]],
   ["Could be shed now", REPORTED, (now) => [number(now.controllablePowerKw), "kW"]],
   ["Being shed", REPORTED, (now) => [number(now.currentLoadReductionKw), "kW"]],
-  ["VENs online", null, (now) => [String(now.onlineVens), `of ${now.venCount}`]],
+  ["VENs online", null, (now) => [count(now.onlineVens), `of ${count(now.venCount)}`]],
   ["Mean of a home", MEASURED, (now) => [number(now.averageHousePower), "kW"]],
   ["Used today", MEASURED, (now) => [number(now.totalHousePowerToday), "kWh"]],
 ];
 
 let values = null;
 let types = [];
+
+export const networkPanel = new Panel(byId("now"), 10);
+export const typesPanel = new Panel(byId("types"), 10);
 
 /** Shows NetworkStats. Elements stay, so that a reader's place and a selection stay, too. */
 export function showNetwork(now) {
@@ -31,15 +35,18 @@ export function showNetwork(now) {
   byId("welcome").hidden = now.venCount > 0;
 }
 
-export async function refreshNetwork() {
-  showNetwork(await get("/api/stats/network"));
-}
+export const refreshNetwork = () => networkPanel.ask(async () => showNetwork(await get("/api/stats/network")));
 
-export async function refreshTypes() {
-  types = await get("/api/stats/loads");
+/** The stream has told the totals. */
+export const heardOfNetwork = (now) => networkPanel.ask(async () => showNetwork(now));
+
+export const refreshTypes = () => typesPanel.ask(async () => {
+  const now = await get("/api/stats/loads");
+  if (JSON.stringify(now) === JSON.stringify(types)) return;
+  types = now;
   await drawTypesAgain();
-  byId("types-table").replaceChildren(table(COLUMNS, types, "Load types, kW"));
-}
+  showTable(byId("types-table"), COLUMNS, types, "Load types, kW", "No load has been reported.");
+});
 
 export async function drawTypesAgain() {
   const chart = byId("types-chart");

@@ -1,4 +1,8 @@
-// Small tools for the page: elements, numbers, times, tables.
+// Small tools for the page: elements, numbers, tables.
+
+import { LANGUAGES } from "./times.js";
+
+export { ago, fromWallTime, moment, wallTime, ZONE } from "./times.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -15,7 +19,7 @@ export function element(name, attributes = {}, ...children) {
 }
 
 const formats = [0, 1, 2].map(
-  (digits) => new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }),
+  (digits) => new Intl.NumberFormat(LANGUAGES, { minimumFractionDigits: digits, maximumFractionDigits: digits }),
 );
 
 /** A power or an energy with as many decimals as it deserves; a dash where nothing is known. */
@@ -25,18 +29,8 @@ export function number(value) {
   return formats[size >= 1000 ? 0 : size >= 100 ? 1 : 2].format(value);
 }
 
-/** The zone in which all times are shown: the browser's. */
-export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
-
-/** Plotly knows no zones: it is told what a clock on the wall shows, as if that were UTC. */
-export const wallTime = (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, -1);
-
-/** The way back, for what Plotly says of a zoom. */
-export const fromWallTime = (text) => Date.parse(String(text).replace(" ", "T"));
-
-const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
-
-export const moment = (iso) => (iso == null ? "–" : clock.format(new Date(iso)));
+/** A whole number, such as how many VENs there are. */
+export const count = (value) => formats[0].format(value);
 
 /** The source of a power or an energy: a meter (and what is computed of it), or a statement of the VEN. */
 export const MEASURED = "measured";
@@ -44,13 +38,29 @@ export const REPORTED = "reported by VENs";
 
 export const withSource = (title, source) => (source ? `${title} (${source})` : title);
 
-/** How long ago, in the largest unit that fits. */
-export function ago(iso, now = Date.now()) {
-  if (iso == null) return "never";
-  const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
-  const units = [[86400, "d"], [3600, "h"], [60, "min"]];
-  const [size, unit] = units.find(([size]) => seconds >= size) ?? [1, "s"];
-  return `${Math.floor(seconds / size)} ${unit} ago`;
+/** Replaces the text of an element if it is another one. */
+export function setText(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+export const time = (iso, text) => element("time", { datetime: iso ?? "" }, text);
+
+export const statusMark = (status) => element("span", { class: "status", "data-status": status }, status);
+
+/** A list of terms and their values. */
+export function facts(pairs) {
+  return pairs.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value)));
+}
+
+/** Shows facts in a list; those that have not changed stay the same elements. */
+export function showFacts(place, pairs) {
+  const isSame = pairs.length === place.children.length && pairs.every(([title], at) => place.children[at].firstChild.textContent === title);
+  if (!isSame) place.replaceChildren(...facts(pairs));
+  else pairs.forEach(([, value], at) => showFact(place.children[at].lastChild, value));
+}
+
+function showFact(place, value) {
+  if (place.textContent !== (value.textContent ?? value)) place.replaceChildren(value);
 }
 
 /** @param {{title: string, cell: (row: object) => any, isNumber?: boolean}[]} columns */
@@ -69,6 +79,24 @@ export function table(columns, rows, caption) {
   );
 }
 
+/** A table in a place, or why it is empty; what has not changed is not drawn again. */
+export function showTable(place, columns, rows, caption, empty) {
+  const wanted = JSON.stringify(rows);
+  if (place.drawnRows === wanted && place.firstChild) return;
+  place.drawnRows = wanted;
+  const focused = placeOfFocus(place);
+  place.replaceChildren(rows.length ? table(columns, rows, caption) : element("p", {}, empty));
+  if (focused) place.querySelector("tbody")?.rows[focused.row]?.cells[focused.cell]?.querySelectorAll(FOCUSABLE)[focused.nth]?.focus();
+}
+
+const FOCUSABLE = "button, a, input, summary";
+
+/** Where in a table somebody is with the keyboard, to be there again in the next one. */
+function placeOfFocus(place) {
+  const cell = place.contains(document.activeElement) ? document.activeElement.closest("td") : null;
+  return cell && { row: cell.parentElement.sectionRowIndex, cell: cell.cellIndex, nth: [...cell.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement) };
+}
+
 /** Buttons of which one is pressed; answers a function that presses one by its key. */
 export function choices(place, options, onChoice) {
   const buttons = new Map();
@@ -84,4 +112,11 @@ export function choices(place, options, onChoice) {
   }
   place.replaceChildren(...buttons.values());
   return press;
+}
+
+/** Tables that are wider than their place say so: on a phone nothing else shows it. */
+export function markScrolling() {
+  for (const place of document.querySelectorAll(".view:not([hidden]) .scroll")) {
+    place.classList.toggle("scrolls-sideways", place.scrollWidth > place.clientWidth + 1);
+  }
 }

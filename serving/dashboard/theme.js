@@ -33,11 +33,24 @@ function show() {
 export function startTheme() {
   const chosen = localStorage.getItem(KEY);
   if (chosen) root.dataset.theme = chosen;
+  startPrinting();
   systemIsDark.addEventListener("change", show);
   byId("theme").addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     localStorage.setItem(KEY, root.dataset.theme);
     show();
   });
+  show();
+}
+
+/** Paper is light, whatever the screen is. */
+function startPrinting() {
+  addEventListener("beforeprint", () => wear("light"));
+  addEventListener("afterprint", () => wear(localStorage.getItem(KEY)));
+}
+
+function wear(theme) {
+  if (theme) root.dataset.theme = theme;
+  else delete root.dataset.theme;
   show();
 }

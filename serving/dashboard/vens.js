@@ -1,79 +1,95 @@
-// The list of VENs: searched, filtered and sorted here, shown page by page, so that ten thousand are no burden.
+// The list of VENs: filtered and sorted here, shown page by page, with actions on those that are chosen.
 
 import { get } from "./api.js";
+import { BulkActions } from "./bulk.js";
 import { attempt } from "./live.js";
-import { ago, byId, element, MEASURED, number, REPORTED, withSource } from "./page.js";
+import { ago, byId, count, element, MEASURED, number, REPORTED, statusMark, time, withSource } from "./page.js";
+import { PagedTable } from "./paged-table.js";
+import { Panel } from "./panels.js";
+import { showPlaces } from "./places.js";
+import { isShown, linkTo, route, setParams } from "./route.js";
 
-const PER_PAGE = 20;
-const COLUMNS = [
-  { key: "id", title: "Id", cell: (ven) => ven.id },
-  { key: "name", title: "Name", cell: (ven) => ven.name },
-  { key: "status", title: "Status", cell: (ven) => element("span", { class: "status", "data-status": ven.status }, ven.status) },
-  { key: "currentPower", title: withSource("Uses, kW", MEASURED), cell: (ven) => number(ven.currentPower), isNumber: true },
-  { key: "controllablePower", title: withSource("Could shed, kW", REPORTED), cell: (ven) => number(ven.controllablePower), isNumber: true },
-  { key: "responseTime", title: "Answers in, ms", cell: (ven) => (ven.hasAnswered ? ven.responseTime : "–"), isNumber: true },
-  { key: "lastSeen", title: "Last seen", cell: (ven) => element("time", { datetime: ven.lastSeen ?? "" }, ago(ven.lastSeen)) },
-];
-const inOrder = new Intl.Collator("en", { numeric: true });
+const FILTERS = ["words", "status", "group", "type"];
 
 export class Vens {
-  /** @param {(venId: string) => void} open */
-  constructor(open) {
-    this.open = open;
+  constructor() {
     this.all = [];
     this.found = [];
-    this.sort = { key: "id", sign: 1 };
-    this.page = 0;
+    this.chosen = new Set();
+    this.panel = new Panel(byId("vens"), 10);
     this.form = byId("vens-filter");
-    this.form.addEventListener("input", () => this.find(0));
-    this.form.elements.group.addEventListener("change", () => attempt(() => this.refresh()));
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    byId("vens-back").addEventListener("click", () => this.turn(-1));
-    byId("vens-on").addEventListener("click", () => this.turn(1));
-    this.heads = COLUMNS.map((column) => this.head(column));
-    byId("vens-head").append(...this.heads);
+    this.form.addEventListener("input", (event) => this.filter(event.target));
+    this.table = new PagedTable(byId("vens-table"), {
+      name: "vens", caption: "VENs", columns: [this.choiceColumn(), ...COLUMNS], keyOf: (ven) => ven.id, sort: { key: "id", sign: 1 }, empty: "No VEN is like that.",
+    });
+    this.bulk = new BulkActions(this);
+    byId("vens-choose-all").addEventListener("click", () => this.choose(this.found.map((ven) => ven.id)));
+    byId("vens-choose-none").addEventListener("click", () => this.choose([]));
   }
 
-  head(column) {
-    const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.title);
-    return element("th", { scope: "col", class: column.isNumber ? "number" : null }, button);
+  choiceColumn() {
+    const node = (ven, text) => element("input", { type: "checkbox", "aria-label": `Choose ${ven.id}`, checked: text === "chosen", onchange: (changed) => this.toggle(ven.id, changed.target.checked) });
+    return { key: "choice", title: "Chosen", isUnsorted: true, isHidden: true, text: (ven) => (this.chosen.has(ven.id) ? "chosen" : ""), node };
   }
 
-  async refresh() {
-    await this.offerGroups();
-    const group = this.form.elements.group.value;
-    const all = await get(group ? `/api/vens/summary?group=${encodeURIComponent(group)}` : "/api/vens/summary");
-    if (group !== this.form.elements.group.value) return; // another one was chosen meanwhile
+  toggle(venId, isChosen) {
+    if (isChosen) this.chosen.add(venId);
+    else this.chosen.delete(venId);
+    this.table.draw();
+    this.bulk.draw();
+  }
+
+  choose(venIds) {
+    this.chosen = new Set(venIds);
+    this.table.draw();
+    this.bulk.draw();
+  }
+
+  /** As the address says. */
+  async open() {
+    const { params } = route();
+    await this.panel.ask(() => this.offer());
+    for (const name of FILTERS) this.form.elements[name].value = params.get(name) ?? "";
+    return this.refresh();
+  }
+
+  refresh() {
+    return isShown("vens", null) ? this.panel.ask(() => this.read()) : null;
+  }
+
+  async read() {
+    await this.offer();
+    const { group, type } = this.form.elements;
+    const asked = [group.value, type.value];
+    const question = new URLSearchParams([["group", group.value], ["loadType", type.value]].filter(([, value]) => value));
+    const all = await get(`/api/vens/summary${question.size ? `?${question}` : ""}`);
+    if (asked.join() !== [group.value, type.value].join()) return; // another one was chosen meanwhile
     this.all = all;
     for (const ven of this.all) ven.words = `${ven.id}\n${ven.name}\n${ven.address ?? ""}`.toLowerCase();
     this.offerStatuses();
-    this.find(this.page);
+    this.find();
   }
 
-  /** A status transition, as soon as it is told. */
+  /** A status transition, as soon as it is told; many at once are drawn once. */
   showStatus(venId, status) {
-    const ven = this.all.find((each) => each.id === venId);
+    const ven = isShown("vens", null) && this.all.find((each) => each.id === venId);
     if (!ven || ven.status === status) return;
     ven.status = status;
     this.later ??= requestAnimationFrame(() => {
       this.later = null;
       this.offerStatuses();
-      this.find(this.page);
+      this.find();
     });
   }
 
-  /** Groups are members as they are now, which only the server knows. */
-  async offerGroups() {
-    const select = this.form.elements.group;
-    const groups = await get("/api/groups");
-    const offered = JSON.stringify(groups.map((group) => [group.id, group.name]));
-    if (offered === this.offered) return; // somebody may be choosing just now
-    this.offered = offered;
-    const chosen = groups.some((group) => group.id === select.value) ? select.value : "";
-    const any = select.options[0];
-    select.replaceChildren(any, ...groups.map((group) => element("option", { value: group.id }, group.name)));
-    select.value = chosen;
+  /** Groups and types of load as they are now, which only the server knows. */
+  async offer() {
+    const [groups, types] = await Promise.all([get("/api/groups"), get("/api/stats/loads")]);
+    offerOptions(this.form.elements.group, groups.map((group) => [group.id, group.name]));
+    offerOptions(this.form.elements.type, types.map(({ type }) => [type, type]));
     byId("vens-group").hidden = groups.length === 0;
+    this.groups = groups;
   }
 
   offerStatuses() {
@@ -84,59 +100,38 @@ export class Vens {
     }
   }
 
-  sortBy(key) {
-    this.sort = { key, sign: this.sort.key === key ? -this.sort.sign : 1 };
+  filter(changed) {
+    setParams(Object.fromEntries(FILTERS.map((name) => [name, this.form.elements[name].value])));
+    if (changed.name === "group" || changed.name === "type") this.refresh();
     this.find(0);
-  }
-
-  turn(pages) {
-    this.page += pages;
-    this.show();
   }
 
   find(page) {
     const words = this.form.elements.words.value.trim().toLowerCase();
     const status = this.form.elements.status.value;
     this.found = this.all.filter((ven) => (!status || ven.status === status) && ven.words.includes(words));
-    const { key, sign } = this.sort;
-    this.found.sort((one, other) => compare(one[key], other[key], sign));
-    this.page = page;
-    this.show();
-  }
-
-  show() {
-    const pages = Math.max(1, Math.ceil(this.found.length / PER_PAGE));
-    this.page = Math.min(Math.max(0, this.page), pages - 1);
-    const visible = this.found.slice(this.page * PER_PAGE, (this.page + 1) * PER_PAGE);
-    this.fill(visible);
-    COLUMNS.forEach((column, place) => {
-      const order = this.sort.key !== column.key ? "none" : this.sort.sign > 0 ? "ascending" : "descending";
-      this.heads[place].setAttribute("aria-sort", order);
-      this.heads[place].firstChild.textContent = column.title + { none: "", ascending: " ▲", descending: " ▼" }[order];
-    });
-    byId("vens-count").textContent = `${this.found.length} of ${this.all.length} VENs`;
-    byId("vens-page").textContent = `page ${this.page + 1} of ${pages}`;
-    byId("vens-back").disabled = this.page === 0;
-    byId("vens-on").disabled = this.page >= pages - 1;
-  }
-
-  /** Fills the rows without losing the place of whoever is on one with the keyboard. */
-  fill(visible) {
-    const rows = byId("vens-rows");
-    const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.ven : null;
-    rows.replaceChildren(...visible.map((ven) => this.row(ven)));
-    if (focused !== null) [...rows.querySelectorAll("button")].find((b) => b.dataset.ven === focused)?.focus();
-  }
-
-  row(ven) {
-    const cells = COLUMNS.map((column) => element("td", { class: column.isNumber ? "number" : null }, column.cell(ven)));
-    cells[0].replaceChildren(element("button", { type: "button", class: "link", "data-ven": ven.id }, ven.id));
-    return element("tr", { class: "opens", onclick: () => this.open(ven.id) }, ...cells);
+    byId("vens-count").textContent = `${count(this.found.length)} of ${count(this.all.length)} VENs`;
+    this.table.show(this.found, page);
+    this.bulk.draw();
+    attempt(() => showPlaces(this.found));
   }
 }
 
-/** Unknown comes last, whichever way the rest is sorted. */
-function compare(one, other, sign) {
-  if (one == null || other == null) return (one == null) - (other == null);
-  return sign * (typeof one === "number" ? one - other : inOrder.compare(one, other));
+function offerOptions(select, options) {
+  const offered = JSON.stringify(options);
+  if (offered === select.offered) return; // somebody may be choosing just now
+  select.offered = offered;
+  const chosen = options.some(([key]) => key === select.value) ? select.value : "";
+  select.replaceChildren(select.options[0], ...options.map(([key, title]) => element("option", { value: key }, title)));
+  select.value = chosen;
 }
+
+const COLUMNS = [
+  { key: "id", title: "Id", text: (ven) => ven.id, node: (ven) => element("a", { href: linkTo("vens", ven.id) }, ven.id) },
+  { key: "name", title: "Name", text: (ven) => ven.name },
+  { key: "status", title: "Status", text: (ven) => ven.status, node: (ven) => statusMark(ven.status) },
+  { key: "currentPower", title: withSource("Uses, kW", MEASURED), text: (ven) => (ven.isReporting === false ? "–" : number(ven.currentPower)), isNumber: true },
+  { key: "controllablePower", title: withSource("Could shed, kW", REPORTED), text: (ven) => number(ven.controllablePower), isNumber: true },
+  { key: "responseTime", title: "Answers in, ms", text: (ven) => (ven.hasAnswered ? count(ven.responseTime) : "–"), isNumber: true, value: (ven) => (ven.hasAnswered ? ven.responseTime : null) },
+  { key: "lastSeen", title: "Last heard", text: (ven) => ago(ven.lastSeen), node: (ven, text) => time(ven.lastSeen, text), value: (ven) => ven.lastSeen && Date.parse(ven.lastSeen) },
+];

@@ -42,6 +42,7 @@ from schemas.demand_response.groups import Targets
 from schemas.tables.events import (
     ENDED_EVENTS,
     TO_COME,
+    commands,
     event_participations,
     event_progress,
     event_reductions,
@@ -129,8 +130,8 @@ def _with_progress() -> Relation:
 
 
 def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
-    """The participating VENs, and what each delivers now; after the end what it delivered on average,
-    provisional until it is settled.
+    """The participating VENs, what is asked of each and what it delivers now; after the end what it delivered
+    on average, provisional until it is settled. With the answer to its last command.
     """
     part, settled, now = event_participations.c, ven_settlements.c, event_reductions.c
     newest = (
@@ -150,8 +151,13 @@ def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
             func.coalesce(vens.c.name, part.ven_id).label("ven_name"),
             func.coalesce(settled.delivered_kw, _provisional_kw(), now.reduction_kw, 0.0).label("shed_kw"),
             part.status,
+            part.requested_reduction_kw,
+            part.acknowledged_at,
+            commands.c.error,
+            commands.c.acknowledgement,
         )
         .outerjoin(vens, vens.c.ven_id == part.ven_id)
+        .outerjoin(commands, and_(commands.c.ven_id == part.ven_id, commands.c.command_id == part.command_id))
         .outerjoin(event_reductions, and_(now.event_id == part.event_id, now.ven_id == part.ven_id))
         .join(events, events.c.event_id == part.event_id)
         .outerjoin(event_progress, event_progress.c.event_id == part.event_id)

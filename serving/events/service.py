@@ -223,7 +223,8 @@ class EventWriter:
 
     def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
         """How many VENs would be passed over if it were shared out now; the jobs count again."""
-        return passed_over_notes(connection.execute(queries.passed_over(event, now, self._rules)))
+        rows = connection.execute(queries.passed_over(event, now, self._rules)).all()
+        return passed_over_notes(rows)
 
 
 def _locked(connection: Connection, event_id: str) -> EventRow:

@@ -30,7 +30,27 @@ def event_metrics(row: EventRow) -> EventMetrics:
 
 
 def event_ven(row: Row[Any]) -> EventVen:
-    return EventVen(row.ven_id, row.ven_name, rounded(row.shed_kw), row.status)
+    return EventVen(
+        row.ven_id,
+        row.ven_name,
+        rounded(row.shed_kw),
+        row.status,
+        rounded(row.requested_reduction_kw),
+        None if row.status == "opted_out" else row.acknowledged_at,
+        _refusal(row),
+    )
+
+
+REASONS = ("error", "reason", "message")
+
+
+def _refusal(row: Row[Any]) -> str:
+    """Why a VEN does not take part: the words of its answer, or of the `data` in it; else the outbox's."""
+    answer = row.acknowledgement if isinstance(row.acknowledgement, dict) else {}
+    data = answer.get("data")
+    parts = (answer, data) if isinstance(data, dict) else (answer,)
+    words = (part.get(name) for part in parts for name in REASONS)
+    return next((word for word in words if isinstance(word, str)), row.error or "")
 
 
 def progress(row: EventRow) -> dict[str, Any]:

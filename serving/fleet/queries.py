@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from schemas.db.queries import Query, Relation, fields_of
-from schemas.demand_response.groups import members_of, one_of
+from schemas.demand_response.groups import members_of, one_of, vens_with_loads_of
 from schemas.devices.load_values import (
     capacity_kw,
     effective,
@@ -219,12 +219,26 @@ class Membership(Struct, frozen=True):
         return members_of([self.group_id], self.gone_after)
 
 
-def current_vens(page: Page, group: Membership | None = None) -> Query[VenRow]:
+class TypedLoads(Struct, frozen=True):
+    """VENs with a load of any of these types, and how far a load may lie behind its VEN and still count."""
+
+    load_types: Sequence[str]
+    gone_after: timedelta | None
+
+    def vens(self) -> Select[str]:
+        return vens_with_loads_of(self.load_types, self.gone_after)
+
+
+Selection = Membership | TypedLoads
+"""Of which VENs a list is."""
+
+
+def current_vens(page: Page, among: Sequence[Selection] = ()) -> Query[VenRow]:
     """Registered VENs with the latest of each, by id."""
-    return Query(VenRow, _vens_with(ven_snapshots, page, group))
+    return Query(VenRow, _vens_with(ven_snapshots, page, among))
 
 
-def _vens_with(latest: FromClause, page: Page, group: Membership | None = None) -> Relation:
+def _vens_with(latest: FromClause, page: Page, among: Sequence[Selection] = ()) -> Relation:
     """`latest` has the columns of `ven_snapshots`."""
     width = latest_widths()
     query = (
@@ -254,8 +268,8 @@ def _vens_with(latest: FromClause, page: Page, group: Membership | None = None) 
         .order_by(vens.c.ven_id)
         .limit(page.limit)
     )
-    if group is not None:
-        query = query.where(vens.c.ven_id.in_(group.vens()))
+    for selection in among:
+        query = query.where(vens.c.ven_id.in_(selection.vens()))
     return query if page.after is None else query.where(vens.c.ven_id > page.after)
 
 
@@ -267,10 +281,10 @@ def _active_event_id(latest: FromClause) -> ColumnElement[str | None]:
     return case((is_over, null()), else_=latest.c.event_id)
 
 
-def vens_up_to(most: int, page: Page, group: Membership | None = None) -> Select[int]:
+def vens_up_to(most: int, page: Page, among: Sequence[Selection] = ()) -> Select[int]:
     """How many VENs a page has, counted no further than this."""
     limit = most if page.limit is None else min(page.limit, most)
-    of_page = _vens_with(ven_snapshots, Page(limit, page.after), group).with_only_columns(vens.c.ven_id)
+    of_page = _vens_with(ven_snapshots, Page(limit, page.after), among).with_only_columns(vens.c.ven_id)
     return select(func.count()).select_from(of_page.subquery())
 
 
@@ -381,15 +395,15 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Relation:
 
 
 def ven_summaries(
-    page: Page, gone_after: timedelta | None, group: Membership | None = None
+    page: Page, gone_after: timedelta | None, among: Sequence[Selection] = ()
 ) -> Query[VenSummaryRow]:
     """The list view: registered VENs with what each could shed now.
 
     The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
     each VEN once statistics said that a VEN has most of them.
     """
-    ven = _vens_with(ven_snapshots, page, group).cte("page").prefix_with("MATERIALIZED")
-    sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=group is None)
+    ven = _vens_with(ven_snapshots, page, among).cte("page").prefix_with("MATERIALIZED")
+    sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=not among)
     controllable_kw = case(
         (ven.c.status.in_(UNAVAILABLE), 0.0),
         else_=func.coalesce(sheddable.c.shed_kw, ven.c.shed_power_kw, 0.0),

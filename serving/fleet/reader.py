@@ -16,7 +16,7 @@ from schemas.times.local_days import local_day, midnight_us
 from serving.db.reading import snapshot
 from serving.errors import NotFoundError, no_group
 from serving.fleet import group_queries, group_totals, queries, shapes
-from serving.fleet.queries import Membership, VenRow, VenSummaryRow
+from serving.fleet.queries import Membership, Selection, TypedLoads, VenRow, VenSummaryRow
 from serving.page import Page
 
 VENS_AT_FIRST = 100
@@ -92,31 +92,42 @@ class FleetReader:
             NotFoundError: there is no such group.
         """
         with snapshot(self._engine) as connection:
-            current = partial(queries.current_vens, group=self._membership(connection, group_id))
+            current = partial(queries.current_vens, among=self._among(connection, group_id))
             for block in _pages(connection, current, page, VENS_AT_FIRST, VENS_AT_ONCE):
                 of_block = queries.loads_of([row.ven_id for row in block], self._gone_after)
                 loads = of_block.all(connection)
                 by_ven = {ven_id: list(group) for ven_id, group in groupby(loads, lambda row: row.ven_id)}
                 yield from (shapes.ven(row, by_ven.get(row.ven_id, [])) for row in block)
 
-    def at_first(self, page: Page, short: int, group_id: str | None = None) -> int:
+    def at_first(
+        self, page: Page, short: int, group_id: str | None = None, load_types: Sequence[str] = ()
+    ) -> int:
         """How many VENs of a page to read before the response begins: at least all if fewer than `short`."""
         with snapshot(self._engine) as connection:
-            membership = self._membership(connection, group_id)
-            vens = connection.execute(queries.vens_up_to(short, page, membership)).scalar_one()
+            among = self._among(connection, group_id, load_types)
+            vens = connection.execute(queries.vens_up_to(short, page, among)).scalar_one()
         return short if vens < short else VENS_AT_FIRST
 
-    def ven_summaries(self, page: Page, group_id: str | None = None) -> Iterator[VenSummary]:
-        """VENs, one line each; of all VENs, or of a group's members.
+    def ven_summaries(
+        self, page: Page, group_id: str | None = None, load_types: Sequence[str] = ()
+    ) -> Iterator[VenSummary]:
+        """VENs, one line each; of all VENs, of a group's members, of those that have loads of some types.
 
         Raises:
             NotFoundError: there is no such group.
         """
         with snapshot(self._engine) as connection:
-            membership = self._membership(connection, group_id)
-            summaries = partial(queries.ven_summaries, gone_after=self._gone_after, group=membership)
+            among = self._among(connection, group_id, load_types)
+            summaries = partial(queries.ven_summaries, gone_after=self._gone_after, among=among)
             for block in _pages(connection, summaries, page, VENS_AT_FIRST, SUMMARIES_AT_ONCE):
                 yield from map(shapes.ven_summary, block)
+
+    def _among(
+        self, connection: Connection, group_id: str | None, load_types: Sequence[str] = ()
+    ) -> list[Selection]:
+        membership = self._membership(connection, group_id)
+        of_group: list[Selection] = [] if membership is None else [membership]
+        return [*of_group, TypedLoads(load_types, self._gone_after)] if load_types else of_group
 
     def _membership(self, connection: Connection, group_id: str | None) -> Membership | None:
         if group_id is None:

@@ -87,8 +87,8 @@ class RequestMetrics:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
-        self._registry = CollectorRegistry()
-        self._registry.register(BuildInfo("serving"))
+        self.registry = CollectorRegistry()
+        self.registry.register(BuildInfo("serving"))
         self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
         if directory is not None:
             os.environ[METRICS_DIRECTORY] = str(directory)
@@ -98,28 +98,28 @@ class RequestMetrics:
             "gridgate_serving_requests",
             "Responses, by route",
             ["method", "route", "status"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._durations = Histogram(
             "gridgate_serving_request_seconds",
             "Time to the last byte of a response, by route; without live streams",
             ["route"],
             buckets=TIMES_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._sql = Counter(
-            "gridgate_serving_sql_seconds", "Time in SQL, by route", ["route"], registry=self._registry
+            "gridgate_serving_sql_seconds", "Time in SQL, by route", ["route"], registry=self.registry
         )
         self._clients = Gauge(
             "gridgate_serving_stream_clients",
             "Open live streams",
-            registry=self._registry,
+            registry=self.registry,
             multiprocess_mode="livesum",
         )
         self._confirmed_at = Gauge(
             "gridgate_serving_heard_timestamp_seconds",
             "When the worker that is furthest behind last confirmed its cache with the database",
-            registry=self._registry,
+            registry=self.registry,
             multiprocess_mode="livemin",
         )
 
@@ -148,7 +148,7 @@ class RequestMetrics:
     def text(self) -> bytes:
         """Prometheus' text format."""
         if self._directory is None:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         _mark_dead_processes(self._directory)
         registry = CollectorRegistry()
         registry.register(_WorkerFiles(self._directory))

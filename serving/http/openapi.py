@@ -140,6 +140,8 @@ TAGS = {
     "statistics": "The whole network.",
     "vens": "VENs and their loads.",
     "access": "Keys, sessions and the audit log.",
+    "alarms": "What people on duty must know of.",
+    "webhooks": "Changes, sent to URLs.",
     "commands": "Commands to VENs and their status.",
     "groups": "Groups of VENs.",
     "events": "Demand response.",

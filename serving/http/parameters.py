@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 import falcon
 from msgspec import Struct
 
+from schemas.alarms import ALARM_KINDS, AlarmKind
 from schemas.demand_response.baselines import BASELINES, BaselineName
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import from_microseconds, microseconds, parse_iso
@@ -16,7 +17,7 @@ from serving.history.calendar import LocalBuckets, Unit, base_granularity_s
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
-from serving.page import NewestWithin, Page
+from serving.page import AlarmFilter, NewestWithin, Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
 NOWHERE = StreamPosition(-1)
@@ -172,6 +173,14 @@ LOAD_TYPES = Parameter(
     pattern=LIST,
     examples=("hvac",),
 )
+TYPES_OF_LOADS = Parameter(
+    name="loadType",
+    description="Only VENs that have a load of any of these types, as it is now, separated by commas. Given"
+    " several times, each is one type, with its commas. Without it, all VENs.",
+    advice="must be types of loads, separated by commas, such as hvac,ev",
+    pattern=LIST,
+    examples=("hvac",),
+)
 BY_TYPE = Parameter(
     name="by",
     description="`load`: each load on its own; `type`: the total of each type.",
@@ -250,6 +259,40 @@ FORMAT = Parameter(
     choices=tuple(MEDIA_TYPES),
 )
 
+ALARM_STATE = Parameter(
+    name="state",
+    description="Only alarms that are `open`, or that are `cleared`.",
+    advice="must be open or cleared",
+    choices=("open", "cleared"),
+)
+ALARM_KIND = Parameter(
+    name="kind",
+    description="Only alarms of this kind.",
+    advice=f"must be one of {', '.join(ALARM_KINDS)}",
+    choices=ALARM_KINDS,
+)
+ACKNOWLEDGED = Parameter(
+    name="acknowledged",
+    description="Only alarms that somebody has acknowledged (`true`), or nobody (`false`).",
+    advice="must be true or false",
+    choices=("true", "false"),
+)
+RAISED_FROM = Parameter(
+    name="start",
+    description="Only alarms raised at this instant or later; ISO 8601, without a zone UTC.",
+    is_instant=True,
+    examples=("2026-01-15T12:00:00Z",),
+    key="RaisedFrom",
+)
+RAISED_UNTIL = Parameter(
+    name="end",
+    description="Only alarms raised at this instant or earlier.",
+    is_instant=True,
+    examples=("2026-01-15T13:00:00Z",),
+    key="RaisedUntil",
+)
+ALARMS = (ALARM_STATE, ALARM_KIND, ACKNOWLEDGED, RAISED_FROM, RAISED_UNTIL, *NUMBERED_PAGE)
+
 BASELINE = Parameter(
     name="baseline",
     description="The baseline that the event is measured by. Default: `EVENT_BASELINE`.",
@@ -316,6 +359,8 @@ LOAD_ID = _identifier("loadId", "The load, unique within its VEN.", "hvac1")
 COMMAND_ID = _identifier("commandId", "The command, by its correlation id.")
 OPT_OUT_ID = _identifier("optOutId", "The opt-out.")
 GROUP_ID = _identifier("groupId", "The group.", "north")
+ALARM_ID = _identifier("alarmId", "The alarm.", "42")
+WEBHOOK_ID = _identifier("webhookId", "The webhook.")
 DIGEST = Parameter(name="digest", description="Digest of the files.", pattern="[0-9a-f]{16}", where="path")
 ASSET = Parameter(name="asset", description="The file's name.", where="path")
 EVENT_ID = _identifier("eventId", "The event.", "evt-1")
@@ -327,6 +372,8 @@ PATH = {
     "command_id": COMMAND_ID,
     "opt_out_id": OPT_OUT_ID,
     "group_id": GROUP_ID,
+    "alarm_id": ALARM_ID,
+    "webhook_id": WEBHOOK_ID,
     "event_id": EVENT_ID,
 }
 """What the names in the paths of `serving/app.py` stand for."""
@@ -401,6 +448,23 @@ def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
     """The same of a list whose entries have numbers."""
     checked(parameters, AFTER_NUMBER)
     return page(parameters)
+
+
+def alarm_filter(parameters: Mapping[str, str | list[str]]) -> AlarmFilter:
+    """Which alarms are requested.
+
+    Raises:
+        falcon.HTTPBadRequest: a parameter is not valid.
+    """
+    state, acknowledged = checked(parameters, ALARM_STATE), checked(parameters, ACKNOWLEDGED)
+    start, end = period(parameters)
+    return AlarmFilter(
+        is_open=None if state is None else state == "open",
+        is_acknowledged=None if acknowledged is None else acknowledged == "true",
+        kind=cast(AlarmKind | None, checked(parameters, ALARM_KIND)),
+        start=start,
+        end=end,
+    )
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:

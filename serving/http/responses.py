@@ -30,6 +30,8 @@ AT_ONCE = 1_000
 """Entries that are encoded together, at most."""
 
 WARNING_HEADER = "History-Warning"
+CARRIED_TO_NEXT_PAGE = ("group", "format", "state", "kind", "acknowledged", "start", "end")
+"""Parameters of a list that choose its entries, or their form."""
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
@@ -133,7 +135,7 @@ def link_next_page(
     if len(listed) == page.limit:
         path = "/".join(map(encode_value, request.path.split("/")))
         following = f"{path}?limit={page.limit}&after={encode_value(listed[-1].id)}"
-        for name in ("group", "format"):
+        for name in CARRIED_TO_NEXT_PAGE:
             if name in request.params:
                 following += f"&{name}={encode_value(str(request.params[name]))}"
         response.append_header("Link", f'<{following}>; rel="next"')

@@ -7,16 +7,19 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine
 
-from schemas.http import EventWithMetrics
+from schemas.http import Alarm, EventWithMetrics
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
 from schemas.times.instants import microseconds
+from serving.alarms.queries import AlarmRow
+from serving.alarms.shapes import alarm
 from serving.events.rows import EventRow
 from serving.events.shapes import event_with_metrics
 from serving.live import queries
 from serving.live.queries import ChangeRow
 
 EVENT_TIMES = ("start_time", "end_time", "ended_at", "notify_at", "refreshed_at")
+ALARM_TIMES = ("raised_at", "cleared_at", "acknowledged_at")
 
 encode = msgspec.json.Encoder().encode
 
@@ -108,7 +111,7 @@ def message(event: str, place: StreamPosition, data: bytes) -> bytes:
 
 
 def _change(row: ChangeRow) -> Change:
-    shape = {"status": _status_change, "event": _event_change}[row.kind]
+    shape = {"status": _status_change, "event": _event_change, "alarm": _alarm_change}[row.kind]
     place = StreamPosition(row.position, mark_of(row.written_at))
     return Change(place, message(row.kind, place, encode(shape(row.data))))
 
@@ -122,6 +125,11 @@ def _event_change(data: dict[str, Any]) -> EventWithMetrics:
     fields = {**dict.fromkeys(EventRow._fields), **data, "event_id": data["id"]}
     times = {name: _utc(fields[name]) for name in EVENT_TIMES if fields[name] is not None}
     return event_with_metrics(EventRow(**{name: (fields | times)[name] for name in EventRow._fields}))
+
+
+def _alarm_change(data: dict[str, Any]) -> Alarm:
+    times = {name: _utc(data[name]) for name in ALARM_TIMES if data[name] is not None}
+    return alarm(AlarmRow(**(data | times)))
 
 
 def _utc(text: str) -> datetime:

@@ -35,7 +35,7 @@ class ChangeRow(NamedTuple):
     """A change: the columns of what has changed, by name, are its data."""
 
     position: int
-    kind: Literal["status", "event"]
+    kind: Literal["status", "event", "alarm"]
     data: dict[str, Any]
     written_at: datetime
 

@@ -1,13 +1,14 @@
-"""Queries of samples of loads, and of acknowledged commands."""
+"""Queries of samples of loads, of acknowledged commands, and of refused messages."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
 
 from schemas.db.queries import Query, fields_of
 from schemas.tables.events import commands
+from schemas.tables.ledger import rejected_messages
 from schemas.tables.raw import ven_load_samples
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import load_snapshots
@@ -82,6 +83,49 @@ def acknowledgements(ven_id: str, within: NewestWithin) -> Query[Acknowledgement
         .limit(within.limit)
     )
     return Query(AcknowledgementRow, answers)
+
+
+TOPICS_OF_A_VEN = ("oadr/meter/", "ven/loads/", "ven/status/", "ven/ack/")
+"""What stands before the id of a VEN in its own topics."""
+
+START_BYTES = 1_000
+
+
+class RejectedRow(NamedTuple):
+    """A refused message."""
+
+    rejected_id: int
+    received_at: datetime
+    topic: str
+    reason: str
+    detail: str
+    ts: datetime | None
+    length: int
+    start: bytes
+
+
+def rejected(ven_id: str, within: NewestWithin) -> Query[RejectedRow]:
+    """The newest refused messages of a VEN, newest first: those that name it, or came on its topics."""
+    message = rejected_messages.c
+    topics = [f"{prefix}{ven_id}" for prefix in TOPICS_OF_A_VEN]
+    rows = (
+        select(
+            message.rejected_id,
+            message.received_at,
+            message.topic,
+            message.reason,
+            message.detail,
+            message.ts,
+            func.length(message.payload).label("length"),
+            func.substring(message.payload, 1, START_BYTES).label("start"),
+        )
+        .where(
+            or_(message.ven_id == ven_id, message.topic.in_(topics)), _between(message.received_at, within)
+        )
+        .order_by(message.received_at.desc(), message.rejected_id.desc())
+        .limit(within.limit)
+    )
+    return Query(RejectedRow, rows)
 
 
 def _of_loads(ven_id: str, load_id: str | None, within: NewestWithin) -> list[ColumnElement[bool]]:

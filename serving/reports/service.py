@@ -1,10 +1,10 @@
-"""Samples of loads and acknowledgements, as the newer user interface shows them."""
+"""Samples of loads, acknowledgements and refused messages, as user interfaces show them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, Engine
 
-from schemas.http import CircuitHistory, CircuitSnapshot, VenEvent
+from schemas.http import CircuitHistory, CircuitSnapshot, RejectedMessage, VenEvent
 from schemas.times.rounding import rounded
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
@@ -12,7 +12,7 @@ from serving.errors import NotFoundError, no_load, no_ven
 from serving.fleet import queries as fleet
 from serving.page import NewestWithin
 from serving.reports import queries
-from serving.reports.queries import AcknowledgementRow, SampleRow
+from serving.reports.queries import AcknowledgementRow, RejectedRow, SampleRow
 
 
 class ReportReader:
@@ -45,6 +45,24 @@ class ReportReader:
         with snapshot(self._engine) as connection:
             _require_ven(connection, ven_id)
             return [_ven_event(row) for row in queries.acknowledgements(ven_id, within).each(connection)]
+
+    def rejected(self, ven_id: str, within: NewestWithin) -> list[RejectedMessage]:
+        """Messages of a VEN that were refused, newest first; also of one that is not registered."""
+        with snapshot(self._engine) as connection:
+            return [_rejected(row) for row in queries.rejected(ven_id, within).all(connection)]
+
+
+def _rejected(row: RejectedRow) -> RejectedMessage:
+    return RejectedMessage(
+        id=str(row.rejected_id),
+        received_at=row.received_at,
+        topic=row.topic,
+        reason=row.reason,
+        detail=row.detail,
+        device_time=row.ts,
+        bytes=row.length,
+        start=row.start.decode(errors="replace"),
+    )
 
 
 def _require_load(connection: Connection, ven_id: str, load_id: str) -> None:

@@ -6,6 +6,7 @@ The files are read once. Their URL has a digest of all of them, so that browsers
 import hashlib
 from collections.abc import Mapping
 from functools import cache
+from html import escape
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -90,9 +91,11 @@ def page_assets() -> AssetsResource:
 
 
 class DashboardResource:
-    def __init__(self, assets: AssetsResource) -> None:
+    """The page, which shows times in the zone of the site."""
+
+    def __init__(self, assets: AssetsResource, time_zone: str) -> None:
         text = files("serving").joinpath("dashboard", DASHBOARD_HTML).read_text(encoding="utf-8")
-        self._page = Template(text).substitute(assets=assets.url).encode()
+        self._page = Template(text).substitute(assets=assets.url, time_zone=escape(time_zone)).encode()
 
     @Operation(
         id="getDashboard",

@@ -2,7 +2,7 @@
 
 from falcon import Request, Response
 
-from schemas.http import CircuitHistory, VenEvent
+from schemas.http import CircuitHistory, RejectedMessage, VenEvent
 from serving.http.openapi import Operation, ResponseSpec
 from serving.http.parameters import CIRCUITS, REPORTS, identifier, newest_within, snapshot_load
 from serving.http.responses import answer
@@ -40,3 +40,18 @@ class VenEventsResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         answer(response, self._reader.events(identifier("venId", ven_id), newest_within(request.params)))
+
+
+class RejectedMessagesResource:
+    def __init__(self, reader: ReportReader) -> None:
+        self._reader = reader
+
+    @Operation(
+        id="listRejectedMessages",
+        summary="Messages of a VEN that were refused, newest first",
+        tag="vens",
+        parameters=REPORTS,
+        answers={200: ResponseSpec("The newest within the range, by receipt.", list[RejectedMessage])},
+    )
+    def on_get(self, request: Request, response: Response, ven_id: str) -> None:
+        answer(response, self._reader.rejected(identifier("venId", ven_id), newest_within(request.params)))

@@ -13,7 +13,7 @@ from serving.live.hub import LiveHub
 
 
 class StreamResource:
-    """Server-sent events: `network`, `status`, `event`, and `reset` for a client that was away too long."""
+    """Server-sent events: `network`, `status`, `event`, `alarm`; `reset` for who was away too long."""
 
     def __init__(self, hub: LiveHub) -> None:
         self._hub = hub

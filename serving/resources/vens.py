@@ -16,10 +16,12 @@ from serving.http.parameters import (
     GROUP_PAGE,
     JSON,
     PAGE,
+    TYPES_OF_LOADS,
     group,
     history_request,
     identifier,
     page,
+    several,
 )
 from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
 from serving.http.responses import (
@@ -79,19 +81,21 @@ class VenSummariesResource:
         id="listVenSummaries",
         summary="All VENs, one line each, by id",
         tag="vens",
-        parameters=GROUP_PAGE,
+        parameters=(*GROUP_PAGE, TYPES_OF_LOADS),
         answers={200: ResponseSpec("All VENs, or a page of them.", list[VenSummary], LIST_MEDIA, ("Link",))},
         problems=(404,),
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type, part = negotiate(request, response), page(request.params)
-        group_id = group(request.params)
-        is_everything = media_type == JSON and part == EVERYTHING and group_id is None
+        group_id, load_types = group(request.params), several(request.params, TYPES_OF_LOADS)
+        is_everything = media_type == JSON and part == EVERYTHING and group_id is None and not load_types
         if is_everything and (cached := self._cache.get("summaries")):
             answer_cached(response, cached)
             return
-        summaries = link_next_page(request, response, part, self._reader.ven_summaries(part, group_id))
-        at_first = self._reader.at_first(part, AT_FIRST, group_id)
+        summaries = link_next_page(
+            request, response, part, self._reader.ven_summaries(part, group_id, load_types)
+        )
+        at_first = self._reader.at_first(part, AT_FIRST, group_id, load_types)
         answer_entries(response, media_type, VenSummary, summaries, at_first)
 
 

@@ -1,5 +1,6 @@
 """Events as people meet them: made, listed, cancelled, stopped; and refused in words."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -526,11 +527,12 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
     )
     set_status(connection, "evt-1", "active")
     event = client.simulate_get("/api/events/evt-1").json
+    of_each = {"requestedReductionKw": 4.0, "acknowledgedAt": None, "reason": ""}
     assert event["vens"] == [
-        {"venId": "ven-1", "venName": "House 1", "shedKw": 0.0, "status": "notified"},
-        {"venId": "ven-2", "venName": "House 2", "shedKw": 1.235, "status": "started"},
-        {"venId": "ven-3", "venName": "House 3", "shedKw": -0.5, "status": "finished"},
-        {"venId": "ven-4", "venName": "ven-4", "shedKw": 0.0, "status": "started"},
+        {"venId": "ven-1", "venName": "House 1", "shedKw": 0.0, "status": "notified", **of_each},
+        {"venId": "ven-2", "venName": "House 2", "shedKw": 1.235, "status": "started", **of_each},
+        {"venId": "ven-3", "venName": "House 3", "shedKw": -0.5, "status": "finished", **of_each},
+        {"venId": "ven-4", "venName": "ven-4", "shedKw": 0.0, "status": "started", **of_each},
     ]
     assert sum(each["shedKw"] for each in event["vens"]) == pytest.approx(event["currentReductionKw"])
     metrics = {"currentReductionKw": 0.735, "vensResponding": 2, "vensReporting": 1, "avgResponseMs": 812}
@@ -543,6 +545,44 @@ def test_who_takes_part(client: testing.TestClient, make: Make, connection: psyc
     over = client.simulate_get("/api/events/evt-1").json
     assert [ven["shedKw"] for ven in over["vens"]] == [0.0, 1.2, 0.3, 0.0], "the means until it is settled"
     assert over["actualReductionKw"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "error", "reason"),
+    [
+        ("acknowledged", {"ok": True}, None, ""),
+        ("opted_out", {"status": "rejected", "data": {"error": "guests"}}, None, "guests"),
+        ("opted_out", {"ok": False, "reason": "boiler is off"}, None, "boiler is off"),
+        ("opted_out", {"ok": False, "data": ["?"], "message": 7}, None, ""),
+        ("planned", None, "no answer in time", "no answer in time"),
+    ],
+)
+@pytest.mark.usefixtures("vens")
+def test_what_a_participant_was_asked_and_has_answered(  # noqa: PLR0913, PLR0917 - four of them are a case
+    client: testing.TestClient,
+    make: Make,
+    connection: psycopg.Connection,
+    status: str,
+    answer: dict[str, Any] | None,
+    error: str | None,
+    reason: str,
+) -> None:
+    make(id="evt-1")
+    connection.execute(
+        "INSERT INTO commands (ven_id, command_id, op, data, status, attempts, interruptions, created_at,"
+        " next_attempt_at, expires_at, acknowledgement, error) VALUES ('ven-1', 'c-1', 'event', '{}',"
+        " 'rejected', 1, 0, now(), now(), now(), %s, %s)",
+        [None if answer is None else json.dumps(answer), error],
+    )
+    connection.execute(
+        "INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw,"
+        " command_id, acknowledged_at) VALUES ('ven-1', 'evt-1', %s, 5, 1.23456, 'c-1',"
+        " timestamptz '2026-01-15 12:00:09Z')",
+        [status],
+    )
+    (ven,) = client.simulate_get("/api/events/evt-1").json["vens"]
+    accepted_at = None if status == "opted_out" else "2026-01-15T12:00:09Z"
+    assert (ven["requestedReductionKw"], ven["acknowledgedAt"], ven["reason"]) == (1.235, accepted_at, reason)
 
 
 @pytest.mark.usefixtures("vens")

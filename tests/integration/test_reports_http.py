@@ -9,6 +9,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
+from ingest.decoding.messages import Received
 from ingest.storing.store import Store
 from serving.app import AppOptions, create_app
 from tests.integration.catching_up import catch_up
@@ -73,6 +74,7 @@ def test_a_load_bears_what_it_says_now_where_a_sample_says_nothing(client: testi
     assert (sample["name"], sample["type"]) == ("Barn", "boiler")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("path", "status", "word"),
@@ -146,3 +148,75 @@ def test_histories_answer_what_the_setting_says(engine: Engine) -> None:
         assert client.simulate_get(f"{path}?granularity=1m&aggregate=sum").status_code == 200
         refused = client.simulate_get(f"{path}?granularity=1m")
         assert (refused.status_code, "ask for aggregate=sum" in refused.json["detail"]) == (400, True)
+
+
+REJECTED = "/api/vens/house-1/rejected"
+
+
+@pytest.fixture
+def refused(store: Store) -> None:
+    """Of `house-1` one by its topic, one by what it says, one by a load; and one of another VEN."""
+    store.write(
+        batch_of(
+            Received("oadr/meter/house-1", b"{", NOW),
+            Received("oadr/meter/house-10", b"[]", NOW),
+            Received("ven/status/house-1", b"\xff" * 2_000, NOW + timedelta(seconds=1)),
+            telemetry("house-1", NOW, 1.0, loads=[{"id": "a"}, {"id": "a"}]),
+        )
+    )
+
+
+@pytest.mark.usefixtures("refused")
+def test_what_was_refused_of_a_ven(client: testing.TestClient) -> None:
+    newest, *others = client.simulate_get(REJECTED).json
+    assert (newest["topic"], newest["bytes"], newest["start"]) == (
+        "ven/status/house-1",
+        2_000,
+        "\ufffd" * 1_000,
+    )
+    assert newest["receivedAt"] == "2024-07-10T18:00:01Z"
+    assert {each["reason"] for each in others} == {"not_json", "load_twice"}
+    of_load = next(each for each in others if each["reason"] == "load_twice")
+    assert of_load["deviceTime"] == "2024-07-10T18:00:00Z"
+    assert "a" in of_load["detail"]
+    assert len(others) == 2
+
+
+@pytest.mark.usefixtures("refused")
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [({"limit": "1"}, 1), ({"start": "2024-07-10T18:00:01Z"}, 1), ({"end": "2024-07-10T18:00:00Z"}, 2)],
+)
+def test_refused_messages_of_a_range(
+    client: testing.TestClient, parameters: dict[str, str], found: int
+) -> None:
+    assert len(client.simulate_get(REJECTED, params=parameters).json) == found
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_ven_that_never_was_accepted_is_told_why(client: testing.TestClient) -> None:
+    assert client.simulate_get("/api/vens/house-10").status_code == 404
+    (only,) = client.simulate_get("/api/vens/house-10/rejected").json
+    assert only["reason"] == "wrong_type"
+    assert client.simulate_get("/api/vens/nobody/rejected").json == []
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("load_type", "found"),
+    [
+        ("hvac", ["house-1"]),
+        ("unknown", ["house-1", "house-2"]),
+        ("ev,unknown", ["house-1", "house-2"]),
+        ("ev", []),
+    ],
+)
+def test_vens_by_type_of_load(
+    client: testing.TestClient, store: Store, engine: Engine, load_type: str, found: list[str]
+) -> None:
+    store.write(batch_of(telemetry("house-2", NOW, 2.0, loads=[{"id": "c", "currentPowerKw": 1.0}])))
+    catch_up(engine)
+    for more in ({}, {"limit": "5"}, {"format": "json"}):
+        answer = client.simulate_get("/api/vens/summary", params={"loadType": load_type, **more})
+        assert [ven["id"] for ven in answer.json] == found
+    assert client.simulate_get("/api/vens/summary", params={"loadtype": "ev"}).status_code == 400

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -183,3 +184,10 @@ def test_writers_that_cannot_run_make_it_unhealthy(
         until(lambda: running.trouble() is not None, WITHIN_S)
         assert "in a row, with exit code 3" in str(running.trouble())
     assert not source.acknowledged
+
+
+def test_a_writer_that_is_still_starting_does_not_hold_up_the_end(database_url: str) -> None:
+    with pool(Messages([]), launch_by(["-c", "import time; time.sleep(600)"], database_url)):
+        until(lambda: len(running_writers()) == 2, WITHIN_S)
+        start_s = time.monotonic()
+    assert time.monotonic() - start_s < writers.STARTS_WITHIN_S / 2

@@ -212,7 +212,7 @@ def credited_kwh(history: dict[datetime, float], names: list[BaselineName]) -> d
 def test_no_baseline_gives_more_than_its_cap_where_nothing_was_done(
     event_kw: float, usual_kw: float, today_kw: float
 ) -> None:
-    """The event's hours are as always; what happens beside it is worth a share of its load at most: the cap."""
+    """The event's hours are as always; what happens beside it is worth the cap of its load at most."""
     history = month_of(usual_kw)
     for back in range(30):
         history |= steady(event_kw, FOUR - back * DAY, FOUR - back * DAY + HOUR)

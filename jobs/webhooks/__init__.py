@@ -1,0 +1,1 @@
+"""Webhooks, sent from the outbox that triggers fill."""

@@ -1,0 +1,49 @@
+"""The kinds of alarms: what each measures, in which unit, and how severe it is.
+
+The jobs evaluate the conditions, serving shows the alarms, Prometheus rules have the same kinds.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from msgspec import Struct
+
+AlarmKind = Literal[
+    "jobs_late",
+    "vens_offline",
+    "messages_refused",
+    "event_underdelivers",
+    "clocks_off",
+    "disk_full",
+    "ingest_silent",
+    "webhook_disabled",
+]
+AlarmSeverity = Literal["critical", "warning"]
+ALARM_KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
+
+
+class KindOfAlarm(Struct, frozen=True):
+    """What an alarm of a kind says; its value is raised when it reaches a threshold."""
+
+    severity: AlarmSeverity
+    unit: str
+    meaning: str
+
+
+KINDS: Mapping[AlarmKind, KindOfAlarm] = MappingProxyType(
+    {
+        "jobs_late": KindOfAlarm("critical", "s", "a job has not succeeded for longer than its period"),
+        "vens_offline": KindOfAlarm("critical", "%", "VENs that went offline within minutes"),
+        "messages_refused": KindOfAlarm("warning", "1/min", "messages and load entries that ingest refused"),
+        "event_underdelivers": KindOfAlarm(
+            "warning", "%", "of the requested reduction that a running event lacks"
+        ),
+        "clocks_off": KindOfAlarm("warning", "%", "VENs whose device clocks are wrong"),
+        "disk_full": KindOfAlarm("critical", "%", "used space of a disk, or of the database's allowance"),
+        "ingest_silent": KindOfAlarm(
+            "critical", "s", "since ingest last stored anything: the broker, or ingest, is away"
+        ),
+        "webhook_disabled": KindOfAlarm("warning", "", "webhooks that were disabled for failing too long"),
+    }
+)

@@ -1,0 +1,1 @@
+"""Alarms: listed and acknowledged; the jobs raise and clear them."""

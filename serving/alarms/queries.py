@@ -1,0 +1,83 @@
+"""Alarms: queries, and the acknowledgement."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Update, func, select, update
+
+from schemas.alarms import AlarmKind
+from schemas.db.queries import Query, Relation, fields_of
+from schemas.tables.alarms import alarm_conditions, alarms
+from serving.page import AlarmFilter, Page
+
+
+class AlarmRow(NamedTuple):
+    """What answers and live streams show of a row of `alarms`."""
+
+    alarm_id: int
+    kind: AlarmKind
+    subject: str
+    detail: str
+    value: float
+    worst_value: float
+    threshold: float
+    raised_at: datetime
+    cleared_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+
+class ConditionRow(NamedTuple):
+    """How the condition of a kind stands."""
+
+    kind: AlarmKind
+    threshold: float
+    clears_below: float
+    value: float | None
+    evaluated_at: datetime | None
+    error: str | None
+    open_alarms: int
+
+
+def _alarms() -> Relation:
+    return select(*fields_of(AlarmRow, alarms))
+
+
+def list_alarms(wanted: AlarmFilter, page: Page) -> Query[AlarmRow]:
+    """The newest first; `after` an alarm come older ones."""
+    query = _alarms().where(*_meets(wanted)).order_by(alarms.c.alarm_id.desc()).limit(page.limit)
+    return Query(AlarmRow, query if page.after is None else query.where(alarms.c.alarm_id < int(page.after)))
+
+
+def _meets(wanted: AlarmFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.is_open is not None:
+        yield alarms.c.cleared_at.is_(None) if wanted.is_open else alarms.c.cleared_at.is_not(None)
+    if wanted.is_acknowledged is not None:
+        at = alarms.c.acknowledged_at
+        yield at.is_not(None) if wanted.is_acknowledged else at.is_(None)
+    if wanted.kind is not None:
+        yield alarms.c.kind == wanted.kind
+    if wanted.start is not None:
+        yield alarms.c.raised_at >= wanted.start
+    if wanted.end is not None:
+        yield alarms.c.raised_at <= wanted.end
+
+
+def one_alarm(alarm_id: int) -> Query[AlarmRow]:
+    return Query(AlarmRow, _alarms().where(alarms.c.alarm_id == alarm_id))
+
+
+def acknowledge(alarm_id: int, who: str, now: datetime) -> Update:
+    """Whoever acknowledged it first stays."""
+    is_new = (alarms.c.alarm_id == alarm_id, alarms.c.acknowledged_at.is_(None))
+    return update(alarms).where(*is_new).values(acknowledged_at=now, acknowledged_by=who)
+
+
+def conditions() -> Query[ConditionRow]:
+    """Each kind with its condition, and how many of its alarms are open."""
+    is_open = (alarms.c.kind == alarm_conditions.c.kind, alarms.c.cleared_at.is_(None))
+    count = select(func.count()).select_from(alarms).where(*is_open).scalar_subquery()
+    stored = [alarm_conditions.c[name] for name in ConditionRow._fields[:-1]]
+    query = select(*stored, count.label("open_alarms")).order_by(alarm_conditions.c.kind)
+    return Query(ConditionRow, query)

@@ -1,0 +1,1 @@
+"""Webhooks: made, changed, listed; the jobs send them."""

@@ -1,4 +1,4 @@
-"""`python -m serving`: the HTTP API under granian; keys and audit log at a terminal; the OpenAPI document."""
+"""`python -m serving`: the HTTP API under granian; keys, clients and audit log; the OpenAPI document."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -34,6 +34,9 @@ from serving.fleet.reader import FleetReader
 from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
 from serving.http.representation import App
+from serving.openadr.clients import ClientStore, RevokedClients
+from serving.openadr.outside_tokens import OutsideTokens
+from serving.openadr.tokens import SigningKeys, Tokens
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
@@ -81,6 +84,18 @@ def application(at_stop: ExitStack) -> App:
         keyring=keyring,
         access_log=access_log,
         databases=databases,
+        openadr_tokens=_openadr_tokens(engine, clock, settings),
+    )
+
+
+def _openadr_tokens(engine: Engine, clock: DatabaseClock, settings: ServingSettings) -> Tokens:
+    issuer = settings.outside_issuer
+    return Tokens(
+        SigningKeys(engine, clock),
+        RevokedClients(ClientStore(engine), clock),
+        clock,
+        timedelta(seconds=settings.openadr_token_s),
+        None if issuer is None else OutsideTokens(issuer, clock),
     )
 
 
@@ -150,7 +165,7 @@ def main() -> None:
     match options.command:
         case "openapi":
             sys.stdout.write(as_yaml(api_document()))
-        case "keys" | "audit":
+        case "keys" | "clients" | "audit":
             warn_of_unknown_variables(os.environ, print_warning)
             _administrate(options)
         case _:
@@ -174,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         [
             "",
             "keys create control-room --role operator",
+            "clients create utility --role bl",
             "openapi > backend-api.yaml",
         ],
     )

@@ -44,6 +44,10 @@ from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
 from serving.http.unknown_parameters import MisspeltParameters
+from serving.openadr.clients import ClientStore, RevokedClients
+from serving.openadr.middleware import OpenAdrAccess
+from serving.openadr.routes import OpenAdrDependencies, openadr_routes
+from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
@@ -146,6 +150,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     keyring: Keyring | None = None,
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
+    openadr_tokens: Tokens | None = None,
 ) -> App:
     """The whole API over one database, with keys if the policy needs them.
 
@@ -162,6 +167,8 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     _allow_origins(app, allowed_origins)
+    tokens = openadr_tokens or _tokens(engine, clock)
+    app.add_middleware(OpenAdrAccess(tokens, _buckets(policy), clock))
     app.add_middleware(auth)
     app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
     if policy.trusted_proxies:
@@ -171,8 +178,15 @@ def create_app(  # noqa: PLR0913 - the composition root
     app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
     add_error_handling(app)
+    openadr = OpenAdrDependencies(
+        databases.primary,
+        clock,
+        tokens,
+        EventWriter(databases.primary, clock, options.event_rules),
+        is_https=options.policy.is_https,
+    )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
-    for path, resource in resources.items():
+    for path, resource in {**resources, **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
     return app
 
@@ -189,12 +203,20 @@ def _never() -> datetime:
     return datetime.min.replace(tzinfo=UTC)
 
 
+def _tokens(engine: Engine, clock: Clock) -> Tokens:
+    return Tokens(SigningKeys(engine, clock), RevokedClients(ClientStore(engine), clock), clock)
+
+
+def _buckets(policy: Policy) -> TokenBuckets | None:
+    return TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
+
+
 def _auth(
     engine: Engine, clock: Clock, allowed_origins: list[str], policy: Policy, keyring: Keyring | None
 ) -> AuthMiddleware:
     return AuthMiddleware(
         (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
-        TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None,
+        _buckets(policy),
         SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports),
         Auditor(AuditLog(engine, clock), policy),
         clock,

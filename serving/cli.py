@@ -1,4 +1,4 @@
-"""`python -m serving keys ...` and `audit`: API keys and the audit log, at a terminal."""
+"""`python -m serving keys ...`, `clients ...` and `audit`: for people at a terminal."""
 
 import argparse
 import json
@@ -19,10 +19,14 @@ from schemas.programs.exits import end_with_failure
 from schemas.programs.logs import LogFormat
 from schemas.programs.settings import SettingsError
 from schemas.tables.access import ROLES
+from schemas.tables.openadr import OPENADR_ROLES
 from schemas.times.instants import parse_iso
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
 from serving.auth.queries import KeyRow
+from serving.openadr.access import ROLE_SCOPES
+from serving.openadr.client_queries import ClientRow
+from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, UnknownClientError
 from serving.page import Page
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -46,9 +50,29 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     actions.add_parser("list", help="all keys that there ever were")
     actions.add_parser("revoke", help="let a key work no more").add_argument("name")
+    _add_client_commands(commands)
     audit = commands.add_parser("audit", help="what was changed, and by whom; the newest first")
     audit.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="at most so many (%(default)s)")
     audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
+
+
+def _add_client_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    clients = commands.add_parser("clients", help="make, list and revoke clients of OpenADR")
+    actions = clients.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a client, and print its secret once")
+    create.add_argument("name", metavar="CLIENT_ID", type=_name, help="its client id")
+    create.add_argument(
+        "--role", choices=OPENADR_ROLES, required=True, help="bl: business logic, of a utility; ven: a VEN"
+    )
+    create.add_argument(
+        "--scopes", metavar="SCOPES", default="", help="by commas, fewer than its role has (all of them)"
+    )
+    create.add_argument(
+        "--expires", metavar="WHEN", help="90d or 12h from now, or a time in ISO 8601 (never)"
+    )
+    actions.add_parser("list", help="all clients that there ever were")
+    revoke = actions.add_parser("revoke", help="let a client and its tokens work no more")
+    revoke.add_argument("name", metavar="CLIENT_ID")
 
 
 class Output:
@@ -76,25 +100,35 @@ def run_command(
 
     Ends the program with a message where it cannot be executed.
     """
-    store, log = KeyStore(engine), AuditLog(engine, lambda: now)
-    actions: dict[str, Callable[[], None]] = {
-        "create": lambda: _create(store, AuditedChange(log, user), options, now, output),
-        "list": lambda: _print_keys(store.all_keys(), now, output),
-        "revoke": lambda: _revoke(store, AuditedChange(log, user), options.name, now, output),
-        "audit": lambda: _print_audit(log, options, output),
+    log = AuditLog(engine, lambda: now)
+    keys, clients = KeyStore(engine), ClientStore(engine)
+    change = AuditedChange(log, user, options.command)
+    actions: dict[tuple[str, str | None], Callable[[], None]] = {
+        ("keys", "create"): lambda: _create(keys, change, options, now, output),
+        ("keys", "list"): lambda: _print_keys(keys.all_keys(), now, output),
+        ("keys", "revoke"): lambda: _revoke(keys, change, options.name, now, output),
+        ("clients", "create"): lambda: _create_client(clients, change, options, now, output),
+        ("clients", "list"): lambda: _print_clients(clients.all_clients(), now, output),
+        ("clients", "revoke"): lambda: _revoke_client(clients, change, options.name, now, output),
+        ("audit", None): lambda: _print_audit(log, options, output),
     }
     try:
-        actions[getattr(options, "action", options.command)]()
-    except (KeyNameTakenError, UnknownKeyError) as error:
+        actions[options.command, getattr(options, "action", None)]()
+    except (*TAKEN, *UNKNOWN) as error:
         end_with_failure(str(error))
 
 
-class AuditedChange:
-    """A change of keys at a terminal, with an entry in the audit log like that of a request."""
+TAKEN = (KeyNameTakenError, ClientIdTakenError)
+UNKNOWN = (UnknownKeyError, UnknownClientError)
 
-    def __init__(self, log: AuditLog, user: str) -> None:
+
+class AuditedChange:
+    """A change of keys or clients at a terminal, with an entry in the audit log like that of a request."""
+
+    def __init__(self, log: AuditLog, user: str, command: str) -> None:
         self._log = log
         self._user = user
+        self._command = command
 
     @contextmanager
     def audited(self, action: str, body: Mapping[str, object] | None, done: HTTPStatus) -> Iterator[None]:
@@ -102,7 +136,7 @@ class AuditedChange:
             {
                 "who": f"{TERMINAL}{self._user}",
                 "role": "operator",
-                "method": "keys",
+                "method": self._command,
                 "path": action,
                 "request_id": uuid.uuid4().hex,
                 "body": body,
@@ -110,8 +144,8 @@ class AuditedChange:
         )
         try:
             yield
-        except (KeyNameTakenError, UnknownKeyError) as error:
-            status = HTTPStatus.CONFLICT if isinstance(error, KeyNameTakenError) else HTTPStatus.NOT_FOUND
+        except (*TAKEN, *UNKNOWN) as error:
+            status = HTTPStatus.CONFLICT if isinstance(error, TAKEN) else HTTPStatus.NOT_FOUND
             self._log.finish(audit_id, status)
             raise
         self._log.finish(audit_id, done)
@@ -132,6 +166,49 @@ def _revoke(store: KeyStore, change: AuditedChange, name: str, now: datetime, ou
     with change.audited(f"revoke {name}", None, HTTPStatus.NO_CONTENT):
         store.revoke(name, now)
     output.result(f"{name!r} is revoked; every worker refuses it within seconds.", "key_revoked", name=name)
+
+
+def _create_client(
+    store: ClientStore, change: AuditedChange, options: argparse.Namespace, now: datetime, output: Output
+) -> None:
+    new = _new_client(options, now)
+    body = {
+        "role": new.role,
+        "scopes": list(new.scopes),
+        "expiresAt": new.expires_at and f"{new.expires_at:{TIME}}",
+    }
+    with change.audited(f"create {new.client_id}", body, HTTPStatus.CREATED):
+        secret = store.create(new, now)
+    output.note(f"The secret of the {new.role} client {new.client_id!r}, which is shown this once only:")
+    output.result(secret, "client_created", id=new.client_id, role=new.role, secret=secret)
+
+
+def _new_client(options: argparse.Namespace, now: datetime) -> NewClient:
+    scopes = tuple(each.strip() for each in options.scopes.split(",") if each.strip())
+    possible = ROLE_SCOPES[options.role]
+    if surplus := [scope for scope in scopes if scope not in possible]:
+        raise SettingsError(f"--scopes: {surplus[0]!r} is none of role {options.role}: {', '.join(possible)}")
+    expires_at = None if options.expires is None else _expiry(options.expires, now)
+    return NewClient(options.name, options.role, scopes, expires_at)
+
+
+def _revoke_client(
+    store: ClientStore, change: AuditedChange, client_id: str, now: datetime, output: Output
+) -> None:
+    with change.audited(f"revoke {client_id}", None, HTTPStatus.NO_CONTENT):
+        store.revoke(client_id, now)
+    line = f"{client_id!r} is revoked; every worker refuses it and its tokens within seconds."
+    output.result(line, "client_revoked", id=client_id)
+
+
+def _print_clients(clients: list[ClientRow], now: datetime, output: Output) -> None:
+    if not clients:
+        output.note("There are no clients: `python -m serving clients create CLIENT_ID --role bl` makes one.")
+    for client in clients:
+        state, made = _state(client, now), f"{client.created_at:{TIME}}"
+        line = f"{client.client_id:<24}  {client.role:<3}  made {made}  {state}  {' '.join(client.scopes)}"
+        fields = {"id": client.client_id, "role": client.role, "scopes": client.scopes}
+        output.result(line, "client", **fields, created_at=made, state=state)
 
 
 def _name(text: str) -> str:
@@ -166,7 +243,7 @@ def _print_keys(keys: Sequence[KeyRow], now: datetime, output: Output) -> None:
         output.result(line, "key", id=key.key_id, name=key.name, role=key.role, created_at=made, state=state)
 
 
-def _state(key: KeyRow, now: datetime) -> str:
+def _state(key: KeyRow | ClientRow, now: datetime) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:{TIME}}"
     if key.expires_at is None:

@@ -20,6 +20,10 @@ class ConflictError(RequestError):
     """The request is valid, but the present state of what it concerns does not allow it."""
 
 
+class ForbiddenError(RequestError):
+    """The caller may not do this."""
+
+
 class TooManyPointsError(InvalidRequestError):
     """A history would have more points than one answer may have."""
 

@@ -17,6 +17,12 @@ OPEN_PREFIXES = ("/assets/",)
 must load before they can prompt for a key.
 """
 
+OPENADR_VERSIONS = ("3.1.1", "3.1.0")
+"""Clients have the version in their base URL; both are served alike."""
+
+OPENADR_PREFIX = "/openadr3/"
+"""Below it, callers show tokens of OpenADR instead of keys, and get problems as OpenADR has them."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METRICS_PATH = "/metrics"
 SESSION_PATH = "/api/session"
@@ -51,6 +57,10 @@ class Policy:
 
 
 LOCAL_POLICY = Policy()
+
+
+def is_openadr(path: str) -> bool:
+    return path.startswith(OPENADR_PREFIX)
 
 
 def is_open(path: str) -> bool:

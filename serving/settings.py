@@ -1,5 +1,6 @@
 """Settings of serving."""
 
+import re
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
@@ -18,12 +19,19 @@ from schemas.programs.settings import (
 )
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
+from serving.openadr import outside_tokens
 from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy
 
 
 def _origins(text: str) -> str:
     if not all(ORIGIN.fullmatch(origin) for origin in listed(text)):
         raise ValueError("expected origins such as https://ui.example, separated by commas, or *")
+    return text
+
+
+def _issuer(text: str) -> str:
+    if text and not ISSUER.fullmatch(text):
+        raise ValueError("expected a URL such as https://login.example/realms/grid")
     return text
 
 
@@ -34,9 +42,11 @@ def _page_ports(text: str) -> str:
     return text
 
 
+ISSUER = re.compile(r"https?://[^/\s?#]+(?:/[^\s?#]*)?")
 LARGEST_PORT = 65_535
 Origins = Annotated[str, AfterValidator(_origins)]
 PagePorts = Annotated[str, AfterValidator(_page_ports)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
 
 
 class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings):
@@ -155,6 +165,25 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, Webhook
         description="`Content-Security-Policy` of pages; default: only what serving itself serves",
     )
 
+    openadr_token_s: int = Field(
+        3_600,
+        ge=60,
+        le=86_400,
+        validation_alias="OPENADR_TOKEN_S",
+        description="how long a token of an OpenADR client holds, s",
+    )
+    oidc_issuer: Issuer = Field(
+        "",
+        validation_alias="OIDC_ISSUER",
+        description="URL of an OpenID Connect issuer whose tokens OpenADR clients may send, too",
+    )
+    oidc_audience: str = Field(
+        "gridgate",
+        min_length=1,
+        validation_alias="OIDC_AUDIENCE",
+        description="audience that the tokens of `OIDC_ISSUER` must name",
+    )
+
     event_lead_time_s: float = Field(
         0,
         ge=0,
@@ -210,6 +239,10 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, Webhook
             page_policy=self.http_page_policy or None,
             page_ports=frozenset(int(each) for each in listed(self.http_page_ports)),
         )
+
+    @property
+    def outside_issuer(self) -> outside_tokens.Issuer | None:
+        return outside_tokens.Issuer(self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
 
     @property
     def event_rules(self) -> EventRules:

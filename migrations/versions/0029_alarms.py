@@ -1,13 +1,13 @@
 """Alarms with their history, told by live streams; when each job last succeeded.
 
-Revision: 0029, after 0027
+Revision: 0029, after 0028
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0029"
-down_revision = "0027"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 

@@ -8,6 +8,9 @@ EVENTS = "events"
 NEW_EVENT = "new event"
 """Whoever writes an event: overlaps are checked one event at a time."""
 
+SIGNING_KEY = "signing key"
+"""Whoever makes a key that signs tokens of OpenADR."""
+
 PARTITIONS = "partitions"
 """Whoever makes, fills or merges partitions of the raw tables."""
 

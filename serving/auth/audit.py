@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.http import AuditEntry
-from schemas.programs.redaction import without_secrets
+from schemas.programs.redaction import without_secret_fields, without_secrets
 from serving.auth import queries
 from serving.auth.keys import Caller
 from serving.auth.queries import AuditRow
@@ -79,7 +79,7 @@ class Auditor:
         """
         request_id = request_id_of(request)
         response.set_header("X-Request-Id", request_id)
-        body = self._read_body(request)
+        body = self.read_body(request)
         request.context.audit_id = self._log.begin(
             {
                 "who": caller.name,
@@ -93,7 +93,12 @@ class Auditor:
             }
         )
 
-    def _read_body(self, request: Request) -> bytes:
+    def read_body(self, request: Request) -> bytes:
+        """The body of a request; only so many are received at once.
+
+        Raises:
+            falcon.HTTPServiceUnavailable: too many are.
+        """
         if not self._bodies.acquire(timeout=BODY_WAIT_S):
             raise falcon.HTTPServiceUnavailable(
                 description="Too many bodies are being received at once: try again.", retry_after=5
@@ -120,12 +125,12 @@ def stored_body(body: bytes) -> object:
         return None
     if len(body) <= STORED_BODY_BYTES:
         try:
-            value: object = msgspec.json.decode(without_secrets(body.decode()).replace(r"\u0000", "�"))
+            value: object = msgspec.json.decode(without_secret_fields(body.decode()).replace(r"\u0000", "�"))
         except (ValueError, RecursionError):
             pass
         else:
             return value
-    start = _storable(without_secrets(body[:STORED_BODY_BYTES].decode(errors="replace")))
+    start = _storable(without_secret_fields(body[:STORED_BODY_BYTES].decode(errors="replace")))
     return {"bytes": len(body), "start": start}
 
 

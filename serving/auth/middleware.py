@@ -14,7 +14,8 @@ from serving.auth.audit import Auditor
 from serving.auth.keys import ANONYMOUS, SESSION, Caller, Keyring, caller_of, require_operator
 from serving.auth.rate_limit import Grant, TokenBuckets
 from serving.auth.same_origin import SameOrigin
-from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
+from serving.http.openapi import operation_of
+from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open, is_openadr
 
 SESSION_IN_COOKIES = re.compile(rf'(?:^|;)\s*{SESSION_COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)
 REALM = 'Bearer realm="gridgate"'
@@ -47,13 +48,20 @@ class AuthMiddleware:
             if self._same_origin.is_local_only or request.get_header("Origin") is not None:
                 self._same_origin.check(request)
         # A browser's preflight request (OPTIONS) has no key yet.
-        elif request.method != "OPTIONS" and not is_open(request.path):
+        # OpenADR has tokens of its own, which `serving.openadr.middleware` checks.
+        elif request.method != "OPTIONS" and not (is_open(request.path) or is_openadr(request.path)):
             self._require_key(self._keyring, request, response)
 
     def process_resource(
         self, request: Request, response: Response, resource: object, _parameters: dict[str, object]
     ) -> None:
-        if request.method not in SAFE_METHODS and hasattr(resource, f"on_{request.method.lower()}"):
+        if request.method in SAFE_METHODS or not hasattr(resource, f"on_{request.method.lower()}"):
+            return
+        operation = operation_of(resource, request.method)
+        if operation is not None and not operation.is_change:
+            request.context.is_change = False
+            self._auditor.read_body(request)
+        else:
             self._auditor.begin(request, response, getattr(request.context, "caller", ANONYMOUS))
 
     def process_response(

@@ -369,6 +369,12 @@ def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Quer
     return Query(CandidateRow, select(*fields_of(CandidateRow, rows)).order_by(rows.c.ven_id))
 
 
+def flexibility_kw(event: AskedEvent, now: datetime, rules: EventRules) -> Select[float]:
+    """What the VENs that an event would ask could shed now, kW."""
+    rows = candidates.candidates(event, now, rules.rest, rules.loads_gone_after).subquery()
+    return select(func.coalesce(func.sum(rows.c.available_kw), 0)).where(rows.c.reason.is_(None))
+
+
 def similar_events(event: PlannedEvent, baseline: str) -> Query[SimilarEventRow]:
     """Settled events that began within two hours of that time of day, half to twice as long; newest first."""
     of_event = SETTLED.c

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from schemas.db.queries import Query
 from schemas.demand_response.baselines import PRIMARY, BaselineName
-from schemas.demand_response.candidates import passed_over_notes
+from schemas.demand_response.candidates import AskedEvent, passed_over_notes
 from schemas.demand_response.groups import Targets, targeted_vens
 from schemas.http import (
     Event,
@@ -95,18 +95,21 @@ class EventWriter:
             InvalidRequestError: the request contradicts itself or the rules.
             ConflictError: its id exists, or another event needs the same VENs at that time.
         """
-        now = self._clock()
-        event = planned(request, now, self._rules)
         with self._engine.begin() as connection:
-            connection.execute(queries.LOCK_NEW_EVENTS)
-            _require_known(connection, event.ven_ids, event.group_ids)
-            require_free(self._claimed(connection, event), self._others(connection, event))
-            notes = self._notes(connection, event, now)
-            if connection.execute(queries.add_event(event, notes, now)).first() is None:
-                raise ConflictError(f"There is an event {event.event_id!r} already.")
-            _plan_requests(connection, event, event.requests)
-            connection.execute(queries.notify_event(event.event_id))
-            return shapes.event(_row(connection, event.event_id))
+            return self.create_within(connection, request, self._clock())
+
+    def create_within(self, connection: Connection, request: EventCreate, now: datetime) -> Event:
+        """As `create`, in a transaction of somebody else."""
+        event = planned(request, now, self._rules)
+        connection.execute(queries.LOCK_NEW_EVENTS)
+        _require_known(connection, event.ven_ids, event.group_ids)
+        require_free(self._claimed(connection, event), self._others(connection, event))
+        notes = self._notes(connection, event, now)
+        if connection.execute(queries.add_event(event, notes, now)).first() is None:
+            raise ConflictError(f"There is an event {event.event_id!r} already.")
+        _plan_requests(connection, event, event.requests)
+        connection.execute(queries.notify_event(event.event_id))
+        return shapes.event(_row(connection, event.event_id))
 
     def preview(self, request: EventCreate) -> EventPreview:
         """What an event would do, were it shared out now; writes nothing.
@@ -133,14 +136,18 @@ class EventWriter:
             ConflictError: it is over.
         """
         with self._engine.begin() as connection:
-            status = _row(connection, event_id).status
-            if status == "cancelled":
+            self.cancel_within(connection, event_id, self._clock())
+
+    def cancel_within(self, connection: Connection, event_id: str, now: datetime) -> None:
+        """As `cancel`, in a transaction of somebody else."""
+        status = _row(connection, event_id).status
+        if status == "cancelled":
+            return
+        if connection.execute(queries.cancel_event(event_id, now)).first() is None:
+            if _row(connection, event_id).status == "cancelled":  # by another client, just now
                 return
-            if connection.execute(queries.cancel_event(event_id, self._clock())).first() is None:
-                if _row(connection, event_id).status == "cancelled":  # by another client, just now
-                    return
-                raise ConflictError(f"Event {event_id!r} is over, and cannot be cancelled any more.")
-            connection.execute(queries.notify_event(event_id))
+            raise ConflictError(f"Event {event_id!r} is over, and cannot be cancelled any more.")
+        connection.execute(queries.notify_event(event_id))
 
     def stop(self, event_id: str) -> None:
         """Complete an event that runs, cancel a scheduled one; one that is over stays as it is.
@@ -164,29 +171,42 @@ class EventWriter:
             ConflictError: it is over, VENs have been sent what is to change, or another event needs the same
                 VENs then.
         """
-        now = self._clock()
         with self._engine.begin() as connection:
-            connection.execute(queries.LOCK_NEW_EVENTS)
-            row = _locked(connection, event_id)
-            changes = changed_times_and_terms(request, shapes.event(row))
-            if not changes:
-                return shapes.event(row)
-            _require_changeable(row, now)
-            event = _changed(row, changes, now, self._rules)
-            _require_known(connection, changes.get("ven_ids"), changes.get("group_ids"))
-            claimed, before = (self._claimed(connection, each) for each in (event, row))
-            require_still_free(claimed, before, self._others(connection, event))
-            if row.start_time <= now:
-                _revise_requests(connection, row, event, now)
-            else:
-                connection.execute(queries.forget_requests(event_id))
-                _plan_requests(connection, event, event.requests)
-            notes = self._notes(connection, event, now)
-            in_commands = {*TOLD_IN_COMMANDS, *(["requested_reduction_kw"] if event.intervals else ())}
-            is_told_anew = not in_commands.isdisjoint(changes)
-            connection.execute(queries.change_event(event, notes, is_told_anew=is_told_anew))
-            connection.execute(queries.notify_event(event_id))
-            return shapes.event(_row(connection, event_id))
+            return self.change_within(connection, event_id, request, self._clock())
+
+    def change_within(
+        self, connection: Connection, event_id: str, request: EventUpdate, now: datetime
+    ) -> Event:
+        """As `change`, in a transaction of somebody else."""
+        connection.execute(queries.LOCK_NEW_EVENTS)
+        row = _locked(connection, event_id)
+        changes = changed_times_and_terms(request, shapes.event(row))
+        if not changes:
+            return shapes.event(row)
+        _require_changeable(row, now)
+        event = _changed(row, changes, now, self._rules)
+        _require_known(connection, changes.get("ven_ids"), changes.get("group_ids"))
+        claimed, before = (self._claimed(connection, each) for each in (event, row))
+        require_still_free(claimed, before, self._others(connection, event))
+        if row.start_time <= now:
+            _revise_requests(connection, row, event, now)
+        else:
+            connection.execute(queries.forget_requests(event_id))
+            _plan_requests(connection, event, event.requests)
+        notes = self._notes(connection, event, now)
+        in_commands = {*TOLD_IN_COMMANDS, *(["requested_reduction_kw"] if event.intervals else ())}
+        is_told_anew = not in_commands.isdisjoint(changes)
+        connection.execute(queries.change_event(event, notes, is_told_anew=is_told_anew))
+        connection.execute(queries.notify_event(event_id))
+        return shapes.event(_row(connection, event_id))
+
+    def flexibility_kw(self, connection: Connection, event: AskedEvent, now: datetime) -> float:
+        """What the VENs that an event would ask could shed now, kW."""
+        return float(connection.execute(queries.flexibility_kw(event, now, self._rules)).scalar_one())
+
+    def start_of(self, connection: Connection, event_id: str) -> datetime:
+        """When an event starts, as it is stored."""
+        return _row(connection, event_id).start_time
 
     def _others(self, connection: Connection, event: PlannedEvent) -> list[ClaimedVens]:
         """Events that run, or will run, at the same time."""

@@ -9,6 +9,7 @@ import msgspec
 from falcon import Request
 from msgspec import Struct, structs
 
+from schemas import openadr
 from schemas.http import PATTERNS, Ignored
 from serving.policy import MAX_BODY_BYTES
 
@@ -22,7 +23,7 @@ NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 NAMED = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
 MATCHING = re.compile(r"Expected `.*` matching regex (?P<pattern>'.*')", re.DOTALL)
-WORDS = {repr(pattern): words for pattern, words in PATTERNS.items()}
+WORDS = {repr(pattern): words for pattern, words in {**PATTERNS, **openadr.PATTERNS}.items()}
 JSON_WORDS = {"int": "whole number", "float": "number", "str": "string", "bool": "boolean"}
 
 Shape = TypeVar("Shape", bound=Struct)

@@ -86,6 +86,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     needs_database: bool = True
     is_tagged: bool = True
     """Whether a GET has an ETag; not so for streams that never end."""
+    scopes: tuple[str, ...] = ()
+    """Of OpenADR: scopes of which a client needs one; without any, it needs no token."""
+    is_change: bool = True
+    """Whether an unsafe method changes what others read: it is audited, and cached answers are dropped."""
 
     @property
     def has_formats(self) -> bool:
@@ -102,6 +106,12 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 Method = Literal["get", "put", "post", "delete", "options", "head", "patch", "trace"]
 METHODS: tuple[Method, ...] = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+
+def operation_of(resource: object, method: str) -> Operation | None:
+    """The operation of a method of a resource, if it has one."""
+    operation: Operation | None = getattr(getattr(resource, f"on_{method.lower()}", None), "operation", None)
+    return operation
 
 
 def operations(resource: object) -> dict[Method, Operation]:
@@ -395,10 +405,11 @@ def _parameter(parameter: Parameter) -> Document:
     document: Document = {"name": parameter.name, "in": parameter.where}
     if parameter.where == "path" or parameter.is_required:
         document["required"] = True
-    return document | {"description": parameter.description, "schema": _parameter_schema(parameter)}
+    return document | {"description": parameter.description, "schema": parameter_schema(parameter)}
 
 
-def _parameter_schema(parameter: Parameter) -> Document:
+def parameter_schema(parameter: Parameter) -> Document:
+    """The schema of a parameter's values."""
     if parameter.is_instant:
         return {"type": "string"} | ISO_INSTANT | {"examples": list(parameter.examples)}
     is_number = parameter.maximum is not None
@@ -411,7 +422,8 @@ def _parameter_schema(parameter: Parameter) -> Document:
         "default": parameter.default,
         "examples": list(parameter.examples) or None,
     }
-    return {key: value for key, value in schema.items() if value is not None}
+    schema = {key: value for key, value in schema.items() if value is not None}
+    return {"type": "array", "items": schema} if parameter.is_list else schema
 
 
 def as_yaml(document: Document) -> str:

@@ -47,6 +47,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     where: Literal["query", "path", "header"] = "query"
     is_instant: bool = False
     is_required: bool = False
+    is_list: bool = False
+    """Whether it may be repeated."""
     key: str = ""
     """Its name in OpenAPI, where several share a name."""
 

@@ -1,4 +1,4 @@
-"""Preconditions of changes: `If-Match` and `If-None-Match` on PATCH and DELETE (RFC 9110, 13.1)."""
+"""Preconditions of changes: `If-Match` and `If-None-Match` on PATCH, PUT and DELETE (RFC 9110, 13.1)."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -10,7 +10,7 @@ from falcon import Request, Response
 from serving.http.representation import CachedResponse
 
 CONDITIONS = ("If-Match", "If-None-Match")
-METHODS = frozenset({"PATCH", "DELETE"})
+METHODS = frozenset({"PATCH", "PUT", "DELETE"})
 
 Hold = Callable[[str], AbstractContextManager[object]]
 """A lock by name, against other changes with a precondition; of all processes."""

@@ -14,11 +14,13 @@ from schemas.http import Problem
 from schemas.programs.redaction import without_secrets
 from serving.errors import (
     ConflictError,
+    ForbiddenError,
     InvalidRequestError,
     NotFoundError,
     NotReadyError,
     TooManyStreamsError,
 )
+from serving.policy import is_openadr
 
 RETRY_AFTER_S = 2
 STREAM_RETRY_AFTER_S = 15
@@ -50,6 +52,7 @@ def add_error_handling(app: falcon.App[Request, Response]) -> None:
     app.add_error_handler(NotReadyError, _not_ready)
     app.add_error_handler(InvalidRequestError, _invalid)
     app.add_error_handler(ConflictError, _conflict)
+    app.add_error_handler(ForbiddenError, _forbidden)
     app.add_error_handler(DBAPIError, _database_away)
     app.add_error_handler(PoolTimeoutError, _database_away)
     app.add_error_handler(psycopg.Error, _database_away)
@@ -61,7 +64,7 @@ def _serialize(request: Request, response: Response, error: falcon.HTTPError) ->
     detail = without_secrets(error.description or _advice(request, status) or title)
     problem = Problem("about:blank", title, status, detail)
     response.data = msgspec.json.encode(problem)
-    response.content_type = PROBLEM_JSON
+    response.content_type = falcon.MEDIA_JSON if is_openadr(request.path) else PROBLEM_JSON
     if "Accept" not in (response.get_header("Vary") or "").split(", "):
         response.append_header("Vary", "Accept")
 
@@ -95,6 +98,10 @@ def _invalid(_request: Request, _response: Response, error: InvalidRequestError,
 
 def _conflict(_request: Request, _response: Response, error: ConflictError, _parameters: object) -> None:
     raise falcon.HTTPConflict(title="Conflict", description=str(error))
+
+
+def _forbidden(_request: Request, _response: Response, error: ForbiddenError, _parameters: object) -> None:
+    raise falcon.HTTPForbidden(description=str(error))
 
 
 def _database_away(

@@ -90,7 +90,7 @@ class ConditionalRequests:
     ) -> None:
         _allow_head(response)
         if request.method != "GET":
-            if request.method not in SAFE_METHODS:
+            if request.method not in SAFE_METHODS and getattr(request.context, "is_change", True):
                 self._on_change()
             return
         if response.get_header("Cache-Control") is None:

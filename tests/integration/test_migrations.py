@@ -32,6 +32,8 @@ from tests.integration.published import (
     value,
 )
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
     " AND relname NOT LIKE 'invoices%'"
@@ -324,6 +326,28 @@ def test_energy_by_wide_slots_is_computed_anew_without_them(
     assert value(connection, "SELECT count(*) FROM stale_slots") == 6
     catch_up(engine)
     assert rows(connection, energy) == [(1.0,)]
+
+
+def test_what_openadr_has_enrolled_stays_without_openadr(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """0028 adds tables only; taken back, VENs and loads stay as they are."""
+    migrate(database_url, "0018", "downgrade")
+    connection.execute("INSERT INTO vens (ven_id, name, created_at) VALUES ('a', 'House', now())")
+    connection.commit()
+    migrate(database_url)
+    connection.execute(
+        "INSERT INTO openadr_vens (object_id, client_id, body, created_at, modified_at, ven_name, ven_id)"
+        " VALUES ('v', 'home', '{}', now(), now(), 'a', 'a')"
+    )
+    connection.commit()
+    assert rows(connection, "SELECT targets, is_registered_here FROM openadr_vens") == [([], False)]
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    assert rows(connection, "SELECT ven_id, name FROM vens") == [("a", "House")]
+    connection.commit()
+    migrate(database_url)
+    assert rows(connection, "SELECT count(*) FROM openadr_vens") == [(0,)]
 
 
 def test_settlements_from_before_have_no_interval(database_url: str, connection: psycopg.Connection) -> None:

@@ -202,6 +202,7 @@ def set_widths(house: House, changes: list[tuple[str, int, int]]) -> None:
             house.oracle.set_slot_width(ven_id, since, minutes * 60)
 
 
+@pytest.mark.thorough
 @costly(6)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
@@ -248,6 +249,7 @@ def range_of(house: House) -> Any:
 # Measuring
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("every_min", [5, 15, 30])
 def test_slow_meters_have_similar_days_and_are_settled_whole(
     store: Store, engine: Engine, connection: psycopg.Connection, patch: Patch, every_min: int
@@ -360,6 +362,7 @@ def learn(engine: Engine, now: datetime) -> int:
     return Runner(engine, lambda: now).run(WIDTHS[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("every_min", [10, 15, 30])
 def test_a_width_is_learned_from_the_spacing_of_reports(
     store: Store, engine: Engine, connection: psycopg.Connection, get: Get, every_min: int

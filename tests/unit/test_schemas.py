@@ -73,8 +73,11 @@ def unique_keys(table: sa.Table) -> list[list[str]]:
 
 @tables
 def test_unique_keys_of_what_belongs_to_a_ven_start_with_it(table: sa.Table) -> None:
-    """That lets a cluster spread them by VEN without a change; a rejected message may have no VEN."""
-    if "ven_id" in table.c and not table.c.ven_id.nullable:
+    """That lets a cluster spread them by VEN without a change; a rejected message may have no VEN.
+
+    Objects of OpenADR are few, and sought by names of their own: those tables stay on one node.
+    """
+    if "ven_id" in table.c and not table.name.startswith("openadr_") and not table.c.ven_id.nullable:
         assert [key[0] for key in unique_keys(table)] == ["ven_id"] * len(unique_keys(table))
 
 

@@ -1,0 +1,1 @@
+"""The routes of OpenADR: one noun a file; parse, ask, answer."""

@@ -1,0 +1,24 @@
+"""How clients may be notified."""
+
+from falcon import Request, Response
+
+from schemas.openadr import Notifiers
+from serving.http.openapi import Operation, ResponseSpec
+from serving.http.responses import answer
+from serving.openadr.access import MAY_READ
+
+SENDS_WEBHOOKS = False
+"""Subscriptions are stored, and nothing calls them yet."""
+
+
+class NotifiersResource:
+    @Operation(
+        id="listAllNotifiers",
+        summary="How clients may be notified",
+        tag="notifiers",
+        answers={200: ResponseSpec("Whether webhooks are called. There is no MQTT notifier.", Notifiers)},
+        needs_database=False,
+        scopes=MAY_READ,
+    )
+    def on_get(self, _request: Request, response: Response) -> None:
+        answer(response, Notifiers(SENDS_WEBHOOKS))

@@ -1,0 +1,59 @@
+"""Events. Those that ask for power are events of this service; with one go its reports."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from schemas.openadr import EventRequest
+from schemas.tables.openadr import openadr_events
+from serving.errors import ConflictError
+from serving.openadr import queries
+from serving.openadr.event_times import event_end
+from serving.openadr.nouns.reports import Reports
+from serving.openadr.objects import Conditions, Context, Listener, TargetedObjects, Values, ignore
+from serving.openadr.power_events import PowerEvents
+
+
+class Events(TargetedObjects[EventRequest]):
+    object_type = "EVENT"
+    table = openadr_events
+    noun = "event"
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        reports: Reports,
+        power: PowerEvents,
+        listener: Listener = ignore,
+    ) -> None:
+        super().__init__(engine, clock, listener)
+        self._reports = reports
+        self._power = power
+
+    def active(self) -> Conditions:
+        """Those that are not over."""
+        return [queries.is_active(self._clock())]
+
+    def _values(self, context: Context, request: EventRequest, before: Row[Any] | None) -> Values:
+        if context.connection.execute(queries.lock_program(request.program_id)).first() is None:
+            raise ConflictError(f"programID: there is no program {request.program_id!r}.")
+        owner = context.client.client_id if before is None else before.client_id
+        made_at = context.now if before is None else before.created_at
+        columns = {"program_id": request.program_id, "ends_at": event_end(request, made_at)}
+        return Values(owner, request.targets or (), columns)
+
+    def _after_change(
+        self, context: Context, before: Row[Any] | None, row: Row[Any], request: EventRequest
+    ) -> None:
+        followed = self._power.follow(context, before, row, request)
+        values = {"event_id": followed.event_id, "flexibility_kw": followed.flexibility_kw}
+        context.connection.execute(queries.change(self.table, row.object_id, values))
+
+    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+        if row.event_id is not None:
+            self._power.cancel(context, row.event_id)
+        for report in context.connection.execute(queries.reports_of_event(row.object_id)).all():
+            self._reports.delete_row(context, report)

@@ -1,0 +1,42 @@
+"""Programs, whose deletion deletes their events, their reports and the subscriptions to them."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from schemas.openadr import ProgramRequest
+from schemas.tables.openadr import openadr_programs
+from serving.openadr import queries
+from serving.openadr.nouns.events import Events
+from serving.openadr.nouns.subscriptions import Subscriptions
+from serving.openadr.objects import Context, Listener, TargetedObjects, Values, ignore
+
+
+class Programs(TargetedObjects[ProgramRequest]):
+    object_type = "PROGRAM"
+    table = openadr_programs
+    noun = "program"
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        events: Events,
+        subscriptions: Subscriptions,
+        listener: Listener = ignore,
+    ) -> None:
+        super().__init__(engine, clock, listener)
+        self._events = events
+        self._subscriptions = subscriptions
+
+    def _values(self, context: Context, request: ProgramRequest, before: Row[Any] | None) -> Values:
+        owner = context.client.client_id if before is None else before.client_id
+        return Values(owner, request.targets or (), {"program_name": request.program_name})
+
+    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+        for event in context.connection.execute(queries.events_of_program(row.object_id)).all():
+            self._events.delete_row(context, event)
+        for each in context.connection.execute(queries.subscriptions_of_program(row.object_id)).all():
+            self._subscriptions.delete_row(context, each)

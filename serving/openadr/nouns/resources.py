@@ -1,0 +1,50 @@
+"""Resources of VENs, which are loads here."""
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from schemas.openadr import ResourceRequest
+from schemas.tables.openadr import openadr_resources, openadr_vens
+from serving.errors import ConflictError, NotFoundError
+from serving.openadr import enrolment, queries
+from serving.openadr.nouns.owners import owner_and_targets, without_access
+from serving.openadr.objects import Context, Object, OwnedObjects, Values
+
+
+class Resources(OwnedObjects[ResourceRequest]):
+    object_type = "RESOURCE"
+    table = openadr_resources
+    noun = "resource"
+
+    def _values(self, context: Context, request: ResourceRequest, before: Row[Any] | None) -> Values:
+        owner, targets = owner_and_targets(context.client, request, before)
+        ven = self._ven(context, request.ven_id)
+        if before is not None and before.ven_object_id != ven.object_id:
+            raise ConflictError("venID: a resource stays with its VEN: delete it, and make another one.")
+        load_id = request.resource_name if before is None else before.load_id
+        enrolment.set_load(context.connection, ven.ven_id, load_id, request, context.now)
+        columns = {
+            "ven_object_id": ven.object_id,
+            "resource_name": request.resource_name,
+            "load_id": load_id,
+        }
+        return Values(owner, targets, columns)
+
+    def _ven(self, context: Context, object_id: str) -> Row[Any]:
+        client = context.client
+        own = [] if client.is_business_logic else [openadr_vens.c.client_id == client.client_id]
+        ven = context.connection.execute(queries.locked(openadr_vens, object_id, own)).one_or_none()
+        if ven is None:
+            raise NotFoundError(f"venID: there is no VEN {object_id!r}.")
+        return ven
+
+    def _body(self, request: ResourceRequest) -> Object:
+        return without_access(request)
+
+    def whole(self, row: Row[Any]) -> Object:
+        return {**super().whole(row), **({"targets": row.targets} if row.targets else {})}
+
+    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+        ven = context.connection.execute(queries.one(openadr_vens, row.ven_object_id)).one()
+        enrolment.forget_load(context.connection, ven.ven_id, row.load_id, context.now)

@@ -1,0 +1,55 @@
+"""VENs, which are VENs of this service; with one goes what belongs to it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from schemas.openadr import VenRequest
+from schemas.tables.openadr import openadr_vens
+from serving.openadr import enrolment, queries
+from serving.openadr.nouns.owners import owner_and_targets, without_access
+from serving.openadr.nouns.resources import Resources
+from serving.openadr.objects import Context, Listener, Object, OwnedObjects, Values, ignore
+
+
+class Vens(OwnedObjects[VenRequest]):
+    object_type = "VEN"
+    table = openadr_vens
+    noun = "VEN"
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        resources: Resources,
+        listener: Listener = ignore,
+    ) -> None:
+        super().__init__(engine, clock, listener)
+        self._resources = resources
+
+    def _values(self, context: Context, request: VenRequest, before: Row[Any] | None) -> Values:
+        owner, targets = owner_and_targets(context.client, request, before)
+        columns: dict[str, Any] = {"ven_name": request.ven_name}
+        if before is None:
+            is_new = enrolment.register_ven(context.connection, request, context.client, context.now)
+            columns |= {"ven_id": request.ven_name, "is_registered_here": is_new}
+        return Values(owner, targets, columns)
+
+    def _body(self, request: VenRequest) -> Object:
+        return without_access(request)
+
+    def whole(self, row: Row[Any]) -> Object:
+        return {**super().whole(row), **({"targets": row.targets} if row.targets else {})}
+
+    def _after_change(
+        self, context: Context, before: Row[Any] | None, row: Row[Any], request: VenRequest
+    ) -> None:
+        if before is not None:
+            enrolment.rename_ven(context.connection, row.ven_id, request)
+
+    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+        for resource in context.connection.execute(queries.resources_of_ven(row.object_id)).all():
+            self._resources.delete_row(context, resource)
+        enrolment.retire_ven(context.connection, row, context.now)

@@ -36,6 +36,8 @@ from tests.integration.test_settlement import (
 )
 from tests.integration.test_weather import MAXIMA, record
 
+pytestmark = pytest.mark.thorough
+
 SETTINGS = {"EVENT_BASELINES": "all", "HOLIDAYS": "US", "TIME_ZONE": "America/New_York"}
 
 

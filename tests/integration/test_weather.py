@@ -55,6 +55,7 @@ def weather(database_url: str, tmp_path: Path) -> Import:
     return run
 
 
+@pytest.mark.thorough
 def test_a_file_is_imported_once(weather: Import, connection: psycopg.Connection) -> None:
     """Again it changes nothing; a changed value replaces the old one; a wrong line keeps all of it out."""
     first = weather("2024-07-10T00:00:00Z,20", "2024-07-10T01:00:00Z,21")
@@ -75,6 +76,7 @@ def test_a_file_is_imported_once(weather: Import, connection: psycopg.Connection
     assert (after[0] == when[0], after[1] > when[1]) == (True, True)
 
 
+@pytest.mark.thorough
 def test_a_region_without_vens_is_pointed_out(
     weather: Import, engine: Engine, connection: psycopg.Connection
 ) -> None:

@@ -34,7 +34,7 @@ notebooks: install ## run every notebook on the sample, and keep what they say
 test: install ## the tests of an engineer's day, against a real PostgreSQL and a real broker
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough"
 
-thorough: install ## what takes long: whole events, tests of the tests, schemathesis, notebooks
+thorough: install ## what takes long: programs as processes, whole events, tests of the tests, notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
 
 check: install ## format, lint, types, imports, tests

@@ -7,6 +7,8 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -85,12 +87,8 @@ def main(arguments: list[str]) -> None:
             metrics.registry.register(RejectedSize(engine))
             metrics.registry.register(AlarmConditions(engine))
             _serve_monitoring(metrics, trouble, settings.http_port, settings.http_host)
-            sender = _webhook_sender(engine, clock, settings, metrics)
-            sender.start()
-            try:
+            with _sending_webhooks(settings, monitor, clock, metrics):
                 _serve(scheduler, runner, jobs, stop_signals)
-            finally:
-                sender.stop()
         else:
             watch.look()
             _obey(options, runner, jobs, settings)
@@ -98,11 +96,20 @@ def main(arguments: list[str]) -> None:
         engine.dispose()
 
 
-def _webhook_sender(
-    engine: Engine, clock: DatabaseClock, settings: JobsSettings, metrics: JobMetrics
-) -> WebhookSender:
+@contextmanager
+def _sending_webhooks(
+    settings: JobsSettings, monitor: AnswerMonitor, clock: DatabaseClock, metrics: JobMetrics
+) -> Iterator[None]:
+    """On threads and connections of their own, beside those of the jobs."""
     holder = f"{socket.gethostname()}:{uuid.uuid4().hex[:8]}"
-    return WebhookSender(engine, clock, holder, settings.webhook_policy(), count=metrics.sent)
+    engine = engine_for(settings.database_url, "jobs", pool_size=2, overflow=8, monitor=monitor, **CYCLE)
+    sender = WebhookSender(engine, clock, holder, settings.webhook_policy(), count=metrics.sent)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.stop()
+        engine.dispose()
 
 
 def _watch(

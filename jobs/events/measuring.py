@@ -303,13 +303,19 @@ class DatabaseRecords:
             return
         together = max(VENS_AT_ONCE, MEANS_TOGETHER // len(slots_of(within)))
         for many in people.iter_slices(together):
-            ven_ids = many.get_column("ven_id").to_list()
-            ids = None if many.height == people.height else (ven_ids[0], ven_ids[-1])
-            usage = read_usage_of_most(connection, ven_ids, within, ids)
-            for number, some in enumerate(many.iter_slices(VENS_AT_ONCE)):
-                first = number * VENS_AT_ONCE
-                kw = np.ascontiguousarray(usage.kw[first : first + some.height])
-                yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
+            yield from self._usages_of_most(many, within, is_part=many.height < people.height)
+
+    def _usages_of_most(
+        self, people: pl.DataFrame, within: Sequence[TimeRange], *, is_part: bool
+    ) -> Iterator[tuple[pl.DataFrame, Usage]]:
+        """Usage that is read together; its array is freed before the next one is made."""
+        ven_ids = people.get_column("ven_id").to_list()
+        ids = (ven_ids[0], ven_ids[-1]) if is_part else None
+        usage = read_usage_of_most(self._connection, ven_ids, within, ids)
+        for first in range(0, people.height, VENS_AT_ONCE):
+            some = people.slice(first, VENS_AT_ONCE)
+            kw = np.ascontiguousarray(usage.kw[first : first + some.height])
+            yield some, Usage(some.get_column("ven_id").to_list(), usage.slots, kw)
 
     def taken(self, ven_ids: Sequence[str], but: str, within: TimeRange) -> pl.DataFrame:
         return fetch(self._connection, participation_times.taken(ven_ids, but, within), TakenFrame)

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -21,9 +22,9 @@ from schemas.programs.version import VERSION
 
 POLL_EVERY_S = 0.5
 LONGEST_ERROR = 500
-STOP_WITHIN_S = 15.0
-MOST_AT_ONCE = 50
-"""Receivers that are sent to at once; each needs a connection to the database for an instant."""
+STOP_WITHIN_S = 5.0
+MOST_AT_ONCE = 100
+"""Receivers that are sent to at once: all webhooks that there can be, so that none waits for another."""
 
 
 class HeldWebhook(Struct, frozen=True):
@@ -67,11 +68,11 @@ class WebhookSender:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let deliveries that are under way end; what is not settled is sent again."""
+        """Give deliveries that are under way a few seconds; what is not settled is sent again."""
         self._stopping.set()
-        self._thread.join(STOP_WITHIN_S)
-        for thread in list(self._receivers.values()):
-            thread.join(STOP_WITHIN_S)
+        ends_s = time.monotonic() + STOP_WITHIN_S
+        for thread in [self._thread, *self._receivers.values()]:
+            thread.join(max(0.0, ends_s - time.monotonic()))
 
     def _run(self) -> None:
         is_away = False

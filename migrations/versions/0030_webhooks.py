@@ -94,11 +94,18 @@ def upgrade() -> None:
         sa.Column("response_status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("delivery_id", name=op.f("pk_webhook_deliveries")),
+        postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
     )
     is_pending = sa.text("status = 'pending'")
     pending = ["webhook_id", "object_id", "delivery_id"]
     op.create_index(
         "ix_webhook_deliveries_pending", "webhook_deliveries", pending, postgresql_where=is_pending
+    )
+    op.create_index(
+        "ix_webhook_deliveries_next",
+        "webhook_deliveries",
+        ["webhook_id", "delivery_id"],
+        postgresql_where=is_pending,
     )
     op.create_index("ix_webhook_deliveries_webhook_id", "webhook_deliveries", ["webhook_id", "delivery_id"])
     op.create_index("ix_webhook_deliveries_closed_at", "webhook_deliveries", ["closed_at"])

@@ -48,8 +48,15 @@ webhook_deliveries = Table(
         "delivery_id",
         postgresql_where=text("status = 'pending'"),
     ),
+    Index(
+        "ix_webhook_deliveries_next",
+        "webhook_id",
+        "delivery_id",
+        postgresql_where=text("status = 'pending'"),
+    ),
     Index("ix_webhook_deliveries_webhook_id", "webhook_id", "delivery_id"),
     Index("ix_webhook_deliveries_closed_at", "closed_at"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
 )
 
 

@@ -17,6 +17,8 @@ from tests.faults.requirement import required_program
 from tests.integration.published import until
 from tests.integration.test_keys_program import administrate
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 RECIPE = (REPOSITORY / "deploy" / "nginx-ui.conf").read_text()
 NAME = "ui.example"
 MAIN = """

@@ -13,7 +13,8 @@ from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, free_ports
 from tests.integration.test_keys_program import administrate, until_it_answers
 
-pytestmark = pytest.mark.thorough
+UD_CLIENT = "oadr30-ven-ud==1.2.0"
+"""Its wheel has a package `tests`, which would hide ours: it is installed apart from all else."""
 
 HOUR = {"start": "2030-01-15T13:00:00Z", "duration": "PT1H"}
 PRICES = [{"id": number, "payloads": [{"type": "PRICE", "values": [0.1 + number]}]} for number in range(3)]
@@ -37,6 +38,7 @@ def secret_of(database_url: str, client_id: str, role: str) -> str:
     return administrate(database_url, "clients", "create", client_id, "--role", role).strip()
 
 
+@pytest.mark.thorough
 def test_openadr3(base: str, database_url: str) -> None:
     """A utility makes a program and an event; a VEN enrols, reads them, and reports."""
     with client_of(base, database_url, "bl") as utility, client_of(base, database_url, "ven") as home:
@@ -87,12 +89,25 @@ def use_both(utility: Any, home: Any) -> None:
     assert home.events() == []
 
 
+@pytest.mark.clients
 def test_oadr30_ven_ud(base: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A VEN that asks for the scope `read_all`, and reads programs and events.
 
     It enrols as OpenADR 3.0 has it, without `objectType`, so it cannot enrol here. It writes files.
     """
     monkeypatch.chdir(tmp_path)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        str(tmp_path / "packages"),
+        UD_CLIENT,
+    ]
+    subprocess.run(install, check=True)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
     vtn = import_module("oadr30.vtn")
     with client_of(base, database_url, "bl") as utility:
         program = utility.create_program({"programName": "tou"}).json()

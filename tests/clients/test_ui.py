@@ -20,7 +20,7 @@ from tests.clients.ui import Ui
 from tests.e2e.stack import running_stack, until
 from tests.faults.requirement import be_without
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 HOUSE_KW = 3.0
 LATE_S = 3.0

@@ -22,7 +22,7 @@ from local.programs import is_healthy
 from tests.e2e.stack import running_stack, until
 from tests.faults.requirement import be_without
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 VENS = 24
 MANY = 10_000
@@ -129,7 +129,6 @@ class TestWithAFleet:
         shown = float(card(page, "Used today").split()[0].replace(",", ""))
         assert shown <= ask(stack, "/api/stats/network")["totalHousePowerToday"] + 0.01
 
-    @pytest.mark.thorough
     def test_the_range_of_the_history_is_chosen(self, page: Page) -> None:
         caption = page.locator("#history-caption")
         expect(caption).to_contain_text("Mean power by 5 minutes")
@@ -141,7 +140,6 @@ class TestWithAFleet:
         page.get_by_text("As a table").click()
         assert page.locator("#history-table tbody tr").count() > 5
 
-    @pytest.mark.thorough
     def test_dragging_zooms_and_a_double_click_goes_back(self, page: Page) -> None:
         caption, plot = page.locator("#history-caption"), page.locator("#history-chart .nsewdrag")
         page.get_by_role("button", name="3 h", exact=True).first.click()
@@ -179,7 +177,6 @@ class TestWithAFleet:
         expect(page.locator("#forecast-table tbody tr")).to_have_count(96)
         expect(page.locator("#forecast-table tbody tr").nth(10)).to_contain_text("\N{EN DASH}")
 
-    @pytest.mark.thorough
     def test_vens_are_searched_sorted_and_opened_with_the_keyboard(self, page: Page) -> None:
         page.get_by_role("link", name="VENs").press("Enter")
         expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
@@ -216,7 +213,6 @@ class TestWithAFleet:
         expect(page.locator("#vens-count")).to_have_text(f"{VENS} of {VENS} VENs")
         assert page.request.delete(f"{stack['http_url']}/api/groups/a%20few").status == 204
 
-    @pytest.mark.thorough
     def test_pages_of_vens_are_turned(self, page: Page) -> None:
         page.get_by_role("link", name="VENs").click()
         expect(page.locator("#vens-page")).to_have_text("page 1 of 2")
@@ -331,7 +327,6 @@ class TestWithAFleet:
         expect(view).to_have_text("No event is running or planned.")
         assert page.request.delete(f"{vens}/ven-0007/opt-outs/{made.json()['id']}").status == 204
 
-    @pytest.mark.thorough
     def test_more_that_is_planned_says_so(self, page: Page, stack: dict[str, Any]) -> None:
         body: dict[str, Any] = {
             "startTime": "2031-01-15T12:00:00Z",
@@ -347,7 +342,6 @@ class TestWithAFleet:
         agree(page)
         expect(view).to_have_text("No event is running or planned.")
 
-    @pytest.mark.thorough
     def test_a_refusal_is_told(self, page: Page) -> None:
         for _ in range(2):
             page.get_by_label("Reduction, kW").fill("5")
@@ -361,7 +355,6 @@ class TestWithAFleet:
         agree(page)
         expect(page.locator("#event-view")).to_have_text("No event is running or planned.")
 
-    @pytest.mark.thorough
     def test_ten_thousand_vens_are_no_burden(self, page: Page) -> None:
         vens = [ven(number) for number in range(MANY)]
 
@@ -379,7 +372,6 @@ class TestWithAFleet:
         expect(page.locator("#vens-count")).to_have_text("10,000 of 10,000 VENs")
         assert page.evaluate("document.querySelectorAll('*').length") < 2_000
 
-    @pytest.mark.thorough
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_a_phone_shows_it_all_without_scrolling_sideways(
         self, browser: Browser, stack: dict[str, Any], scheme: str
@@ -395,7 +387,6 @@ class TestWithAFleet:
             expect(page.locator("#ven-caption")).to_contain_text("Mean power")
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
-    @pytest.mark.thorough
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
     def test_axe_finds_no_barrier(
@@ -413,7 +404,6 @@ class TestWithAFleet:
             expect(page.get_by_role("dialog")).to_be_visible()
             assert barriers(page) == []
 
-    @pytest.mark.thorough
     def test_paper_is_light_and_has_no_buttons(self, browser: Browser, stack: dict[str, Any]) -> None:
         for page in opened(browser, stack["http_url"], DESK, color_scheme="dark"):
             expect(page.locator("#history-caption")).to_contain_text("Mean power")
@@ -425,7 +415,6 @@ class TestWithAFleet:
             page.evaluate("dispatchEvent(new Event('afterprint'))")
             assert page.locator("html").get_attribute("data-theme") is None
 
-    @pytest.mark.thorough
     def test_the_theme_is_chosen_and_kept(self, page: Page) -> None:
         page.get_by_role("button", name="Use dark colours").click()
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -483,7 +472,6 @@ def test_numbers_are_in_the_language_of_the_browser_and_times_in_the_zone_of_the
             assert page.request.delete(f"{url}/api/events/zoned").status == 204
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("fleet")
 def test_a_key_is_asked_for_once_and_kept_as_a_session(
     browser: Browser, stack: dict[str, Any], guarded: str

@@ -15,7 +15,7 @@ import pytest
 from local.environment import REPOSITORY
 from tests.e2e.stack import running_stack
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 PAGE = (REPOSITORY / "docs" / "fixtures.md").read_text()
 EXAMPLE = re.compile(r"```console\n\$ curl '?([^\s']+)'?\n```\n\n```json\n(.*?)\n```", re.DOTALL)

@@ -23,7 +23,7 @@ from tests.e2e.stack import running_stack
 
 WITHIN_S = 5.0
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

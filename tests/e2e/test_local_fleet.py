@@ -19,7 +19,7 @@ from local.environment import REPOSITORY
 from local.fleet.backfill import backfill_length
 from local.ports import HOST, free_ports
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 Heard = tuple[str, bytes]
 

@@ -19,7 +19,7 @@ from local.service import StartError
 from tests.e2e.stack import until
 from tests.faults.requirement import be_without
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 
 def _value(url: str, query: str) -> object:

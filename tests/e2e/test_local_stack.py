@@ -21,7 +21,7 @@ from local.ports import free_ports
 from local.programs import is_healthy
 from schemas.programs.exits import TRY_AGAIN
 
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -208,8 +208,8 @@ def test_it_starts_says_where_to_look_and_stops_in_order(start: Start) -> None:
     "number",
     [
         signal.SIGKILL,
-        pytest.param(signal.SIGTERM, marks=pytest.mark.thorough),
-        pytest.param(signal.SIGHUP, marks=pytest.mark.thorough),
+        signal.SIGTERM,
+        signal.SIGHUP,
     ],
 )
 def test_it_leaves_nothing_running_however_it_dies(start: Start, number: signal.Signals) -> None:
@@ -224,7 +224,6 @@ def test_it_leaves_nothing_running_however_it_dies(start: Start, number: signal.
     stack.output()
 
 
-@pytest.mark.thorough
 def test_the_kernel_ends_it_when_even_the_guardian_is_killed(start: Start) -> None:
     stack = start("--fleet", "3", "--interval", "1")
     wait_ready(stack)
@@ -262,7 +261,6 @@ def _answers(stack: Running) -> bool:
     return is_healthy(stack.ports[0])
 
 
-@pytest.mark.thorough
 def test_a_program_that_keeps_dying_is_restarted_ever_more_slowly_and_loudly(
     start: Start, root: Path
 ) -> None:
@@ -278,7 +276,6 @@ def test_a_program_that_keeps_dying_is_restarted_ever_more_slowly_and_loudly(
     assert "no cheese" in output
 
 
-@pytest.mark.thorough
 def test_data_survive_and_a_successor_waits_for_the_remains(start: Start) -> None:
     first = start()
     wait_ready(first)

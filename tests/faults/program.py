@@ -21,6 +21,9 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 class Ingest(Service):
     """One worker. Its client id, and so its session at the broker, stays the same over restarts."""
 
+    stops_within_s = 60.0
+    """Several processes end, on a machine that may be busy with other tests."""
+
     def __init__(
         self, directory: Path, database_url: str, mqtt_url: str, client_id: str = "ingest", **settings: str
     ) -> None:

@@ -33,6 +33,8 @@ from tests.integration.published import NOW, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem
 from tests.integration.test_live_served import serving
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 AWAY = "postgresql://nobody@/nothing?host=/nonexistent"
 
 

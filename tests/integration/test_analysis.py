@@ -112,6 +112,7 @@ def as_points(frame: pl.DataFrame, aggregate: str) -> list[dict[str, object]]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
 def test_histories_are_those_of_the_plain_loop(house: House, database: DatabaseGrid, bounds: Bounds) -> None:
     start, end = bounds
@@ -125,6 +126,7 @@ def test_histories_are_those_of_the_plain_loop(house: House, database: DatabaseG
             assert_same({"points": as_points(found, aggregate)}, expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bounds", [EVERYTHING, EDGES[1], EDGES[2]])
 def test_both_entrances_lead_to_the_same(
     house: House, database: DatabaseGrid, over_http: HttpGrid, bounds: Bounds
@@ -346,6 +348,7 @@ def test_what_is_not_there_and_what_cannot_be_meant(database: DatabaseGrid, over
             grid.history("5m", load_id="hvac1")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-07-10", 24)])
 def test_days_of_a_zone(engine: Engine, database_url: str, day: str, hours: int) -> None:
     """A kilowatt all day long, and the days around it, reported every ten minutes: 23, 24 or 25 kWh."""

@@ -90,6 +90,7 @@ def mean(series: Any, key: str) -> float:
     return float(sum(points) / len(points))
 
 
+@pytest.mark.thorough
 def test_a_baseline_ahead_of_time_is_that_of_an_event_then(read: Read, engine: Engine) -> None:
     """Tomorrow: what was used before the settled event counts, what was used in it does not."""
     series = read("/vens/a/baseline", start="2024-07-11T16:02:00Z", end="2024-07-11T16:30:00Z")
@@ -137,6 +138,7 @@ def test_similar_days_are_those_of_the_site(engine: Engine, client: testing.Test
     assert holiday.simulate_get(path, params=query).json["daysUsed"] < 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["arrow", "parquet", "csv"])
 def test_series_and_performance_in_columns(form: str, client: testing.TestClient, read: Read) -> None:
     for path in ("/events/e/baseline", "/vens/a/baseline"):
@@ -159,6 +161,7 @@ def frame(form: str, content: bytes) -> pl.DataFrame:
     return readers[form](io.BytesIO(content))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "status", "word"),
     [

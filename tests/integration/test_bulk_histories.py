@@ -121,6 +121,7 @@ def test_the_rows_of_a_group_are_its_history(fleet: House) -> None:
     agree()
 
 
+@pytest.mark.thorough
 def test_the_rows_of_a_load_are_its_history_and_those_of_a_type_their_sum(fleet: House) -> None:
     fleet.run(0)  # which loads there are is as of the last cycle
     fleet.run(1)
@@ -291,6 +292,7 @@ def test_ids_that_are_words_of_routes_have_routes(api: Api) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("aggregate", ["sum", "energy", "mean"])
 @pytest.mark.parametrize(
     "path", ["/vens/history", "/vens/history?by=group", "/loads/history", "/loads/history?by=type"]

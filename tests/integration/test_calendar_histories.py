@@ -49,6 +49,7 @@ def parameters(bounds: Bounds) -> dict[str, str]:
     return {name: at.isoformat() for name, at in zip(("start", "end"), bounds, strict=True) if at is not None}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
 def test_days_weeks_and_months_are_those_of_the_plain_loop(house: House, bounds: Bounds) -> None:
     traffic = random_traffic(7, 120)
@@ -98,11 +99,13 @@ def test_the_sites_zone_is_the_default(house: House) -> None:
     assert by_default["points"][0]["timestamp"].endswith("T18:30:00Z")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("granularity", ["1d", "30d", "1mo", "1y", "999999999y", "999999999w"])
 def test_long_ones_and_empty_ones(house: House, granularity: str) -> None:
     assert house.get("/stats/network/history", granularity=granularity) == {"points": []}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("query", "words"),
     [

@@ -25,6 +25,8 @@ from tests.conftest import REPOSITORY
 from tests.faults.mosquitto import Mosquitto
 from tests.faults.requirement import be_without
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 DEPLOY = REPOSITORY / "deploy"
 PROGRAMS: dict[str, type[ProgramSettings]] = {
     "ingest": IngestSettings,

@@ -146,6 +146,7 @@ def test_a_group_at_which_an_event_aims_stays(town: Town) -> None:
     assert town.client.simulate_get("/api/events/e").json["targets"]["groups"] == ["north"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -239,6 +240,7 @@ def test_each_load_of_a_ven_gives_the_same_part(town: Town) -> None:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("ev", "hvac", "status"),
     [

@@ -41,7 +41,8 @@ def batches(messages: Sequence[Published], chance: random.Random) -> Iterator[Se
         position += size
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", [1, 2])
 def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
     house.empty()
     chance = random.Random(seed)
@@ -73,6 +74,7 @@ def ranges(draw: st.DrawFn) -> tuple[datetime | None, datetime | None]:
     return draw(st.sampled_from(((start, end), (start, end), (None, end), (start, None))))
 
 
+@pytest.mark.thorough
 @costly(4)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
@@ -108,6 +110,7 @@ def test_any_traffic_in_any_batches_and_cycles(  # noqa: PLR0913, PLR0917 - hypo
     check_history(house, bounds, slotted, aggregate)
 
 
+@pytest.mark.thorough
 def test_a_redelivery_of_everything_changes_nothing(house: House, engine: Engine) -> None:
     house.empty()
     messages = random_traffic(7, 400)

@@ -104,6 +104,7 @@ def catch_up(engine: Engine) -> None:
     Runner(engine, lambda: NOW).catch_up([job for job in schedule(Cadence()) if job.has_backlog])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("before", "after"),
     [

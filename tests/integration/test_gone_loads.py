@@ -63,6 +63,7 @@ def remove(house: House, chance: random.Random) -> None:
     assert house.client.simulate_get(path).status_code == 404
 
 
+@pytest.mark.thorough
 def test_answers_equal_the_plain_loop(house: House) -> None:
     chance = random.Random(4)
     messages = random_traffic(4, 600)
@@ -81,6 +82,7 @@ def test_answers_equal_the_plain_loop(house: House) -> None:
     assert gone  # some have left
 
 
+@pytest.mark.thorough
 @costly(2)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),

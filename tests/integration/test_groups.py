@@ -127,6 +127,7 @@ def test_a_group_with_a_retired_ven_can_still_be_changed(api: Api) -> None:
     assert "'nobody'" in api.patch("/groups/g", 400, venIds=["a", "nobody"])["detail"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("given", "found"),
     [
@@ -278,6 +279,7 @@ def windows(draw: st.DrawFn) -> dict[str, str]:
     return asked
 
 
+@pytest.mark.thorough
 def test_a_group_of_all_vens_is_the_network(fleet: House) -> None:
     assert_same(fleet.get("/stats/network", group="all"), fleet.get("/stats/network"))
     assert_same(fleet.get("/stats/loads", group="all"), fleet.get("/stats/loads"))
@@ -300,6 +302,7 @@ def test_a_group_of_all_vens_is_the_network(fleet: House) -> None:
     agree()
 
 
+@pytest.mark.thorough
 def test_disjoint_groups_sum_to_their_union(fleet: House) -> None:
     ven_ids = sorted(ven["id"] for ven in fleet.get("/vens"))
 

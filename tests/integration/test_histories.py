@@ -46,6 +46,7 @@ def windows(draw: st.DrawFn) -> HistoryRequest:
     return HistoryRequest(microseconds(start), end_us, granularity_s, aggregate)
 
 
+@pytest.mark.thorough
 def test_in_one_trip_or_in_parts_it_is_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batches pending in either lane, and raw rows gone for the first day."""
     traffic = random_traffic(3, 1_500, shuffled=True)
@@ -109,6 +110,7 @@ def test_what_is_kept_may_have_moved_since_the_last_question(house: House) -> No
     assert "no raw rows" in warning
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("days", [0, 1, 9, 400, -3])
 def test_the_latest_is_found_on_whatever_day_it_was_said(house: House, days: int) -> None:
     """Partitions of other days are not looked at, unless something is pending of them."""

@@ -29,6 +29,8 @@ from tests.faults.program import Ingest
 from tests.faults.requirement import be_without
 from tests.integration.postgres_tls import tls_in_front
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 WITHIN_S = 20.0
 USER = "gridgate"
 BROKER_PASSWORD = "pa@ss/of:the?broker"  # noqa: S105 - of this test alone
@@ -189,7 +191,7 @@ def workers(database_url: str) -> set[str]:
         return {worker for (worker,) in connection.execute("SELECT worker FROM ingest_batches")}
 
 
-@pytest.mark.parametrize("protocol", ["5", pytest.param("3.1.1", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_the_right_papers_let_in_and_wrong_ones_are_refused_loudly(
     launch: Launch, publish: Callable[[str], None], papers: Papers, database_url: str, protocol: str
 ) -> None:

@@ -92,6 +92,7 @@ def test_nothing_to_do_is_no_run(runner: Runner, connection: psycopg.Connection)
     assert value(connection, "SELECT ven_count FROM network_snapshot") == 0
 
 
+@pytest.mark.thorough
 def test_two_workers_beside_ingest_make_what_one_makes(
     store: Store, database_url: str, connection: psycopg.Connection
 ) -> None:
@@ -208,6 +209,7 @@ CREATE TRIGGER die AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION d
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("table", "lane"),
     [
@@ -375,6 +377,7 @@ def command(database_url: str, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.thorough
 def test_the_command_line(database_url: str, store: Store, connection: psycopg.Connection) -> None:
     """Each command of `python -m jobs` but the scheduler, all at once."""
     store.write(batch_of(telemetry("a", loads=[{"id": "l"}])))
@@ -394,6 +397,7 @@ def test_the_command_line(database_url: str, store: Store, connection: psycopg.C
     assert value(connection, "SELECT count(*) FROM pending_batches") == 0
 
 
+@pytest.mark.thorough
 def test_the_command_line_without_a_database() -> None:
     refused = command("mysql://x", "catch-up")
     assert refused.returncode == 2

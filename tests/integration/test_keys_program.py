@@ -17,6 +17,8 @@ from tests.faults.deadline import until
 from tests.integration.published import value
 from tests.integration.test_clock_steps import HOUR_S, MachineClock, machine_clock
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 __all__ = ["machine_clock"]
 
 REVOKED_WITHIN_S = 10.0
@@ -90,7 +92,6 @@ def until_it_answers(port: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.thorough
 def test_wrong_words(database_url: str) -> None:
     assert "nobody" in administrate(database_url, "keys", "revoke", "nobody", status=1)
     assert " 404  keys   revoke nobody" in administrate(database_url, "audit")
@@ -102,7 +103,6 @@ def test_wrong_words(database_url: str) -> None:
 LEAST_ERROR_S = 120
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("ahead_s", [-HOUR_S, HOUR_S])
 def test_keys_and_the_audit_log_go_by_the_databases_clock(
     ahead_s: int, machine_clock: MachineClock, database_url: str, connection: psycopg.Connection

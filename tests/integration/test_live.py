@@ -162,6 +162,7 @@ def test_presence_is_told_too(store: Store, engine: Engine) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_what_was_missed_is_told_again_once_and_in_order(
     listened: MakeLive, connection: psycopg.Connection
 ) -> None:

@@ -15,6 +15,8 @@ from tests.integration.published import until
 from tests.integration.test_live import Told, write
 from tests.integration.test_live_served import CLIENTS, Client, serving
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 VENS = 40
 WORDS = 30
 CHANGES = VENS * WORDS

@@ -32,6 +32,8 @@ from tests.integration.published import (
     value,
 )
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 RELATIONS = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
     " AND relname NOT LIKE 'invoices%'"

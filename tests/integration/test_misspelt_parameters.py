@@ -15,6 +15,7 @@ def client(engine: Engine) -> testing.TestClient:
     return testing.TestClient(create_app(engine, lambda: NOW, []))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "parameter", "nearest"),
     [
@@ -47,6 +48,7 @@ def test_the_nearest_name_is_suggested(
     assert f"{parameter} is unknown; did you mean {nearest}?" in refused.json["detail"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("query", ["_=17", "v=2", "utm_source=x", "color=red", ""])
 @pytest.mark.parametrize("path", [HISTORY, "/api/vens/summary", "/api/stats/network"])
 def test_names_that_resemble_none_are_ignored(client: testing.TestClient, path: str, query: str) -> None:

@@ -149,6 +149,11 @@ def test_objects_are_changed_only_as_the_client_has_seen_them(utility: OpenAdrCl
             {"programName": "x", "intervalPeriod": {"start": "2026-13-01"}},
             ["intervalPeriod.start"],
         ),
+        (
+            "/programs",
+            {"programName": "x", "programDescriptions": [{"URL": "here"}]},
+            ["programDescriptions[0].URL", "https://"],
+        ),
         ("/events", {}, ["programID is missing"]),
         ("/events", {"programID": "no/id"}, ["programID"]),
         ("/events", {"programID": "x", "priority": -1}, ["priority"]),

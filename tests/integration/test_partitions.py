@@ -100,6 +100,7 @@ def february(store: Store, runner: Runner, connection: psycopg.Connection) -> li
     return times
 
 
+@pytest.mark.thorough
 def test_days_become_a_year_and_every_row_stays(
     february: list[datetime], engine: Engine, connection: psycopg.Connection
 ) -> None:
@@ -120,6 +121,7 @@ def test_days_become_a_year_and_every_row_stays(
     assert rows(connection, names) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("february")
 def test_late_rows_at_each_step_of_a_move(
     engine: Engine,
@@ -219,6 +221,7 @@ def test_a_move_that_retention_has_overtaken_is_given_up(
     assert target.startswith("public.ven_telemetry_p")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("february")
 def test_a_move_is_done_in_slices(engine: Engine, connection: psycopg.Connection) -> None:
     before = stored(connection)
@@ -287,6 +290,7 @@ def test_a_table_of_the_same_name_does_not_stop_the_jobs(
     assert len(stored(connection)["ven_telemetry"]) == 1
 
 
+@pytest.mark.thorough
 def test_partitions_in_a_schema_of_our_own(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> None:
     """Tables of others have the names of ours, in a schema that is searched after ours."""
     name = next(database_names)

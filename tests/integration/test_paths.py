@@ -24,6 +24,7 @@ def app(engine: Engine, store: Store) -> testing.TestClient:
     return testing.TestClient(create_app(engine, lambda: NOW, []))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(len(LOADS)))
 def test_each_load_is_reached_everywhere(app: testing.TestClient, number: int) -> None:
     load_id = LOADS[number]

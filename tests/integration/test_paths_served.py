@@ -17,6 +17,8 @@ from local.ports import HOST, answers, free_ports
 from tests.faults.requirement import required_program
 from tests.integration.published import THREE, batch_of, telemetry, until
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 LOADS = ("a", "/DE/G1/INV/1", "a/history", "a%2Fhistory", "a/commands/shed", "x y;z", "ü/ö", "a//b", "a/")
 NGINX = """
 daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log; worker_processes 1;

@@ -180,6 +180,7 @@ def test_of_a_ven_that_was_only_replayed_nothing_is_known(watch: Watch) -> None:
     assert watch.judge(START + seconds(1000)) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("offset_s", [7200, 200, -280, 11 * 86_400])
 def test_a_wrong_clock_is_heard_once_three_reports_agree(watch: Watch, offset_s: float) -> None:
     """A device whose clock is behind by hours, or ahead by minutes, and whose network jitters by a second."""

@@ -20,6 +20,8 @@ from local.ports import HOST, answers, free_ports
 from schemas.programs.exits import TRY_AGAIN, WRONG_USAGE
 from tests.integration.published import until
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 NO_BROKER = "mqtt://127.0.0.1:1"
 ENDS_WITHIN_S = 60

@@ -163,6 +163,7 @@ def some(damages: Iterable[str], quick: AbstractSet[str]) -> list[ParameterSet]:
     return [pytest.param(each, marks=() if each in quick else thorough) for each in damages]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("full")
 @pytest.mark.parametrize("damage", some(DAMAGE, ONE_OF_A_KIND))
 def test_whatever_is_wrong_is_found_and_mended(
@@ -374,6 +375,7 @@ def run_jobs(database_url: str, *arguments: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("full")
 def test_the_command_line(database_url: str, connection: psycopg.Connection) -> None:
     """Verify ends with 1 where something is wrong, rebuild mends it, and verify ends with 0."""

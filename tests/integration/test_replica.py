@@ -24,6 +24,8 @@ from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 REPLICATED = (
     "/api/stats/network",
     "/api/stats/loads",

@@ -74,6 +74,7 @@ def test_a_load_bears_what_it_says_now_where_a_sample_says_nothing(client: testi
     assert (sample["name"], sample["type"]) == ("Barn", "boiler")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("path", "status", "word"),

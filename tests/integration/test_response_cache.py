@@ -105,6 +105,7 @@ def told(answer: testing.Result) -> tuple[int, dict[str, str], bytes]:
     return answer.status_code, dict(answer.headers), answer.content
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("some_vens")
 @pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])

@@ -346,6 +346,7 @@ def retain(engine: Engine, cadence: Cadence = KEPT) -> None:
         pass
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("aggregate", ["sum", "energy", "mean"])
 def test_whole_buckets_over_dropped_days_are_exact(house: House, aggregate: str) -> None:
     """The plain loop has every message; the house has the raw rows of one day."""

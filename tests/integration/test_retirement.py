@@ -20,13 +20,14 @@ from tests.integration.published import NOW, value
 MESSAGES = 1_500
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("group", "protocol"),
     [
         ("gridgate", "5"),
         ("", "3.1.1"),
-        pytest.param("", "5", marks=pytest.mark.thorough),
-        pytest.param("gridgate", "3.1.1", marks=pytest.mark.thorough),
+        ("", "5"),
+        ("gridgate", "3.1.1"),
     ],
 )
 def test_what_waits_for_a_retired_worker_is_stored_and_nothing_more_is_kept_for_it(

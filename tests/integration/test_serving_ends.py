@@ -13,6 +13,8 @@ from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, answers, free_ports
 from serving.server import KILLS_WITHIN_S
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals to threads are Linux's own")
 
 AT_ONCE_S = 5.0

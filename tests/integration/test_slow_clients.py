@@ -20,6 +20,8 @@ from serving.db import reading
 from serving.server import HEADERS_WITHIN_MS, LONGEST_HEADERS_BYTES
 from tests.integration.published import NOW, until
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 CUT_WITHIN_S = 20.0
 """Much more than it should take: other tests run beside this one."""
 

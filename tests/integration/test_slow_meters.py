@@ -202,6 +202,7 @@ def set_widths(house: House, changes: list[tuple[str, int, int]]) -> None:
             house.oracle.set_slot_width(ven_id, since, minutes * 60)
 
 
+@pytest.mark.thorough
 @costly(6)
 @given(
     messages=traffic(max_size=40, shrink_messages=False),
@@ -248,6 +249,7 @@ def range_of(house: House) -> Any:
 # Measuring
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("every_min", [5, 15, 30])
 def test_slow_meters_have_similar_days_and_are_settled_whole(
     store: Store, engine: Engine, connection: psycopg.Connection, patch: Patch, every_min: int
@@ -303,6 +305,13 @@ def test_usage_read_in_one_pass_is_that_read_by_ven(store: Store, engine: Engine
     assert (one.slots == other.slots).all()
     assert np.isfinite(one.kw[[0, 2, 3, 4]]).any(axis=1).all()
     np.testing.assert_array_equal(one.kw, other.kw)
+    # A large fleet is read in several passes, each by a range of ids, in which not all need be asked for.
+    with engine.connect() as connection:
+        parts = [
+            read_usage_of_most(connection, some, within, (some[0], some[-1])) for some in (["a", "c"], ["d"])
+        ]
+    np.testing.assert_array_equal(parts[0].kw, one.kw[[3, 2]])
+    np.testing.assert_array_equal(parts[1].kw, one.kw[[0]])
 
 
 def test_a_width_that_is_set_later_makes_a_revision(
@@ -353,6 +362,7 @@ def learn(engine: Engine, now: datetime) -> int:
     return Runner(engine, lambda: now).run(WIDTHS[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("every_min", [10, 15, 30])
 def test_a_width_is_learned_from_the_spacing_of_reports(
     store: Store, engine: Engine, connection: psycopg.Connection, get: Get, every_min: int

@@ -68,6 +68,7 @@ def query(path: str, media: str) -> str:
     return f"granularity=1s&format={media}" if path.endswith("history") else f"format={media}"
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("much", "without_collector")
 @pytest.mark.parametrize("media", FORMATS)
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
@@ -87,6 +88,7 @@ def test_who_hangs_up_gives_the_connection_back(media: str, encoding: str, datab
     engine.dispose()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("much")
 @pytest.mark.parametrize("media", FORMATS)
 def test_a_stream_that_fails_is_no_answer(

@@ -79,6 +79,7 @@ def rows_read(connection: psycopg.Connection, size: int | None, plans: str) -> d
     return read
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [100, 1_000])
 @pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
 def test_a_page_reads_each_load_once(skewed: psycopg.Connection, size: int, plans: str) -> None:

@@ -51,6 +51,7 @@ def today_kwh(house: House) -> float | None:
     return kwh
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("zone", "end_text", "hours"), DAYS)
 def test_a_day_has_its_hours(engine: Engine, database_url: str, zone: str, end_text: str, hours: int) -> None:
     end = datetime.fromisoformat(end_text)

@@ -72,6 +72,7 @@ def test_what_is_left_can_be_tried_again(
     assert list(replay(connection, Store(connection, "replay"), MAX_AHEAD)) == [(3, 0)]
 
 
+@pytest.mark.thorough
 def test_the_newest_status_of_a_ven_stays_however_old(
     store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
 ) -> None:

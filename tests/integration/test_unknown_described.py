@@ -53,6 +53,7 @@ def _body(operation: dict[str, object]) -> object:
     return None if found is None else BODIES[found[1]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_unknown_things_are_a_404_where_the_document_says_so(method: str, path: str, engine: Engine) -> None:
     client = testing.TestClient(create_app(engine, lambda: datetime.now(UTC), []))

@@ -13,6 +13,8 @@ from tests.conftest import REPOSITORY, migrate
 from tests.integration.house import House, check_latest
 from tests.oracle.messages import random_traffic
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 LANDED_LAST = "0018"
 UNITS = {path.name.removesuffix(".service") for path in (REPOSITORY / "deploy" / "systemd").iterdir()}
 

@@ -164,6 +164,7 @@ def test_what_is_acknowledged_is_committed(handle: Handle, connection: psycopg.C
     assert value(connection, "SELECT reason FROM rejected_messages") == "unknown_topic"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("position", [0, 4, 12])
 def test_a_row_that_only_the_database_refuses_is_put_aside(
     position: int, handle: Handle, connection: psycopg.Connection
@@ -199,6 +200,7 @@ CODES = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", CODES)
 def test_a_message_that_cannot_be_stored_is_put_aside_whatever_the_error_says(
     code: str, handle: Handle, connection: psycopg.Connection
@@ -238,6 +240,7 @@ class FaultyStore(Store):
         return super().write(batch)
 
 
+@pytest.mark.thorough
 def test_a_fault_of_ours_at_one_message_does_not_stop_the_others(
     database_url: str, connection: psycopg.Connection
 ) -> None:

@@ -54,6 +54,7 @@ def test_every_code_point_within_an_id() -> None:
     assert wrong == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["{}", "{}a", "a{}", "a{}\n"])
 def test_every_code_point_at_the_ends(form: str) -> None:
     wrong = [

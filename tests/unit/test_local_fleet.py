@@ -18,6 +18,8 @@ from local.fleet.messages import Arrival, Message
 from local.fleet.reports import FleetSettings, Reporter, fleet
 from local.fleet.weather import HeatWave
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 SEED = 7
 DAY = 1_720_569_600  # 2024-07-10T00:00:00Z
 NOON = DAY + 12 * 3_600

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 REPORT = """
 import importlib, pkgutil, sys

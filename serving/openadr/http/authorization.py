@@ -28,6 +28,17 @@ NO_STORE = "no-store"
 TAG = "Auth"
 
 
+class TokenProblem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem that is an error of OAuth as well."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    error_description: str = ""
+
+
 class RefusedTokenError(Exception):
     """No token is issued."""
 
@@ -67,8 +78,11 @@ class TokenResource:
         summary="A token for a client's secret",
         tag=TAG,
         takes=TokenRequest,
-        answers={200: ResponseSpec("The token, and its scopes.", TokenResponse)},
-        problems=(401,),
+        answers={
+            200: ResponseSpec("The token, and its scopes.", TokenResponse),
+            400: ResponseSpec("A form that is not valid.", TokenProblem),
+            401: ResponseSpec("No such client, or its secret is another.", TokenProblem),
+        },
         is_change=False,
     )
     def on_post(self, request: Request, response: Response) -> None:
@@ -133,17 +147,6 @@ def _basic(request: Request) -> Mapping[str, str]:
             TokenError("invalid_request", "The header Authorization is not Basic.")
         ) from None
     return {"client_id": unquote_plus(client_id), "client_secret": unquote_plus(secret)}
-
-
-class TokenProblem(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A problem that is an error of OAuth as well."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    error: str
-    error_description: str = ""
 
 
 def _refuse(response: Response, refused: RefusedTokenError) -> None:

@@ -122,7 +122,8 @@ def _responses(
     if method == "get":
         answers[304] = {"description": "The client has the answer already."}
     content = {JSON: {"schema": by_type[Problem]}}
-    answers |= {status: {"description": PROBLEMS[status], "content": content} for status in problems}
+    described = {status: {"description": PROBLEMS[status], "content": content} for status in problems}
+    answers = described | answers
     return {str(status): answers[status] for status in sorted(answers)}
 
 

@@ -312,7 +312,8 @@ class TestWithAFleet:
         expect(view).to_contain_text("Passed over: 1 opted out.")
         expect(view).to_contain_text(
             re.compile(
-                r"Direction: reduce. Targets: VENs ven-0002, ven-0007. Intervals: 4.00 kW for 1[345](\.\d)? min,"
+                r"Direction: reduce. Targets: VENs ven-0002, ven-0007."
+                r" Intervals: 4.00 kW for 1[345](\.\d)? min,"
                 r" 9.00 kW for 22.5 min. Returns are spread over 60 s. Import limit of each VEN: 5.00 kW."
             )
         )

@@ -14,7 +14,7 @@ from local.ports import HOST, free_ports
 from tests.integration.test_keys_program import administrate, until_it_answers
 
 UD_CLIENT = "oadr30-ven-ud==1.2.0"
-"""Its wheel has a package `tests`, which would hide ours: it is installed apart from all else."""
+"""Its wheel has a package `tests`, which would hide ours: it is installed apart from all else, behind it."""
 
 HOUR = {"start": "2030-01-15T13:00:00Z", "duration": "PT1H"}
 PRICES = [{"id": number, "payloads": [{"type": "PRICE", "values": [0.1 + number]}]} for number in range(3)]
@@ -107,7 +107,7 @@ def test_oadr30_ven_ud(base: str, database_url: str, tmp_path: Path, monkeypatch
         UD_CLIENT,
     ]
     subprocess.run(install, check=True)
-    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "packages")])
     vtn = import_module("oadr30.vtn")
     with client_of(base, database_url, "bl") as utility:
         program = utility.create_program({"programName": "tou"}).json()

@@ -3,10 +3,13 @@
 import json
 import re
 
+import pytest
 from sqlalchemy import Engine
 
 from tests.integration.openadr_clients import OpenAdrClient, Vtn
 from tests.integration.test_keys_program import administrate
+
+pytestmark = pytest.mark.thorough
 
 
 def test_a_client_from_its_making_to_its_end(database_url: str, engine: Engine) -> None:

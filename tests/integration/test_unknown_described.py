@@ -36,16 +36,31 @@ BODIES: dict[str, dict[str, object]] = {
     "OptOutCreate": {"from": "2999-01-15T17:00:00Z", "to": "2999-01-15T18:00:00Z"},
     "GroupCreate": {"name": "x"},
     "GroupUpdate": {"name": "x"},
+    "WebhookCreate": {"url": "https://receiver.example/", "kinds": ["events"]},
+    "WebhookUpdate": {"enabled": False},
 }
 """Something that each shape allows."""
+FORECAST_OF_EV = """
+INSERT INTO load_type_forecasts (load_type, half_hour, origin, used_days, shed_days)
+VALUES ('ev', '2026-01-15 12:00Z', '2026-01-15 12:00Z', 0, 0)
+"""
+"""Without any forecast, none is missing."""
+
+MANY_WEBHOOKS = """
+INSERT INTO webhooks (webhook_id, url, kinds, secret, enabled, created_at)
+SELECT 'hook-' || n, 'https://receiver.example/', '{events}', 'whsec_', false, now()
+FROM generate_series(1, 100) n
+"""
+"""As many as there may be, all of them disabled."""
+
 RANGE = {"start": "2026-01-15T17:00:00Z", "end": "2026-01-15T18:00:00Z"}
 
 
 def _query(operation: dict[str, Any]) -> dict[str, str]:
-    """A group that is not there, where one may be named; a range, where one must be given."""
+    """A group and a type that are not there, where one may be named; a range, where one must be given."""
     names = {each.get("$ref", "").rpartition("/")[2] for each in operation.get("parameters", ())}
-    group = {"group": "nobody"} if "Group" in names else {}
-    return group | (RANGE if "WindowStart" in names else {})
+    unknown = {name.lower(): "nobody" for name in names & {"Group", "Type"}}
+    return unknown | (RANGE if "WindowStart" in names else {})
 
 
 def _body(operation: dict[str, object]) -> object:
@@ -55,7 +70,10 @@ def _body(operation: dict[str, object]) -> object:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_unknown_things_are_a_404_where_the_document_says_so(method: str, path: str, engine: Engine) -> None:
+def test_unknown_things_are_a_404_where_the_document_says_so(
+    method: str, path: str, engine: Engine, connection: psycopg.Connection
+) -> None:
+    connection.execute(FORECAST_OF_EV.encode())
     client = testing.TestClient(create_app(engine, lambda: datetime.now(UTC), []))
     operation = DOCUMENT["paths"][path][method.lower()]
     asked = path.replace("{digest}", "0" * 16).replace("{asset}", next(iter(docs_files())))
@@ -87,12 +105,15 @@ def test_conflicts_are_a_409_where_the_document_says_so(
         ("get", "/api/events/{eventId}/performance", None),
         ("patch", "/api/events/{eventId}", BODIES["EventUpdate"]),
         ("delete", "/api/events/{eventId}", None),
+        ("post", "/api/webhooks", BODIES["WebhookCreate"]),
+        ("post", "/api/webhooks/{webhookId}/test", None),
     ]
+    connection.execute(MANY_WEBHOOKS.encode())
     connection.execute("UPDATE events SET status = 'completed'")
     targeted = planned | {"id": "evt-2", "targets": {"groups": ["g"]}}
     assert client.simulate_post("/api/events", json=targeted).status_code == 201
     for method, path, body in provoked:
-        ids = {"venId": "ven-1", "loadId": "off", "groupId": "g", "eventId": "evt-1"}
+        ids = {"venId": "ven-1", "loadId": "off", "groupId": "g", "eventId": "evt-1", "webhookId": "hook-1"}
         asked = path.format(**ids)
         answer = client.simulate_request(method.upper(), asked, json=body)
         assert answer.status_code == 409, (method, path, answer.status_code, answer.text)

@@ -13,7 +13,7 @@ import jobs.__main__ as jobs
 import serving.__main__ as serving
 from analysis import baseline_accuracy, slot_error
 from analysis.sample import __main__ as sample
-from deploy import release
+from deploy import dashboards, release
 from ingest.settings import IngestSettings
 from jobs.settings import JobsSettings
 from local import options
@@ -35,6 +35,7 @@ PARSERS = {
     "analysis.sample": sample._parser,
     "analysis.slot_error": slot_error._parser,
     "analysis.baseline_accuracy": baseline_accuracy._parser,
+    "deploy.dashboards": dashboards._parser,
     "deploy.release": release._parser,
 }
 SETTINGS: dict[str, type[ProgramSettings]] = {

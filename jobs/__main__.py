@@ -121,11 +121,11 @@ def _watch(
         clock,
         StepDetector(_now, time.monotonic),
         structlog.get_logger().warning,
-        lambda: _plan_anew(scheduler),
+        lambda: _plan_again(scheduler),
     )
 
 
-def _plan_anew(scheduler: BackgroundScheduler) -> None:
+def _plan_again(scheduler: BackgroundScheduler) -> None:
     """The machine's clock, towards which the scheduler sleeps, has just been set: all jobs are due."""
     for job in scheduler.get_jobs():
         job.modify(next_run_time=_now())

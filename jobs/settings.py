@@ -104,7 +104,7 @@ class Ages(Settings):
             raise ValueError("must not be shorter than what is kept in finer resolutions")
         return days
 
-    def events_kept(self) -> timedelta | None:
+    def events_retention(self) -> timedelta | None:
         return None if self.events_days is None else timedelta(days=self.events_days)
 
     def by_resolution(self) -> dict[int, timedelta]:

@@ -14,7 +14,7 @@ from jobs.queries import alarms as queries
 from jobs.queries import webhooks as webhook_queries
 from jobs.running.successes import RECORDED_EVERY_S
 from jobs.summaries.rows import fetch
-from jobs.transforms.presence import PresenceTime, heard_skewed
+from jobs.transforms.presence import PresenceTime, skewed_presence
 from schemas.alarms import AlarmKind
 from schemas.tables.presence import SkewedReportFrame
 
@@ -113,7 +113,7 @@ def clocks_off(
     """
     since = now - CLOCKS_WITHIN
     reports = fetch(connection, queries.vens_with_skewed_reports(since), SkewedReportFrame)
-    heard = heard_skewed(reports, NO_INTERVALS, PresenceTime(1, offset))
+    heard = skewed_presence(reports, NO_INTERVALS, PresenceTime(1, offset))
     is_off = (pl.col("heard_at") > since) & pl.col("clock_offset_s").is_not_null()
     behind = set(heard.filter(is_off).get_column("ven_id"))
     wrong = behind | set(connection.execute(queries.vens_ahead(since)).scalars())

@@ -14,13 +14,13 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
-from jobs.events.terms import completed, told_ahead
+from jobs.events.terms import completed, vens_with_announced_share
 from jobs.queries import event_terms as term_queries
 from jobs.queries import events as event_queries
 from jobs.queries import merging as merging_queries
 from jobs.summaries.models import CandidateFrame, FollowedPartFrame, LoadToShedFrame, ShareFrame
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
+from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
 from jobs.transforms.participation import followed
 from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, told
 from schemas.db import locks
@@ -81,7 +81,7 @@ def follow_participations(
     parts = followed(before, now)
     if parts.is_empty():
         return 0
-    parts, reminders = _asked_again(connection, parts, now, gone_after)
+    parts, reminders = _reminded(connection, parts, now, gone_after)
     write(connection, parts, event_participations, merging_queries.replace)
     _write_followed_shares(connection, before, parts, now)
     _send(connection, [*_released(connection, parts, now), *reminders])
@@ -95,8 +95,10 @@ def share_out(
 ) -> int:
     """Notify VENs of the events whose time has come; returns the number of VENs notified."""
     connection.execute(locks.exclusive(locks.EVENTS))
-    rows = connection.execute(event_queries.events_to_tell(now)).all()
-    return sum(_share(connection, row, now, rest, gone_after) for row in rows if may_tell(_course(row), now))
+    rows = connection.execute(event_queries.events_to_notify(now)).all()
+    return sum(
+        _share(connection, row, now, rest, gone_after) for row in rows if may_notify(_course(row), now)
+    )
 
 
 def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
@@ -113,9 +115,9 @@ def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: dat
 
     Also at the end that each was told: VENs in the field count from receipt, and for as long as they please.
     """
-    ven_ids = connection.execute(event_queries.told_vens(row.event_id)).scalars().all()
+    ven_ids = connection.execute(event_queries.notified_vens(row.event_id)).scalars().all()
     connection.execute(event_queries.finish(row.event_id, ended_at))
-    connection.execute(event_queries.call_back(row.event_id))
+    connection.execute(event_queries.expire_commands(row.event_id))
     _send(connection, _restores(row, ven_ids, now))
     connection.execute(notify(EVENTS, row.event_id))
 
@@ -127,19 +129,19 @@ def _share(
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
-    chosen = _to_tell(row, parts, newcomers)
-    told_ahead = _told_ahead(connection, row, parts, chosen, now)
+    chosen = _shares_to_notify(row, parts, newcomers)
+    vens_with_announced_share = _vens_without_need(connection, row, parts, chosen, now)
     if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
         return 0
     if row.shared_reduction_kw != row.wanted_kw:
         connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
-    _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(told_ahead)), now)
-    chosen = chosen.filter(~pl.col("ven_id").is_in(told_ahead))
+    _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(vens_with_announced_share)), now)
+    chosen = chosen.filter(~pl.col("ven_id").is_in(vens_with_announced_share))
     if chosen.is_empty():
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
-    connection.execute(event_queries.call_back(row.event_id, ven_ids))
-    connection.execute(event_queries.call_back_restores(ven_ids))
+    connection.execute(event_queries.expire_commands(row.event_id, ven_ids))
+    connection.execute(event_queries.expire_restores(ven_ids))
     connection.execute(event_queries.bring_restores_forward(ven_ids, now))
     terms = EventTerms(row.event_id, row.start_time, row.end_time, row.load_types)
     asked = _asking(connection, terms, chosen, now, gone_after)
@@ -149,7 +151,7 @@ def _share(
     return chosen.height
 
 
-def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
+def _shares_to_notify(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
     """Whom to tell which share: newcomers, whoever has another one now, and all that were told otherwise.
 
     What was changed is shared out exactly; only newcomers may make the shares exceed the request. A step of
@@ -158,11 +160,11 @@ def _to_tell(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.
     most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
     is_step = _is_changed(row) and row.intervals is not None
     chosen = told(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
-    told_otherwise = parts.filter(_was_told_otherwise(row)).select(chosen.columns)
-    return pl.concat([chosen, told_otherwise.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
+    outdated_notices = parts.filter(_has_outdated_notice(row)).select(chosen.columns)
+    return pl.concat([chosen, outdated_notices.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
 
 
-def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
+def _has_outdated_notice(row: Row[Any]) -> pl.Expr:
     """Whether a VEN was notified of another end, or of terms that were changed since."""
     has_other_end = (pl.col("told_end_time") != pl.lit(row.end_time)).fill_null(value=False)
     has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(row.terms_revision)
@@ -170,14 +172,16 @@ def _was_told_otherwise(row: Row[Any]) -> pl.Expr:
     return is_otherwise
 
 
-def _told_ahead(
+def _vens_without_need(
     connection: Connection, row: Row[Any], parts: pl.DataFrame, chosen: pl.DataFrame, now: datetime
 ) -> list[str]:
     """VENs that need no new command, since their last one had all intervals."""
     if row.intervals is None or not _is_changed(row):
         return []
-    in_it = parts.filter(~_was_told_otherwise(row))
-    return told_ahead(connection, row.event_id, chosen.join(in_it, on="ven_id", how="semi"), now)
+    in_it = parts.filter(~_has_outdated_notice(row))
+    return vens_with_announced_share(
+        connection, row.event_id, chosen.join(in_it, on="ven_id", how="semi"), now
+    )
 
 
 def _keep_shares(connection: Connection, row: Row[Any], shares: pl.DataFrame, now: datetime) -> None:
@@ -199,7 +203,7 @@ def _newcomers(
     connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
 ) -> pl.DataFrame:
     """VENs to notify: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
-    query = candidates.asked_and_passed_over(AskedEvent.of(row), now, rest, gone_after)
+    query = candidates.asked_vens(AskedEvent.of(row), now, rest, gone_after)
     rows = fetch(connection, query, CandidateFrame)
     counts = rows.filter(pl.col("reason").is_not_null()).select("reason", "vens")
     notes = candidates.passed_over_notes(counts.iter_rows())
@@ -213,7 +217,7 @@ def _is_balanced(connection: Connection, row: Row[Any]) -> bool:
     """Whether no VEN needs a command; a cheap test, as it is nearly always so."""
     query = event_queries.balance(row.event_id, row.end_time, row.terms_revision)
     balance = connection.execute(query).one()
-    if _is_changed(row) or balance.told_otherwise:
+    if _is_changed(row) or balance.outdated_notices:
         return False
     requested_kw = row.wanted_kw
     wanted_kw = min(requested_kw, balance.available_kw)
@@ -233,20 +237,26 @@ def _write_parts(
         told_terms_revision=pl.lit(row.terms_revision, pl.Int32),
         told_load_types=pl.lit(_json(row.load_types), pl.String),
     ).join(_command_ids(asked), on="ven_id", how="left", maintain_order="left")
-    write(connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_told)
+    write(
+        connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_notified
+    )
     _write_shares(connection, parts, now)
 
 
-def _asked_again(
+def _reminded(
     connection: Connection, parts: pl.DataFrame, now: datetime, gone_after: timedelta | None
 ) -> tuple[pl.DataFrame, list[Command]]:
     """Notify VENs again that name the event no more (they may have rebooted): participations, commands."""
     silent = parts.filter(pl.col("asked_again_at") == now)
     reminders: list[Command] = []
-    for (event_id, told_types), some in silent.group_by("event_id", "told_load_types", maintain_order=True):
+    for (event_id, notified_types), some in silent.group_by(
+        "event_id", "told_load_types", maintain_order=True
+    ):
         ven_ids = some.get_column("ven_id").to_list()
-        connection.execute(event_queries.call_back(str(event_id), ven_ids))
-        load_types = None if told_types is None else msgspec.json.decode(str(told_types), type=list[str])
+        connection.execute(event_queries.expire_commands(str(event_id), ven_ids))
+        load_types = (
+            None if notified_types is None else msgspec.json.decode(str(notified_types), type=list[str])
+        )
         row = some.row(0, named=True)
         terms = EventTerms(row["event_id"], row["start_time"], row["end_time"], load_types)
         reminders += _asking(connection, terms, some, now, gone_after)
@@ -263,7 +273,7 @@ def _released(connection: Connection, parts: pl.DataFrame, now: datetime) -> lis
     gone = parts.filter(pl.col("released_at") == now)
     for (event_id,), some in gone.group_by("event_id", maintain_order=True):
         ven_ids = some.get_column("ven_id").to_list()
-        connection.execute(event_queries.call_back(str(event_id), ven_ids))
+        connection.execute(event_queries.expire_commands(str(event_id), ven_ids))
         terms = EventTerms(*some.select("event_id", "start_time", "end_time").row(0))
         restores += _restores(terms, ven_ids, now)
     return restores
@@ -293,16 +303,16 @@ def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) ->
 
 
 def _taken_over(
-    connection: Connection, row: Row[Any], told_ids: Sequence[str], now: datetime
+    connection: Connection, row: Row[Any], notified_ids: Sequence[str], now: datetime
 ) -> list[Command]:
     """VENs that this event has taken from others are released there: a `restore` for each."""
     restores: list[Command] = []
-    rows = connection.execute(event_queries.lost_to(row, told_ids)).all()
+    rows = connection.execute(event_queries.participations_lost_to(row, notified_ids)).all()
     for loser_id, lost in groupby(rows, lambda row: row.event_id):
         taken = list(lost)
         ven_ids = [row.ven_id for row in taken]
         connection.execute(event_queries.finish(loser_id, now, ven_ids))
-        connection.execute(event_queries.call_back(loser_id, ven_ids))
+        connection.execute(event_queries.expire_commands(loser_id, ven_ids))
         connection.execute(notify(EVENTS, loser_id))
         restores += _restores(taken[0], ven_ids, now)
     return restores

@@ -17,8 +17,8 @@ from jobs.transforms.presence import (
     PresenceTime,
     come_online,
     fallen_silent,
-    heard_skewed,
     intervals,
+    skewed_presence,
 )
 from schemas.db import channels, ledger, locks
 from schemas.tables.ledger import PRESENCE_WORKER
@@ -58,7 +58,7 @@ def _hear_skewed(connection: Connection, now: datetime, presence_time: PresenceT
         connection.execute(presence_queries.drop_older_skewed_reports(ven_ids, REPORTS_EACH))
         connection.execute(presence_queries.mark_judged(ven_ids, now))
     reports = _skewed_reports(connection, ven_ids)
-    heard = heard_skewed(reports, intervals_of(connection, reports, now), presence_time)
+    heard = skewed_presence(reports, intervals_of(connection, reports, now), presence_time)
     _update_latest(connection, heard.select("ven_id", "heard_at"))
     return heard
 

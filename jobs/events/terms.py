@@ -8,7 +8,7 @@ import polars as pl
 from sqlalchemy import Connection, Row
 
 from jobs.queries import event_terms as term_queries
-from jobs.transforms.event_terms import Command, CommandTerms, Flexibility, is_told, with_terms
+from jobs.transforms.event_terms import Command, CommandTerms, Flexibility, is_announced, with_terms
 from schemas.devices.abilities import abilities
 
 _TERMS = (
@@ -66,7 +66,9 @@ def _flexibilities(connection: Connection, event_id: str) -> dict[str, Flexibili
     return {ven_id: Flexibility(kw, of_all_kw) for ven_id, kw in available_kw.items()}
 
 
-def told_ahead(connection: Connection, event_id: str, shares: pl.DataFrame, now: datetime) -> list[str]:
+def vens_with_announced_share(
+    connection: Connection, event_id: str, shares: pl.DataFrame, now: datetime
+) -> list[str]:
     """Those of some VENs whose last command has announced their present share.
 
     Args:
@@ -76,9 +78,9 @@ def told_ahead(connection: Connection, event_id: str, shares: pl.DataFrame, now:
         now: the time.
     """
     share_kw = dict(shares.select("ven_id", "requested_reduction_kw").iter_rows())
-    rows = connection.execute(term_queries.told_intervals(event_id)).all()
+    rows = connection.execute(term_queries.announced_intervals(event_id)).all()
     return [
         row.ven_id
         for row in rows
-        if row.ven_id in share_kw and is_told(row.intervals, share_kw[row.ven_id], now)
+        if row.ven_id in share_kw and is_announced(row.intervals, share_kw[row.ven_id], now)
     ]

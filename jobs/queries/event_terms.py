@@ -47,7 +47,7 @@ def available(event_id: str) -> Select[str, float]:
     return select(_PART.ven_id, _PART.available_kw).where(_PART.event_id == event_id, _TAKES_PART)
 
 
-def told_intervals(event_id: str) -> Select[Any]:
+def announced_intervals(event_id: str) -> Select[Any]:
     """The intervals in the last command to each participant."""
     of_part = and_(commands.c.ven_id == _PART.ven_id, commands.c.command_id == _PART.command_id)
     return (

@@ -82,11 +82,11 @@ def cancelled_events(now: datetime) -> Select[Any]:
 
 def _has_opted_out_only() -> ColumnElement[bool]:
     """Whether a VEN was told, has opted out, and has not been released since."""
-    is_told = and_(PART.notified_at.is_not(None), PART.finished_at.is_(None), PART.released_at.is_(None))
-    return and_(PART.status == "opted_out", is_told)
+    is_announced = and_(PART.notified_at.is_not(None), PART.finished_at.is_(None), PART.released_at.is_(None))
+    return and_(PART.status == "opted_out", is_announced)
 
 
-def events_to_tell(now: datetime) -> Select[Any]:
+def events_to_notify(now: datetime) -> Select[Any]:
     """Events whose notification is due, the most urgent first; `wanted_kw`: what each requests now."""
     return (
         select(events, requested_kw(now).label("wanted_kw"))
@@ -108,7 +108,7 @@ def move(event_id: str, status: str, started_at: datetime | None, ended_at: date
     )
 
 
-def told_vens(event_id: str) -> Select[str]:
+def notified_vens(event_id: str) -> Select[str]:
     """VENs that were notified and have not been released since."""
     return (
         select(PART.ven_id)
@@ -133,7 +133,7 @@ def finish(event_id: str, at: datetime, ven_ids: Sequence[str] | None = None) ->
     return statement.where(is_in_it).values(status=status, finished_at=at)
 
 
-def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[str]:
+def expire_commands(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningUpdate[str]:
     """Expire open commands that announced an event: it has gone on without them."""
     command = commands.c
     conditions = [command.event_id == event_id, command.op.in_(ASKING)]
@@ -142,7 +142,7 @@ def call_back(event_id: str, ven_ids: Sequence[str] | None = None) -> ReturningU
     return _expire(conditions, "the event has gone on without it")
 
 
-def call_back_restores(ven_ids: Sequence[str]) -> ReturningUpdate[str]:
+def expire_restores(ven_ids: Sequence[str]) -> ReturningUpdate[str]:
     """Expire the open `restore` commands that VENs have been sent, where they are told of another event: sent
     again, they might end that one.
     """
@@ -194,7 +194,7 @@ def balance(event_id: str, end_time: datetime, terms_revision: int) -> Select[An
         PART.told_end_time != end_time, func.coalesce(PART.told_terms_revision, 0) != terms_revision
     )
     return select(
-        func.count().filter(was_changed).label("told_otherwise"),
+        func.count().filter(was_changed).label("outdated_notices"),
         func.coalesce(func.sum(PART.requested_reduction_kw), 0.0).label("given_kw"),
         func.coalesce(func.sum(PART.available_kw), 0.0).label("available_kw"),
     ).where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
@@ -224,7 +224,7 @@ def set_shared(event_id: str, shared_kw: float) -> Update:
     return update(events).where(events.c.event_id == event_id).values(shared_reduction_kw=shared_kw)
 
 
-def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
+def participations_lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
     """Those of some VENs, now in this event, that also have a part in ones that overlap and come after it."""
     return (
         select(events.c.event_id, events.c.end_time, PART.ven_id)
@@ -239,7 +239,7 @@ def lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def merge_told(target: Table, staged: str) -> Insert:
+def merge_notified(target: Table, staged: str) -> Insert:
     """Upsert participations: new ones, and new shares of those that exist."""
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(twin.c.ven_id, twin.c.event_id)
@@ -366,11 +366,11 @@ def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> 
     """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was told
     of other types of load, or of loads that have another type now.
     """
-    told_types, types = (cast(column, JSONB) for column in (PART.told_load_types, events.c.load_types))
+    notified_types, types = (cast(column, JSONB) for column in (PART.told_load_types, events.c.load_types))
     return or_(
         vens.c.retired_at.is_not(None),
         func.coalesce(ven_snapshots.c.status, vens.c.status, "") == MAINTENANCE,
-        and_(PART.notified_at.is_not(None), told_types.is_distinct_from(types)),
+        and_(PART.notified_at.is_not(None), notified_types.is_distinct_from(types)),
         *(_is_no_target(row, gone_after) for row in followed if not Targets.of(row).is_everybody),
         *(_sheds_another_type(row) for row in followed if row.load_types is not None),
     )
@@ -425,8 +425,8 @@ def loads_to_shed(
 
 def _is_to_go(is_unwanted: ColumnElement[bool], has_opt_out: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether a notified VEN is to be released, or has been opted out by people."""
-    is_told = and_(PART.notified_at.is_not(None), PART.released_at.is_(None))
-    return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_told), has_opt_out))
+    is_announced = and_(PART.notified_at.is_not(None), PART.released_at.is_(None))
+    return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_announced), has_opt_out))
 
 
 def _reported_event_id() -> ColumnElement[str | None]:

@@ -237,7 +237,7 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
                 partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
-                partial(trim_events, kept=cadence.events_kept()),
+                partial(trim_events, kept=cadence.events_retention()),
             ),
         ),
         Job(

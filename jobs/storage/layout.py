@@ -55,7 +55,7 @@ def changes(
     """
     wanted = [
         piece
-        for cell in _kept_cells(now, kept, horizon)
+        for cell in _stored_cells(now, kept, horizon)
         for piece in _pieces(cell, partitions)
         if _inside(piece, partitions) != [piece]
     ]
@@ -66,7 +66,7 @@ def changes(
     yield from sorted([*new, *merged], key=lambda change: change.has_rows)
 
 
-def _kept_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
+def _stored_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
     """Of the oldest cell only what is still kept, on midnight."""
     midnight = BEGINNING if kept is None else datetime.combine((now - kept).date(), time(), UTC)
     oldest = max(midnight, horizon)

@@ -137,7 +137,7 @@ class VenSizeFrame(Frame):
 
 
 class CandidateFrame(Frame):
-    """Rows of `schemas.demand_response.candidates.asked_and_passed_over`; powers in kW."""
+    """Rows of `schemas.demand_response.candidates.asked_vens`; powers in kW."""
 
     ven_id: str = pa.Field(nullable=True)
     available_kw: float = pa.Field(gt=0, nullable=True)

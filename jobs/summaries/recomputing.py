@@ -15,7 +15,7 @@ from jobs.queries import summary as summary_queries
 from jobs.queries import totals as totals_queries
 from jobs.queries.summary import Scope
 from jobs.summaries.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
-from jobs.summaries.rows import fetch, fetch_as_found
+from jobs.summaries.rows import fetch, fetch_unchecked
 from jobs.summaries.ven_ranges import VenRange
 from jobs.transforms.buckets import bucket_samples, coarsen
 from jobs.transforms.latest import LOADS, VENS, Latest, latest_loads, latest_vens, lost, newest, without
@@ -113,7 +113,7 @@ def _slots_around(
 
 
 def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:
-    found = fetch_as_found(connection, summary_queries.buckets(table, scope), FRAMES[table.name])
+    found = fetch_unchecked(connection, summary_queries.buckets(table, scope), FRAMES[table.name])
     return Comparison(table, found, expected.select(found.columns))
 
 
@@ -123,13 +123,13 @@ def _energy(connection: Connection, part: TimeRange) -> Comparison:
     is_current = summary_queries.is_current(ven_history.c.bucket, within)
     computed = totals_queries.network_energy_of(*is_current)
     model = FRAMES[energy_table.name]
-    found = fetch_as_found(connection, summary_queries.energy(within), model)
-    return Comparison(energy_table, found, fetch_as_found(connection, computed, model).select(found.columns))
+    found = fetch_unchecked(connection, summary_queries.energy(within), model)
+    return Comparison(energy_table, found, fetch_unchecked(connection, computed, model).select(found.columns))
 
 
 def _buckets(connection: Connection, table: Table, within: TimeRange, resolution_s: int) -> pl.DataFrame:
     query = summary_queries.buckets(table, Scope(within, within.start), resolution_s)
-    return fetch_as_found(connection, query, FRAMES[table.name])
+    return fetch_unchecked(connection, query, FRAMES[table.name])
 
 
 def _latest(
@@ -140,7 +140,7 @@ def _latest(
     Where these no longer give a value, older raw rows do, as far as there are any.
     """
     ven_ids = fresh.get_column("ven_id").unique().to_list()
-    found = fetch_as_found(
+    found = fetch_unchecked(
         connection, summary_queries.latest(table, kept, scope, ven_ids), FRAMES[table.name]
     )
     parts = [without(found, kept, scope.within), fresh.select(found.columns)]

@@ -34,10 +34,10 @@ def fetch(connection: Connection, query: Relation, model: type[Frame]) -> pl.Dat
     Raises:
         pandera.errors.SchemaError: the rows are not what the model says.
     """
-    return model.checked(fetch_as_found(connection, query, model))
+    return model.checked(fetch_unchecked(connection, query, model))
 
 
-def fetch_as_found(connection: Connection, query: Relation, model: type[Frame]) -> pl.DataFrame:
+def fetch_unchecked(connection: Connection, query: Relation, model: type[Frame]) -> pl.DataFrame:
     """As `fetch`, but however wrong the rows are: for who looks for just that."""
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(_literal(query))
     order = [column.name for column in query.selected_columns]

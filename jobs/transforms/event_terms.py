@@ -166,7 +166,7 @@ def _returning(command: Command, terms: CommandTerms) -> Command:
     return {**command, "next_attempt_at": at, "expires_at": expires_at}
 
 
-def is_told(intervals: Sequence[Mapping[str, float]] | None, share_kw: float, now: datetime) -> bool:
+def is_announced(intervals: Sequence[Mapping[str, float]] | None, share_kw: float, now: datetime) -> bool:
     """Whether a VEN's last command already contains its present share."""
     begun = [each["targetKw"] for each in intervals or () if each["start_ts"] <= now.timestamp() + 1e-3]
     return bool(begun) and abs(begun[-1] - share_kw) <= SAME_KW

@@ -41,7 +41,7 @@ def advanced(event: Course, now: datetime) -> Course:
     return event
 
 
-def may_tell(event: Course, now: datetime) -> bool:
+def may_notify(event: Course, now: datetime) -> bool:
     """Whether it is still worth it to notify VENs of the event."""
     margin = min(LAST_CHANGE, (event.end_time - event.start_time) / 10)
     return event.status not in OVER and event.ended_at is None and now < event.end_time - margin

@@ -84,7 +84,7 @@ def intervals(reports: pl.DataFrame, skewed_reports: pl.DataFrame) -> pl.DataFra
     return pl.concat([of_prompt, of_skewed.join(of_prompt, on="ven_id", how="anti")])
 
 
-def heard_skewed(
+def skewed_presence(
     skewed_reports: pl.DataFrame, report_intervals: pl.DataFrame, presence_time: PresenceTime
 ) -> pl.DataFrame:
     """When VENs were last heard live by reports that were not received promptly.
@@ -163,7 +163,7 @@ def come_online(
 
     Args:
         vens: as `fallen_silent`.
-        heard: as `heard_skewed` answers, for the offset of wrong clocks.
+        heard: as `skewed_presence` answers, for the offset of wrong clocks.
         report_intervals: as `intervals` answers.
         presence_time: what the presence time of a VEN is.
         now: the time of this look.

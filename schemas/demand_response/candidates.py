@@ -83,9 +83,7 @@ class AskedEvent(Struct, frozen=True):
         return cls(*of_times, Targets.of(row), event.direction)
 
 
-def asked_and_passed_over(
-    event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None
-) -> Relation:
+def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Relation:
     """VENs that could give something to an event and have not been told; and how many are passed over.
 
     Returns:
@@ -104,7 +102,7 @@ def asked_and_passed_over(
         .where(candidate.c.reason.is_not(None))
         .group_by(candidate.c.reason)
     )
-    rows = asked.union_all(counts).subquery("asked_and_passed_over")
+    rows = asked.union_all(counts).subquery("asked_vens")
     return select(rows).order_by(rows.c.ven_id, rows.c.reason)
 
 
@@ -118,7 +116,7 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
         that asks for more, `available_kw` is what a VEN could use more than now.
     """
     load_types = event.targets.load_types
-    untold = _untold(event, gone_after)
+    untold = _vens_to_notify(event, gone_after)
     judged = _judged(untold, event, now, rest)
     # What its loads could shed is looked up only for a VEN that nothing else speaks against.
     asks_for_more = event.direction == "increase"
@@ -139,7 +137,7 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
 
 
 def passed_over_notes(counts: Iterable[tuple[str | None, int]]) -> list[dict[str, object]]:
-    """`events.notes` of `reason` and `vens` of the rows of `asked_and_passed_over`."""
+    """`events.notes` of `reason` and `vens` of the rows of `asked_vens`."""
     vens_by_reason = dict(counts)
     return [{"reason": each, "vens": vens_by_reason[each]} for each in REASONS if each in vens_by_reason]
 
@@ -175,7 +173,7 @@ def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnE
     return [(ven_id.not_in(vens_that_understand(DIRECTION)), "unable to increase")]
 
 
-def _untold(event: AskedEvent, gone_after: timedelta | None) -> CTE:
+def _vens_to_notify(event: AskedEvent, gone_after: timedelta | None) -> CTE:
     """VENs that are asked and have no live part; found first, for while it runs there are mostly none.
 
     `part` is the status of the part that a VEN has, or had: it opted out, is away, or was taken over.

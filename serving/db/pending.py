@@ -50,10 +50,10 @@ class PendingDays:
 
     def values(self) -> Mapping[str, datetime]:
         if not timedelta(0) <= self._clock() - self._read_at <= FORGET_AFTER:
-            self.read_anew()
+            self.reload()
         return self._values
 
-    def read_anew(self) -> None:
+    def reload(self) -> None:
         now = self._clock()
         days = [day for [day] in self._read(Query(tuple, days_pending()))]
         self._read_at, self._values = now, constants_of([*days, now.date()])
@@ -89,7 +89,7 @@ def days_pending() -> Select[date]:
 
 
 @cache
-def are_all_known(lane: str) -> Select[bool]:
+def covers_all_pending(lane: str) -> Select[bool]:
     """Whether the days of a lane's pending batches are among the statement's values."""
     days = _days(lane)
     return select(~select(days.c.day).where(~within_days_pending(days.c.midnight)).exists())

@@ -336,9 +336,7 @@ def at_the_same_time(start: datetime, end: datetime) -> Query[OverlappingEventRo
 
 def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[str, int]:
     """How many VENs an event would pass over now, by reason."""
-    rows = candidates.asked_and_passed_over(
-        AskedEvent.of(event), now, rules.rest, rules.loads_gone_after
-    ).subquery()
+    rows = candidates.asked_vens(AskedEvent.of(event), now, rules.rest, rules.loads_gone_after).subquery()
     return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
 
 

@@ -68,4 +68,4 @@ class LatestReader:
             rows = self._pool.rows(query.with_values(self._pending.values()))
             if rows[0][0]:  # all that is pending was read
                 return rows
-            self._pending.read_anew()
+            self._pending.reload()

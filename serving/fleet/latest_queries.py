@@ -26,7 +26,7 @@ from schemas.db.queries import Relation
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
 from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
-from serving.db.pending import are_all_known, within_days_pending
+from serving.db.pending import covers_all_pending, within_days_pending
 from serving.db.statements import VEN_ID
 
 ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 def is_complete() -> Subquery:
     """A row: whether all days that the snapshot lane has pending are among the statement's values."""
-    return select(are_all_known(LANE).scalar_subquery().label("is_complete")).subquery("completeness")
+    return select(covers_all_pending(LANE).scalar_subquery().label("is_complete")).subquery("completeness")
 
 
 def new_of_load(table: Table, load_id: ColumnElement[str]) -> Relation:

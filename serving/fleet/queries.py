@@ -195,16 +195,16 @@ def load_in_snapshot(ven_id: str, load_id: str) -> Query[tuple[bool]]:
 
 @cache
 def _load_in_snapshot() -> Select[bool]:
-    return select(true()).where(_kept_of_load().exists())
+    return select(true()).where(_stored_load().exists())
 
 
 @cache
 def _reported_load() -> Select[bool]:
     new = (new_of_load(table, LOAD_ID).exists() for table in ENTRIES)
-    return select(true()).where(or_(_kept_of_load().exists(), *new))
+    return select(true()).where(or_(_stored_load().exists(), *new))
 
 
-def _kept_of_load() -> Select[str]:
+def _stored_load() -> Select[str]:
     kept = load_snapshots.c
     return select(kept.load_id).where(kept.ven_id == VEN_ID, kept.load_id == LOAD_ID)
 

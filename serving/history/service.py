@@ -17,7 +17,7 @@ from schemas.devices.load_values import GONE_AFTER
 from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import microseconds
-from serving.db.pending import PendingDays, are_all_known, constants_of_pending
+from serving.db.pending import PendingDays, constants_of_pending, covers_all_pending
 from serving.db.pool import ConnectionPool
 from serving.db.reading import hold_raw, in_blocks, snapshot
 from serving.errors import NotFoundError, no_group, no_load, no_ven
@@ -202,7 +202,7 @@ class Histories:
             return None
         lane = "history" if request.aggregate != "sum" else subject.series.lane
         others: list[Query[tuple[object, ...]]] = [
-            Query(tuple, are_all_known(lane)),
+            Query(tuple, covers_all_pending(lane)),
             SINCE,
             *subject.sufficient,
         ]
@@ -213,7 +213,7 @@ class Histories:
             columns, [[has_all_pending]], since, *answers = self._pool.columns(query, *others)
             self._horizons_us = kept_us = horizons_us_of(zip(*since, strict=True))
             if not has_all_pending:
-                self._pending.read_anew()
+                self._pending.reload()
             elif kept_us == planned.horizons_us:
                 break
         if len(columns[0]) > self._max_points or not all(

@@ -364,11 +364,11 @@ def _schemas(types: tuple[Any, ...]) -> tuple[dict[Any, Document], Schemas]:
     """A reference to each type by the type, and the schemas by name."""
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():
-        _put_defaults_into_words(schema)
+        _describe_defaults(schema)
     return dict(zip(types, references, strict=True)), {name: schemas[name] for name in sorted(schemas)}
 
 
-def _put_defaults_into_words(schema: Document) -> None:
+def _describe_defaults(schema: Document) -> None:
     """Generators of clients take a field with a `default` for one that is always there, in bodies as well.
 
     A constant of an answer always is: its field has a default, and no description.

@@ -23,7 +23,7 @@ from jobs.summaries.models import CandidateFrame
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from jobs.summaries.rows import fetch
 from schemas.db.channels import TOTALS
-from schemas.demand_response.candidates import AskedEvent, Rest, asked_and_passed_over
+from schemas.demand_response.candidates import AskedEvent, Rest, asked_vens
 from schemas.devices.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
@@ -239,8 +239,8 @@ def test_events_ask_for_nothing_that_is_gone(
     )
     with engine.begin() as own:
         own.execute(remove_load("a", "removed", later, NOW))
-        [event] = own.execute(event_queries.events_to_tell(NOW)).all()
-        query = asked_and_passed_over(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
+        [event] = own.execute(event_queries.events_to_notify(NOW)).all()
+        query = asked_vens(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
         assert fetch(own, query, CandidateFrame).rows() == [("a", expected_kw, None, 1)]
         [[shed_kw]] = own.execute(
             select(

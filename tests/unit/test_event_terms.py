@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jobs.transforms.event_terms import (
     CommandTerms,
     Flexibility,
-    is_told,
+    is_announced,
     return_delay,
     start_delay,
     with_terms,
@@ -132,11 +132,11 @@ def test_a_share_that_was_told_ahead() -> None:
     ts = START.timestamp()
     told = [{"start_ts": ts, "duration_s": 900, "targetKw": 1}, {"start_ts": ts + 900, "targetKw": 2}]
     at = START + 15 * MINUTE
-    assert is_told(told, 1.0, at - MINUTE)
-    assert not is_told(told, 1.0, at)
-    assert is_told(told, 2.0, at)
-    assert not is_told(told, 1.0, START - MINUTE)
-    assert not is_told(None, 1.0, at)
+    assert is_announced(told, 1.0, at - MINUTE)
+    assert not is_announced(told, 1.0, at)
+    assert is_announced(told, 2.0, at)
+    assert not is_announced(told, 1.0, START - MINUTE)
+    assert not is_announced(None, 1.0, at)
 
 
 # Spread

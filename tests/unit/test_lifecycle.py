@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.lifecycle import OVER, Course, advanced, may_tell
+from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
 
 START = datetime(2026, 1, 15, 17, tzinfo=UTC)
 END = START + timedelta(hours=1)
@@ -68,10 +68,10 @@ def test_statuses_only_go_forward(times: list[datetime]) -> None:
 
 def test_nobody_is_told_at_the_very_end() -> None:
     active = advanced(EVENT, START)
-    assert may_tell(active, END - timedelta(seconds=61))
-    assert not may_tell(active, END - timedelta(seconds=60))
-    assert not may_tell(stopped(active, START), START + timedelta(minutes=1))
-    assert not may_tell(advanced(active, END), START)
+    assert may_notify(active, END - timedelta(seconds=61))
+    assert not may_notify(active, END - timedelta(seconds=60))
+    assert not may_notify(stopped(active, START), START + timedelta(minutes=1))
+    assert not may_notify(advanced(active, END), START)
     short = Course("active", START, START + timedelta(seconds=20), START)
-    assert may_tell(short, START + timedelta(seconds=17))
-    assert not may_tell(short, START + timedelta(seconds=18))
+    assert may_notify(short, START + timedelta(seconds=17))
+    assert not may_notify(short, START + timedelta(seconds=18))

@@ -68,7 +68,7 @@ def test_days_are_read_anew_when_told_and_after_a_while() -> None:
     days = PendingDays(read, lambda: now[0])
     assert len(ranges(dict(days.values()))) == 1
     assert reads == [0], "today is known without asking"
-    days.read_anew()
+    days.reload()
     assert len(ranges(dict(days.values()))) == 2
     stored.clear()
     now[0] += timedelta(seconds=59)

@@ -14,9 +14,9 @@ from jobs.transforms.presence import (
     PresenceTime,
     come_online,
     fallen_silent,
-    heard_skewed,
     intervals,
     skewed,
+    skewed_presence,
 )
 from schemas.tables.presence import SkewedReportFrame
 
@@ -129,7 +129,7 @@ def test_only_the_last_few_by_receipt_are_kept() -> None:
 
 
 def heard(pairs: Sequence[tuple[float, float]], interval: pl.DataFrame = NO_INTERVALS) -> list[Any]:
-    found = heard_skewed(reports(*pairs), interval, PRESENCE_TIME)
+    found = skewed_presence(reports(*pairs), interval, PRESENCE_TIME)
     return found.select("heard_at", "clock_offset_s").rows()
 
 

@@ -73,7 +73,7 @@ class DueDelivery(NamedTuple):
 
 
 def next_delivery(webhook_id: str, now: datetime) -> Query[DueDelivery]:
-    """Of those that are due the one with the fewest attempts: one that always fails must not hold up others."""
+    """Of those that are due the one with the fewest attempts, so that one that always fails waits."""
     data = cast(_D.data, Text).label("data")
     due = select(_D.delivery_id, _D.type, data, _D.attempts, _D.created_at)
     of_webhook = due.where(_D.webhook_id == webhook_id, _is_due(now))

@@ -73,11 +73,11 @@ class DueDelivery(NamedTuple):
 
 
 def next_delivery(webhook_id: str, now: datetime) -> Query[DueDelivery]:
-    """The oldest that is due."""
+    """Of those that are due the one with the fewest attempts, so that one that always fails waits."""
     data = cast(_D.data, Text).label("data")
     due = select(_D.delivery_id, _D.type, data, _D.attempts, _D.created_at)
     of_webhook = due.where(_D.webhook_id == webhook_id, _is_due(now))
-    return Query(DueDelivery, of_webhook.order_by(_D.delivery_id).limit(1))
+    return Query(DueDelivery, of_webhook.order_by(_D.attempts, _D.delivery_id).limit(1))
 
 
 def settle_delivery(delivery_id: int, values: Mapping[str, object]) -> Update:

@@ -104,7 +104,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_webhook_deliveries_next",
         "webhook_deliveries",
-        ["webhook_id", "delivery_id"],
+        ["webhook_id", "attempts", "delivery_id"],
         postgresql_where=is_pending,
     )
     op.create_index("ix_webhook_deliveries_webhook_id", "webhook_deliveries", ["webhook_id", "delivery_id"])

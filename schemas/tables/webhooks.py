@@ -51,6 +51,7 @@ webhook_deliveries = Table(
     Index(
         "ix_webhook_deliveries_next",
         "webhook_id",
+        "attempts",
         "delivery_id",
         postgresql_where=text("status = 'pending'"),
     ),

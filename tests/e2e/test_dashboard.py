@@ -457,7 +457,7 @@ def guarded(stack: dict[str, Any]) -> Iterator[str]:
 def test_numbers_are_in_the_language_of_the_browser_and_times_in_the_zone_of_the_site(
     browser: Browser, stack: dict[str, Any], language: str, zone: str, power: str, day: str
 ) -> None:
-    body = {"id": "zoned", "startTime": "2031-01-15T17:00:00Z", "endTime": "2031-01-15T18:00:00Z"}
+    body = {"id": f"zoned-{language}", "startTime": "2031-01-15T17:00:00Z", "endTime": "2031-01-15T18:00:00Z"}
     with served(stack, HTTP_AUTH="off", TIME_ZONE=zone) as url:
         for page in opened(browser, url, DESK, locale=language, timezone_id="Australia/Sydney"):
             made = page.request.post(f"{url}/api/events", data={**body, "requestedReductionKw": 7})
@@ -470,7 +470,7 @@ def test_numbers_are_in_the_language_of_the_browser_and_times_in_the_zone_of_the
             page.get_by_role("textbox", name="From (empty: now)").fill(f"{local:%Y-%m-%dT%H:%M}")
             page.get_by_role("button", name="Start event").click()
             expect(page.locator("#event-message")).to_contain_text("asks the same VENs at the same time")
-            assert page.request.delete(f"{url}/api/events/zoned").status == 204
+            assert page.request.delete(f"{url}/api/events/zoned-{language}").status == 204
 
 
 @pytest.mark.usefixtures("fleet")

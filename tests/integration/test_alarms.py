@@ -146,6 +146,8 @@ def test_a_few_that_have_been_offline_for_long_are_no_alarm(site: Site) -> None:
     site.judge_presence(100)
     site.execute("UPDATE vens SET retired_at = now() WHERE ven_id = 'retired'")
     assert site.evaluate(101) == 1
+    [alarm] = site.get("/api/alarms")
+    assert alarm["detail"].startswith("2 of 2 VENs")
     site.execute("DELETE FROM alarms")
     site.report(1_000, "new-1", "new-2")
     site.judge_presence(1_001)

@@ -177,6 +177,7 @@ def test_a_failed_object_waits_and_the_others_go_on(site: Site, receiver: Receiv
     assert [each["data"]["id"] for each in receiver.messages] == ["bad"]
     site.ahead = timedelta(seconds=61)
     site.send_all(webhook["id"])
+    assert [each["data"]["id"] for each in receiver.messages] == ["bad", "good", "good", "bad"]
     site.ahead = timedelta(seconds=61 + 121)
     site.send_all(webhook["id"])
     sent = [(each["data"]["id"], each["data"]["status"]) for each in receiver.messages]

@@ -12,7 +12,14 @@ from analysis.baseline_accuracy import accuracy
 from jobs.transforms.performance import counted_hours, elsewhere, requested_energy
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import predict, usage_of, without_events
-from schemas.demand_response.baselines import BASELINES, GENERIC, METHODS, PRIMARY, BaselineName
+from schemas.demand_response.baselines import (
+    BASELINES,
+    BY_TEMPERATURE,
+    GENERIC,
+    METHODS,
+    PRIMARY,
+    BaselineName,
+)
 from schemas.times.time_ranges import TimeRange
 from tests.examples import costly
 from tests.unit.test_baselines import (
@@ -196,7 +203,7 @@ def test_kw_times_hours_is_kwh_and_parts_sum_to_the_whole(
         assert whole["coverage_percent"] == pytest.approx(parts.get_column("coverage_percent").mean())
 
 
-BY_DAYS = [name for name in METHODS if METHODS[name].weekday is not None]
+BY_DAYS = [name for name in METHODS if METHODS[name].weekday is not None and name not in BY_TEMPERATURE]
 
 
 def credited_kwh(history: dict[datetime, float], names: list[BaselineName]) -> dict[BaselineName, float]:

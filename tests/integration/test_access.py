@@ -555,6 +555,7 @@ def test_at_home_foreign_pages_change_nothing(engine: Engine, clock: Clock) -> N
         assert client.simulate_delete("/api/wishes", headers={"Origin": origin}).status_code == 204
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("host", "is_ours"),
     [

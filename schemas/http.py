@@ -645,7 +645,7 @@ class WebhookCreate(Shape, frozen=True, kw_only=True):
 
     url: WebhookUrl
     kinds: WebhookKinds
-    enabled: bool = True
+    enabled: bool | UnsetType = UNSET
 
 
 class WebhookUpdate(Shape, frozen=True, kw_only=True):

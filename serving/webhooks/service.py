@@ -59,7 +59,7 @@ class Webhooks:
             "url": request.url,
             "kinds": sorted(set(request.kinds)),
             "secret": secret,
-            "enabled": request.enabled,
+            "enabled": request.enabled is not False,
             "created_at": self._clock(),
         }
         with self._engine.begin() as connection:

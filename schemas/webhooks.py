@@ -15,6 +15,7 @@ DELIVERY_STATUSES: tuple[DeliveryStatus, ...] = get_args(DeliveryStatus)
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret
 LONGEST_URL = 2_048
+MOST_WEBHOOKS = 100
 LARGEST_PORT = 65_535
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 NAT64 = IPv6Network("64:ff9b::/96")

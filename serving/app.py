@@ -39,7 +39,7 @@ from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
-from serving.http.openapi import Document, describe
+from serving.http.openapi import Document, OpenApiResource, describe
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
@@ -76,7 +76,6 @@ from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
     DashboardResource,
     DocsPageResource,
-    OpenApiResource,
     page_assets,
 )
 from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource

@@ -36,14 +36,18 @@ class Stopped(Exception):  # noqa: N818 - asked for, not an error
     """Stopped while the database was away; the broker keeps the messages that were not acknowledged."""
 
 
-class Source(Protocol):
-    """Where a worker's messages come from: a subscriber, or the process that has one."""
+class MessageSource(Protocol):
+    """Where messages come from: a subscriber, or the process that has one."""
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]: ...
 
-    def wake(self) -> None: ...
-
     def acknowledge(self, messages: list[Received]) -> None: ...
+
+
+class WakeableSource(MessageSource, Protocol):
+    """A source whose `take` ends at once when it is woken."""
+
+    def wake(self) -> None: ...
 
 
 class Metrics(Protocol):
@@ -63,7 +67,7 @@ class Worker:
 
     def __init__(  # noqa: PLR0913 - what it is composed of, by name
         self,
-        source: Source,
+        source: WakeableSource,
         open_store: Callable[[], Store],
         stopping: threading.Event,
         *,

@@ -9,7 +9,7 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from jobs.alarms.measures import Measure
-from jobs.alarms.rules import CLEARS_BELOW, AlarmLimits, OpenAlarm, Reading, Verdict, judge
+from jobs.alarms.rules import CLEARS_BELOW, AlarmLimits, AlarmReading, OpenAlarm, Verdict, judge
 from jobs.queries import alarms as queries
 from schemas.alarms import AlarmKind
 from schemas.db import locks
@@ -69,7 +69,7 @@ def _evaluate(
     return len(verdict.raised) + len(verdict.cleared)
 
 
-def _worst(readings: Sequence[Reading]) -> float | None:
+def _worst(readings: Sequence[AlarmReading]) -> float | None:
     return max((reading.value for reading in readings if reading.value is not None), default=None)
 
 
@@ -92,7 +92,7 @@ def _changes(alarm: OpenAlarm) -> dict[str, Any]:
     return {name: value for name, value in structs.asdict(alarm).items() if name in KEPT}
 
 
-def _new_alarm(reading: Reading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, Any]:
+def _new_alarm(reading: AlarmReading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, Any]:
     return {
         "kind": kind,
         "subject": reading.subject,

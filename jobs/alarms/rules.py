@@ -42,7 +42,7 @@ class AlarmLimits(Struct, frozen=True, kw_only=True):
         }
 
 
-class Reading(Struct, frozen=True):
+class AlarmReading(Struct, frozen=True):
     """A measured value; the higher, the worse. None: it cannot be measured now."""
 
     value: float | None
@@ -66,14 +66,14 @@ class OpenAlarm(Struct, frozen=True):
 class Verdict(Struct, frozen=True):
     """What one evaluation of a kind changes."""
 
-    raised: Sequence[Reading]
+    raised: Sequence[AlarmReading]
     changed: Sequence[OpenAlarm]
     cleared: Sequence[OpenAlarm]
 
 
 def judge(
     threshold: float,
-    readings: Iterable[Reading],
+    readings: Iterable[AlarmReading],
     open_alarms: Iterable[OpenAlarm],
     now: datetime,
     clear_after: timedelta,
@@ -100,7 +100,7 @@ def judge(
     return Verdict(raised, changed, cleared)
 
 
-def _updated(alarm: OpenAlarm, reading: Reading | None, threshold: float, now: datetime) -> OpenAlarm:
+def _updated(alarm: OpenAlarm, reading: AlarmReading | None, threshold: float, now: datetime) -> OpenAlarm:
     if reading is None:
         return structs.replace(alarm, calm_since=alarm.calm_since or now)
     if reading.value is None:

@@ -93,7 +93,13 @@ def name_of(step: Step) -> str:
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
     """All jobs, those with a backlog first."""
-    jobs = (*_lanes(cadence), *_events(cadence), *_measuring(cadence), *_upkeep(cadence))
+    jobs = (
+        *_lanes(cadence),
+        *_events(cadence),
+        *_measuring(cadence),
+        *_upkeep(cadence),
+        *_quotas_and_sessions(cadence),
+    )
     return (*jobs, _alarms(cadence, jobs))
 
 
@@ -239,6 +245,12 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_events, kept=cadence.events_retention()),
             ),
         ),
+    )
+
+
+def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that bound what devices and frozen programs take."""
+    return (
         Job(
             "quotas",
             20,

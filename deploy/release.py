@@ -37,7 +37,7 @@ class ReleaseError(Exception):
 
 
 class SkippedError(Exception):
-    """An artefact cannot be made on this machine; the message says why."""
+    """An artefact cannot be made on this machine."""
 
 
 def main() -> int:

@@ -323,7 +323,7 @@ def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int, host:
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:
-    """Without the network's thread we would wait for ever: let whoever supervises us start us again."""
+    """Without the network's thread we would wait for ever: end, so that a supervisor starts us again."""
     failures: list[threading.ExceptHookArgs] = []
 
     def fail(failure: threading.ExceptHookArgs) -> None:

@@ -402,7 +402,7 @@ PATTERNS = {
 """What texts must be, in words for people."""
 
 NO_SEGMENTS = (".", "..")
-"""Clients resolve these in a path before they ask: nobody could come back to them."""
+"""Clients resolve these in a path before the request: the resource could not be reached."""
 
 VEN_WORDS = ("history", "summary")
 EVENT_WORDS = ("current", "history")

@@ -57,7 +57,7 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
     """Check what can be checked without a look-up of the host's name.
 
     Raises:
-        ValueError: nothing may be sent to this URL; the message says why.
+        ValueError: nothing may be sent to this URL.
     """
     if len(url) > LONGEST_URL or not PRINTABLE.fullmatch(url):
         raise ValueError(f"must be at most {LONGEST_URL} printable ASCII characters, without spaces")

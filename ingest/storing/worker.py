@@ -125,7 +125,7 @@ class Worker:
         """Store a batch, however long the database is away, and acknowledge it.
 
         Raises:
-            Stopped: told to stop before it could be stored.
+            Stopped: `stop` was called before it could be stored.
         """
         self._settle(batch)
         self._source.acknowledge(batch.received)
@@ -135,7 +135,7 @@ class Worker:
         """Store a batch. If it fails while other rows are stored, halve it, down to the message to put aside.
 
         No error says for sure what it is about (a lock table that is full, a deadlock, an error of an
-        extension), so none is asked: only whether the database stores something else.
+        extension), so the test is only whether the database stores something else.
         """
         messages = batch.received
         try:
@@ -157,7 +157,7 @@ class Worker:
 
         Raises:
             Exception: the batch failed this number of times while other rows were stored.
-            Stopped: told to stop before it could be stored.
+            Stopped: `stop` was called before it could be stored.
         """
         refusals, delay_s = 0, FIRST_RETRY_S
         while True:

@@ -44,7 +44,7 @@ EVENTS_PAUSE_S = 5.0
 """A scheduler that freezes while it sees to events makes them so late at most, for the others wait for it."""
 
 MEASURING_PAUSE_S = 300.0
-"""Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
+"""Baselines of a large fleet take a while to compute; no other session waits for the locks of these steps."""
 
 MOST_ROUNDS = 50
 """In which the job `progress` makes baselines, and `forecast` goes through history, if they last so long."""

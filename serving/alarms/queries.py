@@ -69,7 +69,7 @@ def one_alarm(alarm_id: int) -> Query[AlarmRow]:
 
 
 def acknowledge(alarm_id: int, who: str, now: datetime) -> Update:
-    """Whoever acknowledged it first stays."""
+    """The first acknowledgement stays."""
     is_new = (alarms.c.alarm_id == alarm_id, alarms.c.acknowledged_at.is_(None))
     return update(alarms).where(*is_new).values(acknowledged_at=now, acknowledged_by=who)
 

@@ -106,7 +106,7 @@ class Webhooks:
             connection.execute(queries.remove_deliveries(webhook_id))
 
     def test(self, webhook_id: str) -> WebhookTest:
-        """Queue a delivery that says nothing.
+        """Queue a delivery without content.
 
         Raises:
             NotFoundError: there is none with that id.

@@ -165,6 +165,12 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
 def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that measure events."""
     progress = Progress(cadence.rules(), _presence_time(cadence))
+    make_forecast = partial(
+        forecast_load_types,
+        time_zone=cadence.time_zone,
+        holidays=cadence.holidays,
+        gone_after=cadence.loads_gone_after(),
+    )
     return (
         Job(
             "progress",
@@ -194,14 +200,7 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             "forecast",
             cadence.forecast_every_s,
             "what loads will use, and could shed, by type and half hour, two days ahead",
-            (
-                partial(
-                    forecast_load_types,
-                    time_zone=cadence.time_zone,
-                    holidays=cadence.holidays,
-                    gone_after=cadence.loads_gone_after(),
-                ),
-            ),
+            (make_forecast,),
             rounds=MOST_ROUNDS,
         ),
     )

@@ -235,7 +235,7 @@ class EventFrame(Frame):
 
 
 class EventParticipationFrame(Frame):
-    """`available_kw`: the VEN's capability when the request was shared out; `command_id`: of its notification.
+    """`available_kw`: the VEN's capability when the request was shared out; `command_id`: its notification.
 
     `named_at`: the device time of the report that first named the event. `told_end_time`: the end that the
     last command said. `asked_again_at`: when the command was repeated because reports named the event no

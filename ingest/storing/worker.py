@@ -87,7 +87,7 @@ class Worker:
         self._log = structlog.get_logger()
 
     def run(self) -> None:
-        """Work until `stop` is called."""
+        """Work until `stopping` is set."""
         try:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)
@@ -125,7 +125,7 @@ class Worker:
         """Store a batch, however long the database is away, and acknowledge it.
 
         Raises:
-            Stopped: `stop` was called before it could be stored.
+            Stopped: `stopping` was set before it could be stored.
         """
         self._settle(batch)
         self._source.acknowledge(batch.received)
@@ -157,7 +157,7 @@ class Worker:
 
         Raises:
             Exception: the batch failed this number of times while other rows were stored.
-            Stopped: `stop` was called before it could be stored.
+            Stopped: `stopping` was set before it could be stored.
         """
         refusals, delay_s = 0, FIRST_RETRY_S
         while True:

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs.alarms.rules import AlarmLimits, AlarmReading, OpenAlarm
+from jobs.alarms.rules import AlarmLimits, AlarmReading
 from jobs.queries import alarms as queries
 from jobs.queries import webhooks as webhook_queries
+from jobs.queries.alarms import OpenAlarm
 from jobs.running.successes import RECORDED_EVERY_S
 from jobs.summaries.rows import fetch
 from jobs.transforms.presence import PresenceTime, skewed_presence

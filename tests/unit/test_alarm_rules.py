@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.alarms.measures import measures
-from jobs.alarms.rules import AlarmLimits, AlarmReading, OpenAlarm, Verdict, judge
+from jobs.alarms.rules import AlarmLimits, AlarmReading, Verdict, judge
+from jobs.queries.alarms import OpenAlarm
 from schemas.alarms import ALARM_KINDS, KINDS
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -147,9 +147,6 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
             print(f"{runner.catch_up(jobs)} rows; nothing is left")
 
 
-Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - its only name
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = program_parser(
         "jobs",
@@ -183,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settle(commands: Commands) -> None:
+def _add_settle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
     settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
@@ -196,7 +193,7 @@ def _add_settle(commands: Commands) -> None:
     )
 
 
-def _add_weather(commands: Commands) -> None:
+def _add_weather(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     weather = commands.add_parser("weather", help="import temperatures, by which a baseline matches days")
     weather.add_argument(
         "file", type=Path, metavar="FILE", help="CSV or .parquet: timestamp, temperature_c, perhaps region"

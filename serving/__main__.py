@@ -1,4 +1,4 @@
-"""`python -m serving`: the HTTP API under granian; keys, clients and audit log; the OpenAPI document."""
+"""`python -m serving`: the HTTP API under granian; keys, clients, fleets and audit log; the OpenAPI document."""
 
 import argparse
 import os
@@ -30,6 +30,7 @@ from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
+from serving.fleet_cli import add_fleet_commands, run_fleet_command
 from serving.fleet.reader import FleetReader
 from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
@@ -167,18 +168,21 @@ def main() -> None:
             sys.stdout.write(as_yaml(api_document()))
         case "keys" | "clients" | "audit":
             warn_of_unknown_variables(os.environ, print_warning)
-            _administrate(options)
+            _administrate(options, run_command)
+        case "vens":
+            warn_of_unknown_variables(os.environ, print_warning)
+            _administrate(options, run_fleet_command)
         case _:
             _serve()
 
 
-def _administrate(options: argparse.Namespace) -> None:
-    """Keys and audit log at a terminal, by the database's clock: the server compares by that, too."""
+def _administrate(options: argparse.Namespace, run: Callable[..., None]) -> None:
+    """A command at a terminal, by the database's clock: the server compares by that, too."""
     settings = ProgramSettings.from_environment()
     engine = engine_for(settings.database_url, "administration")
     with engine.connect() as connection:
         now = connection.execute(select(func.clock_timestamp())).scalar_one()
-    run_command(options, engine, now, _user(), Output(settings.log_format))
+    run(options, engine, now, _user(), Output(settings.log_format))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
             "",
             "keys create control-room --role operator",
             "clients create utility --role bl",
+            "vens import fleet.csv --dry-run",
             "openapi > backend-api.yaml",
         ],
     )
@@ -197,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="answer over HTTP (the default)")
     commands.add_parser("openapi", help="the API described, as YAML")
     add_commands(commands)
+    add_fleet_commands(commands)
     return parser
 
 

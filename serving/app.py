@@ -30,6 +30,7 @@ from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.forecasts import ForecastReader
 from serving.fleet.groups import GroupReader, GroupWriter
+from serving.fleet.imports import VenImports
 from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
@@ -82,6 +83,7 @@ from serving.resources.pages import (
 from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
 from serving.resources.stream import StreamResource
+from serving.resources.ven_imports import VenExportResource, VenImportResource
 from serving.resources.vens import (
     LoadHistoryResource,
     LoadsResource,
@@ -283,6 +285,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     writer, opt_outs = FleetWriter(primary, clock, latest), OptOuts(primary, clock)
     groups, group_writer = GroupReader(primary), GroupWriter(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
+    imports = VenImports(primary, clock)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
         "/api/stats/network/history": NetworkHistoryResource(histories),
@@ -290,6 +293,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens": VensResource(primary_reader, latest, writer),
         "/api/vens/summary": VenSummariesResource(reader, cache),
         "/api/vens/history": VenHistoriesResource(bulk),
+        "/api/vens/import": VenImportResource(imports),
+        "/api/vens/export": VenExportResource(imports),
         "/api/vens/{ven_id}": OneVenResource(latest, writer),
         "/api/vens/{ven_id}/history": VenHistoryResource(histories),
         "/api/vens/{ven_id}/loads": LoadsResource(latest),

@@ -333,6 +333,14 @@ WINDOW_END = Parameter(
 )
 EVENT_BASELINE = (VEN_OF_BASELINE, BASELINE)
 VEN_BASELINE = (WINDOW_START, WINDOW_END, BASELINE)
+DRY_IMPORT = Parameter(
+    name="dryRun",
+    description="With 1 nothing is stored; the answer says what would be, and which lines are wrong.",
+    advice="must be 0 or 1",
+    choices=("0", "1"),
+    default="0",
+    key="DryImport",
+)
 DRY_RUN = Parameter(
     name="dryRun",
     description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",

@@ -125,6 +125,18 @@ def answer_history(response: Response, media_type: str, points: Points) -> None:
         _answer_columns(response, media_type, points.shape, iter(points), warning=lambda: points.warning)
 
 
+def answer_text(response: Response, media_type: str, parts: Iterator[str], broken: bytes) -> None:
+    """A long text in parts, such as lines; `broken` is sent as the last of them if one fails."""
+    with _closed_on_error(parts):
+        first = list(islice(parts, AT_FIRST))
+        response.content_type = media_type
+        if len(first) < AT_FIRST:
+            response.data = "".join(first).encode()
+            return
+        blocks = chain([first], growing_blocks(parts, AT_ONCE, AT_ONCE))
+        response.stream = StreamedBody(("".join(block).encode() for block in blocks), parts, broken)
+
+
 def link_next_page(
     request: Request, response: Response, page: Page, entries: Iterator[Listed]
 ) -> list[Listed] | Iterator[Listed]:

@@ -42,7 +42,7 @@ LONGEST_TEXT = 255
 MOST_TAGS = 100
 BYTE_ORDER_MARK = "\ufeff"
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet takes for the beginning of a formula, perhaps behind apostrophes: written with one more."""
+"""What a spreadsheet takes for a formula, perhaps behind apostrophes: written with one more apostrophe."""
 
 Values = Mapping[str, object]
 
@@ -189,7 +189,9 @@ def _degrees(most: float) -> Callable[[str, str], float | None]:
         except ValueError:
             degrees = most + 1
         if not -most <= degrees <= most:
-            raise _CellError(name, f"must be degrees from -{most:g} to {most:g}, such as 13.405, not {cell:.20}")
+            raise _CellError(
+                name, f"must be degrees from -{most:g} to {most:g}, such as 13.405, not {cell:.20}"
+            )
         return degrees
 
     return read_degrees

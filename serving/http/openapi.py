@@ -146,6 +146,7 @@ TAGS = {
     "access": "Keys, sessions and the audit log.",
     "alarms": "What people on duty must know of.",
     "webhooks": "Changes, sent to URLs.",
+    "credentials": "Logins of VENs at the broker.",
     "commands": "Commands to VENs and their status.",
     "groups": "Groups of VENs.",
     "events": "Demand response.",

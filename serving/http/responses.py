@@ -30,7 +30,7 @@ AT_ONCE = 1_000
 """Entries that are encoded together, at most."""
 
 WARNING_HEADER = "History-Warning"
-CARRIED_TO_NEXT_PAGE = ("group", "format", "state", "kind", "acknowledged", "start", "end")
+CARRIED_TO_NEXT_PAGE = ("group", "format", "state", "status", "kind", "acknowledged", "start", "end")
 """Parameters of a list that choose its entries, or their form."""
 
 _encoder = msgspec.json.Encoder()
@@ -96,6 +96,12 @@ def answer_cached(response: Response, cached: CachedResponse) -> None:
 def answer(response: Response, value: object) -> None:
     """A value of `schemas.http`, or a list of them, as JSON."""
     response.data = _encoder.encode(value)
+
+
+def answer_secret(response: Response, value: object) -> None:
+    """As `answer`, for what no cache and no browser may keep."""
+    response.set_header("Cache-Control", "no-store")
+    answer(response, value)
 
 
 def answer_list(response: Response, entries: Iterable[object], at_first: int = AT_FIRST) -> None:

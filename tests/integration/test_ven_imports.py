@@ -97,7 +97,8 @@ def test_a_failure_in_the_middle_stores_nothing(engine: Engine, connection: psyc
 def test_ten_thousand_vens(client: testing.TestClient, connection: psycopg.Connection) -> None:
     """More bytes than another body may have; the export is streamed."""
     lines = "".join(
-        f"ven-{n:05},House {n},52.{n:05},13.{n:05},,{'Long street ' * 8}{n},north,a;b\r\n" for n in range(10_000)
+        f"ven-{n:05},House {n},52.{n:05},13.{n:05},,{'Long street ' * 8}{n},north,a;b\r\n"
+        for n in range(10_000)
     )
     text = FLEET.partition("\n")[0] + "\n" + lines
     assert len(text) > 1_048_576

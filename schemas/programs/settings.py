@@ -254,8 +254,8 @@ class CredentialSettings(Settings):
     credentials_key: CredentialsKey = Field(
         "",
         validation_alias="CREDENTIALS_KEY",
-        description="64 hexadecimal digits that seal passwords of VENs on their way to the broker; without it,"
-        " no VEN gets one",
+        description="64 hexadecimal digits that seal passwords of VENs on their way to the broker; without"
+        " it, no VEN gets one",
     )
 
     def password_key(self) -> bytes | None:

@@ -225,7 +225,6 @@ def test_what_is_wrong_is_shown_until_it_is_mended(
     send: Send,
     register: Callable[[str], None],
     tmp_path: Any,
-    connection: psycopg.Connection,
 ) -> None:
     """The broker is away; then it comes, and the password that waited works."""
     broker = DynsecBroker(tmp_path)
@@ -319,7 +318,7 @@ def test_a_whole_fleet_gets_passwords(
 
 @pytest.mark.thorough
 def test_passwords_at_a_terminal(
-    database_url: str, send: Send, register: Callable[[str], None], connection: psycopg.Connection
+    database_url: str, register: Callable[[str], None], connection: psycopg.Connection
 ) -> None:
     settings = {"CREDENTIALS_KEY": KEY}
     register("a")

@@ -99,3 +99,15 @@ def login(port: int, username: str, password: str) -> int:
     """The reason code of CONNACK."""
     with Client(port, username, password) as client:
         return client.login
+
+
+def published(port: int, login: tuple[str, str], topic: str) -> int:
+    """The reason code of PUBACK; mosquitto 2.0.11 hangs up at the second refusal on a connection."""
+    with Client(port, *login) as client:
+        return client.publish(topic)
+
+
+def subscribed(port: int, login: tuple[str, str], topic: str) -> int:
+    """The reason code of SUBACK."""
+    with Client(port, *login) as client:
+        return client.subscribe(topic)

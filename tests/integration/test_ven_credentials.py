@@ -21,7 +21,15 @@ from schemas.db.connections import connect
 from serving.app import AppOptions, create_app
 from serving.fleet.credentials import VenCredentials
 from tests.faults.mosquitto import Mosquitto
-from tests.integration.dynsec_broker import ADMIN, ADMIN_PASSWORD, Client, DynsecBroker, login
+from tests.integration.dynsec_broker import (
+    ADMIN,
+    ADMIN_PASSWORD,
+    Client,
+    DynsecBroker,
+    login,
+    published,
+    subscribed,
+)
 from tests.integration.published import rows, until, value
 from tests.integration.test_keys_program import administrate
 
@@ -109,16 +117,15 @@ def test_a_ven_uses_its_own_topics_and_no_other(
     assert (made["username"], made["credential"]["status"]) == ("own", "pending")
     until_it_is(send, "own", "active")
     assert login(broker.port, "own", "wrong") in BAD_LOGIN
-    with Client(broker.port, "own", made["password"]) as ven:
-        assert ven.login == 0
-        for topic in ("oadr/meter", "ven/loads", "ven/status", "ven/ack"):
-            assert ven.publish(f"{topic}/own") == NO_SUBSCRIBER
-            assert ven.publish(f"{topic}/other") == NOT_AUTHORIZED
-        for topic in ("volttron/metering", "ven/cmd/own", "$CONTROL/dynamic-security/v1", "oadr/meter/own/x"):
-            assert ven.publish(topic) == NOT_AUTHORIZED
-        assert ven.subscribe("ven/cmd/own") == GRANTED
-        for topic in ("ven/cmd/other", "ven/cmd/+", "#", "oadr/meter/own", "$SYS/#"):
-            assert ven.subscribe(topic) == NOT_AUTHORIZED
+    own, port = ("own", made["password"]), broker.port
+    for topic in ("oadr/meter", "ven/loads", "ven/status", "ven/ack"):
+        assert published(port, own, f"{topic}/own") == NO_SUBSCRIBER
+        assert published(port, own, f"{topic}/other") == NOT_AUTHORIZED
+    for topic in ("volttron/metering", "ven/cmd/own", "$CONTROL/dynamic-security/v1", "oadr/meter/own/x"):
+        assert published(port, own, topic) == NOT_AUTHORIZED
+    assert subscribed(port, own, "ven/cmd/own") == GRANTED
+    for topic in ("ven/cmd/other", "ven/cmd/+", "#", "oadr/meter/own", "$SYS/#"):
+        assert subscribed(port, own, topic) == NOT_AUTHORIZED
 
 
 def test_a_rotated_password_replaces_the_old_one(

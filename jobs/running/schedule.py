@@ -197,7 +197,6 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
                 ),
             ),
             rounds=MOST_ROUNDS,
-            longest_pause_s=MEASURING_PAUSE_S,
         ),
     )
 

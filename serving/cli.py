@@ -24,7 +24,7 @@ from schemas.times.instants import parse_iso
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
 from serving.auth.queries import KeyRow
-from serving.errors import ConflictError, NotFoundError
+from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.openadr.access import ROLE_SCOPES
 from serving.openadr.client_queries import ClientRow
 from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, UnknownClientError
@@ -145,11 +145,17 @@ class AuditedChange:
         )
         try:
             yield
-        except (*TAKEN, *UNKNOWN) as error:
-            status = HTTPStatus.CONFLICT if isinstance(error, TAKEN) else HTTPStatus.NOT_FOUND
-            self._log.finish(audit_id, status)
+        except (*TAKEN, *UNKNOWN, InvalidRequestError) as error:
+            self._log.finish(audit_id, _status_of(error))
             raise
         self._log.finish(audit_id, done)
+
+
+def _status_of(error: Exception) -> HTTPStatus:
+    """As a request with that error is answered."""
+    if isinstance(error, TAKEN):
+        return HTTPStatus.CONFLICT
+    return HTTPStatus.NOT_FOUND if isinstance(error, UNKNOWN) else HTTPStatus.BAD_REQUEST
 
 
 def _create(

@@ -47,9 +47,7 @@ def write_vens(columns: Sequence[str]) -> Insert:
     names = ["ven_id", "created_at", *columns]
     typed: list[Any] = [column(name, vens.c[name].type) for name in names]
     values = bindparam("rows", type_=JSON)
-    rows = (
-        func.json_to_recordset(values).table_valued(*typed, name="imported").render_derived(with_types=True)
-    )
+    rows = func.json_to_recordset(values).table_valued(*typed).render_derived(with_types=True)
     statement = insert(vens).from_select(names, select(*rows.c).order_by(rows.c.ven_id))
     updates = {name: statement.excluded[name] for name in columns}
     return statement.on_conflict_do_update(index_elements=["ven_id"], set_={**updates, "retired_at": None})

@@ -53,7 +53,7 @@ def test_a_fleet_comes_in_and_goes_out(client: testing.TestClient) -> None:
 
 def test_only_what_a_file_has_is_changed(client: testing.TestClient) -> None:
     put(client, FLEET)
-    client.simulate_delete("/api/vens/ü")
+    client.simulate_delete("/api/vens/%C3%BC")
     report = put(client, "id,name,region\na,Dairy farm,\nb,Barn,west\nü,Mill,south\n")
     assert counts(report) == (0, 1, 2, 0)
     farm = client.simulate_get("/api/vens/a").json

@@ -1,6 +1,7 @@
 """The thread that gives credentials to the broker. Whatever fails in it, telemetry and commands go on."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -24,6 +25,13 @@ from schemas.programs.settings import SettingsError
 
 POLL_S = 1.0
 """For what no NOTIFY announces: the next attempts, and a lock that is free again."""
+
+FIRST_AT_ONCE = 4
+MOST_AT_ONCE = 50
+"""Changes in one conversation with the broker."""
+
+CONVERSATION_S = 0.5
+"""A revocation waits for the conversation under way. mosquitto writes its whole file at each command."""
 
 RETRIES = RetryPolicy(timedelta(seconds=5), timedelta(minutes=10), most_attempts=0)
 """There is no last attempt: the reason is shown at the credential, until people have mended it."""
@@ -64,6 +72,7 @@ class CredentialDispatcher:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="credentials")
         self._pause_s = FIRST_PAUSE_S
+        self._at_once = FIRST_AT_ONCE
         self._log = structlog.get_logger()
 
     def start(self) -> None:
@@ -116,10 +125,12 @@ class CredentialDispatcher:
         Raises:
             OSError: the connection to the broker ended; the changes stay as they were.
         """
-        changes = outbox.take(self._clock())
+        changes = outbox.take(self._clock(), self._at_once)
         if not changes:
             return 0
+        began_s = time.monotonic()
         errors = self._carry_out(changes, control)
+        self._at_once = next_at_once(self._at_once, time.monotonic() - began_s)
         now = self._clock()
         outbox.settle(
             [_outcome(change, error, now) for change, error in zip(changes, errors, strict=True)], now
@@ -159,6 +170,13 @@ class CredentialDispatcher:
             self._log.info("credential_applied", ven_id=change.ven_id, enabled=change.enabled)
         else:
             self._log.error("credential_failed", ven_id=change.ven_id, reason=error)
+
+
+def next_at_once(at_once: int, lasted_s: float) -> int:
+    """How many changes the next conversation has, after one of `at_once` that lasted so long."""
+    if lasted_s > CONVERSATION_S:
+        return max(1, at_once // 2)
+    return min(MOST_AT_ONCE, 2 * at_once) if lasted_s < CONVERSATION_S / 2 else at_once
 
 
 def _outcome(change: CredentialChange, error: str | None, now: datetime) -> Outcome:

@@ -14,9 +14,6 @@ from ingest.credentials.dynsec import CredentialChange
 from ingest.storing.admission import admit
 from schemas.db.channels import CREDENTIALS
 
-AT_ONCE = 50
-"""Changes in one conversation with the broker."""
-
 
 class Outcome(Struct, frozen=True):
     """What became of a change; without an error the broker has it."""
@@ -42,13 +39,13 @@ class CredentialOutbox:
     ) -> None:
         self._connection.close()
 
-    def take(self, now: datetime) -> list[CredentialChange]:
-        """Changes that are due, revocations first; none while another process has the outbox."""
+    def take(self, now: datetime, most: int) -> list[CredentialChange]:
+        """At most so many changes that are due, revocations first; none while another has the outbox."""
         if not self._is_held():
             return []
         with self._connection.transaction():
             admit(self._connection)
-            rows = self._connection.execute(queries.TAKE, {"now": now, "most": AT_ONCE}).fetchall()
+            rows = self._connection.execute(queries.TAKE, {"now": now, "most": most}).fetchall()
         return [CredentialChange(*row) for row in rows]
 
     def settle(self, outcomes: Sequence[Outcome], now: datetime) -> None:

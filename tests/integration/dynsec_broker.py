@@ -24,8 +24,8 @@ plugin_opt_config_file {configuration}
 
 
 def plugin() -> Path:
-    found = [path for place in PLACES for path in Path("/").glob(place.lstrip("/"))]
-    return found[0] if found else be_without("the plugin is missing: `apt-get install mosquitto`")
+    paths = [path for place in PLACES for path in Path("/").glob(place.lstrip("/"))]
+    return paths[0] if paths else be_without("the plugin is missing: `apt-get install mosquitto`")
 
 
 class DynsecBroker(Mosquitto):
@@ -36,8 +36,8 @@ class DynsecBroker(Mosquitto):
         super().__init__(data_dir, ACCESS.format(plugin=plugin(), configuration=configuration))
         if not configuration.exists():
             control = required_program("mosquitto_ctrl", "mosquitto")
-            words = [control, "dynsec", "init", str(configuration), ADMIN, ADMIN_PASSWORD]
-            subprocess.run(words, check=True, capture_output=True, timeout=60)
+            command = [control, "dynsec", "init", str(configuration), ADMIN, ADMIN_PASSWORD]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
 
     @property
     def admin_url(self) -> str:
@@ -45,14 +45,14 @@ class DynsecBroker(Mosquitto):
 
 
 class Client:
-    """A VEN that logs in, and hears the broker's word on what it does."""
+    """A VEN that logs in, and reads the broker's reason codes."""
 
     def __init__(self, port: int, username: str, password: str) -> None:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
         )
         self._client.username_pw_set(username, password)
-        self._said = threading.Event()
+        self._has_answer = threading.Event()
         self.code = -1
         self.ended = threading.Event()
         self.ended_at = 0.0
@@ -62,30 +62,30 @@ class Client:
         self._client.on_disconnect = lambda *_: self._end()
         self._client.connect(HOST, port)
         self._client.loop_start()
-        self.login = self._word()
+        self.login = self._next_code()
 
     def _answer(self, code: int) -> None:
         self.code = code
-        self._said.set()
+        self._has_answer.set()
 
     def _end(self) -> None:
         self.ended_at = time.monotonic()
         self.ended.set()
 
-    def _word(self) -> int:
-        assert self._said.wait(WITHIN_S)
-        self._said.clear()
+    def _next_code(self) -> int:
+        assert self._has_answer.wait(WITHIN_S)
+        self._has_answer.clear()
         return self.code
 
     def publish(self, topic: str) -> int:
         """The reason code of PUBACK."""
         self._client.publish(topic, b"{}", qos=1)
-        return self._word()
+        return self._next_code()
 
     def subscribe(self, topic: str) -> int:
         """The reason code of SUBACK."""
         self._client.subscribe(topic, qos=1)
-        return self._word()
+        return self._next_code()
 
     def __enter__(self) -> Self:
         return self

@@ -39,7 +39,7 @@ GRANTED, NO_SUBSCRIBER, NOT_AUTHORIZED = 1, 0x10, 0x87
 BAD_LOGIN = {0x86, NOT_AUTHORIZED}
 CUT_WITHIN_S = 2.0
 PENDING = "SELECT count(*) FROM ven_credentials WHERE applied_revision < revision"
-Send = Callable[..., testing.Result]
+Send = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def start(database_url: str) -> Iterator[Start]:
 def send(engine: Engine) -> Send:
     client = testing.TestClient(create_app(engine, now, [], AppOptions(credentials_key=bytes.fromhex(KEY))))
 
-    def send(method: str, path: str, status: int = 200, **said: Any) -> Any:
-        response = client.simulate_request(method, f"/api{path}", json=said or None)
+    def send(method: str, path: str, status: int = 200, **body: Any) -> Any:
+        response = client.simulate_request(method, f"/api{path}", json=body or None)
         assert response.status_code == status, response.text
         return response.json if response.text else None
 

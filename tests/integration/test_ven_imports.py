@@ -47,8 +47,8 @@ def test_a_fleet_comes_in_and_goes_out(client: testing.TestClient) -> None:
     assert client.simulate_get("/api/vens/b").json["name"] == "=1+1"
     exported = client.simulate_get("/api/vens/export")
     assert exported.headers["content-type"] == "text/csv"
-    assert exported.text == FLEET
-    assert counts(put(client, exported.text)) == (0, 0, 0, 3)
+    assert exported.content.decode() == FLEET
+    assert counts(put(client, exported.content.decode())) == (0, 0, 0, 3)
 
 
 def test_only_what_a_file_has_is_changed(client: testing.TestClient) -> None:

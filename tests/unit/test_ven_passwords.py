@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from ingest.credentials import dynsec
+from ingest.credentials.dispatcher import MOST_AT_ONCE, next_at_once
 from ingest.credentials.dynsec import CredentialChange, Response, commands_for, failure_in, is_ours
 from schemas.credentials import UnreadablePasswordError, seal, unseal
 
@@ -66,3 +67,22 @@ def test_answers_of_the_plugin() -> None:
     assert (response.correlation_data, failure_in([response])) == ("0", None)
     assert failure_in([Response("createClient", "Role not found")]) == "createClient: Role not found"
     assert dynsec.responses_in(b"\xff") == dynsec.responses_in(b"[]") == []
+
+
+@pytest.mark.parametrize(
+    ("at_once", "lasted_s", "expected"),
+    [
+        (4, 0.01, 8),
+        (40, 0.2, MOST_AT_ONCE),
+        (50, 0.1, 50),
+        (20, 0.4, 20),
+        (20, 0.6, 10),
+        (3, 9, 1),
+        (1, 9, 1),
+    ],
+)
+def test_conversations_with_a_slow_broker_become_shorter(
+    at_once: int, lasted_s: float, expected: int
+) -> None:
+    """A revocation waits for the one under way."""
+    assert next_at_once(at_once, lasted_s) == expected

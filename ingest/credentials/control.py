@@ -35,7 +35,7 @@ class ControlConnection:
             OSError: it cannot be reached, or does not answer.
         """
         self._answers: dict[str, Response] = {}
-        self._subscribed: ReasonCode | None = None
+        self._subscriptions: list[ReasonCode] = []
         self._refusal: ReasonCode | None = None
         self._connection = PahoConnection(address, tls, login)
         client = self._connection.client
@@ -45,8 +45,8 @@ class ControlConnection:
         try:
             with connection_errors():
                 client.subscribe(RESPONSES, qos=1)
-            self._loop_until(lambda: self._subscribed is not None)
-            if self._subscribed is not None and self._subscribed.is_failure:
+            self._loop_until(lambda: bool(self._subscriptions))
+            if self._subscriptions[0].is_failure:
                 raise ControlRefusedError(NOT_ADMITTED)
         except OSError:
             self.close()
@@ -96,7 +96,7 @@ class ControlConnection:
             self._connection.loop(left_s)
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        for response in responses_in(message.payload):
+        for response in responses_in(bytes(message.payload)):
             if response.correlation_data is not None:
                 self._answers[response.correlation_data] = response
 
@@ -108,7 +108,7 @@ class ControlConnection:
         codes: list[ReasonCode],
         _limits: Properties | None,
     ) -> None:
-        self._subscribed = codes[0]
+        self._subscriptions = codes
 
     def _on_publish(
         self, _client: mqtt.Client, _data: object, _mid: int, code: ReasonCode, _limits: Properties | None

@@ -404,7 +404,7 @@ PATTERNS = {
 NO_SEGMENTS = (".", "..")
 """Clients resolve these in a path before the request: the resource could not be reached."""
 
-VEN_WORDS = ("history", "summary")
+VEN_WORDS = ("export", "history", "import", "summary")
 EVENT_WORDS = ("current", "history")
 """Routes that stand where an id could stand in a path."""
 
@@ -497,6 +497,54 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
         IsoText | UnsetType | None,
         Meta(description="From when on, not ahead, taken down to a half-hour; without it: from now on."),
     ] = UNSET
+
+
+class ImportProblem(Shape, frozen=True):
+    """What is wrong with a line of a file."""
+
+    line: Annotated[int, Meta(ge=1, description="The first line, with the names of the columns, is 1.")]
+    field: Annotated[str, Meta(description="The column; empty where it is the whole line.")]
+    detail: Annotated[str, Meta(description="What would be right.")]
+
+
+class VenImport(Shape, frozen=True, kw_only=True):
+    """What an import has done to the registry, or with `dryRun` what it would do."""
+
+    dry_run: bool
+    rows: Annotated[Count, Meta(description="VENs in the file whose lines are right.")]
+    created: Annotated[Count, Meta(description="VENs that were not registered.")]
+    restored: Annotated[Count, Meta(description="VENs that were retired, and are back.")]
+    changed: Count
+    unchanged: Annotated[Count, Meta(description="VENs that were as the file says.")]
+    problem_count: Count
+    problems: Annotated[list[ImportProblem], Meta(description="The first 1,000, by line.")]
+
+
+CredentialStatus = Literal["pending", "active", "revoking", "revoked"]
+
+
+class VenCredential(Shape, frozen=True, kw_only=True):
+    """How a VEN logs in to the broker: its user name is its id."""
+
+    id: Annotated[str, Meta(description="The VEN's.")]
+    status: Annotated[
+        CredentialStatus,
+        Meta(description="`pending`, `revoking`: the broker has not confirmed the last change yet."),
+    ]
+    created_at: Instant
+    changed_at: Annotated[Instant, Meta(description="Made, rotated or revoked.")]
+    changed_by: str
+    applied_at: Annotated[Instant | None, Meta(description="When the broker last confirmed a change.")]
+    attempts: Annotated[Count, Meta(description="Attempts that failed since the last change.")]
+    error: Annotated[str | None, Meta(description="Why the broker does not have the last change yet.")]
+
+
+class MadeCredential(Shape, frozen=True):
+    """A credential and its password."""
+
+    credential: VenCredential
+    username: str
+    password: Annotated[str, Meta(description="Shown this once; it works when `status` is `active`.")]
 
 
 class LoadUpdate(_ReadOnly, frozen=True, kw_only=True):

@@ -28,8 +28,10 @@ from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
+from serving.fleet.credentials import VenCredentials
 from serving.fleet.forecasts import ForecastReader
 from serving.fleet.groups import GroupReader, GroupWriter
+from serving.fleet.imports import VenImports
 from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
@@ -59,6 +61,11 @@ from serving.resources.alarms import (
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
+from serving.resources.credentials import (
+    CredentialRotationResource,
+    CredentialsResource,
+    OneCredentialResource,
+)
 from serving.resources.events import (
     CurrentEventResource,
     EventMetricsResource,
@@ -80,6 +87,7 @@ from serving.resources.pages import (
 from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
 from serving.resources.stream import StreamResource
+from serving.resources.ven_imports import VenExportResource, VenImportResource
 from serving.resources.vens import (
     LoadHistoryResource,
     LoadsResource,
@@ -123,6 +131,8 @@ class AppOptions(Struct, frozen=True):
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
     webhook_networks: Sequence[Network] = ()
+    credentials_key: bytes | None = None
+    """Seals the passwords of VENs on their way to the broker; without it there are none."""
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -286,6 +296,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     writer, opt_outs = FleetWriter(primary, clock, latest), OptOuts(primary, clock)
     groups, group_writer = GroupReader(primary), GroupWriter(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
+    imports = VenImports(primary, clock)
+    credentials = VenCredentials(primary, clock, needs.options.credentials_key)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
         "/api/stats/network/history": NetworkHistoryResource(histories),
@@ -293,6 +305,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens": VensResource(primary_reader, latest, writer),
         "/api/vens/summary": VenSummariesResource(reader, cache),
         "/api/vens/history": VenHistoriesResource(bulk),
+        "/api/vens/import": VenImportResource(imports),
+        "/api/vens/export": VenExportResource(imports),
         "/api/vens/{ven_id}": OneVenResource(latest, writer),
         "/api/vens/{ven_id}/history": VenHistoryResource(histories),
         "/api/vens/{ven_id}/loads": LoadsResource(latest),
@@ -305,6 +319,9 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
         "/api/vens/{ven_id}/rejected": RejectedMessagesResource(reports),
+        "/api/vens/{ven_id}/credential": OneCredentialResource(credentials),
+        "/api/vens/{ven_id}/credential/rotate": CredentialRotationResource(credentials),
+        "/api/credentials": CredentialsResource(credentials),
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),

@@ -11,6 +11,7 @@ from schemas.baseline_model.settings import CalendarSettings
 from schemas.programs.settings import (
     Address,
     AskingSettings,
+    CredentialSettings,
     DatabaseUrl,
     Networks,
     ProgramSettings,
@@ -49,7 +50,7 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 
 
-class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings):
+class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings, CredentialSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )

@@ -3,6 +3,7 @@
 from schemas.tables import (
     access,
     alarms,
+    credentials,
     events,
     forecasts,
     history,
@@ -64,6 +65,7 @@ FRAMES: dict[str, type[Frame]] = {
     "stale_slots": history.StaleSlotFrame,
     "temperatures": weather.TemperatureFrame,
     "ven_abilities": registry.VenAbilitiesFrame,
+    "ven_credentials": credentials.VenCredentialFrame,
     "ven_history": history.VenHistoryFrame,
     "ven_load_descriptions": raw.LoadEntryFrame,
     "ven_load_samples": raw.LoadEntryFrame,

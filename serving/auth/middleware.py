@@ -70,7 +70,9 @@ class AuthMiddleware:
             request.context.is_change = False
             self._auditor.read_body(request)
         else:
-            self._auditor.begin(request, response, getattr(request.context, "caller", ANONYMOUS))
+            caller = getattr(request.context, "caller", ANONYMOUS)
+            body_bytes = 0 if operation is None else operation.body_bytes
+            self._auditor.begin(request, response, caller, body_bytes)
 
     def process_response(
         self,

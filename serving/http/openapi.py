@@ -81,7 +81,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     answers: Mapping[int, ResponseSpec]
     parameters: tuple[Parameter, ...] = ()
     takes: Any = None
-    """The type of the JSON body."""
+    """The type of the body."""
+    takes_media: str = JSON
+    """Its media type; of CSV the type is `str`."""
+    body_bytes: int = 0
+    """The longest body, where it may be longer than the setting allows for others."""
     problems: tuple[int, ...] = ()
     """Statuses of errors, besides the implied ones; of `serving.http.openapi.PROBLEMS`."""
     needs_database: bool = True
@@ -143,6 +147,7 @@ TAGS = {
     "access": "Keys, sessions and the audit log.",
     "alarms": "What people on duty must know of.",
     "webhooks": "Changes, sent to URLs.",
+    "credentials": "Logins of VENs at the broker.",
     "commands": "Commands to VENs and their status.",
     "groups": "Groups of VENs.",
     "events": "Demand response.",
@@ -176,7 +181,7 @@ PROBLEMS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     409: ("Conflict", "The present state does not allow it.", ()),
     412: ("PreconditionFailed", "The resource is not as the client has seen it.", ()),
     413: ("TooLarge", "The body is too large.", ()),
-    415: ("UnsupportedMediaType", "The body is not JSON.", ()),
+    415: ("UnsupportedMediaType", "The body is not of the media type that is documented.", ()),
     429: ("TooManyRequests", "The key calls more often than it may.", ("Retry-After",)),
     503: ("Unavailable", "The database is away, or lacks a migration.", ("Retry-After",)),
 }
@@ -276,7 +281,7 @@ def _operation(
     if parameters := _parameters_of(method, operation):
         document["parameters"] = [_reference(parameter) for parameter in parameters]
     if operation.takes is not None:
-        content = {JSON: {"schema": references[operation.takes]}}
+        content = {operation.takes_media: {"schema": references[operation.takes]}}
         document["requestBody"] = {"required": True, "content": content}
     document["responses"] = _responses(method, operation, has_ids=has_ids, references=references)
     return document

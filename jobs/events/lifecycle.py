@@ -22,7 +22,7 @@ from jobs.summaries.models import CandidateFrame, FollowedPartFrame, LoadToShedF
 from jobs.summaries.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
 from jobs.transforms.participation import followed
-from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, told
+from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, changed_shares
 from schemas.db import locks
 from schemas.db.channels import COMMANDS, EVENTS, notify
 from schemas.demand_response import candidates
@@ -159,7 +159,7 @@ def _shares_to_notify(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFram
     """
     most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
     is_step = _is_changed(row) and row.intervals is not None
-    chosen = told(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
+    chosen = changed_shares(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
     outdated_notices = parts.filter(_has_outdated_notice(row)).select(chosen.columns)
     return pl.concat([chosen, outdated_notices.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
 

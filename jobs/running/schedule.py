@@ -156,7 +156,7 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "commands",
             cadence.commands_every_s,
-            "what VENs do of what they were told, as telemetry shows it",
+            "how far VENs follow their commands, by their telemetry",
             (see_executions,),
         ),
     )
@@ -233,7 +233,7 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks,"
+            "deletes old runs of jobs, batches without raw rows, changes of live streams, alarms, webhooks,"
             " commands and VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),

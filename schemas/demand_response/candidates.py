@@ -112,7 +112,7 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
     A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
 
     Returns:
-        `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now. Of an event
+        `ven_id`, `available_kw` and `reason`, which is null for those to be notified now. Of an event
         that asks for more, `available_kw` is what a VEN could use more than now.
     """
     load_types = event.targets.load_types

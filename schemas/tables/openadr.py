@@ -1,6 +1,6 @@
 """OpenADR 3.1: its objects as clients sent them, with what they are sought by; its clients and signing keys.
 
-Of a client, only the digest of its secret is stored. A signing key is stored as it is: whoever reads it can
+Of a client, only the digest of its secret is stored. A signing key is stored as it is: who reads it can
 make tokens.
 """
 

@@ -20,7 +20,7 @@ from schemas.tables.registry import groups
 from schemas.times.time_ranges import TimeRange
 from serving.events.rules import EventRules, PlannedEvent
 from serving.fleet.queries import LoadRow
-from serving.page import AlarmFilter, NewestWithin, Page
+from serving.page import AlarmFilter, CredentialFilter, NewestWithin, Page
 
 NOW = datetime(2024, 7, 1, 12, tzinfo=UTC)
 ARGUMENTS: Mapping[object, object] = {
@@ -33,6 +33,8 @@ ARGUMENTS: Mapping[object, object] = {
     Page: Page(10, "5"),
     NewestWithin: NewestWithin(NOW, NOW, 10),
     AlarmFilter: AlarmFilter(is_open=True),
+    CredentialFilter: CredentialFilter(is_pending=True, is_enabled=True),
+    bool: True,
     TimeRange: TimeRange(NOW, NOW + timedelta(days=1)),
     Rest: Rest(),
     PlannedEvent: PlannedEvent("one", NOW, NOW + timedelta(hours=1), None, NOW, 10.0, 0),

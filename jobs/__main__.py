@@ -17,11 +17,14 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
+from jobs.archive.checking import damages
+from jobs.archive.writing import manifest_of
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.events.measuring import DatabaseRecords, Rules
 from jobs.events.packs import Pack, PackError, pack_of, remade, write_pack
 from jobs.events.recorded import Recorder
 from jobs.events.settlement import settle
+from jobs.queries import archive as archive_queries
 from jobs.queries import summary as summary_queries
 from jobs.running.admission import admit
 from jobs.running.metrics import AlarmConditions, Backlog, JobMetrics, RejectedSize
@@ -34,6 +37,7 @@ from jobs.summaries.rebuild import rebuild, verify, whole_range
 from jobs.weather.importing import import_temperatures
 from jobs.weather.reading import WrongFileError, read_temperatures
 from jobs.webhooks.sender import WebhookSender
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
@@ -53,7 +57,7 @@ from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
 DIFFERENT = FAILED
-AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather"}
+AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather", "archive"}
 
 CYCLE = Bounds(statement_timeout="5min")
 """A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
@@ -137,6 +141,8 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
             _check(options, runner.engine)
         case "retention":
             _retention(options, runner, jobs, settings.by_resolution())
+        case "archive":
+            _archive(options, runner, jobs, settings.archive_url)
         case "settle":
             _settle(options.event_id, options.pack, runner, settings.rules())
         case "weather":
@@ -159,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
             "settle evt-1 --pack settlements/evt-1",
             "weather temperatures.csv --region north",
         ],
-        EXIT_CODES | {FAILED: "a job failed, or `verify` found differences"},
+        EXIT_CODES | {FAILED: "a job failed, `verify` found differences, or `archive --check` damage"},
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run every job on its schedule (the default)")
@@ -169,6 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("catch-up", help="run until nothing is left")
     retention = commands.add_parser("retention", help="let go of what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
+    archive = commands.add_parser("archive", help="archive the days that are closed, in ARCHIVE_URL")
+    archive.add_argument("--check", action="store_true", help="read all files; 1 if one is damaged")
     settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
     settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
@@ -202,6 +210,29 @@ def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...
     while handled := runner.run(job):
         total += handled
     print(f"{total} tables and rows are gone")
+
+
+def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], url: str | None) -> None:
+    if url is None:
+        end_with_failure("ARCHIVE_URL is not set: it says where to archive.", WRONG_USAGE)
+    if options.check:
+        _check_archive(runner.engine, ArchiveFolder(url))
+        return
+    job = _named(jobs, "archive")
+    while runner.run(job):
+        pass
+    with runner.engine.connect() as connection:
+        manifests = [manifest_of(row) for row in archive_queries.archived().each(connection)]
+    rows, size = sum(each.rows for each in manifests), sum(each.bytes for each in manifests)
+    print(f"{len(manifests)} days are archived: {rows:,} rows, {size / 1e6:,.1f} MB")
+
+
+def _check_archive(engine: Engine, folder: ArchiveFolder) -> None:
+    with engine.connect() as connection:
+        lines = list(damages(connection, folder))
+    print("\n".join([*lines, f"{len(lines)} damaged or missing files"]))
+    if lines:
+        sys.exit(FAILED)
 
 
 def _makes_again(options: argparse.Namespace) -> bool:

@@ -3,13 +3,21 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, DirectoryPath, Field, ValidationInfo, field_validator
 
 from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
 from jobs.webhooks.policy import WebhookPolicy
+from schemas.archive.folder import SCHEMES
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import Address, AskingSettings, ProgramSettings, Settings, WebhookSettings
+from schemas.programs.settings import (
+    Address,
+    AskingSettings,
+    ProgramSettings,
+    SecretSetting,
+    Settings,
+    WebhookSettings,
+)
 from schemas.tables.history import RAW_S
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -117,6 +125,27 @@ class Ages(Settings):
             3600: self.hours_days,
         }
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
+
+
+def _archive_url(url: str) -> str:
+    if not url.startswith(SCHEMES) or url in SCHEMES:
+        raise ValueError("expected file:///folder or s3://bucket/prefix?region=...")
+    return url
+
+
+class ArchiveSettings(Settings):
+    """Where closed days are archived."""
+
+    archive_url: Annotated[str, AfterValidator(_archive_url), SecretSetting()] | None = Field(
+        None,
+        validation_alias="ARCHIVE_URL",
+        description="folder for closed days as Parquet: `file:///folder`, `s3://bucket/prefix`; default: none",
+    )
+    archive_after_days: Days = Field(
+        2,
+        validation_alias="ARCHIVE_AFTER_DAYS",
+        description="days after which a day is archived; late rows are added whenever they come",
+    )
 
 
 class Measuring(CalendarSettings):
@@ -281,7 +310,7 @@ class AlarmSettings(Settings):
         )
 
 
-class Cadence(Ages, Measuring, AlarmSettings, AskingSettings):
+class Cadence(Ages, ArchiveSettings, Measuring, AlarmSettings, AskingSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(

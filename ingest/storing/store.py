@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 from psycopg.errors import CheckViolation, UniqueViolation
 
-from ingest.decoding.content import same_content
+from schemas.devices.content import same_content
 from ingest.decoding.messages import Refused
 from ingest.storing import queries
 from ingest.storing.batch import Batch

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingest.decoding.content import same_content
+from schemas.devices.content import same_content
 from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
 

@@ -1,0 +1,52 @@
+"""Which days are archived, and by which files: see docs/decisions/0060."""
+
+import polars as pl
+from sqlalchemy import JSON, BigInteger, Column, Date, Integer, Table
+
+from schemas.tables.metadata import Frame, Texts, Utc, instant, metadata, text_key, text_list
+
+archives = Table(
+    "archives",
+    metadata,
+    text_key("archive_id"),
+    instant("until"),
+    Column("caught_up_xact_id", BigInteger, nullable=False),
+)
+
+archived_days = Table(
+    "archived_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("caught_up_xact_id", BigInteger, nullable=False),
+    Column("manifest", JSON, nullable=False),
+    text_list("obsolete"),
+    instant("archived_at"),
+)
+
+
+class ArchiveFrame(Frame):
+    """The archive that belongs to this database, if there is one.
+
+    Days before `until` are archived. The transactions before `caught_up_xact_id` wrote nothing that days in
+    `archived_days` lack.
+    """
+
+    archive_id: str
+    until: Utc
+    caught_up_xact_id: int
+
+
+class ArchivedDayFrame(Frame):
+    """Days of which the archive has rows, by their manifests.
+
+    A batch whose transaction is not less than `caught_up_xact_id` may have rows that the files lack. `obsolete`
+    files do not count any more, and are deleted.
+    """
+
+    day: pl.Date
+    version: pl.Int32
+    caught_up_xact_id: int
+    manifest: str
+    obsolete: Texts
+    archived_at: Utc

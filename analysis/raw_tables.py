@@ -114,6 +114,8 @@ class RawTables:
                     frame = _fetch_from(connection, table, of_day)
                     rows = None if rows is None else rows - frame.height
                     yield frame if predicate is None else frame.filter(predicate)
+                if _dropped_until(connection) > archived_until and self._archive is not None:
+                    raise RuntimeError("retention has dropped days since this frame was made: make it again")
 
         instants = [name for name, kind in types.items() if isinstance(kind, pl.Datetime)]
         frame = register_io_source(source, schema=dict(types))

@@ -48,5 +48,5 @@ def manifest_of(text: str) -> Manifest:
     return msgspec.json.decode(text, type=Manifest)
 
 
-def midnight(day: date) -> datetime:
+def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)

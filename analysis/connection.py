@@ -43,6 +43,4 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
     site_zone = CalendarSettings.from_environment().time_zone
     engine = engine_for(f"postgresql://{rest}", PROGRAM, **LONG_WORK)
     archive_url = os.environ.get("ARCHIVE_URL")
-    return DatabaseGrid(
-        engine, lambda: datetime.now(UTC), zone, site_zone=site_zone, archive_url=archive_url
-    )
+    return DatabaseGrid(engine, lambda: datetime.now(UTC), zone, site_zone=site_zone, archive_url=archive_url)

@@ -13,12 +13,12 @@ from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
 from sqlalchemy import JSON, Select, Table, Text, cast, func, select
 
-from analysis.archive import ArchiveScans, manifest_of, midnight
+from analysis.archive import ArchiveScans, manifest_of, start_of
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
-from schemas.db.literals import sql_with_values
 from schemas.archive.manifest import ArchivedFile
+from schemas.db.literals import sql_with_values
 from schemas.tables import FRAMES, metadata
 from schemas.tables.archive import archived_days
 from schemas.tables.events import commands
@@ -166,14 +166,12 @@ def _dropped_until(connection: dbapi.Connection) -> datetime:
     return since
 
 
-def _archived_files(
-    connection: dbapi.Connection, table: Table, until: datetime
-) -> Iterator[ArchivedFile]:
+def _archived_files(connection: dbapi.Connection, table: Table, until: datetime) -> Iterator[ArchivedFile]:
     """The files of a raw table for the days before a time, oldest first."""
     query = select(archived_days.c.day, cast(archived_days.c.manifest, Text).label("manifest"))
     found = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
     for day, manifest in found.iter_rows():
-        if midnight(day) < until:
+        if start_of(day) < until:
             yield from manifest_of(manifest).of_table(table.name)
 
 

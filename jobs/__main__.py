@@ -17,7 +17,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
-from jobs.archive.checking import damages
+from jobs.archive.checking import damages, write_again
 from jobs.archive.writing import manifest_of
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.events.measuring import DatabaseRecords, Rules
@@ -32,7 +32,7 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
-from jobs.storage.retention import Kept, preview
+from jobs.storage.retention import preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from jobs.weather.importing import import_temperatures
 from jobs.weather.reading import WrongFileError, read_temperatures
@@ -140,7 +140,7 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
         case "verify" | "rebuild":
             _check(options, runner.engine)
         case "retention":
-            _retention(options, runner, jobs, settings.by_resolution())
+            _retention(options, runner, jobs, settings)
         case "archive":
             _archive(options, runner, jobs, settings.archive_url)
         case "settle":
@@ -201,10 +201,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
+def _retention(
+    options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings
+) -> None:
     if options.dry_run:
+        kept, is_archived = settings.by_resolution(), settings.archive_url is not None
         with runner.engine.connect() as connection:
-            show_previews(preview(connection, runner.now(), kept))
+            show_previews(preview(connection, runner.now(), kept, is_archived=is_archived))
         return
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
@@ -228,10 +231,18 @@ def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...],
 
 
 def _check_archive(engine: Engine, folder: ArchiveFolder) -> None:
-    with engine.connect() as connection:
-        lines = list(damages(connection, folder))
-    print("\n".join([*lines, f"{len(lines)} damaged or missing files"]))
-    if lines:
+    with engine.begin() as connection:
+        admit(connection)
+        found = list(damages(connection, folder))
+        again = write_again(connection, [each.day for each in found])
+    print(
+        "\n".join(
+            [*(f"{each.path}: {each.what}" for each in found), f"{len(found)} damaged or missing files"]
+        )
+    )
+    if again is not None:
+        print(f"PostgreSQL has the days from {again:%F} on: the next run writes them again.")
+    if found:
         sys.exit(FAILED)
 
 

@@ -139,7 +139,7 @@ class ArchiveSettings(Settings):
     archive_url: Annotated[str, AfterValidator(_archive_url), SecretSetting()] | None = Field(
         None,
         validation_alias="ARCHIVE_URL",
-        description="folder for closed days as Parquet: `file:///folder`, `s3://bucket/prefix`; default: none",
+        description="folder for closed days as Parquet: `file:///dir`, `s3://bucket/prefix`; default: none",
     )
     archive_after_days: Days = Field(
         2,

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Table
 
 from jobs.queries import archive as queries
 from jobs.queries import merging as merging_queries
-from jobs.queries import partitions as partition_queries
 from jobs.queries import pending as pending_queries
 from jobs.summaries.rows import fetch, write
 from jobs.transforms.late_rows import (
@@ -29,13 +28,13 @@ ENTRY_KEY = ("ven_id", "load_id", "ts")
 REPORT_CONTENT = ("ven_id", "ts", "payload")
 
 
-def late_files(  # noqa: PLR0913 - what a delta depends on
+def late_files(
     connection: Connection,
     folder: ArchiveFolder,
     manifest: Manifest,
     within: TimeRange,
     *,
-    since_xact_id: int,
+    snapshot: str,
     now: datetime,
 ) -> Iterator[ArchivedFile]:
     """Write what late batches brought for a dropped day, and refuse what contradicts the archive.
@@ -45,13 +44,13 @@ def late_files(  # noqa: PLR0913 - what a delta depends on
         folder: of the archive.
         manifest: the day's files so far.
         within: the day.
-        since_xact_id: batches of earlier transactions are in the archive.
+        snapshot: batches whose transactions are visible in it are in the archive.
         now: when conflicting rows are refused.
 
     Returns:
         The new files, each written when it is asked for.
     """
-    batch_ids = connection.execute(partition_queries.late_batches(within, since_xact_id)).scalars().all()
+    batch_ids = connection.execute(queries.late_batches(within, snapshot)).scalars().all()
     if not batch_ids:
         return
     weighed = _weighed(connection, folder, manifest, within, batch_ids)

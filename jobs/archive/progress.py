@@ -9,7 +9,7 @@ from jobs.storage.layout import BEGINNING
 
 
 def archived_until(connection: Connection) -> datetime:
-    """A midnight before which the archive has every row that is committed now; `BEGINNING` without an archive.
+    """The midnight before which the archive has every committed row; `BEGINNING` without an archive.
 
     Whoever must rely on it longer than for a statement locks the raw tables first.
     """

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, Table
 
 from jobs.archive.late import late_files
 from jobs.queries import archive as queries
-from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import summary as summary_queries
 from jobs.queries.archive import ArchivedDayRow, ArchiveRow
@@ -58,7 +57,9 @@ class Version(Struct, frozen=True):
     """Files of the version before that are not among them."""
 
 
-def archive_next_day(connection: Connection, now: datetime, *, folder: ArchiveFolder, after: timedelta) -> int:
+def archive_next_day(
+    connection: Connection, now: datetime, *, folder: ArchiveFolder, after: timedelta
+) -> int:
     """Archive the first day that is behind, or the next one that is closed.
 
     Args:
@@ -81,14 +82,14 @@ def archive_next_day(connection: Connection, now: datetime, *, folder: ArchiveFo
         return 1
     _delete_obsolete(connection, folder)
     connection.execute(summary_queries.HOLD_RAW)
-    xact_id = connection.execute(partition_queries.oldest_transaction()).scalar_one()
+    snapshot = connection.execute(queries.current_snapshot()).scalar_one()
     closed_until = widened(TimeRange(now - after, now - after), DAY_S).start
     day = _next_day(connection, TimeRange(archive.until, closed_until))
     if day is None:
         connection.execute(queries.advance(closed_until))
-        connection.execute(queries.catch_up(xact_id))
+        connection.execute(queries.catch_up(queries.oldest_of(snapshot)))
         return 0
-    manifest = _archive(connection, folder, archive, day, xact_id=xact_id, now=now)
+    manifest = _archive(connection, folder, archive, day, snapshot=snapshot, now=now)
     connection.execute(queries.advance(_midnight(day) + DAY))
     return 1 + manifest.rows
 
@@ -102,14 +103,16 @@ def _opened(connection: Connection, folder: ArchiveFolder) -> ArchiveRow | None:
         connection.execute(queries.begin_archive(BEGINNING))
         return None
     if identity is None and queries.archived().all(connection):
-        raise ArchiveError(f"ARCHIVE_URL does not hold the archive {archive.archive_id}: is it another folder?")
+        raise ArchiveError(
+            f"ARCHIVE_URL does not hold the archive {archive.archive_id}: is it another folder?"
+        )
     if identity is None:
         folder.write(IDENTITY, as_json(ArchiveIdentity(archive.archive_id)))
     elif identity != archive.archive_id:
         raise ArchiveError(f"ARCHIVE_URL holds the archive {identity}, not {archive.archive_id}")
     if not connection.execute(queries.is_of_this_server()).scalar_one():
         connection.execute(queries.begin_again(BEGINNING))
-        connection.execute(queries.forget_transactions())
+        connection.execute(queries.forget_snapshots())
         return None
     return archive
 
@@ -148,32 +151,35 @@ def _firsts(connection: Connection, table: Table, within: TimeRange) -> Iterator
             yield first
 
 
-def _archive(  # noqa: PLR0913 - what a version consists of
+def _archive(
     connection: Connection,
     folder: ArchiveFolder,
     archive: ArchiveRow,
     day: date,
     *,
-    xact_id: int,
+    snapshot: str,
     now: datetime,
 ) -> Manifest:
     """Write the next version of a day, and record it."""
     row = queries.archived_day(day).first(connection)
     previous = Manifest(archive.archive_id, day, 0, []) if row is None else manifest_of(row)
     if _is_dropped(connection, day):
-        since = 0 if row is None else row.caught_up_xact_id
+        read = queries.EMPTY_SNAPSHOT if row is None else row.snapshot
         within = TimeRange(_midnight(day), _midnight(day) + DAY)
-        late = late_files(connection, folder, previous, within, since_xact_id=since, now=now)
+        late = late_files(connection, folder, previous, within, snapshot=read, now=now)
         version = Version([*previous.files, *late], [])
     else:
         version = Version(
-            list(_files(connection, folder, day, previous.version + 1)), [each.path for each in previous.files]
+            list(_files(connection, folder, day, previous.version + 1)),
+            [each.path for each in previous.files],
         )
     manifest = Manifest(archive.archive_id, day, previous.version + 1, version.files)
     folder.write(manifest_path(day), as_json(manifest))
     content = msgspec.to_builtins(manifest)
-    connection.execute(queries.record(manifest, content, xact_id, version.obsolete, now))
-    _log.info("day_archived", day=f"{day}", version=manifest.version, rows=manifest.rows, bytes=manifest.bytes)
+    connection.execute(queries.record(manifest, content, snapshot, version.obsolete, now))
+    _log.info(
+        "day_archived", day=f"{day}", version=manifest.version, rows=manifest.rows, bytes=manifest.bytes
+    )
     return manifest
 
 

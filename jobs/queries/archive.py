@@ -4,10 +4,27 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Date, Select, Table, Text, Update, cast, func, or_, select, text, true, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Date,
+    Select,
+    Table,
+    Text,
+    Update,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.elements import TextClause
 
+from jobs.queries import partitions as partition_queries
 from jobs.queries.partitions import NEXT_XACT_ID, OLDEST_XACT_ID
 from jobs.queries.summary import Scope, of_vens, within_range
 from schemas.archive.manifest import Manifest
@@ -17,6 +34,9 @@ from schemas.tables import Frame
 from schemas.tables.archive import archived_days, archives
 from schemas.tables.ledger import ingest_batches, rejected_messages
 from schemas.times.time_ranges import TimeRange
+
+EMPTY_SNAPSHOT = "1:1:"
+"""No transaction is visible in it."""
 
 
 class ArchiveRow(NamedTuple):
@@ -33,7 +53,7 @@ def archive() -> Query[ArchiveRow]:
 
 
 def begin_archive(until: datetime) -> Insert:
-    """All transactions before the oldest that runs now are over: whoever reads from now on sees their rows."""
+    """All transactions before the oldest that runs now are over: later readers see their rows."""
     return insert(archives).values(
         archive_id=cast(func.gen_random_uuid(), Text), until=until, caught_up_xact_id=OLDEST_XACT_ID
     )
@@ -43,9 +63,9 @@ def begin_again(until: datetime) -> Update:
     return update(archives).values(until=until, caught_up_xact_id=OLDEST_XACT_ID)
 
 
-def forget_transactions() -> Update:
+def forget_snapshots() -> Update:
     """Whichever batch comes for an archived day, its rows may be missing."""
-    return update(archived_days).values(caught_up_xact_id=0)
+    return update(archived_days).values(snapshot=EMPTY_SNAPSHOT)
 
 
 def is_of_this_server() -> Select[bool]:
@@ -55,6 +75,11 @@ def is_of_this_server() -> Select[bool]:
 
 def advance(until: datetime) -> Update:
     return update(archives).values(until=func.greatest(archives.c.until, until))
+
+
+def go_back(until: datetime) -> Update:
+    """Count only days before a time as archived."""
+    return update(archives).values(until=func.least(archives.c.until, until))
 
 
 def catch_up(xact_id: int) -> Update:
@@ -73,8 +98,30 @@ def first_day_behind() -> Select[date | None]:
         .outerjoin(archived_days, written.day == day.c.day)
         .where(batch.xact_id < NEXT_XACT_ID)
         .where(day.c.day < cast(func.timezone("UTC", archives.c.until), Date))
-        .where(or_(written.day.is_(None), batch.xact_id >= written.caught_up_xact_id))
+        .where(or_(written.day.is_(None), ~_is_visible(batch.xact_id, written.snapshot)))
     )
+
+
+def _is_visible(xact_id: ColumnElement[int | None], snapshot: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a transaction was over when a snapshot was taken."""
+    as_xid8 = func.xid8(cast(xact_id, Text))
+    return func.pg_visible_in_snapshot(as_xid8, func.pg_snapshot(snapshot), type_=Boolean)
+
+
+def late_batches(within: TimeRange, snapshot: str) -> Select[int]:
+    """Batches with rows in a range of days that were not visible in a snapshot."""
+    batches = partition_queries.late_batches(within, oldest_of(snapshot))
+    return batches.where(~_is_visible(ingest_batches.c.xact_id, literal(snapshot, Text)))
+
+
+def current_snapshot() -> Select[str]:
+    """Which transactions are over: later statements of this transaction see their rows, too."""
+    return select(cast(func.pg_current_snapshot(), Text))
+
+
+def oldest_of(snapshot: str) -> int:
+    """The oldest transaction that was not over in a snapshot."""
+    return int(snapshot.partition(":")[0])
 
 
 class ArchivedDayRow(NamedTuple):
@@ -82,7 +129,7 @@ class ArchivedDayRow(NamedTuple):
 
     day: date
     version: int
-    caught_up_xact_id: int
+    snapshot: str
     manifest: object
     obsolete: list[str]
 
@@ -108,20 +155,20 @@ def forget_obsolete(day: date) -> Update:
 
 
 def record(
-    manifest: Manifest, content: object, xact_id: int, obsolete: Sequence[str], archived_at: datetime
+    manifest: Manifest, content: object, snapshot: str, obsolete: Sequence[str], archived_at: datetime
 ) -> Insert:
     """Record a version of a day; `content` is its manifest as plain values."""
     statement = insert(archived_days).values(
         day=manifest.day,
         version=manifest.version,
-        caught_up_xact_id=xact_id,
+        snapshot=snapshot,
         manifest=content,
         obsolete=list(obsolete),
         archived_at=archived_at,
     )
     changed = {
         name: statement.excluded[name]
-        for name in ("version", "caught_up_xact_id", "manifest", "obsolete", "archived_at")
+        for name in ("version", "snapshot", "manifest", "obsolete", "archived_at")
     }
     return statement.on_conflict_do_update(index_elements=["day"], set_=changed)
 

@@ -89,9 +89,7 @@ def outdated_partitions(connection: Connection, since: datetime) -> list[Outdate
     return sorted(outdated, key=lambda each: (each.partition.is_default, each.outdated.start))
 
 
-def drop_raw_days(
-    connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False
-) -> int:
+def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
     """Let go of days that nobody has still to read, and drop the partitions of which nothing is to stay.
 
     That takes the raw tables for itself, for an instant. Where it cannot have them soon it gives up, and
@@ -110,7 +108,9 @@ def drop_raw_days(
         return 0
     connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAW_FOR_ONESELF)
-    since = _droppable_until(connection, until, is_archived=is_archived)  # anew: nothing can come in between any more
+    since = _droppable_until(
+        connection, until, is_archived=is_archived
+    )  # anew: nothing can come in between any more
     doomed = _doomed(connection, since)[:MOST_PARTITIONS]
     if whole := [each.partition.name for each in doomed if not each.is_oldest]:
         connection.execute(partition_queries.drop(whole))
@@ -141,9 +141,7 @@ def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
     return bool(connection.execute(partition_queries.has_rows(outdated.partition.name)).scalar_one())
 
 
-def delete_raw_rows(
-    connection: Connection, _now: datetime, kept: Kept, *, is_archived: bool = False
-) -> int:
+def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
     """Delete rows that count for nobody any more from partitions of which a part is to stay.
 
     With an archive, only once it has every row of dropped days.
@@ -241,10 +239,12 @@ class Preview(Struct, frozen=True):
     note: str
 
 
-def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Preview]:
+def preview(
+    connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False
+) -> Iterator[Preview]:
     """What the next runs would let go of; writes nothing."""
     if RAW_S in kept:
-        yield from _preview_raw(connection, limit(kept[RAW_S], now))
+        yield from _preview_raw(connection, limit(kept[RAW_S], now), is_archived=is_archived)
     for resolution_s in sorted(TABLES.keys() & kept.keys()):
         since = limit(kept[resolution_s], now)
         for table in TABLES[resolution_s]:
@@ -254,11 +254,13 @@ def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Previ
                 yield Preview(f"{table.name} by {resolution_s} s", since, count, None, "")
 
 
-def _preview_raw(connection: Connection, since: datetime) -> Iterator[Preview]:
+def _preview_raw(connection: Connection, since: datetime, *, is_archived: bool) -> Iterator[Preview]:
     """A line for each table that would be dropped or emptied, or lose some rows."""
+    until = archived_until(connection) if is_archived else since
     for each in outdated_partitions(connection, since):
         name, end = each.partition.name, each.outdated.end
-        behind = connection.execute(retention_queries.lanes_behind(each.outdated)).scalars().all()
+        behind = [*connection.execute(retention_queries.lanes_behind(each.outdated)).scalars()]
+        behind += ["the archive"] if end > until else []
         note = f"waits for {', '.join(behind)}" if behind else ""
         if each.is_whole and not (each.is_oldest and not _has_rows(connection, each)):
             yield Preview(f"table {name}", end, each.partition.rows, each.partition.bytes, note)

@@ -23,7 +23,7 @@ OF_REPORT = ["ven_id", "ts", "batch_id"]
 
 
 class WeighedRows(Struct, frozen=True):
-    """Late rows that the archive lacks, and those whose key has other content there; the rest are duplicates."""
+    """Late rows that the archive lacks, and those with other content there; the others are duplicates."""
 
     new: pl.DataFrame
     conflicting: pl.DataFrame

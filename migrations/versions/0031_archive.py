@@ -24,9 +24,11 @@ def upgrade() -> None:
         "archived_days",
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("caught_up_xact_id", sa.BigInteger(), nullable=False),
+        sa.Column("snapshot", sa.Text(), nullable=False),
         sa.Column("manifest", sa.JSON(), nullable=False),
-        sa.Column("obsolete", sa.ARRAY(sa.Text(collation="C")), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column(
+            "obsolete", sa.ARRAY(sa.Text(collation="C")), server_default=sa.text("'{}'"), nullable=False
+        ),
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("day", name=op.f("pk_archived_days")),
     )

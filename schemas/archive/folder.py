@@ -40,7 +40,7 @@ class ArchiveFolder:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write to. It appears as a whole, and on a disk it is durable, when the block ends well."""
+        """A file to write to; it appears as a whole when the block ends well, on a disk durably."""
         if self._is_local:
             with _written_on_disk(Path(self._path(path))) as file:
                 yield file

@@ -1,4 +1,4 @@
-"""Frames to Parquet files of the archive, verified by reading them back, and rows of some VENs out of them."""
+"""Frames to Parquet files of the archive, verified by reading them back; rows of some VENs out of them."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Which days are archived, and by which files: see docs/decisions/0060."""
 
 import polars as pl
-from sqlalchemy import JSON, BigInteger, Column, Date, Integer, Table
+from sqlalchemy import JSON, BigInteger, Column, Date, Integer, Table, Text
 
 from schemas.tables.metadata import Frame, Texts, Utc, instant, metadata, text_key, text_list
 
@@ -18,7 +18,7 @@ archived_days = Table(
     metadata,
     Column("day", Date, primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("caught_up_xact_id", BigInteger, nullable=False),
+    Column("snapshot", Text, nullable=False),
     Column("manifest", JSON, nullable=False),
     text_list("obsolete"),
     instant("archived_at"),
@@ -40,13 +40,13 @@ class ArchiveFrame(Frame):
 class ArchivedDayFrame(Frame):
     """Days of which the archive has rows, by their manifests.
 
-    A batch whose transaction is not less than `caught_up_xact_id` may have rows that the files lack. `obsolete`
-    files do not count any more, and are deleted.
+    Batches of transactions that are not visible in `snapshot` (a `pg_snapshot`) may have rows that the files
+    lack. `obsolete` files do not count any more, and are deleted.
     """
 
     day: pl.Date
     version: pl.Int32
-    caught_up_xact_id: int
+    snapshot: str
     manifest: str
     obsolete: Texts
     archived_at: Utc

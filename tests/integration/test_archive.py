@@ -21,13 +21,13 @@ from sqlalchemy.exc import OperationalError
 
 from analysis.raw_tables import RawTables
 from ingest.storing.store import Store
-from jobs.archive.checking import damages
+from jobs.archive.checking import damages, write_again
 from jobs.archive.writing import archive_next_day
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from jobs.storage.partitions import arrange_partitions
-from jobs.storage.retention import delete_raw_rows, drop_raw_days
+from jobs.storage.retention import delete_raw_rows, drop_raw_days, preview
 from jobs.summaries.rows import fetch
 from schemas.archive.folder import ArchiveError, ArchiveFolder
 from schemas.tables import FRAMES
@@ -136,7 +136,7 @@ def test_any_tool_sees_what_the_manifest_says(
         content = (path / each["path"]).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (each["bytes"], each["sha256"])
     for table in ("ven_telemetry", "ven_load_samples"):
-        select_sums = f"SELECT count(*), count(DISTINCT ven_id), sum(used_power_kw), max(batch_id) FROM {{}}"
+        select_sums = "SELECT count(*), count(DISTINCT ven_id), sum(used_power_kw), max(batch_id) FROM {}"
         found = duckdb.sql(select_sums.format(f"'{path}/{table}/*.parquet'")).fetchall()
         [in_database] = rows(connection, f"{select_sums.format(table)} WHERE ts < '2024-07-08Z'")
         assert found == [pytest.approx(in_database)]
@@ -186,15 +186,15 @@ def test_a_day_that_had_no_rows_is_written_when_some_come(
 
 @pytest.mark.usefixtures("week")
 def test_rows_of_an_unfinished_transaction_are_not_missed(
-    engine: Engine, folder: ArchiveFolder, path: Path, store: Store, database_url: str
+    engine: Engine, folder: ArchiveFolder, path: Path, database_url: str
 ) -> None:
     """It began before the day was archived, and is committed after that."""
     with psycopg.connect(database_url) as other:
         other.execute("SELECT pg_current_xact_id()")
         archive(engine, folder)
         other.execute(
-            "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows, sample_rows,"
-            " description_rows, status_rows, first_ts, last_ts, days)"
+            "INSERT INTO ingest_batches (batch_id, worker, received_at, messages, telemetry_rows,"
+            " sample_rows, description_rows, status_rows, first_ts, last_ts, days)"
             " VALUES (999, 'slow', now(), 1, 1, 0, 0, 0, %(at)s, %(at)s, ARRAY[%(at)s::date])",
             {"at": CLOSED[0]},
         )
@@ -205,6 +205,17 @@ def test_rows_of_an_unfinished_transaction_are_not_missed(
         )
     assert archive(engine, folder) == 1
     assert "slow" in archived(path, ven_telemetry).get_column("ven_id").to_list()
+
+
+@pytest.mark.usefixtures("week")
+def test_a_transaction_that_runs_for_long_does_not_have_days_written_again_and_again(
+    engine: Engine, folder: ArchiveFolder, store: Store, database_url: str
+) -> None:
+    archive(engine, folder)
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        store.write(batch_of(*said("late", CLOSED[0])))
+        assert archive(engine, folder) == 1
 
 
 @pytest.mark.usefixtures("week")
@@ -232,6 +243,9 @@ def test_retention_drops_what_the_archive_has(
 @pytest.mark.usefixtures("week")
 def test_nothing_is_dropped_without_its_archive(engine: Engine, connection: psycopg.Connection) -> None:
     assert drop(engine) == 0
+    with engine.connect() as reading:
+        notes = {line.note for line in preview(reading, NOW, {0: 3 * DAY}, is_archived=True)}
+    assert notes == {"waits for the archive"}
     assert rows(connection, "SELECT * FROM horizons") == []
     with engine.begin() as without:
         assert drop_raw_days(without, NOW, {0: 3 * DAY}) == 9
@@ -281,10 +295,7 @@ def test_a_description_that_contradicts_the_archive_is_refused(
 
 
 @pytest.mark.usefixtures("dropped")
-def test_analysis_reads_on_in_the_archive(
-    engine: Engine, path: Path, database_url: str, connection: psycopg.Connection
-) -> None:
-    connection.execute("UPDATE ven_telemetry SET batch_id = batch_id")  # as it is: nothing to restore
+def test_analysis_reads_on_in_the_archive(path: Path, database_url: str) -> None:
     raw = RawTables(database_url, "UTC", path.as_uri())
     frame = raw.telemetry().collect()
     assert frame.height == 3 * len(WEEK)
@@ -317,7 +328,7 @@ def test_after_a_restore_with_other_transaction_numbers_all_days_are_written_aga
 ) -> None:
     before = archived(path, ven_telemetry)
     connection.execute("UPDATE archives SET caught_up_xact_id = 1e15")
-    connection.execute("UPDATE archived_days SET caught_up_xact_id = 1e15")
+    connection.execute("UPDATE archived_days SET snapshot = '1000000000000000:1000000000000000:'")
     store.write(batch_of(telemetry("late", CLOSED[0]), telemetry("late", WEEK[6])))
     assert delete(engine) == 0
     assert archive(engine, folder) == 1 + 2  # one day that is stored, one with a late row
@@ -338,14 +349,32 @@ def test_damage_is_found(engine: Engine, folder: ArchiveFolder, path: Path) -> N
         other.write_bytes(content[:-1])
         third.unlink()
         (path / "manifests/2024-07-07.json").write_text("{}")
-        found = sorted(damages(connection, folder))
-    assert [line.split(":")[0] for line in found] == [
+        found = sorted(damages(connection, folder), key=lambda damage: damage.path)
+    assert [each.path for each in found] == [
         "manifests/2024-07-07.json",
         *(f"ven_telemetry/{each.name}" for each in (one, other, third)),
     ]
-    assert "SHA-256" in found[1]
-    assert "bytes, not" in found[2]
-    assert found[3].endswith(": missing")
+    assert "SHA-256" in found[1].what
+    assert "bytes, not" in found[2].what
+    assert found[3].what == "missing"
+
+
+@pytest.mark.usefixtures("week")
+def test_what_postgresql_still_has_is_written_again_and_not_dropped_before(
+    engine: Engine, folder: ArchiveFolder, path: Path
+) -> None:
+    archive(engine, folder)
+    everything = archived(path, ven_telemetry)
+    [file] = path.glob("ven_telemetry/2024-07-05.*")
+    file.unlink()
+    with engine.begin() as connection:
+        assert write_again(connection, [each.day for each in damages(connection, folder)]) == date(2024, 7, 5)
+    assert drop(engine) == 1
+    assert archive(engine, folder) == 3
+    assert archived(path, ven_telemetry).equals(everything)
+    assert drop(engine) == 2
+    with engine.begin() as connection:
+        assert write_again(connection, [date(2024, 7, 5)]) is None
 
 
 @pytest.mark.thorough
@@ -357,10 +386,10 @@ def test_deaths_at_every_statement(
     everything = {table: stored(engine, table) for table in PARTITIONED}
     steps: list[Callable[[Engine], object]] = [
         lambda engine: archive(engine, folder),
-        lambda engine: drop(engine),
+        drop,
         lambda _: store.write(batch_of(*said("new", WEEK[6]), *said("a", WEEK[6]))),
         lambda engine: archive(engine, folder),
-        lambda engine: delete(engine),
+        delete,
     ]
     for each in steps:
         _survive(database_url, each)
@@ -488,7 +517,7 @@ def run(archive_url: str, database_url: str, *arguments: str) -> tuple[int, str]
 
 @pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """moto's server of S3, with a bucket."""
+    """Moto's server of S3, with a bucket."""
     from moto.server import ThreadedMotoServer  # noqa: PLC0415 - a second, for one test
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -11,8 +11,16 @@ NOON = datetime(2024, 7, 4, 12, tzinfo=UTC)
 
 def reports(*rows: tuple[str, str], batch_id: int = 1) -> pl.DataFrame:
     return pl.DataFrame(
-        [{"ven_id": ven_id, "ts": NOON, "payload": payload, "batch_id": batch_id} for ven_id, payload in rows],
-        schema={"ven_id": pl.String, "ts": pl.Datetime("us", "UTC"), "payload": pl.String, "batch_id": pl.Int64},
+        [
+            {"ven_id": ven_id, "ts": NOON, "payload": payload, "batch_id": batch_id}
+            for ven_id, payload in rows
+        ],
+        schema={
+            "ven_id": pl.String,
+            "ts": pl.Datetime("us", "UTC"),
+            "payload": pl.String,
+            "batch_id": pl.Int64,
+        },
     )
 
 
@@ -69,7 +77,9 @@ def test_a_sample_goes_with_the_report_that_it_came_with() -> None:
 
 
 def test_entries_by_themselves_are_weighed_by_their_own_key() -> None:
-    archived = entries({"metadata": '{"a": 1, "b": 2}'}, {"load_id": "m", "used_power_kw": 1.0}).drop("batch_id")
+    archived = entries({"metadata": '{"a": 1, "b": 2}'}, {"load_id": "m", "used_power_kw": 1.0}).drop(
+        "batch_id"
+    )
     late = entries({"metadata": '{"b":2,"a":1}'}, {"load_id": "m", "used_power_kw": 1.5}, {"load_id": "n"})
     for weighed in (
         weighed_entries(late, archived),

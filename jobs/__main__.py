@@ -18,6 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from jobs.archive.checking import damages, write_again
+from jobs.archive.verifying import archived_range, verify_archived
 from jobs.archive.writing import manifest_of
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.events.measuring import DatabaseRecords, Rules
@@ -138,7 +139,7 @@ def _plan_again(scheduler: BackgroundScheduler) -> None:
 def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings) -> None:
     match options.command:
         case "verify" | "rebuild":
-            _check(options, runner.engine)
+            _check(options, runner.engine, settings.archive_url)
         case "retention":
             _retention(options, runner, jobs, settings)
         case "archive":
@@ -305,7 +306,7 @@ def _instant(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _check(options: argparse.Namespace, engine: Engine) -> None:
+def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> None:
     if options.start and options.end and options.start >= options.end:
         _refuse("--start must be before --end")
     with engine.connect() as connection:
@@ -313,8 +314,12 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
         known = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
     if strangers := sorted(set(options.ven or []) - known):
         _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
+    archived = _verify_archived(options, engine, archive_url) if options.command == "verify" else None
     if within is None:
-        print("There are no raw rows in this range.")
+        if archived is None:
+            print("There are no raw rows in this range.")
+        elif archived:
+            sys.exit(DIFFERENT)
         return
     with engine.begin() as connection:
         admit(connection)
@@ -326,8 +331,25 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
         print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
         return
     print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
-    if count:
+    if count or archived:
         sys.exit(DIFFERENT)
+
+
+def _verify_archived(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> int | None:
+    """The number of differences between the summary and the archive; None if it has no dropped day."""
+    if archive_url is None:
+        return None
+    with engine.begin() as connection:
+        admit(connection)
+        within = archived_range(connection, options.start, options.end)
+    if within is None:
+        return None
+    chunks = verify_archived(engine, ArchiveFolder(archive_url), within, options.ven)
+    found = followed(chunks, within, "verify archived days")
+    show_differences(found)
+    count = sum(differences.height for differences in found)
+    print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences")
+    return count
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import polars as pl
+from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
 from jobs.queries import archive as queries
@@ -19,7 +20,7 @@ from jobs.transforms.late_rows import (
 )
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest, file_path
-from schemas.archive.parquet import read_vens, write_file
+from schemas.archive.parquet import read_rows, write_file
 from schemas.tables import FRAMES
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_telemetry
 from schemas.times.time_ranges import TimeRange
@@ -60,7 +61,7 @@ def late_files(
         key = [column.name for column in table.primary_key]
         file = write_file(folder, path, table.name, [rows.new.sort(key)])
         if file is not None:
-            yield file
+            yield replace(file, is_late=True)
 
 
 def _weighed(
@@ -79,7 +80,7 @@ def _weighed(
         types = FRAMES[table.name].types()
         ven_ids = rows.get_column("ven_id").unique().to_list()
         files = manifest.of_table(table.name)
-        return read_vens(folder, files, {name: types[name] for name in columns}, ven_ids)
+        return read_rows(folder, files, {name: types[name] for name in columns}, [("ven_id", "in", ven_ids)])
 
     reports, samples = late(ven_telemetry), late(ven_load_samples)
     descriptions = late(ven_load_descriptions)

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ColumnElement
 
+from jobs.summaries.raw_source import RawSource
 from jobs.summaries.ven_ranges import ALL_VENS, VenRange
 from jobs.transforms.latest import LOADS, VENS, Latest
 from schemas.db.queries import Relation
@@ -56,6 +57,8 @@ class Scope(Struct, frozen=True):
     """None for all."""
 
     vens: VenRange = ALL_VENS
+    source: RawSource | None = None
+    """Of raw rows that PostgreSQL does not hold."""
 
 
 COUNTED = (ven_telemetry, ven_load_samples)

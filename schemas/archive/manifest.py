@@ -36,13 +36,17 @@ class Totals(Struct, frozen=True):
 
 
 class ArchivedFile(Struct, frozen=True):
-    """A Parquet file with rows of a table and day; `path` is relative to the archive's folder."""
+    """A Parquet file with rows of a table and day; `path` is relative to the archive's folder.
+
+    Rows of a late file came after the day was dropped from PostgreSQL: they are in no summary.
+    """
 
     path: str
     table: str
     bytes: int
     sha256: str
     totals: Totals
+    is_late: bool = False
 
 
 class Manifest(Struct, frozen=True):

@@ -114,18 +114,34 @@ def _totals_of_column(column: pl.Series) -> ColumnTotals:
     return ColumnTotals(values, float(column.sum()) if column.dtype == pl.Float64 else None)
 
 
-def read_vens(
+Filter = tuple[str, str, object]
+"""A column, an operator, and a value or, for `in`, a list."""
+
+
+def read_rows(
     folder: ArchiveFolder,
     files: Iterable[ArchivedFile],
     types: Mapping[str, DataType],
-    ven_ids: Sequence[str],
+    filters: Sequence[Filter],
 ) -> pl.DataFrame:
-    """Some columns of the rows of some VENs; row groups of other VENs are not read."""
+    """Some columns of the rows that pass all filters; row groups of other VENs are not read."""
     from pyarrow import parquet  # noqa: PLC0415
 
     parts = [pl.DataFrame(schema=dict(types))]
     for each in files:
         with folder.reading(each.path) as source:
-            rows = parquet.read_table(source, columns=list(types), filters=[("ven_id", "in", list(ven_ids))])
+            rows = parquet.read_table(source, columns=list(types), filters=list(filters) or None)
         parts.append(_as_frame(rows).select(list(types)))
     return pl.concat(parts)
+
+
+def vens_of_row_groups(folder: ArchiveFolder, file: ArchivedFile) -> Iterator[tuple[str, int]]:
+    """The first VEN of each row group, and its rows."""
+    from pyarrow import parquet  # noqa: PLC0415
+
+    with folder.reading(file.path) as source:
+        metadata = parquet.ParquetFile(source).metadata
+        column = metadata.schema.names.index("ven_id")
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            yield group.column(column).statistics.min, group.num_rows

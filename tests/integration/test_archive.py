@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 from analysis.raw_tables import RawTables
 from ingest.storing.store import Store
 from jobs.archive.checking import damages, write_again
+from jobs.archive.verifying import archived_range, verify_archived
 from jobs.archive.writing import archive_next_day
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
@@ -32,6 +33,7 @@ from jobs.summaries.rows import fetch
 from schemas.archive.folder import ArchiveError, ArchiveFolder
 from schemas.tables import FRAMES
 from schemas.tables.raw import PARTITIONED, ven_load_samples, ven_telemetry
+from schemas.times.time_ranges import TimeRange
 from tests.conftest import REPOSITORY
 from tests.integration.mortal import mortal_engine
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
@@ -305,6 +307,38 @@ def test_analysis_reads_on_in_the_archive(path: Path, database_url: str) -> None
     some = raw.load_samples(start=WEEK[6] + DAY, end=WEEK[2]).filter(pl.col("ven_id") == "a")
     assert some.select("ts").unique().collect().height == 3
     assert frame.schema == hot.schema
+
+
+@pytest.mark.usefixtures("dropped")
+def test_the_summary_of_dropped_days_is_what_the_archive_says(
+    engine: Engine, folder: ArchiveFolder, store: Store, runner: Runner, connection: psycopg.Connection
+) -> None:
+    """Also beside a late row, which no summary counts, and for one VEN alone."""
+    store.write(batch_of(*said("late", WEEK[5]), *said("late", WEEK[0])))
+    runner.catch_up(LANES)
+    archive(engine, folder)
+    assert differences(engine, folder) == []
+    connection.execute(
+        "UPDATE ven_history SET used_samples = 7 WHERE ven_id = 'a' AND bucket < '2024-07-05Z'"
+    )
+    connection.execute("UPDATE load_history SET samples = 7 WHERE ven_id = 'ü' AND bucket < '2024-07-05Z'")
+    connection.execute("DELETE FROM network_history WHERE resolution_s = 1 AND bucket < '2024-07-06Z'")
+    tables = [table for table, *_ in differences(engine, folder)]
+    assert sorted(set(tables)) == ["load_history", "network_history", "ven_history"]
+    assert {table for table, *_ in differences(engine, folder, ["a"])} == {"ven_history"}
+    connection.execute("INSERT INTO horizons VALUES (1, '2024-07-09Z')")
+    assert {table for table, *_ in differences(engine, folder)} == {"load_history", "ven_history"}
+
+
+def differences(
+    engine: Engine, folder: ArchiveFolder, ven_ids: list[str] | None = None
+) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        within = archived_range(connection, None, None)
+    assert within == TimeRange(WEEK[6].replace(hour=0), WEEK[3].replace(hour=0))
+    chunks = list(verify_archived(engine, folder, within, ven_ids))
+    assert len(chunks) == 3
+    return [line for chunk in chunks for line in chunk.differences.iter_rows()]
 
 
 def test_an_archive_belongs_to_one_database(

@@ -51,12 +51,12 @@ def week(store: Store, runner: Runner, connection: psycopg.Connection) -> None:
     """A report with two loads and a description of each VEN and day; texts of any kind, and gaps."""
     connection.execute(DAYS, [[at.date() for at in WEEK]])
     for at in WEEK:
-        store.write(batch_of(*(message for ven_id in ("a", "b/é", "ü") for message in said(ven_id, at))))
+        store.write(batch_of(*(message for ven_id in ("a", "b é", "ü") for message in said(ven_id, at))))
     runner.catch_up(LANES)
 
 
 def said(ven_id: str, at: Any, used_kw: float = 1.0) -> list[Any]:
-    loads = [{"id": "l", "currentPowerKw": used_kw / 3}, {"id": 'q"uo,te\n', "type": "", "note": None}]
+    loads = [{"id": "l", "currentPowerKw": used_kw / 3}, {"id": 'q"uo,te', "type": "", "note": None}]
     report = telemetry(ven_id, at, used_kw, loads=loads, note='a "b"\n,c')
     return [report, description(ven_id, at, {"id": "l", "name": "", "capacityKw": 0.1})]
 

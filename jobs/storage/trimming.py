@@ -37,7 +37,7 @@ def trim_alarms(connection: Connection, now: datetime, kept: timedelta) -> int:
 
 
 def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Delete deliveries of webhooks that were closed long ago, and those that nobody would send any more."""
+    """Delete deliveries of webhooks that were closed long ago, and those of disabled webhooks."""
     deleted = 0
     for rows in (webhook_queries.old_deliveries(now - kept), webhook_queries.surplus_deliveries(now - kept)):
         deleted += connection.execute(retention_queries.forget(webhook_deliveries, rows, MOST_ROWS)).rowcount

@@ -1,4 +1,4 @@
-"""Subscriptions to changes of objects. They are stored; whoever notifies reads them from their table."""
+"""Subscriptions to changes of objects. They are stored; a notifier reads them from their table."""
 
 from collections.abc import Sequence
 from typing import Any

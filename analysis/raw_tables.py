@@ -120,7 +120,7 @@ class RawTables:
         instants = [name for name, kind in types.items() if isinstance(kind, pl.Datetime)]
         frame = register_io_source(source, schema=dict(types))
         if archived is not None:
-            frame = pl.concat([archived.select(types), frame])
+            frame = pl.concat([archived.select(list(types)), frame])
         return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
 
     def _archived(self, table: Table, within: TimeRangeUs) -> tuple[datetime, pl.LazyFrame | None]:

@@ -108,9 +108,8 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archi
         return 0
     connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAW_FOR_ONESELF)
-    since = _droppable_until(
-        connection, until, is_archived=is_archived
-    )  # anew: nothing can come in between any more
+    # Anew: nothing can come in between any more.
+    since = _droppable_until(connection, until, is_archived=is_archived)
     doomed = _doomed(connection, since)[:MOST_PARTITIONS]
     if whole := [each.partition.name for each in doomed if not each.is_oldest]:
         connection.execute(partition_queries.drop(whole))

@@ -29,8 +29,8 @@ archived_days = Table(
 class ArchiveFrame(Frame):
     """The archive that belongs to this database, if there is one.
 
-    Days before `since` were dropped before there was an archive. Days before `until` are archived. The transactions before `caught_up_xact_id` wrote nothing that days in
-    `archived_days` lack.
+    Days before `since` were dropped before there was an archive; days before `until` are archived. The
+    transactions before `caught_up_xact_id` wrote nothing that days in `archived_days` lack.
     """
 
     archive_id: str

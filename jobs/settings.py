@@ -3,18 +3,17 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, DirectoryPath, Field, ValidationInfo, field_validator
+from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
 
 from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
 from jobs.webhooks.policy import WebhookPolicy
-from schemas.archive.folder import SCHEMES
 from schemas.baseline_model.settings import CalendarSettings
 from schemas.programs.settings import (
     Address,
+    ArchiveSettings,
     AskingSettings,
     ProgramSettings,
-    SecretSetting,
     Settings,
     WebhookSettings,
 )
@@ -127,20 +126,9 @@ class Ages(Settings):
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
 
 
-def _archive_url(url: str) -> str:
-    if not url.startswith(SCHEMES) or url in SCHEMES:
-        raise ValueError("expected file:///folder or s3://bucket/prefix?region=...")
-    return url
+class ArchivingSettings(ArchiveSettings):
+    """When closed days are archived."""
 
-
-class ArchiveSettings(Settings):
-    """Where closed days are archived."""
-
-    archive_url: Annotated[str, AfterValidator(_archive_url), SecretSetting()] | None = Field(
-        None,
-        validation_alias="ARCHIVE_URL",
-        description="folder for closed days as Parquet: `file:///dir`, `s3://bucket/prefix`; default: none",
-    )
     archive_after_days: Days = Field(
         2,
         validation_alias="ARCHIVE_AFTER_DAYS",
@@ -310,7 +298,7 @@ class AlarmSettings(Settings):
         )
 
 
-class Cadence(Ages, ArchiveSettings, Measuring, AlarmSettings, AskingSettings):
+class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(

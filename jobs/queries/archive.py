@@ -32,6 +32,7 @@ from schemas.db.ledger import DAYS_OF_BATCH
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables import Frame
 from schemas.tables.archive import archived_days, archives
+from schemas.tables.history import RAW_S, horizons
 from schemas.tables.ledger import ingest_batches, rejected_messages
 from schemas.times.time_ranges import TimeRange
 
@@ -54,8 +55,12 @@ def archive() -> Query[ArchiveRow]:
 
 def begin_archive(until: datetime) -> Insert:
     """All transactions before the oldest that runs now are over: later readers see their rows."""
+    dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
     return insert(archives).values(
-        archive_id=cast(func.gen_random_uuid(), Text), until=until, caught_up_xact_id=OLDEST_XACT_ID
+        archive_id=cast(func.gen_random_uuid(), Text),
+        since=func.coalesce(dropped_until, until),
+        until=until,
+        caught_up_xact_id=OLDEST_XACT_ID,
     )
 
 

@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "archives",
         sa.Column("archive_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("caught_up_xact_id", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("archive_id", name=op.f("pk_archives")),

@@ -9,6 +9,7 @@ archives = Table(
     "archives",
     metadata,
     text_key("archive_id"),
+    instant("since"),
     instant("until"),
     Column("caught_up_xact_id", BigInteger, nullable=False),
 )
@@ -28,11 +29,12 @@ archived_days = Table(
 class ArchiveFrame(Frame):
     """The archive that belongs to this database, if there is one.
 
-    Days before `until` are archived. The transactions before `caught_up_xact_id` wrote nothing that days in
-    `archived_days` lack.
+    Days before `since` were dropped before there was an archive; days before `until` are archived. The
+    transactions before `caught_up_xact_id` wrote nothing that days in `archived_days` lack.
     """
 
     archive_id: str
+    since: Utc
     until: Utc
     caught_up_xact_id: int
 

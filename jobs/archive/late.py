@@ -59,7 +59,7 @@ def late_files(
         _refuse(connection, table, rows.conflicting, now)
         path = file_path(table.name, manifest.day, manifest.version + 1)
         key = [column.name for column in table.primary_key]
-        file = write_file(folder, path, table.name, [rows.new.sort(key)])
+        file = write_file(folder, path, str(table.name), [rows.new.sort(key)])
         if file is not None:
             yield replace(file, is_late=True)
 

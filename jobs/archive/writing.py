@@ -200,7 +200,7 @@ def _files(connection: Connection, folder: ArchiveFolder, day: date, version: in
     ven_ranges = list(even_ven_ranges(sizes.iter_rows(), MOST_ROWS))
     for table in PARTITIONED:
         frames = _frames(connection, table, scope, ven_ranges)
-        file = write_file(folder, file_path(table.name, day, version), table.name, frames)
+        file = write_file(folder, file_path(table.name, day, version), str(table.name), frames)
         if file is not None:
             yield file
 

@@ -50,7 +50,7 @@ class ArchiveFolder:
 
     @property
     def _is_local(self) -> bool:
-        return self._system[0].type_name == "local"
+        return str(self._system[0].type_name) == "local"
 
     def write(self, path: str, content: bytes) -> None:
         with self.writing(path) as file:

@@ -87,7 +87,7 @@ def _verify(folder: ArchiveFolder, path: str, groups: Sequence[RowGroup]) -> Non
 
 
 def _as_frame(rows: object) -> pl.DataFrame:
-    frame = pl.from_arrow(rows)  # type: ignore[arg-type]
+    frame = pl.from_arrow(rows)
     if not isinstance(frame, pl.DataFrame):
         raise TypeError(f"expected a table, not {type(frame).__name__}")
     return frame

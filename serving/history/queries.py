@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import groupby
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
@@ -68,7 +69,7 @@ DAY = timedelta(days=1)
 NO_KEY: Mapping[str, object] = MappingProxyType({})
 """The key of what is not kept by VEN."""
 
-ARCHIVED: dict[str, TypeEngine[object]] = {
+ARCHIVED: dict[str, TypeEngine[Any]] = {
     "ven_id": Text(),
     "load_id": Text(),
     "ts": DateTime(timezone=True),
@@ -93,7 +94,7 @@ class Series(Struct, frozen=True):
     `by` keeps entities apart where a query spans several.
     """
 
-    raw: FromClause
+    raw: Table
     buckets: Table
     resolutions_s: tuple[int, ...]
     lane: str
@@ -328,16 +329,12 @@ def _archived_values(
     values: dict[str, object] = {}
     for number, piece in enumerate(pieces):
         if piece.is_archived and request.archive is not None and piece.end_us is not None:
-            rows = request.archive.rows(_name_of(series.raw), piece.start_us, piece.end_us, key)
+            rows = request.archive.rows(series.raw.name, piece.start_us, piece.end_us, key)
             values |= {f"archived_{number}_{column}": rows[column] for column in _columns_of(series)}
     return values
 
 
-def _name_of(raw: FromClause) -> str:
-    return raw.name if isinstance(raw, Table) else ""
-
-
-def _columns_of(series: Series) -> dict[str, TypeEngine[object]]:
+def _columns_of(series: Series) -> dict[str, TypeEngine[Any]]:
     """The columns of raw rows that states are made of, as far as the series has them."""
     return {name: kind for name, kind in ARCHIVED.items() if name in series.raw.c}
 
@@ -466,7 +463,7 @@ def _archived_states(series: Series, piece: PieceShape, width: Width, archived: 
     arrays = [bindparam(f"{archived}_{name}", type_=ARRAY(kind)) for name, kind in columns.items()]
     named = (column(name, kind) for name, kind in columns.items())
     rows = func.unnest(*arrays).table_valued(*named).render_derived()
-    return _raw_states(structs.replace(series, raw=rows), piece, width)
+    return _raw_states(series, piece, width, raw=rows)
 
 
 def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
@@ -493,9 +490,15 @@ def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Relat
 
 
 def _raw_states(
-    series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
+    series: Series,
+    piece: PieceShape,
+    width: Width,
+    *conditions: ColumnElement[bool],
+    raw: FromClause | None = None,
 ) -> Relation:
-    raw, keys = series.raw, [series.raw.c[column] for column in series.by]
+    """States of raw rows, of the series' table if no others are given."""
+    raw = series.raw if raw is None else raw
+    keys = [raw.c[name] for name in series.by]
     states = select(
         floor(raw.c.ts, width).label("bucket"),
         *keys,
@@ -562,7 +565,7 @@ def _of(series: Series, table: FromClause) -> list[ColumnElement[bool]]:
     return [*(table.c[name] == bindparam(name) for name in series.of), *of_members]
 
 
-def _is_pending(raw: FromClause, lane: str) -> list[ColumnElement[bool]]:
+def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
     """Rows of pending batches; their days spare all other partitions, their span most rows of a day."""
     batches = (
         select(ingest_batches)

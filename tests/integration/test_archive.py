@@ -142,7 +142,7 @@ def test_any_tool_sees_what_the_manifest_says(
         assert (len(content), hashlib.sha256(content).hexdigest()) == (each["bytes"], each["sha256"])
     for table in ("ven_telemetry", "ven_load_samples"):
         select_sums = "SELECT count(*), count(DISTINCT ven_id), sum(used_power_kw), max(batch_id) FROM {}"
-        found = duckdb.sql(select_sums.format(f"'{path}/{table}/*.parquet'")).fetchall()
+        found = duckdb.execute(select_sums.format(f"'{path}/{table}/*.parquet'")).fetchall()
         [in_database] = rows(connection, f"{select_sums.format(table)} WHERE ts < '2024-07-08Z'")
         assert found == [pytest.approx(in_database)]
         of_table = [each["totals"] for each in files if each["table"] == table]
@@ -513,7 +513,7 @@ def test_late_rows_of_dropped_days_stay_out_of_partitions(engine: Engine, folder
     with engine.begin() as connection:
         arrange_partitions(connection, NOW, kept=3 * DAY)
         [[oldest]] = connection.exec_driver_sql(
-            "SELECT min(since) FROM raw_partitions('ven_telemetry') WHERE NOT is_default"
+            "SELECT min(since) FROM raw_partitions('ven_telemetry') WHERE NOT is_default AND isfinite(since)"
         )
     assert oldest.date() == date(2024, 7, 7)
 
@@ -528,11 +528,12 @@ def test_the_job_runs_only_where_there_is_an_archive(path: Path) -> None:
 def test_the_command(database_url: str, path: Path) -> None:
     assert run("", database_url, "archive") == (2, "")
     code, told = run(path.as_uri(), database_url, "archive")
-    assert (code, told.split(":")[0]) == (0, "7 days are archived")
+    assert (code, told.splitlines()[-1].split(":")[0]) == (0, "7 days are archived")
     assert run(path.as_uri(), database_url, "archive", "--check") == (0, "0 damaged or missing files\n")
     next(path.glob("ven_telemetry/*")).unlink()
     code, told = run(path.as_uri(), database_url, "archive", "--check")
-    assert (code, told.splitlines()[-1]) == (1, "1 damaged or missing files")
+    assert code == 1
+    assert "1 damaged or missing files" in told.splitlines()
 
 
 def run(archive_url: str, database_url: str, *arguments: str) -> tuple[int, str]:

@@ -40,7 +40,7 @@ def entries(*rows: dict[str, object]) -> pl.DataFrame:
         "metadata": None,
         "batch_id": 1,
     }
-    kinds = {
+    kinds: dict[str, pl.DataType | type[pl.DataType]] = {
         "ven_id": pl.String,
         "load_id": pl.String,
         "ts": pl.Datetime("us", "UTC"),

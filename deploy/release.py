@@ -97,6 +97,10 @@ def _replace(made: Path, into: Path) -> None:
         shutil.move(path, into / path.name)
 
 
+CLIENT_SETTINGS = "post_hooks: []\ncontent_type_overrides: {text/csv: application/octet-stream}\n"
+"""The generator knows no bodies of CSV: they are sent as they are given, with their own media type."""
+
+
 def _gridgate(_work: Path, made: Path) -> None:
     _build(REPOSITORY, made)
 
@@ -104,7 +108,7 @@ def _gridgate(_work: Path, made: Path) -> None:
 def _python_client(work: Path, made: Path) -> None:
     project = work / "client"
     shutil.copytree(SDK / "python", project)
-    (work / "config.yaml").write_text("post_hooks: []\n")
+    (work / "config.yaml").write_text(CLIENT_SETTINGS)
     words = ("generate", "--path", DOCUMENT, "--meta", "none", "--fail-on-warning")
     package = ("--output-path", project / "gridgate_client", "--config", work / "config.yaml")
     _run(_beside_python("openapi-python-client"), *words, *package, cwd=work)

@@ -22,6 +22,8 @@ from msgspec import Struct
 
 from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
+from ingest.credentials.dispatcher import CredentialDispatcher
+from ingest.credentials.outbox import CredentialOutbox
 from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
 from ingest.receiving.retirement import RetiringSubscriber
@@ -152,7 +154,7 @@ def _serve() -> None:
     monitoring = partial(
         _serve_monitoring, metrics, first_trouble(*troubles), settings.http_port, settings.http_host
     )
-    with _dispatching(settings, database, metrics):
+    with _dispatching(settings, database, metrics), _giving_credentials(settings, database):
         _work(subscriber, run, stopping, monitoring if settings.http_port else None)
 
 
@@ -171,6 +173,22 @@ def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMe
     holder = f"{settings.mqtt_client_id}/{uuid.uuid4().hex[:8]}"
     dispatcher = Dispatcher(
         settings, lambda: Outbox(database.connect("commands"), holder), database.clock, metrics
+    )
+    dispatcher.start()
+    try:
+        yield
+    finally:
+        dispatcher.stop()
+
+
+@contextmanager
+def _giving_credentials(settings: IngestSettings, database: Database) -> Iterator[None]:
+    """Credentials of VENs go to the broker on a thread of their own, if we have an administrator's login."""
+    if settings.mqtt_admin_url is None:
+        yield
+        return
+    dispatcher = CredentialDispatcher(
+        settings, lambda: CredentialOutbox(database.connect("credentials")), database.clock
     )
     dispatcher.start()
     try:

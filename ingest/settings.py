@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, FilePath
 
 from ingest.commands.states import RetryPolicy
 from ingest.storing.quotas import Limits
-from schemas.programs.settings import Address, BrokerUrl, ProgramSettings, Settings
+from schemas.programs.settings import Address, BrokerUrl, CredentialSettings, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
 """`+` matches one level, `#` all levels from there on."""
@@ -83,7 +83,7 @@ class Tolerance(Settings):
         )
 
 
-class IngestSettings(ProgramSettings, Tolerance):
+class IngestSettings(ProgramSettings, Tolerance, CredentialSettings):
     """Settings of `python -m ingest`."""
 
     mqtt_url: BrokerUrl = Field(
@@ -102,6 +102,12 @@ class IngestSettings(ProgramSettings, Tolerance):
     )
     mqtt_key_file: FilePath | None = Field(
         None, validation_alias="MQTT_KEY_FILE", description="the private key of that certificate"
+    )
+    mqtt_admin_url: BrokerUrl | None = Field(
+        None,
+        validation_alias="MQTT_ADMIN_URL",
+        description="the same broker with the login of an administrator of its plugin dynamic-security, for"
+        " credentials of VENs; needs `CREDENTIALS_KEY`",
     )
     mqtt_protocol: Literal["5", "3.1.1"] = Field(
         "5",

@@ -1,4 +1,4 @@
-"""`python -m serving`: the HTTP API under granian; keys, clients and audit log; the OpenAPI document."""
+"""`python -m serving`: the HTTP API under granian; commands of administrators; the OpenAPI document."""
 
 import argparse
 import os
@@ -24,7 +24,7 @@ from schemas.db.watching import DatabaseWatch
 from schemas.programs.command_line import print_warning, program_parser
 from schemas.programs.exits import cannot_listen, run_program
 from schemas.programs.logs import configure_logs
-from schemas.programs.settings import ProgramSettings
+from schemas.programs.settings import CredentialSettings, ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
 from serving.app import AppOptions, api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
@@ -32,6 +32,7 @@ from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
 from serving.db.engines import Databases, timeout
 from serving.fleet.reader import FleetReader
+from serving.fleet_cli import add_fleet_commands, run_fleet_command
 from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
 from serving.http.representation import App
@@ -43,8 +44,13 @@ from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
 CHANGES_FILE = "changes"
+FLEET_COMMANDS = ("vens", "credentials")
 SPARE_CONNECTIONS = 10
 """Besides one for each thread: for streamed answers, and for the work beside requests."""
+
+
+class AdministrationSettings(ProgramSettings, CredentialSettings):
+    """What commands at a terminal need."""
 
 
 def application(at_stop: ExitStack) -> App:
@@ -110,6 +116,7 @@ def _options(settings: ServingSettings) -> AppOptions:
         settings.time_zone,
         settings.allowed_networks(),
         None if settings.archive_url is None else ArchiveFolder(settings.archive_url),
+        settings.password_key(),
     )
 
 
@@ -167,7 +174,7 @@ def main() -> None:
     match options.command:
         case "openapi":
             sys.stdout.write(as_yaml(api_document()))
-        case "keys" | "clients" | "audit":
+        case "keys" | "clients" | "audit" | "vens" | "credentials":
             warn_of_unknown_variables(os.environ, print_warning)
             _administrate(options)
         case _:
@@ -175,12 +182,16 @@ def main() -> None:
 
 
 def _administrate(options: argparse.Namespace) -> None:
-    """Keys and audit log at a terminal, by the database's clock: the server compares by that, too."""
-    settings = ProgramSettings.from_environment()
+    """A command at a terminal, by the database's clock: the server compares by that, too."""
+    settings = AdministrationSettings.from_environment()
     engine = engine_for(settings.database_url, "administration")
     with engine.connect() as connection:
         now = connection.execute(select(func.clock_timestamp())).scalar_one()
-    run_command(options, engine, now, _user(), Output(settings.log_format))
+    output = Output(settings.log_format)
+    if options.command in FLEET_COMMANDS:
+        run_fleet_command(options, engine, now, _user(), output, settings.password_key())
+    else:
+        run_command(options, engine, now, _user(), output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,6 +203,8 @@ def _parser() -> argparse.ArgumentParser:
             "",
             "keys create control-room --role operator",
             "clients create utility --role bl",
+            "vens import fleet.csv --dry-run",
+            "credentials create house-1",
             "openapi > backend-api.yaml",
         ],
     )
@@ -199,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="answer over HTTP (the default)")
     commands.add_parser("openapi", help="the API described, as YAML")
     add_commands(commands)
+    add_fleet_commands(commands)
     return parser
 
 

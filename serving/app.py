@@ -29,8 +29,10 @@ from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
+from serving.fleet.credentials import VenCredentials
 from serving.fleet.forecasts import ForecastReader
 from serving.fleet.groups import GroupReader, GroupWriter
+from serving.fleet.imports import VenImports
 from serving.fleet.latest import LatestReader
 from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
@@ -41,10 +43,9 @@ from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, OpenApiResource, describe
-from serving.http.preconditions import Preconditions
+from serving.http.operations import MisspeltParameters
 from serving.http.problems import add_error_handling
-from serving.http.representation import App, ConditionalRequests, SecurityHeaders
-from serving.http.unknown_parameters import MisspeltParameters
+from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
@@ -61,6 +62,11 @@ from serving.resources.alarms import (
 from serving.resources.baselines import BaselinesResource, EventBaselineResource, VenBaselineResource
 from serving.resources.bulk_histories import LoadHistoriesResource, VenHistoriesResource
 from serving.resources.commands import OneCommandResource, ShedCommandsResource, VenCommandsResource
+from serving.resources.credentials import (
+    CredentialRotationResource,
+    CredentialsResource,
+    OneCredentialResource,
+)
 from serving.resources.events import (
     CurrentEventResource,
     EventMetricsResource,
@@ -82,6 +88,7 @@ from serving.resources.pages import (
 from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource
 from serving.resources.stats import LoadTypesResource, NetworkHistoryResource, NetworkResource
 from serving.resources.stream import StreamResource
+from serving.resources.ven_imports import VenExportResource, VenImportResource
 from serving.resources.vens import (
     LoadHistoryResource,
     LoadsResource,
@@ -126,6 +133,8 @@ class AppOptions(Struct, frozen=True):
     time_zone: str = "UTC"
     webhook_networks: Sequence[Network] = ()
     archive: ArchiveFolder | None = None
+    credentials_key: bytes | None = None
+    """Seals the passwords of VENs on their way to the broker; without it there are none."""
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -163,13 +172,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     )
     access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
-    auth = _auth(engine, clock, allowed_origins, policy, keyring)
     tokens = openadr_tokens or _tokens(engine, clock)
+    openadr_access = OpenAdrAccess(tokens, _buckets(policy), clock)
+    auth = _auth(engine, clock, allowed_origins, policy, keyring, openadr_access)
     app = App(middleware=[access_log])
     app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     _allow_origins(app, allowed_origins)
-    app.add_middleware(OpenAdrAccess(tokens, _buckets(policy), clock))
     app.add_middleware(auth)
     app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
@@ -212,7 +221,12 @@ def _buckets(policy: Policy) -> TokenBuckets | None:
 
 
 def _auth(
-    engine: Engine, clock: Clock, allowed_origins: list[str], policy: Policy, keyring: Keyring | None
+    engine: Engine,
+    clock: Clock,
+    allowed_origins: list[str],
+    policy: Policy,
+    keyring: Keyring | None,
+    openadr_access: OpenAdrAccess,
 ) -> AuthMiddleware:
     return AuthMiddleware(
         (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
@@ -220,6 +234,7 @@ def _auth(
         SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports),
         Auditor(AuditLog(engine, clock), policy),
         clock,
+        openadr_access.authorize,
     )
 
 
@@ -285,6 +300,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     writer, opt_outs = FleetWriter(primary, clock, latest), OptOuts(primary, clock)
     groups, group_writer = GroupReader(primary), GroupWriter(primary, clock)
     commands, reports = CommandReader(primary), ReportReader(replica)
+    imports = VenImports(primary, clock)
+    credentials = VenCredentials(primary, clock, needs.options.credentials_key)
     return {
         "/api/stats/network": NetworkResource(reader, cache),
         "/api/stats/network/history": NetworkHistoryResource(histories),
@@ -292,6 +309,8 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens": VensResource(primary_reader, latest, writer),
         "/api/vens/summary": VenSummariesResource(reader, cache),
         "/api/vens/history": VenHistoriesResource(bulk),
+        "/api/vens/import": VenImportResource(imports),
+        "/api/vens/export": VenExportResource(imports),
         "/api/vens/{ven_id}": OneVenResource(latest, writer),
         "/api/vens/{ven_id}/history": VenHistoryResource(histories),
         "/api/vens/{ven_id}/loads": LoadsResource(latest),
@@ -304,6 +323,9 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
         "/api/vens/{ven_id}/circuits/history": CircuitHistoryResource(reports),
         "/api/vens/{ven_id}/events": VenEventsResource(reports),
         "/api/vens/{ven_id}/rejected": RejectedMessagesResource(reports),
+        "/api/vens/{ven_id}/credential": OneCredentialResource(credentials),
+        "/api/vens/{ven_id}/credential/rotate": CredentialRotationResource(credentials),
+        "/api/credentials": CredentialsResource(credentials),
         "/api/vens/{ven_id}/opt-outs": OptOutsResource(opt_outs),
         "/api/vens/{ven_id}/opt-outs/{opt_out_id}": OneOptOutResource(opt_outs),
         "/api/loads/history": LoadHistoriesResource(bulk),

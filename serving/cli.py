@@ -14,7 +14,7 @@ from typing import TextIO
 from msgspec import to_builtins
 from sqlalchemy import Engine
 
-from schemas.http import AuditEntry
+from schemas.api.access import AuditEntry
 from schemas.programs.exits import end_with_failure
 from schemas.programs.logs import LogFormat
 from schemas.programs.settings import SettingsError
@@ -24,6 +24,7 @@ from schemas.times.instants import parse_iso
 from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
 from serving.auth.queries import KeyRow
+from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.openadr.access import ROLE_SCOPES
 from serving.openadr.client_queries import ClientRow
 from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, UnknownClientError
@@ -118,12 +119,12 @@ def run_command(
         end_with_failure(str(error))
 
 
-TAKEN = (KeyNameTakenError, ClientIdTakenError)
-UNKNOWN = (UnknownKeyError, UnknownClientError)
+TAKEN = (KeyNameTakenError, ClientIdTakenError, ConflictError)
+UNKNOWN = (UnknownKeyError, UnknownClientError, NotFoundError)
 
 
 class AuditedChange:
-    """A change of keys or clients at a terminal, with an entry in the audit log like that of a request."""
+    """A change at a terminal, with an entry in the audit log like that of a request."""
 
     def __init__(self, log: AuditLog, user: str, command: str) -> None:
         self._log = log
@@ -144,11 +145,17 @@ class AuditedChange:
         )
         try:
             yield
-        except (*TAKEN, *UNKNOWN) as error:
-            status = HTTPStatus.CONFLICT if isinstance(error, TAKEN) else HTTPStatus.NOT_FOUND
-            self._log.finish(audit_id, status)
+        except (*TAKEN, *UNKNOWN, InvalidRequestError) as error:
+            self._log.finish(audit_id, _status_of(error))
             raise
         self._log.finish(audit_id, done)
+
+
+def _status_of(error: Exception) -> HTTPStatus:
+    """As a request with that error is answered."""
+    if isinstance(error, TAKEN):
+        return HTTPStatus.CONFLICT
+    return HTTPStatus.NOT_FOUND if isinstance(error, UNKNOWN) else HTTPStatus.BAD_REQUEST
 
 
 def _create(

@@ -22,6 +22,13 @@ class NewestWithin(Struct, frozen=True):
     limit: int
 
 
+class CredentialFilter(Struct, frozen=True):
+    """Which credentials; None: all. Pending ones the broker has not confirmed."""
+
+    is_pending: bool | None = None
+    is_enabled: bool | None = None
+
+
 class AlarmFilter(Struct, frozen=True):
     """Which alarms; None: all."""
 

@@ -3,23 +3,17 @@
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
-import paho.mqtt.client as mqtt
 from msgspec import Struct
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.commands.message import expiry_s, payload
 from ingest.commands.states import REFUSED, Due, RetryPolicy, interrupted, published, unpublishable
-from ingest.mqtt.connection import LoginRefusedError
-from ingest.mqtt.link import CONNECT_TIMEOUT_S
 from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.paho_connection import PahoConnection, connection_errors
 from schemas.programs.broker_url import BrokerAddress
 
 TOPIC = "ven/cmd/"
@@ -31,8 +25,6 @@ WINDOW = 100
 
 OVERHEAD_BYTES = 64
 """More than a PUBLISH has beside topic and payload."""
-
-PROTOCOLS = {Version.V3_1_1: MQTTProtocolVersion.MQTTv311, Version.V5: MQTTProtocolVersion.MQTTv5}
 
 Clock = Callable[[], datetime]
 
@@ -50,10 +42,7 @@ class Attempt(Struct, frozen=True):
 
 
 class Publisher:
-    """One connection to the broker, driven by the thread that made it.
-
-    paho's client serves for this one connection and never reconnects, so it repeats nothing by itself.
-    """
+    """Publishes over one connection to the broker, driven by the thread that made it."""
 
     def __init__(
         self,
@@ -73,21 +62,11 @@ class Publisher:
         self._clock = clock
         self.has_expiry = has_expiry and login.version is Version.V5
         self._confirmed: deque[tuple[int, int]] = deque()
-        self._connack: tuple[ReasonCode, Mapping[str, Any]] | None = None
-        self._departure = "the broker closed the connection"
-        self._client = _client(login, tls)
-        self._client.on_connect = self._on_connect
+        self._connection = PahoConnection(address, tls, login)
+        self._client = self._connection.client
         self._client.on_publish = lambda _c, _u, mid, code, _p: self._confirmed.append((mid, code.value))
-        self._client.on_disconnect = self._on_disconnect
-        try:
-            with _connection_errors():
-                self._client.connect(*address, keepalive=login.keepalive_s)
-            limits = self._await_login()
-        except OSError:
-            self.close()
-            raise
-        self._window = min(limits.get("ReceiveMaximum", WINDOW), WINDOW)
-        self._most_bytes = limits.get("MaximumPacketSize")
+        self._window = min(self._connection.limits.get("ReceiveMaximum", WINDOW), WINDOW)
+        self._most_bytes = self._connection.limits.get("MaximumPacketSize")
 
     def publish(self, commands: Sequence[Due], policy: RetryPolicy) -> Attempt:
         """Publish commands and wait for the broker's confirmations.
@@ -115,19 +94,15 @@ class Publisher:
         Raises:
             ConnectionError: the connection has ended.
         """
-        self._loop(0)
+        self._connection.loop(0)
 
     def leave(self) -> None:
         """Send DISCONNECT, and close."""
-        with _connection_errors():
-            self._client.disconnect()
+        self._connection.leave()
 
     def close(self) -> None:
-        """Close what is still open; without the callbacks, reference counting frees paho's client."""
-        self._client.on_connect = self._client.on_publish = self._client.on_disconnect = None
-        sock = self._client.socket()
-        if sock is not None:
-            sock.close()
+        """Close what is still open."""
+        self._connection.close()
 
     def _pump(
         self,
@@ -145,7 +120,7 @@ class Publisher:
                 raise TimeoutError(f"the broker has not confirmed {len(in_flight)} commands in time")
             if in_flight:
                 try:
-                    self._loop(left_s)
+                    self._connection.loop(left_s)
                 finally:
                     settled += self._take_confirmed(in_flight, policy)
 
@@ -157,7 +132,7 @@ class Publisher:
         if self._most_bytes is not None and size_bytes > self._most_bytes:
             return [unpublishable(command, REFUSED[0x95])]
         try:
-            with _connection_errors(passing=ValueError):
+            with connection_errors(passing=ValueError):
                 message = self._client.publish(topic, content, qos=1, properties=self._expiry(command, now))
         except ValueError as error:
             return [unpublishable(command, f"it cannot be published: {error}")]
@@ -178,74 +153,3 @@ class Publisher:
             mid, code = self._confirmed.popleft()
             command, sent_at = in_flight.pop(mid)
             yield published(command, code, sent_at, policy)
-
-    def _await_login(self) -> Mapping[str, Any]:
-        """The broker's capabilities by its CONNACK (MQTT 5, 3.2.2.3)."""
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
-        while self._connack is None:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError("the broker does not answer CONNECT")
-            self._loop(left_s)
-        code, properties = self._connack
-        if code.is_failure:
-            raise LoginRefusedError(str(code).lower())
-        if properties.get("MaximumQoS") == 0:
-            raise LoginRefusedError("it takes nothing at QoS 1")
-        return properties
-
-    def _loop(self, timeout_s: float) -> None:
-        with _connection_errors():
-            result = self._client.loop(timeout_s)
-        refused = self._connack is not None and self._connack[0].is_failure
-        if result is not MQTTErrorCode.MQTT_ERR_SUCCESS and not refused:
-            raise ConnectionResetError(self._departure)
-
-    def _on_connect(
-        self,
-        _client: mqtt.Client,
-        _data: object,
-        _flags: mqtt.ConnectFlags,
-        code: ReasonCode,
-        limits: Properties | None,
-    ) -> None:
-        self._connack = code, {} if limits is None else vars(limits)
-
-    def _on_disconnect(
-        self,
-        _client: mqtt.Client,
-        _data: object,
-        flags: mqtt.DisconnectFlags,
-        code: ReasonCode,
-        _limits: Properties | None,
-    ) -> None:
-        if flags.is_disconnect_packet_from_server:
-            self._departure = f"the broker left: {str(code).lower()}"
-
-
-def _client(login: Connect, tls: ssl.SSLContext | None) -> mqtt.Client:
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=login.client_id,
-        protocol=PROTOCOLS[login.version],
-        reconnect_on_failure=False,
-    )
-    client.max_inflight_messages_set(0)  # the window is ours: paho's takes no account of the broker's
-    client.disable_logger()  # what ends a connection is an event of ours
-    client.connect_timeout = CONNECT_TIMEOUT_S
-    if login.username is not None:
-        client.username_pw_set(login.username, login.password)
-    if tls is not None:
-        client.tls_set_context(tls)
-    return client
-
-
-@contextmanager
-def _connection_errors(passing: type[Exception] = ConnectionError) -> Iterator[None]:
-    """Whatever paho raises, at bytes that are no MQTT for one, ends the connection and nothing else."""
-    try:
-        yield
-    except (ConnectionError, passing):
-        raise
-    except Exception as error:
-        raise ConnectionAbortedError(f"{type(error).__name__}: {error!s:.200}") from error

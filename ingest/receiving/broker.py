@@ -31,13 +31,13 @@ def login_for(settings: IngestSettings) -> Connect:
     )
 
 
-def tls_for(settings: IngestSettings) -> ssl.SSLContext | None:
-    """The TLS context: certificate authorities, and our own certificate; None without TLS.
+def tls_for(settings: IngestSettings, url: str | None = None) -> ssl.SSLContext | None:
+    """The TLS context: certificate authorities, and our own certificate; None for a URL without TLS.
 
     Raises:
         SettingsError: a file holds no certificate, or another key's.
     """
-    if not parse_broker_url(settings.mqtt_url).uses_tls:
+    if not parse_broker_url(url or settings.mqtt_url).uses_tls:
         return None
     try:
         context = ssl.create_default_context(cafile=settings.mqtt_ca_file)

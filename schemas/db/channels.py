@@ -11,6 +11,9 @@ EVENTS = "gridgate_events"
 COMMANDS = "gridgate_commands"
 """The outbox has a new command, or a command's status has changed; no payload."""
 
+CREDENTIALS = "gridgate_credentials"
+"""The credential of a VEN is to change at the broker, or has; no payload."""
+
 LIVE = "gridgate_live"
 """A VEN's status or an event has changed: live streams have something to send; no payload."""
 

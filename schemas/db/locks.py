@@ -24,6 +24,9 @@ FORECAST = "forecast"
 PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
+CREDENTIALS = "credentials"
+"""Whoever gives credentials to the broker: two would overtake each other. Held by a session."""
+
 ALARMS = "alarms"
 """To evaluate the conditions of alarms."""
 

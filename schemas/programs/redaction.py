@@ -2,8 +2,11 @@
 
 import re
 
-SECRET = re.compile(r"(gg|gs|gc)_([0-9a-f]{12})_([0-9a-f]{64})")
-"""Of an API key (`gg`), a browser's session (`gs`) or an OpenADR client (`gc`): kind, public id, secret."""
+SECRET = re.compile(r"(gg|gs|gc|gv)_([0-9a-f]{12})_([0-9a-f]{64})")
+"""Of an API key (`gg`), a browser's session (`gs`), an OpenADR client (`gc`), a VEN at the broker (`gv`).
+
+Kind, public id, secret.
+"""
 
 SECRET_FIELD = re.compile(r'("bearerToken"\s*:\s*)"(?:[^"\\]|\\.)*"')
 """A field of JSON whose text is a secret of somebody else's service."""

@@ -255,6 +255,30 @@ class WebhookSettings(Settings):
         return tuple(ip_network(each) for each in listed(self.webhook_networks))
 
 
+def _credentials_key(text: str) -> str:
+    if text and not CREDENTIALS_KEY.fullmatch(text):
+        raise ValueError("expected 64 hexadecimal digits, such as `openssl rand -hex 32` prints")
+    return text
+
+
+CREDENTIALS_KEY = re.compile("[0-9A-Fa-f]{64}")
+CredentialsKey = Annotated[str, AfterValidator(_credentials_key), SecretSetting()]
+
+
+class CredentialSettings(Settings):
+    """What serving, which makes passwords of VENs, and ingest, which gives them to the broker, share."""
+
+    credentials_key: CredentialsKey = Field(
+        "",
+        validation_alias="CREDENTIALS_KEY",
+        description="64 hexadecimal digits that seal passwords of VENs on their way to the broker; without"
+        " it, no VEN gets one",
+    )
+
+    def password_key(self) -> bytes | None:
+        return bytes.fromhex(self.credentials_key) or None
+
+
 def _problem(settings: type[Settings], error: dict[str, Any]) -> str:
     """A line for a wrong setting: its variable, what would be right, and, unless it is secret, its value."""
     variable, advice = ".".join(map(str, error["loc"])), _advice(error["msg"])

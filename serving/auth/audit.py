@@ -18,7 +18,7 @@ from falcon import Request, Response
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.http import AuditEntry
+from schemas.api.access import AuditEntry
 from schemas.programs.redaction import without_secret_fields, without_secrets
 from serving.auth import queries
 from serving.auth.keys import Caller
@@ -71,15 +71,17 @@ class Auditor:
         self._policy = policy
         self._bodies = threading.BoundedSemaphore(policy.bodies_at_once)
 
-    def begin(self, request: Request, response: Response, caller: Caller) -> None:
+    def begin(self, request: Request, response: Response, caller: Caller, body_bytes: int = 0) -> None:
         """Commit the entry of a request, before its responder runs.
+
+        `body_bytes`: the longest body, where it may be longer than the policy allows for others.
 
         Raises:
             falcon.HTTPServiceUnavailable: too many bodies are being received.
         """
         request_id = request_id_of(request)
         response.set_header("X-Request-Id", request_id)
-        body = self.read_body(request)
+        body = self.read_body(request, body_bytes)
         request.context.audit_id = self._log.begin(
             {
                 "who": caller.name,
@@ -93,7 +95,7 @@ class Auditor:
             }
         )
 
-    def read_body(self, request: Request) -> bytes:
+    def read_body(self, request: Request, body_bytes: int = 0) -> bytes:
         """The body of a request; only so many are received at once.
 
         Raises:
@@ -104,7 +106,7 @@ class Auditor:
                 description="Too many bodies are being received at once: try again.", retry_after=5
             )
         try:
-            return read_bytes(request, self._policy.max_body_bytes)
+            return read_bytes(request, max(self._policy.max_body_bytes, body_bytes))
         finally:
             self._bodies.release()
 

@@ -14,7 +14,7 @@ from serving.auth.audit import Auditor
 from serving.auth.keys import ANONYMOUS, SESSION, Caller, Keyring, caller_of, require_operator
 from serving.auth.rate_limit import Grant, TokenBuckets
 from serving.auth.same_origin import SameOrigin
-from serving.http.openapi import operation_of
+from serving.http.operations import operation_of
 from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open, is_openadr
 
 SESSION_IN_COOKIES = re.compile(rf'(?:^|;)\s*{SESSION_COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)
@@ -23,10 +23,15 @@ RATE_HEADERS = ("ratelimit-policy", "ratelimit")
 """As Falcon spells them. They belong to one request, and are never cached."""
 
 
+Authorize = Callable[[Request, Response, object], None]
+"""Lets the request to a resource pass, or raises an HTTP error."""
+
+
 class AuthMiddleware:
     """Asks for a key, limits its rate, checks its role and origin, and has changes audited.
 
-    Without a keyring every caller is anonymous, and only the host and the origin are checked.
+    Without a keyring every caller is anonymous, and only the host and the origin are checked. Requests to
+    OpenADR have tokens of its own, which `authorize_openadr` checks.
     """
 
     def __init__(
@@ -36,25 +41,28 @@ class AuthMiddleware:
         same_origin: SameOrigin,
         auditor: Auditor,
         clock: Callable[[], datetime],
+        authorize_openadr: Authorize,
     ) -> None:
         self._keyring = keyring
         self._buckets = buckets
         self._same_origin = same_origin
         self._auditor = auditor
         self._clock = clock
+        self._authorize_openadr = authorize_openadr
 
     def process_request(self, request: Request, response: Response) -> None:
         if self._keyring is None:
             if self._same_origin.is_local_only or request.get_header("Origin") is not None:
                 self._same_origin.check(request)
         # A browser's preflight request (OPTIONS) has no key yet.
-        # OpenADR has tokens of its own, which `serving.openadr.middleware` checks.
         elif request.method != "OPTIONS" and not (is_open(request.path) or is_openadr(request.path)):
             self._require_key(self._keyring, request, response)
 
     def process_resource(
         self, request: Request, response: Response, resource: object, _parameters: dict[str, object]
     ) -> None:
+        if is_openadr(request.path):
+            self._authorize_openadr(request, response, resource)
         if request.method in SAFE_METHODS or not hasattr(resource, f"on_{request.method.lower()}"):
             return
         operation = operation_of(resource, request.method)
@@ -62,7 +70,9 @@ class AuthMiddleware:
             request.context.is_change = False
             self._auditor.read_body(request)
         else:
-            self._auditor.begin(request, response, getattr(request.context, "caller", ANONYMOUS))
+            caller = getattr(request.context, "caller", ANONYMOUS)
+            body_bytes = 0 if operation is None else operation.body_bytes
+            self._auditor.begin(request, response, caller, body_bytes)
 
     def process_response(
         self,

@@ -1,5 +1,6 @@
 // The page of whoever is on duty: what stands where, and what keeps it fresh.
 
+import { Alarms } from "./alarms.js";
 import { Audit } from "./audit.js";
 import { refreshBaseline } from "./baseline.js";
 import { resizeCharts } from "./charts.js";
@@ -33,6 +34,7 @@ const network = new PowerChart(
   { isShown: () => isShown("overview"), typesPath: "/api/loads/history?by=type" },
 );
 const forecast = new Forecast();
+const alarms = new Alarms();
 const audit = new Audit();
 const eventList = new EventList();
 const eventPage = new EventPage();
@@ -45,6 +47,7 @@ onRoute(({ view, id, params }) => {
   if (view === "events") attempt(() => (id === null ? eventList.open() : eventPage.open(id)));
   if (view === "vens") attempt(() => (id === null ? vens.open() : venPage.open(id, params)));
   if (view === "overview") attempt(() => Promise.all([network.show("/api/stats/network/history"), forecast.refresh()]));
+  if (view === "alarms") attempt(() => alarms.open(params));
   if (view === "audit") attempt(() => audit.refresh());
   if (view === "groups") attempt(() => groups.refresh());
   resizeCharts();
@@ -71,7 +74,7 @@ async function refreshAll() {
   await refreshNetwork();
   await Promise.all([
     refreshEvent(), refreshTypes(), vens.refresh(), venPage.refresh(), network.refresh(), forecast.refresh(), checkAge(),
-    attempt(refreshBaseline), attempt(showSession),
+    attempt(refreshBaseline), attempt(showSession), attempt(() => alarms.refresh()),
   ]);
 }
 
@@ -81,6 +84,7 @@ refreshAll().then(() => {
       network: heardOfNetwork,
       status: (transition) => vens.showStatus(transition.venId, transition.status),
       event: (event) => Promise.all([heardOfEvent(event), eventList.refresh(), eventPage.refresh()]),
+      alarm: () => attempt(() => alarms.refresh()),
       reset: refreshAll,
     },
     refreshEvent,
@@ -98,6 +102,7 @@ every(10, () => isShown("overview") && refreshTypes());
 every(10, () => vens.refresh());
 every(10, () => venPage.refresh());
 every(10, () => groups.refresh());
+every(10, () => alarms.refresh());
 every(30, () => audit.refresh());
 every(10, checkAge);
 every(30, refreshBaseline);

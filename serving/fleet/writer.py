@@ -8,15 +8,17 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Connection, Engine
 
+from schemas.api.fields import VEN_WORDS
+from schemas.api.vens import LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.db import ledger
 from schemas.db.queries import Relation
 from schemas.devices.load_values import remove_load
 from schemas.devices.statuses import status_word
-from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.times.instants import EPOCH, MICROSECOND, parse_iso
 from schemas.times.slots import forget_widths, half_hour, width_changes
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven
 from serving.events.rules import require_free_path
+from serving.fleet import credential_queries as credentials
 from serving.fleet import outbox
 from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
@@ -25,6 +27,9 @@ from serving.fleet.shapes import place_label
 VEN_FIELDS = ("name", "status", "location", "registration_id", "address", "region", "tags")
 EMPTY_FORGETS = ("registration_id", "address", "region")
 PEOPLE = "people"
+RETIREMENT = "retirement"
+"""Who has revoked the credential of a VEN that was retired."""
+
 LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "priority")
 """What can be written, and read under the same names."""
 
@@ -98,7 +103,7 @@ class FleetWriter:
             connection.execute(registry.NOTIFY_TOTALS)
 
     def retire_ven(self, ven_id: str) -> None:
-        """Take a VEN out of all lists and totals, and withdraw its commands.
+        """Take a VEN out of all lists and totals, withdraw its commands, and revoke its credential.
 
         Raises:
             NotFoundError: there is no such VEN.
@@ -107,6 +112,8 @@ class FleetWriter:
             if connection.execute(registry.retire_ven(ven_id, self._clock())).first() is None:
                 raise NotFoundError(no_ven(ven_id))
             connection.execute(registry.withdraw_commands(ven_id, "the VEN was retired"))
+            connection.execute(credentials.revoke(ven_id, RETIREMENT, self._clock()))
+            connection.execute(credentials.NOTIFY_CREDENTIALS)
             connection.execute(registry.NOTIFY_TOTALS)
             connection.execute(registry.NOTIFY_COMMANDS)
 

@@ -10,7 +10,8 @@ from falcon import Request
 from msgspec import Struct, structs
 
 from schemas import openadr
-from schemas.http import PATTERNS, Ignored
+from schemas.api.fields import PATTERNS, Ignored
+from serving.http.parameters import CSV, JSON
 from serving.policy import MAX_BODY_BYTES
 
 EXACT_BELOW = 2**53
@@ -18,7 +19,6 @@ SIMILAR = 0.6
 """How alike two keys are that one is suggested for the other, of 1."""
 
 BLOCK_BYTES = 65_536
-MEDIA_TYPE = "application/json"
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 AT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 NAMED = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
@@ -37,7 +37,7 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
         falcon.HTTPContentTooLarge: it is longer than the settings allow.
         falcon.HTTPBadRequest: it is not what the contract allows.
     """
-    _require_json(request)
+    _require_media(request, JSON)
     body = read_bytes(request, MAX_BODY_BYTES)
     if NUL.search(body):
         raise _bad("The body must not have the character U+0000.")
@@ -81,11 +81,26 @@ def read_bytes(request: Request, max_bytes: int) -> bytes:
     return body
 
 
-def _require_json(request: Request) -> None:
+def read_csv(request: Request, max_bytes: int) -> str:
+    """The body of a request as the text of a CSV file.
+
+    Raises:
+        falcon.HTTPUnsupportedMediaType: it is not CSV, or is compressed.
+        falcon.HTTPContentTooLarge: it is longer than `max_bytes`.
+        falcon.HTTPBadRequest: it is not in UTF-8.
+    """
+    _require_media(request, CSV)
+    try:
+        return read_bytes(request, max_bytes).decode()
+    except UnicodeDecodeError as error:
+        raise _bad(f"The file must be in UTF-8: {error}.") from None
+
+
+def _require_media(request: Request, media_type: str) -> None:
     sent = (request.content_type or "").partition(";")[0].strip().lower()
-    if sent != MEDIA_TYPE:
+    if sent != media_type:
         raise falcon.HTTPUnsupportedMediaType(
-            description=f"Send the body with Content-Type: {MEDIA_TYPE}, not {sent or 'without a type'}."
+            description=f"Send the body with Content-Type: {media_type}, not {sent or 'without a type'}."
         )
     if request.get_header("Content-Encoding", default="identity").lower() != "identity":
         raise falcon.HTTPUnsupportedMediaType(description="Send the body as it is, without Content-Encoding.")

@@ -17,7 +17,7 @@ from serving.history.calendar import LocalBuckets, Unit, base_granularity_s
 from serving.history.planner import Aggregate, HistoryRequest
 from serving.http.paths import decoded_id
 from serving.live.changes import StreamPosition
-from serving.page import AlarmFilter, NewestWithin, Page
+from serving.page import AlarmFilter, CredentialFilter, NewestWithin, Page
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600}
 NOWHERE = StreamPosition(-1)
@@ -293,6 +293,21 @@ RAISED_UNTIL = Parameter(
 )
 ALARMS = (ALARM_STATE, ALARM_KIND, ACKNOWLEDGED, RAISED_FROM, RAISED_UNTIL, *NUMBERED_PAGE)
 
+CREDENTIAL_STATES = {
+    "pending": CredentialFilter(is_pending=True, is_enabled=True),
+    "active": CredentialFilter(is_pending=False, is_enabled=True),
+    "revoking": CredentialFilter(is_pending=True, is_enabled=False),
+    "revoked": CredentialFilter(is_pending=False, is_enabled=False),
+}
+CREDENTIAL_STATUS = Parameter(
+    name="status",
+    description="Only credentials of this status. Without it, all.",
+    advice=f"must be one of {', '.join(CREDENTIAL_STATES)}",
+    choices=tuple(CREDENTIAL_STATES),
+    key="CredentialStatus",
+)
+CREDENTIALS = (CREDENTIAL_STATUS, *PAGE)
+
 BASELINE = Parameter(
     name="baseline",
     description="The baseline that the event is measured by. Default: `EVENT_BASELINE`.",
@@ -333,6 +348,14 @@ WINDOW_END = Parameter(
 )
 EVENT_BASELINE = (VEN_OF_BASELINE, BASELINE)
 VEN_BASELINE = (WINDOW_START, WINDOW_END, BASELINE)
+DRY_IMPORT = Parameter(
+    name="dryRun",
+    description="With 1 nothing is stored; the answer says what would be, and which lines are wrong.",
+    advice="must be 0 or 1",
+    choices=("0", "1"),
+    default="0",
+    key="DryImport",
+)
 DRY_RUN = Parameter(
     name="dryRun",
     description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",
@@ -465,6 +488,16 @@ def alarm_filter(parameters: Mapping[str, str | list[str]]) -> AlarmFilter:
         start=start,
         end=end,
     )
+
+
+def credential_filter(parameters: Mapping[str, str | list[str]]) -> CredentialFilter:
+    """Which credentials a list is to have.
+
+    Raises:
+        falcon.HTTPBadRequest: there is no such status.
+    """
+    status = checked(parameters, CREDENTIAL_STATUS)
+    return CredentialFilter() if status is None else CREDENTIAL_STATES[status]
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:

@@ -1,4 +1,4 @@
-"""Responses of `schemas.http` types, in the media type that the client prefers; long ones are streamed.
+"""Responses of `schemas.api` types, in the media type that the client prefers; long ones are streamed.
 
 A short response is sent whole, with an ETag. A long one is streamed, so that memory stays bounded.
 """
@@ -30,7 +30,7 @@ AT_ONCE = 1_000
 """Entries that are encoded together, at most."""
 
 WARNING_HEADER = "History-Warning"
-CARRIED_TO_NEXT_PAGE = ("group", "format", "state", "kind", "acknowledged", "start", "end")
+CARRIED_TO_NEXT_PAGE = ("group", "format", "state", "status", "kind", "acknowledged", "start", "end")
 """Parameters of a list that choose its entries, or their form."""
 
 _encoder = msgspec.json.Encoder()
@@ -94,8 +94,14 @@ def answer_cached(response: Response, cached: CachedResponse) -> None:
 
 
 def answer(response: Response, value: object) -> None:
-    """A value of `schemas.http`, or a list of them, as JSON."""
+    """A value of `schemas.api`, or a list of them, as JSON."""
     response.data = _encoder.encode(value)
+
+
+def answer_secret(response: Response, value: object) -> None:
+    """As `answer`, for what no cache and no browser may keep."""
+    response.set_header("Cache-Control", "no-store")
+    answer(response, value)
 
 
 def answer_list(response: Response, entries: Iterable[object], at_first: int = AT_FIRST) -> None:
@@ -123,6 +129,18 @@ def answer_history(response: Response, media_type: str, points: Points) -> None:
         _answer_json(response, points, b'{"points":[', lambda: _end_of_history(points))
     else:
         _answer_columns(response, media_type, points.shape, iter(points), warning=lambda: points.warning)
+
+
+def answer_text(response: Response, media_type: str, parts: Iterator[str], broken: bytes) -> None:
+    """A long text in parts, such as lines; `broken` is sent as the last of them if one fails."""
+    with _closed_on_error(parts):
+        first = list(islice(parts, AT_FIRST))
+        response.content_type = media_type
+        if len(first) < AT_FIRST:
+            response.data = "".join(first).encode()
+            return
+        blocks = chain([first], growing_blocks(parts, AT_ONCE, AT_ONCE))
+        response.stream = StreamedBody(("".join(block).encode() for block in blocks), parts, broken)
 
 
 def link_next_page(

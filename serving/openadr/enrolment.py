@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from schemas.api.fields import NO_SEGMENTS, VEN_WORDS
 from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.devices.load_values import remove_load
-from schemas.http import NO_SEGMENTS, VEN_WORDS
 from schemas.openadr import ResourceRequest, VenRequest
 from serving.errors import ConflictError, InvalidRequestError
+from serving.fleet import credential_queries as credentials
 from serving.fleet import registry_queries as registry
+from serving.fleet.writer import RETIREMENT
 from serving.openadr import queries
 from serving.openadr.access import Client
 from serving.openadr.attributes import load_settings, place
@@ -63,6 +65,8 @@ def retire_ven(connection: Connection, row: Row[Any], now: datetime) -> None:
         return
     if connection.execute(registry.retire_ven(row.ven_id, now)).first() is not None:
         connection.execute(registry.withdraw_commands(row.ven_id, "the VEN was retired"))
+        connection.execute(credentials.revoke(row.ven_id, RETIREMENT, now))
+        connection.execute(credentials.NOTIFY_CREDENTIALS)
         connection.execute(registry.NOTIFY_TOTALS)
         connection.execute(registry.NOTIFY_COMMANDS)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,20 @@ import yaml
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from ingest.credentials.control import ControlConnection
+from ingest.credentials.dynsec import CredentialChange, commands_for, failure_in
+from ingest.mqtt.packets import Connect, Version
 from ingest.settings import IngestSettings
 from jobs.settings import JobsSettings
+from local.environment import inherited_environment
 from local.ports import HOST
+from schemas.programs.broker_url import BrokerAddress
 from schemas.programs.settings import ProgramSettings
 from serving.settings import ServingSettings
 from tests.conftest import REPOSITORY
 from tests.faults.mosquitto import Mosquitto
-from tests.faults.requirement import be_without
+from tests.faults.requirement import be_without, required_program
+from tests.integration.dynsec_broker import plugin
 
 pytestmark = pytest.mark.thorough  # programs are started, and ended
 
@@ -36,6 +43,8 @@ PROGRAMS: dict[str, type[ProgramSettings]] = {
 BIN = Path(sys.executable).parent
 WITHIN_S = 10.0
 NOT_AUTHORIZED = 0x87
+USERS = ("gridgate", "ven-1", "ven-2")
+PASSWORDS = {"ADMIN_PASSWORD": "admin-password", "MQTT_PASSWORD": "gridgate-password"}
 
 
 def variables(program: type[ProgramSettings]) -> set[str]:
@@ -72,8 +81,8 @@ def test_compose_mounts_files_that_exist_or_that_it_says_how_to_make() -> None:
         for volume in service.get("volumes", [])
         if volume.startswith(".")
     }
-    made = {"./passwords", "./certs", "./certs/ca.pem"}
-    assert mounted - made == {"./mosquitto.conf", "./mosquitto.acl"}
+    made = {"./certs", "./certs/ca.pem"}
+    assert mounted - made == {"./mosquitto.conf", "./mosquitto-users.sh"}
     assert all((DEPLOY / path).is_file() for path in mounted - made)
 
 
@@ -153,13 +162,19 @@ def test_systemd_understands_the_units(tmp_path: Path, unit: str) -> None:
 class Shipped(Mosquitto):
     """mosquitto with the configuration that we ship, but for its paths and its port."""
 
-    def __init__(self, data_dir: Path, papers: Path) -> None:
+    def __init__(self, data_dir: Path, papers: Path, file: str = "mosquitto.conf") -> None:
         super().__init__(data_dir)
         self._papers = papers
+        self._file = file
+
+    @property
+    def has_certificates(self) -> bool:
+        return "certificates" in self._file
 
     def _prepare(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        text = (DEPLOY / "mosquitto.conf").read_text()
+        text = (DEPLOY / self._file).read_text()
+        text = text.replace("/usr/lib/mosquitto_dynamic_security.so", str(plugin()))
         text = text.replace("/etc/mosquitto/certs", str(self._papers)).replace(
             "/etc/mosquitto", str(self._papers)
         )
@@ -176,20 +191,50 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority.cert_pem.write_to_path(directory / "ca.pem")
     server.cert_chain_pems[0].write_to_path(directory / "server.pem")
     server.private_key_pem.write_to_path(directory / "server.key")
+    for user in USERS:
+        authority.issue_cert(common_name=user).private_key_and_cert_chain_pem.write_to_path(
+            directory / f"{user}.pem"
+        )
     shutil.copy(DEPLOY / "mosquitto.acl", directory / "acl")
-    program = shutil.which("mosquitto_passwd")
-    if program is None:
-        be_without("mosquitto_passwd is not installed: `apt-get install mosquitto`")
-    (directory / "passwords").touch(mode=0o600)
-    for user in ("gridgate", "ven-1", "ven-2"):
-        subprocess.run([program, "-b", str(directory / "passwords"), user, f"{user}-password"], check=True)
     return directory
 
 
-@pytest.fixture(scope="module")
-def broker(papers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
-    with Shipped(tmp_path_factory.mktemp("broker"), papers) as running:
+@pytest.fixture(scope="module", params=["mosquitto.conf", "mosquitto-certificates.conf"])
+def broker(
+    request: pytest.FixtureRequest, papers: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shipped]:
+    directory = tmp_path_factory.mktemp("broker")
+    users = directory / "mosquitto" / "dynamic-security.json"
+    users.parent.mkdir()
+    control = required_program("mosquitto_ctrl", "mosquitto")
+    check(control, "dynsec", "init", users, "admin", PASSWORDS["ADMIN_PASSWORD"])
+    with Shipped(directory, papers, request.param) as running:
+        if request.param == "mosquitto.conf":
+            make_users(running, papers)
         yield running
+
+
+def make_users(broker: Shipped, papers: Path) -> None:
+    """As operations.md has it; and two VENs, as ingest makes them."""
+    where = ["-h", HOST, "-p", str(broker.port), "--cafile", str(papers / "ca.pem")]
+    script = ["sh", str(DEPLOY / "mosquitto-users.sh"), *where]
+    done = subprocess.run(
+        script,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=inherited_environment(**PASSWORDS),
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    admin = BrokerAddress(HOST, broker.port)
+    login = Connect(Version.V5, "tests", 30, True, "admin", PASSWORDS["ADMIN_PASSWORD"])  # noqa: FBT003 - clean
+    tls = ssl.create_default_context(cafile=papers / "ca.pem")
+    with closing(ControlConnection(admin, tls, login)) as connection:
+        for user in ("ven-1", "ven-2"):
+            change = CredentialChange(user, 1, enabled=True, sealed_password=None, attempts=0)
+            steps = commands_for(change, f"{user}-password", is_there=False)
+            assert failure_in(connection.ask(steps)) is None
 
 
 def publish(broker: Shipped, papers: Path, user: str, topic: str) -> int:
@@ -198,8 +243,12 @@ def publish(broker: Shipped, papers: Path, user: str, topic: str) -> int:
     On a connection of its own: mosquitto 2.0.11 hangs up when it has something to refuse for the second time.
     """
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-    client.tls_set(str(papers / "ca.pem"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
-    client.username_pw_set(user, f"{user}-password")
+    if broker.has_certificates:
+        own = str(papers / f"{user}.pem")
+        client.tls_set(str(papers / "ca.pem"), own, own, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+    else:
+        client.tls_set(str(papers / "ca.pem"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        client.username_pw_set(user, f"{user}-password")
     connected, reasons = threading.Event(), list[int]()
     client.on_connect = lambda *_: connected.set()
     client.on_publish = lambda _client, _data, _mid, reason, _properties: reasons.append(reason.value)

@@ -1,0 +1,133 @@
+"""10,000 VENs with passwords of their own: made, connected, and one of them cut off while others are made."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import psycopg
+import pytest
+
+from ingest.credentials.dispatcher import CredentialDispatcher
+from ingest.credentials.outbox import CredentialOutbox
+from ingest.mqtt.packets import Connect, Version
+from ingest.settings import IngestSettings
+from local.ports import HOST
+from schemas.db.connections import connect, engine_for
+from serving.fleet.credentials import VenCredentials
+from tests.bench.conftest import MakeDatabase
+from tests.e2e.stack import until
+from tests.integration.dynsec_broker import DynsecBroker
+
+pytestmark = pytest.mark.bench
+
+VENS = int(os.environ.get("BENCH_CREDENTIALS", "10000"))
+NEW_VENS = max(VENS // 20, 60)
+CUT_WITHIN_S = 2.0
+MADE_WITHIN_S = 3_600.0
+KEY = "5e" * 32
+PENDING = "SELECT count(*) FROM ven_credentials WHERE applied_revision < revision"
+REGISTER = "INSERT INTO vens (ven_id, created_at) SELECT %s || n, now() FROM generate_series(1, %s) n"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def login(port: int, ven_id: str, password: str) -> socket.socket:
+    """The connection of a VEN that the broker has let in."""
+    packet = Connect(Version.V5, ven_id, 600, is_clean=True, username=ven_id, password=password).encode()
+    connection = socket.create_connection((HOST, port), 30)
+    connection.sendall(packet)
+    answer = connection.recv(64)
+    assert answer[0] == 0x20, answer
+    assert answer[3] == 0, f"refused: {answer!r}"
+    return connection
+
+
+@contextmanager
+def dispatching(database_url: str, admin_url: str) -> Iterator[None]:
+    settings = IngestSettings(
+        DATABASE_URL=database_url,
+        MQTT_URL="mqtt://nobody",
+        MQTT_ADMIN_URL=admin_url,
+        CREDENTIALS_KEY=KEY,
+        MQTT_CLIENT_ID="bench",
+    )
+    dispatcher = CredentialDispatcher(
+        settings, lambda: CredentialOutbox(connect(database_url, "credentials")), now
+    )
+    dispatcher.start()
+    try:
+        yield
+    finally:
+        dispatcher.stop()
+
+
+def register(connection: psycopg.Connection, prefix: str, vens: int) -> None:
+    connection.execute(REGISTER, [prefix, vens])
+
+
+def none_is_pending(connection: psycopg.Connection) -> bool:
+    row = connection.execute(PENDING).fetchone()
+    return row == (0,)
+
+
+def seconds_until_cut(ven: socket.socket, credentials: VenCredentials, ven_id: str) -> float:
+    """From the request to revoke it until its connection has ended."""
+    ven.settimeout(120)
+    asked_at = time.monotonic()
+    credentials.revoke(ven_id, "bench")
+    while ven.recv(64):
+        pass
+    return time.monotonic() - asked_at
+
+
+def test_ten_thousand_credentials(make_database: MakeDatabase, tmp_path: Path) -> None:
+    database_url = make_database()
+    engine = engine_for(database_url, "bench")
+    credentials = VenCredentials(engine, now, bytes.fromhex(KEY))
+    with (
+        ExitStack() as connections,
+        DynsecBroker(tmp_path) as broker,
+        connect(database_url, "bench") as connection,
+        dispatching(database_url, broker.admin_url),
+    ):
+        process = psutil.Process(broker.pid)
+        empty_bytes = process.memory_info().rss
+        register(connection, "ven-", VENS)
+        started_at = time.monotonic()
+        passwords = dict(credentials.make_missing("bench"))
+        stored_s = time.monotonic() - started_at
+        until(lambda: none_is_pending(connection), MADE_WITHIN_S)
+        made_s, cpu = time.monotonic() - started_at, process.cpu_times()
+        users_bytes = process.memory_info().rss
+        started_at = time.monotonic()
+        vens = {
+            ven_id: connections.enter_context(login(broker.port, ven_id, password))
+            for ven_id, password in passwords.items()
+        }
+        login_s = time.monotonic() - started_at
+        connected_bytes = process.memory_info().rss
+        idle_s = [seconds_until_cut(vens[f"ven-{n}"], credentials, f"ven-{n}") for n in range(1, 6)]
+        register(connection, "new-", NEW_VENS)
+        dict(credentials.make_missing("bench"))
+        busy_s = seconds_until_cut(vens["ven-7"], credentials, "ven-7")
+        still_busy = not none_is_pending(connection)
+        until(lambda: none_is_pending(connection), MADE_WITHIN_S)
+        file_bytes = (tmp_path / "dynamic-security.json").stat().st_size
+    engine.dispose()
+    print(
+        f"\ncredentials: {VENS} VENs: stored after {stored_s:.1f} s, at the broker after {made_s:.1f} s"
+        f" ({VENS / made_s:.0f} a second; {cpu.user + cpu.system:.1f} s of the broker's CPU);"
+        f" memory of the broker {empty_bytes / 2**20:.0f} MiB, with their users {users_bytes / 2**20:.0f},"
+        f" with them connected {connected_bytes / 2**20:.0f}; file {file_bytes / 2**20:.1f} MiB;"
+        f" logged in within {login_s:.1f} s; cut after {max(idle_s):.2f} s, and after {busy_s:.2f} s"
+        f" behind {NEW_VENS} new ones (limit {CUT_WITHIN_S})"
+    )
+    assert still_busy, "it was cut after all others had been made: make more of them"
+    assert max(*idle_s, busy_s) < CUT_WITHIN_S

@@ -8,6 +8,7 @@ import falcon
 from msgspec import Struct
 from sqlalchemy import Engine
 
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
 from schemas.webhooks import Network
@@ -131,6 +132,7 @@ class AppOptions(Struct, frozen=True):
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
     webhook_networks: Sequence[Network] = ()
+    archive: ArchiveFolder | None = None
     credentials_key: bytes | None = None
     """Seals the passwords of VENs on their way to the broker; without it there are none."""
 
@@ -282,8 +284,10 @@ def _fleet_services(needs: Dependencies) -> FleetServices:
         FleetReader(replica, clock, gone_after, zone),
         FleetReader(primary, clock, gone_after, zone),
         LatestReader(pools[primary], clock, gone_after),
-        Histories(replica, pools[replica], clock, *of_histories, gone_after=gone_after),
-        BulkHistories(replica, *of_histories, gone_after=gone_after),
+        Histories(
+            replica, pools[replica], clock, *of_histories, gone_after=gone_after, archive=options.archive
+        ),
+        BulkHistories(replica, *of_histories, gone_after=gone_after, archive=options.archive),
         ForecastReader(replica, clock, zone),
     )
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ingest.decoding.content import same_content
 from ingest.decoding.decoder import decode
 from ingest.decoding.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
 from ingest.storing.quotas import Limits, Quotas
 from ingest.storing.rows import Row
+from schemas.devices.content import same_content
 
 C = TypeVar("C", Report, Status)
 Key = tuple[str, datetime]

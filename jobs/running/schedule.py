@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from jobs.alarms.evaluation import evaluate_alarms
 from jobs.alarms.measures import measures
+from jobs.archive.writing import archive_next_day
 from jobs.events.execution import see_executions
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
 from jobs.events.presence import judge_presence
@@ -37,6 +38,7 @@ from jobs.summaries.lanes import (
 )
 from jobs.summaries.widths import learn_slot_widths
 from jobs.transforms.presence import PresenceTime
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -99,6 +101,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
         *_measuring(cadence),
         *_upkeep(cadence),
         *_quotas_and_sessions(cadence),
+        *_archive(cadence),
     )
     return (*jobs, _alarms(cadence, jobs))
 
@@ -219,14 +222,15 @@ def _alarms(cadence: Cadence, watched: tuple[Job, ...]) -> Job:
 
 def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that delete, and arrange partitions."""
+    is_archived = cadence.archive_url is not None
     return (
         Job(
             "retention",
             600,
             "lets go of raw rows and of history that are too old",
             (
-                partial(drop_raw_days, kept=cadence.by_resolution()),
-                partial(delete_raw_rows, kept=cadence.by_resolution()),
+                partial(drop_raw_days, kept=cadence.by_resolution(), is_archived=is_archived),
+                partial(delete_raw_rows, kept=cadence.by_resolution(), is_archived=is_archived),
                 partial(forget_buckets, kept=cadence.by_resolution()),
             ),
         ),
@@ -276,5 +280,22 @@ def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
             "partitions of the raw tables: coming days, old ones merged into months and years",
             (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
             rounds=40,
+        ),
+    )
+
+
+def _archive(cadence: Cadence) -> tuple[Job, ...]:
+    """The job that archives closed days, if there is where to."""
+    if cadence.archive_url is None:
+        return ()
+    folder, after = ArchiveFolder(cadence.archive_url), timedelta(days=cadence.archive_after_days)
+    return (
+        Job(
+            "archive",
+            60,
+            "writes closed days to ARCHIVE_URL as Parquet, and what comes late for them",
+            (partial(archive_next_day, folder=folder, after=after),),
+            rounds=MOST_ROUNDS,
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
     )

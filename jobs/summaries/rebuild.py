@@ -98,9 +98,14 @@ def verify(
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             scope = _scope(connection, part, ven_ids)
             ven_ranges = _ven_ranges(connection, scope, rows, most_rows)
-            comparisons = chain.from_iterable(lane(connection, scope, ven_ranges) for lane in LANES.values())
-            lines = [_listed(each, _differences(each)) for each in comparisons]
-        yield Chunk(part, pl.concat(lines))
+            differences = compared(connection, scope, ven_ranges)
+        yield Chunk(part, differences)
+
+
+def compared(connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]) -> pl.DataFrame:
+    """What differs in a scope, in all tables of the summary; as `Chunk.differences`."""
+    comparisons = chain.from_iterable(lane(connection, scope, ven_ranges) for lane in LANES.values())
+    return pl.concat([_listed(each, _differences(each)) for each in comparisons])
 
 
 def rebuild(

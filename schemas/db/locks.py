@@ -14,6 +14,9 @@ SIGNING_KEY = "signing key"
 PARTITIONS = "partitions"
 """To make, fill or merge partitions of the raw tables."""
 
+ARCHIVE = "archive"
+"""Whoever writes to the archive of closed days."""
+
 PRESENCE = "presence"
 TOTALS = "totals"
 ENERGY = "energy"

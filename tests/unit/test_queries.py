@@ -82,10 +82,15 @@ def _value(annotation: Any) -> object:
 def _built(function: Callable[..., Query[tuple[object, ...]]]) -> Query[tuple[object, ...]]:
     hints = get_type_hints(inspect.unwrap(function))
     parameters = inspect.signature(function).parameters.values()
-    needed = (
+    needed = [
         each for each in parameters if each.default is each.empty and each.kind is not each.VAR_POSITIONAL
+    ]
+    named = {each.name for each in needed if each.kind is each.KEYWORD_ONLY}
+    values = {each.name: _value(hints[each.name]) for each in needed}
+    return function(
+        *(value for name, value in values.items() if name not in named),
+        **{name: values[name] for name in named},
     )
-    return function(*(_value(hints[each.name]) for each in needed))
 
 
 QUERIES = dict(queries())

@@ -30,6 +30,7 @@ from schemas.tables.openadr import (
     openadr_resources,
     openadr_subscriptions,
     openadr_vens,
+    report_inbox,
 )
 from schemas.tables.registry import groups, vens
 from schemas.tables.snapshots import ven_snapshots
@@ -122,6 +123,21 @@ def lock_program(program_id: str) -> Select[Any]:
 def lock_event(event_object_id: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     """Lock an event against its deletion."""
     return one(openadr_events, event_object_id, conditions).with_for_update(read=True)
+
+
+def vens_of_client(client_id: str) -> Select[Any]:
+    return select(openadr_vens).where(openadr_vens.c.client_id == client_id).order_by(openadr_vens.c.ven_id)
+
+
+def loads_of_vens(ven_object_ids: Sequence[str]) -> Select[Any]:
+    """The resources of some VENs, with the loads that they are."""
+    resource = openadr_resources.c
+    columns = (resource.ven_object_id, resource.resource_name, resource.load_id)
+    return select(*columns).where(resource.ven_object_id.in_(ven_object_ids)).order_by(resource.resource_name)
+
+
+def put_report(values: Mapping[str, Any]) -> Insert:
+    return insert(report_inbox).values(**values)
 
 
 # The registry of this service

@@ -350,6 +350,26 @@ def test_what_openadr_has_enrolled_stays_without_openadr(
     assert rows(connection, "SELECT count(*) FROM openadr_vens") == [(0,)]
 
 
+def test_reports_from_before_stay_documents(database_url: str, connection: psycopg.Connection) -> None:
+    """0033 adds an empty inbox; taken back, what waits in it goes, and stored reports stay."""
+    migrate(database_url, "0030", "downgrade")
+    connection.execute(
+        "INSERT INTO openadr_reports (object_id, client_id, body, created_at, modified_at, program_id,"
+        " event_id, client_name) VALUES ('r', 'home', '{}', now(), now(), 'p', 'e', 'home')"
+    )
+    connection.commit()
+    migrate(database_url)
+    assert rows(connection, "SELECT count(*) FROM report_inbox") == [(0,)]
+    connection.execute(
+        "INSERT INTO report_inbox (client_id, vens, body, received_at) VALUES ('home', '[]', '{}', now())"
+    )
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    migrate(database_url, "0030")
+    migrate(database_url)
+    assert rows(connection, "SELECT count(*) FROM report_inbox") == [(0,)]
+
+
 def test_settlements_from_before_have_no_interval(database_url: str, connection: psycopg.Connection) -> None:
     """0026 adds their ends; taking it back loses these and the temperatures, and nothing else."""
     migrate(database_url, "0018", "downgrade")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     Update,
+    case,
     delete,
     func,
     insert,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 
+from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.openadr import (
     openadr_events,
     openadr_programs,
@@ -138,6 +140,31 @@ def loads_of_vens(ven_object_ids: Sequence[str]) -> Select[Any]:
 
 def put_report(values: Mapping[str, Any]) -> Insert:
     return insert(report_inbox).values(**values)
+
+
+def shares_of_client(client_id: str) -> Select[Any]:
+    """What events that are not over ask of the VENs of a client, since they have been shared out.
+
+    Returns:
+        `object_id`, `share_kw`, `of_all_kw`, `flexibility_kw`; of a VEN that takes no part any more 0 kW.
+    """
+    part, event, ven = event_participations.c, openadr_events.c, openadr_vens.c
+    share_kw = case((part.status.in_(LIVE_PARTICIPATIONS), part.requested_reduction_kw), else_=0.0)
+    return (
+        select(
+            event.object_id,
+            func.sum(share_kw).label("share_kw"),
+            events.c.shared_reduction_kw.label("of_all_kw"),
+            event.flexibility_kw,
+        )
+        .select_from(openadr_vens)
+        .join(event_participations, part.ven_id == ven.ven_id)
+        .join(events, events.c.event_id == part.event_id)
+        .join(openadr_events, event.event_id == part.event_id)
+        .where(ven.client_id == client_id, events.c.status.in_(TO_COME))
+        .where(events.c.shared_reduction_kw.is_not(None))
+        .group_by(event.object_id, events.c.shared_reduction_kw)
+    )
 
 
 # The registry of this service

@@ -46,6 +46,7 @@ from serving.http.representation import App, ConditionalRequests, SecurityHeader
 from serving.http.unknown_parameters import MisspeltParameters
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
+from serving.openadr.own_events import OwnEvents
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
@@ -318,7 +319,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.options.event_rules.baseline
     reader, writer = (
         EventReader(primary, baseline),
-        EventWriter(primary, needs.clock, needs.options.event_rules),
+        EventWriter(primary, needs.clock, needs.options.event_rules, OwnEvents().follow),
     )
     performance = PerformanceReader(replica, baseline)
     series = BaselineSeriesReader(replica, needs.clock, needs.options.event_rules)

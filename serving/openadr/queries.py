@@ -23,6 +23,8 @@ from sqlalchemy import (
     union,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.openadr import (
@@ -164,6 +166,37 @@ def shares_of_client(client_id: str) -> Select[Any]:
         .where(ven.client_id == client_id, events.c.status.in_(TO_COME))
         .where(events.c.shared_reduction_kw.is_not(None))
         .group_by(event.object_id, events.c.shared_reduction_kw)
+    )
+
+
+def has_part(client_id: str) -> ColumnElement[bool]:
+    """Of an event: whether a VEN of a client has, or had, a part in it."""
+    part, ven = event_participations.c, openadr_vens.c
+    of_client = (
+        select(part.event_id)
+        .join(openadr_vens, ven.ven_id == part.ven_id)
+        .where(ven.client_id == client_id, part.notified_at.is_not(None))
+    )
+    return openadr_events.c.event_id.in_(of_client)
+
+
+def object_of_event(event_id: str) -> Select[Any]:
+    return select(openadr_events).where(openadr_events.c.event_id == event_id).with_for_update()
+
+
+def remove_reports_of_event(event_object_id: str) -> Delete:
+    return delete(openadr_reports).where(openadr_reports.c.event_id == event_object_id)
+
+
+def program_named(name: str) -> Select[Any]:
+    return select(openadr_programs.c.object_id).where(openadr_programs.c.program_name == name)
+
+
+def add_program_once(values: Mapping[str, Any]) -> ReturningInsert[Any]:
+    """Returns its id if there was none of that name."""
+    statement = upsert(openadr_programs).values(**values)
+    return statement.on_conflict_do_nothing(index_elements=["program_name"]).returning(
+        openadr_programs.c.object_id
     )
 
 

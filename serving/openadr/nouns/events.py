@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine, Row, and_, or_
 
 from schemas.openadr import EventRequest
 from schemas.tables.openadr import openadr_events
@@ -48,6 +48,16 @@ class Events(TargetedObjects[EventRequest]):
         """As of any noun; the client of VENs sees what the event asks of these."""
         return with_own_share(super().one(client, object_id), self._shares(client).get(object_id))
 
+    def _readable(
+        self, client: Client, requested: Sequence[str] | None, shown: Sequence[str] | None
+    ) -> Conditions:
+        """Whoever has a part in an event may read it, whatever its targets; not in a list of some targets."""
+        conditions = super()._readable(client, requested, shown)
+        return conditions if requested is not None else _or_part(client, conditions)
+
+    def _readable_by_id(self, client: Client, shown: Sequence[str] | None) -> Conditions:
+        return _or_part(client, super()._readable_by_id(client, shown))
+
     def _shares(self, client: Client) -> Mapping[str, Share]:
         if client.reads_all:
             return {}
@@ -79,3 +89,7 @@ class Events(TargetedObjects[EventRequest]):
             self._power.cancel(context, row.event_id)
         for report in context.connection.execute(queries.reports_of_event(row.object_id)).all():
             self._reports.delete_row(context, report)
+
+
+def _or_part(client: Client, conditions: Conditions) -> Conditions:
+    return conditions if client.reads_all else [or_(and_(*conditions), queries.has_part(client.client_id))]

@@ -19,7 +19,7 @@ class Reports(OwnedObjects[ReportRequest]):
 
     def _values(self, context: Context, request: ReportRequest, before: Row[Any] | None) -> Values:
         granted = context.connection.execute(queries.granted_targets(context.client.client_id)).scalars()
-        visible = [_may_be_seen(granted.all())]
+        visible = [_may_be_seen(granted.all()) | queries.has_part(context.client.client_id)]
         event = context.connection.execute(queries.lock_event(request.event_id, visible)).one_or_none()
         if event is None:
             raise ConflictError(f"eventID: there is no event {request.event_id!r}.")

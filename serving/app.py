@@ -46,6 +46,7 @@ from serving.http.representation import App, ConditionalRequests, SecurityHeader
 from serving.http.unknown_parameters import MisspeltParameters
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
+from serving.openadr.notifications import Notifications
 from serving.openadr.own_events import OwnEvents
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.openadr.tokens import SigningKeys, Tokens
@@ -185,6 +186,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         tokens,
         EventWriter(databases.primary, clock, options.event_rules),
         is_https=options.policy.is_https,
+        webhook_networks=options.webhook_networks,
     )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():
@@ -319,7 +321,12 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.options.event_rules.baseline
     reader, writer = (
         EventReader(primary, baseline),
-        EventWriter(primary, needs.clock, needs.options.event_rules, OwnEvents().follow),
+        EventWriter(
+            primary,
+            needs.clock,
+            needs.options.event_rules,
+            OwnEvents(Notifications(needs.clock).notify).follow,
+        ),
     )
     performance = PerformanceReader(replica, baseline)
     series = BaselineSeriesReader(replica, needs.clock, needs.options.event_rules)

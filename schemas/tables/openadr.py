@@ -87,6 +87,7 @@ openadr_subscriptions = _objects(
     _id("program_id", nullable=True),
     _id("client_name"),
     text_list("objects"),
+    Column("reads_all", Boolean, nullable=False, server_default=text("false")),
     Index("ix_openadr_subscriptions_client_id", "client_id"),
 )
 
@@ -179,11 +180,15 @@ class OpenadrReportFrame(OpenadrObjectFrame):
 
 
 class OpenadrSubscriptionFrame(OpenadrObjectFrame):
-    """`objects`: the types of object in any of its operations; `program_id`: null for all programs."""
+    """`objects`: the types of object in any of its operations; `program_id`: null for all programs.
+
+    `reads_all`: its client might read all objects when it subscribed.
+    """
 
     program_id: str = pa.Field(nullable=True)
     client_name: str
     objects: Texts
+    reads_all: bool
 
 
 class OpenadrVenFrame(OpenadrObjectFrame):

@@ -508,7 +508,7 @@ def reported(connection: psycopg.Connection) -> dict[str, Any]:
 def test_a_settlement_is_reported_to_whom_it_concerns(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """A VEN's client reads its own report; the utility those of VENs without a client, and of all together."""
+    """The client of a VEN reads its own report; the utility the others, and that of all together."""
     make_openadr_event(engine, "BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY")
     sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
     sixteen_days(store, "b", used_kw=5.0, shed_kw=1.0)

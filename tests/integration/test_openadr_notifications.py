@@ -1,7 +1,6 @@
 """Subscriptions are notified of what their clients may read, by the sender of webhooks."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 

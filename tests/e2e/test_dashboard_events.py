@@ -12,7 +12,7 @@ from tests.e2e.stack import until
 from tests.e2e.test_dashboard import DESK, PHONE, agree, ask, barriers, browser, fleet, opened, page, stack
 
 __all__ = ["browser", "fleet", "page", "stack"]
-pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.usefixtures("fleet")]
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.usefixtures("fleet"), pytest.mark.thorough]
 
 
 @pytest.fixture
@@ -114,7 +114,6 @@ def test_the_page_of_an_event_shows_what_it_delivers(page: Page, stack: dict[str
     expect(page.locator("#event-facts")).to_contain_text("past")
 
 
-@pytest.mark.thorough
 def test_who_opts_out_says_why(page: Page, stack: dict[str, Any], event: str) -> None:
     now = datetime.now(UTC)
     body = {"from": now.isoformat(), "to": (now + timedelta(hours=1)).isoformat(), "reason": "guests"}
@@ -156,7 +155,6 @@ def test_an_event_that_is_not_there_says_so(page: Page) -> None:
     expect(page.locator("#event-facts")).to_be_hidden()
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_axe_finds_no_barrier_and_nothing_sticks_out(

@@ -19,9 +19,11 @@ from tests.e2e.stack import until
 from tests.e2e.test_dashboard import DESK, PHONE, WITHIN_MS, barriers, browser
 
 __all__ = ["browser"]
-pytestmark = pytest.mark.xdist_group("local")
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 
-PANELS = ("now", "event", "history", "types", "vens")
+PANELS = ("now", "event", "history", "types")
+"""Of the first view; that of VENs has a panel of its own."""
+
 AWAY = re.compile(
     "database (cannot be reached|is (starting|shutting)|has crashed)|connection to the database was lost"
 )
@@ -126,13 +128,17 @@ def test_what_stood_there_is_of_then_while_the_database_is_away(page: Page, site
     expect(start).to_be_enabled()
     site.postgres.stop()
     try:
-        for panel in ("now", "event", "types", "vens"):
+        for panel in ("now", "event", "types"):
             expect(page.locator(f"#{panel} > .state")).to_contain_text(AWAY)
             expect(page.locator(f"#{panel} > .state")).to_contain_text("As of ")
         expect(view).to_contain_text(f"event {event}")
         expect(start).to_be_disabled()
         expect(page.locator("#connection")).to_have_text("not answering")
         assert barriers(page) == []
+        page.goto(f"{site.url}/#/vens")
+        expect(page.locator("#vens > .state")).to_contain_text(AWAY)
+        expect(page.locator("#vens > .state")).to_contain_text("Not known")
+        page.goto(f"{site.url}/#/")
     finally:
         site.postgres.start()
     for panel in PANELS:
@@ -141,7 +147,6 @@ def test_what_stood_there_is_of_then_while_the_database_is_away(page: Page, site
     expect(page.locator("#connection")).to_have_text("live")
 
 
-@pytest.mark.thorough
 def test_before_the_first_answer_nothing_is_claimed(page: Page, site: Site, event: str) -> None:
     """`No event is running or planned.` stood there while an event ran."""
     site.postgres.stop()
@@ -175,23 +180,24 @@ def test_nothing_runs_is_said_of_then(page: Page, site: Site) -> None:
     expect(page.locator("#event-view")).to_have_text("No event is running or planned.", timeout=60_000)
 
 
-@pytest.mark.thorough
 def test_late_jobs_make_totals_old(page: Page, site: Site) -> None:
     """The database answers at once, with totals that nobody renews."""
     page.goto(site.url)
     expect(page.locator("#now > .state")).to_have_text("")
     site.end_program("jobs")
     try:
-        for panel in ("now", "types", "vens"):
+        for panel in ("now", "types"):
             state = page.locator(f"#{panel} > .state")
             expect(state).to_contain_text("The jobs are late: totals are", timeout=60_000)
         expect(page.get_by_role("button", name="Start event")).to_be_disabled()
+        page.goto(f"{site.url}/#/vens")
+        expect(page.locator("#vens > .state")).to_contain_text("The jobs are late: totals are")
+        page.goto(f"{site.url}/#/")
     finally:
         site.run("jobs")
     expect(page.locator("#now > .state")).to_have_text("", timeout=60_000)
 
 
-@pytest.mark.thorough
 def test_a_server_that_is_gone_is_told_from_a_database(page: Page, site: Site) -> None:
     page.goto(site.url)
     expect(page.locator("#now > .state")).to_have_text("")

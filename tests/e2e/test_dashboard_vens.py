@@ -27,7 +27,7 @@ from tests.e2e.test_dashboard import (
 from tests.e2e.test_dashboard_events import go
 
 __all__ = ["browser", "fleet", "page", "stack"]
-pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.usefixtures("fleet")]
+pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.usefixtures("fleet"), pytest.mark.thorough]
 
 TYPES = "hvac"
 
@@ -148,7 +148,6 @@ def shed_kw(stack: dict[str, Any], ven_id: str) -> float:
     return float(points[-1]["shedPowerKw"]) if points else 1.0
 
 
-@pytest.mark.thorough
 def test_a_ven_is_edited_opted_out_and_retired(page: Page, stack: dict[str, Any]) -> None:
     url = stack["http_url"]
     body = {"id": "farm", "name": "Dairy farm", "location": {"lat": 52.52, "lon": 13.405}}
@@ -182,7 +181,6 @@ def test_a_ven_is_edited_opted_out_and_retired(page: Page, stack: dict[str, Any]
     assert page.request.get(f"{url}/api/vens/farm").status == 404
 
 
-@pytest.mark.thorough
 def test_why_a_ven_is_silent_is_found_on_its_page(page: Page, stack: dict[str, Any]) -> None:
     """None of its messages was accepted, so it is not registered; what it sent shows all the same."""
     send = [sys.executable, "-c", PUBLISH, stack["mqtt_url"], "oadr/meter/mute-1", '{"timestamp": "soon"}']
@@ -222,7 +220,6 @@ def test_what_was_changed_is_in_the_audit_log(page: Page, stack: dict[str, Any])
     expect(table).to_contain_text("anonymous (operator)")
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_axe_finds_no_barrier_and_nothing_sticks_out(

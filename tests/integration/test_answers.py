@@ -93,6 +93,7 @@ def test_whoever_waits_is_told(store: Store, engine: Engine, connection: psycopg
     assert sorted(told) == [(COMMANDS, ""), (EVENTS, "e-1")]
 
 
+@pytest.mark.thorough
 def test_an_answer_that_dies_before_the_commit_comes_again(
     database_url: str, engine: Engine, connection: psycopg.Connection
 ) -> None:

@@ -62,6 +62,7 @@ def read(client: testing.TestClient) -> Read:
     return read
 
 
+@pytest.mark.thorough
 def test_a_series_is_what_the_settlement_is_made_of(read: Read, connection: psycopg.Connection) -> None:
     """By every baseline, of each VEN, with its words; their sum is the portfolio's."""
     settled = rows(

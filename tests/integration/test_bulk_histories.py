@@ -237,6 +237,7 @@ def test_vens_that_cannot_be_meant_are_refused(
     assert detail in api.get("/vens/history", status, **parameters)["detail"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("parameters", "status", "detail"),
     [

@@ -132,6 +132,7 @@ def test_times_are_utc(house: House) -> None:
         assert (at.hour, at.minute) == (0, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"])
 def test_todays_energy_is_that_of_the_sites_day(zone: str, house: House) -> None:
     """It was that of the UTC day, so in the evening of a day ahead of UTC it began anew."""

@@ -77,9 +77,9 @@ def test_answers(full: psycopg.Connection) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        serving_queries.command("c-7"),
-        serving_queries.commands_of_ven("ven-7", Page(20)),
-        serving_queries.commands_of_ven("ven-7", Page(20, "c-7")),
+        serving_queries.command("c-7").bound(),
+        serving_queries.commands_of_ven("ven-7", Page(20)).bound(),
+        serving_queries.commands_of_ven("ven-7", Page(20, "c-7")).bound(),
         registry_queries.withdraw_commands("ven-7", "why"),
         execution_queries.loads_that_shed(NOW, NOW - timedelta(days=1)),
         execution_queries.panels_that_shed(NOW, NOW - timedelta(days=1)),

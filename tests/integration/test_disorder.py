@@ -207,6 +207,7 @@ def machine(engine: Engine, database_url: str) -> Iterator[type[Disorder]]:
     house.close()
 
 
+@pytest.mark.thorough
 def test_any_order_of_events(machine: type[Disorder]) -> None:
     run_state_machine_as_test(
         machine,

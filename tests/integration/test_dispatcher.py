@@ -195,6 +195,7 @@ def test_a_command_reaches_its_ven(
     assert found == (1, NOW, NOW + timedelta(seconds=5), None, None)
 
 
+@pytest.mark.thorough
 def test_two_dispatchers_share_many_commands_and_send_each_once(
     real: EmbeddedBroker | Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection
 ) -> None:
@@ -290,6 +291,7 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 AWAY_S = 4.0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("version_of_ven", list(Version), ids=str)
 def test_a_ven_that_was_away_gets_nothing_that_has_expired(
     version_of_ven: Version,
@@ -378,6 +380,7 @@ def test_the_expiry_reaches_the_ven_and_is_what_is_left(
 # Deaths
 
 
+@pytest.mark.thorough
 def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_what_it_could_not_know(
     real: EmbeddedBroker | Mosquitto,
     make: Make,
@@ -506,6 +509,7 @@ def hanging_up_at(ven_id: str, broker: ScriptedBroker, ending: threading.Event) 
     return delivered
 
 
+@pytest.mark.thorough
 def test_a_command_that_the_broker_hangs_up_at_costs_itself_alone(
     broker: ScriptedBroker, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
 ) -> None:
@@ -536,6 +540,7 @@ def test_a_command_that_the_broker_hangs_up_at_costs_itself_alone(
 IDS_THAT_MOSQUITTO_HANGS_UP_AT = ["bell\x07", "c1\x85", "\ufdd0", "\U0001fffe"]
 
 
+@pytest.mark.thorough
 def test_real_brokers_and_ids_that_no_broker_need_take(
     real: EmbeddedBroker | Mosquitto,
     version: Version,

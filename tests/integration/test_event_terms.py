@@ -206,6 +206,7 @@ def test_one_interval_is_as_good_as_none(homes: Home) -> None:
         ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("wish", "word"),
     [

@@ -1110,6 +1110,7 @@ def test_a_death_at_any_statement_changes_nothing(mortal: Mortal, engine: Engine
 # What is read
 
 
+@pytest.mark.thorough
 def test_only_what_may_have_moved_on_is_read_and_all_that_has(
     engine: Engine, connection: psycopg.Connection
 ) -> None:

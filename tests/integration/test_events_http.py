@@ -157,6 +157,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("vens")
 @pytest.mark.parametrize(("said", "word"), WRONG, ids=str)
 def test_what_cannot_be_meant_is_named(said: dict[str, Any], word: str, make: Make) -> None:

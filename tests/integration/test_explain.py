@@ -155,6 +155,7 @@ def window(start: datetime | None, end: datetime | None, granularity_s: int) -> 
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("table", "model"),
     [

@@ -343,6 +343,7 @@ def test_new_loads_count_and_those_that_are_gone_do_not(fleet: Fleet) -> None:
     assert points[0]["usedP50Kw"] == pytest.approx(6.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("change", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-07-08", 24)])
 def test_days_of_the_site(engine: Engine, database_url: str, change: str, hours: int) -> None:
     """Who charges at 18:00 in Berlin does so when clocks have changed, on days of 23 and of 25 hours."""
@@ -387,6 +388,7 @@ def test_without_history_the_answer_says_why(fleet: Fleet) -> None:
     assert "This forecast is of 2026-03-02T01:00:00Z" in fleet.ask(type="ev")["note"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("parameters", "status", "detail"),
     [

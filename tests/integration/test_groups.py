@@ -100,6 +100,7 @@ def test_a_group_is_made_read_changed_and_deleted(api: Api) -> None:
     api.patch("/groups/g", 404, name="n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
@@ -185,6 +186,7 @@ def test_lists_of_a_group_come_in_pages_and_as_columns(api: Api) -> None:
     assert [line.split(",")[0] for line in csv.text.splitlines()] == ["id", "a", "b", "c"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "path", ["/vens", "/vens/summary", "/stats/network", "/stats/loads", "/stats/network/history"]
 )

@@ -267,6 +267,7 @@ def ids_of(client: testing.TestClient, path: str) -> list[str]:
 ODD_IDS = ("Ven", "ven 1", "ven&1=2", "ven+1", 'ven"1', "ven;1", "<ven>", "vén", "ven,1", "zz")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 11])
 def test_pages_make_up_the_list(limit: int, client: testing.TestClient, store: Store, engine: Engine) -> None:
     """Whatever characters the ids have: the next page's address carries the last one."""
@@ -304,6 +305,7 @@ def test_long_lists_are_streamed_and_equal(client: testing.TestClient, store: St
 # Histories
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("points", [1_000, 1_001, 1_002, 3_000])
 def test_a_long_history_is_streamed_and_equal(
     points: int, client: testing.TestClient, store: Store, engine: Engine

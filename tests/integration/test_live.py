@@ -197,6 +197,7 @@ def test_more_than_a_process_holds(engine: Engine, connection: psycopg.Connectio
     assert [each.data["venId"] for each in told] == [str(n) for n in range(1, 3 * RECENT + 1)]
 
 
+@pytest.mark.thorough
 def test_commits_that_cross(engine: Engine, database_url: str, connection: psycopg.Connection) -> None:
     """A change written first and committed last comes last, and nobody steps over it."""
     live = make(engine)

@@ -104,6 +104,7 @@ def test_a_job_that_still_runs_is_no_warning(caplog: pytest.LogCaptureFixture) -
     assert "Scheduler started" in caplog.text
 
 
+@pytest.mark.thorough
 def test_each_line_of_the_jobs_is_json(database_url: str, connection: psycopg.Connection) -> None:
     environment = {"DATABASE_URL": database_url, "LOG_FORMAT": "json", "LOG_LEVEL": "debug"}
     jobs = subprocess.Popen(

@@ -24,6 +24,8 @@ from schemas.alarms import ALARM_KINDS, KINDS
 from tests.conftest import REPOSITORY
 from tests.faults.requirement import required_program
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 FILES = REPOSITORY / "deploy" / "prometheus"
 RULES = FILES / "gridgate.rules.yml"
 NAME = re.compile(r"\bgridgate_\w+")

@@ -82,6 +82,7 @@ def test_client_and_secret_in_a_header(vtn: Vtn) -> None:
     assert_problem(wrong, 400, "Basic")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("fields", "status", "error"),
     [
@@ -271,6 +272,7 @@ def test_scopes_as_the_specification_has_them(vtn: Vtn) -> None:
             assert set(scopes) == {"read_all", "read_ven_objects"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scope", list(SCOPES))
 def test_a_scope_opens_its_operations_and_no_others(scope: str, vtn: Vtn) -> None:
     role = "bl" if scope in ROLE_SCOPES["bl"] else "ven"

@@ -66,6 +66,7 @@ def test_a_resource_is_a_load(home: OpenAdrClient, connection: psycopg.Connectio
     assert rows(connection, LOADS.decode()) == [("ven-1", "hvac1", "Heat pump", 3.5, True)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["a/b", "a+", "#", " a", "a\n", "history", "summary", "..", "a\u202eb"])
 def test_names_that_cannot_be_ids(name: str, home: OpenAdrClient, connection: psycopg.Connection) -> None:
     assert_problem(home.ask("POST", "/vens", enrolment(name)), 400, "venName")

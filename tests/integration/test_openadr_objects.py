@@ -132,6 +132,7 @@ def test_objects_are_changed_only_as_the_client_has_seen_them(utility: OpenAdrCl
     assert utility.ask("DELETE", path, headers={"If-Match": etag}).status_code == 200
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [

@@ -241,6 +241,7 @@ def held(database_url: str) -> Iterator[psycopg.Connection]:
         yield own
 
 
+@pytest.mark.thorough
 def test_a_new_day_does_not_wait_for_an_analyze(
     held: psycopg.Connection, store: Store, engine: Engine, connection: psycopg.Connection
 ) -> None:

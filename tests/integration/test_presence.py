@@ -199,6 +199,7 @@ def test_a_wrong_clock_is_heard_once_three_reports_agree(watch: Watch, offset_s:
     assert watch.judge(START + seconds(29 * 5 + 61)) == [ONLINE, SILENT]
 
 
+@pytest.mark.thorough
 def test_a_clock_that_is_set_back_costs_no_presence(watch: Watch) -> None:
     """Its newest reports by device time are not its last: the ones before the change stay ahead of them."""
     for number in range(20):

@@ -210,6 +210,7 @@ def test_read_only_keys_change_nothing(path: str, send: Send, get: Get) -> None:
     assert get(path) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("path", "key", "nearest"),
@@ -241,6 +242,7 @@ def test_an_id_that_is_there_is_a_conflict(send: Send, get: Get) -> None:
     assert get("/vens/house-1") == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("said", "field"),
     [
@@ -270,6 +272,7 @@ def test_a_ven_that_cannot_be_meant(said: dict[str, Any], field: str, send: Send
     assert get("/vens") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "ven_id",
     ["old ", "\u00a0old", "o\u0085ld", "o\u202eld", "o\ufdd0ld", "o\ufdd01/\ufdd0", "a/b", "o\U0010ffffld"],
@@ -423,6 +426,7 @@ def test_a_load_that_people_disable_is_not_controllable(send: Send, get: Get, en
     assert get("/stats/network")["controllablePowerKw"] == 2.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("said", "field"),
     [
@@ -520,6 +524,7 @@ def test_a_shed_command_is_stored_and_told(send: Send, get: Get, connection: psy
     assert get(f"/commands/{default}")["data"]["durationS"] == 900
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "said", "status_code"),
     [
@@ -584,6 +589,7 @@ def test_opt_outs_are_made_listed_and_deleted(send: Send, get: Get) -> None:
     assert (get(path), get(one)) == ([later.json], 404)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("body", "fix"),
@@ -627,6 +633,7 @@ def test_commands_are_listed_newest_first_and_by_pages(
     assert get("/vens/house-2/commands?after=nothing") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["/vens", "/vens/summary", "/vens/b/loads", "/groups"])
 def test_a_page_after_an_id_that_is_not_there_goes_on_behind_its_place(
     path: str, get: Get, client: testing.TestClient, store: Store, engine: Engine

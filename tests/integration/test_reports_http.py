@@ -201,6 +201,7 @@ def test_a_ven_that_never_was_accepted_is_told_why(client: testing.TestClient) -
     assert client.simulate_get("/api/vens/nobody/rejected").json == []
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("house")
 @pytest.mark.parametrize(
     ("load_type", "found"),

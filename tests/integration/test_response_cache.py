@@ -118,6 +118,7 @@ def test_said_again_it_is_answered_in_the_same_words(method: str, words: dict[st
         assert [told(answer) for answer in answers] == [expected] * 3
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("some_vens")
 @pytest.mark.parametrize("words", WORDS)
 def test_head_is_told_what_get_is(words: dict[str, str], site: Site) -> None:
@@ -207,6 +208,7 @@ def test_who_changes_something_sees_it_at_once(site: Site) -> None:
     assert all(site.statements(path)[0] > 0 for path in READY)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("some_vens")
 def test_cut_off_it_reads_again(site: Site, connection: psycopg.Connection) -> None:
     """A listener that the database has thrown out, with no way back: nothing stale is served."""
@@ -314,6 +316,7 @@ def test_streams_are_compressed_block_by_block(
     assert engine.pool.status().endswith("Current Checked out connections: 0")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("accepted", "encoding"),
     [

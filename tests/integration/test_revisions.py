@@ -133,6 +133,7 @@ class Inbox:
         self.acknowledged += len(messages)
 
 
+@pytest.mark.thorough
 def test_ingest_waits_with_the_batch(
     database_url: str, misfit: Migration, connection: psycopg.Connection[Any]
 ) -> None:

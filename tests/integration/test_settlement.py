@@ -137,6 +137,7 @@ def revisions(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
 # Settled once
 
 
+@pytest.mark.thorough
 def test_an_event_is_settled_by_every_baseline(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
@@ -716,6 +717,7 @@ def run_jobs(database_url: str, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.thorough
 def test_settling_by_hand(
     store: Store, engine: Engine, database_url: str, at: At, connection: psycopg.Connection
 ) -> None:
@@ -828,6 +830,7 @@ def test_what_vens_delivered_before_they_left_counts_while_it_runs(
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("asked_kw", [4.0, 0.0])
 def test_an_event_that_asks_for_more_is_followed(
     asked_kw: float, store: Store, engine: Engine, at: At, connection: psycopg.Connection
@@ -1089,6 +1092,7 @@ def test_the_baselines_are_listed_with_their_parameters(client: testing.TestClie
     assert (site["lookBackDays"], site["adjustment"]["capPercent"]) == (45, 20)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "status", "detail"),
     [

@@ -41,6 +41,7 @@ def monitor() -> AnswerMonitor:
     return AnswerMonitor(time.monotonic)
 
 
+@pytest.mark.thorough
 def test_silence_ends_a_statement(proxied_url: str, proxy: PostgresProxy, monitor: AnswerMonitor) -> None:
     """Ingest hung for a quarter of an hour without a line in the log."""
     with connect(proxied_url, "tests", monitor=monitor) as connection:
@@ -104,6 +105,7 @@ def test_a_wait_for_notifications_is_not_silence(database_url: str, monitor: Ans
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.thorough
 def test_an_engine_replaces_what_has_fallen_silent(
     proxied_url: str, proxy: PostgresProxy, monitor: AnswerMonitor
 ) -> None:

@@ -161,6 +161,7 @@ def test_silence_after_connect(
     assert receiver.until_said("broker_disconnected") == "the broker does not answer CONNECT"
 
 
+@pytest.mark.thorough
 def test_silence_later(
     broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch, make_receiver: Callable[..., Receiver]
 ) -> None:
@@ -333,6 +334,7 @@ def test_without_room_the_end_of_a_connection_is_noticed(
         assert len(receiver.take(20)) == 20
 
 
+@pytest.mark.thorough
 def test_a_stop_sends_what_is_acknowledged_before_it_leaves(
     broker: ScriptedBroker, receiver: Receiver
 ) -> None:

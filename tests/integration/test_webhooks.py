@@ -365,6 +365,7 @@ def test_one_sender_at_a_time_holds_a_webhook(site: Site, receiver: Receiver) ->
     assert sorted(each["data"]["id"] for each in receiver.messages) == ["0", "1", "2"]
 
 
+@pytest.mark.thorough
 def test_killing_jobs_amid_a_delivery_loses_nothing(
     site: Site, receiver: Receiver, database_url: str
 ) -> None:
@@ -446,6 +447,7 @@ def test_webhooks_are_made_changed_and_deleted(site: Site) -> None:
         assert (answer.status_code, "There is no webhook" in answer.json["detail"]) == (404, True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("body", "named"),
     [

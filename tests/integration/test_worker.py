@@ -275,6 +275,7 @@ def test_an_error_that_passes_costs_no_message(handle: Handle, connection: psyco
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", ["53100", "XX000", "25006"])
 def test_while_nothing_can_be_stored_no_message_is_blamed(
     code: str, database_url: str, connection: psycopg.Connection
@@ -291,6 +292,7 @@ def test_while_nothing_can_be_stored_no_message_is_blamed(
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
 
 
+@pytest.mark.thorough
 def test_a_locked_table_is_waited_for(database_url: str, connection: psycopg.Connection) -> None:
     """Who holds a table for long must not send whatever comes meanwhile to the rejected messages."""
     stopping = ImpatientEvent(waits=8)

@@ -26,6 +26,8 @@ from tests.bench.fleet import reports
 from tests.conftest import REPOSITORY
 from tests.integration.published import NOW, until, value
 
+pytestmark = pytest.mark.thorough  # programs are started, and ended
+
 WITHIN_S = 180.0
 STORED = "SELECT count(*) FROM ven_telemetry"
 SERVE = ["-m", "ingest"]

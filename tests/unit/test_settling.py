@@ -314,6 +314,7 @@ def test_every_baseline_says_whose_it_is() -> None:
         assert (method.look_back_days is None) == (method.name in GENERIC)
 
 
+@pytest.mark.thorough
 def test_homes_that_export_are_neither_charged_nor_credited_for_nothing() -> None:
     """A battery that feeds in every evening: by a factor of up to 1.2 that was worth up to 0.6 kW."""
     rows = accuracy(3, ["exporter", "v2g"]).filter(baseline="10-of-10-adjusted")
@@ -323,6 +324,7 @@ def test_homes_that_export_are_neither_charged_nor_credited_for_nothing() -> Non
     assert exporter["rrmse_percent"] < 15
 
 
+@pytest.mark.thorough
 def test_the_default_gives_next_to_nothing_on_days_without_events_to_any_kind_of_home() -> None:
     """Single homes are not predictable; what they are given for nothing, on average, is."""
     rows = accuracy(2).filter(baseline=PRIMARY)

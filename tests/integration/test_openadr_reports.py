@@ -249,10 +249,10 @@ def test_an_openadr_ven_is_in_statistics_and_histories(
     home.make("/reports", **usage(event, *([0.5] * 4), LOAD_SHED_DELTA_AVAILABLE=1.5))
     inbox.drain(100)
     catch_up(engine, NOW)
-    query = {"start": "2026-01-15T11:00:00Z", "end": "2026-01-15T12:00:00Z", "granularity": "1h"}
+    query = {"start": "2026-01-15T11:00:00Z", "end": "2026-01-15T11:59:59Z", "granularity": "1h"}
     [point] = vtn.web.simulate_get("/api/vens/home-1/history", params=query).json["points"]
     assert point["usedPowerKw"] == 2.0
-    [load] = vtn.web.simulate_get("/api/vens/home-1").json["loads"]
+    [load] = vtn.web.simulate_get("/api/vens/home-1/loads").json
     assert (load["id"], load["currentPowerKw"], load["shedCapabilityKw"]) == ("hvac", 2.0, 1.5)
 
 

@@ -22,6 +22,7 @@ from jobs.events.measuring import (
     measurements,
     portfolio,
 )
+from jobs.events.settlement_reports import write_reports
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import append, fetch
@@ -155,6 +156,7 @@ def _revise(
     _write(connection, event_settlements, event_id, revision, figures, now)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
+    write_reports(connection, event, revision, now, rules)
     connection.execute(channels.notify(channels.EVENTS, event_id))
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw

@@ -50,6 +50,7 @@ from schemas.tables.events import (
     event_participations,
     events,
 )
+from schemas.tables.openadr import openadr_events, openadr_reports, openadr_vens
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 from schemas.times.instants import MICROSECOND
@@ -279,6 +280,25 @@ def followed_events() -> Select[Any]:
     return select(*columns).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
 
 
+def openadr_objects(event_ids: Sequence[str]) -> Select[str]:
+    """The objects of OpenADR that some events are."""
+    return select(openadr_events.c.object_id).where(openadr_events.c.event_id.in_(event_ids))
+
+
+def _reporting(object_ids: Sequence[str]) -> Subquery:
+    """VENs that speak OpenADR and have made a report of an event: `ven_id`, `event_id`, `reported_at`."""
+    report, event, ven = openadr_reports.c, openadr_events.c, openadr_vens.c
+    return (
+        select(ven.ven_id, event.event_id, func.max(report.modified_at).label("reported_at"))
+        .select_from(openadr_reports)
+        .join(openadr_events, event.object_id == report.event_id)
+        .join(openadr_vens, ven.client_id == report.client_id)
+        .where(report.event_id == _any_of(object_ids), ven.is_registered_here)
+        .group_by(ven.ven_id, event.event_id)
+        .subquery("reporting")
+    )
+
+
 def _is_followed() -> ColumnElement[bool]:
     """Whether a VEN takes part, or has opted out and might return."""
     return or_(_is_live(PART.status), and_(PART.status == "opted_out", PART.released_at.is_(None)))
@@ -290,17 +310,23 @@ def followed_parts(
     gone_after: timedelta | None = GONE_AFTER,
     *,
     only_news: bool = True,
+    object_ids: Sequence[str] = (),
 ) -> Relation:
     """Participations in some events that may have changed their status, with the present state of their VENs.
+
+    A VEN that speaks OpenADR names an event by a report of it, as long as its telemetry is of its time.
 
     Args:
         followed: rows of `followed_events`.
         now: the time of this look.
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
         only_news: leave out those that cannot have moved on.
+        object_ids: the objects of OpenADR that the events are.
     """
     latest = ven_snapshots.c
     ids = [row.event_id for row in followed]
+    reporting = _reporting(object_ids) if object_ids else None
+    reported_event_id = _reported_event_id(reporting)
     answers = _answers(ids, are_of_loads=any(row.load_types for row in followed))
     is_unwanted = _is_unwanted(followed, gone_after)
     is_away = or_(vens.c.ven_id.is_(None), func.coalesce(latest.status, "") == OFFLINE, is_unwanted)
@@ -311,7 +337,7 @@ def followed_parts(
             answers.c.status.label("command_status"),
             answers.c.acknowledged_at.label("answered_at"),
             latest.ts.label("reported_at"),
-            _reported_event_id().label("reported_event_id"),
+            reported_event_id.label("reported_event_id"),
             latest.shed_power_kw,
             is_away.label("is_away"),
             is_unwanted.label("is_unwanted"),
@@ -329,9 +355,13 @@ def followed_parts(
         .where(_is_followed(), IS_TO_COME, PART.event_id.in_(ids))
         .order_by(PART.event_id, PART.ven_id)
     )
+    if reporting is not None:
+        is_same = and_(reporting.c.ven_id == PART.ven_id, reporting.c.event_id == PART.event_id)
+        query = query.outerjoin(reporting, is_same)
     if not only_news:
         return query
-    return query.where(or_(_is_news(answers, is_away, now), _is_to_go(is_unwanted, has_opt_out)))
+    is_news = _is_news(answers, is_away, reported_event_id, now)
+    return query.where(or_(is_news, _is_to_go(is_unwanted, has_opt_out)))
 
 
 def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
@@ -429,17 +459,26 @@ def _is_to_go(is_unwanted: ColumnElement[bool], has_opt_out: ColumnElement[bool]
     return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_announced), has_opt_out))
 
 
-def _reported_event_id() -> ColumnElement[str | None]:
+def _reported_event_id(reporting: Subquery | None) -> ColumnElement[str | None]:
     """The event that a VEN names; null for one that is over, which some VENs go on naming."""
-    named = REPORTED_EVENT.c
+    named, latest = REPORTED_EVENT.c, ven_snapshots.c
     is_over = or_(named.status.not_in(TO_COME), named.ended_at.is_not(None))
-    return case((func.coalesce(is_over, false()), null()), else_=ven_snapshots.c.event_id)
+    in_telemetry = case((func.coalesce(is_over, false()), null()), else_=latest.event_id)
+    if reporting is None:
+        return in_telemetry
+    is_of_its_time = and_(latest.ts >= events.c.start_time, latest.ts < events.c.end_time)
+    has_report = and_(reporting.c.reported_at >= events.c.start_time, is_of_its_time)
+    return case((has_report, PART.event_id), else_=in_telemetry)
 
 
-def _is_news(answers: Subquery, is_away: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
+def _is_news(
+    answers: Subquery,
+    is_away: ColumnElement[bool],
+    reported_event_id: ColumnElement[str | None],
+    now: datetime,
+) -> ColumnElement[bool]:
     """Whether a participation can have changed its status; `jobs.transforms.participation` decides."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
-    reported_event_id = _reported_event_id()
     names_it = reported_event_id == PART.event_id
     sheds = and_(latest.shed_power_kw > 0, reported_event_id.is_(None))
     is_behind = or_(

@@ -28,7 +28,13 @@ from jobs.storage.retention import (
     trim_events,
     trim_live_changes,
 )
-from jobs.storage.trimming import trim_alarms, trim_rejected, trim_statuses, trim_webhooks
+from jobs.storage.trimming import (
+    trim_alarms,
+    trim_openadr_reports,
+    trim_rejected,
+    trim_statuses,
+    trim_webhooks,
+)
 from jobs.summaries.forecasts import forecast_load_types
 from jobs.summaries.lanes import (
     consume_history_batches,
@@ -238,12 +244,13 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
             "trim",
             3600,
             "deletes old runs of jobs, batches without raw rows, changes of live streams, alarms, webhooks,"
-            " commands and VENs' parts in events that are over",
+            " reports of OpenADR, commands and VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
                 partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
+                partial(trim_openadr_reports, kept=timedelta(days=cadence.openadr_reports_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_retention()),
             ),

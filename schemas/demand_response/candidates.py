@@ -31,6 +31,7 @@ from schemas.demand_response.groups import Targets, load_type, targeted_vens
 from schemas.demand_response.opt_outs import opted_out_vens
 from schemas.devices.abilities import DIRECTION, vens_that_understand
 from schemas.devices.load_values import headroom_kw, sheddable_kw
+from schemas.devices.protocols import vens_by_openadr
 from schemas.devices.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.registry import vens
@@ -167,10 +168,14 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
 
 
 def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnElement[bool], str]]:
-    """Of an event that asks for more: VENs that do not say that they understand a direction."""
+    """Of an event that asks for more: VENs that do not say that they understand a direction.
+
+    A VEN that speaks OpenADR does: its power has a sign.
+    """
     if event.direction == "reduce":
         return []
-    return [(ven_id.not_in(vens_that_understand(DIRECTION)), "unable to increase")]
+    by_mqtt = ven_id.not_in(vens_by_openadr())
+    return [(and_(ven_id.not_in(vens_that_understand(DIRECTION)), by_mqtt), "unable to increase")]
 
 
 def _vens_to_notify(event: AskedEvent, gone_after: timedelta | None) -> CTE:

@@ -28,6 +28,8 @@ from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
 from ingest.openadr.drain import ReportDrain
 from ingest.openadr.inbox import ReportInbox
+from ingest.openadr.messages import MessageOutbox
+from ingest.openadr.notifier import MqttNotifier
 from ingest.receiving.retirement import RetiringSubscriber
 from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings, Tolerance
@@ -160,6 +162,7 @@ def _serve() -> None:
         _dispatching(settings, database, metrics),
         _giving_credentials(settings, database),
         _draining_reports(settings, database, metrics),
+        _notifying(settings, database),
     ):
         _work(subscriber, run, stopping, monitoring if settings.http_port else None)
 
@@ -216,6 +219,22 @@ def _draining_reports(settings: IngestSettings, database: Database, metrics: Ing
         yield
     finally:
         drain.stop()
+
+
+@contextmanager
+def _notifying(settings: IngestSettings, database: Database) -> Iterator[None]:
+    """Notifications of OpenADR go to the broker on a thread of their own, where clients may use it."""
+    if not settings.openadr_mqtt_uris:
+        yield
+        return
+    notifier = MqttNotifier(
+        settings, lambda: MessageOutbox(database.connect("notifications")), database.clock
+    )
+    notifier.start()
+    try:
+        yield
+    finally:
+        notifier.stop()
 
 
 def _retire() -> None:

@@ -9,7 +9,14 @@ from pydantic import AfterValidator, Field, FilePath
 
 from ingest.commands.states import RetryPolicy
 from ingest.storing.quotas import Limits
-from schemas.programs.settings import Address, BrokerUrl, CredentialSettings, ProgramSettings, Settings
+from schemas.programs.settings import (
+    Address,
+    BrokerUrl,
+    CredentialSettings,
+    NotifierSettings,
+    ProgramSettings,
+    Settings,
+)
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
 """`+` matches one level, `#` all levels from there on."""
@@ -83,7 +90,7 @@ class Tolerance(Settings):
         )
 
 
-class IngestSettings(ProgramSettings, Tolerance, CredentialSettings):
+class IngestSettings(ProgramSettings, Tolerance, CredentialSettings, NotifierSettings):
     """Settings of `python -m ingest`."""
 
     mqtt_url: BrokerUrl = Field(

@@ -117,6 +117,7 @@ def _options(settings: ServingSettings) -> AppOptions:
         settings.allowed_networks(),
         None if settings.archive_url is None else ArchiveFolder(settings.archive_url),
         settings.password_key(),
+        settings.mqtt_binding,
     )
 
 

@@ -1,12 +1,13 @@
 """Late rows of days that PostgreSQL does not hold any more: weighed against the archive, added to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
+from jobs.archive.counting import count_rows
 from jobs.queries import archive as queries
 from jobs.queries import merging as merging_queries
 from jobs.queries import pending as pending_queries
@@ -29,7 +30,7 @@ ENTRY_KEY = ("ven_id", "load_id", "ts")
 REPORT_CONTENT = ("ven_id", "ts", "payload")
 
 
-def late_files(
+def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     connection: Connection,
     folder: ArchiveFolder,
     manifest: Manifest,
@@ -37,8 +38,9 @@ def late_files(
     *,
     snapshot: str,
     now: datetime,
-) -> Iterator[ArchivedFile]:
-    """Write what late batches brought for a dropped day, and refuse what contradicts the archive.
+    is_counted: bool,
+) -> list[ArchivedFile]:
+    """Archive and count what late batches brought for a dropped day; refuse what contradicts the archive.
 
     Args:
         connection: in a transaction.
@@ -47,21 +49,29 @@ def late_files(
         within: the day.
         snapshot: batches whose transactions are visible in it are in the archive.
         now: when conflicting rows are refused.
+        is_counted: whether the archive has had the day since before it was dropped.
 
     Returns:
-        The new files, each written when it is asked for.
+        The new files.
     """
     batch_ids = connection.execute(queries.late_batches(within, snapshot)).scalars().all()
     if not batch_ids:
-        return
+        return []
     weighed = _weighed(connection, folder, manifest, within, batch_ids)
     for table, rows in weighed.items():
         _refuse(connection, table, rows.conflicting, now)
-        path = file_path(table.name, manifest.day, manifest.version + 1)
-        key = [column.name for column in table.primary_key]
-        file = write_file(folder, path, str(table.name), [rows.new.sort(key)])
-        if file is not None:
-            yield replace(file, is_late=True)
+    files = [_written(folder, manifest, table, rows.new) for table, rows in weighed.items()]
+    if is_counted:
+        count_rows(connection, weighed[ven_telemetry].new, weighed[ven_load_samples].new)
+    return [replace(file, in_summary=is_counted) for file in files if file is not None]
+
+
+def _written(
+    folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame
+) -> ArchivedFile | None:
+    path = file_path(table.name, manifest.day, manifest.version + 1)
+    key = [column.name for column in table.primary_key]
+    return write_file(folder, path, str(table.name), [rows.sort(key)])
 
 
 def _weighed(
@@ -70,7 +80,7 @@ def _weighed(
     manifest: Manifest,
     within: TimeRange,
     batch_ids: Sequence[int],
-) -> dict[Table, WeighedRows]:
+) -> Mapping[Table, WeighedRows]:
     def late(table: Table) -> pl.DataFrame:
         model = FRAMES[table.name]
         query = pending_queries.rows_of_batches(table, model, batch_ids, [within])

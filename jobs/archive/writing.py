@@ -13,11 +13,11 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.archive.late import late_files
+from jobs.archive.late import add_late_rows
 from jobs.queries import archive as queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import summary as summary_queries
-from jobs.queries.archive import ArchivedDayRow, ArchiveRow
+from jobs.queries.archive import ArchiveRow, manifest_of
 from jobs.queries.summary import Scope
 from jobs.storage.layout import BEGINNING, overlap
 from jobs.storage.partitions import partitions_of
@@ -166,7 +166,15 @@ def _archive(
     if _is_dropped(connection, day):
         read = queries.EMPTY_SNAPSHOT if row is None else row.snapshot
         within = TimeRange(_midnight(day), _midnight(day) + DAY)
-        late = late_files(connection, folder, previous, within, snapshot=read, now=now)
+        late = add_late_rows(
+            connection,
+            folder,
+            previous,
+            within,
+            snapshot=read,
+            now=now,
+            is_counted=_midnight(day) >= archive.since,
+        )
         version = Version([*previous.files, *late], [])
     else:
         version = Version(
@@ -181,10 +189,6 @@ def _archive(
         "day_archived", day=f"{day}", version=manifest.version, rows=manifest.rows, bytes=manifest.bytes
     )
     return manifest
-
-
-def manifest_of(row: ArchivedDayRow) -> Manifest:
-    return msgspec.convert(row.manifest, Manifest)
 
 
 def _is_dropped(connection: Connection, day: date) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -44,6 +45,7 @@ class ArchiveRow(NamedTuple):
     """The archive of this database: see `ArchiveFrame`."""
 
     archive_id: str
+    since: datetime
     until: datetime
     caught_up_xact_id: int
 
@@ -137,6 +139,10 @@ class ArchivedDayRow(NamedTuple):
     snapshot: str
     manifest: object
     obsolete: list[str]
+
+
+def manifest_of(row: ArchivedDayRow) -> Manifest:
+    return msgspec.convert(row.manifest, Manifest)
 
 
 def archived_day(day: date) -> Query[ArchivedDayRow]:

@@ -19,8 +19,9 @@ from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
 from ingest.storing.queries import ENSURE_PARTITIONS
 from ingest.storing.store import Store
-from jobs.archive.writing import archive_next_day, manifest_of
+from jobs.archive.writing import archive_next_day
 from jobs.queries import archive as queries
+from jobs.queries.archive import manifest_of
 from local.fleet.backfill import backfill
 from local.fleet.reports import FleetSettings
 from schemas.archive.folder import ArchiveFolder

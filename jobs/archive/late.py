@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
+from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
@@ -29,6 +30,17 @@ from schemas.times.time_ranges import TimeRange
 ENTRY_KEY = ("ven_id", "load_id", "ts")
 REPORT_CONTENT = ("ven_id", "ts", "payload")
 
+MOST_FILES = 8
+"""Of a table and day; when more late rows come, all but the largest are merged with them."""
+
+
+class Version(Struct, frozen=True):
+    """What a new version of a day consists of."""
+
+    files: list[ArchivedFile]
+    obsolete: list[str]
+    """Files of the version before that are not among them."""
+
 
 def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     connection: Connection,
@@ -39,7 +51,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     snapshot: str,
     now: datetime,
     is_counted: bool,
-) -> list[ArchivedFile]:
+) -> Version:
     """Archive and count what late batches brought for a dropped day; refuse what contradicts the archive.
 
     Args:
@@ -52,26 +64,37 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
         is_counted: whether the archive has had the day since before it was dropped.
 
     Returns:
-        The new files.
+        The day with the late rows.
     """
     batch_ids = connection.execute(queries.late_batches(within, snapshot)).scalars().all()
     if not batch_ids:
-        return []
+        return Version(manifest.files, [])
     weighed = _weighed(connection, folder, manifest, within, batch_ids)
     for table, rows in weighed.items():
         _refuse(connection, table, rows.conflicting, now)
-    files = [_written(folder, manifest, table, rows.new) for table, rows in weighed.items()]
     if is_counted:
         count_rows(connection, weighed[ven_telemetry].new, weighed[ven_load_samples].new)
-    return [replace(file, in_summary=is_counted) for file in files if file is not None]
+    tables = [_added(folder, manifest, table, rows.new) for table, rows in weighed.items()]
+    files = (file for version in tables for file in version.files)
+    return Version(
+        [replace(file, in_summary=is_counted) for file in files],
+        [path for version in tables for path in version.obsolete],
+    )
 
 
-def _written(
-    folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame
-) -> ArchivedFile | None:
+def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame) -> Version:
+    """A table's files of a day and one with new rows; if there are many, it takes in the small ones."""
+    files = manifest.of_table(table.name)
+    if rows.is_empty():
+        return Version(files, [])
+    merged = sorted(files, key=lambda file: file.totals.rows)[:-1] if len(files) >= MOST_FILES else []
     path = file_path(table.name, manifest.day, manifest.version + 1)
     key = [column.name for column in table.primary_key]
-    return write_file(folder, path, str(table.name), [rows.sort(key)])
+    types = FRAMES[table.name].types()
+    together = pl.concat([read_rows(folder, merged, types, []), rows.select(list(types))]).sort(key)
+    file = write_file(folder, path, str(table.name), [together])
+    kept = [each for each in files if each not in merged]
+    return Version([*kept, *([] if file is None else [file])], [each.path for each in merged])
 
 
 def _weighed(

@@ -139,7 +139,7 @@ def results(house: House, folder_url: str) -> Iterator[tuple[str, pl.DataFrame]]
     """What the analysis API says of each kind of history, and the raw rows of the dropped days."""
     grid = DatabaseGrid(house.engine, lambda: NOW, archive_url=folder_url)
     ven_id, load_id = min(house.oracle.known_loads())
-    entities: list[dict[str, str]] = [{}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}]
+    entities: list[dict[str, Any]] = [{}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}]
     for (aggregate, every), (start, end) in product(ASKED, BOUNDS):
         bounds: dict[str, Any] = {"start": start, "end": end, "aggregate": aggregate}
         asked = f"{every} {bounds}"

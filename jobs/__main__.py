@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
     commands.add_parser("catch-up", help="run until nothing is left")
-    retention = commands.add_parser("retention", help="let go of what is too old")
+    retention = commands.add_parser("retention", help="delete what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
     archive = commands.add_parser("archive", help="archive the days that are closed, in ARCHIVE_URL")
     archive.add_argument("--check", action="store_true", help="read all files; 1 if one is damaged")
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_settle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
+    settles = commands.add_parser("settle", help="settle an event now, or again if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
     settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
     settles.add_argument(

@@ -88,6 +88,11 @@ class Ages(Settings):
         validation_alias="RETENTION_WEBHOOKS_DAYS",
         description="days to keep deliveries of webhooks that are delivered or given up",
     )
+    openadr_reports_days: Days = Field(
+        90,
+        validation_alias="RETENTION_OPENADR_REPORTS_DAYS",
+        description="days to keep reports of OpenADR clients as they came; what they measured stays",
+    )
     alarms_days: Days = Field(
         366, validation_alias="RETENTION_ALARMS_DAYS", description="days to keep alarms that are cleared"
     )

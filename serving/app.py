@@ -48,6 +48,8 @@ from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
+from serving.openadr.notifications import Notifications
+from serving.openadr.own_events import OwnEvents
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
@@ -186,7 +188,14 @@ def create_app(  # noqa: PLR0913 - the composition root
     _set_options(app, policy)
     add_error_handling(app)
     events = EventWriter(databases.primary, clock, options.event_rules)
-    openadr = OpenAdrDependencies(databases.primary, clock, tokens, events, is_https=policy.is_https)
+    openadr = OpenAdrDependencies(
+        databases.primary,
+        clock,
+        tokens,
+        events,
+        is_https=policy.is_https,
+        webhook_networks=options.webhook_networks,
+    )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
@@ -342,7 +351,12 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.options.event_rules.baseline
     reader, writer = (
         EventReader(primary, baseline),
-        EventWriter(primary, needs.clock, needs.options.event_rules),
+        EventWriter(
+            primary,
+            needs.clock,
+            needs.options.event_rules,
+            OwnEvents(Notifications(needs.clock).notify).follow,
+        ),
     )
     performance = PerformanceReader(replica, baseline)
     series = BaselineSeriesReader(replica, needs.clock, needs.options.event_rules)

@@ -126,7 +126,7 @@ class Store:
                 stored = self._write_rows(batch)
                 self._write_rejections(batch)
         finally:
-            # What the rows themselves lead to refuse is found anew by each attempt.
+            # What the rows themselves lead to refuse is found again by each attempt.
             del batch.rejections[rejected_before:]
         self._known_vens |= registered
         return stored

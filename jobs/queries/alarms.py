@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 
 from schemas.alarms import AlarmKind
 from schemas.db.queries import Query, Relation, fields_of
+from schemas.devices.protocols import vens_by_openadr
 from schemas.tables.alarms import alarm_conditions, alarms
 from schemas.tables.events import event_progress, event_requests, events
 from schemas.tables.ledger import (
@@ -102,9 +103,14 @@ def running_events(now: datetime) -> Query[RunningEvent]:
 
 
 def vens_with_skewed_reports(since: datetime) -> Relation:
-    """All that is kept of VENs that have sent a report of another time than that of receipt."""
-    recent = select(skewed_reports.c.ven_id).where(skewed_reports.c.received_at > since)
-    return select(skewed_reports).where(skewed_reports.c.ven_id.in_(recent))
+    """All that is kept of VENs that have sent a report of another time than that of receipt.
+
+    Without VENs that speak OpenADR: they report an interval after its end, as of its start.
+    """
+    report = skewed_reports.c
+    recent = select(report.ven_id).where(report.received_at > since)
+    is_own_time = report.ven_id.not_in(vens_by_openadr())
+    return select(skewed_reports).where(report.ven_id.in_(recent), is_own_time)
 
 
 def vens_ahead(since: datetime) -> Select[str]:

@@ -28,7 +28,13 @@ from jobs.storage.retention import (
     trim_events,
     trim_live_changes,
 )
-from jobs.storage.trimming import trim_alarms, trim_rejected, trim_statuses, trim_webhooks
+from jobs.storage.trimming import (
+    trim_alarms,
+    trim_openadr_reports,
+    trim_rejected,
+    trim_statuses,
+    trim_webhooks,
+)
 from jobs.summaries.forecasts import forecast_load_types
 from jobs.summaries.lanes import (
     consume_history_batches,
@@ -159,7 +165,7 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "commands",
             cadence.commands_every_s,
-            "what VENs do of what they were told, as telemetry shows it",
+            "how far VENs follow their commands, by their telemetry",
             (see_executions,),
         ),
     )
@@ -238,13 +244,14 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks,"
-            " commands and VENs' parts in events that are over",
+            "deletes old runs of jobs, batches without raw rows, changes of live streams, alarms, webhooks,"
+            " reports of OpenADR, commands and VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
                 partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
+                partial(trim_openadr_reports, kept=timedelta(days=cadence.openadr_reports_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_retention()),
             ),

@@ -1,7 +1,7 @@
-"""Letting go of what is old: raw rows by the day, history by its resolution, the books of what was done.
+"""Deletes what is too old: raw rows by the day, history by its resolution, records of what was done.
 
-What is let go stands in `horizons` before it is gone, and from then on counts for nobody: neither for
-readers nor, should a message come that late, for the lanes, since nobody could tell whether it was counted.
+What is to be deleted stands in `horizons` first, and from then on counts for nobody: neither for readers
+nor, should a message come that late, for the lanes, since nobody could tell whether it was counted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -168,7 +168,7 @@ def _delete_outdated(connection: Connection, since: datetime) -> int:
 
 
 def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
-    """Let go of history that is too old in its resolution; answers the rows deleted, of many only some.
+    """Delete history that is too old in its resolution; answers the rows deleted, of many only some.
 
     From the horizon's commit on they count no more, wherever they still are.
     """
@@ -203,8 +203,10 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
     """
     connection.execute(number_alone())
     connection.execute(number())
-    told = retention_queries.forget(live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS)
-    return connection.execute(told).rowcount
+    trimmed = retention_queries.forget(
+        live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS
+    )
+    return connection.execute(trimmed).rowcount
 
 
 def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
@@ -241,7 +243,7 @@ class Preview(Struct, frozen=True):
 def preview(
     connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False
 ) -> Iterator[Preview]:
-    """What the next runs would let go of; writes nothing."""
+    """What the next runs would delete; writes nothing."""
     if RAW_S in kept:
         yield from _preview_raw(connection, limit(kept[RAW_S], now), is_archived=is_archived)
     for resolution_s in sorted(TABLES.keys() & kept.keys()):

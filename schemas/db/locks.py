@@ -25,7 +25,7 @@ PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
 CREDENTIALS = "credentials"
-"""Whoever gives credentials to the broker: two would overtake each other. Held by a session."""
+"""Held by the session that gives credentials to the broker: two would overtake each other."""
 
 ALARMS = "alarms"
 """To evaluate the conditions of alarms."""

@@ -62,6 +62,7 @@ FRAMES: dict[str, type[Frame]] = {
     "partition_moves": ledger.PartitionMoveFrame,
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
+    "report_inbox": openadr.ReportInboxFrame,
     "skewed_reports": presence.SkewedReportFrame,
     "slot_widths": registry.SlotWidthFrame,
     "stale_half_hours": forecasts.StaleHalfHourFrame,

@@ -235,6 +235,20 @@ def test_clocks_of_devices_are_wrong(site: Site) -> None:
     assert [site.evaluate(second) for second in (1_301, 1_421)] == [0, 1]
 
 
+def test_a_clock_is_not_judged_by_reports_of_intervals(site: Site) -> None:
+    """What OpenADR reports of an interval has the time of its start, and comes after its end."""
+    site.limits = AlarmLimits(clocks_percent=20, refused_per_minute=1e6)
+    for second in (0, 300, 600):
+        site.report(second, "slow", behind_s=300)
+    site.execute(
+        "INSERT INTO openadr_vens (object_id, client_id, body, created_at, modified_at, ven_name, ven_id,"
+        " is_registered_here) VALUES ('1', 'utility', '{}', now(), now(), 'slow', 'slow', true)"
+    )
+    assert site.evaluate(601) == 0
+    site.execute("UPDATE openadr_vens SET is_registered_here = false")
+    assert site.evaluate(602) == 1
+
+
 def test_a_disk_and_the_database_fill_up(site: Site, tmp_path: Path) -> None:
     size_bytes = value(site.connection, "SELECT pg_database_size(current_database())")
     site.limits = AlarmLimits(database_gb=size_bytes * 1.1 / 1e9, disk_path=str(tmp_path), disk_percent=100)

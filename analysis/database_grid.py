@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import polars as pl
 from sqlalchemy import Connection, Engine
 
@@ -16,6 +15,7 @@ from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.models import EnergiesFrame, SumsFrame, VenEnergiesFrame, VenSumsFrame
 from analysis.ranges import Aggregate, Instant, TimeRangeUs, first_and_last_us, time_range_us
 from analysis.raw_tables import RawTables
+from jobs.archive.verifying import archived_range, verify_archived
 from jobs.summaries.rebuild import verify, whole_range
 from jobs.summaries.rows import fetch
 from schemas.api.events import Event
@@ -23,12 +23,13 @@ from schemas.api.forecasts import Forecast, LoadTypeForecasts
 from schemas.api.performance import EventPerformance
 from schemas.api.statistics import LoadTypeStats, NetworkStats
 from schemas.api.vens import Load, VenSummary
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import database_url_of
 from schemas.demand_response.baselines import PRIMARY, BaselineName
 from schemas.devices.load_values import GONE_AFTER
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
-from schemas.times.instants import from_microseconds, microseconds
+from schemas.times.instants import from_microseconds
 from serving.db.pending import constants_of_pending
 from serving.db.pool import ConnectionPool
 from serving.db.reading import hold_raw
@@ -41,6 +42,7 @@ from serving.fleet.reader import FleetReader
 from serving.history import queries as history
 from serving.history.planner import HistoryRequest, shortfall
 from serving.history.queries import NO_KEY, VENS, Series
+from serving.history.service import with_horizons
 from serving.page import Page
 
 MODELS: dict[tuple[bool, bool], type[Frame]] = {
@@ -72,6 +74,7 @@ class DatabaseGrid(Grid):
         self._forecasts = ForecastReader(engine, clock, site_zone)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
         self.raw = RawTables(database_url_of(engine), zone, archive_url)
+        self._archive = None if archive_url is None else ArchiveFolder(archive_url)
 
     @property
     def where(self) -> str:
@@ -84,16 +87,19 @@ class DatabaseGrid(Grid):
         """Compare the summary with the raw rows: a row for each difference, and none if all is well.
 
         `table`, `key`, `column`, `found`, `expected`, as text. The range is widened to whole hours; a day
-        of a large fleet takes minutes.
+        of a large fleet takes minutes. Days that retention has dropped are compared with the archive.
         """
         requested = time_range_us(start, end, self._zone)
-        ends = (
+        ends = [
             None if us is None else from_microseconds(us) for us in (requested.start_us, requested.end_us)
-        )
+        ]
         with self._engine.connect() as connection:
             within = whole_range(connection, *ends)
-        chunks = [] if within is None else [each.differences for each in verify(self._engine, within)]
-        return pl.concat(chunks) if chunks else pl.DataFrame()
+            archived = None if self._archive is None else archived_range(connection, *ends)
+        chunks = [] if within is None else list(verify(self._engine, within))
+        if self._archive is not None and archived is not None:
+            chunks = [*verify_archived(self._engine, self._archive, archived), *chunks]
+        return pl.concat([each.differences for each in chunks]) if chunks else pl.DataFrame()
 
     def _points(
         self, of: dict[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate
@@ -124,8 +130,8 @@ class DatabaseGrid(Grid):
     ) -> pl.DataFrame:
         request = HistoryRequest(within.start_us, within.end_us, width_s, aggregate)
         query = history.sums if aggregate == "sum" else history.energies
-        with self._snapshot() as (connection, horizons_us):
-            request = msgspec.structs.replace(request, horizons_us=horizons_us)
+        with self._snapshot() as connection:
+            request = with_horizons(connection, request, self._archive)
             warning = shortfall(request, series.resolutions_s if aggregate == "sum" else [SLOT_S])
             model = MODELS[aggregate == "sum", bool(series.by)]
             values = {**key, **constants_of_pending(connection)}
@@ -135,12 +141,11 @@ class DatabaseGrid(Grid):
         return _values(points, aggregate)
 
     @contextmanager
-    def _snapshot(self) -> Iterator[tuple[Connection, dict[int, int]]]:
-        """A connection in one REPEATABLE READ snapshot, and the retention horizon of each resolution, us."""
+    def _snapshot(self) -> Iterator[Connection]:
+        """A connection in one REPEATABLE READ snapshot, in which no raw rows are dropped."""
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             hold_raw(connection)
-            since = connection.execute(history.since()).all()
-            yield connection, {resolution_s: microseconds(first) for resolution_s, first in since}
+            yield connection
 
     def _now(self, what: str) -> pl.DataFrame:
         match what:

@@ -18,15 +18,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from jobs.archive.checking import damages, write_again
-from jobs.archive.verifying import archived_range, verify_archived
-from jobs.archive.writing import manifest_of
+from jobs.archive.verifying import archived_range, rebuild_archived, verify_archived
 from jobs.console import followed, instant, show_differences, show_previews
-from jobs.events.measuring import DatabaseRecords, Rules
+from jobs.events.measuring import DatabaseRecords
 from jobs.events.packs import Pack, PackError, pack_of, remade, write_pack
 from jobs.events.recorded import Recorder
 from jobs.events.settlement import settle
 from jobs.queries import archive as archive_queries
 from jobs.queries import summary as summary_queries
+from jobs.queries.archive import manifest_of
 from jobs.running.admission import admit
 from jobs.running.metrics import AlarmConditions, Backlog, JobMetrics, RejectedSize
 from jobs.running.runner import Runner
@@ -145,7 +145,7 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
         case "archive":
             _archive(options, runner, jobs, settings.archive_url)
         case "settle":
-            _settle(options.event_id, options.pack, runner, settings.rules())
+            _settle(options.event_id, options.pack, runner, settings)
         case "weather":
             _import_weather(options.file, options.region, runner)
         case "run":
@@ -273,11 +273,14 @@ def _makes_again(options: argparse.Namespace) -> bool:
     return True
 
 
-def _settle(event_id: str, folder: Path | None, runner: Runner, rules: Rules) -> None:
+def _settle(event_id: str, folder: Path | None, runner: Runner, settings: JobsSettings) -> None:
+    rules, url = settings.rules(), settings.archive_url
+    archive = None if url is None else ArchiveFolder(url)
     with runner.engine.begin() as connection:
         admit(connection, MEASURING_PAUSE_S)
-        recorder = None if folder is None else Recorder(DatabaseRecords(connection))
-        settled = settle(connection, runner.now(), rules, event_id, recorder)
+        records = DatabaseRecords(connection, archive)
+        recorder = None if folder is None else Recorder(records)
+        settled = settle(connection, runner.now(), rules, event_id, recorder or records)
     if settled is None:
         end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
@@ -322,11 +325,11 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
         known = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
     if strangers := sorted(set(options.ven or []) - known):
         _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
-    archived = _verify_archived(options, engine, archive_url) if options.command == "verify" else None
+    archived = _check_archived(options, engine, archive_url)
     if within is None:
         if archived is None:
             print("There are no raw rows in this range.")
-        elif archived:
+        elif archived and options.command == "verify":
             sys.exit(DIFFERENT)
         return
     with engine.begin() as connection:
@@ -343,8 +346,11 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
         sys.exit(DIFFERENT)
 
 
-def _verify_archived(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> int | None:
-    """The number of differences between the summary and the archive; None if it has no dropped day."""
+def _check_archived(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> int | None:
+    """The number of differences between the summary and the archive; None if it has no dropped day.
+
+    `rebuild` corrects them.
+    """
     if archive_url is None:
         return None
     with engine.begin() as connection:
@@ -352,11 +358,13 @@ def _verify_archived(options: argparse.Namespace, engine: Engine, archive_url: s
         within = archived_range(connection, options.start, options.end)
     if within is None:
         return None
-    chunks = verify_archived(engine, ArchiveFolder(archive_url), within, options.ven)
-    found = followed(chunks, within, "verify archived days")
+    does = {"verify": verify_archived, "rebuild": rebuild_archived}[options.command]
+    chunks = does(engine, ArchiveFolder(archive_url), within, options.ven)
+    found = followed(chunks, within, f"{options.command} archived days")
     show_differences(found)
     count = sum(differences.height for differences in found)
-    print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences")
+    ending = ", mended" if options.command == "rebuild" else ""
+    print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences{ending}")
     return count
 
 

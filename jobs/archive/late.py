@@ -1,12 +1,14 @@
 """Late rows of days that PostgreSQL does not hold any more: weighed against the archive, added to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
+from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
+from jobs.archive.counting import count_rows
 from jobs.queries import archive as queries
 from jobs.queries import merging as merging_queries
 from jobs.queries import pending as pending_queries
@@ -28,8 +30,19 @@ from schemas.times.time_ranges import TimeRange
 ENTRY_KEY = ("ven_id", "load_id", "ts")
 REPORT_CONTENT = ("ven_id", "ts", "payload")
 
+MOST_FILES = 8
+"""Of a table and day; when more late rows come, all but the largest are merged with them."""
 
-def late_files(
+
+class Version(Struct, frozen=True):
+    """What a new version of a day consists of."""
+
+    files: list[ArchivedFile]
+    obsolete: list[str]
+    """Files of the version before that are not among them."""
+
+
+def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     connection: Connection,
     folder: ArchiveFolder,
     manifest: Manifest,
@@ -37,8 +50,9 @@ def late_files(
     *,
     snapshot: str,
     now: datetime,
-) -> Iterator[ArchivedFile]:
-    """Write what late batches brought for a dropped day, and refuse what contradicts the archive.
+    is_counted: bool,
+) -> Version:
+    """Archive and count what late batches brought for a dropped day; refuse what contradicts the archive.
 
     Args:
         connection: in a transaction.
@@ -47,21 +61,40 @@ def late_files(
         within: the day.
         snapshot: batches whose transactions are visible in it are in the archive.
         now: when conflicting rows are refused.
+        is_counted: whether the archive has had the day since before it was dropped.
 
     Returns:
-        The new files, each written when it is asked for.
+        The day with the late rows.
     """
     batch_ids = connection.execute(queries.late_batches(within, snapshot)).scalars().all()
     if not batch_ids:
-        return
+        return Version(manifest.files, [])
     weighed = _weighed(connection, folder, manifest, within, batch_ids)
     for table, rows in weighed.items():
         _refuse(connection, table, rows.conflicting, now)
-        path = file_path(table.name, manifest.day, manifest.version + 1)
-        key = [column.name for column in table.primary_key]
-        file = write_file(folder, path, str(table.name), [rows.new.sort(key)])
-        if file is not None:
-            yield replace(file, is_late=True)
+    if is_counted:
+        count_rows(connection, weighed[ven_telemetry].new, weighed[ven_load_samples].new)
+    tables = [_added(folder, manifest, table, rows.new) for table, rows in weighed.items()]
+    files = (file for version in tables for file in version.files)
+    return Version(
+        [replace(file, in_summary=is_counted) for file in files],
+        [path for version in tables for path in version.obsolete],
+    )
+
+
+def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame) -> Version:
+    """A table's files of a day and one with new rows; if there are many, it takes in the small ones."""
+    files = manifest.of_table(table.name)
+    if rows.is_empty():
+        return Version(files, [])
+    merged = sorted(files, key=lambda file: file.totals.rows)[:-1] if len(files) >= MOST_FILES else []
+    path = file_path(table.name, manifest.day, manifest.version + 1)
+    key = [column.name for column in table.primary_key]
+    types = FRAMES[table.name].types()
+    together = pl.concat([read_rows(folder, merged, types, []), rows.select(list(types))]).sort(key)
+    file = write_file(folder, path, str(table.name), [together])
+    kept = [each for each in files if each not in merged]
+    return Version([*kept, *([] if file is None else [file])], [each.path for each in merged])
 
 
 def _weighed(
@@ -70,7 +103,7 @@ def _weighed(
     manifest: Manifest,
     within: TimeRange,
     batch_ids: Sequence[int],
-) -> dict[Table, WeighedRows]:
+) -> Mapping[Table, WeighedRows]:
     def late(table: Table) -> pl.DataFrame:
         model = FRAMES[table.name]
         query = pending_queries.rows_of_batches(table, model, batch_ids, [within])

@@ -10,14 +10,13 @@ from datetime import UTC, date, datetime, time, timedelta
 import msgspec
 import polars as pl
 import structlog
-from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.archive.late import late_files
+from jobs.archive.late import Version, add_late_rows
 from jobs.queries import archive as queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import summary as summary_queries
-from jobs.queries.archive import ArchivedDayRow, ArchiveRow
+from jobs.queries.archive import ArchiveRow, manifest_of
 from jobs.queries.summary import Scope
 from jobs.storage.layout import BEGINNING, overlap
 from jobs.storage.partitions import partitions_of
@@ -45,16 +44,10 @@ MOST_ROWS = 100_000
 """Rows of the VENs of a row group, for all tables together; a single VEN may have more."""
 
 DAY = timedelta(days=1)
+LONGEST_READ = timedelta(hours=1)
+"""For so long a reader of a dropped day may use the manifest that it has read."""
 
 _log = structlog.get_logger()
-
-
-class Version(Struct, frozen=True):
-    """What a new version of a day consists of."""
-
-    files: list[ArchivedFile]
-    obsolete: list[str]
-    """Files of the version before that are not among them."""
 
 
 def archive_next_day(
@@ -80,7 +73,7 @@ def archive_next_day(
     archive = _opened(connection, folder)
     if archive is None:
         return 1
-    _delete_obsolete(connection, folder)
+    _delete_obsolete(connection, folder, now)
     connection.execute(summary_queries.HOLD_RAW)
     snapshot = connection.execute(queries.current_snapshot()).scalar_one()
     closed_until = widened(TimeRange(now - after, now - after), DAY_S).start
@@ -122,9 +115,9 @@ def _identity(folder: ArchiveFolder) -> str | None:
     return None if content is None else msgspec.json.decode(content, type=ArchiveIdentity).archive_id
 
 
-def _delete_obsolete(connection: Connection, folder: ArchiveFolder) -> None:
-    """Delete files that no committed version has any more."""
-    for each in queries.with_obsolete_files().all(connection):
+def _delete_obsolete(connection: Connection, folder: ArchiveFolder, now: datetime) -> None:
+    """Delete files that no committed version has any more, nor a reader of a dropped day."""
+    for each in queries.with_obsolete_files(now - LONGEST_READ).all(connection):
         for path in each.obsolete:
             folder.delete(path)
         connection.execute(queries.forget_obsolete(each.day))
@@ -166,8 +159,15 @@ def _archive(
     if _is_dropped(connection, day):
         read = queries.EMPTY_SNAPSHOT if row is None else row.snapshot
         within = TimeRange(_midnight(day), _midnight(day) + DAY)
-        late = late_files(connection, folder, previous, within, snapshot=read, now=now)
-        version = Version([*previous.files, *late], [])
+        version = add_late_rows(
+            connection,
+            folder,
+            previous,
+            within,
+            snapshot=read,
+            now=now,
+            is_counted=_midnight(day) >= archive.since,
+        )
     else:
         version = Version(
             list(_files(connection, folder, day, previous.version + 1)),
@@ -176,15 +176,12 @@ def _archive(
     manifest = Manifest(archive.archive_id, day, previous.version + 1, version.files)
     folder.write(manifest_path(day), as_json(manifest))
     content = msgspec.to_builtins(manifest)
-    connection.execute(queries.record(manifest, content, snapshot, version.obsolete, now))
+    obsolete = [*([] if row is None else row.obsolete), *version.obsolete]
+    connection.execute(queries.record(manifest, content, snapshot, obsolete, now))
     _log.info(
         "day_archived", day=f"{day}", version=manifest.version, rows=manifest.rows, bytes=manifest.bytes
     )
     return manifest
-
-
-def manifest_of(row: ArchivedDayRow) -> Manifest:
-    return msgspec.convert(row.manifest, Manifest)
 
 
 def _is_dropped(connection: Connection, day: date) -> bool:

@@ -11,6 +11,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row
 
+from jobs.archive.progress import readable_since
+from jobs.archive.reading import archived_samples
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
@@ -31,6 +33,7 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
 )
+from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import Calendar, Days, Occasion, Slots
 from schemas.baseline_model.prediction import (
@@ -279,8 +282,9 @@ def _days_first(names: Sequence[BaselineName]) -> int | None:
 class DatabaseRecords:
     """What the database has recorded."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, archive: ArchiveFolder | None = None) -> None:
         self._connection = connection
+        self._archive = archive
 
     def participants(self, event: MeasuredEvent) -> pl.DataFrame:
         return participants(self._connection, event)
@@ -289,7 +293,7 @@ class DatabaseRecords:
         return fetch(self._connection, settlement_queries.shares(event.event_id), ShareRevisionFrame)
 
     def sampled_cuts(self, window: TimeRange) -> list[TimeRange]:
-        return sampled_cuts(self._connection, window)
+        return sampled_cuts(self._connection, window, self._archive)
 
     def usages(
         self, people: pl.DataFrame, within: Sequence[TimeRange]
@@ -324,7 +328,7 @@ class DatabaseRecords:
         return slow_vens(self._connection, ven_ids, within)
 
     def samples(self, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
-        return read_samples(self._connection, ven_ids, within)
+        return read_samples(self._connection, ven_ids, within, self._archive)
 
     def regions(self, ven_ids: Sequence[str]) -> pl.DataFrame:
         return fetch(self._connection, temperature_queries.regions_of(ven_ids), RegionFrame)
@@ -540,16 +544,32 @@ def read_window(connection: Connection, ven_ids: Sequence[str], window: TimeRang
     return read_usage(connection, ven_ids, [widened(window, SLOT_S)])
 
 
-def read_samples(connection: Connection, ven_ids: Sequence[str], within: list[TimeRange]) -> pl.DataFrame:
-    if not within:
-        return pl.DataFrame(schema=SampleFrame.types())
-    connection.execute(summary_queries.HOLD_RAW)
-    return fetch(connection, settlement_queries.samples(ven_ids, within), SampleFrame)
+def read_samples(
+    connection: Connection,
+    ven_ids: Sequence[str],
+    within: list[TimeRange],
+    archive: ArchiveFolder | None = None,
+) -> pl.DataFrame:
+    """The raw samples of some VENs in ranges within days; those of dropped days from the archive."""
+    samples = [pl.DataFrame(schema=SampleFrame.types())]
+    if within:
+        connection.execute(summary_queries.HOLD_RAW)
+    dropped_until = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    kept = [part for part in within if dropped_until is None or part.start >= dropped_until]
+    if kept:
+        samples.append(fetch(connection, settlement_queries.samples(ven_ids, kept), SampleFrame))
+    for part in within:
+        if archive is not None and part not in kept:
+            rows = archived_samples(connection, archive, ven_ids, part)
+            samples.append(SampleFrame.checked(rows.rename({"used_power_kw": "used_kw"})))
+    return pl.concat(samples)
 
 
-def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
-    """The parts that the window cuts out of slots, as far as raw rows are kept."""
-    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+def sampled_cuts(
+    connection: Connection, window: TimeRange, archive: ArchiveFolder | None = None
+) -> list[TimeRange]:
+    """The parts that the window cuts out of slots, as far as there are raw rows."""
+    since = readable_since(connection, archive)
     return [cut for cut in cuts(window) if since is None or cut.start >= since]
 
 

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
+from jobs.archive.progress import readable_since
 from jobs.events.measuring import (
     DatabaseRecords,
     MeasuredEvent,
@@ -27,6 +28,7 @@ from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import append, fetch
 from jobs.transforms.performance import differ
+from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.days import AROUND, windows
 from schemas.baseline_model.prediction import days_of
 from schemas.baseline_model.temperatures import temperature_range
@@ -40,7 +42,7 @@ from schemas.tables.events import (
     event_settlements,
     ven_settlements,
 )
-from schemas.tables.history import RAW_S, SLOT_S
+from schemas.tables.history import SLOT_S
 from schemas.tables.metadata import Frame, Utc
 from schemas.times.time_ranges import TimeRange
 
@@ -71,7 +73,9 @@ class Settled(Struct, frozen=True):
     is_new: bool
 
 
-def settle_ended(connection: Connection, now: datetime, rules: Rules) -> int:
+def settle_ended(
+    connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
+) -> int:
     """Settle the next event that has been over for long enough; answers how many: one or none.
 
     It waits for the history lane to have consumed what was received by then. Of two schedulers one
@@ -85,12 +89,14 @@ def settle_ended(connection: Connection, now: datetime, rules: Rules) -> int:
     event = MeasuredEvent.of(row)
     if connection.execute(settlement_queries.is_behind(event.window.end + rules.grace)).scalar_one():
         return 0
-    _revise(connection, event, now, rules)
+    _revise(connection, event, now, rules, DatabaseRecords(connection, archive))
     _note_answers(connection, event.event_id, now)
     return 1
 
 
-def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
+def revise_settled(
+    connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
+) -> int:
     """Check the settled event whose last check is the oldest; returns the number of revisions made."""
     if not _is_mine(connection):
         return 0
@@ -99,8 +105,8 @@ def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
         return 0
     event = MeasuredEvent.of(row)
     is_new = (
-        _is_touched(connection, event, row.looked_at, now, rules)
-        and _revise(connection, event, now, rules).is_new
+        _is_touched(connection, event, row.looked_at, now, rules, archive)
+        and _revise(connection, event, now, rules, DatabaseRecords(connection, archive)).is_new
     )
     connection.execute(settlement_queries.looked(event.event_id, now))
     return int(is_new)
@@ -198,7 +204,12 @@ def _write(
 
 
 def _is_touched(
-    connection: Connection, event: MeasuredEvent, looked_at: datetime, now: datetime, rules: Rules
+    connection: Connection,
+    event: MeasuredEvent,
+    looked_at: datetime,
+    now: datetime,
+    rules: Rules,
+    archive: ArchiveFolder | None,
 ) -> bool:
     """Whether anything has come since the last look that could change the figures.
 
@@ -206,7 +217,7 @@ def _is_touched(
     """
     calendar = rules.calendar(event.window.start)
     ranges = days_of(event.occasion, calendar, rules.computed).needed()
-    if _is_forgotten(connection, ranges[0], event.window):
+    if _is_forgotten(connection, ranges[0], event.window, archive):
         return False
     complete_at = windows(event.occasion)[AROUND][-1].end + rules.grace
     if looked_at < complete_at <= now:
@@ -233,13 +244,14 @@ def _is_weather_changed(
     return bool(connection.execute(query).scalar_one())
 
 
-def _is_forgotten(connection: Connection, earliest: TimeRange, window: TimeRange) -> bool:
-    needs = {RAW_S: window.start, SLOT_S: earliest.start}
-    for resolution_s, start in needs.items():
-        since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
-        if since is not None and since > start:
-            return True
-    return False
+def _is_forgotten(
+    connection: Connection, earliest: TimeRange, window: TimeRange, archive: ArchiveFolder | None
+) -> bool:
+    raw_since = readable_since(connection, archive)
+    slots_since = connection.execute(retention_queries.horizon(SLOT_S)).scalar_one_or_none()
+    return (raw_since is not None and raw_since > window.start) or (
+        slots_since is not None and slots_since > earliest.start
+    )
 
 
 def _arrivals(connection: Connection, since: datetime) -> Iterator[pl.DataFrame]:

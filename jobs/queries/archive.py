@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -44,6 +45,7 @@ class ArchiveRow(NamedTuple):
     """The archive of this database: see `ArchiveFrame`."""
 
     archive_id: str
+    since: datetime
     until: datetime
     caught_up_xact_id: int
 
@@ -139,6 +141,10 @@ class ArchivedDayRow(NamedTuple):
     obsolete: list[str]
 
 
+def manifest_of(row: ArchivedDayRow) -> Manifest:
+    return msgspec.convert(row.manifest, Manifest)
+
+
 def archived_day(day: date) -> Query[ArchivedDayRow]:
     days = select(*fields_of(ArchivedDayRow, archived_days))
     return Query(ArchivedDayRow, days.where(archived_days.c.day == day))
@@ -150,9 +156,15 @@ def archived() -> Query[ArchivedDayRow]:
     return Query(ArchivedDayRow, days.order_by(archived_days.c.day))
 
 
-def with_obsolete_files() -> Query[ArchivedDayRow]:
-    days = select(*fields_of(ArchivedDayRow, archived_days))
-    return Query(ArchivedDayRow, days.where(func.cardinality(archived_days.c.obsolete) > 0))
+def with_obsolete_files(before: datetime) -> Query[ArchivedDayRow]:
+    """Days with obsolete files; dropped ones only if their newest version is from before a time."""
+    days, day = select(*fields_of(ArchivedDayRow, archived_days)), archived_days.c
+    dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
+    is_held = func.coalesce(day.day >= cast(func.timezone("UTC", dropped_until), Date), true())
+    return Query(
+        ArchivedDayRow,
+        days.where(func.cardinality(day.obsolete) > 0, or_(is_held, day.archived_at < before)),
+    )
 
 
 def forget_obsolete(day: date) -> Update:

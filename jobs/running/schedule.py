@@ -175,6 +175,7 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
 def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that measure events."""
     progress = Progress(cadence.rules(), _presence_time(cadence))
+    archive = None if cadence.archive_url is None else ArchiveFolder(cadence.archive_url)
     make_forecast = partial(
         forecast_load_types,
         time_zone=cadence.time_zone,
@@ -195,8 +196,8 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             cadence.settlement_every_s,
             "what ended events delivered",
             (
-                partial(settle_ended, rules=cadence.rules()),
-                partial(revise_settled, rules=cadence.rules()),
+                partial(settle_ended, rules=cadence.rules(), archive=archive),
+                partial(revise_settled, rules=cadence.rules(), archive=archive),
             ),
             longest_pause_s=MEASURING_PAUSE_S,
         ),

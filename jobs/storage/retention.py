@@ -143,7 +143,7 @@ def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
 def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
     """Delete outdated rows from partitions of which a part is to stay.
 
-    With an archive, only once it has every row of dropped days.
+    With an archive, only once it and all lanes have every row of dropped days.
 
     Answers the rows deleted, of many only some.
     """
@@ -152,8 +152,8 @@ def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept, *, is_ar
         return 0
     with connection.begin_nested() as attempt:
         deleted = _delete_outdated(connection, since)
-        if is_archived and archived_until(connection) < since:
-            attempt.rollback()  # a late row may be among them that the archive has still to read
+        if is_archived and _droppable_until(connection, since, is_archived=True) < since:
+            attempt.rollback()  # a late row may be among them that a lane or the archive has still to read
             return 0
     return deleted
 

@@ -64,13 +64,22 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
         snapshots.load_snapshots,
         merging_queries.merge_latest_loads,
     )
-    finest, *coarser = history.NETWORK_RESOLUTIONS_S
-    buckets = bucket_samples(_countable(connection, reports), [], finest)
-    resolutions = [buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)]
-    write(connection, pl.concat(resolutions), history.network_history, merging_queries.merge_sums)
+    write(
+        connection,
+        network_buckets(_countable(connection, reports)),
+        history.network_history,
+        merging_queries.merge_sums,
+    )
     if not descriptions.is_empty():
         _mark_stale(connection, _countable(connection, descriptions).get_column("ts"))
     return claimed.rows
+
+
+def network_buckets(reports: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `network_history` in all resolutions."""
+    finest, *coarser = history.NETWORK_RESOLUTIONS_S
+    buckets = bucket_samples(reports, [], finest)
+    return pl.concat([buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)])
 
 
 def refresh_totals(

@@ -1,6 +1,7 @@
 """Verify and rebuild the summary from raw rows, in chunks, while everything else runs."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 
@@ -162,16 +163,28 @@ def _scope(connection: Connection, part: TimeRange, ven_ids: Sequence[str] | Non
 def _rebuild_lane(
     engine: Engine, lane: str, part: TimeRange, ven_ids: Sequence[str] | None, rows: int, most_rows: int
 ) -> pl.DataFrame:
+    with correcting(engine, lane) as connection:
+        scope = _scope(connection, part, ven_ids)
+        lines = corrected(connection, lane, scope, _ven_ranges(connection, scope, rows, most_rows))
+        connection.execute(forecast_queries.mark_stale(scope.within))
+        return lines
+
+
+@contextmanager
+def correcting(engine: Engine, lane: str) -> Iterator[Connection]:
+    """A transaction in which a lane stands still."""
     with engine.begin() as connection:
         admit(connection, LONGEST_PAUSE_S)
         connection.execute(locks.exclusive(locks.lane(lane)))
         connection.execute(locks.exclusive(locks.ENERGY))
-        scope = _scope(connection, part, ven_ids)
-        ven_ranges = _ven_ranges(connection, scope, rows, most_rows)
-        compared = LANES[lane](connection, scope, ven_ranges)
-        lines = [_mended(connection, each) for each in compared]
-        connection.execute(forecast_queries.mark_stale(scope.within))
-        return pl.concat(lines)
+        yield connection
+
+
+def corrected(
+    connection: Connection, lane: str, scope: Scope, ven_ranges: Sequence[VenRange]
+) -> pl.DataFrame:
+    """Correct a lane's tables in a scope; what differed, as `Chunk.differences`."""
+    return pl.concat([_mended(connection, each) for each in LANES[lane](connection, scope, ven_ranges)])
 
 
 def _mended(connection: Connection, compared: Comparison) -> pl.DataFrame:

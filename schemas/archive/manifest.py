@@ -38,7 +38,8 @@ class Totals(Struct, frozen=True):
 class ArchivedFile(Struct, frozen=True):
     """A Parquet file with rows of a table and day; `path` is relative to the archive's folder.
 
-    Rows of a late file came after the day was dropped from PostgreSQL: they are in no summary.
+    Rows that are not in the summary came late for a day that had been dropped before there was an archive:
+    nobody knows which of them had been counted.
     """
 
     path: str
@@ -46,7 +47,7 @@ class ArchivedFile(Struct, frozen=True):
     bytes: int
     sha256: str
     totals: Totals
-    is_late: bool = False
+    in_summary: bool = True
 
 
 class Manifest(Struct, frozen=True):

@@ -1,18 +1,35 @@
 """Statements as text with their values in it, for what takes no parameters: COPY, ADBC, partitions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ClauseElement
+from sqlalchemy import ARRAY, ClauseElement, Text
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDialect
 from sqlalchemy.types import TypeEngine
 
 
 class _Compiler(PGCompiler):
-    """Instants have their type: PostgreSQL would take `'2026-01-15' + interval` for two intervals."""
+    """Instants have their type: PostgreSQL would take `'2026-01-15' + interval` for two intervals.
+
+    An array is one literal, since a long list of expressions takes PostgreSQL long to parse.
+    """
 
     def render_literal_value(self, value: object, type_: TypeEngine[object]) -> str:
+        if isinstance(type_, ARRAY) and isinstance(value, Sequence):
+            literal = super().render_literal_value(_array_text(value), Text())  # type: ignore[no-untyped-call]
+            return f"CAST({literal} AS {type_.compile(dialect=self.dialect)})"
         text: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
         return f"TIMESTAMPTZ {text}" if isinstance(value, datetime) and value.tzinfo else text
+
+
+def _array_text(values: Sequence[object]) -> str:
+    """An array as PostgreSQL reads it."""
+    return "{" + ",".join("NULL" if each is None else _quoted(str(each)) for each in values) + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 class _Dialect(PGDialect):

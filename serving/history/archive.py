@@ -19,7 +19,7 @@ COLUMNS = ("ven_id", "load_id", "ts", "used_power_kw", "shed_power_kw")
 
 
 class ArchiveView(Struct, frozen=True):
-    """The archive as of a transaction: a `RawArchive`. Files of dropped days are never replaced."""
+    """The archive as of a transaction: a `RawArchive`. Files of dropped days are only added to."""
 
     connection: Connection
     folder: ArchiveFolder
@@ -36,10 +36,10 @@ class ArchiveView(Struct, frozen=True):
         return {column.name: column.to_list() for column in frame}
 
     def _files(self, table: str, start: datetime, end: datetime) -> Iterator[ArchivedFile]:
-        """Without late rows, which count nowhere."""
+        """Those whose rows the summary counts, in this snapshot."""
         for content in self.connection.execute(_manifests(start, end)).scalars():
             manifest = msgspec.convert(content, Manifest)
-            yield from (each for each in manifest.of_table(table) if not each.is_late)
+            yield from (each for each in manifest.of_table(table) if each.in_summary)
 
 
 def archive_view(connection: Connection, folder: ArchiveFolder | None) -> ArchiveView | None:

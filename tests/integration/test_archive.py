@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from analysis.raw_tables import RawTables
 from ingest.storing.store import Store
 from jobs.archive.checking import damages, write_again
+from jobs.archive.late import MOST_FILES
 from jobs.archive.verifying import archived_range, verify_archived
 from jobs.archive.writing import archive_next_day
 from jobs.running.runner import Runner
@@ -40,7 +41,7 @@ from tests.integration.mortal import mortal_engine
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
 
 LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NOON = NOW.replace(hour=12)
 WEEK = [NOON - number * DAY for number in range(7)]
 CLOSED = [at for at in WEEK if at.date() < date(2024, 7, 8)]
@@ -265,7 +266,12 @@ def dropped(engine: Engine, folder: ArchiveFolder, week: None) -> None:
 
 @pytest.mark.usefixtures("dropped")
 def test_late_rows_of_dropped_days_are_added_once(
-    engine: Engine, folder: ArchiveFolder, path: Path, store: Store, connection: psycopg.Connection
+    engine: Engine,
+    folder: ArchiveFolder,
+    path: Path,
+    store: Store,
+    runner: Runner,
+    connection: psycopg.Connection,
 ) -> None:
     """A redelivery, a conflict, and new rows; each comes twice, as far as ingest lets it through."""
     before = archived(path, ven_telemetry)
@@ -274,6 +280,8 @@ def test_late_rows_of_dropped_days_are_added_once(
         store.write(batch_of(*said("a", WEEK[5]), conflict, *said("new", WEEK[5])))
         assert delete(engine) == 0  # the archive has not read them yet
         archive(engine, folder)
+        assert delete(engine) == 0  # nor have the lanes, for the latest values
+        runner.catch_up(LANES)
         assert delete(engine) > 0
         now = archived(path, ven_telemetry)
         assert now.filter(pl.col("ven_id") != "new").equals(before)
@@ -287,8 +295,32 @@ def test_late_rows_of_dropped_days_are_added_once(
 
 
 @pytest.mark.usefixtures("dropped")
+def test_files_with_late_rows_are_merged(
+    engine: Engine, folder: ArchiveFolder, path: Path, store: Store, runner: Runner
+) -> None:
+    """Where a day has many; readers that have begun before find the old ones for an hour."""
+    for number in range(MOST_FILES):
+        store.write(batch_of(*said("late", WEEK[5] + timedelta(seconds=number))))
+        archive(engine, folder)
+    [manifest] = [each for each in manifests(path) if each["day"] == f"{WEEK[5]:%F}"]
+    of_reports = [each["path"] for each in manifest["files"] if each["table"] == "ven_telemetry"]
+    assert len(of_reports) == 2
+    assert archived(path, ven_telemetry).filter(pl.col("ven_id") == "late").height == MOST_FILES
+    runner.catch_up(LANES)
+    assert differences(engine, folder) == []
+    files = {f"{each.relative_to(path)}" for each in path.glob(f"ven_telemetry/{WEEK[5]:%F}.*")}
+    assert len(files) == 1 + MOST_FILES
+    with engine.begin() as connection:
+        archive_next_day(connection, NOW + 2 * HOUR, folder=folder, after=2 * DAY)
+    files = {f"{each.relative_to(path)}" for each in path.glob(f"ven_telemetry/{WEEK[5]:%F}.*")}
+    assert files == set(of_reports)
+    with engine.connect() as connection:
+        assert list(damages(connection, folder)) == []
+
+
+@pytest.mark.usefixtures("dropped")
 def test_a_description_that_contradicts_the_archive_is_refused(
-    engine: Engine, folder: ArchiveFolder, store: Store, connection: psycopg.Connection
+    engine: Engine, folder: ArchiveFolder, store: Store, runner: Runner, connection: psycopg.Connection
 ) -> None:
     at = WEEK[6]
     store.write(batch_of(description("a", at, {"id": "l", "name": "other"}, {"id": "m"})))
@@ -296,6 +328,7 @@ def test_a_description_that_contradicts_the_archive_is_refused(
     [refused] = rows(connection, "SELECT reason, topic, detail FROM rejected_messages")
     assert refused[:2] == ("load_conflict", "ven/loads/a")
     assert refused[2].startswith("l of a at 2024-07-04")
+    runner.catch_up(LANES)
     assert delete(engine) == 1
 
 
@@ -316,7 +349,7 @@ def test_analysis_reads_on_in_the_archive(path: Path, database_url: str) -> None
 def test_the_summary_of_dropped_days_is_what_the_archive_says(
     engine: Engine, folder: ArchiveFolder, store: Store, runner: Runner, connection: psycopg.Connection
 ) -> None:
-    """Also beside a late row, which no summary counts, and for one VEN alone."""
+    """Also with a late row, and for one VEN alone."""
     store.write(batch_of(*said("late", WEEK[5]), *said("late", WEEK[0])))
     runner.catch_up(LANES)
     archive(engine, folder)
@@ -424,6 +457,8 @@ def test_deaths_at_every_statement(
         drop,
         lambda _: store.write(batch_of(*said("new", WEEK[6]), *said("a", WEEK[6]))),
         lambda engine: archive(engine, folder),
+        delete,  # not yet: the lanes have not read the late rows
+        lambda _: runner.catch_up(LANES),
         delete,
     ]
     for each in steps:
@@ -435,7 +470,7 @@ def test_deaths_at_every_statement(
     with engine.connect() as connection:
         assert list(damages(connection, folder)) == []
     assert stored(engine, ven_telemetry, date(2024, 7, 7)).is_empty()
-    del runner
+    assert differences(engine, folder) == []
 
 
 def _survive(database_url: str, work: Callable[[Engine], object]) -> None:
@@ -495,6 +530,8 @@ def test_kills_at_any_time(
     drop(engine)
     delete(engine)
     assert archived(path, ven_telemetry).height == written
+    runner.catch_up(LANES)
+    assert differences(engine, folder) == []
     assert stored(engine, ven_telemetry, date(2024, 7, 7)).is_empty()
 
 

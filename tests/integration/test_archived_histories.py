@@ -1,37 +1,66 @@
 """Histories of days that are dropped from PostgreSQL are those of before: raw rows come from the archive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from falcon import testing
-from sqlalchemy import Engine, func, select
+from polars.testing import assert_frame_equal
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy import delete as delete_from
 
+from analysis.database_grid import DatabaseGrid
+from ingest.decoding.messages import Received
+from ingest.storing.batch import Batch
+from jobs.archive.verifying import archived_range, rebuild_archived, verify_archived
 from jobs.archive.writing import archive_next_day
 from jobs.storage.retention import delete_raw_rows, drop_raw_days
 from schemas.archive.folder import ArchiveFolder
+from schemas.tables.history import load_history, network_history, ven_history
 from schemas.tables.raw import ven_telemetry
 from serving.app import AppOptions, create_app
 from serving.history import service
-from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House, check_history
-from tests.integration.published import batch_of, telemetry
+from tests.integration.house import (
+    EDGES,
+    EVERYTHING,
+    GRANULARITIES,
+    MAX_AHEAD,
+    NOW,
+    SLOTTED,
+    House,
+    check_history,
+)
+from tests.integration.published import telemetry
 from tests.oracle.compare import first_difference
-from tests.oracle.messages import Setting, Window, random_traffic
+from tests.oracle.messages import Published, Setting, Window, random_traffic
 
 DAY = timedelta(days=1)
 BOUNDS = (EVERYTHING, *EDGES)
 ASKED = [("sum", every) for every in GRANULARITIES] + [
     (aggregate, every) for aggregate in ("mean", "energy") for every in SLOTTED
 ]
-BULK = ("/vens/history", "/loads/history")
+ROUTES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("/vens/history", {}),
+    ("/vens/history", {"by": "group"}),
+    ("/loads/history", {}),
+    ("/loads/history", {"by": "type"}),
+    ("/stats/network/history", {"group": "some"}),
+)
+TRAFFIC = Setting(window=Window(outliers=False))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> ArchiveFolder:
-    return ArchiveFolder((tmp_path / "archive").as_uri())
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def folder(path: Path) -> ArchiveFolder:
+    return ArchiveFolder(path.as_uri())
 
 
 @pytest.fixture
@@ -40,8 +69,10 @@ def archived(house: House, folder: ArchiveFolder) -> House:
     house.client = testing.TestClient(
         create_app(house.engine, lambda: NOW, [], AppOptions(loads_gone_after=None, archive=folder))
     )
-    house.ingest(random_traffic(11, 700, Setting(window=Window(outliers=False))))
+    house.ingest(random_traffic(11, 700, TRAFFIC))
     house.catch_up()
+    members = {"id": "some", "name": "Some", "venIds": sorted(house.oracle.known_vens())[:2]}
+    assert house.client.simulate_post("/api/groups", json=members).status_code == 201
     archive(house.engine, folder)
     return house
 
@@ -56,10 +87,15 @@ def archive(engine: Engine, folder: ArchiveFolder) -> None:
 def drop(engine: Engine, *, is_archived: bool = True) -> None:
     """Let retention take all raw rows before 2024-07-09."""
     assert raw_rows_before_the_9th(engine) > 0
-    for step in (drop_raw_days, delete_raw_rows):
-        with engine.begin() as connection:
-            step(connection, NOW, {0: DAY}, is_archived=is_archived)
+    with engine.begin() as connection:
+        drop_raw_days(connection, NOW, {0: DAY}, is_archived=is_archived)
+    delete(engine, is_archived=is_archived)
     assert raw_rows_before_the_9th(engine) == 0
+
+
+def delete(engine: Engine, *, is_archived: bool = True) -> None:
+    with engine.begin() as connection:
+        delete_raw_rows(connection, NOW, {0: DAY}, is_archived=is_archived)
 
 
 def raw_rows_before_the_9th(engine: Engine) -> int:
@@ -68,10 +104,10 @@ def raw_rows_before_the_9th(engine: Engine) -> int:
         return connection.execute(count).scalar_one()
 
 
-def answers(house: House) -> Iterator[tuple[str, Any]]:
-    """Answers of routes that have many histories."""
-    for (aggregate, every), (start, end), path in product(ASKED, BOUNDS, BULK):
-        asked = {"granularity": every, "aggregate": aggregate}
+def answers(house: House, queried: Sequence[tuple[str, str]] = ASKED) -> Iterator[tuple[str, Any]]:
+    """Answers of routes that have many histories, or that of a group."""
+    for (aggregate, every), (start, end), (path, of) in product(queried, BOUNDS, ROUTES):
+        asked = {"granularity": every, "aggregate": aggregate, **of}
         asked |= {name: at.isoformat() for name, at in (("start", start), ("end", end)) if at is not None}
         yield f"{path} {asked}", house.get(path, **asked)
 
@@ -99,23 +135,111 @@ def test_parts_of_a_long_history_read_the_archive(archived: House, monkeypatch: 
     check_history(archived, EVERYTHING, "7s", "sum")
 
 
-def test_late_rows_of_dropped_days_count_nowhere(archived: House, folder: ArchiveFolder) -> None:
-    """Neither in PostgreSQL, nor in the archive, nor when they are pending."""
+def results(house: House, folder_url: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """What the analysis API says of each kind of history, and the raw rows of the dropped days."""
+    grid = DatabaseGrid(house.engine, lambda: NOW, archive_url=folder_url)
+    ven_id, load_id = min(house.oracle.known_loads())
+    entities: list[dict[str, Any]] = [{}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}]
+    for (aggregate, every), (start, end) in product(ASKED, BOUNDS):
+        bounds: dict[str, Any] = {"start": start, "end": end, "aggregate": aggregate}
+        asked = f"{every} {bounds}"
+        for of in entities:
+            yield f"history of {of} {asked}", grid.history(every, **bounds, **of)
+        yield f"vens_history {asked}", grid.vens_history(every, **bounds)
+    yield "telemetry", grid.raw.telemetry(end=NOW).collect().sort("ven_id", "ts")
+    yield "samples", grid.raw.load_samples(end=NOW).collect().sort("ven_id", "load_id", "ts")
+    yield "verify", grid.verify()
+
+
+def test_analysis_says_what_it_said_before(archived: House, path: Path) -> None:
+    before = list(results(archived, path.as_uri()))
     drop(archived.engine)
-    ven_id = min(archived.oracle.known_vens())
-    late = telemetry(ven_id, NOW - 2 * DAY + timedelta(seconds=1.5), 1_000.0)
-    before = archived.get(f"/vens/{ven_id}/history", granularity="7s")
-    archived.store.write(batch_of(late))
-    for step in (archived.catch_up, lambda: archive(archived.engine, folder), lambda: None):
-        assert archived.get(f"/vens/{ven_id}/history", granularity="7s") == before
-        step()
+    for (asked, expected), (_, found) in zip(before, results(archived, path.as_uri()), strict=True):
+        assert_frame_equal(found, expected, check_row_order=False), asked
+
+
+def late_traffic(seed: int, house: House) -> list[Published]:
+    """Messages for the dropped days, whose archive some repeat and some contradict; and new VENs' ones."""
+    start, end = (datetime(2024, 7, day, 18, tzinfo=UTC) for day in (7, 8))
+    window = Window(start, end, outliers=False)
+    again = random_traffic(11, 700, TRAFFIC)[seed::5]
+    ven_id = min(house.oracle.known_vens())
+    known = rows_of(house, ven_id)
+    conflicts = [telemetry(ven_id, at, 1_000.0) for at in known[: 5 + seed]]
+    new = [telemetry(ven_id, at + timedelta(microseconds=7), 3.5) for at in known[:20]]
+    return [
+        *again,
+        *random_traffic(100 + seed, 150, Setting(vens=6, window=window)),
+        *(Published(each.topic, each.payload) for each in (*conflicts, *new)),
+    ]
+
+
+def rows_of(house: House, ven_id: str) -> list[datetime]:
+    reports = select(ven_telemetry.c.ts).where(ven_telemetry.c.ven_id == ven_id).order_by(ven_telemetry.c.ts)
+    with house.engine.connect() as connection:
+        return list(connection.execute(reports).scalars())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_late_rows_of_dropped_days_count_once(archived: House, folder: ArchiveFolder, seed: int) -> None:
+    """New ones count once they are weighed, redeliveries and conflicts never; verify finds all in order."""
+    late = late_traffic(seed, archived)
+    drop(archived.engine)
+    before = list(answers(archived, [("sum", "7s"), ("energy", "5m")]))
+    archived.store.write(Batch.of([Received(*each, NOW) for each in late], MAX_AHEAD))
+    archived.catch_up()
+    assert [found for _, found in answers(archived, [("sum", "7s"), ("energy", "5m")])] == [
+        expected for _, expected in before
+    ]
+    for each in late:
+        archived.oracle.receive(each, NOW)
+    for _ in range(2):  # also after retention has deleted them, and when all of it comes again
+        archive(archived.engine, folder)
+        archived.catch_up()
+        for aggregate, every in [("sum", "1s"), ("sum", "7s"), ("sum", "1h"), ("energy", "5m")]:
+            check_history(archived, EVERYTHING, every, aggregate)
+        assert archived_differences(archived.engine, folder) == []
+        delete(archived.engine)
+        archived.store.write(Batch.of([Received(*each, NOW) for each in late], MAX_AHEAD))
+
+
+def archived_differences(engine: Engine, folder: ArchiveFolder) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        within = archived_range(connection, None, None)
+    assert within is not None
+    chunks = list(verify_archived(engine, folder, within))
+    return [line for chunk in chunks for line in chunk.differences.rows()]
+
+
+def test_the_summary_of_dropped_days_is_rebuilt_from_the_archive(
+    archived: House, folder: ArchiveFolder
+) -> None:
+    drop(archived.engine)
+    before = list(answers(archived, [("sum", "7s"), ("energy", "5m")]))
+    with archived.engine.begin() as connection:
+        for table in (ven_history, load_history):
+            connection.execute(delete_from(table).where(table.c.bucket < datetime(2024, 7, 8, tzinfo=UTC)))
+        connection.execute(update(network_history).values(samples=network_history.c.samples + 1))
+    assert archived_differences(archived.engine, folder) != []
+    with archived.engine.connect() as connection:
+        within = archived_range(connection, None, None)
+    assert within is not None
+    found = pl.concat([each.differences for each in rebuild_archived(archived.engine, folder, within)])
+    assert set(found.get_column("table")) == {"ven_history", "load_history", "network_history"}
+    archived.catch_up()
+    assert archived_differences(archived.engine, folder) == []
+    for (asked, expected), (_, answer) in zip(
+        before, answers(archived, [("sum", "7s"), ("energy", "5m")]), strict=True
+    ):
+        difference = first_difference(answer, expected)
+        assert difference is None, f"{asked}: {difference}"
 
 
 def test_days_from_before_the_archive_stay_coarse(house: House, folder: ArchiveFolder) -> None:
     house.client = testing.TestClient(
         create_app(house.engine, lambda: NOW, [], AppOptions(loads_gone_after=None, archive=folder))
     )
-    house.ingest(random_traffic(11, 700, Setting(window=Window(outliers=False))))
+    house.ingest(random_traffic(11, 700, TRAFFIC))
     house.catch_up()
     drop(house.engine, is_archived=False)
     archive(house.engine, folder)

@@ -1,0 +1,55 @@
+"""Adds late rows of dropped days to the summary, once each, as the lanes would have while they were hot.
+
+Lanes ignore them, since only the archive tells a new row from a redelivery. Half hours of forecasts are made
+of raw rows that PostgreSQL has, and stay as they were.
+"""
+
+import polars as pl
+from sqlalchemy import Connection
+
+from jobs.queries import merging as merging_queries
+from jobs.queries import retention as retention_queries
+from jobs.summaries.lanes import network_buckets
+from jobs.summaries.rows import write
+from jobs.transforms.buckets import bucket_samples
+from schemas.db import locks
+from schemas.tables.history import (
+    NETWORK_RESOLUTIONS_S,
+    SLOT_S,
+    load_history,
+    network_history,
+    stale_slots,
+    ven_history,
+)
+
+
+def count_rows(connection: Connection, reports: pl.DataFrame, samples: pl.DataFrame) -> None:
+    """Add rows to the history of the network, of VENs and of loads, as far as retention keeps it.
+
+    Args:
+        connection: in the transaction that records these rows as archived.
+        reports: rows of `ven_telemetry` that nobody has counted.
+        samples: rows of `ven_load_samples` likewise.
+    """
+    for lane in ("snapshot", "history"):
+        connection.execute(locks.shared(locks.lane(lane)))
+    by_ven = bucket_samples(reports, ["ven_id"], SLOT_S)
+    buckets = {
+        network_history: network_buckets(reports),
+        ven_history: by_ven,
+        load_history: bucket_samples(samples, ["ven_id", "load_id"], SLOT_S),
+    }
+    for table, rows in buckets.items():
+        write(connection, _kept(connection, rows), table, merging_queries.merge_sums)
+    slots = _kept(connection, by_ven).select("bucket").unique()
+    write(connection, slots, stale_slots, merging_queries.mark_stale)
+
+
+def _kept(connection: Connection, buckets: pl.DataFrame) -> pl.DataFrame:
+    """Without those that retention has let go of."""
+    for resolution_s in NETWORK_RESOLUTIONS_S:
+        since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
+        if since is not None:
+            is_outdated = (pl.col("resolution_s") == resolution_s) & (pl.col("bucket") < since)
+            buckets = buckets.filter(~is_outdated)
+    return buckets

@@ -198,6 +198,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         is_https=policy.is_https,
         webhook_networks=options.webhook_networks,
         mqtt=options.openadr_mqtt,
+        answers=state.openadr_answers,
     )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():

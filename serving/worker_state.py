@@ -6,7 +6,8 @@ from types import MappingProxyType
 import psycopg
 from sqlalchemy import Engine
 
-from schemas.db.channels import LIVE, TOTALS
+from schemas.db.channels import LIVE, OPENADR, TOTALS
+from serving.cache.answer_cache import AnswerCache
 from serving.cache.generation import ChangeCounter
 from serving.cache.listener import Listener, Refresh
 from serving.cache.response_cache import ResponseCache
@@ -35,6 +36,7 @@ class WorkerState:
         stream_heartbeat_s: float = 15,
         changes: ChangeCounter | None = None,
     ) -> None:
+        changes = changes or ChangeCounter()
         self.hub = LiveHub(engine, reader.network, stream_clients, stream_heartbeat_s)
         builders = {
             "network": lambda: encode(reader.network()),
@@ -42,6 +44,7 @@ class WorkerState:
             "summaries": lambda: _summaries(reader),
         }
         self.cache = ResponseCache(builders, reader.version, changes=changes)
+        self.openadr_answers = AnswerCache(changes)
 
     def listener(
         self,
@@ -54,21 +57,27 @@ class WorkerState:
 
         `report` is called after each poll with the number of open streams, and the age of the cache in s.
         """
-        hub, cache = self.hub, self.cache
+        hub, cache, answers = self.hub, self.cache, self.openadr_answers
         on_notify: dict[str, tuple[Refresh, ...]] = {
             TOTALS: (cache.refresh, hub.refresh_network),
             LIVE: (hub.refresh_changes,),
+            OPENADR: (answers.clear,),
         }
         on_notify |= {channel: (refresh,) for channel, refresh in other_channels.items()}
         on_poll: tuple[Refresh, ...] = (
             cache.poll,
+            answers.confirm,
             hub.refresh_network,
             hub.refresh_changes,
             *other_channels.values(),
         )
         if report is not None:
             on_poll = (*on_poll, lambda: report(hub.clients, cache.age_s()))
-        return Listener(connect, on_notify, on_poll, cache.expire, every_s)
+        return Listener(connect, on_notify, on_poll, self._expire, every_s)
+
+    def _expire(self) -> None:
+        self.cache.expire()
+        self.openadr_answers.expire()
 
 
 def _summaries(reader: FleetReader) -> bytes | None:

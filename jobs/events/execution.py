@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from jobs.queries import execution as execution_queries
-from schemas.db.channels import COMMANDS, EVENTS, notify
+from schemas.db.channels import COMMANDS, event_changed, notify
 
 
 def see_executions(connection: Connection, now: datetime) -> int:
@@ -25,5 +25,5 @@ def see_executions(connection: Connection, now: datetime) -> int:
     if seen:
         connection.execute(notify(COMMANDS))
     for event_id in sorted({each for each in seen if each is not None}):
-        connection.execute(notify(EVENTS, event_id))
+        connection.execute(event_changed(event_id))
     return len(seen)

@@ -24,7 +24,7 @@ from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
 from jobs.transforms.participation import followed
 from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, changed_shares
 from schemas.db import locks
-from schemas.db.channels import COMMANDS, EVENTS, notify
+from schemas.db.channels import COMMANDS, event_changed, notify
 from schemas.demand_response import candidates
 from schemas.demand_response.candidates import AskedEvent, Rest
 from schemas.demand_response.commands import new_command
@@ -89,7 +89,7 @@ def follow_participations(
     _write_followed_shares(connection, before, parts, now)
     _send(connection, [*_released(connection, parts, now), *reminders])
     for event_id in parts.get_column("event_id").unique().sort():
-        connection.execute(notify(EVENTS, event_id))
+        connection.execute(event_changed(event_id))
     return parts.height
 
 
@@ -110,7 +110,7 @@ def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
     if event.status in OVER:
         _release(connection, row, event.ended_at or now, now)
     else:
-        connection.execute(notify(EVENTS, row.event_id))
+        connection.execute(event_changed(row.event_id))
 
 
 def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: datetime) -> None:
@@ -122,7 +122,7 @@ def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: dat
     connection.execute(event_queries.finish(row.event_id, ended_at))
     connection.execute(event_queries.expire_commands(row.event_id))
     _send(connection, _restores(row, ven_ids, now))
-    connection.execute(notify(EVENTS, row.event_id))
+    connection.execute(event_changed(row.event_id))
 
 
 def _share(
@@ -150,7 +150,7 @@ def _share(
     asked = _asking(connection, terms, chosen, now, gone_after)
     _write_parts(connection, row, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
-    connection.execute(notify(EVENTS, row.event_id))
+    connection.execute(event_changed(row.event_id))
     return chosen.height
 
 
@@ -212,7 +212,7 @@ def _newcomers(
     notes = candidates.passed_over_notes(counts.iter_rows())
     if notes != row.notes:
         connection.execute(event_queries.set_notes(row.event_id, notes))
-        connection.execute(notify(EVENTS, row.event_id))
+        connection.execute(event_changed(row.event_id))
     return rows.filter(pl.col("reason").is_null()).select("ven_id", "available_kw")
 
 
@@ -316,7 +316,7 @@ def _taken_over(
         ven_ids = [row.ven_id for row in taken]
         connection.execute(event_queries.finish(loser_id, now, ven_ids))
         connection.execute(event_queries.expire_commands(loser_id, ven_ids))
-        connection.execute(notify(EVENTS, loser_id))
+        connection.execute(event_changed(loser_id))
         restores += _restores(taken[0], ven_ids, now)
     return restores
 

@@ -29,6 +29,15 @@ OPENADR_MESSAGES = "gridgate_openadr_messages"
 """`openadr_messages` has a notification for the broker; no payload."""
 
 
+OPENADR = "gridgate_openadr"
+"""What a list of OpenADR shows has changed: an object, who may read it, or shares of an event; no payload."""
+
+
+def event_changed(event_id: str) -> Select[object, object]:
+    """Notify of an event that people or jobs have changed, and of what VENs read of it."""
+    return select(func.pg_notify(EVENTS, event_id), func.pg_notify(OPENADR, ""))
+
+
 def notify(channel: str, payload: str = "") -> Select[object]:
     """Notify the channel's listeners when the transaction commits; the same payload arrives once."""
     return select(func.pg_notify(channel, payload))

@@ -32,7 +32,7 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
 from schemas.db import locks
-from schemas.db.channels import EVENTS, notify
+from schemas.db.channels import event_changed
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.demand_response import candidates
 from schemas.demand_response.baselines import BaselineName
@@ -507,6 +507,6 @@ def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:
     return update(events).where(events.c.event_id == event_id, *conditions)
 
 
-def notify_event(event_id: str) -> Select[object]:
+def notify_event(event_id: str) -> Select[object, object]:
     """Delivered when this transaction commits."""
-    return notify(EVENTS, event_id)
+    return event_changed(event_id)

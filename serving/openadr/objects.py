@@ -65,6 +65,9 @@ class Objects(ABC, Generic[Taken]):
         self._clock = clock
         self._listener = listener
 
+    def now(self) -> datetime:
+        return self._clock()
+
     # Reading
 
     def listed(

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from schemas.openadr import MqttBinding
 from schemas.webhooks import Network
+from serving.cache.answer_cache import AnswerCache
 from serving.events.service import EventWriter
 from serving.http.openapi import OpenApiResource
 from serving.openadr.clients import ClientStore
@@ -44,6 +45,7 @@ class OpenAdrDependencies(Struct):
     is_https: bool = False
     webhook_networks: Sequence[Network] = ()
     mqtt: MqttBinding | None = None
+    answers: AnswerCache | None = None
 
 
 def openadr_routes(needs: OpenAdrDependencies) -> Mapping[str, object]:
@@ -77,7 +79,7 @@ def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
         "/auth/token": TokenResource(ClientStore(engine), needs.tokens, clock),
         "/programs": ProgramsResource(programs),
         "/programs/{object_id}": OneProgramResource(programs),
-        "/events": OpenAdrEventsResource(events),
+        "/events": OpenAdrEventsResource(events, needs.answers),
         "/events/{object_id}": OpenAdrOneEventResource(events),
         "/reports": ReportsResource(reports),
         "/reports/{object_id}": OneReportResource(reports),

@@ -7,7 +7,9 @@ parses only the first answer: the others have the same length.
 import selectors
 import socket
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle
 from math import inf
 from multiprocessing import get_context
 
@@ -34,11 +36,16 @@ def requests_per_s(port: int, path: str) -> float:
     return measure(port, path).requests_per_s
 
 
-def measure(port: int, path: str, server_pid: int | None = None) -> Load:
-    """Measure with all connections at once. A server without answers has rate 0 and infinite latency."""
+def measure(port: int, path: str, server_pid: int | None = None, headers: Sequence[str] = ("",)) -> Load:
+    """Measure with all connections at once. A server without answers has rate 0 and infinite latency.
+
+    Each request has the next ones of the `headers`, lines with their ends; all answers have the same length.
+    """
+    requests = [f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{each}\r\n".encode() for each in headers]
     before_s = _cpu_s(server_pid)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        halves = list(pool.map(_send_requests, [port] * PROCESSES, [path] * PROCESSES))
+        parts = [requests[number::PROCESSES] or requests for number in range(PROCESSES)]
+        halves = list(pool.map(_send_requests, [port] * PROCESSES, parts))
     used_cpu_s = _cpu_s(server_pid) - before_s
     all_latencies_s = sorted(latency_s for _, latencies_s in halves for latency_s in latencies_s)
     if not all_latencies_s:
@@ -63,19 +70,19 @@ class Exchange:
         self.requested_at = time.monotonic()
 
 
-def _send_requests(port: int, path: str) -> tuple[float, list[float]]:
+def _send_requests(port: int, requests: list[bytes]) -> tuple[float, list[float]]:
     latencies_s: list[float] = []
-    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-    length = _length_of_answer(port, request)
+    length = _length_of_answer(port, requests[0])
+    following = cycle(requests)
     with selectors.DefaultSelector() as selector:
         for _ in range(CONNECTIONS):
             connection = socket.create_connection((HOST, port))
-            connection.sendall(request)
+            connection.sendall(next(following))
             selector.register(connection, selectors.EVENT_READ, Exchange())
         start = time.monotonic()
         while time.monotonic() - start < SECONDS:
             for key, _ in selector.select(1):
-                _receive(key.fileobj, key.data, length, request, latencies_s)
+                _receive(key.fileobj, key.data, length, following, latencies_s)
         duration_s = time.monotonic() - start
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
@@ -83,7 +90,11 @@ def _send_requests(port: int, path: str) -> tuple[float, list[float]]:
 
 
 def _receive(
-    connection: object, exchange: Exchange, length: int, request: bytes, latencies_s: list[float]
+    connection: object,
+    exchange: Exchange,
+    length: int,
+    following: Iterator[bytes],
+    latencies_s: list[float],
 ) -> None:
     assert isinstance(connection, socket.socket)
     exchange.received += len(connection.recv(1 << 18))
@@ -93,15 +104,17 @@ def _receive(
     now_s = time.monotonic()
     latencies_s.append(now_s - exchange.requested_at)
     exchange.received, exchange.requested_at = 0, now_s
-    connection.sendall(request)
+    connection.sendall(next(following))
 
 
 def _length_of_answer(port: int, request: bytes) -> int:
     with socket.create_connection((HOST, port)) as connection:
         connection.sendall(request)
         answer = connection.recv(65_536)
-        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 304")), answer
         head, _, body = answer.partition(b"\r\n\r\n")
+        if answer.startswith(b"HTTP/1.1 304"):
+            return len(head) + 4
         body_bytes = next(
             int(line.partition(b":")[2])
             for line in head.split(b"\r\n")

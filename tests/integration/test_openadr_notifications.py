@@ -186,3 +186,59 @@ def test_what_settings_forbid_is_never_called(
     utility.make("/subscriptions", clientName="x", objectOperations=[part])
     [(is_enabled, error)] = rows(connection, "SELECT enabled, error FROM webhooks")
     assert (is_enabled, error.startswith("callbackUrl ")) == (False, True)
+
+
+def test_a_name_that_leads_to_a_forbidden_address_is_never_called(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    """What the name stands for is known only when it is called: nothing is connected to then."""
+    receiver, vtn = Receiver(), Vtn(engine)
+    utility = vtn.client("utility", "bl")
+    url = f"https://localhost:{receiver.port}/hook"
+    part = {"objects": ["PROGRAM"], "operations": CHANGES, "callbackUrl": url}
+    made = utility.make("/subscriptions", clientName="x", objectOperations=[part])
+    utility.make("/programs", programName="tou")
+    sender = WebhookSender(engine, vtn.clock, "tests", WebhookPolicy((), timeout_s=5), chance=lambda: 1.0)
+    sender.drain(f"openadr-{made['id']}-0")
+    receiver.close()
+    assert receiver.bodies == []
+    [(error,)] = rows(connection, "SELECT error FROM webhook_deliveries")
+    assert "localhost has no address that is public" in error
+
+
+def test_redirects_lead_nowhere(site: Site) -> None:
+    """Neither a notification nor its token goes to where a receiver points."""
+    other = Receiver()
+    webhook = site.subscribe(site.utility, "EVENT")
+    site.receiver.location, site.receiver.answer = other.url, lambda *_: 307
+    site.event()
+    assert len(site.sent(webhook)) == 1
+    other.close()
+    assert other.bodies == []
+
+
+@pytest.mark.parametrize("kind", ["PROGRAM", "EVENT", "REPORT", "SUBSCRIPTION", "VEN", "RESOURCE"])
+def test_each_kind_of_object_and_operation_is_sent(kind: str, site: Site) -> None:
+    home = site.vtn.client("home", "ven")
+    ven = home.make("/vens", objectType="VEN_VEN_REQUEST", venName="home")["id"]
+    event = site.event()["id"]
+    part = {"objects": ["VEN"], "operations": ["DELETE"], "callbackUrl": "https://home.example/x"}
+    noun, client, body = {
+        "PROGRAM": ("programs", site.utility, {"programName": "other"}),
+        "EVENT": ("events", site.utility, {"programID": site.program, "intervals": []}),
+        "REPORT": ("reports", home, {"eventID": event, "clientName": "x", "resources": []}),
+        "SUBSCRIPTION": ("subscriptions", home, {"clientName": "x", "objectOperations": [part]}),
+        "VEN": ("vens", home, {"objectType": "VEN_VEN_REQUEST", "venName": "another"}),
+        "RESOURCE": (
+            "resources",
+            home,
+            {"objectType": "VEN_RESOURCE_REQUEST", "resourceName": "ev", "venID": ven},
+        ),
+    }[kind]
+    webhook = site.subscribe(site.utility, kind)
+    before = site.sent(webhook)  # of its own making
+    made = client.make(f"/{noun}", **body)
+    client.put(f"/{noun}/{made['id']}", **body)
+    client.delete(f"/{noun}/{made['id']}")
+    assert len(before) == (kind == "SUBSCRIPTION")
+    assert briefly(site.sent(webhook)) == [(kind, operation, made["id"]) for operation in CHANGES]

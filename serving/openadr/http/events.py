@@ -1,9 +1,12 @@
 """Events."""
 
+from functools import partial
+
 from falcon import Request, Response
 
 from schemas.openadr import Event, EventRequest
 from schemas.tables.openadr import openadr_events
+from serving.cache.answer_cache import AnswerCache
 from serving.http.parameters import checked
 from serving.openadr.access import MAY_READ_TARGETS, WRITE_EVENTS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
@@ -18,8 +21,8 @@ MAY_WRITE = (WRITE_EVENTS,)
 class OpenAdrEventsResource(Collection[EventRequest]):
     takes = EventRequest
 
-    def __init__(self, events: Events) -> None:
-        super().__init__(events)
+    def __init__(self, events: Events, answers: AnswerCache | None = None) -> None:
+        super().__init__(events, answers)
         self._events = events
 
     @search(
@@ -34,17 +37,21 @@ class OpenAdrEventsResource(Collection[EventRequest]):
         ),
     )
     def on_get(self, request: Request, response: Response) -> None:
-        active = self._events.active() if checked(request.params, ACTIVE) == "true" else ()
-        self.answer_listed(
-            request,
-            response,
-            [*equals(request.params, PROGRAM, openadr_events.c.program_id), *active],
-            has_targets=True,
+        is_active = checked(request.params, ACTIVE) == "true"
+        now = self._events.now()
+        active = self._events.active(now) if is_active else ()
+        conditions = [*equals(request.params, PROGRAM, openadr_events.c.program_id), *active]
+        self.answer_polled(
+            request, response, conditions, partial(self._events.next_end, now) if is_active else _never
         )
 
     @creation("createEvent", TAG, SHAPES, MAY_WRITE)
     def on_post(self, request: Request, response: Response) -> None:
         super().on_post(request, response)
+
+
+def _never() -> None:
+    """A list of all events does not change by time alone."""
 
 
 class OpenAdrOneEventResource(OneObject[EventRequest]):

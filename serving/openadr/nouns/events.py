@@ -65,9 +65,15 @@ class Events(TargetedObjects[EventRequest]):
             rows = connection.execute(queries.shares_of_client(client.client_id))
             return {object_id: Share(*share) for object_id, *share in rows}
 
-    def active(self) -> Conditions:
+    def active(self, now: datetime) -> Conditions:
         """Those that are not over."""
-        return [queries.is_active(self._clock())]
+        return [queries.is_active(now)]
+
+    def next_end(self, now: datetime) -> datetime | None:
+        """When the first of those that are not over ends."""
+        with self._engine.connect() as connection:
+            ends_at: datetime | None = connection.execute(queries.next_end(now)).scalar_one()
+        return ends_at
 
     def _values(self, context: Context, request: EventRequest, before: Row[Any] | None) -> Values:
         if context.connection.execute(queries.lock_program(request.program_id)).first() is None:

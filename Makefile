@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test thorough check clients dist faults brokers bench migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough accuracy check clients dist faults brokers bench migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,10 +32,13 @@ notebooks: install ## run every notebook on the sample, and keep what they say
 	$(BIN)/python -m analysis.sample $(BIN)/python -m tests.notebooks.execution
 
 test: install ## the tests of an engineer's day, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough and not accuracy"
 
 thorough: install ## what takes long: programs as processes, whole events, tests of the tests, notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
+
+accuracy: install ## score forecasts and intervals on simulated fleets, and print the figures (10 minutes)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m accuracy -rfEsP
 
 check: install ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .

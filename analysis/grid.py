@@ -32,7 +32,7 @@ class CoarserThanRequestedWarning(UserWarning):
 
 
 class ForecastWarning(UserWarning):
-    """A forecast is missing or old; the message says why."""
+    """A forecast is missing or old."""
 
 
 class Grid(ABC):

@@ -37,7 +37,7 @@ class ReleaseError(Exception):
 
 
 class SkippedError(Exception):
-    """An artefact cannot be made on this machine; the message says why."""
+    """An artefact cannot be made on this machine."""
 
 
 def main() -> int:
@@ -132,15 +132,17 @@ def _bill_of_materials(work: Path, made: Path) -> None:
     (work / "pyproject.toml").write_text(
         description.replace('dynamic = ["version"]', f'version = "{VERSION}"', 1)
     )
-    # Where a package comes from is the business of whoever installs it: its name is enough.
-    source = ("--index-url", "pkg:python", "--pyproject", work / "pyproject.toml")
     target = made / f"gridgate-{VERSION}.cdx.json"
-    options = ("--output-reproducible", "-o", target)
+    options = ("--pyproject", work / "pyproject.toml", "--output-reproducible", "-o", target)
     lock = REPOSITORY / "requirements-run.lock"
-    _run(_beside_python("cyclonedx-py"), "requirements", lock, *source, *options, cwd=work)
+    _run(_beside_python("cyclonedx-py"), "requirements", lock, *options, cwd=work)
     bill = json.loads(target.read_text())
     for tool in bill["metadata"]["tools"]["components"]:
         del tool["externalReferences"]
+    # Where a package comes from is the business of whoever installs it: its name is enough.
+    for component in bill["components"]:
+        for reference in component["externalReferences"]:
+            reference["url"] = component["purl"]
     target.write_text(json.dumps(bill, indent=2) + "\n")
 
 

@@ -19,7 +19,7 @@ __version__ = VERSION
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for only then: the command `gridgate` needs neither Matplotlib nor Polars."""
+    """Import lazily: the command `gridgate` needs neither Matplotlib nor Polars."""
     if name == "connect":
         from analysis import connect  # noqa: PLC0415 - see above
 

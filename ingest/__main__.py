@@ -33,9 +33,9 @@ from ingest.storing.batch import FAULT, Batch
 from ingest.storing.quotas import Quotas
 from ingest.storing.rejected import count_by_reason, replay
 from ingest.storing.store import Store
-from ingest.storing.worker import Metrics, Source, Worker
+from ingest.storing.worker import Metrics, WakeableSource, Worker
 from ingest.writers.pool import WriterPool
-from ingest.writers.source import PipeSource, ReportedMetrics, Reporter
+from ingest.writers.source import PipeSource, ReportedMetrics, ReportSender
 from ingest.writers.suspects import Suspects
 from ingest.writers.writer import Surroundings
 from schemas.db.answers import AnswerMonitor
@@ -51,7 +51,7 @@ from schemas.programs.variables import warn_of_unknown_variables
 from schemas.tables.ledger import REPLAY
 
 MOST_WORKERS_BY_DEFAULT = 4
-"""Four store as much as PostgreSQL takes on the machines that we know; each has some 80 MB of memory."""
+"""Each is a process and a connection; more of them were not measured."""
 
 PUT_ASIDE = "each process that was to store it ended"
 
@@ -291,7 +291,7 @@ def _write(number: int, descriptor: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     monitor = AnswerMonitor(time.monotonic)
     with socket.socket(fileno=descriptor) as receiving:
-        reporter = Reporter(receiving)
+        reporter = ReportSender(receiving)
         source = PipeSource(receiving, reporter, stopping.set)
         worker = _worker(
             settings,
@@ -315,7 +315,7 @@ def _now() -> datetime:
 def _worker(
     settings: IngestSettings,
     open_connection: Callable[[str], psycopg.Connection],
-    source: Source,
+    source: WakeableSource,
     metrics: Metrics,
     stopping: threading.Event,
     name: str | None = None,
@@ -340,7 +340,7 @@ def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int, host:
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:
-    """Without the network's thread we would wait for ever: let whoever supervises us start us again."""
+    """Without the network's thread we would wait for ever: end, so that a supervisor starts us again."""
     failures: list[threading.ExceptHookArgs] = []
 
     def fail(failure: threading.ExceptHookArgs) -> None:

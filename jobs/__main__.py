@@ -169,6 +169,18 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("catch-up", help="run until nothing is left")
     retention = commands.add_parser("retention", help="let go of what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
+    _add_settle(commands)
+    _add_weather(commands)
+    verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
+    rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
+    for command in (verify, rebuild):
+        command.add_argument("--start", type=_instant, help="ISO 8601; without: the first that is stored")
+        command.add_argument("--end", type=_instant, help="exclusive; both are widened to whole hours")
+        command.add_argument("--ven", action="append", help="only this VEN and its loads; may be repeated")
+    return parser
+
+
+def _add_settle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
     settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
@@ -179,18 +191,14 @@ def _parser() -> argparse.ArgumentParser:
         dest="source",
         help="make the settlement of a pack again, without a database; 1 if it comes out otherwise",
     )
+
+
+def _add_weather(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     weather = commands.add_parser("weather", help="import temperatures, by which a baseline matches days")
     weather.add_argument(
         "file", type=Path, metavar="FILE", help="CSV or .parquet: timestamp, temperature_c, perhaps region"
     )
     weather.add_argument("--region", help="of all lines; without it, and without a column: of the whole site")
-    verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
-    rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
-    for command in (verify, rebuild):
-        command.add_argument("--start", type=_instant, help="ISO 8601; without: the first that is stored")
-        command.add_argument("--end", type=_instant, help="exclusive; both are widened to whole hours")
-        command.add_argument("--ven", action="append", help="only this VEN and its loads; may be repeated")
-    return parser
 
 
 def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:

@@ -74,7 +74,7 @@ def data_dir_of(name: str, root: Path = REPOSITORY) -> Path:
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
-    """Read the command line; exit with a message that says what to change when it is invalid."""
+    """Read the command line; exit with a message on what to change when it is invalid."""
     parser = _parser()
     words_given = sys.argv[1:] if arguments is None else arguments
     words = vars(parser.parse_args(words_given))

@@ -27,7 +27,7 @@ _EVENT_LIMITS = {
 _FIXTURES_PRESENCE = {"PRESENCE_AT_LEAST_S": "315360000"}
 
 
-class Programs:
+class StackPrograms:
     """Makes each program's command for one database and one broker.
 
     `root` is the directory that holds the packages; tests put stand-ins there.

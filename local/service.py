@@ -10,7 +10,7 @@ from schemas.programs.exits import FAILED, TRY_AGAIN, WRONG_USAGE
 
 
 class StartError(Exception):
-    """A service did not come up. The message says why, with the end of its log."""
+    """A service did not come up. The message has the end of its log."""
 
     exit_code = FAILED
 

@@ -18,7 +18,7 @@ from local.mosquitto import MosquittoBroker, mosquitto_program
 from local.options import Options
 from local.ports import HOST, require_free
 from local.postgres import EmbeddedPostgres, InstalledPostgres, PostgresServer
-from local.programs import Programs
+from local.programs import StackPrograms
 from local.supervisor import Supervisor
 
 DATABASE = "gridgate"
@@ -40,7 +40,7 @@ class Stack:
             "mqtt_url": self._broker.mqtt_url,
             "mqtt5_url": self._broker.mqtt5_url,
         }
-        self._programs = Programs(options, self._urls, root)
+        self._programs = StackPrograms(options, self._urls, root)
         self._is_ready = False
 
     def run(self) -> None:

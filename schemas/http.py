@@ -402,7 +402,7 @@ PATTERNS = {
 """What texts must be, in words for people."""
 
 NO_SEGMENTS = (".", "..")
-"""Clients resolve these in a path before they ask: nobody could come back to them."""
+"""Clients resolve these in a path before the request: the resource could not be reached."""
 
 VEN_WORDS = ("history", "summary")
 EVENT_WORDS = ("current", "history")
@@ -645,7 +645,7 @@ class WebhookCreate(Shape, frozen=True, kw_only=True):
 
     url: WebhookUrl
     kinds: WebhookKinds
-    enabled: bool = True
+    enabled: bool | UnsetType = UNSET
 
 
 class WebhookUpdate(Shape, frozen=True, kw_only=True):

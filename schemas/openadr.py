@@ -87,7 +87,7 @@ class EventPayloadDescriptor(Shape, frozen=True, kw_only=True):
 
 
 class PayloadDescriptor(Shape, frozen=True, kw_only=True):
-    """Of events or reports, as `objectType` says; a program has both."""
+    """Of events or reports, by `objectType`; a program has both."""
 
     object_type: Literal["EVENT_PAYLOAD_DESCRIPTOR", "REPORT_PAYLOAD_DESCRIPTOR"]
     payload_type: Word

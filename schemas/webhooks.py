@@ -15,6 +15,7 @@ DELIVERY_STATUSES: tuple[DeliveryStatus, ...] = get_args(DeliveryStatus)
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret
 LONGEST_URL = 2_048
+MOST_WEBHOOKS = 100
 LARGEST_PORT = 65_535
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 NAT64 = IPv6Network("64:ff9b::/96")
@@ -56,7 +57,7 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
     """Check what can be checked without a look-up of the host's name.
 
     Raises:
-        ValueError: nothing may be sent to this URL; the message says why.
+        ValueError: nothing may be sent to this URL.
     """
     if len(url) > LONGEST_URL or not PRINTABLE.fullmatch(url):
         raise ValueError(f"must be at most {LONGEST_URL} printable ASCII characters, without spaces")

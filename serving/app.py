@@ -39,7 +39,7 @@ from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
-from serving.http.openapi import Document, describe
+from serving.http.openapi import Document, OpenApiResource, describe
 from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
@@ -78,7 +78,6 @@ from serving.resources.opt_outs import OneOptOutResource, OptOutsResource
 from serving.resources.pages import (
     DashboardResource,
     DocsPageResource,
-    OpenApiResource,
     page_assets,
 )
 from serving.resources.reports import CircuitHistoryResource, RejectedMessagesResource, VenEventsResource
@@ -165,33 +164,38 @@ def create_app(  # noqa: PLR0913 - the composition root
     access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     auth = _auth(engine, clock, allowed_origins, policy, keyring)
+    tokens = openadr_tokens or _tokens(engine, clock)
     app = App(middleware=[access_log])
     app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     _allow_origins(app, allowed_origins)
-    tokens = openadr_tokens or _tokens(engine, clock)
     app.add_middleware(OpenAdrAccess(tokens, _buckets(policy), clock))
     app.add_middleware(auth)
-    app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
-    if policy.trusted_proxies:
-        app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
-    app.req_options.strip_url_path_trailing_slash = True
-    app.req_options.keep_blank_qs_values = True
     app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
+    app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
+    _set_options(app, policy)
     add_error_handling(app)
+    events = EventWriter(databases.primary, clock, options.event_rules)
     openadr = OpenAdrDependencies(
         databases.primary,
         clock,
         tokens,
-        EventWriter(databases.primary, clock, options.event_rules),
-        is_https=options.policy.is_https,
+        events,
+        is_https=policy.is_https,
         webhook_networks=options.webhook_networks,
     )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
     return app
+
+
+def _set_options(app: App, policy: Policy) -> None:
+    if policy.trusted_proxies:
+        app.set_client_address = TrustedProxies(policy.trusted_proxies).set_client_address
+    app.req_options.strip_url_path_trailing_slash = True
+    app.req_options.keep_blank_qs_values = True
 
 
 def api_document() -> Document:

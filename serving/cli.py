@@ -85,7 +85,7 @@ class Output:
         _print(json.dumps({"event": event, **fields}, default=str) if self._is_json else line)
 
     def note(self, line: str) -> None:
-        """Tell people on stderr what is not a part of the result."""
+        """Print what is not a part of the result to stderr."""
         _print(json.dumps({"event": line, "level": "info"}) if self._is_json else line, sys.stderr)
 
 

@@ -208,7 +208,7 @@ def _ordered(words: list[str]) -> str:
 def _answered_abilities(wire: Acknowledgement) -> str | None:
     """The abilities in an acknowledgement, beside its `data` or in it.
 
-    A wrong value is kept with the answer and says nothing: the answer itself counts.
+    A wrong value is kept with the answer and ignored: the answer itself counts.
     """
     try:
         beside = _understood(wire.understands)

@@ -95,7 +95,7 @@ class Subscriber:
         return self._inbox.take(most, most_bytes, timeout_s)
 
     def give_back(self, messages: list[Received]) -> None:
-        """Have taken messages wait again: whoever took them could not store them."""
+        """Put taken messages back: the process that took them could not store them."""
         self._inbox.put_back(messages)
 
     def wake(self) -> None:

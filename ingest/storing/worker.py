@@ -36,14 +36,18 @@ class Stopped(Exception):  # noqa: N818 - asked for, not an error
     """Stopped while the database was away; the broker keeps the messages that were not acknowledged."""
 
 
-class Source(Protocol):
-    """Where a worker's messages come from: a subscriber, or the process that has one."""
+class MessageSource(Protocol):
+    """Where messages come from: a subscriber, or the process that has one."""
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]: ...
 
-    def wake(self) -> None: ...
-
     def acknowledge(self, messages: list[Received]) -> None: ...
+
+
+class WakeableSource(MessageSource, Protocol):
+    """A source whose `take` ends at once when it is woken."""
+
+    def wake(self) -> None: ...
 
 
 class Metrics(Protocol):
@@ -63,7 +67,7 @@ class Worker:
 
     def __init__(  # noqa: PLR0913 - what it is composed of, by name
         self,
-        source: Source,
+        source: WakeableSource,
         open_store: Callable[[], Store],
         stopping: threading.Event,
         *,
@@ -83,7 +87,7 @@ class Worker:
         self._log = structlog.get_logger()
 
     def run(self) -> None:
-        """Work until `stop` is called."""
+        """Work until `stopping` is set."""
         try:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)
@@ -121,7 +125,7 @@ class Worker:
         """Store a batch, however long the database is away, and acknowledge it.
 
         Raises:
-            Stopped: told to stop before it could be stored.
+            Stopped: `stopping` was set before it could be stored.
         """
         self._settle(batch)
         self._source.acknowledge(batch.received)
@@ -131,7 +135,7 @@ class Worker:
         """Store a batch. If it fails while other rows are stored, halve it, down to the message to put aside.
 
         No error says for sure what it is about (a lock table that is full, a deadlock, an error of an
-        extension), so none is asked: only whether the database stores something else.
+        extension), so the test is only whether the database stores something else.
         """
         messages = batch.received
         try:
@@ -153,7 +157,7 @@ class Worker:
 
         Raises:
             Exception: the batch failed this number of times while other rows were stored.
-            Stopped: told to stop before it could be stored.
+            Stopped: `stopping` was set before it could be stored.
         """
         refusals, delay_s = 0, FIRST_RETRY_S
         while True:

@@ -19,7 +19,7 @@ NO_LIMIT = 2**31
 """The receiving process limits what it sends."""
 
 
-class Reporter:
+class ReportSender:
     """Sends reports. Used by any thread; a receiving process that has ended gets none."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -37,7 +37,7 @@ class PipeSource:
     `on_end` is called when no more will come: the receiving process stops, or has ended.
     """
 
-    def __init__(self, connection: socket.socket, reporter: Reporter, on_end: Callable[[], None]) -> None:
+    def __init__(self, connection: socket.socket, reporter: ReportSender, on_end: Callable[[], None]) -> None:
         self._connection = connection
         self._reporter = reporter
         self._on_end = on_end
@@ -78,7 +78,7 @@ class PipeSource:
 class ReportedMetrics:
     """A worker's metrics, counted by the receiving process."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: ReportSender) -> None:
         self._reporter = reporter
 
     def took(self, messages: int) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
+from ingest.storing.worker import MessageSource
 from ingest.writers import wire
 from ingest.writers.in_hand import InHand
 from ingest.writers.suspects import Suspects
@@ -38,12 +39,8 @@ TOLERATED_ENDS = 2
 """Ends in a row that do not make the program unhealthy."""
 
 
-class Source(Protocol):
-    """Where the messages come from."""
-
-    def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]: ...
-
-    def acknowledge(self, messages: list[Received]) -> None: ...
+class ReturnableSource(MessageSource, Protocol):
+    """A source that takes messages back, for another writer."""
 
     def give_back(self, messages: list[Received]) -> None: ...
 
@@ -55,7 +52,7 @@ Launch = Callable[[int, socket.socket], subprocess.Popen[bytes]]
 class Surroundings(Struct, frozen=True):
     """What all writers share. `put_aside` stores a message as refused; it returns whether it could."""
 
-    source: Source
+    source: ReturnableSource
     launch: Launch
     metrics: IngestMetrics
     suspects: Suspects

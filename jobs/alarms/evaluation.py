@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from msgspec import structs
 from sqlalchemy import Connection
 
 from jobs.alarms.measures import Measure
-from jobs.alarms.rules import CLEARS_BELOW, AlarmLimits, OpenAlarm, Reading, Verdict, judge
+from jobs.alarms.rules import CLEARS_BELOW, AlarmLimits, AlarmReading, Verdict, judge
 from jobs.queries import alarms as queries
+from jobs.queries.alarms import OpenAlarm
 from schemas.alarms import AlarmKind
 from schemas.db import locks
 
@@ -35,7 +35,7 @@ def evaluate_alarms(
     connection.execute(locks.exclusive(locks.ALARMS))
     connection.execute(queries.bound_statements(longest_statement))
     connection.execute(queries.forget_conditions(list(measures)))
-    open_alarms = [OpenAlarm(*row) for row in queries.open_alarms().all(connection)]
+    open_alarms = queries.open_alarms().all(connection)
     return sum(
         _evaluate(
             connection, now, limits, kind, measure, [alarm for alarm in open_alarms if alarm.kind == kind]
@@ -69,7 +69,7 @@ def _evaluate(
     return len(verdict.raised) + len(verdict.cleared)
 
 
-def _worst(readings: Sequence[Reading]) -> float | None:
+def _worst(readings: Sequence[AlarmReading]) -> float | None:
     return max((reading.value for reading in readings if reading.value is not None), default=None)
 
 
@@ -89,10 +89,10 @@ def _write(
 
 
 def _changes(alarm: OpenAlarm) -> dict[str, Any]:
-    return {name: value for name, value in structs.asdict(alarm).items() if name in KEPT}
+    return {name: value for name, value in alarm._asdict().items() if name in KEPT}
 
 
-def _new_alarm(reading: Reading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, Any]:
+def _new_alarm(reading: AlarmReading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, Any]:
     return {
         "kind": kind,
         "subject": reading.subject,

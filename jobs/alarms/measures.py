@@ -9,16 +9,17 @@ from urllib.parse import urlsplit
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs.alarms.rules import AlarmLimits, OpenAlarm, Reading
+from jobs.alarms.rules import AlarmLimits, AlarmReading
 from jobs.queries import alarms as queries
 from jobs.queries import webhooks as webhook_queries
+from jobs.queries.alarms import OpenAlarm
 from jobs.running.successes import RECORDED_EVERY_S
 from jobs.summaries.rows import fetch
 from jobs.transforms.presence import PresenceTime, skewed_presence
 from schemas.alarms import AlarmKind
 from schemas.tables.presence import SkewedReportFrame
 
-Measure = Callable[[Connection, datetime, Sequence[OpenAlarm]], Sequence[Reading]]
+Measure = Callable[[Connection, datetime, Sequence[OpenAlarm]], Sequence[AlarmReading]]
 """Takes the open alarms of its kind, too: what an outage began with counts until it is over."""
 
 REFUSED_WITHIN = timedelta(minutes=5)
@@ -51,7 +52,7 @@ def measures(limits: AlarmLimits, periods_s: Mapping[str, float]) -> Mapping[Ala
 
 def jobs_late(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm], periods_s: Mapping[str, float]
-) -> Sequence[Reading]:
+) -> Sequence[AlarmReading]:
     """The seconds by which the latest job is late: those since its last success, less its period."""
     late_s = {
         row.job: (now - row.succeeded_at).total_seconds() - periods_s[row.job] - RECORDED_EVERY_S
@@ -62,12 +63,12 @@ def jobs_late(
     named = ", ".join(f"{job} by {late_s[job]:.0f} s" for job in latest[:MOST_NAMED])
     more = f", and {len(latest) - MOST_NAMED} more" if latest[MOST_NAMED:] else ""
     value = max(0.0, late_s[latest[0]]) if latest else 0.0
-    return [Reading(value, f"Late: {named}{more}.")] if late_s else []
+    return [AlarmReading(value, f"Late: {named}{more}.")] if late_s else []
 
 
 def vens_offline(
     connection: Connection, now: datetime, open_alarms: Sequence[OpenAlarm], within: timedelta
-) -> Sequence[Reading]:
+) -> Sequence[AlarmReading]:
     """The share of VENs that have gone offline lately; once there is an alarm, since it began."""
     began_at = min((alarm.raised_at for alarm in open_alarms), default=now)
     row = connection.execute(queries.fallen_offline(began_at - within)).one()
@@ -76,20 +77,24 @@ def vens_offline(
         return []
     percent = 100 * row.fallen / watched
     minutes = (now - began_at + within) / timedelta(minutes=1)
-    return [Reading(percent, f"{row.fallen} of {watched} VENs went offline within {minutes:.0f} minutes.")]
+    return [
+        AlarmReading(percent, f"{row.fallen} of {watched} VENs went offline within {minutes:.0f} minutes.")
+    ]
 
 
-def messages_refused(connection: Connection, now: datetime, _open: Sequence[OpenAlarm]) -> Sequence[Reading]:
+def messages_refused(
+    connection: Connection, now: datetime, _open: Sequence[OpenAlarm]
+) -> Sequence[AlarmReading]:
     """Messages refused in a minute, over the last five."""
     by_reason = connection.execute(queries.refused_by_reason(now - REFUSED_WITHIN)).all()
     rate = sum(row.messages for row in by_reason) / (REFUSED_WITHIN / timedelta(minutes=1))
     named = ", ".join(f"{row.reason} {row.messages}" for row in by_reason[:MOST_NAMED])
-    return [Reading(rate, f"Refused within 5 minutes: {named}.")]
+    return [AlarmReading(rate, f"Refused within 5 minutes: {named}.")]
 
 
 def events_underdelivering(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm], after: timedelta
-) -> Sequence[Reading]:
+) -> Sequence[AlarmReading]:
     """What each running event lacks, percent of its request; unknown before it has had some minutes."""
     return [
         _shortfall(row.event_id, row.efficiency_percent if now - row.asked_since >= after else None)
@@ -97,16 +102,16 @@ def events_underdelivering(
     ]
 
 
-def _shortfall(event_id: str, efficiency_percent: float | None) -> Reading:
+def _shortfall(event_id: str, efficiency_percent: float | None) -> AlarmReading:
     if efficiency_percent is None:
-        return Reading(None, subject=event_id)
+        return AlarmReading(None, subject=event_id)
     detail = f"Event {event_id!r} delivers {efficiency_percent:.0f} % of what it asks for."
-    return Reading(max(0.0, 100 - efficiency_percent), detail, event_id)
+    return AlarmReading(max(0.0, 100 - efficiency_percent), detail, event_id)
 
 
 def clocks_off(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm], offset: timedelta
-) -> Sequence[Reading]:
+) -> Sequence[AlarmReading]:
     """The share of VENs, of those heard lately, whose clocks are wrong by more than `offset`.
 
     A replay is no wrong clock: three reports have to agree on the offset, as for presence.
@@ -122,7 +127,7 @@ def clocks_off(
         return []
     named = ", ".join(sorted(wrong)[:MOST_NAMED])
     detail = f"Clocks of {len(wrong)} of {vens} VENs are wrong by more than {offset.total_seconds():g} s"
-    return [Reading(100 * len(wrong) / vens, f"{detail}: {named}, ...")]
+    return [AlarmReading(100 * len(wrong) / vens, f"{detail}: {named}, ...")]
 
 
 def disks_full(
@@ -131,17 +136,17 @@ def disks_full(
     _open: Sequence[OpenAlarm],
     path: str,
     database_gb: float | None,
-) -> Sequence[Reading]:
+) -> Sequence[AlarmReading]:
     """The used part of the watched disk, and of what the database may take."""
-    readings = list[Reading]()
+    readings = list[AlarmReading]()
     if path:
         usage = shutil.disk_usage(path)
         percent = 100 * usage.used / (usage.used + usage.free)
-        readings.append(Reading(percent, f"The disk of {path} has {_gb(usage.free)} left.", path))
+        readings.append(AlarmReading(percent, f"The disk of {path} has {_gb(usage.free)} left.", path))
     if database_gb is not None:
         used = connection.execute(queries.DATABASE_BYTES).scalar_one()
         detail = f"The database has {_gb(used)} of {database_gb:g} GB."
-        readings.append(Reading(100 * used / (database_gb * 1e9), detail, DATABASE))
+        readings.append(AlarmReading(100 * used / (database_gb * 1e9), detail, DATABASE))
     return readings
 
 
@@ -149,20 +154,24 @@ def _gb(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:.3g} GB"
 
 
-def ingest_silent(connection: Connection, now: datetime, _open: Sequence[OpenAlarm]) -> Sequence[Reading]:
+def ingest_silent(
+    connection: Connection, now: datetime, _open: Sequence[OpenAlarm]
+) -> Sequence[AlarmReading]:
     """The seconds since ingest last took anything from the broker; nothing before it ever has."""
     newest: datetime | None = connection.execute(queries.newest_from_broker()).scalar_one()
     if newest is None:
         return []
     detail = f"Ingest has stored nothing since {newest:%Y-%m-%dT%H:%M:%SZ}: is it, or the broker, away?"
-    return [Reading(max(0.0, (now - newest).total_seconds()), detail)]
+    return [AlarmReading(max(0.0, (now - newest).total_seconds()), detail)]
 
 
 def webhooks_disabled(
     connection: Connection, _now: datetime, _open: Sequence[OpenAlarm]
-) -> Sequence[Reading]:
+) -> Sequence[AlarmReading]:
     """1 for each webhook that was disabled for failing, until people enable or delete it."""
     return [
-        Reading(1, f"Nothing is sent to {urlsplit(row.url).netloc} any more: {row.error}", row.webhook_id)
+        AlarmReading(
+            1, f"Nothing is sent to {urlsplit(row.url).netloc} any more: {row.error}", row.webhook_id
+        )
         for row in webhook_queries.disabled_webhooks().all(connection)
     ]

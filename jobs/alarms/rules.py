@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
+from jobs.queries.alarms import OpenAlarm
 from schemas.alarms import AlarmKind
 
 CLEARS_BELOW = 0.8
@@ -42,7 +43,7 @@ class AlarmLimits(Struct, frozen=True, kw_only=True):
         }
 
 
-class Reading(Struct, frozen=True):
+class AlarmReading(Struct, frozen=True):
     """A measured value; the higher, the worse. None: it cannot be measured now."""
 
     value: float | None
@@ -50,30 +51,17 @@ class Reading(Struct, frozen=True):
     subject: str = ""
 
 
-class OpenAlarm(Struct, frozen=True):
-    """An alarm that is not cleared, as in the table."""
-
-    alarm_id: int
-    kind: AlarmKind
-    subject: str
-    detail: str
-    value: float
-    worst_value: float
-    raised_at: datetime
-    calm_since: datetime | None = None
-
-
 class Verdict(Struct, frozen=True):
     """What one evaluation of a kind changes."""
 
-    raised: Sequence[Reading]
+    raised: Sequence[AlarmReading]
     changed: Sequence[OpenAlarm]
     cleared: Sequence[OpenAlarm]
 
 
 def judge(
     threshold: float,
-    readings: Iterable[Reading],
+    readings: Iterable[AlarmReading],
     open_alarms: Iterable[OpenAlarm],
     now: datetime,
     clear_after: timedelta,
@@ -100,14 +88,13 @@ def judge(
     return Verdict(raised, changed, cleared)
 
 
-def _updated(alarm: OpenAlarm, reading: Reading | None, threshold: float, now: datetime) -> OpenAlarm:
+def _updated(alarm: OpenAlarm, reading: AlarmReading | None, threshold: float, now: datetime) -> OpenAlarm:
     if reading is None:
-        return structs.replace(alarm, calm_since=alarm.calm_since or now)
+        return alarm._replace(calm_since=alarm.calm_since or now)
     if reading.value is None:
-        return structs.replace(alarm, calm_since=None)
+        return alarm._replace(calm_since=None)
     is_calm = reading.value < threshold * CLEARS_BELOW
-    return structs.replace(
-        alarm,
+    return alarm._replace(
         value=reading.value,
         worst_value=max(reading.value, alarm.worst_value),
         detail=alarm.detail if is_calm else reading.detail,

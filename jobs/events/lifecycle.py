@@ -116,7 +116,7 @@ def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
 def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: datetime) -> None:
     """The event is over, by time, stop or cancel: every VEN that was notified of it is sent a `restore`.
 
-    Also at the end that each was told: VENs in the field count from receipt, and for as long as they please.
+    Also at the end in its last command: VENs in the field count from receipt, some for longer.
     """
     ven_ids = connection.execute(event_queries.notified_vens(row.event_id)).scalars().all()
     connection.execute(event_queries.finish(row.event_id, ended_at))
@@ -155,10 +155,10 @@ def _share(
 
 
 def _shares_to_notify(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
-    """Whom to tell which share: newcomers, whoever has another one now, and all that were told otherwise.
+    """Shares to send: of newcomers, of VENs whose share has changed, and of VENs with an outdated notice.
 
     What was changed is shared out exactly; only newcomers may make the shares exceed the request. A step of
-    intervals is shared out evenly: that is what VENs that understand them were told ahead.
+    intervals is shared out evenly, as announced to VENs that understand them.
     """
     most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
     is_step = _is_changed(row) and row.intervals is not None
@@ -396,7 +396,7 @@ def _restores(row: EventTerms | Row[Any], ven_ids: Iterable[str], now: datetime)
 
 
 def _send(connection: Connection, rows: Sequence[Command]) -> None:
-    """Into the outbox, but for VENs that speak OpenADR; whoever dispatches is woken."""
+    """Into the outbox, but for VENs that speak OpenADR; the dispatcher is notified."""
     ven_ids = sorted({command["ven_id"] for command in rows})
     without = set(connection.execute(vens_by_openadr(ven_ids)).scalars()) if ven_ids else set()
     sent = [command for command in rows if command["ven_id"] not in without]

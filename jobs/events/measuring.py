@@ -554,5 +554,5 @@ def sampled_cuts(connection: Connection, window: TimeRange) -> list[TimeRange]:
 
 
 def some_at_a_time(people: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """At least once: an event in which nobody took part is settled as well."""
+    """At least once: an event without participants is settled as well."""
     yield from people.iter_slices(VENS_AT_ONCE) if people.height else [people]

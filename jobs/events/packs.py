@@ -81,7 +81,7 @@ def pack_of(recorder: Recorder, event: MeasuredEvent, rules: Rules, revision: in
 
 
 def with_listed_holidays(rules: Rules, event: MeasuredEvent) -> Rules:
-    """The rules with each holiday as a date: what `US` means may change with the library that says so."""
+    """The rules with each holiday as a date: the days of `US` may change with the library's version."""
     days = sorted(rules.calendar(event.window.start).holidays)
     return msgspec.structs.replace(rules, holidays=",".join(day.isoformat() for day in days))
 
@@ -120,7 +120,7 @@ def remade(folder: Path) -> Pack:
     """The settlement of a pack, made again of its inputs, without a database.
 
     Raises:
-        PackError: a file is missing or not what its digest says, or the settlement comes out otherwise.
+        PackError: a file is missing, its digest is wrong, or the settlement differs.
     """
     contents = _contents(folder)
     inputs = {name: _checked(folder, name, digest) for name, digest in sorted(contents.inputs.items())}

@@ -228,7 +228,7 @@ def _reporting(
 def _reductions(
     event: MeasuredEvent, standing: Standing, reporting: pl.DataFrame, now: datetime
 ) -> pl.DataFrame:
-    """What each VEN that was asked delivers, kW: baseline less usage, or the opposite where more is
+    """The delivery of each participant, kW: baseline less usage, or the opposite where more is
     asked for; 0.0 of one that is silent or has left.
 
     `event_id`, `ven_id`, `reduction_kw`.

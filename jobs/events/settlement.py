@@ -91,7 +91,7 @@ def settle_ended(connection: Connection, now: datetime, rules: Rules) -> int:
 
 
 def revise_settled(connection: Connection, now: datetime, rules: Rules) -> int:
-    """Look again at the settled event that nobody has looked at for longest; answers revisions made."""
+    """Check the settled event whose last check is the oldest; returns the number of revisions made."""
     if not _is_mine(connection):
         return 0
     row = connection.execute(settlement_queries.settled_events(now - rules.revise_for)).first()
@@ -165,7 +165,7 @@ def _revise(
 
 
 def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
-    """Who answered, and how fast: also of an event that nobody followed, or whose answers came at its end."""
+    """How many VENs answered, and how fast: also of answers that came at the event's end."""
     answered = connection.execute(settlement_queries.responses(event_id)).one()
     mean_ms = None if answered.mean_ms is None else float(answered.mean_ms)
     told = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}

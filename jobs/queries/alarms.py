@@ -135,7 +135,7 @@ def newest_from_broker() -> Select[datetime]:
     return select(func.greatest(stored, refused))
 
 
-class OpenAlarmRow(NamedTuple):
+class OpenAlarm(NamedTuple):
     """An alarm that is not cleared."""
 
     alarm_id: int
@@ -145,13 +145,13 @@ class OpenAlarmRow(NamedTuple):
     value: float
     worst_value: float
     raised_at: datetime
-    calm_since: datetime | None
+    calm_since: datetime | None = None
 
 
-def open_alarms() -> Query[OpenAlarmRow]:
+def open_alarms() -> Query[OpenAlarm]:
     is_open = alarms.c.cleared_at.is_(None)
-    query = select(*fields_of(OpenAlarmRow, alarms)).where(is_open).order_by(alarms.c.alarm_id)
-    return Query(OpenAlarmRow, query)
+    query = select(*fields_of(OpenAlarm, alarms)).where(is_open).order_by(alarms.c.alarm_id)
+    return Query(OpenAlarm, query)
 
 
 def raise_alarm(values: Mapping[str, object]) -> Insert:

@@ -63,7 +63,7 @@ ASKING = ("event", "shedLoad")
 
 
 def due_events(now: datetime) -> Select[Any]:
-    """Events whose start or end has come, or that somebody has stopped; held against whoever changes them."""
+    """Events whose start or end has come, or that were stopped; their rows are locked."""
     has_begun = and_(events.c.status == "scheduled", events.c.start_time <= now)
     has_ended = and_(
         events.c.status.in_(TO_COME), or_(events.c.end_time <= now, events.c.ended_at.is_not(None))
@@ -82,7 +82,7 @@ def cancelled_events(now: datetime) -> Select[Any]:
 
 
 def _has_opted_out_only() -> ColumnElement[bool]:
-    """Whether a VEN was told, has opted out, and has not been released since."""
+    """Whether a VEN was notified, has opted out, and has not been released since."""
     is_announced = and_(PART.notified_at.is_not(None), PART.finished_at.is_(None), PART.released_at.is_(None))
     return and_(PART.status == "opted_out", is_announced)
 
@@ -97,7 +97,7 @@ def events_to_notify(now: datetime) -> Select[Any]:
 
 
 def hold_event(event_id: str) -> Select[str]:
-    """Whoever wants to cancel or stop it waits; no row if somebody has."""
+    """Locks the event against a cancel or a stop; no row if it has been cancelled or stopped."""
     return select(events.c.event_id).where(events.c.event_id == event_id, IS_TO_COME).with_for_update()
 
 
@@ -270,7 +270,7 @@ WITHOUT_LOOPS = text("SET LOCAL enable_nestloop = off")
 
 
 def followed_events() -> Select[Any]:
-    """Events that are to come or run, and of which somebody has been told: `event_id` and targets.
+    """Events that are to come or run, and of which VENs have been notified: `event_id` and targets.
 
     Of the VENs that an event names, which may be many, only whether there are any: no VEN, or null.
     """
@@ -365,7 +365,7 @@ def followed_parts(
 
 
 def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
-    """Commands that asked VENs to take part: `ven_id`, `command_id`, `status`, `acknowledged_at`.
+    """Commands by which VENs were notified: `ven_id`, `command_id`, `status`, `acknowledged_at`.
 
     Commands to several loads of a VEN that were made together are one, with the least of their ids. It is
     acknowledged if one of them is, and rejected if all are.
@@ -439,7 +439,7 @@ def loads_to_shed(
 ) -> Relation:
     """Loads of some types that VENs have and that may be controlled: `ven_id`, `load_id`, `available_kw`.
 
-    What a load sheds now it could shed as well, whatever it says that it could besides.
+    What a load sheds now counts as capability, besides what it reports.
     """
     latest = load_snapshots.c
     available_kw = func.greatest(shed_capability_kw(), latest.shed_power_kw, 0.0)

@@ -49,7 +49,7 @@ NO_POWER: ColumnElement[float] = cast(null(), Double)
 def take_stale(since: datetime, until: datetime, most: int) -> ReturningDelete[datetime]:
     """Stale half hours that begin in a range, the newest first; they are stale no more.
 
-    Whoever marks one meanwhile waits for us; and we wait for whoever has marked one and not committed.
+    Sessions that mark one meanwhile wait for this one, and it waits for those that have not committed.
     """
     bucket = stale_half_hours.c.bucket
     newest = select(bucket).where(bucket >= since, bucket < until).order_by(bucket.desc()).limit(most)

@@ -47,7 +47,7 @@ RAW_FOR_ONESELF = text(
 )
 
 ENSURE_DEFAULT = text("SELECT ensure_raw_partitions('{}')")
-"""Waits for whoever makes partitions, and keeps others from it to the end of the transaction."""
+"""The lock for making partitions, held to the end of the transaction."""
 
 PARTITIONS = text(
     "SELECT format('%I.%I', home, name) AS partition, is_default, greatest(since, '0001-01-01Z') AS since,"

@@ -101,7 +101,7 @@ def old_live_changes(before: datetime) -> Select[str]:
 
 
 def closed_commands(before: datetime) -> Select[str]:
-    """Commands made before a time that nobody has to see to any more."""
+    """Commands made before a time whose status is final."""
     return (
         select(_CTID)
         .select_from(commands)

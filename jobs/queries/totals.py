@@ -21,7 +21,7 @@ def energy_since(start: datetime) -> Select[float | None]:
 def take_stale_slots(most: int) -> ReturningDelete[datetime]:
     """Slots whose network energy must be computed again, the newest first.
 
-    Whoever marks one meanwhile waits for us; and we wait for whoever has marked one and not committed.
+    Sessions that mark one meanwhile wait for this one, and it waits for those that have not committed.
     """
     newest = select(stale_slots.c.bucket).order_by(stale_slots.c.bucket.desc()).limit(most)
     some = select(stale_slots.c.bucket).where(stale_slots.c.bucket.in_(newest))

@@ -43,7 +43,7 @@ def _is_ready(now: datetime) -> ColumnElement[bool]:
 
 
 def webhooks_with_work(now: datetime, holder: str) -> Select[str]:
-    """Ids of webhooks that have something to send, and that nobody else holds."""
+    """Ids of webhooks that have something to send, and that no other sender holds."""
     is_free = or_(_W.leased_until.is_(None), _W.leased_until <= now, _W.leased_by == holder)
     has_work = exists().where(_D.webhook_id == _W.webhook_id, _is_due(now)).correlate(webhooks)
     return select(_W.webhook_id).where(_is_ready(now), is_free, has_work).order_by(_W.webhook_id)

@@ -206,7 +206,7 @@ class Runner:
             return 0
 
     def _is_anything_pending(self) -> bool:
-        """Waits for whoever holds the oldest pending batch."""
+        """Waits for the session that holds the oldest pending batch."""
         try:
             with self.engine.begin() as connection:
                 return connection.execute(pending_queries.oldest_pending()).first() is not None

@@ -50,7 +50,7 @@ EVENTS_PAUSE_S = 5.0
 """A scheduler that freezes while it sees to events makes them so late at most, for the others wait for it."""
 
 MEASURING_PAUSE_S = 300.0
-"""Baselines of a large fleet take a while to compute; nobody waits for the locks of these steps."""
+"""Baselines of a large fleet take a while to compute; no other session waits for the locks of these steps."""
 
 MOST_ROUNDS = 50
 """In which the job `progress` makes baselines, and `forecast` goes through history, if they last so long."""
@@ -99,7 +99,13 @@ def name_of(step: Step) -> str:
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
     """All jobs, those with a backlog first."""
-    jobs = (*_lanes(cadence), *_events(cadence), *_measuring(cadence), *_upkeep(cadence))
+    jobs = (
+        *_lanes(cadence),
+        *_events(cadence),
+        *_measuring(cadence),
+        *_upkeep(cadence),
+        *_quotas_and_sessions(cadence),
+    )
     return (*jobs, _alarms(cadence, jobs))
 
 
@@ -165,6 +171,12 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
 def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that measure events."""
     progress = Progress(cadence.rules(), _presence_time(cadence))
+    make_forecast = partial(
+        forecast_load_types,
+        time_zone=cadence.time_zone,
+        holidays=cadence.holidays,
+        gone_after=cadence.loads_gone_after(),
+    )
     return (
         Job(
             "progress",
@@ -194,16 +206,8 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             "forecast",
             cadence.forecast_every_s,
             "what loads will use, and could shed, by type and half hour, two days ahead",
-            (
-                partial(
-                    forecast_load_types,
-                    time_zone=cadence.time_zone,
-                    holidays=cadence.holidays,
-                    gone_after=cadence.loads_gone_after(),
-                ),
-            ),
+            (make_forecast,),
             rounds=MOST_ROUNDS,
-            longest_pause_s=MEASURING_PAUSE_S,
         ),
     )
 
@@ -247,6 +251,12 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_events, kept=cadence.events_retention()),
             ),
         ),
+    )
+
+
+def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
+    """Jobs that bound what devices and frozen programs take."""
+    return (
         Job(
             "quotas",
             20,

@@ -88,7 +88,7 @@ def outdated_partitions(connection: Connection, since: datetime) -> list[Outdate
 
 
 def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
-    """Let go of days that nobody has still to read, and drop the partitions of which nothing is to stay.
+    """Drop raw rows of days that no lane has still to read, and the partitions of which nothing is to stay.
 
     That takes the raw tables for itself, for an instant. Where it cannot have them soon it gives up, and
     the next run tries again. Answers the number of partitions that went.
@@ -135,7 +135,7 @@ def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
 
 
 def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept) -> int:
-    """Delete rows that count for nobody any more from partitions of which a part is to stay.
+    """Delete outdated rows from partitions of which a part is to stay.
 
     Answers the rows deleted, of many only some.
     """
@@ -182,7 +182,7 @@ def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> i
 def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) -> int:
     """Delete old changes of live streams, but for the newest: numbering goes on from its position.
 
-    Who missed something that was never numbered could not be told so: everything is numbered first.
+    A client that missed a change without a number could not be sent a `reset`: all are numbered first.
     """
     connection.execute(number_alone())
     connection.execute(number())

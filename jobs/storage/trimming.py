@@ -44,7 +44,7 @@ def trim_openadr_reports(connection: Connection, now: datetime, kept: timedelta)
 
 
 def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Delete deliveries of webhooks that were closed long ago, and those that nobody would send any more."""
+    """Delete deliveries of webhooks that were closed long ago, and those of disabled webhooks."""
     deleted = 0
     for rows in (webhook_queries.old_deliveries(now - kept), webhook_queries.surplus_deliveries(now - kept)):
         deleted += connection.execute(retention_queries.forget(webhook_deliveries, rows, MOST_ROWS)).rowcount

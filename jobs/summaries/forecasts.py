@@ -28,8 +28,8 @@ from schemas.times.time_ranges import TimeRange, widened
 
 FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 96
 LOADS_AT_ONCE = 500_000
-"""Half hours of one transaction, and of how many loads together. Eight of a large fleet are a minute of
-PostgreSQL: it reads each sample in which a load says what it could shed.
+"""Half hours of one transaction, and of how many loads together: each sample in which a load gives its shed
+capability is read.
 """
 
 LOOK_BACK = timedelta(days=LOOK_BACK_DAYS + 2)

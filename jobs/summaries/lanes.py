@@ -145,6 +145,6 @@ def _mark_stale(connection: Connection, instants: pl.Series) -> None:
 
 
 def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:
-    """Samples that history may still count: of days that were dropped nobody knows what was counted."""
+    """Samples that history may still count: of dropped days it is unknown which were counted."""
     since = connection.execute(retention_queries.horizon(history.RAW_S)).scalar_one_or_none()
     return samples if since is None else samples.filter(pl.col("ts") >= since)

@@ -146,7 +146,7 @@ class CandidateFrame(Frame):
 
 
 class ShareFrame(Frame):
-    """What the VENs that take part in an event could give, and have been asked for, kW; until when."""
+    """Available and requested power of the participants of an event, kW; until when."""
 
     ven_id: str = pa.Field(unique=True)
     available_kw: float = pa.Field(ge=0)

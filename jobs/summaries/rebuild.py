@@ -128,7 +128,7 @@ def _parts(
 def _rows_by_slot(
     engine: Engine, within: TimeRange, ven_ids: Sequence[str] | None
 ) -> Iterator[tuple[datetime, int]]:
-    """Day by day, when they are asked for: to count all of a long range first would be a long silence."""
+    """Day by day, lazily: to count all of a long range first would show no progress."""
     for day in days(within):
         with engine.connect() as connection:
             query = summary_queries.rows_by_slot(Scope(day, day.start, ven_ids))

@@ -32,7 +32,7 @@ def fetch(connection: Connection, query: Relation, model: type[Frame]) -> pl.Dat
     The connection must be in UTC, as `schemas.db.connections` makes it.
 
     Raises:
-        pandera.errors.SchemaError: the rows are not what the model says.
+        pandera.errors.SchemaError: the rows do not fit the model.
     """
     return model.checked(fetch_unchecked(connection, query, model))
 
@@ -81,7 +81,7 @@ def write(
     `merge` makes of the table and the twin's name.
 
     Raises:
-        pandera.errors.SchemaError: the frame is not what the table's model says.
+        pandera.errors.SchemaError: the frame does not fit the table's model.
     """
     rows = FRAMES[table.name].checked(frame.select(table.c.keys()))
     if rows.is_empty():

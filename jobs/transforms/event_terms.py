@@ -69,7 +69,7 @@ def with_terms(
         command: a row of the outbox, whose data is not encoded yet.
         terms: of its event.
         understood: words of `understands`.
-        flexibility: by which a VEN that understands intervals is told its share of each.
+        flexibility: by which a VEN that understands intervals gets its share of each.
     """
     if command["op"] == "restore":
         return _returning(command, terms)

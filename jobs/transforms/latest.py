@@ -14,7 +14,7 @@ from schemas.times.time_ranges import TimeRange
 class Latest(Struct, frozen=True):
     """How a table of latest values is kept.
 
-    `groups`: columns that change together, by the column that says how new they are (their order).
+    `groups`: columns that change together, by the column of their order in time.
     `greatest`: columns that merely grow.
     """
 
@@ -82,7 +82,7 @@ def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFr
 def newest(parts: Sequence[pl.DataFrame], kept: Latest) -> pl.DataFrame:
     """Several frames of latest values made one: in each group of columns the newest wins.
 
-    A key for which no group says anything any more is left out, but for one that `ts` still vouches for.
+    A key without a value in any group is left out, unless its `ts` is still that of a report.
     """
     columns = parts[0].columns
     groups = [

@@ -122,7 +122,7 @@ def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: TimeRange) -> 
 def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
     """When VENs do not count in an event: after they left it, and while a later order has them in another.
 
-    Where two events have a VEN at the same time, that time counts in the one of which it was told last.
+    Where two events have a VEN at the same time, that time counts in the one of its latest notification.
 
     Args:
         participants: `ven_id`, `told_at` (null: before the others), `left_at` (null for who stayed).
@@ -159,9 +159,9 @@ def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: T
 
     Args:
         participants: `ven_id`, `requested_kw` (the last share), `told_at`, `opted_out_at`, `left_at`, and
-            perhaps `begins_at`: before it a VEN was asked for nothing, since its start was delayed.
+            perhaps `begins_at`: before it the request to a VEN is zero, since its start was delayed.
         shares: revisions of the shares: `ven_id`, `at`, `requested_kw`. A VEN without any had its last share
-            from the time that it was told until it opted out.
+            from its notification until it opted out.
         window: the event's.
 
     Returns:
@@ -205,7 +205,7 @@ def settle_vens(
         prediction: what the baselines say.
         participants: `ven_id`, `requested_kwh`, `has_opted_out`.
         window: the event's.
-        least_coverage_percent: figures that cover less have a note that says so.
+        least_coverage_percent: figures that cover less have a note.
 
     Returns:
         `ven_id`, `baseline`, the `FIGURES`, the `ENDS`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without
@@ -340,10 +340,10 @@ def settle_portfolio(
         sums: as `portfolio_sums` gives them, of all participants.
         errors: `baseline`, `target`, `hour`, and the sums over VENs of `used_kw` and `predicted_kw`: errors
             of VENs make up for one another, so the portfolio's are smaller.
-        requested_kw: what was asked for; it may be more than what could be shared out.
+        requested_kw: the event's request; it may be more than could be shared out.
         window: the event's.
         names: of the baselines.
-        least_coverage_percent: figures that cover less have a note that says so.
+        least_coverage_percent: figures that cover less have a note.
 
     Returns:
         `baseline`, the `FIGURES`, the `WORDS`. `days_used` is the least of those to whom the baseline itself

@@ -27,11 +27,11 @@ def told(
     all are cut back.
 
     Args:
-        parts: who has been told: `ven_id`, `available_kw`, and the share, `requested_reduction_kw`.
+        parts: the participants: `ven_id`, `available_kw`, and the share, `requested_reduction_kw`.
         newcomers: who has not: `ven_id`, `available_kw`, above zero.
         requested_kw: what the event asks for, zero or above.
         most_excess: by which part of the request the shares may exceed it.
-        is_fair: give everybody its fair part, however many are told anew.
+        is_fair: give each VEN its fair part, however many need a new command.
 
     Returns:
         `ven_id`, `available_kw`, `requested_reduction_kw` of all newcomers and of those whose share changes.

@@ -30,7 +30,7 @@ class ForbiddenAddressError(Exception):
 
 
 class DeliveryError(Exception):
-    """The receiver did not answer, or not in time; the message says how."""
+    """The receiver did not answer, or not in time."""
 
 
 class ReceiverAnswer(Struct, frozen=True):

@@ -23,8 +23,6 @@ from schemas.programs.version import VERSION
 POLL_EVERY_S = 0.5
 LONGEST_ERROR = 500
 STOP_WITHIN_S = 5.0
-MOST_AT_ONCE = 100
-"""Receivers that are sent to at once: all webhooks that there can be, so that none waits for another."""
 
 
 class HeldWebhook(Struct, frozen=True):
@@ -43,7 +41,7 @@ class HeldWebhook(Struct, frozen=True):
 
 
 class WebhookSender:
-    """A thread that looks for work, and one for each receiver that there is work for."""
+    """A thread that looks for work, and one for each receiver that has some: at most `MOST_WEBHOOKS`."""
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
@@ -97,8 +95,7 @@ class WebhookSender:
         with self._engine.begin() as connection:
             admit(connection)
             ids = connection.execute(queries.webhooks_with_work(self._clock(), self._holder)).scalars().all()
-        free = MOST_AT_ONCE - len(self._receivers)
-        for webhook_id in [each for each in ids if each not in self._receivers][: max(free, 0)]:
+        for webhook_id in [each for each in ids if each not in self._receivers]:
             thread = threading.Thread(
                 target=self.drain, args=(webhook_id,), name=f"webhook {webhook_id}", daemon=True
             )

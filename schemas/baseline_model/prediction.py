@@ -196,7 +196,7 @@ class Prediction(Struct, frozen=True, dict=True):
     def hourly(self) -> dict[BaselineName, tuple[Array, Array]]:
         """What was used and what each baseline predicts, by VEN, day without an event, and hour of the event.
 
-        By the hour, as PJM tests its baselines: of five minutes of one home nobody can tell anything.
+        By the hour, as PJM tests its baselines: five minutes of one home are too noisy.
         """
         return {name: self._hourly(name) for name in self.made}
 
@@ -626,7 +626,7 @@ def _suited(adjustment: Adjustment, expected: Array, load: Array, least: Array) 
 
     A ratio turns the wrong way where the baseline is negative, and is noise where it is near zero: so it
     multiplies only a baseline that is positive throughout, and is not small in the window beside the event.
-    What has another sign in the window than in the event says nothing about the event.
+    Usage that has another sign in the window than in the event is no measure for the event.
     """
     unknown = np.isnan(expected)
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""The ledger's protocol for whoever writes a few raw rows: open a batch, stamp the rows, queue the batch.
+"""The ledger's protocol for writing a few raw rows: open a batch, stamp the rows, queue the batch.
 
 All three happen in one transaction, so that rows, batch and queue entries become visible at once. Ingest does
 the same in its own pipelined statements. For readers: the days of a batch's rows.

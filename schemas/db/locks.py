@@ -3,16 +3,16 @@
 from sqlalchemy import Select, func, literal, select
 
 EVENTS = "events"
-"""Whoever moves events on, shares them out, or follows participations."""
+"""To move events on, share them out, or follow participations."""
 
 NEW_EVENT = "new event"
-"""Whoever writes an event: overlaps are checked one event at a time."""
+"""To write an event: overlaps are checked one event at a time."""
 
 SIGNING_KEY = "signing key"
-"""Whoever makes a key that signs tokens of OpenADR."""
+"""To make a key that signs tokens of OpenADR."""
 
 PARTITIONS = "partitions"
-"""Whoever makes, fills or merges partitions of the raw tables."""
+"""To make, fill or merge partitions of the raw tables."""
 
 PRESENCE = "presence"
 TOTALS = "totals"
@@ -22,21 +22,21 @@ PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
 ALARMS = "alarms"
-"""Whoever evaluates the conditions of alarms."""
+"""To evaluate the conditions of alarms."""
 
 WEBHOOKS = "webhooks"
-"""Whoever makes a webhook: they are counted."""
+"""To make a webhook: they are counted."""
 
 LIVE_CHANGES = "live changes"
-"""Whoever numbers the changes that live streams send."""
+"""To number the changes that live streams send."""
 
 
 PRECONDITIONS = "preconditions"
-"""The namespace of locks of single resources: whoever checks a precondition and then changes the resource."""
+"""The namespace of locks of single resources: to check a precondition and then change the resource."""
 
 
 def lane(name: str) -> str:
-    """The lock of a lane: shared by its workers, exclusive for whoever rebuilds its tables."""
+    """The lock of a lane: shared by its workers, exclusive to rebuild its tables."""
     return f"lane {name}"
 
 
@@ -51,7 +51,7 @@ def exclusive_within(namespace: str, name: str) -> Select[object]:
 
 
 def shared(name: str) -> Select[object]:
-    """Hold the lock together with others who share it; wait for whoever holds it exclusively."""
+    """Hold the lock in shared mode; waits for an exclusive holder."""
     return select(func.pg_advisory_xact_lock_shared(func.hashtext(literal(name))))
 
 

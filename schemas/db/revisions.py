@@ -38,6 +38,6 @@ def require_revision(revision: str | None) -> None:
 
 
 def is_without_schema(error: Exception) -> bool:
-    """Whether a statement failed because nobody has ever migrated the database."""
+    """Whether a statement failed because the database was never migrated."""
     cause = error.__cause__ or error
     return isinstance(cause, psycopg.errors.UndefinedTable)

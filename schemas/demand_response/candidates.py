@@ -60,7 +60,7 @@ NO_TOPIC_LEVEL = "[/+#]"
 
 
 class Rest(Struct, frozen=True):
-    """How long a VEN is left alone after an event, and how many events it is asked to in a day."""
+    """The rest of a VEN after an event, and its most events in a day."""
 
     after: timedelta = timedelta(minutes=15)
     most_per_day: int = 6
@@ -85,7 +85,7 @@ class AskedEvent(Struct, frozen=True):
 
 
 def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Relation:
-    """VENs that could give something to an event and have not been told; and how many are passed over.
+    """VENs that could give something to an event and were not notified; and how many are passed over.
 
     Returns:
         Of each of the former a row with `ven_id` and what it could shed now, `available_kw` (its part of
@@ -179,7 +179,7 @@ def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnE
 
 
 def _vens_to_notify(event: AskedEvent, gone_after: timedelta | None) -> CTE:
-    """VENs that are asked and have no live part; found first, for while it runs there are mostly none.
+    """VENs that the event asks and that have no live part; sought first, as there are mostly none.
 
     `part` is the status of the part that a VEN has, or had: it opted out, is away, or was taken over.
     """
@@ -247,7 +247,7 @@ def _resting(event: AskedEvent, begin: datetime, after: timedelta) -> Relation:
 
 
 def _tired(event: AskedEvent, begin: datetime, most_per_day: int) -> Relation:
-    """VENs that have been asked often enough in a day."""
+    """VENs that have reached their most events in a day."""
     return (
         _took_part(event.event_id)
         .where(events.c.start_time > begin - DAY, events.c.start_time <= begin)

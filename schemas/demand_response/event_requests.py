@@ -24,7 +24,7 @@ def requested_kw(at: datetime | Instant) -> ColumnElement[float]:
 
 
 def mean_requested_kw(until: Instant) -> ColumnElement[float]:
-    """What an event asked for from its start to a time, on average."""
+    """The mean request of an event from its start to a time."""
     following = func.lead(_REQUEST.at).over(order_by=_REQUEST.at)
     revisions = (
         select(

@@ -46,7 +46,7 @@ def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Relation:
 
 
 def participations(within: TimeRange) -> Relation:
-    """When VENs took part in events that they were told of and that overlap a range."""
+    """When VENs took part in events of which they were notified and that overlap a range."""
     return (
         select(
             _PART.ven_id,

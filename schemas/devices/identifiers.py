@@ -51,7 +51,7 @@ def require_identifier(text: str) -> str:
     """The text, if it may be an identifier.
 
     Raises:
-        ValueError: it may not; the message says why and how to mend it.
+        ValueError: it may not; the message has the reason and the fix.
     """
     if len(text) <= MAX_LENGTH and _IDENTIFIER.search(text):
         return text

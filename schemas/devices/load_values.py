@@ -40,7 +40,7 @@ from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 GONE_AFTER = timedelta(hours=24)
 GENERATING = ("solar", "pv", "wind", "generator")
-"""Types of load that only generate: they cannot be asked to use more."""
+"""Types of load that only generate: they cannot use more."""
 
 
 def with_settings(latest: FromClause = load_snapshots) -> FromClause:
@@ -135,7 +135,7 @@ def sheddable_kw(
 def headroom_kw(
     ven_id: ColumnElement[str], ven_ts: ColumnElement[datetime], gone_after: timedelta | None
 ) -> Select[float | None]:
-    """What the loads of a VEN could use more than now, `shed_kw`, as `sheddable_kw` says it of less.
+    """What the loads of a VEN could use more than now, `shed_kw`, as `sheddable_kw` of less.
 
     Capacity less usage of the loads that may be controlled; what generates adds nothing.
     """

@@ -16,11 +16,11 @@ Label = Annotated[str, Meta(max_length=255)]
 StatusWord = Annotated[str, Meta(min_length=1, max_length=255)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 WholeNumber = Priority | Annotated[float, Meta(ge=-(2**31), le=2**31 - 1)]
-"""A whole number, which JSON may also spell `1.0`; whoever reads it refuses `1.5`."""
+"""A whole number, which JSON may also spell `1.0`; its readers refuse `1.5`."""
 
 
 class LoadEntry(Struct, rename="camel", gc=False):
-    """One load in telemetry or in a load snapshot; `null` says as little as leaving the key out.
+    """One load in telemetry or in a load snapshot; `null` is as good as no key.
 
     Keys are read fastest in the order in which VENs send them.
     """

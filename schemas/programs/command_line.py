@@ -1,4 +1,4 @@
-"""The command line of a program: `--help` that tells what it is for and what it reads, and `--version`."""
+"""The command line of a program: `--help` with its purpose and environment, and `--version`."""
 
 import argparse
 import shutil

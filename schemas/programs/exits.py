@@ -1,4 +1,4 @@
-"""How a program ends: exit codes that a supervisor can act on, and a line that says why."""
+"""How a program ends: exit codes that a supervisor can act on, and a line with the reason."""
 
 import errno
 import sys
@@ -87,13 +87,13 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
 
 
 def end_with_failure(reason: str, code: int = FAILED) -> NoReturn:
-    """Tell why on stderr, as plain text or as an event `program_failed`, and exit with a code."""
+    """Write the reason to stderr, as plain text or as an event `program_failed`, and exit with a code."""
     write_message("error", "program_failed", reason, error=reason)
     sys.exit(code)
 
 
 def write_message(level: str, event: str, text: str, **fields: object) -> None:
-    """Write to stderr, for whoever started the program: a text, or, with `LOG_FORMAT=json`, an event."""
+    """Write to stderr: a text, or, with `LOG_FORMAT=json`, an event."""
     if _is_json():
         logger = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), **log_options(level, "json"))
         logger.log(LEVELS[level], event, **fields)

@@ -157,7 +157,7 @@ commands = Table(
 
 
 def _measured(name: str, *keys: Column[str]) -> Table:
-    """The delivery of an event by one baseline; `performance_percent` of what was asked for."""
+    """The delivery of an event by one baseline; `performance_percent` of the request."""
     return Table(
         name,
         metadata,
@@ -230,18 +230,18 @@ class EventFrame(Frame):
     import_limit_kw: float = pa.Field(nullable=True, ge=0)
     export_limit_kw: float = pa.Field(nullable=True, ge=0)
     terms_revision: pl.Int32 = pa.Field(ge=0)
-    """How often people have changed the intervals or limits: VENs told of an earlier revision are told again.
+    """The revision of the intervals and limits: VENs notified of an earlier one are notified again.
     """
 
 
 class EventParticipationFrame(Frame):
-    """`available_kw`: what the VEN could shed when the request was shared out; `command_id`: what told it.
+    """`available_kw`: the VEN's capability when the request was shared out; `command_id`: its notification.
 
     `named_at`: the device time of the report that first named the event. `told_end_time`: the end that the
     last command said. `asked_again_at`: when the command was repeated because reports named the event no
     more; null once they do, or the VEN has acknowledged it. `released_at`: when the VEN was sent a `restore`
     while the event goes on, since it is not asked any more; null once it is asked again. `told_load_types`:
-    of which types of load it was told, a JSON array; null for all its loads.
+    the types of load in its notification, a JSON array; null for all its loads.
     """
 
     ven_id: str
@@ -276,7 +276,7 @@ class EventRequestFrame(Frame):
 
 
 class EventShareFrame(Frame):
-    """Revisions of a VEN's share: what it was asked for from a time on, kW; 0 when it left or went away."""
+    """Revisions of a VEN's share, the request from a time on, kW; 0 when it left or went offline."""
 
     ven_id: str
     event_id: str

@@ -83,7 +83,7 @@ def slot_means(
         states: mergeable states by `bucket` of a slot, `used_sum`, `used_samples`, `shed_sum`,
             `shed_samples` and the keys; several rows may share a bucket. Means are right of the wide slots
             of which all buckets are there.
-        keys: what tells entities apart; with `ven_id` among them unless all states are of one VEN.
+        keys: the key columns of entities, `ven_id` among them unless all states are of one VEN.
         ven_id: of that VEN.
     """
     span, each = spans(ven_id), offsets()
@@ -120,7 +120,7 @@ def offsets() -> Subquery:
 
 
 def _interval(length: timedelta) -> ColumnElement[timedelta]:
-    """With its type in the statement: a prepared one cannot tell it from the operator `*`."""
+    """With its type in the statement: in a prepared one it would be ambiguous with the operator `*`."""
     return cast(literal(length, Interval), Interval)
 
 

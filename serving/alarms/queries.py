@@ -28,7 +28,7 @@ class AlarmRow(NamedTuple):
     acknowledged_by: str | None
 
 
-class ConditionRow(NamedTuple):
+class EvaluatedConditionRow(NamedTuple):
     """How the condition of a kind stands."""
 
     kind: AlarmKind
@@ -69,15 +69,15 @@ def one_alarm(alarm_id: int) -> Query[AlarmRow]:
 
 
 def acknowledge(alarm_id: int, who: str, now: datetime) -> Update:
-    """Whoever acknowledged it first stays."""
+    """The first acknowledgement stays."""
     is_new = (alarms.c.alarm_id == alarm_id, alarms.c.acknowledged_at.is_(None))
     return update(alarms).where(*is_new).values(acknowledged_at=now, acknowledged_by=who)
 
 
-def conditions() -> Query[ConditionRow]:
+def conditions() -> Query[EvaluatedConditionRow]:
     """Each kind with its condition, and how many of its alarms are open."""
     is_open = (alarms.c.kind == alarm_conditions.c.kind, alarms.c.cleared_at.is_(None))
     count = select(func.count()).select_from(alarms).where(*is_open).scalar_subquery()
-    stored = [alarm_conditions.c[name] for name in ConditionRow._fields[:-1]]
+    stored = [alarm_conditions.c[name] for name in EvaluatedConditionRow._fields[:-1]]
     query = select(*stored, count.label("open_alarms")).order_by(alarm_conditions.c.kind)
-    return Query(ConditionRow, query)
+    return Query(EvaluatedConditionRow, query)

@@ -37,7 +37,7 @@ class Alarms:
             return _alarm(connection, alarm_id)
 
     def acknowledge(self, alarm_id: str, who: str) -> Alarm:
-        """Note who has seen an alarm; whoever was first stays.
+        """Acknowledge an alarm; the first acknowledgement stays.
 
         Raises:
             NotFoundError: there is none with that id.

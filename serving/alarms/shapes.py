@@ -3,7 +3,7 @@
 from schemas.alarms import KINDS
 from schemas.http import Alarm, AlarmCondition
 from schemas.times.rounding import rounded
-from serving.alarms.queries import AlarmRow, ConditionRow
+from serving.alarms.queries import AlarmRow, EvaluatedConditionRow
 
 
 def alarm(row: AlarmRow) -> Alarm:
@@ -25,7 +25,7 @@ def alarm(row: AlarmRow) -> Alarm:
     )
 
 
-def condition(row: ConditionRow) -> AlarmCondition:
+def condition(row: EvaluatedConditionRow) -> AlarmCondition:
     kind = KINDS[row.kind]
     return AlarmCondition(
         kind=row.kind,

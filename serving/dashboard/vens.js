@@ -46,10 +46,11 @@ export class Vens {
     this.bulk.draw();
   }
 
-  /** As the address says. */
+  /** As the address says; it is read after the options have come, since somebody may type while they are awaited. */
   async open() {
-    const { params } = route();
     await this.panel.ask(() => this.offer());
+    const { params } = route();
+    if (!isShown("vens", null)) return null;
     for (const name of FILTERS) this.form.elements[name].value = params.get(name) ?? "";
     return this.refresh();
   }
@@ -101,7 +102,7 @@ export class Vens {
   }
 
   filter(changed) {
-    setParams(Object.fromEntries(FILTERS.map((name) => [name, this.form.elements[name].value])));
+    setParams({ [changed.name]: changed.value });
     if (changed.name === "group" || changed.name === "type") this.refresh();
     this.find(0);
   }

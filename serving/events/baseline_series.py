@@ -79,7 +79,7 @@ class BaselineSeriesReader:
     def of_ven(
         self, ven_id: str, start: datetime, end: datetime, name: BaselineName | None
     ) -> BaselineSeries:
-        """The baseline of a VEN in a time, also ahead: as of an event of which it were told now.
+        """The baseline of a VEN in a time, also ahead: as of an event with its notification now.
 
         Raises:
             InvalidRequestError: the time has no length, or is too long.

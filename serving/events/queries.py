@@ -294,7 +294,7 @@ def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[b
 
 
 def _shares_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Subquery:
-    """What events asked of VENs, each share with the time of the next one; old events have none."""
+    """Shares of VENs in events, each with the time of the next one; old events have none."""
     share = event_shares.c
     of_ven = [share.ven_id, share.event_id]
     until = func.lead(share.at).over(partition_by=of_ven, order_by=share.at).label("until")
@@ -496,7 +496,7 @@ def forget_requests(event_id: str, after: datetime | None = None) -> Delete:
 
 
 def change_event(event: PlannedEvent, notes: list[dict[str, Any]], *, is_told_anew: bool) -> Update:
-    """Store a changed event; `is_told_anew`: VENs that know it are told again."""
+    """Store a changed event; `is_told_anew`: notified VENs are notified again."""
     values = {**_planned_values(event), "notes": notes}
     if is_told_anew:
         values["terms_revision"] = events.c.terms_revision + 1

@@ -151,7 +151,7 @@ def _spread_start(randomize_start_s: float, start: datetime, end: datetime) -> f
 
 
 def _lead_time(lead_time_s: float | None, load_types: list[str] | None, rules: EventRules) -> timedelta:
-    """How long before the start VENs are told; of single loads they are told when they are to shed."""
+    """How long before the start VENs are notified; commands to single loads are sent at the start."""
     if load_types is None:
         return rules.lead_time if lead_time_s is None else timedelta(seconds=lead_time_s)
     if lead_time_s:
@@ -221,7 +221,7 @@ def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] 
 
 
 def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
-    """An event of which VENs have been told, with another end, request, targets or priority.
+    """An event of which VENs have been notified, with another end, request, targets or priority.
 
     Raises:
         ConflictError: something else is to change.

@@ -187,7 +187,7 @@ class EventWriter:
                 self._follow(connection, event_id, now)
 
     def change(self, event_id: str, request: EventUpdate) -> Event:
-        """Change an event, also while it runs; the jobs tell the VENs that it concerns.
+        """Change an event, also while it runs; the jobs notify the VENs that it concerns.
 
         Raises:
             NotFoundError: there is none.
@@ -277,7 +277,7 @@ def _plan_requests(
 
 
 def _revise_requests(connection: Connection, row: EventRow, event: PlannedEvent, now: datetime) -> None:
-    """Keep what a running event asked for until now, and what it asks for from now on."""
+    """Store the request of a running event until now, and that from now on."""
     was, becomes = queries.requested_at(connection, event.event_id, now), event.requests
     so_far = [kw for at, kw in becomes if at <= now] or [event.requested_reduction_kw]
     if not becomes and was == so_far[-1] and row.intervals is None:

@@ -36,7 +36,7 @@ def checked_intervals(
 
     Args:
         given: as a body has them.
-        first: from when they count: the start that the body says.
+        first: from when they count: the start in the body.
         start: when the event starts; what lies before it is cut off.
         end: when the event ends.
 

@@ -35,7 +35,7 @@ class Selected(Struct, frozen=True):
 
 
 class ForecastReader:
-    """Reads what is stored; `clock` tells whether it is old."""
+    """Reads what is stored; by `clock` it is old or not."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], time_zone: str = "UTC") -> None:
         self._engine = engine

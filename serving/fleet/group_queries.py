@@ -15,7 +15,7 @@ from schemas.tables.registry import groups
 from serving.page import Page
 
 LOCK_TARGETS = locks.exclusive(locks.NEW_EVENT)
-"""Nobody creates an event, or gives one other targets, to the end of the transaction."""
+"""No event is created, or gets other targets, to the end of the transaction."""
 
 
 class GroupRow(NamedTuple):

@@ -31,7 +31,7 @@ from serving.history.calendar import Columns, gathered
 from serving.history.planner import Aggregate, HistoryRequest, shortfall
 from serving.history.points import EventSpan
 from serving.history.queries import BucketRow
-from serving.history.selection import Key, Part, Selection
+from serving.history.selection import Key, Selection, SelectionPart
 from serving.history.service import (
     AGGREGATES,
     SINCE,
@@ -178,7 +178,7 @@ def _stored_us(connection: Connection, subjects: Iterable[Subject]) -> list[int 
 
 def _rows_of(
     connection: Connection,
-    part: Part,
+    part: SelectionPart,
     request: HistoryRequest,
     extent_us: tuple[int, int],
     shapes: RowShapes,
@@ -194,7 +194,7 @@ def _rows_of(
 
 
 def _blocks_by_key(
-    connection: Connection, part: Part, request: HistoryRequest, extent_us: tuple[int, int]
+    connection: Connection, part: SelectionPart, request: HistoryRequest, extent_us: tuple[int, int]
 ) -> Iterator[tuple[Key, Iterator[Columns]]]:
     """Blocks of columns, without those of the key, for each history of a part that has any."""
     if len(part.columns) == 1:  # it may be long
@@ -211,7 +211,9 @@ def _blocks_by_key(
         yield key, blocks_of(of_one, width)
 
 
-def _spans(connection: Connection, part: Part, request: HistoryRequest) -> dict[Key, list[EventSpan]]:
+def _spans(
+    connection: Connection, part: SelectionPart, request: HistoryRequest
+) -> dict[Key, list[EventSpan]]:
     """When the VENs of a part took part in events."""
     ven_ids = [ven_id for [ven_id] in part.columns]
     spans: dict[Key, list[EventSpan]] = defaultdict(list)

@@ -58,7 +58,7 @@ def too_many_points(
 def too_many_rows(
     request: HistoryRequest, first_us: int, last_us: int, points: int, max_points: int, histories: int
 ) -> TooManyPointsError:
-    """The error for an answer of several histories; it says how to request less."""
+    """The error for an answer of several histories, with ways to request less."""
     each = max(1, max_points // histories)
     fitting_s = fitting_granularity_s(first_us, last_us, each, request.aggregate)
     coarser = f"granularity must be {as_text(fitting_s)} or coarser, or " if histories <= max_points else ""

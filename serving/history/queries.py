@@ -292,7 +292,7 @@ def _down(us: int | None, width_s: int) -> int | None:
 
 
 def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
-    """`bucket`, the sums of the samples in it, kW, and the keys that tell entities apart; oldest first."""
+    """`bucket`, the sums of the samples in it, kW, and the keys of entities; oldest first."""
     return _query(_sums, series, plan(request, series.resolutions_s), request.granularity_s, key)
 
 

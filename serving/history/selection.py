@@ -18,7 +18,7 @@ Key = tuple[str, ...]
 """The key columns of the rows of a statement: ids."""
 
 
-class Part(Struct, frozen=True):
+class SelectionPart(Struct, frozen=True):
     """A subject that one statement reads, and the first columns of its rows, by their key."""
 
     subject: Subject
@@ -32,17 +32,17 @@ class Selection(Struct, frozen=True):
     """The first columns of each history, by its key."""
     series: Series
     """If each is of a listed entity."""
-    totals: Sequence[Part] = ()
+    totals: Sequence[SelectionPart] = ()
     """If each is a total."""
 
-    def parts(self, size: int) -> Iterator[Part]:
+    def parts(self, size: int) -> Iterator[SelectionPart]:
         """Parts of at most so many histories; a total is a part of its own."""
         yield from self.totals
         keys = () if self.totals else tuple(self.columns)
         for first in range(0, len(keys), size):
             some = keys[first : first + size]
             subject = Subject(self.series, listed(self.series, some))
-            yield Part(subject, {key: self.columns[key] for key in some})
+            yield SelectionPart(subject, {key: self.columns[key] for key in some})
 
 
 def vens_by_id(connection: Connection, ven_ids: Sequence[str]) -> Selection:
@@ -123,7 +123,7 @@ def _vens(ven_ids: Sequence[str]) -> Selection:
 
 
 def _totals(series: Series, subjects: Mapping[str, Subject]) -> Selection:
-    parts = [Part(subject, {(): (name,)}) for name, subject in subjects.items()]
+    parts = [SelectionPart(subject, {(): (name,)}) for name, subject in subjects.items()]
     return Selection({(name,): (name,) for name in subjects}, series, parts)
 
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from falcon import Request, Response
 from msgspec import Struct, structs
 
 from schemas.http import ISO_INSTANT, EnergyHistory, PowerHistory, Problem, VenEnergyHistory, VenPowerHistory
@@ -428,3 +429,23 @@ def parameter_schema(parameter: Parameter) -> Document:
 
 def as_yaml(document: Document) -> str:
     return msgspec.yaml.encode(document).decode()
+
+
+class OpenApiResource:
+    """Answers a document, which it gets once all routes have been described."""
+
+    def __init__(self) -> None:
+        self._document = b""
+
+    def hold(self, document: Document) -> None:
+        self._document = msgspec.json.encode(document)
+
+    @Operation(
+        id="getOpenApi",
+        summary="This document",
+        tag="description",
+        answers={200: ResponseSpec("OpenAPI 3.1.", dict[str, Any])},
+        needs_database=False,
+    )
+    def on_get(self, _request: Request, response: Response) -> None:
+        response.data = self._document

@@ -497,7 +497,7 @@ def newest_within(parameters: Mapping[str, str | list[str]]) -> NewestWithin:
     """A range of time, both ends included, and how many of the newest entries in it.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is not what the contract says.
+        falcon.HTTPBadRequest: one of them is not as the contract has it.
     """
     start, end = period(parameters)
     return NewestWithin(start, end, int(checked(parameters, SNAPSHOTS) or 0))

@@ -25,7 +25,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class StreamPosition(Struct, frozen=True):
-    """A place in the log of changes; the mark tells one change from another at the same position.
+    """A place in the log of changes; the mark distinguishes changes at the same position.
 
     A database that was restored, or promoted without its last changes, gives their positions once more.
     """

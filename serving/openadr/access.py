@@ -26,7 +26,7 @@ SCOPES = {scope: None for scopes in ROLE_SCOPES.values() for scope in scopes}
 """All of them, in order."""
 
 OF_BUSINESS_LOGIC = frozenset({READ_ALL, WRITE_PROGRAMS, WRITE_EVENTS})
-"""Whoever has one of these is business logic. A token with fewer scopes than its client only loses rights."""
+"""A client with one of these is business logic. A token with fewer scopes only loses rights."""
 
 MAY_READ_TARGETS = (READ_ALL, READ_TARGETS)
 MAY_READ_VEN_OBJECTS = (READ_ALL, READ_VEN_OBJECTS)
@@ -65,7 +65,7 @@ def require_scope(client: Client, sufficient: Iterable[str]) -> None:
 def granted_scopes(requested: str, own: Iterable[str]) -> tuple[str, ...]:
     """The scopes of a new token: those requested that the client has; all that it has if it has none of them.
 
-    Clients ask for `read_all` whatever their role, and the response says what they got (RFC 6749, 5.1).
+    Clients ask for `read_all` whatever their role, and the response lists what was granted (RFC 6749, 5.1).
 
     Raises:
         ValueError: a word that is no scope.

@@ -52,7 +52,7 @@ def register_ven(connection: Connection, request: VenRequest, owner: Client, now
 
 
 def rename_ven(connection: Connection, ven_id: str, request: VenRequest) -> None:
-    """Show what an enrolment says now; the id of the VEN stays."""
+    """Update the VEN by its enrolment; its id stays."""
     connection.execute(registry.change_ven(ven_id, {"name": request.ven_name, **place(request.attributes)}))
     connection.execute(registry.NOTIFY_TOTALS)
 
@@ -70,7 +70,7 @@ def retire_ven(connection: Connection, row: Row[Any], now: datetime) -> None:
 def set_load(
     connection: Connection, ven_id: str, load_id: str, request: ResourceRequest, now: datetime
 ) -> None:
-    """Store what a resource says of a load.
+    """Update a load by its resource.
 
     Raises:
         InvalidRequestError: its name cannot be the id of a load.

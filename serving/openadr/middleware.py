@@ -31,7 +31,7 @@ class OpenAdrAccess:
     def process_resource(
         self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
     ) -> None:
-        """Refuse whoever has no valid token, or too small a scope; before the request is audited."""
+        """Refuse clients without a valid token, or with too small a scope; before the request is audited."""
         operation = operation_of(resource, request.method) if is_openadr(request.path) else None
         if operation is None:
             return

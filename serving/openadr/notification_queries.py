@@ -30,7 +30,7 @@ FRESH = ("failures", "failing_since", "retry_at", "disabled_at", "error", "enabl
 
 def subscriptions_to(kind: str, program_id: str | None) -> Select[Any]:
     """Subscriptions to a type of object, to any program or to that of the object."""
-    of_program = SUBSCRIPTION.program_id.is_(None)
+    of_program: ColumnElement[bool] = SUBSCRIPTION.program_id.is_(None)
     if program_id is not None:
         of_program = or_(of_program, SUBSCRIPTION.program_id == program_id)
     has_kind = SUBSCRIPTION.objects.op("@>", is_comparison=True)(_texts([kind]))

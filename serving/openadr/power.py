@@ -32,7 +32,7 @@ REST = timedelta(milliseconds=1)
 
 
 class NotSharedError(Exception):
-    """An event asks for nothing that can be shared out; the message says why."""
+    """An event asks for nothing that can be shared out."""
 
 
 class Step(Struct, frozen=True):
@@ -164,7 +164,7 @@ def _require_kw(event: EventRequest, kind: str) -> None:
 
 
 def _contiguous(steps: Iterable[Step]) -> list[Step]:
-    """In order of time, with nothing asked for in the gaps."""
+    """In order of time, with a request of zero in the gaps."""
     ordered = sorted((step for step in steps if step.end > step.start), key=lambda step: step.start)
     return list(_with_gaps(ordered))
 

@@ -8,16 +8,17 @@ from sqlalchemy import Engine
 
 from schemas.webhooks import Network
 from serving.events.service import EventWriter
+from serving.http.openapi import OpenApiResource
 from serving.openadr.clients import ClientStore
 from serving.openadr.http.authorization import AuthServerResource, TokenResource
-from serving.openadr.http.document import OpenAdrDocumentResource, describe
-from serving.openadr.http.events import EventsResource, OneEventResource
+from serving.openadr.http.document import describe
+from serving.openadr.http.events import OpenAdrEventsResource, OpenAdrOneEventResource
 from serving.openadr.http.notifiers import NotifiersResource
 from serving.openadr.http.programs import OneProgramResource, ProgramsResource
 from serving.openadr.http.reports import OneReportResource, ReportsResource
 from serving.openadr.http.resources import OneResourceResource, ResourcesResource
 from serving.openadr.http.subscriptions import OneSubscriptionResource, SubscriptionsResource
-from serving.openadr.http.vens import OneVenResource, VensResource
+from serving.openadr.http.vens import OpenAdrOneVenResource, OpenAdrVensResource
 from serving.openadr.notifications import Notifications
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.programs import Programs
@@ -52,7 +53,7 @@ def openadr_routes(needs: OpenAdrDependencies) -> Mapping[str, object]:
 
 
 def _with_document(resources: Mapping[str, object], version: str) -> Mapping[str, object]:
-    document = OpenAdrDocumentResource()
+    document = OpenApiResource()
     every = {**resources, "/openapi.json": document}
     document.hold(describe(every, f"{OPENADR_PREFIX}{version}", version))
     return every
@@ -71,14 +72,14 @@ def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
         "/auth/token": TokenResource(ClientStore(engine), needs.tokens, clock),
         "/programs": ProgramsResource(programs),
         "/programs/{object_id}": OneProgramResource(programs),
-        "/events": EventsResource(events),
-        "/events/{object_id}": OneEventResource(events),
+        "/events": OpenAdrEventsResource(events),
+        "/events/{object_id}": OpenAdrOneEventResource(events),
         "/reports": ReportsResource(reports),
         "/reports/{object_id}": OneReportResource(reports),
         "/subscriptions": SubscriptionsResource(subscriptions),
         "/subscriptions/{object_id}": OneSubscriptionResource(subscriptions),
-        "/vens": VensResource(vens),
-        "/vens/{object_id}": OneVenResource(vens),
+        "/vens": OpenAdrVensResource(vens),
+        "/vens/{object_id}": OpenAdrOneVenResource(vens),
         "/resources": ResourcesResource(resources),
         "/resources/{object_id}": OneResourceResource(resources),
         "/notifiers": NotifiersResource(),

@@ -22,7 +22,7 @@ from serving.openadr.clients import LONGEST_TOKEN, RevokedClients
 from serving.openadr.outside_tokens import OutsideTokens
 
 ALGORITHM = "HS256"
-"""Symmetric: nobody but this service verifies these tokens."""
+"""Symmetric: only this service verifies these tokens."""
 
 ISSUER = "gridgate"
 AUDIENCE = "openadr3"

@@ -11,13 +11,11 @@ from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from string import Template
-from typing import Any
 
 import falcon
-import msgspec
 from falcon import Request, Response
 
-from serving.http.openapi import Document, Operation, ResponseSpec
+from serving.http.openapi import Operation, ResponseSpec
 
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -162,23 +160,3 @@ class DocsPageResource:
         response.data = self._page
         response.content_type = falcon.MEDIA_HTML
         response.set_header("Content-Security-Policy", DOCS_POLICY)
-
-
-class OpenApiResource:
-    """Knows the document once all else has been described."""
-
-    def __init__(self) -> None:
-        self._document = b""
-
-    def hold(self, document: Document) -> None:
-        self._document = msgspec.json.encode(document)
-
-    @Operation(
-        id="getOpenApi",
-        summary="This document",
-        tag="description",
-        answers={200: ResponseSpec("OpenAPI 3.1.", dict[str, Any])},
-        needs_database=False,
-    )
-    def on_get(self, _request: Request, response: Response) -> None:
-        response.data = self._document

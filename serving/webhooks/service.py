@@ -8,14 +8,13 @@ from msgspec import UNSET
 from sqlalchemy import Connection, Engine
 
 from schemas.http import MadeWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookTest, WebhookUpdate
-from schemas.webhooks import Network, check_url, new_secret
+from schemas.webhooks import MOST_WEBHOOKS, Network, check_url, new_secret
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
 from serving.page import Page
 from serving.webhooks import queries
 from serving.webhooks.queries import DeliveryRow, WebhookRow
 
-MOST_WEBHOOKS = 100
 """Each change is written once for each of them."""
 
 FRESH = {"failures": 0, "failing_since": None, "retry_at": None, "disabled_at": None, "error": None}
@@ -59,7 +58,7 @@ class Webhooks:
             "url": request.url,
             "kinds": sorted(set(request.kinds)),
             "secret": secret,
-            "enabled": request.enabled,
+            "enabled": request.enabled is not False,
             "created_at": self._clock(),
         }
         with self._engine.begin() as connection:
@@ -107,7 +106,7 @@ class Webhooks:
             connection.execute(queries.remove_deliveries(webhook_id))
 
     def test(self, webhook_id: str) -> WebhookTest:
-        """Queue a delivery that says nothing.
+        """Queue a delivery without content.
 
         Raises:
             NotFoundError: there is none with that id.

@@ -225,7 +225,7 @@ class TestWithAFleet:
         form = page.get_by_role("form", name="Free range")
         expect(page.locator("#history-caption")).to_contain_text("Drag to zoom")
         now = datetime.now(UTC)
-        start, end = (now - timedelta(hours=2)), (now - timedelta(hours=1))
+        start, end = (now - timedelta(minutes=50)), now
         form.get_by_label("From").fill(f"{start:%Y-%m-%dT%H:%M}")
         form.get_by_label("To").fill(f"{end:%Y-%m-%dT%H:%M}")
         form.get_by_role("button", name="Show").press("Enter")
@@ -346,7 +346,7 @@ class TestWithAFleet:
     def test_a_refusal_is_told(self, page: Page) -> None:
         for _ in range(2):
             page.get_by_label("Reduction, kW").fill("5")
-            page.get_by_label("From").fill("2031-01-15T17:00")
+            page.get_by_role("textbox", name="From (empty: now)").fill("2031-01-15T17:00")
             page.get_by_role("button", name="Start event").click()
             if page.locator("#event-view").filter(has_text="2031").count() == 0:
                 agree(page)

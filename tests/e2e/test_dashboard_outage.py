@@ -157,7 +157,6 @@ def test_before_the_first_answer_nothing_is_claimed(page: Page, site: Site, even
             expect(page.locator(f"#{panel} > .state")).to_contain_text(AWAY)
             expect(page.locator(f"#{panel} > .state")).to_contain_text("Not known")
         expect(page.get_by_text("No event is running")).to_be_hidden()
-        expect(page.locator("#vens-count")).to_be_hidden()
         expect(page.get_by_role("heading", name="No VEN has reported yet")).to_be_hidden()
         expect(page.get_by_role("button", name="Start event")).to_be_disabled()
         assert barriers(page) == []

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from local.environment import REPOSITORY
 from tests.e2e.stack import until
@@ -47,6 +47,20 @@ def test_vens_are_filtered_by_status_and_type_and_the_filter_is_a_link(
     page.reload()
     expect(page.locator("#vens-count")).to_have_text(f"{len(those)} of {len(those)} VENs")
     expect(page.locator("#vens-filter").get_by_label("Load type")).to_have_value(TYPES)
+
+
+def test_words_typed_before_the_groups_have_come_are_kept(page: Page) -> None:
+    held: list[Route] = []
+
+    page.route("**/api/groups", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks what it calls
+    with page.expect_request("**/api/groups"):
+        go(page, f"#/vens?type={TYPES}")
+    page.get_by_role("searchbox", name="Search").fill("ven-000")
+    page.unroute("**/api/groups")  # which lets go what is held
+    expect(page.locator("#vens-filter").get_by_label("Load type")).to_have_value(TYPES)
+    expect(page.get_by_role("searchbox", name="Search")).to_have_value("ven-000")
+    assert "words=ven-000" in page.url
+    assert f"type={TYPES}" in page.url
 
 
 def test_many_vens_are_put_into_a_group_and_set_at_once(page: Page, stack: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from schemas.demand_response.baselines import PRIMARY, BaselineName
 from schemas.tables.events import INTERVAL_PERCENT
 from schemas.tables.history import SLOT_S
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.accuracy
 
 NAMES: tuple[BaselineName, ...] = (PRIMARY, "10-of-10", "high-5-of-10")
 FLEETS, EVENTS, HOMES, DAYS = 10, 20, 12, 75

@@ -78,6 +78,14 @@ class Site:
             lambda: self.tally.stored() >= count, within_s, lambda: f"{self.tally.stored()} of {count} stored"
         )
 
+    def until_refused(self, count: int) -> None:
+        """Those that are larger than all others may come after them."""
+        until(
+            lambda: self.tally.refused() >= count,
+            SETTLED_WITHIN_S,
+            lambda: f"{self.tally.refused()} of {count} refused",
+        )
+
     def settle(self, sender: Sender, fault: str, refused: Iterable[tuple[str, bytes]] = ()) -> None:
         """Wait until everything is sent and stored, stop the workers, compare counts, and print the duration.
 
@@ -85,14 +93,13 @@ class Site:
         """
         sender.finish(SETTLED_WITHIN_S)
         self.until_stored(sender.sums.messages)
+        expected = {("not_json", payload) for payload in sender.unreadable} | set(refused)
+        self.until_refused(len(expected))
         seconds = time.monotonic() - sender.started_at
         for worker in self._workers:
             worker.stop()
         self._compare(sender)
-        unreadable = {("not_json", payload) for payload in sender.unreadable}
-        unexpected = [
-            (reason, payload[:80]) for reason, payload in self.tally.rejected() ^ unreadable ^ set(refused)
-        ]
+        unexpected = [(reason, payload[:80]) for reason, payload in self.tally.rejected() ^ expected]
         assert not unexpected, unexpected
         peak_mb = max(worker.peak_mb for worker in self._workers)
         print(

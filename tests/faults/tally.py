@@ -62,6 +62,12 @@ class Tally:
             loads = {(ven_id, load_id): (n, kw) for ven_id, load_id, n, kw in connection.execute(_LOADS)}
         return Sums(vens, loads)
 
+    def refused(self) -> int:
+        """How many messages were refused, a redelivery counted each time."""
+        with psycopg.connect(self._url) as connection:
+            [count] = connection.execute("SELECT count(*) FROM rejected_messages").fetchone() or (0,)
+        return int(count)
+
     def rejected(self) -> set[tuple[str, bytes]]:
         """Reasons and payloads of refused messages, as a set: without a key, a redelivery is stored twice."""
         with psycopg.connect(self._url) as connection:

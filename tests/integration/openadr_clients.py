@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
@@ -107,3 +108,18 @@ class Vtn:
         client = OpenAdrClient(self.web, client_id, secret, base)
         assert client.fetch_token().status_code == 200
         return client
+
+
+@pytest.fixture
+def vtn(engine: Engine) -> Vtn:
+    return Vtn(engine)
+
+
+@pytest.fixture
+def utility(vtn: Vtn) -> OpenAdrClient:
+    return vtn.client("utility", "bl")
+
+
+@pytest.fixture
+def home(vtn: Vtn) -> OpenAdrClient:
+    return vtn.client("home", "ven")

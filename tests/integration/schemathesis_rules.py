@@ -17,6 +17,7 @@ from schemas.times.instants import parse_iso
 RULES = (
     r"granularity must be a multiple of 5m with aggregate=(energy|mean), such as 5m, 15m or 1h",
     r"start must not be after end",
+    r"url must be a URL such as .+",
     r"timeZone must be an IANA time zone such as Europe/Berlin, not .+",
     r"location must be degrees, such as .+",
     r"(ids|group) must not be given together with (group|all): choose one of them",

@@ -18,7 +18,7 @@ from ingest.storing.batch import Batch
 from ingest.storing.store import Store
 from jobs.alarms.evaluation import evaluate_alarms
 from jobs.alarms.measures import Measure, measures
-from jobs.alarms.rules import AlarmLimits, Reading
+from jobs.alarms.rules import AlarmLimits, AlarmReading
 from jobs.events.presence import judge_presence
 from jobs.running.metrics import AlarmConditions
 from jobs.running.runner import Runner
@@ -343,12 +343,12 @@ def test_a_condition_that_fails_does_not_stop_the_others(site: Site) -> None:
 
 
 def test_a_slow_condition_does_not_hold_up_the_others(site: Site) -> None:
-    def slow(connection: Connection, _now: datetime, _open: object) -> list[Reading]:
+    def slow(connection: Connection, _now: datetime, _open: object) -> list[AlarmReading]:
         connection.execute(text("SELECT pg_sleep(60)"))
         return []
 
-    def high(_connection: Connection, _now: datetime, _open: object) -> list[Reading]:
-        return [Reading(1e9)]
+    def high(_connection: Connection, _now: datetime, _open: object) -> list[AlarmReading]:
+        return [AlarmReading(1e9)]
 
     found = site.evaluate(
         0, {"clocks_off": slow, "ingest_silent": high}, longest_statement=timedelta(milliseconds=50)
@@ -364,7 +364,7 @@ def test_two_schedulers_at_once_raise_one_alarm(site: Site) -> None:
 
     def evaluate(_: int) -> int:
         barrier.wait(10)
-        return site.evaluate(0, {"ingest_silent": lambda *_: [Reading(1e9)]})
+        return site.evaluate(0, {"ingest_silent": lambda *_: [AlarmReading(1e9)]})
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(evaluate, range(2))) == [0, 1]
@@ -407,7 +407,7 @@ def test_alarms_are_listed_filtered_and_paged(site: Site) -> None:
 
 def test_an_alarm_is_acknowledged_in_the_name_of_the_key(site: Site, engine: Engine) -> None:
     """Whoever was first stays; a viewer may not."""
-    assert site.evaluate(0, {"ingest_silent": lambda *_: [Reading(400.0)]}) == 1
+    assert site.evaluate(0, {"ingest_silent": lambda *_: [AlarmReading(400.0)]}) == 1
     [alarm] = site.get("/api/alarms")
     assert (alarm["acknowledgedAt"], alarm["acknowledgedBy"]) == (None, None)
     clock = [START]
@@ -437,7 +437,7 @@ def test_streams_tell_each_change_of_an_alarm_once(site: Site, engine: Engine) -
     """Raised, acknowledged, cleared; not each new value."""
 
     def measure(value: float) -> Mapping[AlarmKind, Measure]:
-        return {"ingest_silent": lambda *_: [Reading(value, f"{value:g}")]}
+        return {"ingest_silent": lambda *_: [AlarmReading(value, f"{value:g}")]}
 
     site.evaluate(0, measure(400))
     site.evaluate(10, measure(410))
@@ -462,7 +462,7 @@ def test_streams_tell_each_change_of_an_alarm_once(site: Site, engine: Engine) -
 
 
 def test_old_alarms_are_forgotten_and_open_ones_stay(site: Site, engine: Engine) -> None:
-    measure: Mapping[AlarmKind, Measure] = {"ingest_silent": lambda *_: [Reading(400.0)]}
+    measure: Mapping[AlarmKind, Measure] = {"ingest_silent": lambda *_: [AlarmReading(400.0)]}
     site.evaluate(0, measure)
     site.execute("UPDATE alarms SET cleared_at = %s", at(60))
     site.evaluate(70, measure)

@@ -138,6 +138,7 @@ def launch(papers: Papers, broker: Mosquitto, database_url: str, tmp_path: Path)
         "MQTT_CERT_FILE": str(papers.client),
         "MQTT_KEY_FILE": str(papers.client_key),
         "LOG_LEVEL": "debug",
+        "INGEST_WORKERS": "1",
     }
 
     def launch_one(

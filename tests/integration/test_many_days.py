@@ -173,7 +173,8 @@ def test_only_the_days_that_are_pending_are_locked(
     for job in schedule(Cadence()):
         if job.name not in {"partitions", "retention"}:
             Runner(engine, lambda: NOW).run(job)
-    assert watched.names <= {"ven_telemetry_default", f"ven_telemetry_p{NOW:%Y%m%d}"}, "presence, of a day"
+    of_today = {f"{table.name}_{ending}" for table in PARTITIONED for ending in ("default", f"p{NOW:%Y%m%d}")}
+    assert watched.names <= of_today, "presence and forecast, of a day"
 
 
 @pytest.mark.thorough

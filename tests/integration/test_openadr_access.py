@@ -21,15 +21,12 @@ from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, 
 from serving.openadr.outside_tokens import Issuer, OutsideTokens
 from serving.openadr.tokens import KEY_LASTS, ROTATED_AFTER, TOKEN_LASTS, SigningKeys, Tokens
 from serving.policy import OPENADR_VERSIONS, Policy
-from tests.integration.openadr_clients import BASE, NOW, Clock, OpenAdrClient, Vtn, post_form
+from tests.integration.openadr_clients import BASE, NOW, Clock, OpenAdrClient, Vtn, post_form, vtn
+
+__all__ = ["vtn"]
 
 SECRET = "gc_" + "0" * 12 + "_" + "0" * 64
 NOUNS = ("programs", "events", "reports", "subscriptions", "vens", "resources")
-
-
-@pytest.fixture
-def vtn(engine: Engine) -> Vtn:
-    return Vtn(engine)
 
 
 def assert_problem(result: testing.Result, status: int, *words: str) -> None:

@@ -4,29 +4,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
 
-from tests.integration.openadr_clients import OpenAdrClient, Vtn
+from tests.integration.openadr_clients import OpenAdrClient, Vtn, home, utility, vtn
 from tests.integration.published import rows
 from tests.integration.test_openadr_access import assert_problem
 
+__all__ = ["home", "utility", "vtn"]
+
 VENS = b"SELECT ven_id, name, registration_id, retired_at IS NOT NULL FROM vens ORDER BY ven_id"
 LOADS = b"SELECT ven_id, load_id, name, capacity_kw, removed_ts IS NOT NULL FROM loads ORDER BY load_id"
-
-
-@pytest.fixture
-def vtn(engine: Engine) -> Vtn:
-    return Vtn(engine)
-
-
-@pytest.fixture
-def utility(vtn: Vtn) -> OpenAdrClient:
-    return vtn.client("utility", "bl")
-
-
-@pytest.fixture
-def home(vtn: Vtn) -> OpenAdrClient:
-    return vtn.client("home", "ven")
 
 
 def enrolment(name: str, **more: Any) -> dict[str, Any]:

@@ -5,25 +5,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.integration.openadr_clients import BASE, NOW, OpenAdrClient, Vtn
+from tests.integration.openadr_clients import BASE, NOW, OpenAdrClient, Vtn, home, utility, vtn
 from tests.integration.test_openadr_access import assert_problem
 
+__all__ = ["home", "utility", "vtn"]
+
 CREATED = "2026-01-15T12:00:00.000Z"
-
-
-@pytest.fixture
-def vtn(engine: Engine) -> Vtn:
-    return Vtn(engine)
-
-
-@pytest.fixture
-def utility(vtn: Vtn) -> OpenAdrClient:
-    return vtn.client("utility", "bl")
-
-
-@pytest.fixture
-def home(vtn: Vtn) -> OpenAdrClient:
-    return vtn.client("home", "ven")
 
 
 @pytest.fixture

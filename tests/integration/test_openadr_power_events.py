@@ -9,22 +9,14 @@ from sqlalchemy import Engine
 
 from ingest.storing.store import Store
 from tests.integration.catching_up import catch_up
-from tests.integration.openadr_clients import NOW, OpenAdrClient, Vtn
+from tests.integration.openadr_clients import NOW, OpenAdrClient, Vtn, utility, vtn
 from tests.integration.published import batch_of, telemetry
+
+__all__ = ["utility", "vtn"]
 
 pytestmark = pytest.mark.usefixtures("vens")
 
 HOUR = {"start": "2026-01-15T13:00:00Z", "duration": "PT1H"}
-
-
-@pytest.fixture
-def vtn(engine: Engine) -> Vtn:
-    return Vtn(engine)
-
-
-@pytest.fixture
-def utility(vtn: Vtn) -> OpenAdrClient:
-    return vtn.client("utility", "bl")
 
 
 @pytest.fixture

@@ -3,11 +3,6 @@
 Exempt are answers of 400 in the words of `schemathesis_openadr_rules`.
 """
 
-import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,16 +10,13 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from local.environment import REPOSITORY, inherited_environment
-from local.ports import HOST, answers, free_ports
+from local.environment import inherited_environment
+from local.ports import HOST, free_ports
 from tests.integration.openadr_clients import Vtn
+from tests.integration.schemathesis_runs import assert_nothing_found, serving
 from tests.integration.test_keys_program import administrate
 
 pytestmark = pytest.mark.thorough
-
-CONFIGURATION = Path(__file__).with_name("schemathesis_openadr.toml")
-HOOKS = {"SCHEMATHESIS_HOOKS": "tests.integration.schemathesis_openadr_rules", "PYTHONPATH": str(REPOSITORY)}
-WITHIN_S = 900
 
 
 @pytest.fixture
@@ -37,14 +29,8 @@ def url(database_url: str) -> Iterator[str]:
         LOG_LEVEL="error",
         OPENADR_TOKEN_S="86400",  # noqa: S106 - seconds
     )
-    with subprocess.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment) as process:
-        deadline = time.monotonic() + 60
-        while not answers(port):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.05)
+    with serving(port, environment):
         yield f"http://{HOST}:{port}/openadr3/3.1.1"
-        process.terminate()
 
 
 @pytest.mark.parametrize("role", ["bl", "ven"])
@@ -54,23 +40,9 @@ def test_schemathesis_finds_nothing(
     secret = administrate(database_url, "clients", "create", "tests", "--role", role).strip()
     token = _token(url, secret)
     program = Vtn(engine).client("utility", "bl").make("/programs", programName="tou")
-    examples = request.config.getoption("--examples")
-    tries = [str(examples)] if examples else ["3", "--generation-deterministic"]
-    command = [
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
-        *("run", f"{url}/openapi.json", "--url", url, "--max-examples", *tries),
-    ]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=os.environ | HOOKS | {"TOKEN": token, "PROGRAM": program["id"]},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-    )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    print(re.findall(r"^.*(?:generated|passed).*$", done.stdout, re.MULTILINE))
+    words = [f"{url}/openapi.json", "--url", url]
+    environment = {"TOKEN": token, "PROGRAM": program["id"]}
+    assert_nothing_found(request, tmp_path, "schemathesis_openadr", words, environment)
 
 
 def _token(url: str, secret: str) -> str:

@@ -1,4 +1,4 @@
-"""Programs of another version than the schema write nothing, say why, and go on once it fits."""
+"""StackPrograms of another version than the schema write nothing, say why, and go on once it fits."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -3,11 +3,8 @@
 Within the suite it has little time and no luck; with `--examples 200` it tries more of everything, at random.
 """
 
-import os
-import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,14 +17,11 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.environment import REPOSITORY, inherited_environment
-from local.ports import HOST, answers, free_ports
+from local.ports import HOST, free_ports
 from tests.integration.published import THREE, batch_of, telemetry
+from tests.integration.schemathesis_runs import assert_nothing_found, serving
 
 pytestmark = pytest.mark.thorough
-
-CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-HOOKS = {"SCHEMATHESIS_HOOKS": "tests.integration.schemathesis_rules", "PYTHONPATH": str(REPOSITORY)}
-WITHIN_S = 900
 
 
 @pytest.fixture
@@ -52,14 +46,8 @@ def service(database_url: str, some_vens: None) -> Iterator[dict[str, str]]:  # 
         LOG_LEVEL="error",
     )
     key = _python("-m", "serving", "keys", "create", "tests", "--role", "operator", environment=environment)
-    with subprocess.Popen([sys.executable, "-m", "serving"], cwd=REPOSITORY, env=environment) as process:
-        deadline = time.monotonic() + 60
-        while not answers(port):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.05)
+    with serving(port, environment):
         yield environment | {"KEY": key.split()[-1], "URL": f"http://{HOST}:{port}"}
-        process.terminate()
 
 
 def _python(*arguments: str, environment: dict[str, str]) -> str:
@@ -73,21 +61,5 @@ def _python(*arguments: str, environment: dict[str, str]) -> str:
 def test_schemathesis_finds_nothing(
     service: dict[str, str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    examples = request.config.getoption("--examples")
-    tries = [str(examples)] if examples else ["3", "--generation-deterministic"]
-    command = [
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
-        *("run", f"{service['URL']}/openapi.json"),
-        *("--max-examples", *tries),
-    ]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=os.environ | service | HOOKS,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-    )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    print(re.findall(r"^.*(?:generated|passed).*$", done.stdout, re.MULTILINE))
+    words = [f"{service['URL']}/openapi.json"]
+    assert_nothing_found(request, tmp_path, "schemathesis", words, service)

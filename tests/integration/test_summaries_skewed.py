@@ -64,7 +64,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def rows_read(connection: psycopg.Connection, size: int | None, plans: str) -> dict[str, float]:
     """By table: rows that the scans of one page visited, over all their loops."""
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-    statement: Any = queries.ven_summaries(Page(size, None), GONE_AFTER)
+    statement: Any = queries.ven_summaries(Page(size, None), GONE_AFTER).bound()
     literal = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     connection.execute(f"SET plan_cache_mode = {plans}".encode())
     connection.execute(f"PREPARE page AS {literal}".encode())

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.alarms.measures import measures
-from jobs.alarms.rules import AlarmLimits, OpenAlarm, Reading, Verdict, judge
+from jobs.alarms.rules import AlarmLimits, AlarmReading, Verdict, judge
+from jobs.queries.alarms import OpenAlarm
 from schemas.alarms import ALARM_KINDS, KINDS
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -24,12 +25,12 @@ def alarm(**fields: object) -> OpenAlarm:
 
 
 def verdict(value: float | None, second: float, *open_alarms: OpenAlarm) -> Verdict:
-    return judge(THRESHOLD, [Reading(value, "now")], open_alarms, at(second), CLEAR_AFTER)
+    return judge(THRESHOLD, [AlarmReading(value, "now")], open_alarms, at(second), CLEAR_AFTER)
 
 
 def test_it_is_raised_at_the_threshold_and_not_below() -> None:
     assert verdict(99.9, 0) == Verdict([], [], [])
-    assert verdict(100.0, 0).raised == [Reading(100.0, "now")]
+    assert verdict(100.0, 0).raised == [AlarmReading(100.0, "now")]
     assert verdict(100.0, 0, alarm()).raised == []
 
 
@@ -61,7 +62,11 @@ def test_a_subject_that_is_gone_is_calm() -> None:
 
 
 def test_each_subject_is_judged_by_itself() -> None:
-    readings = [Reading(200.0, subject="a"), Reading(10.0, subject="b"), Reading(150.0, subject="c")]
+    readings = [
+        AlarmReading(200.0, subject="a"),
+        AlarmReading(10.0, subject="b"),
+        AlarmReading(150.0, subject="c"),
+    ]
     found = judge(
         THRESHOLD,
         readings,
@@ -80,7 +85,7 @@ def test_no_alarm_flaps(values: list[tuple[float, int]]) -> None:
     calm_since: datetime | None = None
     for value, seconds in values:
         now += timedelta(seconds=seconds)
-        found = judge(THRESHOLD, [Reading(value)], [open_alarm] if open_alarm else [], now, CLEAR_AFTER)
+        found = judge(THRESHOLD, [AlarmReading(value)], [open_alarm] if open_alarm else [], now, CLEAR_AFTER)
         if found.raised:
             assert value >= THRESHOLD
             assert open_alarm is None

@@ -19,7 +19,7 @@ from local.fleet.household import Household
 from schemas.baseline_model.days import Calendar
 from schemas.tables.forecasts import HALF_HOUR, TOTAL
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.accuracy
 
 SEEDS = (7, 23)
 HOMES, STEP_S = 30, 900

@@ -7,7 +7,7 @@ import pytest
 
 from local.environment import inherited_environment
 from local.options import http_url, mqtt_url, parse_options
-from local.programs import Programs
+from local.programs import StackPrograms
 from local.service import describe_exit
 from local.supervisor import restart_pause_s
 from schemas.programs.settings import AskingSettings
@@ -73,14 +73,14 @@ def test_which_servers_run_and_who_may_ask_them() -> None:
 def test_serving_gets_the_origins(origins: tuple[str, ...]) -> None:
     words = [word for origin in origins for word in ("--cors-origin", origin)]
     urls = {"database_url": "postgresql:///x", "mqtt_url": "", "mqtt5_url": ""}
-    serving = Programs(parse_options(words), urls).serving()
+    serving = StackPrograms(parse_options(words), urls).serving()
     assert serving.command.env.get("CORS_ORIGINS", "") == ",".join(origins)
 
 
 def test_serving_counts_who_is_passed_over_as_the_jobs_do() -> None:
     """The answer to POST said that VENs rest, and then the jobs asked them: only these knew of no rest."""
     urls = {"database_url": "postgresql:///x", "mqtt_url": "", "mqtt5_url": ""}
-    programs = Programs(parse_options([]), urls)
+    programs = StackPrograms(parse_options([]), urls)
     jobs, serving = (program().command.env for program in (programs.jobs, programs.serving))
     shared = [str(field.validation_alias) for field in AskingSettings.model_fields.values()]
     asking = [{name: env[name] for name in shared if name in env} for env in (jobs, serving)]

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from falcon import Request, Response
 
 from schemas.http import Problem
 from schemas.openadr import TokenRequest
 from schemas.programs.version import VERSION
-from serving.http.openapi import Document, Method, Operation, ResponseSpec, operations, parameter_schema
+from serving.http.openapi import Document, Method, Operation, operations, parameter_schema
 from serving.http.parameters import JSON, Parameter
 from serving.openadr.access import SCOPES
 from serving.openadr.http.authorization import FORM
@@ -29,26 +28,6 @@ PROBLEMS = {
     503: "The database is away, or lacks a migration.",
 }
 SECURITY = "oAuth2ClientCredentials"
-
-
-class OpenAdrDocumentResource:
-    """The document, once all routes have been described."""
-
-    def __init__(self) -> None:
-        self._document = b""
-
-    def hold(self, document: Document) -> None:
-        self._document = msgspec.json.encode(document)
-
-    @Operation(
-        id="getOpenApi",
-        summary="This document",
-        tag="description",
-        answers={200: ResponseSpec("OpenAPI 3.1.", dict[str, Any])},
-        needs_database=False,
-    )
-    def on_get(self, _request: Request, response: Response) -> None:
-        response.data = self._document
 
 
 def describe(resources: Mapping[str, object], base: str, version: str) -> Document:

@@ -15,7 +15,7 @@ SHAPES = (EventRequest, Event)
 MAY_WRITE = (WRITE_EVENTS,)
 
 
-class EventsResource(Collection[EventRequest]):
+class OpenAdrEventsResource(Collection[EventRequest]):
     takes = EventRequest
 
     def __init__(self, events: Events) -> None:
@@ -47,7 +47,7 @@ class EventsResource(Collection[EventRequest]):
         super().on_post(request, response)
 
 
-class OneEventResource(OneObject[EventRequest]):
+class OpenAdrOneEventResource(OneObject[EventRequest]):
     takes = EventRequest
 
     @reading("searchEventsByID", TAG, Event, MAY_READ_TARGETS)

@@ -13,7 +13,7 @@ SHAPES = (VenRequest, Ven)
 MAY_WRITE = (WRITE_VENS,)
 
 
-class VensResource(Collection[VenRequest]):
+class OpenAdrVensResource(Collection[VenRequest]):
     takes = VenRequest
 
     @search(
@@ -36,7 +36,7 @@ class VensResource(Collection[VenRequest]):
         super().on_post(request, response)
 
 
-class OneVenResource(OneObject[VenRequest]):
+class OpenAdrOneVenResource(OneObject[VenRequest]):
     takes = VenRequest
 
     @reading("searchVenByID", TAG, Ven, MAY_READ_VEN_OBJECTS)

@@ -17,7 +17,7 @@ ACCESS = ("objectType", "clientID", "targets")
 def owner_and_targets(
     client: Client, request: VenRequest | ResourceRequest, before: Row[Any] | None
 ) -> tuple[str, Sequence[str]]:
-    """As business logic says; a VEN owns what it makes, and cannot grant itself targets.
+    """Set by business logic; a VEN owns what it makes, and cannot grant itself targets.
 
     Raises:
         ForbiddenError: a VEN speaks as business logic.

@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpcore
@@ -20,12 +19,10 @@ from local.openadr.fleet import WORKERS, OpenAdrFleet
 from local.openadr.utility import Utility
 from local.openadr.ven import SimulatedVen, VenSettings
 from local.options import count, hours, http_url, seconds, share
-from schemas.db.connections import engine_for
 from schemas.programs.command_line import program_parser
 from schemas.programs.exits import EXIT_CODES, FAILED, TRY_AGAIN, end_with_failure
 from schemas.programs.logs import configure_logs
 from schemas.programs.settings import ProgramSettings
-from serving.openadr.clients import ClientStore
 
 PREFIX = "openadr"
 BASE = "/openadr3/3.1.1"
@@ -78,9 +75,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    engine = engine_for(ProgramSettings.from_environment().database_url, "administration")
     names = [home.ven_id for home in _homes(options.vens, seed=0, is_steady=False)]
-    make_credentials(ClientStore(engine), options.credentials, names, datetime.now(UTC))
+    database_url = ProgramSettings.from_environment().database_url
+    make_credentials(database_url, options.credentials, names)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,19 +1,31 @@
 """The fleet's clients and their secrets, which are kept in a file that only its owner reads."""
 
 import os
-from collections.abc import Iterable
-from datetime import datetime
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient
+from local.environment import REPOSITORY, inherited_environment
 
 UTILITY = "simulated-utility"
 
+Role = Literal["bl", "ven"]
+
 
 class CredentialsError(Exception):
-    """The file cannot be used. The message says what to do."""
+    """The file cannot be used, or a client cannot be made. The message says what to do."""
+
+
+class _Line(msgspec.Struct):
+    """A line of `python -m serving clients create`, of which those with a secret count."""
+
+    event: str
+    id: str = ""
+    secret: str = ""
 
 
 def read_credentials(path: Path) -> dict[str, str]:
@@ -28,27 +40,42 @@ def read_credentials(path: Path) -> dict[str, str]:
         raise CredentialsError(f"{path} has no credentials ({error}): run `prepare` first") from error
 
 
-def make_credentials(store: ClientStore, path: Path, ven_names: Iterable[str], now: datetime) -> None:
+def make_credentials(database_url: str, path: Path, ven_names: Iterable[str]) -> None:
     """Make the clients that the file has no secrets of: a utility, and one for each VEN.
 
     Raises:
-        CredentialsError: there is such a client, and its secret is lost.
+        CredentialsError: one cannot be made, such as one that exists, whose secret is lost.
     """
     secrets = read_credentials(path) if path.exists() else {}
-    roles = {UTILITY: "bl", **dict.fromkeys(ven_names, "ven")}
-    for client_id, role in roles.items():
-        if client_id not in secrets:
-            secrets[client_id] = _made(store, client_id, role, path, now)
+    roles: dict[Role, list[str]] = {"bl": [UTILITY], "ven": list(ven_names)}
+    for role, client_ids in roles.items():
+        missing = [client_id for client_id in client_ids if client_id not in secrets]
+        if missing:
+            done = _create(database_url, role, missing)
+            secrets |= dict(_made(done.stdout))
             _write(path, secrets)
+            if done.returncode:
+                raise CredentialsError(f"{done.stderr.strip()} ({path} has no secret of it)")
 
 
-def _made(store: ClientStore, client_id: str, role: str, path: Path, now: datetime) -> str:
-    try:
-        return store.create(NewClient(client_id, role), now)
-    except ClientIdTakenError as error:
-        raise CredentialsError(
-            f"{path} has no secret of the client {client_id!r}, which exists: start with an empty database"
-        ) from error
+def _create(database_url: str, role: Role, client_ids: list[str]) -> subprocess.CompletedProcess[str]:
+    words = ["serving", "clients", "create", *client_ids, "--role", role]
+    environment = inherited_environment(DATABASE_URL=database_url, LOG_FORMAT="json")
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _made(output: str) -> Iterator[tuple[str, str]]:
+    for line in output.splitlines():
+        made = msgspec.json.decode(line, type=_Line)
+        if made.secret:
+            yield made.id, made.secret
 
 
 def _write(path: Path, secrets: dict[str, str]) -> None:

@@ -66,15 +66,20 @@ class OpenAdrFleet:
     def __init__(self, vens: Sequence[SimulatedVen], clock: Clock) -> None:
         self._turns = [Turn(ven, clock) for ven in vens]
         self._clock = clock
-        self._done: queue.SimpleQueue[tuple[float, int]] = queue.SimpleQueue()
+        self._ended_turns: queue.SimpleQueue[tuple[float, int] | None] = queue.SimpleQueue()
         self._due = [(0.0, number) for number in range(len(vens))]
 
     def run(self) -> None:
-        """Work until it is interrupted."""
+        """Work until `stop` is called, or an exception interrupts it."""
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="openadr-ven") as pool:
-            while True:
+            is_running = True
+            while is_running:
                 self._start_due(pool)
-                self._wait()
+                is_running = self._wait()
+
+    def stop(self) -> None:
+        """End after the turns of just now; from any thread."""
+        self._ended_turns.put(None)
 
     def _start_due(self, pool: ThreadPoolExecutor) -> None:
         while self._due and self._due[0][0] <= self._clock():
@@ -82,12 +87,15 @@ class OpenAdrFleet:
             pool.submit(self._take, number)
 
     def _take(self, number: int) -> None:
-        self._done.put((self._turns[number].take(), number))
+        self._ended_turns.put((self._turns[number].take(), number))
 
-    def _wait(self) -> None:
-        """Wait for the end of a turn, or for the start of the next."""
+    def _wait(self) -> bool:
+        """Wait for the end of a turn, or for the start of the next; False when it is stopped."""
         left_s = max(0.0, self._due[0][0] - self._clock()) if self._due else None
         try:
-            heapq.heappush(self._due, self._done.get(timeout=left_s))
+            ended = self._ended_turns.get(timeout=left_s)
         except queue.Empty:
-            return
+            return True
+        if ended is not None:
+            heapq.heappush(self._due, ended)
+        return ended is not None

@@ -45,7 +45,8 @@ class SimulatedVen:
         self.home = live.home
         self.state: ControlState = INITIAL_STATE
         self._live = live
-        self._meter = past if settings.backfill_hours else live
+        self._past = past
+        self._is_past = settings.backfill_hours > 0
         self._vtn = vtn
         self._settings = settings
         self._log = structlog.get_logger().bind(ven_id=self.home.ven_id)
@@ -70,10 +71,14 @@ class SimulatedVen:
             self._poll_at = now + self._settings.poll_s
         if now >= self._next_report_at:
             self._report(now)
-        elif self._meter is not self._live:  # the past is reported
-            self._meter = self._live
+        elif self._is_past:  # and all of it is reported
+            self._is_past = False
             self._reported_until = self._live.next_after(self._reported_until - _INSTANT_S)
         return min(self._poll_at, self._next_report_at)
+
+    @property
+    def _meter(self) -> Reporter:
+        return self._past if self._is_past else self._live
 
     @property
     def _next_report_at(self) -> float:
@@ -92,9 +97,9 @@ class SimulatedVen:
         for load in self.home.loads:
             if load.load_id not in names:
                 self._vtn.write("POST", "/resources", _resource(ven.id, load), Resource)
-        if self._meter is not self._live and self._vtn.read("/reports?limit=1", list[Report]):
-            self._meter = self._live  # the past was reported when it joined first
-        past_s = 0.0 if self._meter is self._live else self._settings.backfill_hours * _HOUR_S
+        if self._is_past and self._vtn.read("/reports?limit=1", list[Report]):
+            self._is_past = False  # it was reported when the VEN joined first
+        past_s = self._settings.backfill_hours * _HOUR_S if self._is_past else 0.0
         self._reported_until = self._meter.next_after(now - max(past_s, self._interval_s))
         return ven
 
@@ -166,7 +171,7 @@ class SimulatedVen:
 
         All events get the same payloads: a time has one set of values, and what is sent twice is a duplicate.
         """
-        if self._meter is self._live:
+        if not self._is_past:
             oldest = self._live.next_after(now - LONGEST_GAP_S)
             self._reported_until = max(self._reported_until, oldest)
         starts = self._starts(now)

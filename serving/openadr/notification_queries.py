@@ -45,9 +45,9 @@ def clients_granted(targets: Sequence[str]) -> Select[Any]:
     """`client_id` and `target` of clients whose VENs or resources were granted one of some targets."""
     parts = []
     for table in (openadr_vens, openadr_resources):
-        target = func.unnest(table.c.targets).column_valued("target")
         overlaps = table.c.targets.op("&&", is_comparison=True)(_texts(targets))
-        parts.append(select(table.c.client_id, target.label("target")).select_from(table).where(overlaps))
+        columns = (table.c.client_id, func.unnest(table.c.targets).label("target"))
+        parts.append(select(*columns).where(overlaps))
     granted = parts[0].union(parts[1]).subquery()
     return select(granted.c.client_id, granted.c.target).where(granted.c.target.in_(targets))
 

@@ -49,7 +49,7 @@ def test_an_event_of_our_api(vtn: Vtn, utility: OpenAdrClient) -> None:
         {"type": "IMPORT_CAPACITY_LIMIT", "values": [7.0]},
     ]
     make(vtn, id="evt-2", startTime="2026-01-15T15:00:00Z", endTime="2026-01-15T16:00:00Z")
-    assert [each["eventName"] for each in utility.get("/events")] == ["evt-1", "evt-2"]
+    assert sorted(each["eventName"] for each in utility.get("/events")) == ["evt-1", "evt-2"]
     assert len(utility.get("/programs")) == 1
 
 

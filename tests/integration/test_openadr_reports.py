@@ -1,6 +1,7 @@
 """Reports of OpenADR clients are stored as telemetry, statuses and descriptions: once, whatever dies."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,8 +49,9 @@ def home(vtn: Vtn) -> OpenAdrClient:
 
 
 @pytest.fixture
-def inbox(database_url: str) -> ReportInbox:
-    return opened(connect(database_url, "tests"))
+def inbox(database_url: str) -> Iterator[ReportInbox]:
+    with opened(connect(database_url, "tests")) as inbox:
+        yield inbox
 
 
 def opened(connection: psycopg.Connection) -> ReportInbox:
@@ -248,10 +250,14 @@ def test_an_openadr_ven_is_in_statistics_and_histories(
 ) -> None:
     home.make("/reports", **usage(event, *([0.5] * 4), LOAD_SHED_DELTA_AVAILABLE=1.5))
     inbox.drain(100)
+    width = {"slotMinutes": 15, "slotMinutesSince": "2026-01-15T11:00:00Z"}
+    slots = vtn.web.simulate_patch("/api/vens/home-1", json=width)
+    assert slots.status_code == 200, slots.text
     catch_up(engine, NOW)
     query = {"start": "2026-01-15T11:00:00Z", "end": "2026-01-15T11:59:59Z", "granularity": "1h"}
+    query["aggregate"] = "energy"
     [point] = vtn.web.simulate_get("/api/vens/home-1/history", params=query).json["points"]
-    assert point["usedPowerKw"] == 2.0
+    assert point["usedEnergyKwh"] == 2.0
     [load] = vtn.web.simulate_get("/api/vens/home-1/loads").json
     assert (load["id"], load["currentPowerKw"], load["shedCapabilityKw"]) == ("hvac", 2.0, 1.5)
 

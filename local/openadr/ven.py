@@ -66,15 +66,19 @@ class SimulatedVen:
         """
         if self._ven is None:
             self._ven = self._join(now)
-        if now >= self._poll_at:
+        if not self._poll_at:  # events request reports
             self._poll(now)
-            self._poll_at = now + self._settings.poll_s
+        self._report_due(now)
+        if now >= self._poll_at:  # after the report: a change is of intervals to come
+            self._poll(now)
+        return min(self._poll_at, self._next_report_at)
+
+    def _report_due(self, now: float) -> None:
         if now >= self._next_report_at:
             self._report(now)
         elif self._is_past:  # and all of it is reported
             self._is_past = False
             self._reported_until = self._live.next_after(self._reported_until - _INSTANT_S)
-        return min(self._poll_at, self._next_report_at)
 
     @property
     def _meter(self) -> Reporter:
@@ -125,6 +129,7 @@ class SimulatedVen:
             if _is_over(event, now) and wants_reports_of(event, self._reported_until, now)
         }
         self._events = unreported | events
+        self._poll_at = now + self._settings.poll_s
 
     def _read_program(self, program_id: str) -> None:
         if program_id not in self._programs:
@@ -134,10 +139,18 @@ class SimulatedVen:
                 self._log.info("openadr_program_hidden", program_id=program_id, reason=str(error))
 
     def _event_paths(self) -> list[str]:
-        """Events for everybody or with a part of this VEN; and events with its targets."""
-        targets = (self._ven and self._ven.targets) or []
-        queries = [[("active", "true")], [("active", "true"), *(("targets", each) for each in targets)]]
-        return [f"/events?{urlencode(query)}" for query in queries[: 2 if targets else 1]]
+        """Events for everybody or with a part of this VEN; and events with the targets that it is granted."""
+        active = ("active", "true")
+        queries = [[active]]
+        if targets := self._targets():
+            queries.append([active, *(("targets", each) for each in targets)])
+        return [f"/events?{urlencode(query)}" for query in queries]
+
+    def _targets(self) -> list[str]:
+        """What the utility grants the VEN and its resources, at any time."""
+        of_vens = (each.targets or () for each in self._vtn.read("/vens", list[Ven]))
+        of_resources = (each.targets or () for each in self._vtn.read("/resources", list[Resource]))
+        return sorted({target for targets in (*of_vens, *of_resources) for target in targets})
 
     def _follow(self, event: Event, now: float) -> None:
         """Take part in an event that asks for power, or opt out of it."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from local.fleet.behaviour import ResponseBehaviour
 from local.fleet.household import Household
 from local.fleet.reports import FleetSettings
 from local.openadr.client import TryLaterError
+from local.openadr.credentials import UTILITY, CredentialsError, make_credentials, read_credentials
 from local.openadr.fleet import OpenAdrFleet, Turn
 from local.openadr.utility import TARGET, Utility
 from local.openadr.ven import SimulatedVen
@@ -215,3 +217,19 @@ def test_what_is_unchanged_is_not_sent_again(site: OpenAdrSite, utility: Utility
     assert client.read("/programs", list[dict[str, Any]]) == [program]
     of_reader = [each for each in site.gate.answers if each[0] == "GET /openadr3/3.1.1/programs"]
     assert [status for _, status in of_reader] == [200, 200, 200, 304]  # the second is the utility's
+
+
+def test_secrets_are_made_once_and_kept_from_others(database_url: str, tmp_path: Path) -> None:
+    """More VENs later need more clients; a client whose secret is lost is named."""
+    path = tmp_path / "clients.json"
+    make_credentials(database_url, path, ["openadr-0001"])
+    first = read_credentials(path)
+    assert path.stat().st_mode & 0o077 == 0
+    make_credentials(database_url, path, ["openadr-0001", "openadr-0002"])
+    assert read_credentials(path).keys() == {UTILITY, "openadr-0001", "openadr-0002"}
+    assert first.items() <= read_credentials(path).items()
+    path.unlink()
+    with pytest.raises(CredentialsError, match=UTILITY):
+        make_credentials(database_url, path, ["openadr-0001"])
+    with pytest.raises(CredentialsError, match="run `prepare` first"):
+        read_credentials(tmp_path / "none.json")

@@ -54,4 +54,4 @@ def test_several_clients_are_made_at_once(database_url: str) -> None:
     again = ("clients", "create", "three", "two", "four", "--role", "ven")
     assert "'two' is, or was" in administrate(database_url, *again, status=1)
     listed = administrate(database_url, "clients", "list")
-    assert re.findall(r"^(\w+)", listed, re.MULTILINE) == ["one", "three", "two"]
+    assert re.findall(r"^(\w+)", listed, re.MULTILINE) == ["one", "two", "three"]

@@ -219,6 +219,7 @@ def test_what_is_unchanged_is_not_sent_again(site: OpenAdrSite, utility: Utility
     assert [status for _, status in of_reader] == [200, 200, 200, 304]  # the second is the utility's
 
 
+@pytest.mark.thorough
 def test_secrets_are_made_once_and_kept_from_others(database_url: str, tmp_path: Path) -> None:
     """More VENs later need more clients; a client whose secret is lost is named."""
     path = tmp_path / "clients.json"

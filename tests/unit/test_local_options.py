@@ -149,7 +149,7 @@ def test_a_fleet_that_speaks_openadr_needs_no_other() -> None:
     assert (options.fleet, options.openadr_fleet) == (0, 3)
     assert options.needed_mb == parse_options(["--fleet", "3", "--backfill", "6"]).needed_mb
     urls = {"database_url": "postgresql:///x", "http_url": "http://127.0.0.1:8000", "mqtt_url": ""}
-    programs = Programs(options, urls)
+    programs = StackPrograms(options, urls)
     clients, fleet = programs.openadr_clients(), programs.openadr_fleet().command
     assert clients.env["DATABASE_URL"] == "postgresql:///x"
     assert "DATABASE_URL" not in fleet.env

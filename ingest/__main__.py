@@ -26,6 +26,8 @@ from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
 from ingest.openadr.drain import ReportDrain
 from ingest.openadr.inbox import ReportInbox
+from ingest.openadr.messages import MessageOutbox
+from ingest.openadr.notifier import MqttNotifier
 from ingest.receiving.retirement import RetiringSubscriber
 from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings, Tolerance
@@ -154,7 +156,11 @@ def _serve() -> None:
     monitoring = partial(
         _serve_monitoring, metrics, first_trouble(*troubles), settings.http_port, settings.http_host
     )
-    with _dispatching(settings, database, metrics), _draining_reports(settings, database, metrics):
+    with (
+        _dispatching(settings, database, metrics),
+        _draining_reports(settings, database, metrics),
+        _notifying(settings, database),
+    ):
         _work(subscriber, run, stopping, monitoring if settings.http_port else None)
 
 
@@ -194,6 +200,22 @@ def _draining_reports(settings: IngestSettings, database: Database, metrics: Ing
         yield
     finally:
         drain.stop()
+
+
+@contextmanager
+def _notifying(settings: IngestSettings, database: Database) -> Iterator[None]:
+    """Notifications of OpenADR go to the broker on a thread of their own, where clients may use it."""
+    if not settings.openadr_mqtt_uris:
+        yield
+        return
+    notifier = MqttNotifier(
+        settings, lambda: MessageOutbox(database.connect("notifications")), database.clock
+    )
+    notifier.start()
+    try:
+        yield
+    finally:
+        notifier.stop()
 
 
 def _retire() -> None:

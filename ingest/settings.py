@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, FilePath
 
 from ingest.commands.states import RetryPolicy
 from ingest.storing.quotas import Limits
-from schemas.programs.settings import Address, BrokerUrl, ProgramSettings, Settings
+from schemas.programs.settings import Address, BrokerUrl, NotifierSettings, ProgramSettings, Settings
 
 FILTER = re.compile(r"(#|(\+|[^+#/]*)(/(\+|[^+#/]*))*(/#)?)")
 """`+` matches one level, `#` all levels from there on."""
@@ -83,7 +83,7 @@ class Tolerance(Settings):
         )
 
 
-class IngestSettings(ProgramSettings, Tolerance):
+class IngestSettings(ProgramSettings, Tolerance, NotifierSettings):
     """Settings of `python -m ingest`."""
 
     mqtt_url: BrokerUrl = Field(

@@ -7,7 +7,7 @@ known here is kept as it came. Null stands for a field that is left out.
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
 
 SPECIAL_WORDS = {"id": "ID", "url": "Url"}
 DURATION_PATTERN = (
@@ -287,8 +287,64 @@ class AuthServer(Struct, frozen=True):
     token_url: Url = field(name="tokenURL")
 
 
-class Notifiers(Struct, frozen=True):
+MqttAuthentication = Literal["ANONYMOUS", "OAUTH2_BEARER_TOKEN", "CERTIFICATE"]
+CLIENT_ID = "{clientID}"
+"""As the user's name at the broker: the id of the client, which only it can fill in."""
+
+
+class Anonymous(Struct, frozen=True, tag_field="method", tag="ANONYMOUS"):
+    """The broker lets everybody in."""
+
+
+class BearerToken(Struct, frozen=True, tag_field="method", tag="OAUTH2_BEARER_TOKEN"):
+    """A client's user name is its id, its password a token."""
+
+    username: str = CLIENT_ID
+
+
+class Certificate(Struct, frozen=True, rename="camel", tag_field="method", tag="CERTIFICATE"):
+    """A client has a certificate of its own, whose common name is its id; it is not handed out here."""
+
+    ca_cert: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+
+
+class MqttBinding(Struct, frozen=True):
+    """Where and how clients reach the broker."""
+
+    uris: tuple[str, ...] = field(name="URIS")
+    authentication: Anonymous | BearerToken | Certificate
+    serialization: Literal["JSON"] = "JSON"
+
+
+class Notifiers(Struct, frozen=True, omit_defaults=True):
     webhook: bool = field(name="WEBHOOK")
+    mqtt: MqttBinding | None = field(name="MQTT", default=None)
+
+
+class OperationTopics(Struct, frozen=True, rename="upper", omit_defaults=True):
+    """The topic of each operation. One object's creation cannot be subscribed to."""
+
+    update: str
+    delete: str
+    all: str
+    create: str | UnsetType = UNSET
+
+
+class Topics(Struct, frozen=True):
+    topics: OperationTopics
+
+
+def authentication(method: MqttAuthentication, ca_cert: str) -> Anonymous | BearerToken | Certificate:
+    """How the broker authenticates clients, as they are told."""
+    match method:
+        case "ANONYMOUS":
+            return Anonymous()
+        case "CERTIFICATE":
+            return Certificate(ca_cert)
+        case "OAUTH2_BEARER_TOKEN":
+            return BearerToken()
 
 
 def plain(request: Struct) -> dict[str, Any]:

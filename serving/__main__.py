@@ -108,6 +108,7 @@ def _options(settings: ServingSettings) -> AppOptions:
         settings.loads_gone_after(),
         settings.time_zone,
         settings.allowed_networks(),
+        settings.mqtt_binding,
     )
 
 

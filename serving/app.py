@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
+from schemas.openadr import MqttBinding
 from schemas.webhooks import Network
 from serving.alarms.service import Alarms
 from serving.auth.audit import AuditLog, Auditor
@@ -45,8 +46,8 @@ from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, SecurityHeaders
 from serving.http.unknown_parameters import MisspeltParameters
 from serving.openadr.clients import ClientStore, RevokedClients
+from serving.openadr.listeners import change_listener
 from serving.openadr.middleware import OpenAdrAccess
-from serving.openadr.notifications import Notifications
 from serving.openadr.own_events import OwnEvents
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.openadr.tokens import SigningKeys, Tokens
@@ -126,6 +127,7 @@ class AppOptions(Struct, frozen=True):
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
     webhook_networks: Sequence[Network] = ()
+    openadr_mqtt: MqttBinding | None = None
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -184,6 +186,7 @@ def create_app(  # noqa: PLR0913 - the composition root
         events,
         is_https=policy.is_https,
         webhook_networks=options.webhook_networks,
+        mqtt=options.openadr_mqtt,
     )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():
@@ -329,7 +332,7 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
             primary,
             needs.clock,
             needs.options.event_rules,
-            OwnEvents(Notifications(needs.clock).notify).follow,
+            OwnEvents(change_listener(needs.clock, has_mqtt=needs.options.openadr_mqtt is not None)).follow,
         ),
     )
     performance = PerformanceReader(replica, baseline)

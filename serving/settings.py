@@ -5,14 +5,16 @@ from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, FilePath, ValidationInfo, field_validator
 
 from schemas.baseline_model.settings import CalendarSettings
+from schemas.openadr import MqttAuthentication, MqttBinding, authentication
 from schemas.programs.settings import (
     Address,
     AskingSettings,
     DatabaseUrl,
     Networks,
+    NotifierSettings,
     ProgramSettings,
     WebhookSettings,
     listed,
@@ -49,7 +51,7 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 
 
-class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings):
+class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings, NotifierSettings):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )
@@ -172,6 +174,17 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, Webhook
         validation_alias="OPENADR_TOKEN_S",
         description="how long a token of an OpenADR client holds, s",
     )
+    openadr_mqtt_authentication: MqttAuthentication = Field(
+        "OAUTH2_BEARER_TOKEN",
+        validation_alias="OPENADR_MQTT_AUTHENTICATION",
+        description="how the broker authenticates OpenADR clients: `OAUTH2_BEARER_TOKEN`, `CERTIFICATE`, or"
+        " `ANONYMOUS` where nothing is private",
+    )
+    openadr_mqtt_ca_file: FilePath | None = Field(
+        None,
+        validation_alias="OPENADR_MQTT_CA_FILE",
+        description="certificates that the broker's is signed by, for OpenADR clients with certificates",
+    )
     oidc_issuer: Issuer = Field(
         "",
         validation_alias="OIDC_ISSUER",
@@ -243,6 +256,22 @@ class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, Webhook
     @property
     def outside_issuer(self) -> outside_tokens.Issuer | None:
         return outside_tokens.Issuer(self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
+
+    @property
+    def mqtt_binding(self) -> MqttBinding | None:
+        """Where clients of OpenADR reach the broker, if they do.
+
+        Raises:
+            OSError: the file of certificates cannot be read.
+        """
+        uris = listed(self.openadr_mqtt_uris)
+        if not uris:
+            return None
+        ca_file = self.openadr_mqtt_ca_file
+        ca_cert = ca_file.read_text() if ca_file else ""
+        return MqttBinding(
+            tuple(uris), authentication=authentication(self.openadr_mqtt_authentication, ca_cert)
+        )
 
     @property
     def event_rules(self) -> EventRules:

@@ -16,7 +16,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.commands.message import expiry_s, payload
-from ingest.commands.states import REFUSED, Due, RetryPolicy, interrupted, published, unpublishable
+from ingest.commands.states import (
+    FIRST_REFUSAL,
+    REFUSED,
+    Due,
+    RetryPolicy,
+    interrupted,
+    published,
+    unpublishable,
+)
 from ingest.mqtt.connection import LoginRefusedError
 from ingest.mqtt.link import CONNECT_TIMEOUT_S
 from ingest.mqtt.packets import Connect, Version
@@ -47,6 +55,13 @@ class Attempt(Struct, frozen=True):
     unconfirmed: list[Due]
     unpublished: list[Due]
     error: ConnectionError | TimeoutError | None = None
+
+
+class Message(Struct, frozen=True):
+    """A message that has no time of its own."""
+
+    topic: str
+    payload: bytes
 
 
 class Publisher:
@@ -108,6 +123,30 @@ class Publisher:
                 return Attempt([interrupted(command, sent_at, policy, is_alone=True)], [], [], error)
             return Attempt(settled, [each for each, _ in in_flight.values()], list(waiting), error)
         return Attempt(settled, [], [])
+
+    def publish_messages(self, messages: Sequence[Message]) -> list[str]:
+        """Publish messages in their order and wait for the broker; answers why it refused some.
+
+        Raises:
+            OSError: the connection ended, or the broker does not confirm: it may have some of them.
+        """
+        waiting, in_flight, refusals = deque(messages), dict[int, Message](), list[str]()
+        deadline = time.monotonic() + CONFIRMED_WITHIN_S
+        while waiting or in_flight:
+            while waiting and len(in_flight) < self._window:
+                message = waiting.popleft()
+                with _connection_errors():
+                    sent = self._client.publish(message.topic, message.payload, qos=1)
+                in_flight[sent.mid] = message
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the broker has not confirmed {len(in_flight)} messages in time")
+            self._loop(max(deadline - time.monotonic(), 0))
+            while self._confirmed:
+                mid, code = self._confirmed.popleft()
+                message = in_flight.pop(mid)
+                deadline = time.monotonic() + CONFIRMED_WITHIN_S
+                refusals += [f"{message.topic}: {REFUSED.get(code, code)}"] if code >= FIRST_REFUSAL else []
+        return refusals
 
     def keep_alive(self) -> None:
         """Read what the broker sends, and ping it when it is time.

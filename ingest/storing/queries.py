@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ingest.storing.rows import COPY_OPTIONS
 from schemas.db.channels import COMMANDS, EVENTS
+from schemas.db.locks import OPENADR_MESSAGES
 from schemas.db.revisions import REVISION_NOW
 
 
@@ -177,6 +178,14 @@ TAKE_REPORTS = (
     " ORDER BY inbox_id LIMIT %s FOR UPDATE SKIP LOCKED"
 )
 FORGET_REPORTS = "DELETE FROM report_inbox WHERE inbox_id = ANY(%s)"
+
+TAKE_MESSAGES = (
+    "SELECT message_id, topics, payload::text FROM openadr_messages"
+    f" WHERE pg_try_advisory_xact_lock(hashtext('{OPENADR_MESSAGES}')) ORDER BY message_id LIMIT %s"
+)
+"""No rows while another program publishes them."""
+
+FORGET_MESSAGES = "DELETE FROM openadr_messages WHERE message_id = ANY(%s)"
 
 _OPEN = "status IN ('pending', 'sent')"
 TAKE_COMMANDS = (

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, exists, func, literal_column, select, text
 
 from schemas.tables.ledger import rejected_messages
-from schemas.tables.openadr import openadr_reports
+from schemas.tables.openadr import openadr_messages, openadr_reports
 from schemas.tables.raw import ven_statuses
 
 ROW_BYTES = 100
@@ -38,6 +38,10 @@ def rejected_up_to(rejected_id: int) -> Select[str]:
 
 def openadr_reports_before(at: datetime) -> Select[str]:
     return select(_CTID).select_from(openadr_reports).where(openadr_reports.c.modified_at < at)
+
+
+def openadr_messages_before(at: datetime) -> Select[str]:
+    return select(_CTID).select_from(openadr_messages).where(openadr_messages.c.created_at < at)
 
 
 def superseded_statuses(before: datetime) -> Select[str]:

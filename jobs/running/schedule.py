@@ -29,6 +29,7 @@ from jobs.storage.retention import (
 )
 from jobs.storage.trimming import (
     trim_alarms,
+    trim_openadr_messages,
     trim_openadr_reports,
     trim_rejected,
     trim_statuses,
@@ -246,6 +247,7 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
                 partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
+                trim_openadr_messages,
                 partial(trim_openadr_reports, kept=timedelta(days=cadence.openadr_reports_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_retention()),

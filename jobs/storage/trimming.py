@@ -10,12 +10,14 @@ from jobs.queries import trimming as queries
 from jobs.queries import webhooks as webhook_queries
 from schemas.tables.alarms import alarms
 from schemas.tables.ledger import rejected_messages
-from schemas.tables.openadr import openadr_reports
+from schemas.tables.openadr import openadr_messages, openadr_reports
 from schemas.tables.raw import ven_statuses
 from schemas.tables.webhooks import webhook_deliveries
 
 MOST_ROWS = 500_000
 """Rows of a table that one run deletes."""
+
+MESSAGES_KEPT = timedelta(days=1)
 
 
 def trim_rejected(connection: Connection, now: datetime, kept: timedelta, most_bytes: int) -> int:
@@ -41,6 +43,12 @@ def trim_openadr_reports(connection: Connection, now: datetime, kept: timedelta)
     """Delete stored OpenADR reports that were changed last long ago; what they measured stays."""
     old = queries.openadr_reports_before(now - kept)
     return connection.execute(retention_queries.forget(openadr_reports, old, MOST_ROWS)).rowcount
+
+
+def trim_openadr_messages(connection: Connection, now: datetime) -> int:
+    """Delete notifications that the broker did not get for so long that they are worth nothing."""
+    old = queries.openadr_messages_before(now - MESSAGES_KEPT)
+    return connection.execute(retention_queries.forget(openadr_messages, old, MOST_ROWS)).rowcount
 
 
 def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int:

@@ -1,4 +1,4 @@
-"""Webhooks of OpenADR's subscriptions; whether a subscriber may read all.
+"""Webhooks of OpenADR's subscriptions; whether a subscriber may read all; notifications by MQTT.
 
 Revision: 0034, after 0033
 """
@@ -38,12 +38,22 @@ def upgrade() -> None:
     op.add_column("webhooks", sa.Column("subscription_id", sa.Text(collation="C"), nullable=True))
     op.add_column("webhooks", sa.Column("bearer_token", sa.Text(), nullable=True))
     op.create_index("ix_webhooks_subscription_id", "webhooks", ["subscription_id"])
+    op.create_table(
+        "openadr_messages",
+        sa.Column("message_id", sa.BigInteger(), sa.Identity(), nullable=False),
+        sa.Column("topics", sa.ARRAY(sa.Text(collation="C")), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_openadr_messages")),
+        postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
+    )
     op.execute(READS_ALL)
     op.execute(WEBHOOKS)
 
 
 def downgrade() -> None:
     """Subscriptions stay, and are notified no more."""
+    op.drop_table("openadr_messages")
     op.execute("DELETE FROM webhook_deliveries WHERE webhook_id LIKE 'openadr-%'")
     op.execute("DELETE FROM webhooks WHERE subscription_id IS NOT NULL")
     op.drop_index("ix_webhooks_subscription_id", table_name="webhooks")

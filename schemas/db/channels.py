@@ -22,6 +22,10 @@ REPORTS = "gridgate_reports"
 """`report_inbox` has a report of an OpenADR client that is to be stored; no payload."""
 
 
+OPENADR_MESSAGES = "gridgate_openadr_messages"
+"""`openadr_messages` has a notification for the broker; no payload."""
+
+
 def notify(channel: str, payload: str = "") -> Select[object]:
     """Notify the channel's listeners when the transaction commits; the same payload arrives once."""
     return select(func.pg_notify(channel, payload))

@@ -27,6 +27,9 @@ ALARMS = "alarms"
 WEBHOOKS = "webhooks"
 """To make a webhook: they are counted."""
 
+OPENADR_MESSAGES = "openadr messages"
+"""To publish notifications of OpenADR: by one program at a time, so that they stay in order."""
+
 LIVE_CHANGES = "live changes"
 """To number the changes that live streams send."""
 

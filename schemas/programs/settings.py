@@ -75,10 +75,18 @@ def listed(text: str) -> list[str]:
     return [each.strip() for each in text.split(",") if each.strip()]
 
 
+def _broker_uris(text: str) -> str:
+    for each in listed(text):
+        if not BROKER_URI.fullmatch(each):
+            raise ValueError("expected URIs such as mqtts://broker.example:8883, without user or password")
+    return text
+
+
 class SecretSetting:
     """Marks a setting whose value no message may show."""
 
 
+BROKER_URI = re.compile(r"(?:mqtts?|wss?)://[^\s/@?#]+(?:/[^\s?#]*)?")
 DatabaseUrl = Annotated[str, AfterValidator(_postgresql_url), SecretSetting()]
 Address = Annotated[str, AfterValidator(_address)]
 Networks = Annotated[str, AfterValidator(_networks)]
@@ -236,6 +244,17 @@ class WebhookSettings(Settings):
 
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(each) for each in listed(self.webhook_networks))
+
+
+class NotifierSettings(Settings):
+    """What ingest, which publishes notifications of OpenADR, and serving, which names the broker, share."""
+
+    openadr_mqtt_uris: Annotated[str, AfterValidator(_broker_uris)] = Field(
+        "",
+        validation_alias="OPENADR_MQTT_URIS",
+        description="where OpenADR clients reach the broker of `MQTT_URL`, by commas, such as"
+        " `mqtts://broker.example:8883`; empty: no notifications by MQTT",
+    )
 
 
 def _problem(settings: type[Settings], error: dict[str, Any]) -> str:

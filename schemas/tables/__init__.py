@@ -59,6 +59,7 @@ FRAMES: dict[str, type[Frame]] = {
     "pending_batches": ledger.PendingBatchFrame,
     "rejected_messages": ledger.RejectedMessageFrame,
     "report_inbox": openadr.ReportInboxFrame,
+    "openadr_messages": openadr.OpenadrMessageFrame,
     "skewed_reports": presence.SkewedReportFrame,
     "slot_widths": registry.SlotWidthFrame,
     "stale_half_hours": forecasts.StaleHalfHourFrame,

@@ -123,6 +123,17 @@ report_inbox = Table(
 )
 
 
+openadr_messages = Table(
+    "openadr_messages",
+    metadata,
+    Column("message_id", BigInteger, Identity(), primary_key=True),
+    text_list("topics"),
+    Column("payload", JSON, nullable=False),
+    instant("created_at"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
+)
+
+
 class OpenadrClientFrame(Frame):
     """Who may ask for tokens, and for which scopes. A revoked one stays: its id is not used again."""
 
@@ -218,3 +229,12 @@ class ReportInboxFrame(Frame):
     vens: str
     body: str
     received_at: Utc
+
+
+class OpenadrMessageFrame(Frame):
+    """Notifications on their way to the broker, in the order of their ids, each for all of its topics."""
+
+    message_id: int
+    topics: Texts
+    payload: str
+    created_at: Utc

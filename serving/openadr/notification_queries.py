@@ -21,7 +21,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert as Upsert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from schemas.tables.openadr import openadr_events, openadr_resources, openadr_subscriptions, openadr_vens
+from schemas.tables.openadr import (
+    openadr_events,
+    openadr_messages,
+    openadr_resources,
+    openadr_subscriptions,
+    openadr_vens,
+)
 from schemas.tables.webhooks import webhook_deliveries, webhooks
 
 SUBSCRIPTION, WEBHOOK = openadr_subscriptions.c, webhooks.c
@@ -50,6 +56,34 @@ def clients_granted(targets: Sequence[str]) -> Select[Any]:
         parts.append(select(*columns).where(overlaps))
     granted = parts[0].union(parts[1]).subquery()
     return select(granted.c.client_id, granted.c.target).where(granted.c.target.in_(targets))
+
+
+def vens_granted(targets: Sequence[str]) -> Select[Any]:
+    """VENs that were granted one of some targets, themselves or by a resource of theirs.
+
+    Returns:
+        `client_id`, `ven_object_id` and, of these targets, `target`.
+    """
+    parts = []
+    for table, ven_object_id in (
+        (openadr_vens, openadr_vens.c.object_id),
+        (openadr_resources, openadr_resources.c.ven_object_id),
+    ):
+        overlaps = table.c.targets.op("&&", is_comparison=True)(_texts(targets))
+        target = func.unnest(table.c.targets).label("target")
+        columns = (table.c.client_id, ven_object_id.label("ven_object_id"), target)
+        parts.append(select(*columns).where(overlaps))
+    granted = parts[0].union(parts[1]).subquery()
+    return select(granted).where(granted.c.target.in_(targets))
+
+
+def all_vens() -> Select[Any]:
+    return select(openadr_vens.c.client_id, openadr_vens.c.object_id.label("ven_object_id"))
+
+
+def queue_messages(messages: Sequence[Mapping[str, Any]]) -> Insert:
+    """For the broker."""
+    return insert(openadr_messages).values(list(messages))
 
 
 def queue(deliveries: Sequence[Mapping[str, Any]]) -> Insert:

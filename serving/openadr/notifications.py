@@ -14,10 +14,8 @@ from sqlalchemy import Connection, Row
 from schemas.openadr import ObjectType, Operation
 from schemas.webhooks import Network, check_url, new_secret
 from serving.openadr import notification_queries as queries
+from serving.openadr.notification_content import TARGETED, notification, with_targets, without_tokens
 from serving.openadr.objects import Object
-
-TARGETED = ("PROGRAM", "EVENT")
-"""Objects that VENs read by their targets; the others belong to one client."""
 
 QUEUED_AT_ONCE = 1_000
 
@@ -51,7 +49,7 @@ class Notifications:
             {
                 "webhook_id": webhook_id,
                 "object_id": f"{kind}/{changed['id']}",
-                "data": _notification(operation, kind, _shown(changed, row, granted)),
+                "data": notification(operation, kind, _shown(changed, row, granted)),
                 **times,
             }
             for row in readers
@@ -94,26 +92,15 @@ def _may_read(
 
 def _shown(changed: Object, row: Row[Any], granted: Granted) -> Object:
     """An object as the subscription's client sees it: without tokens of webhooks, and others' targets."""
-    shown = dict(changed)
-    if changed["objectType"] == "SUBSCRIPTION":
-        parts = changed["objectOperations"]
-        shown["objectOperations"] = [
-            {name: value for name, value in part.items() if name != "bearerToken"} for part in parts
-        ]
-    if changed["objectType"] in TARGETED and changed.get("targets") and not row.reads_all:
-        own = granted.get(row.client_id, frozenset())
-        shown["targets"] = [each for each in changed["targets"] if each in own]
-    return shown
+    if changed["objectType"] in TARGETED and not row.reads_all:
+        return with_targets(changed, granted.get(row.client_id, frozenset()))
+    return without_tokens(changed)
 
 
 def _webhooks_of(row: Row[Any], operation: Operation, kind: ObjectType) -> Iterator[str]:
     for number, part in enumerate(row.body["objectOperations"]):
         if kind in part["objects"] and operation in part["operations"]:
             yield webhook_id(row.object_id, number)
-
-
-def _notification(operation: Operation, kind: ObjectType, shown: Object) -> Object:
-    return {"objectType": kind, "operation": operation, "object": shown, "targets": shown.get("targets")}
 
 
 def webhook_id(subscription_id: str, number: int) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Engine
 
+from schemas.openadr import MqttBinding
 from schemas.webhooks import Network
 from serving.events.service import EventWriter
 from serving.http.openapi import OpenApiResource
@@ -18,8 +19,9 @@ from serving.openadr.http.programs import OneProgramResource, ProgramsResource
 from serving.openadr.http.reports import OneReportResource, ReportsResource
 from serving.openadr.http.resources import OneResourceResource, ResourcesResource
 from serving.openadr.http.subscriptions import OneSubscriptionResource, SubscriptionsResource
+from serving.openadr.http.topics import topics_of_all, topics_of_program, topics_of_ven
 from serving.openadr.http.vens import OpenAdrOneVenResource, OpenAdrVensResource
-from serving.openadr.notifications import Notifications
+from serving.openadr.listeners import change_listener
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.programs import Programs
 from serving.openadr.nouns.reports import Reports
@@ -28,6 +30,7 @@ from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.nouns.vens import Vens
 from serving.openadr.power_events import PowerEvents
 from serving.openadr.tokens import Tokens
+from serving.openadr.topics import NOUNS
 from serving.policy import OPENADR_PREFIX, OPENADR_VERSIONS
 
 
@@ -40,6 +43,7 @@ class OpenAdrDependencies(Struct):
     events: EventWriter
     is_https: bool = False
     webhook_networks: Sequence[Network] = ()
+    mqtt: MqttBinding | None = None
 
 
 def openadr_routes(needs: OpenAdrDependencies) -> Mapping[str, object]:
@@ -60,7 +64,8 @@ def _with_document(resources: Mapping[str, object], version: str) -> Mapping[str
 
 
 def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
-    engine, clock, listener = needs.primary, needs.clock, Notifications(needs.clock).notify
+    engine, clock = needs.primary, needs.clock
+    listener = change_listener(clock, has_mqtt=needs.mqtt is not None)
     reports = Reports(engine, clock, listener)
     subscriptions = Subscriptions(engine, clock, listener, needs.webhook_networks)
     resources = Resources(engine, clock, listener)
@@ -82,5 +87,25 @@ def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
         "/vens/{object_id}": OpenAdrOneVenResource(vens),
         "/resources": ResourcesResource(resources),
         "/resources/{object_id}": OneResourceResource(resources),
-        "/notifiers": NotifiersResource(),
+        "/notifiers": NotifiersResource(needs.mqtt),
+        **_topics(programs, vens, is_on=needs.mqtt is not None),
+    }
+
+
+def _topics(programs: Programs, vens: Vens, *, is_on: bool) -> Mapping[str, object]:
+    """The operations have the names of the specification."""
+    base, name = "/notifiers/mqtt/topics", "listAllMqttNotifierTopics"
+    program, ven = f"{base}/programs/{{object_id}}", f"{base}/vens/{{object_id}}"
+    return {
+        **{
+            f"{base}/{noun}": topics_of_all(noun, f"{name}{noun.title()}", is_on=is_on)
+            for noun in NOUNS.values()
+        },
+        program: topics_of_program(programs, None, f"{name}Program", is_on=is_on),
+        f"{program}/events": topics_of_program(programs, "events", f"{name}ProgramEvents", is_on=is_on),
+        ven: topics_of_ven(vens, None, f"{name}Ven", is_on=is_on),
+        **{
+            f"{ven}/{noun}": topics_of_ven(vens, noun, f"{name}Ven{noun.title()}", is_on=is_on)
+            for noun in ("events", "programs", "resources")
+        },
     }

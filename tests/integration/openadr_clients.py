@@ -9,6 +9,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
+from schemas.openadr import MqttBinding
 from schemas.webhooks import Network
 from serving.app import AppOptions, create_app
 from serving.openadr.clients import ClientStore, NewClient
@@ -95,11 +96,15 @@ class Vtn:
     """The application, and clients that tests make of it."""
 
     def __init__(
-        self, engine: Engine, policy: Policy = LOCAL_POLICY, networks: Sequence[Network] = ()
+        self,
+        engine: Engine,
+        policy: Policy = LOCAL_POLICY,
+        networks: Sequence[Network] = (),
+        mqtt: MqttBinding | None = None,
     ) -> None:
         self.clock = Clock()
         self.store = ClientStore(engine)
-        options = AppOptions(policy=policy, webhook_networks=networks)
+        options = AppOptions(policy=policy, webhook_networks=networks, openadr_mqtt=mqtt)
         self.web = testing.TestClient(create_app(engine, self.clock, [], options))
 
     def client(self, client_id: str, role: str, *scopes: str, base: str = BASE) -> OpenAdrClient:

@@ -2,7 +2,7 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Notifiers
+from schemas.openadr import MqttBinding, Notifiers
 from serving.http.openapi import Operation, ResponseSpec
 from serving.http.responses import answer
 from serving.openadr.access import MAY_READ
@@ -12,13 +12,22 @@ SENDS_WEBHOOKS = True
 
 
 class NotifiersResource:
+    """`mqtt`: where clients reach the broker, if they do."""
+
+    def __init__(self, mqtt: MqttBinding | None = None) -> None:
+        self._notifiers = Notifiers(SENDS_WEBHOOKS, mqtt)
+
     @Operation(
         id="listAllNotifiers",
         summary="How clients may be notified",
         tag="notifiers",
-        answers={200: ResponseSpec("Whether webhooks are called. There is no MQTT notifier.", Notifiers)},
+        answers={
+            200: ResponseSpec(
+                "Whether webhooks are called, and how to reach the broker, if it is used.", Notifiers
+            )
+        },
         needs_database=False,
         scopes=MAY_READ,
     )
     def on_get(self, _request: Request, response: Response) -> None:
-        answer(response, Notifiers(SENDS_WEBHOOKS))
+        answer(response, self._notifiers)

@@ -1,7 +1,7 @@
 """A day of OpenADR: a utility asks, homes are notified, obey and report, one does not, and all is settled.
 
-Real HTTP, PostgreSQL, ingest, jobs and webhooks; only the clock is moved. The homes are steady, so what they
-would have used is known, and what was measured must be what they delivered.
+Real HTTP, PostgreSQL, ingest, jobs, webhooks, and a broker; only the clock is moved. The homes are steady, so
+what they would have used is known, and what was measured must be what they delivered.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,11 @@ from local.openadr.ven import SimulatedVen
 from schemas.openadr import Report, Ven
 from tests.integration.openadr_clients import OpenAdrClient, Vtn
 from tests.integration.openadr_site import OBEDIENT, OpenAdrSite, running_site
-from tests.integration.published import rows
+from tests.integration.published import rows, until
 from tests.integration.receiver import Receiver
+from tests.integration.test_openadr_mqtt import BROKER, Listen, broker, listen, notifier, topics_of
+
+__all__ = ["broker", "listen", "notifier"]
 
 pytestmark = pytest.mark.thorough
 
@@ -137,7 +140,7 @@ class Day:
 @pytest.fixture
 def day(engine: Engine, database_url: str) -> Iterator[Day]:
     receivers = {"utility": Receiver(), "home": Receiver()}
-    with running_site(engine, database_url, Vtn(engine, networks=LOOPBACK), MORNING) as site:
+    with running_site(engine, database_url, Vtn(engine, networks=LOOPBACK, mqtt=BROKER), MORNING) as site:
         policy = WebhookPolicy(LOOPBACK, timeout_s=5)
         sender = WebhookSender(engine, site.vtn.clock, "tests", policy, chance=lambda: 1.0)
         yield Day(site, sender, receivers)
@@ -191,7 +194,8 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_a_day(day: Day, connection: psycopg.Connection) -> None:
+@pytest.mark.usefixtures("notifier")
+def test_a_day(day: Day, connection: psycopg.Connection, listen: Listen) -> None:
     utility, vtn = day.utility, day.site.vtn
     program = utility.make("/programs", programName="winter peaks")["id"]
     utility.make("/events", **metering_body(program))
@@ -203,8 +207,9 @@ def test_a_day(day: Day, connection: psycopg.Connection) -> None:
     day.live_until(MORNING + STEP)
     grant_by_resource(utility, by_resource, "north")
     day.subscribe("utility", utility, "EVENT", "REPORT")
-    listener = listener_of(vtn, utility, "north")
+    listener, ven_id = listener_of(vtn, utility, "north")
     day.subscribe("home", listener, "EVENT")
+    by_mqtt = listen("home", topics_of(listener, f"/vens/{ven_id}/events")["ALL"])
     day.live_until(START - 6 * STEP)
 
     event = utility.make("/events", **event_body(program, FIRST_KW))["id"]
@@ -219,6 +224,9 @@ def test_a_day(day: Day, connection: psycopg.Connection) -> None:
     day.live_until(CHANGED_AT)
     utility.put(f"/events/{event}", **event_body(program, SECOND_KW))
     assert day.notified("home") == [("EVENT", "UPDATE", event)]
+    until(lambda: len(by_mqtt.messages) >= 2)
+    heard = [(message["operation"], message["object"]["id"]) for _, message in by_mqtt.messages]
+    assert heard == [("CREATE", event), ("UPDATE", event)]
     misbehave(day, refusing, north, event, connection)
     day.live_until(CHANGED_AT + 2 * STEP)
     for home in (north, by_resource):
@@ -254,12 +262,11 @@ def grant_by_resource(utility: OpenAdrClient, home: Home, target: str) -> None:
     assert changed["targets"] == [target]
 
 
-def listener_of(vtn: Vtn, utility: OpenAdrClient, target: str) -> OpenAdrClient:
-    """A client of a VEN that only listens: it has the target, and has never reported."""
-    client = vtn.client("listener", "ven")
-    enrolment = {"objectType": "BL_VEN_REQUEST", "venName": "listener", "clientID": "listener"}
-    utility.make("/vens", **enrolment, targets=[target])
-    return client
+def listener_of(vtn: Vtn, utility: OpenAdrClient, target: str) -> tuple[OpenAdrClient, str]:
+    """A client of a VEN that only listens, since it has never reported; and the id of its VEN."""
+    client = vtn.client("home", "ven")
+    enrolment = {"objectType": "BL_VEN_REQUEST", "venName": "listener", "clientID": "home"}
+    return client, str(utility.make("/vens", **enrolment, targets=[target])["id"])
 
 
 def misbehave(day: Day, home: Home, other: Home, event: str, connection: psycopg.Connection) -> None:

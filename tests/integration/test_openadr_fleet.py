@@ -116,7 +116,15 @@ def test_a_home_reports_its_past_once(
     assert value(connection, TELEMETRY) == pytest.approx(6 * 60, abs=1)
     oldest = value(connection, "SELECT min(ts) FROM ven_telemetry")
     assert NOW - timedelta(hours=6) <= oldest <= NOW - timedelta(hours=6) + 2 * MINUTE
+    before = reports_made(site)
+    restarted = SimulatedVen(first._live, first._past, first._vtn, first._settings)
+    live(site, restarted, minutes=3)
+    assert reports_made(site) == before + 2
     assert rows(connection, REJECTED) == []
+
+
+def reports_made(site: OpenAdrSite) -> int:
+    return site.gate.answers.count(("POST /openadr3/3.1.1/reports", 201))
 
 
 def test_a_home_obeys_a_change_and_the_end_of_an_event(site: OpenAdrSite, utility: Utility) -> None:

@@ -20,9 +20,9 @@ from local.openadr.utility import Utility
 from local.openadr.ven import SimulatedVen, VenSettings
 from local.options import count, hours, http_url, seconds, share
 from schemas.programs.command_line import program_parser
-from schemas.programs.exits import EXIT_CODES, FAILED, TRY_AGAIN, end_with_failure
+from schemas.programs.exits import EXIT_CODES, FAILED, TRY_AGAIN, WRONG_USAGE, end_with_failure
 from schemas.programs.logs import configure_logs
-from schemas.programs.settings import ProgramSettings
+from schemas.programs.settings import ProgramSettings, SettingsError
 
 PREFIX = "openadr"
 BASE = "/openadr3/3.1.1"
@@ -40,7 +40,11 @@ def main() -> None:
             _run(options)
     except TryLaterError as error:
         end_with_failure(str(error), TRY_AGAIN)
-    except (VtnError, CredentialsError) as error:
+    except SettingsError as error:
+        end_with_failure(str(error), WRONG_USAGE)
+    except CredentialsError as error:
+        end_with_failure(str(error), error.exit_code)
+    except VtnError as error:
         end_with_failure(str(error), FAILED)
     except KeyboardInterrupt:
         sys.exit(0)
@@ -50,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = program_parser(
         "local.openadr",
         "Simulated VENs that join by OpenADR 3.1, and the utility that enrols them.",
-        [],
+        [ProgramSettings],
         [
             "prepare --vens 5 --credentials clients.json",
             "run --vens 5 --credentials clients.json --http-url http://127.0.0.1:8000",
         ],
-        EXIT_CODES | {TRY_AGAIN: "the VTN does not answer: try again later"},
+        EXIT_CODES | {TRY_AGAIN: "the VTN or the database does not answer: try again later"},
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     prepare = actions.add_parser("prepare", help="make the clients in the database of DATABASE_URL")
@@ -81,14 +85,15 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    secrets = read_credentials(options.credentials)
     homes = _homes(options.vens, options.seed, is_steady=options.steady)
+    names = [home.ven_id for home in homes]
+    secrets = read_credentials(options.credentials, [UTILITY, *names])
     with httpcore.ConnectionPool(max_connections=WORKERS) as pool:
         clients = {
             client_id: VtnClient(pool, options.http_url + BASE, client_id, secret)
             for client_id, secret in secrets.items()
         }
-        Utility(clients[UTILITY]).prepare(home.ven_id for home in homes)
+        Utility(clients[UTILITY]).prepare(names)
         vens = [_ven(home, clients[home.ven_id], options) for home in homes]
         OpenAdrFleet(vens, time.time).run()
 

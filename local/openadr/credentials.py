@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from local.environment import REPOSITORY, inherited_environment
+from schemas.programs.exits import FAILED
 
 UTILITY = "simulated-utility"
 
@@ -18,6 +19,10 @@ Role = Literal["bl", "ven"]
 
 class CredentialsError(Exception):
     """The file cannot be used, or a client cannot be made. The message says what to do."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class _Line(msgspec.Struct):
@@ -28,16 +33,19 @@ class _Line(msgspec.Struct):
     secret: str = ""
 
 
-def read_credentials(path: Path) -> dict[str, str]:
+def read_credentials(path: Path, needed: Iterable[str] = ()) -> dict[str, str]:
     """Secrets by client id.
 
     Raises:
-        CredentialsError: the file is missing or broken.
+        CredentialsError: the file is missing or broken, or has no secret of a client that is needed.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        secrets = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError) as error:
         raise CredentialsError(f"{path} has no credentials ({error}): run `prepare` first") from error
+    if missing := [client_id for client_id in needed if client_id not in secrets]:
+        raise CredentialsError(f"{path} has no secret of {missing[0]!r}: run `prepare` first")
+    return secrets
 
 
 def make_credentials(database_url: str, path: Path, ven_names: Iterable[str]) -> None:
@@ -55,7 +63,7 @@ def make_credentials(database_url: str, path: Path, ven_names: Iterable[str]) ->
             secrets |= dict(_made(done.stdout))
             _write(path, secrets)
             if done.returncode:
-                raise CredentialsError(f"{done.stderr.strip()} ({path} has no secret of it)")
+                raise CredentialsError(f"{done.stderr.strip()} ({path} has no secret of it)", done.returncode)
 
 
 def _create(database_url: str, role: Role, client_ids: list[str]) -> subprocess.CompletedProcess[str]:

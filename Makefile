@@ -22,8 +22,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install ## the whole system on this machine, with a simulated fleet of 50 VENs
-	$(BIN)/python -m local --fleet 50 --interval 5 --backfill 6 --make demo $(ARGS)
+demo: install ## the whole system on this machine, with a simulated fleet of 50 VENs, and 5 that speak OpenADR
+	$(BIN)/python -m local --fleet 50 --openadr-fleet 5 --interval 5 --backfill 6 --make demo $(ARGS)
 
 fixtures: install ## the whole system, with a small world that is always the same: docs/fixtures.md
 	$(BIN)/python -m local --fixtures --make fixtures $(ARGS)

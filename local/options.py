@@ -25,6 +25,7 @@ class Options:
     mqtt_port: int
     mqtt5_port: int
     fleet: int
+    openadr_fleet: int
     interval: float
     seed: int
     backfill: float
@@ -50,7 +51,7 @@ class Options:
 
     @property
     def needed_mb(self) -> int:
-        return needed_mb(self.fleet, self.backfill, self.interval)
+        return needed_mb(self.fleet + self.openadr_fleet, self.backfill, self.interval)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -83,8 +84,8 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     options = Options(data_dir=data_dir, cors_origins=origins, command=command, **words)
     if len(set(options.ports.values())) < len(options.ports):
         parser.error(f"{', '.join(options.ports)} must differ from one another")
-    if options.backfill and not options.fleet:
-        parser.error("--backfill needs a fleet that sends it: add --fleet N")
+    if options.backfill and not (options.fleet or options.openadr_fleet):
+        parser.error("--backfill needs a fleet that sends it: add --fleet N or --openadr-fleet N")
     return options
 
 
@@ -120,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--mqtt-port", type=port, metavar="PORT", default=1883, help="MQTT 3.1.1 (%(default)s)")
     add("--mqtt5-port", type=port, metavar="PORT", default=1884, help="MQTT 5 (%(default)s)")
     add("--fleet", type=count, metavar="N", default=0, help="how many VENs to simulate (%(default)s)")
+    add(
+        "--openadr-fleet",
+        type=count,
+        metavar="N",
+        default=0,
+        help="how many that speak OpenADR (%(default)s)",
+    )
     add("--interval", type=seconds, metavar="S", default=5.0, help="seconds between reports (%(default)g)")
     add("--seed", type=int, metavar="K", default=1, help="another seed, another fleet (%(default)s)")
     add("--backfill", type=hours, metavar="HOURS", default=0.0, help="past hours to send first (%(default)g)")

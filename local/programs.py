@@ -73,6 +73,30 @@ class StackPrograms:
         more = [] if truth is None else ["--truth", str(truth.resolve())]
         return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log", *more), _at_once)
 
+    def openadr_clients(self) -> ProcessSpec:
+        """The command that makes the clients of the OpenADR fleet in the database."""
+        words = ["local.openadr", "prepare", *self._openadr_words()]
+        return self._command("openadr-clients", words)
+
+    def openadr_fleet(self) -> Program:
+        options = self._options
+        numbers = {"--interval": options.interval, "--seed": options.seed, "--backfill": options.backfill}
+        numbers |= {"--opt-out": options.opt_out}
+        words = [word for option, value in numbers.items() for word in (option, str(value))]
+        words += ["--http-url", self._urls["http_url"], *self._flags()]
+        argv = [sys.executable, "-m", "local.openadr", "run", *self._openadr_words(), *words]
+        log = self._data_dir / "logs" / "openadr-fleet.log"
+        command = ProcessSpec(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
+        return Program("openadr-fleet", command, _at_once)
+
+    def _openadr_words(self) -> list[str]:
+        credentials = self._data_dir / "openadr-clients.json"
+        return ["--vens", str(self._options.openadr_fleet), "--credentials", str(credentials)]
+
+    def _flags(self) -> list[str]:
+        flags = {"--daily-events": self._options.daily_events, "--steady": self._options.steady}
+        return [flag for flag, is_set in flags.items() if is_set]
+
     def backfill(self) -> ProcessSpec:
         """The command of the backfill, which prints its progress to the terminal."""
         return self._fleet_command(None, "--backfill", str(self._options.backfill), "--once")
@@ -95,8 +119,7 @@ class StackPrograms:
         numbers = {"--vens": options.fleet, "--interval": options.interval, "--seed": options.seed}
         numbers |= {"--opt-out": options.opt_out, "--mute": options.mute}
         words = [word for option, value in numbers.items() for word in (option, str(value))]
-        flags = {"--daily-events": options.daily_events, "--steady": options.steady}
-        words += [flag for flag, is_set in flags.items() if is_set]
+        words += self._flags()
         argv = [sys.executable, "-m", "local.fleet", "--mqtt-url", self._urls["mqtt_url"], *words, *more]
         return ProcessSpec(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
 

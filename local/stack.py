@@ -83,12 +83,14 @@ class Stack:
 
     def _start_fleet(self, supervisor: Supervisor) -> None:
         options = self._options
-        if not options.fleet:
-            return
-        if options.backfill:
+        if options.fleet and options.backfill:
             self._say(f"sending the last {options.backfill:g} h of {options.fleet} VENs")
             supervisor.run(self._programs.backfill(), "the backfill")
-        supervisor.start(self._programs.fleet())
+        if options.fleet:
+            supervisor.start(self._programs.fleet())
+        if options.openadr_fleet:
+            supervisor.run(self._programs.openadr_clients(), "making clients of OpenADR")
+            supervisor.start(self._programs.openadr_fleet())
 
     def _write_ready_file(self, pids: dict[str, int]) -> None:
         """Write the ready file atomically, again when a process id changes."""
@@ -114,10 +116,14 @@ class Stack:
             self._say(f"  curl {api}/api/vens/summary   # and docs/fixtures.md")
         if self._options.fleet:
             self._say(f"  curl {api}/api/vens/ven-0001/loads")
+        if self._options.openadr_fleet:
+            self._say(f"  curl {api}/api/vens/openadr-0001/loads   # speaks OpenADR: docs/openadr.md")
+        if self._options.fleet or self._options.openadr_fleet:
             self._say(f"an event, now and for {_EVENT_MINUTES} minutes:")
-            self._say(escape(f"  {event_command(api, self._options.fleet)}"))
+            self._say(escape(f"  {event_command(api, self._options.fleet + self._options.openadr_fleet)}"))
             self._say("and how it goes:")
             self._say(f"  curl {api}/api/events/current")
+        if self._options.fleet:
             self._say(
                 f"the fleet breaks one report in {round(1 / BROKEN)}, and sends others late or twice,"
                 " on purpose; what was refused, by topic and VEN:"

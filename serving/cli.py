@@ -60,8 +60,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_client_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     clients = commands.add_parser("clients", help="make, list and revoke clients of OpenADR")
     actions = clients.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a client, and print its secret once")
-    create.add_argument("name", metavar="CLIENT_ID", type=_name, help="its client id")
+    create = actions.add_parser("create", help="make clients, and print the secret of each once")
+    create.add_argument("names", metavar="CLIENT_ID", type=_name, nargs="+", help="its client id")
     create.add_argument(
         "--role", choices=OPENADR_ROLES, required=True, help="bl: business logic, of a utility; ven: a VEN"
     )
@@ -108,7 +108,7 @@ def run_command(
         ("keys", "create"): lambda: _create(keys, change, options, now, output),
         ("keys", "list"): lambda: _print_keys(keys.all_keys(), now, output),
         ("keys", "revoke"): lambda: _revoke(keys, change, options.name, now, output),
-        ("clients", "create"): lambda: _create_client(clients, change, options, now, output),
+        ("clients", "create"): lambda: _create_clients(clients, change, options, now, output),
         ("clients", "list"): lambda: _print_clients(clients.all_clients(), now, output),
         ("clients", "revoke"): lambda: _revoke_client(clients, change, options.name, now, output),
         ("audit", None): lambda: _print_audit(log, options, output),
@@ -175,10 +175,16 @@ def _revoke(store: KeyStore, change: AuditedChange, name: str, now: datetime, ou
     output.result(f"{name!r} is revoked; every worker refuses it within seconds.", "key_revoked", name=name)
 
 
-def _create_client(
+def _create_clients(
     store: ClientStore, change: AuditedChange, options: argparse.Namespace, now: datetime, output: Output
 ) -> None:
-    new = _new_client(options, now)
+    for client_id in options.names:
+        _create_client(store, change, _new_client(client_id, options, now), now, output)
+
+
+def _create_client(
+    store: ClientStore, change: AuditedChange, new: NewClient, now: datetime, output: Output
+) -> None:
     body = {
         "role": new.role,
         "scopes": list(new.scopes),
@@ -190,13 +196,13 @@ def _create_client(
     output.result(secret, "client_created", id=new.client_id, role=new.role, secret=secret)
 
 
-def _new_client(options: argparse.Namespace, now: datetime) -> NewClient:
+def _new_client(client_id: str, options: argparse.Namespace, now: datetime) -> NewClient:
     scopes = tuple(each.strip() for each in options.scopes.split(",") if each.strip())
     possible = ROLE_SCOPES[options.role]
     if surplus := [scope for scope in scopes if scope not in possible]:
         raise SettingsError(f"--scopes: {surplus[0]!r} is none of role {options.role}: {', '.join(possible)}")
     expires_at = None if options.expires is None else _expiry(options.expires, now)
-    return NewClient(options.name, options.role, scopes, expires_at)
+    return NewClient(client_id, options.role, scopes, expires_at)
 
 
 def _revoke_client(

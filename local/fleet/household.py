@@ -111,9 +111,12 @@ class Household:
     furnishing: str | None = None
     """One of `FURNISHINGS`; without: random loads."""
 
+    prefix: str = "ven"
+    """Of the VEN's id: another prefix, another home."""
+
     @property
     def ven_id(self) -> str:
-        return f"ven-{self.index:04d}"
+        return f"{self.prefix}-{self.index:04d}"
 
     @property
     def loads(self) -> tuple[HouseholdLoad, ...]:

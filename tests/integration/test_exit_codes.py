@@ -1,5 +1,6 @@
 """Each program ends with the code that tells its supervisor whether to start it again."""
 
+import json
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ import pytest
 from local.broker import EmbeddedBroker
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, free_ports
-from schemas.programs.exits import TRY_AGAIN, WRONG_USAGE
+from schemas.programs.exits import FAILED, TRY_AGAIN, WRONG_USAGE
 from tests.integration.listening import listening
 
 pytestmark = pytest.mark.thorough  # each test starts a program, or several
@@ -107,6 +108,38 @@ def test_a_broker_that_does_not_answer_may_come(words: list[str]) -> None:
     done = run([*words, f"mqtt://{HOST}:{port}"])
     assert done.returncode == TRY_AGAIN, done.stderr
     assert f"no answer from mqtt://{HOST}:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def openadr_fleet(directory: Path) -> list[str]:
+    """A fleet of one VEN with invented secrets."""
+    secrets = {"simulated-utility": "x", "openadr-0001": "x"}
+    (directory / "clients.json").write_text(json.dumps(secrets))
+    return ["local.openadr", "run", "--vens", "1", "--credentials", str(directory / "clients.json")]
+
+
+def test_a_vtn_that_does_not_answer_may_come(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    done = run([*openadr_fleet(tmp_path), "--http-url", f"http://{HOST}:{port}"])
+    assert done.returncode == TRY_AGAIN, done.stderr
+    assert "/auth/token" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_client_without_a_secret_is_named(tmp_path: Path) -> None:
+    done = run([*openadr_fleet(tmp_path), "--vens", "2", "--http-url", f"http://{HOST}:1"])
+    assert done.returncode == FAILED, done.stderr
+    assert "no secret of 'openadr-0002': run `prepare` first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_clients_are_made_once_the_database_answers(tmp_path: Path) -> None:
+    prepare = ["local.openadr", "prepare", "--vens", "1", "--credentials", str(tmp_path / "clients.json")]
+    [port] = free_ports(1)
+    done = run(prepare, DATABASE_URL=f"postgresql://{HOST}:{port}/none")
+    assert done.returncode == TRY_AGAIN, done.stderr
+    done = run(prepare, DATABASE_URL="mysql://x")
+    assert done.returncode == WRONG_USAGE, done.stderr
     assert "Traceback" not in done.stderr
 
 

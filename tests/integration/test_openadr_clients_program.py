@@ -44,3 +44,14 @@ def test_scopes_of_another_role_are_refused(database_url: str) -> None:
     wrong = ("clients", "create", "x", "--role", "ven", "--scopes", "read_all")
     assert "'read_all' is none of role ven" in administrate(database_url, *wrong, status=2)
     assert administrate(database_url, "clients", "list") == ""
+
+
+def test_several_clients_are_made_at_once(database_url: str) -> None:
+    """Up to the first that exists, of which the message speaks."""
+    create = ("clients", "create", "one", "two", "--role", "ven")
+    secrets = administrate(database_url, *create).split()
+    assert len(secrets) == len(set(secrets)) == 2
+    again = ("clients", "create", "three", "two", "four", "--role", "ven")
+    assert "'two' is, or was" in administrate(database_url, *again, status=1)
+    listed = administrate(database_url, "clients", "list")
+    assert re.findall(r"^(\w+)", listed, re.MULTILINE) == ["one", "two", "three"]

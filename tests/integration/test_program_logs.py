@@ -209,6 +209,7 @@ def test_programs_that_cannot_start(
         (["serving", "keys", "create"], "serving keys create: error: the following arguments are required"),
         (["local", "--fleet", "many"], "local: error: argument --fleet: "),
         (["local.fleet"], "local.fleet: error: the following arguments are required"),
+        (["local.openadr", "run"], "local.openadr run: error: the following arguments are required"),
         (["local.fixtures"], "local.fixtures: error: the following arguments are required"),
         (["analysis.sample", "--days"], "analysis.sample: error: "),
         (["gridgate", "job"], "there is no command 'job'"),

@@ -19,6 +19,7 @@ from jobs.settings import JobsSettings
 from local import options
 from local.fixtures import __main__ as fixtures
 from local.fleet import __main__ as fleet
+from local.openadr import __main__ as openadr_fleet
 from schemas.programs.exits import DONE, EXIT_CODES, FAILED, WRONG_USAGE
 from schemas.programs.settings import ProgramSettings
 from schemas.programs.version import VERSION
@@ -32,6 +33,7 @@ PARSERS = {
     "local": options._parser,
     "local.fleet": fleet._parser,
     "local.fixtures": fixtures._parser,
+    "local.openadr": openadr_fleet._parser,
     "analysis.sample": sample._parser,
     "analysis.slot_error": slot_error._parser,
     "analysis.baseline_accuracy": baseline_accuracy._parser,
@@ -39,6 +41,7 @@ PARSERS = {
     "deploy.release": release._parser,
 }
 SETTINGS: dict[str, type[ProgramSettings]] = {
+    "local.openadr": ProgramSettings,
     "ingest": IngestSettings,
     "jobs": JobsSettings,
     "serving": ServingSettings,

@@ -17,6 +17,7 @@ def test_the_defaults() -> None:
     options = parse_options([])
     assert (options.http_port, options.mqtt_port, options.mqtt5_port) == (8000, 1883, 1884)
     assert (options.fleet, options.interval, options.backfill, options.ready_file) == (0, 5.0, 0.0, None)
+    assert options.openadr_fleet == 0
 
 
 def test_every_option() -> None:
@@ -141,3 +142,18 @@ def test_restarts_slow_down() -> None:
 def test_exits_in_words() -> None:
     assert describe_exit(3) == "exit code 3"
     assert describe_exit(-9) == "signal 9"
+
+
+def test_a_fleet_that_speaks_openadr_needs_no_other() -> None:
+    options = parse_options(["--openadr-fleet", "3", "--backfill", "6", "--steady"])
+    assert (options.fleet, options.openadr_fleet) == (0, 3)
+    assert options.needed_mb == parse_options(["--fleet", "3", "--backfill", "6"]).needed_mb
+    urls = {"database_url": "postgresql:///x", "http_url": "http://127.0.0.1:8000", "mqtt_url": ""}
+    programs = StackPrograms(options, urls)
+    clients, fleet = programs.openadr_clients(), programs.openadr_fleet().command
+    assert clients.env["DATABASE_URL"] == "postgresql:///x"
+    assert "DATABASE_URL" not in fleet.env
+    for words in (clients.argv, fleet.argv):
+        assert words[words.index("--vens") + 1] == "3"
+    assert fleet.argv[fleet.argv.index("--backfill") + 1] == "6.0"
+    assert "--steady" in fleet.argv

@@ -1,0 +1,123 @@
+"""A client of a VTN: a token by client credentials, answers that are kept by their ETags, and refusals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import httpcore
+import msgspec
+
+Form = TypeVar("Form")
+
+TIMEOUT_S = 30.0
+JSON = "application/json"
+
+
+class VtnError(Exception):
+    """The VTN refuses a request, and would again."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TryLaterError(Exception):
+    """The VTN is busy or away. `after_s`: the seconds that it asks to wait."""
+
+    def __init__(self, message: str, after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+@dataclass(frozen=True)
+class _KeptAnswer:
+    etag: str
+    content: bytes
+
+
+class VtnClient:
+    """One client of a VTN. It belongs to one thread at a time; the pool may be shared."""
+
+    def __init__(self, pool: httpcore.ConnectionPool, base_url: str, client_id: str, secret: str) -> None:
+        self.client_id = client_id
+        self._pool = pool
+        self._base_url = base_url.rstrip("/")
+        self._secret = secret
+        self._token = ""
+        self._kept: dict[str, _KeptAnswer] = {}
+
+    def read(self, path: str, form: type[Form]) -> Form:
+        """The objects at a path; one that is unchanged since the last time (304) is not sent again.
+
+        Raises:
+            VtnError: it is refused.
+            TryLaterError: the VTN is busy or away.
+        """
+        kept = self._kept.get(path)
+        response = self._ask("GET", path, {"If-None-Match": kept.etag} if kept else {})
+        if kept is None or response.status != HTTPStatus.NOT_MODIFIED:
+            kept = _KeptAnswer(_header(response, b"etag"), response.content)
+        if kept.etag:
+            self._kept[path] = kept
+        return msgspec.json.decode(kept.content, type=form)
+
+    def write(self, method: str, path: str, body: Mapping[str, Any], form: type[Form]) -> Form:
+        """Make (POST) or replace (PUT) an object; answers it as the VTN has stored it.
+
+        Raises:
+            VtnError: it is refused.
+            TryLaterError: the VTN is busy or away.
+        """
+        response = self._ask(method, path, {"Content-Type": JSON}, msgspec.json.encode(body))
+        return msgspec.json.decode(response.content, type=form)
+
+    def _ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> httpcore.Response:
+        """Send a request; once more with a new token where the one that it has holds no longer."""
+        is_new = not self._token
+        response = self._send(method, path, {**headers, "Authorization": f"Bearer {self._bearer()}"}, body)
+        if response.status == HTTPStatus.UNAUTHORIZED and not is_new:
+            self._token = ""
+            return self._ask(method, path, headers, body)
+        return _accepted(response, f"{method} {path}")
+
+    def _bearer(self) -> str:
+        if not self._token:
+            form = {"grant_type": "client_credentials", "client_id": self.client_id}
+            body = urlencode({**form, "client_secret": self._secret}).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = _accepted(self._send("POST", "/auth/token", headers, body), "auth/token")
+            self._token = msgspec.json.decode(response.content)["access_token"]
+        return self._token
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> httpcore.Response:
+        limits = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
+        fields = [("Accept", JSON), *headers.items()]
+        try:
+            return self._pool.request(
+                method, self._base_url + path, headers=fields, content=body, extensions={"timeout": limits}
+            )
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise TryLaterError(f"{method} {path}: {type(error).__name__} {error}".rstrip()) from error
+
+
+def _accepted(response: httpcore.Response, request: str) -> httpcore.Response:
+    status = response.status
+    if status < HTTPStatus.BAD_REQUEST:
+        return response
+    message = f"{request}: {status} {response.content.decode(errors='replace')[:300]}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise TryLaterError(message, _seconds(_header(response, b"retry-after")))
+    raise VtnError(status, message)
+
+
+def _seconds(text: str) -> float:
+    """Of `Retry-After`; 0 where it is missing, or a date."""
+    return float(text) if text.isdecimal() else 0.0
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    return next((value.decode("ascii") for key, value in response.headers if key.lower() == name), "")

@@ -1,0 +1,70 @@
+"""What an event of OpenADR asks of a home: power, as a command of the contract, and reports. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from local.fleet.household import Household
+from local.fleet.randomness import between
+from local.openadr.reports import PAYLOAD_UNITS
+from schemas.openadr import Event, Program
+from schemas.times.instants import parse_iso
+from serving.openadr.event_times import event_end, event_start
+from serving.openadr.power import NotSharedError, asked_power
+
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def power_command(home: Household, event: Event, flexibility_kw: float) -> dict[str, Any] | None:
+    """The data of an `event` command, or None for an event that asks this home for no power.
+
+    Args:
+        home: draws its delay where the event randomizes its start.
+        event: as the home's client reads it: with its own kW.
+        flexibility_kw: what the home can shed, which levels of `SIMPLE` are shares of.
+    """
+    made_at = parse_iso(event.created_date_time)
+    try:
+        asked = asked_power(event, made_at, _BEGINNING, lambda: flexibility_kw)
+    except NotSharedError:
+        return None
+    delay_s = between(0, asked.randomize_start_s, home.seed, home.ven_id, event.id, "spread")
+    start_ts = asked.start.timestamp() + delay_s
+    data: dict[str, Any] = {
+        "event_id": event.id,
+        "start_ts": start_ts,
+        "end_ts": asked.end.timestamp(),
+        "requestedReductionKw": asked.requested_kw,
+        "direction": asked.direction,
+        "intervals": _intervals(asked.intervals or (), asked.start.timestamp()),
+    }
+    limits = {"importLimitKw": asked.import_limit_kw, "exportLimitKw": asked.export_limit_kw}
+    return data | {name: limit_kw for name, limit_kw in limits.items() if limit_kw is not None}
+
+
+def _intervals(steps: Sequence[tuple[float, float]], start_ts: float) -> list[dict[str, float]]:
+    intervals = []
+    for duration_s, kw in steps:
+        intervals.append({"start_ts": start_ts, "duration_s": duration_s, "targetKw": kw})
+        start_ts += duration_s
+    return intervals
+
+
+def requested_payloads(event: Event, program: Program | None) -> frozenset[str]:
+    """The payload types that an event requests reports of; without any, those that its program describes.
+
+    Types that a home cannot measure are left out.
+    """
+    described = (program and program.payload_descriptors) or ()
+    requested = {each.payload_type for each in event.report_descriptors or ()} or {
+        each.payload_type for each in described if each.object_type == "REPORT_PAYLOAD_DESCRIPTOR"
+    }
+    return frozenset(requested & PAYLOAD_UNITS.keys())
+
+
+def wants_reports_of(event: Event, begin: float, end: float) -> bool:
+    """Whether an event has a part of the time from `begin` to `end`, Unix seconds."""
+    made_at = parse_iso(event.created_date_time)
+    ends_at = event_end(event, made_at)
+    is_over = ends_at is not None and ends_at.timestamp() <= begin
+    return not is_over and event_start(event, made_at).timestamp() < end

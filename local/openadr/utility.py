@@ -1,0 +1,68 @@
+"""The utility of the simulated fleet: its program, the event that requests reports, and enrolments."""
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlencode
+
+from local.openadr.client import VtnClient
+from local.openadr.reports import PAYLOAD_UNITS
+from schemas.openadr import Event, Program, Ven
+
+PROGRAM = "simulated-fleet"
+MEASUREMENTS = "measurements"
+TARGET = "simulated-fleet"
+"""What VENs of the fleet are granted, and events may be for."""
+
+_ALWAYS = {"start": "2020-01-01T00:00:00Z", "duration": "P9999Y"}
+
+
+class Utility:
+    """Business logic, whose work is idempotent."""
+
+    def __init__(self, vtn: VtnClient) -> None:
+        self._vtn = vtn
+
+    def prepare(self, ven_names: Iterable[str]) -> None:
+        """Make the program, its event, and the enrolments that are not there yet.
+
+        Each VEN's client has the name of the VEN.
+        """
+        program_id = self._program_id()
+        self._request_reports(program_id)
+        enrolled = {each.ven_name for each in self._vtn.read("/vens", list[Ven])}
+        for name in ven_names:
+            if name not in enrolled:
+                self._vtn.write("POST", "/vens", _enrolment(name), Ven)
+
+    def _program_id(self) -> str:
+        programs = self._vtn.read("/programs", list[Program])
+        existing = next((each for each in programs if each.program_name == PROGRAM), None)
+        made = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, Program)
+        return made.id
+
+    def _request_reports(self, program_id: str) -> None:
+        """Reports belong to an event, so one that never ends and asks for nothing requests measurements."""
+        query = urlencode({"programID": program_id})
+        events = self._vtn.read(f"/events?{query}", list[Event])
+        if not any(each.event_name == MEASUREMENTS for each in events):
+            self._vtn.write("POST", "/events", _measurements(program_id), Event)
+
+
+def _measurements(program_id: str) -> dict[str, Any]:
+    descriptors = [
+        {"payloadType": each, "readingType": "DIRECT_READ"} | ({"units": units} if units else {})
+        for each, units in PAYLOAD_UNITS.items()
+        if each not in {"DEMAND", "READING"}  # USAGE says it
+    ]
+    return {
+        "programID": program_id,
+        "eventName": MEASUREMENTS,
+        "targets": [TARGET],
+        "intervalPeriod": _ALWAYS,
+        "intervals": [],
+        "reportDescriptors": descriptors,
+    }
+
+
+def _enrolment(name: str) -> dict[str, Any]:
+    return {"objectType": "BL_VEN_REQUEST", "venName": name, "clientID": name, "targets": [TARGET]}

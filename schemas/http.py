@@ -682,6 +682,7 @@ WebhookUrl = Annotated[
     Meta(
         min_length=1,
         max_length=2_048,
+        pattern=PRINTED,
         description="`https`, or `http` to networks of `WEBHOOK_NETWORKS`; no user, password or fragment.",
         examples=["https://example.com/hooks/gridgate"],
     ),

@@ -20,6 +20,7 @@ const ANSWERS = {
 
 const withUnit = (value, unit) => (value == null ? "–" : `${number(value)} ${unit}`);
 const kwOrDash = (key) => (ven) => number(ven[key]);
+const between = ({ deliveredLowKw: low, deliveredHighKw: high }) => (low == null || high == null ? "–" : `${number(low)} to ${number(high)}`);
 const COLUMNS = [
   { key: "venId", title: "VEN", text: (ven) => ven.venId, node: (ven) => element("a", { href: linkTo("vens", ven.venId) }, ven.venId) },
   { key: "venName", title: "Name", text: (ven) => ven.venName },
@@ -27,6 +28,7 @@ const COLUMNS = [
   { key: "answer", title: "Answered", text: (ven) => ven.answer, value: (ven) => ven.answer },
   { key: "acknowledgedAt", title: "Accepted at", text: (ven) => exactMoment(ven.acknowledgedAt), node: (ven, text) => time(ven.acknowledgedAt, text), value: (ven) => ven.acknowledgedAt && Date.parse(ven.acknowledgedAt) },
   { key: "shedKw", title: `Delivers, kW (${MEASURED})`, text: kwOrDash("shedKw"), isNumber: true },
+  { key: "deliveredLowKw", title: "In 90 % of cases between, kW", text: between, isNumber: true },
   { key: "performancePercent", title: "Of the request, %", text: kwOrDash("performancePercent"), isNumber: true },
   { key: "whyNot", title: "Why not, and notes", text: (ven) => ven.whyNot, value: (ven) => ven.whyNot || null },
 ];
@@ -171,11 +173,12 @@ export class EventPage {
       place.replaceChildren(element("p", {}, error.message));
       return;
     }
-    const { portfolio, baseline, provisional: isProvisional, settledAt } = this.performance;
+    const { portfolio, baseline, provisional: isProvisional, settledAt, intervalPercent } = this.performance;
     const source = `${MEASURED} against ${baseline.name}, ${isProvisional ? "provisional" : "settled"}`;
     place.replaceChildren(element("dl", { class: "facts" }, ...facts([
       ["Requested on average", withUnit(portfolio.requestedKw, "kW")],
       [`Delivered (${source})`, `${withUnit(portfolio.deliveredKw, "kW")}, ${withUnit(portfolio.deliveredKwh, "kWh")}`],
+      [`In ${intervalPercent} % of cases between`, intervalOf(portfolio, isProvisional)],
       ["Of the request", withUnit(portfolio.performancePercent, "%")],
       [`Baseline (${baseline.meaning})`, withUnit(portfolio.baselineKw, "kW")],
       [`Used (${MEASURED})`, withUnit(portfolio.actualKw, "kW")],
@@ -228,6 +231,12 @@ export class EventPage {
     this.table.show(rows);
     return this.parts.ask(async () => {});
   }
+}
+
+/** How sure a settled delivery is, or why that is not known. */
+function intervalOf(portfolio, isProvisional) {
+  if (portfolio.deliveredLowKw != null && portfolio.deliveredHighKw != null) return `${between(portfolio)} kW`;
+  return isProvisional ? "not known before the settlement" : "not known: fewer than five similar days";
 }
 
 function offer(select, options, chosen) {

@@ -1,0 +1,173 @@
+"""The dashboard while 10,000 VENs report and an event runs: memory, processor and frames of the page.
+
+`BENCH_PAGE_VENS`: how many (10,000). `BENCH_PAGE_S`: how long (3,600). Needs chromium and mosquitto.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, CDPSession, Page, expect
+
+from local.environment import REPOSITORY
+from tests.e2e.stack import running_stack, until
+from tests.e2e.test_dashboard import DESK, ask, browser, opened
+
+__all__ = ["browser"]
+pytestmark = pytest.mark.bench
+
+VENS = int(os.environ.get("BENCH_PAGE_VENS", "10000"))
+LASTS_S = float(os.environ.get("BENCH_PAGE_S", "3600"))
+ROUNDS = 6
+REPORT_EVERY_S = 60
+ONLINE_WITHIN_S = 600
+LONGEST_FRAME_MS = 100
+MOST_GROWTH = 1.25
+"""Of what is flat: the last round against the second; the first one fills caches."""
+
+MOST_NEW_NODES = 500
+FRAMES = """
+window.longFrames = [];
+new PerformanceObserver((list) => {
+  for (const { startTime, duration, scripts } of list.getEntries()) {
+    const longest = scripts.toSorted((one, other) => other.duration - one.duration)[0];
+    window.longFrames.push({ startTime, duration, where: longest ? `${longest.invoker} ${Math.round(longest.duration)} ms` : "" });
+  }
+}).observe({ type: "long-animation-frame", buffered: true });
+"""
+
+
+class Measured(NamedTuple):
+    """What a round has cost; frames longer than 50 ms, each with its longest script."""
+
+    heap_mib: float
+    memory_mib: float
+    nodes: int
+    cpu_percent: float
+    long_frames: Sequence[tuple[float, str]]
+
+    @property
+    def longest_frame_ms(self) -> float:
+        return max((duration_ms for duration_ms, _ in self.long_frames), default=0)
+
+    def __str__(self) -> str:
+        longest = max(self.long_frames, default=(0, ""))
+        return (
+            f"heap {self.heap_mib:.1f} MiB, memory {self.memory_mib:.0f} MiB, {self.nodes} nodes,"
+            f" {self.cpu_percent:.1f} % of a core, longest frame {longest[0]:.0f} ms ({longest[1]})"
+        )
+
+
+class Renderer:
+    """The process of a page, by the protocol of Chromium's developer tools."""
+
+    def __init__(self, page: Page, browser: Browser) -> None:
+        self._page = page
+        self._tools: CDPSession = page.context.new_cdp_session(page)
+        self._browser_tools: CDPSession = browser.new_browser_cdp_session()
+        self._tools.send("Performance.enable")
+        self._before_s = (time.monotonic(), self._cpu_s())
+
+    def measure(self) -> Measured:
+        """Since the last call."""
+        now_s = (time.monotonic(), self._cpu_s())
+        wall_s, cpu_s = (now - before for now, before in zip(now_s, self._before_s, strict=True))
+        self._tools.send("HeapProfiler.collectGarbage")
+        metrics = {
+            each["name"]: each["value"] for each in self._tools.send("Performance.getMetrics")["metrics"]
+        }
+        frames = self._page.evaluate("() => window.longFrames.splice(0)")
+        measured = Measured(
+            metrics["JSHeapUsedSize"] / 2**20,
+            self._memory_bytes() / 2**20,
+            int(metrics["Nodes"]),
+            100 * cpu_s / wall_s,
+            [(each["duration"], each["where"]) for each in frames],
+        )
+        self._before_s = (time.monotonic(), self._cpu_s())
+        return measured
+
+    def _process(self) -> dict[str, Any]:
+        """The renderer that has worked most: the other one is a spare."""
+        processes = self._browser_tools.send("SystemInfo.getProcessInfo")["processInfo"]
+        renderers = [each for each in processes if each["type"] == "renderer"]
+        return max(renderers, key=lambda each: float(each["cpuTime"]))
+
+    def _cpu_s(self) -> float:
+        return float(self._process()["cpuTime"])
+
+    def _memory_bytes(self) -> int:
+        pages = Path(f"/proc/{self._process()['id']}/statm").read_text().split()
+        return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with running_stack(tmp_path_factory.mktemp("page"), "--broker", "mosquitto") as ready:
+        yield ready
+
+
+@contextmanager
+def fleet(stack: dict[str, Any]) -> Iterator[None]:
+    command = [sys.executable, "-m", "local.fleet", "--mqtt-url", stack["mqtt_url"], "--vens", str(VENS)]
+    process = subprocess.Popen([*command, "--interval", str(REPORT_EVERY_S)], cwd=REPOSITORY)
+    try:
+        until(lambda: ask(stack, "/api/stats/network")["onlineVens"] == VENS, ONLINE_WITHIN_S)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def start_event(page: Page, url: str) -> str:
+    """An event of all VENs, longer than the test."""
+    now = datetime.now(UTC)
+    body = {
+        "startTime": now.isoformat(),
+        "endTime": (now + timedelta(seconds=LASTS_S + 1_200)).isoformat(),
+        "requestedReductionKw": VENS / 10,
+    }
+    made = page.request.post(f"{url}/api/events", data=body, timeout=120_000)
+    assert made.status == 201, made.text()
+    return str(made.json()["id"])
+
+
+def look_at(page: Page, view: str, ready: str, lasts_s: float) -> None:
+    page.evaluate("hash => { location.hash = hash }", view)
+    expect(page.locator(ready).first).to_be_visible()
+    page.wait_for_timeout(lasts_s * 1000)
+
+
+def test_a_page_of_ten_thousand_vens_stays_as_it_is(browser: Browser, stack: dict[str, Any]) -> None:
+    with fleet(stack):
+        for page in opened(browser, stack["http_url"], DESK):
+            page.add_init_script(FRAMES)
+            event_id = start_event(page, stack["http_url"])
+            path = f"/api/events/{event_id}"
+            until(lambda: ask(stack, path)["vensResponding"] > VENS / 2, ONLINE_WITHIN_S)
+            page.reload()
+            renderer = Renderer(page, browser)
+            views = {
+                "#/": "#history-caption",
+                "#/vens": "#vens-rows tr",
+                f"#/events/{event_id}": "#event-vens-rows tr",
+            }
+            rounds: list[Measured] = []
+            for number in range(ROUNDS):
+                for view, ready in views.items():
+                    look_at(page, view, ready, LASTS_S / ROUNDS / len(views))
+                rounds.append(renderer.measure())
+                print(f"\ndashboard: {VENS} VENs, round {number + 1} of {ROUNDS}: {rounds[-1]}", end="")
+    _, settled, *_, last = rounds
+    assert last.heap_mib < MOST_GROWTH * settled.heap_mib
+    assert last.memory_mib < MOST_GROWTH * settled.memory_mib
+    assert last.nodes < settled.nodes + MOST_NEW_NODES
+    assert last.cpu_percent < MOST_GROWTH * settled.cpu_percent + 1
+    assert max(each.longest_frame_ms for each in rounds[1:]) < LONGEST_FRAME_MS

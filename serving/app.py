@@ -42,9 +42,8 @@ from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, OpenApiResource, describe
-from serving.http.preconditions import Preconditions
 from serving.http.problems import add_error_handling
-from serving.http.representation import App, ConditionalRequests, SecurityHeaders
+from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
 from serving.http.unknown_parameters import MisspeltParameters
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
@@ -171,13 +170,13 @@ def create_app(  # noqa: PLR0913 - the composition root
     )
     access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
-    auth = _auth(engine, clock, allowed_origins, policy, keyring)
     tokens = openadr_tokens or _tokens(engine, clock)
+    openadr_access = OpenAdrAccess(tokens, _buckets(policy), clock)
+    auth = _auth(engine, clock, allowed_origins, policy, keyring, openadr_access)
     app = App(middleware=[access_log])
     app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     _allow_origins(app, allowed_origins)
-    app.add_middleware(OpenAdrAccess(tokens, _buckets(policy), clock))
     app.add_middleware(auth)
     app.add_middleware(MisspeltParameters())
     app.add_middleware(Preconditions(partial(exclusive, engine)))
@@ -220,7 +219,12 @@ def _buckets(policy: Policy) -> TokenBuckets | None:
 
 
 def _auth(
-    engine: Engine, clock: Clock, allowed_origins: list[str], policy: Policy, keyring: Keyring | None
+    engine: Engine,
+    clock: Clock,
+    allowed_origins: list[str],
+    policy: Policy,
+    keyring: Keyring | None,
+    openadr_access: OpenAdrAccess,
 ) -> AuthMiddleware:
     return AuthMiddleware(
         (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
@@ -228,6 +232,7 @@ def _auth(
         SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports),
         Auditor(AuditLog(engine, clock), policy),
         clock,
+        openadr_access.authorize,
     )
 
 

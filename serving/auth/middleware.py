@@ -23,10 +23,15 @@ RATE_HEADERS = ("ratelimit-policy", "ratelimit")
 """As Falcon spells them. They belong to one request, and are never cached."""
 
 
+Authorize = Callable[[Request, Response, object], None]
+"""Lets the request to a resource pass, or raises an HTTP error."""
+
+
 class AuthMiddleware:
     """Asks for a key, limits its rate, checks its role and origin, and has changes audited.
 
-    Without a keyring every caller is anonymous, and only the host and the origin are checked.
+    Without a keyring every caller is anonymous, and only the host and the origin are checked. Requests to
+    OpenADR have tokens of its own, which `authorize_openadr` checks.
     """
 
     def __init__(
@@ -36,25 +41,28 @@ class AuthMiddleware:
         same_origin: SameOrigin,
         auditor: Auditor,
         clock: Callable[[], datetime],
+        authorize_openadr: Authorize,
     ) -> None:
         self._keyring = keyring
         self._buckets = buckets
         self._same_origin = same_origin
         self._auditor = auditor
         self._clock = clock
+        self._authorize_openadr = authorize_openadr
 
     def process_request(self, request: Request, response: Response) -> None:
         if self._keyring is None:
             if self._same_origin.is_local_only or request.get_header("Origin") is not None:
                 self._same_origin.check(request)
         # A browser's preflight request (OPTIONS) has no key yet.
-        # OpenADR has tokens of its own, which `serving.openadr.middleware` checks.
         elif request.method != "OPTIONS" and not (is_open(request.path) or is_openadr(request.path)):
             self._require_key(self._keyring, request, response)
 
     def process_resource(
         self, request: Request, response: Response, resource: object, _parameters: dict[str, object]
     ) -> None:
+        if is_openadr(request.path):
+            self._authorize_openadr(request, response, resource)
         if request.method in SAFE_METHODS or not hasattr(resource, f"on_{request.method.lower()}"):
             return
         operation = operation_of(resource, request.method)

@@ -1,13 +1,12 @@
 """Ids with slashes in a path: `/loads/a%2Fhistory` is a load, not the history of a load.
 
-`PATH_INFO` is decoded, so the path as it was sent is read again, and an encoded slash is kept apart from the
-others until the route is found. So is the id of a VEN that is the word of a route, if any letter of it is
-percent-encoded: `/api/vens/%68istory` is the VEN `history`, `/api/vens/history` the histories of all.
+WSGI's `PATH_INFO` is decoded, so the path as it was sent is decoded again, and an encoded slash is kept apart
+from the others until the route is found. So is the id of a VEN that is a word of a route, if any letter of it
+is percent-encoded: `/api/vens/%68istory` is the VEN `history`, `/api/vens/history` the histories of all.
 """
 
 import re
 from urllib.parse import unquote_to_bytes
-from wsgiref.types import WSGIEnvironment
 
 from schemas.http import VEN_WORDS
 
@@ -34,14 +33,11 @@ def decoded_id(text: str) -> str:
     return text.replace(ENCODED_WORD, "").replace(ENCODED_SLASH, "/").replace(ENCODED_ESCAPE, ESCAPE)
 
 
-def mark_ids(env: WSGIEnvironment) -> None:
-    """Mark the encoded slashes in `PATH_INFO`, and an encoded word of a route."""
-    path = env[RAW_PATH].partition("?")[0]
-    if "%" not in path:
-        return
+def with_marked_ids(path: str) -> str:
+    """A path as it was sent, decoded, with marks at encoded slashes and at an encoded word of a route."""
     parts = _ESCAPED.split(path.encode("latin-1", "replace"))
     decoded = (unquote_to_bytes(part).replace(_ESCAPE, _ESCAPED_ESCAPE) for part in parts)
     marked = _SLASH.join(decoded)
     if "%" in path.removeprefix(VENS).partition("/")[0]:
         marked = _WORD.sub(ENCODED_WORD.encode() + rb"\1", marked)
-    env["PATH_INFO"] = marked.decode("latin-1")
+    return marked.decode("latin-1")

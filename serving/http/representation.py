@@ -1,10 +1,8 @@
-"""How a response is represented: its ETag, its compression, the headers of every response; and HEAD."""
+"""How a response is represented: its ETag and conditions on it (RFC 9110, 13), common headers, and HEAD."""
 
 import hashlib
-import sys
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -12,18 +10,9 @@ import falcon
 from falcon import Request, Response
 from msgspec import Struct
 
-from serving.http.paths import RAW_PATH, mark_ids
+from serving.http.compression import CompressedStream, compress, preferred_encoding
+from serving.http.paths import RAW_PATH, with_marked_ids
 from serving.policy import PAGE_POLICY, SAFE_METHODS, Policy
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-GZIP_LEVEL = 5
-ZSTD_LEVEL = 3
-ENCODINGS = ("zstd", "gzip")
-"""Content encodings that are offered, the better one first."""
 
 NEVER_COMPRESSED = frozenset({"text/event-stream", "image/png", "application/vnd.apache.parquet"})
 """Media types that are compressed already, or whose events must not wait in a compressor."""
@@ -36,7 +25,11 @@ A_YEAR_S = 31_536_000
 REQUESTED_METHOD = "gridgate.requested_method"
 """In a WSGI environment: the method that the client sent, where another is made of it."""
 
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+CONDITIONS = ("If-Match", "If-None-Match")
+METHODS = frozenset({"PATCH", "PUT", "DELETE"})
+
+Hold = Callable[[str], AbstractContextManager[object]]
+"""A lock by name, against other changes with a precondition; of all processes."""
 
 
 class ResponseHead(Struct, frozen=True):
@@ -97,6 +90,56 @@ class ConditionalRequests:
             response.set_header("Cache-Control", REVALIDATE)
         if succeeded:
             _represent(request, response)
+
+
+class Readable(Protocol):
+    """A resource that answers GET, among whatever Falcon finds for a path."""
+
+    on_get: Callable[..., None]
+
+
+class Preconditions:
+    """Falcon middleware: 412 unless the resource is as the client has seen it.
+
+    A lock is held until the change is committed: of two clients that saw the same, one succeeds.
+    """
+
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
+
+    def process_resource(
+        self,
+        request: Request,
+        _response: Response,
+        resource: Readable,
+        parameters: dict[str, object],
+    ) -> None:
+        has_condition = any(request.get_header(name) is not None for name in CONDITIONS)
+        responders = (f"on_{request.method.lower()}", "on_get")
+        is_change = request.method in METHODS and all(hasattr(resource, each) for each in responders)
+        if not has_condition or not is_change:
+            return
+        match, none_match = request.if_match, request.if_none_match
+        request.context.held = held = ExitStack()
+        held.enter_context(self._hold(request.path))
+        tag = _current_tag(request, resource, parameters)
+        if request.get_header("If-Match") is not None and not _has(match or [], tag, is_strong=True):
+            raise falcon.HTTPPreconditionFailed(
+                description="If-Match: the resource has changed since; GET it again."
+            )
+        if none_match and _has(none_match, tag, is_strong=False):
+            raise falcon.HTTPPreconditionFailed(description="If-None-Match: there is such a resource.")
+
+    def process_response(
+        self,
+        request: Request,
+        _response: Response,
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - Falcon's
+    ) -> None:
+        held: ExitStack | None = getattr(request.context, "held", None)
+        if held is not None:
+            held.close()
 
 
 class SecurityHeaders:
@@ -180,7 +223,9 @@ class App(falcon.App[Request, Response]):
     def _call_falcon(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self.set_client_address is not None:
             self.set_client_address(env)
-        mark_ids(env)
+        path = env[RAW_PATH].partition("?")[0]
+        if "%" in path:
+            env["PATH_INFO"] = with_marked_ids(path)
         return super().__call__(env, start_response)
 
     def _head(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -232,81 +277,18 @@ def _send_or_304(request: Request, response: Response, cached: CachedResponse, e
         response.set_header("Content-Encoding", encoding)
 
 
-@lru_cache(maxsize=256)
-def preferred_encoding(accepted: str) -> str | None:
-    """The offered encoding that an `Accept-Encoding` weights most; None for no encoding."""
-    weights = dict(map(_weight, accepted.lower().split(",")))
-    wildcard = weights.get("*", 0.0)
-    offered = {encoding: weights.get(encoding, wildcard) for encoding in ENCODINGS}
-    best = max(ENCODINGS, key=lambda encoding: offered[encoding])
-    return best if offered[best] > 0 and offered[best] >= weights.get("identity", 0.0) else None
+def _current_tag(request: Request, resource: Readable, parameters: dict[str, object]) -> str:
+    response = Response(options=falcon.ResponseOptions())
+    resource.on_get(request, response, **parameters)
+    return CachedResponse(response.data or b"").tag
 
 
-def _weight(item: str) -> tuple[str, float]:
-    name, _, parameter = item.partition(";")
-    try:
-        weight = float(parameter.strip().removeprefix("q=")) if parameter.strip() else 1.0
-    except ValueError:
-        weight = 0.0
-    return name.strip(), weight
+def _has(tags: Sequence[falcon.ETag | str], current: str, *, is_strong: bool) -> bool:
+    """Whether a list of ETags has the current one, in any content encoding; `*` is any."""
+    return any(
+        tag == "*" or (tag.partition("-")[0] == current and not (is_strong and _is_weak(tag))) for tag in tags
+    )
 
 
-def compress(encoding: str, body: bytes) -> bytes:
-    if encoding == "zstd":
-        return zstd.compress(body, ZSTD_LEVEL)
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    return compressor.compress(body) + compressor.flush()
-
-
-class Compressor(Protocol):
-    """Compresses block by block, and holds nothing back between blocks."""
-
-    def add(self, data: bytes) -> bytes: ...
-    def end(self) -> bytes: ...
-
-
-class Gzip:
-    def __init__(self) -> None:
-        self._inner = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-
-    def add(self, data: bytes) -> bytes:
-        return self._inner.compress(data) + self._inner.flush(zlib.Z_SYNC_FLUSH)
-
-    def end(self) -> bytes:
-        return self._inner.flush()
-
-
-class Zstd:
-    def __init__(self) -> None:
-        self._inner = zstd.ZstdCompressor(ZSTD_LEVEL)
-
-    def add(self, data: bytes) -> bytes:
-        return self._inner.compress(data, zstd.ZstdCompressor.FLUSH_BLOCK)
-
-    def end(self) -> bytes:
-        return self._inner.flush()
-
-
-class CompressedStream:
-    """A streamed body, compressed block by block; closing it closes the body."""
-
-    def __init__(self, encoding: str, blocks: Iterable[bytes]) -> None:
-        self._source = blocks
-        self._compressed = _compressed(encoding, blocks)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._compressed
-
-    def close(self) -> None:
-        # A generator that has not begun does not close what it reads from.
-        for each in (self._compressed, self._source):
-            if close := getattr(each, "close", None):
-                close()
-
-
-def _compressed(encoding: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    compressor: Compressor = Zstd() if encoding == "zstd" else Gzip()
-    for block in blocks:
-        if compressed := compressor.add(block):
-            yield compressed
-    yield compressor.end()
+def _is_weak(tag: falcon.ETag | str) -> bool:
+    return isinstance(tag, falcon.ETag) and tag.is_weak

@@ -1,9 +1,8 @@
-"""Falcon middleware: the token of an OpenADR client, its rate, and the scope that its request needs."""
+"""The token of an OpenADR client, its rate, and the scope that its request needs."""
 
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import falcon
 from falcon import Request, Response
@@ -13,7 +12,6 @@ from serving.auth.rate_limit import TokenBuckets
 from serving.http.openapi import operation_of
 from serving.openadr.access import Client, require_scope
 from serving.openadr.tokens import Tokens
-from serving.policy import is_openadr
 
 REALM = 'Bearer realm="openadr3"'
 WHO = "openadr:"
@@ -28,11 +26,9 @@ class OpenAdrAccess:
         self._buckets = buckets
         self._clock = clock
 
-    def process_resource(
-        self, request: Request, response: Response, resource: object, _parameters: dict[str, Any]
-    ) -> None:
+    def authorize(self, request: Request, response: Response, resource: object) -> None:
         """Refuse clients without a valid token, or with too small a scope; before the request is audited."""
-        operation = operation_of(resource, request.method) if is_openadr(request.path) else None
+        operation = operation_of(resource, request.method)
         if operation is None:
             return
         if not operation.scopes:

@@ -85,6 +85,11 @@ export class EventPage {
     });
   }
 
+  /** Of its progress the page asks every few seconds: with all VENs, which may be many. */
+  heardOfEvent(event) {
+    return event?.id === this.id && event.status === this.event?.status ? null : this.refresh();
+  }
+
   showFacts(event) {
     const place = byId("event-facts");
     showFacts(place, this.factsOf(event));

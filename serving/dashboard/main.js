@@ -83,7 +83,7 @@ refreshAll().then(() => {
     {
       network: heardOfNetwork,
       status: (transition) => vens.showStatus(transition.venId, transition.status),
-      event: (event) => Promise.all([heardOfEvent(event), eventList.refresh(), eventPage.refresh()]),
+      event: (event) => Promise.all([heardOfEvent(event), eventList.refresh(), eventPage.heardOfEvent(event)]),
       alarm: () => attempt(() => alarms.refresh()),
       reset: refreshAll,
     },

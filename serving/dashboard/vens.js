@@ -9,11 +9,13 @@ import { Panel } from "./panels.js";
 import { showPlaces } from "./places.js";
 import { isShown, linkTo, route, setParams } from "./route.js";
 
+const STATUSES_AFTER_MS = 1000;
 const FILTERS = ["words", "status", "group", "type"];
 
 export class Vens {
   constructor() {
     this.all = [];
+    this.byId = new Map();
     this.found = [];
     this.chosen = new Set();
     this.panel = new Panel(byId("vens"), 10);
@@ -67,21 +69,22 @@ export class Vens {
     const all = await get(`/api/vens/summary${question.size ? `?${question}` : ""}`);
     if (asked.join() !== [group.value, type.value].join()) return; // another one was chosen meanwhile
     this.all = all;
+    this.byId = new Map(all.map((ven) => [ven.id, ven]));
     for (const ven of this.all) ven.words = `${ven.id}\n${ven.name}\n${ven.address ?? ""}`.toLowerCase();
     this.offerStatuses();
     this.find();
   }
 
-  /** A status transition, as soon as it is told; many at once are drawn once. */
+  /** A status transition; those of a second are drawn together, as a whole fleet may change at once. */
   showStatus(venId, status) {
-    const ven = isShown("vens", null) && this.all.find((each) => each.id === venId);
+    const ven = isShown("vens", null) && this.byId.get(venId);
     if (!ven || ven.status === status) return;
     ven.status = status;
-    this.later ??= requestAnimationFrame(() => {
+    this.later ??= setTimeout(() => {
       this.later = null;
       this.offerStatuses();
       this.find();
-    });
+    }, STATUSES_AFTER_MS);
   }
 
   /** Groups and types of load as they are now, which only the server knows. */

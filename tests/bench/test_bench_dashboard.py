@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,8 @@ window.longFrames = [];
 new PerformanceObserver((list) => {
   for (const { startTime, duration, scripts } of list.getEntries()) {
     const longest = scripts.toSorted((one, other) => other.duration - one.duration)[0];
-    window.longFrames.push({ startTime, duration, where: longest ? `${longest.invoker} ${Math.round(longest.duration)} ms` : "" });
+    const where = longest ? `${longest.invoker} ${Math.round(longest.duration)} ms` : "";
+    window.longFrames.push({ startTime, duration, where });
   }
 }).observe({ type: "long-animation-frame", buffered: true });
 """
@@ -139,6 +141,10 @@ def start_event(page: Page, url: str) -> str:
     return str(made.json()["id"])
 
 
+def most_respond(stack: dict[str, Any], event_id: str) -> bool:
+    return bool(ask(stack, f"/api/events/{event_id}")["vensResponding"] > VENS / 2)
+
+
 def look_at(page: Page, view: str, ready: str, lasts_s: float) -> None:
     page.evaluate("hash => { location.hash = hash }", view)
     expect(page.locator(ready).first).to_be_visible()
@@ -150,8 +156,7 @@ def test_a_page_of_ten_thousand_vens_stays_as_it_is(browser: Browser, stack: dic
         for page in opened(browser, stack["http_url"], DESK):
             page.add_init_script(FRAMES)
             event_id = start_event(page, stack["http_url"])
-            path = f"/api/events/{event_id}"
-            until(lambda: ask(stack, path)["vensResponding"] > VENS / 2, ONLINE_WITHIN_S)
+            until(partial(most_respond, stack, event_id), ONLINE_WITHIN_S)
             page.reload()
             renderer = Renderer(page, browser)
             views = {

@@ -76,12 +76,12 @@ export class EventPage {
     return this.panel.ask(async () => {
       const event = await get(this.path());
       if (event.id !== this.id) return;
-      const isFirst = this.event === null;
+      const before = this.event?.status;
       this.event = event;
       this.form.setEvent(event);
       this.showFacts(event);
       this.showVens();
-      if (isFirst) await this.showDelivery();
+      if (event.status !== before) await this.showDelivery();
     });
   }
 

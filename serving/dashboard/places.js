@@ -5,10 +5,11 @@ import { byId, count, setText } from "./page.js";
 import { go } from "./route.js";
 
 const STATUSES_EVERY_MS = 10_000;
+const MANY = 500;
 let drawn = null;
 let listens = false;
 
-/** Draws the VENs that are located; draws again only what has changed, and new statuses only every so often. */
+/** Draws the VENs that are located; draws again only what has changed; of many the statuses only every so often. */
 export async function showPlaces(vens) {
   const located = vens.filter((ven) => ven.isLocated);
   byId("places").hidden = vens.length === 0;
@@ -27,7 +28,7 @@ export async function showPlaces(vens) {
 function isDrawn(located) {
   if (drawn === null || drawn.places.length !== located.length) return false;
   const isSame = (ven, [id, location, status], hasStatus) => ven.id === id && ven.location === location && (!hasStatus || ven.status === status);
-  const needsStatuses = Date.now() - drawn.at > STATUSES_EVERY_MS;
+  const needsStatuses = located.length <= MANY || Date.now() - drawn.at > STATUSES_EVERY_MS;
   return located.every((ven, at) => isSame(ven, drawn.places[at], needsStatuses));
 }
 

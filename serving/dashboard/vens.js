@@ -8,6 +8,7 @@ import { PagedTable } from "./paged-table.js";
 import { Panel } from "./panels.js";
 import { showPlaces } from "./places.js";
 import { isShown, linkTo, route, setParams } from "./route.js";
+import { VensImport } from "./vens-import.js";
 
 const STATUSES_AFTER_MS = 1000;
 const FILTERS = ["words", "status", "group", "type"];
@@ -26,6 +27,7 @@ export class Vens {
       name: "vens", caption: "VENs", columns: [this.choiceColumn(), ...COLUMNS], keyOf: (ven) => ven.id, sort: { key: "id", sign: 1 }, empty: "No VEN is like that.",
     });
     this.bulk = new BulkActions(this);
+    this.import = new VensImport(() => this.refresh());
     byId("vens-choose-all").addEventListener("click", () => this.choose(this.found.map((ven) => ven.id)));
     byId("vens-choose-none").addEventListener("click", () => this.choose([]));
   }

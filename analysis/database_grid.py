@@ -18,19 +18,14 @@ from analysis.ranges import Aggregate, Instant, TimeRangeUs, first_and_last_us, 
 from analysis.raw_tables import RawTables
 from jobs.summaries.rebuild import verify, whole_range
 from jobs.summaries.rows import fetch
+from schemas.api.events import Event
+from schemas.api.forecasts import Forecast, LoadTypeForecasts
+from schemas.api.performance import EventPerformance
+from schemas.api.statistics import LoadTypeStats, NetworkStats
+from schemas.api.vens import Load, VenSummary
 from schemas.db.connections import database_url_of
 from schemas.demand_response.baselines import PRIMARY, BaselineName
 from schemas.devices.load_values import GONE_AFTER
-from schemas.http import (
-    Event,
-    EventPerformance,
-    Forecast,
-    Load,
-    LoadTypeForecasts,
-    LoadTypeStats,
-    NetworkStats,
-    VenSummary,
-)
 from schemas.tables import Frame
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import from_microseconds, microseconds

@@ -3,7 +3,7 @@
 import msgspec
 import polars as pl
 
-from schemas.http import Delivery, EventPerformance
+from schemas.api.performance import Delivery, EventPerformance
 
 _OWN: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,

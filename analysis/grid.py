@@ -20,8 +20,9 @@ from analysis.deliveries import deliveries
 from analysis.entries import entries_frame
 from analysis.frames import gather, in_zone
 from analysis.ranges import Aggregate, Granularity, Instant, TimeRangeUs, granularity, time_range_us
+from schemas.api.forecasts import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
+from schemas.api.performance import EventPerformance
 from schemas.demand_response.baselines import BaselineName
-from schemas.http import EventPerformance, Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
 
 SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_sum"}
 """A sum of samples is no power, so its column ends in `_sum`."""

@@ -16,8 +16,10 @@ from analysis.entries import entries_frame
 from analysis.frames import pythonic
 from analysis.grid import CoarserThanRequestedWarning, Grid
 from analysis.ranges import Aggregate, TimeRangeUs, first_and_last_us
+from schemas.api.events import Event
+from schemas.api.forecasts import Forecast, LoadTypeForecasts
+from schemas.api.performance import EventPerformance
 from schemas.demand_response.baselines import BaselineName
-from schemas.http import Event, EventPerformance, Forecast, LoadTypeForecasts
 from schemas.times.instants import from_microseconds
 
 JSON = "application/json"

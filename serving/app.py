@@ -42,9 +42,9 @@ from serving.history.planner import Aggregate
 from serving.history.service import Histories
 from serving.http.monitoring import AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import Document, OpenApiResource, describe
+from serving.http.operations import MisspeltParameters
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
-from serving.http.unknown_parameters import MisspeltParameters
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes

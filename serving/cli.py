@@ -14,7 +14,7 @@ from typing import TextIO
 from msgspec import to_builtins
 from sqlalchemy import Engine
 
-from schemas.http import AuditEntry
+from schemas.api.access import AuditEntry
 from schemas.programs.exits import end_with_failure
 from schemas.programs.logs import LogFormat
 from schemas.programs.settings import SettingsError

@@ -10,7 +10,8 @@ from pathlib import Path
 from msgspec import to_builtins
 from sqlalchemy import Engine
 
-from schemas.http import MadeCredential, VenImport
+from schemas.api.credentials import MadeCredential
+from schemas.api.ven_imports import VenImport
 from schemas.programs.exits import end_with_failure
 from schemas.programs.settings import SettingsError
 from serving.auth.audit import AuditLog

@@ -10,7 +10,7 @@ from local.fleet.household import Household
 from local.fleet.randomness import draw
 from local.fleet.reports import FleetSettings
 from local.fleet.weather import HeatWave
-from schemas.http import EventCreate
+from schemas.api.events import EventCreate
 
 SEED, VENS, INTERVAL_S = 11, 36, 300.0
 BEGIN = datetime(2026, 7, 2, tzinfo=UTC)

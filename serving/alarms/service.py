@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from schemas.alarms import KINDS
-from schemas.http import Alarm, AlarmCondition
+from schemas.api.alarms import Alarm, AlarmCondition
 from serving.alarms import queries
 from serving.alarms.shapes import alarm, condition
 from serving.db.reading import in_blocks, snapshot

@@ -1,7 +1,7 @@
 """Alarms as the API shows them."""
 
 from schemas.alarms import KINDS
-from schemas.http import Alarm, AlarmCondition
+from schemas.api.alarms import Alarm, AlarmCondition
 from schemas.times.rounding import rounded
 from serving.alarms.queries import AlarmRow, EvaluatedConditionRow
 

@@ -18,7 +18,7 @@ from falcon import Request, Response
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.http import AuditEntry
+from schemas.api.access import AuditEntry
 from schemas.programs.redaction import without_secret_fields, without_secrets
 from serving.auth import queries
 from serving.auth.keys import Caller

@@ -18,7 +18,7 @@ from falcon import Request
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from schemas.http import Role
+from schemas.api.access import Role
 from schemas.programs.redaction import SECRET
 from serving.auth import queries
 from serving.auth.queries import KeyRow, SessionRow

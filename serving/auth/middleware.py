@@ -14,7 +14,7 @@ from serving.auth.audit import Auditor
 from serving.auth.keys import ANONYMOUS, SESSION, Caller, Keyring, caller_of, require_operator
 from serving.auth.rate_limit import Grant, TokenBuckets
 from serving.auth.same_origin import SameOrigin
-from serving.http.openapi import operation_of
+from serving.http.operations import operation_of
 from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open, is_openadr
 
 SESSION_IN_COOKIES = re.compile(rf'(?:^|;)\s*{SESSION_COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from sqlalchemy import Delete, Insert, Select, Update, delete, insert, or_, select, update
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
+from schemas.api.access import Role
 from schemas.db.channels import KEYS, notify
 from schemas.db.queries import Query, Relation, fields_of
-from schemas.http import Role
 from schemas.tables.access import api_keys, api_sessions, audit_log
 from serving.page import Page
 

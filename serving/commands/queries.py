@@ -6,8 +6,8 @@ from typing import NamedTuple
 from sqlalchemy import JSON, Text, cast, select
 from sqlalchemy import tuple_ as row_of
 
+from schemas.api.commands import CommandStatus
 from schemas.db.queries import Query, Relation, fields_of
-from schemas.http import CommandStatus
 from schemas.tables.events import commands
 from serving.page import Page
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from msgspec import Raw
 from sqlalchemy import Engine
 
-from schemas.http import Command, ShedAccepted, ShedRequest
+from schemas.api.commands import Command, ShedAccepted, ShedRequest
 from serving.commands import queries
 from serving.commands.queries import CommandRow
 from serving.db.reading import in_blocks, snapshot

@@ -66,6 +66,8 @@ export function drawLines(place, lines, granularityS, range) {
   return Plotly.react(place, traces, shape, CONFIG);
 }
 
+const SLOT_MS = 300_000;
+
 /**
  * Usage in an event against its baseline, kW; and the target, which is so much less, or more.
  * @param {{points: object[]}} series the answer of `GET /api/events/{eventId}/baseline`
@@ -78,7 +80,8 @@ export function drawEvent(place, { points }, requestedKw, sign) {
     x, y, name, type: "scatter", mode: x.length === 1 ? "markers" : "lines", line: { color: colour(colourName), width: 2, dash, shape: "hv" }, hovertemplate: "%{y:.2f} kW",
   });
   const target = points.map((point, at) => (point.baselineKw == null ? null : point.baselineKw + sign * requestedKw[at]));
-  const shape = layout({ xaxis: { type: "date" }, yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true } });
+  const range = points.length ? [x[0], wallTime(Date.parse(points.at(-1).timestamp) + SLOT_MS)] : undefined;
+  const shape = layout({ xaxis: { type: "date", range }, yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true } });
   return Plotly.react(place, [
     line("baseline", points.map((point) => point.baselineKw), "could"),
     line("target", target, "shed", "dash"),

@@ -30,7 +30,7 @@ const COLUMNS = [
   { key: "shedKw", title: `Delivers, kW (${MEASURED})`, text: kwOrDash("shedKw"), isNumber: true },
   { key: "deliveredLowKw", title: "In 90 % of cases between, kW", text: between, isNumber: true },
   { key: "performancePercent", title: "Of the request, %", text: kwOrDash("performancePercent"), isNumber: true },
-  { key: "whyNot", title: "Why not, and notes", text: (ven) => ven.whyNot, value: (ven) => ven.whyNot || null },
+  { key: "whyNot", title: "Why not, and notes", text: (ven) => ven.whyNot, node: (_ven, text) => element("span", { class: "wrap" }, text), value: (ven) => ven.whyNot || null },
 ];
 
 export class EventPage {
@@ -76,12 +76,12 @@ export class EventPage {
     return this.panel.ask(async () => {
       const event = await get(this.path());
       if (event.id !== this.id) return;
-      const before = this.event?.status;
+      const before = this.event && phaseOf(this.event);
       this.event = event;
       this.form.setEvent(event);
       this.showFacts(event);
       this.showVens();
-      if (event.status !== before) await this.showDelivery();
+      if (phaseOf(event) !== before) await this.showDelivery();
     });
   }
 
@@ -110,7 +110,7 @@ export class EventPage {
       ["Priority", count(event.priority)],
       ["Requested", `${number(event.requestedReductionKw)} kW`],
       [`Delivered on average (${settled})`, event.isMeasured ? `${number(event.actualReductionKw)} kW` : "–"],
-      [`Delivers now (${provisional(event)})`, event.status === "active" ? `${number(event.currentReductionKw)} kW` : "–"],
+      ...(event.status === "active" ? [[`Delivers now (${provisional(event)})`, `${number(event.currentReductionKw)} kW`]] : []),
       ["VENs that respond, and that report", `${count(event.vensResponding)}, ${count(event.vensReporting)}`],
     ];
   }
@@ -237,6 +237,9 @@ export class EventPage {
     return this.parts.ask(async () => {});
   }
 }
+
+/** What its delivery is asked for anew at each change of. */
+const phaseOf = (event) => `${event.status} ${event.isSettled}`;
 
 /** How sure a settled delivery is, or why that is not known. */
 function intervalOf(portfolio, isProvisional) {

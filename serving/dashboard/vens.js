@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { BulkActions } from "./bulk.js";
+import { readGroups } from "./group-names.js";
 import { attempt } from "./live.js";
 import { ago, byId, count, element, MEASURED, number, REPORTED, statusMark, time, withSource } from "./page.js";
 import { PagedTable } from "./paged-table.js";
@@ -91,7 +92,7 @@ export class Vens {
 
   /** Groups and types of load as they are now, which only the server knows. */
   async offer() {
-    const [groups, types] = await Promise.all([get("/api/groups"), get("/api/stats/loads")]);
+    const [groups, types] = await Promise.all([readGroups(), get("/api/stats/loads")]);
     offerOptions(this.form.elements.group, groups.map((group) => [group.id, group.name]));
     offerOptions(this.form.elements.type, types.map(({ type }) => [type, type]));
     byId("vens-group").hidden = groups.length === 0;

@@ -7,8 +7,8 @@ from msgspec import structs
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from schemas.api.service import Readiness
 from schemas.db.connections import SCHEMA_REVISION, monitor_of
-from schemas.http import Readiness
 from schemas.tables.snapshots import network_snapshot
 from serving.errors import NotReadyError
 

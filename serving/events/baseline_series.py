@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, case, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from schemas.api.performance import BaselineChosen, BaselinePoint, BaselineSeries
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import EVENT, Days, Occasion
 from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from, whole_slots
@@ -18,7 +19,6 @@ from schemas.baseline_model.temperatures import Temperatures, daily_maxima, temp
 from schemas.demand_response import temperatures
 from schemas.demand_response.baselines import BASELINES, BY_TEMPERATURE, BaselineName
 from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, taken
-from schemas.http import BaselineChosen, BaselinePoint, BaselineSeries
 from schemas.tables.events import event_participations, events
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.tables.registry import vens

@@ -1,7 +1,7 @@
 """The baselines that events are measured by, with their parameters."""
 
+from schemas.api.baselines import AdjustmentShown, BaselineMethod, DayRuleShown
 from schemas.demand_response.baselines import METHODS, Adjustment, Baseline, DayRule
-from schemas.http import AdjustmentShown, BaselineMethod, DayRuleShown
 from serving.events.rules import EventRules
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, Row
 
+from schemas.api.performance import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
 from schemas.demand_response.baselines import BASELINES, BaselineName
-from schemas.http import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
 from schemas.tables.events import INTERVAL_PERCENT
 from schemas.times.rounding import rounded
 from serving.db.reading import snapshot

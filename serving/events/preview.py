@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from schemas.api.events import AskedVen, EventPreview, PassedOver, PassedOverVen, SimilarEvent
 from schemas.demand_response.candidates import REASONS
-from schemas.http import AskedVen, EventPreview, PassedOver, PassedOverVen, SimilarEvent
 from schemas.times.rounding import rounded
 from serving.events.queries import CandidateRow, SimilarEventRow
 from serving.events.rules import PlannedEvent

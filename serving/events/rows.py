@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from schemas.api.events import EventStatus
 from schemas.demand_response.candidates import EventDirection
-from schemas.http import EventStatus
 from serving.events.terms import StoredInterval
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
+from schemas.api.events import Event, EventCreate, EventUpdate, TargetsGiven
+from schemas.api.fields import EVENT_WORDS, NO_SEGMENTS
 from schemas.demand_response.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.demand_response.candidates import EventDirection, Rest
 from schemas.devices.load_values import GONE_AFTER
-from schemas.http import EVENT_WORDS, NO_SEGMENTS, Event, EventCreate, EventUpdate, TargetsGiven
 from schemas.times.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
 from serving.events.rows import EventRow

@@ -7,11 +7,7 @@ from typing import Any
 from msgspec import structs
 from sqlalchemy import Connection, Engine
 
-from schemas.db.queries import Query
-from schemas.demand_response.baselines import PRIMARY, BaselineName
-from schemas.demand_response.candidates import AskedEvent, passed_over_notes
-from schemas.demand_response.groups import Targets, targeted_vens
-from schemas.http import (
+from schemas.api.events import (
     Event,
     EventCreate,
     EventDetail,
@@ -20,6 +16,10 @@ from schemas.http import (
     EventUpdate,
     EventWithMetrics,
 )
+from schemas.db.queries import Query
+from schemas.demand_response.baselines import PRIMARY, BaselineName
+from schemas.demand_response.candidates import AskedEvent, passed_over_notes
+from schemas.demand_response.groups import Targets, targeted_vens
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries, shapes

@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import UNSET
 from sqlalchemy import Row
 
+from schemas.api.events import Event, EventMetrics, EventTargets, EventVen, EventWithMetrics, PassedOver
 from schemas.demand_response.groups import Targets
-from schemas.http import Event, EventMetrics, EventTargets, EventVen, EventWithMetrics, PassedOver
 from schemas.times.rounding import rounded
 from serving.events.rows import EventRow
 from serving.events.rules import PlannedEvent

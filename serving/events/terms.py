@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from schemas.http import Event, EventInterval, EventUpdate
+from schemas.api.events import Event, EventInterval, EventUpdate
 from serving.errors import InvalidRequestError
 
 TERMS = (

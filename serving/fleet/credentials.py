@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
+from schemas.api.credentials import CredentialStatus, MadeCredential, VenCredential
 from schemas.credentials import NO_KEY, seal
 from schemas.devices.identifiers import is_topic_level
-from schemas.http import CredentialStatus, MadeCredential, VenCredential
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_ven
 from serving.fleet import credential_queries as queries

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import Connection, Engine
 
-from schemas.http import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
+from schemas.api.forecasts import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
 from schemas.tables.forecasts import FEWEST_DAYS, TOTAL
 from schemas.times.rounding import rounded
 from serving.db.reading import snapshot

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sqlalchemy import CTE, Double, Select, and_, func, select, type_coerce
 
+from schemas.api.statistics import LoadTypeStats, NetworkStats
 from schemas.db.queries import Query
 from schemas.demand_response.groups import UNKNOWN_TYPE, one_of
 from schemas.devices import totals
 from schemas.devices.statuses import ONLINE, UNAVAILABLE
-from schemas.http import LoadTypeStats, NetworkStats
 from schemas.tables.events import LIVE_PARTICIPATIONS, event_participations, event_reductions, events
 from schemas.tables.history import SLOT_S, ven_history
 from schemas.times.rounding import rounded

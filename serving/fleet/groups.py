@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from schemas.api.groups import Group, GroupCreate, GroupUpdate
 from schemas.db.queries import Query
-from schemas.http import Group, GroupCreate, GroupUpdate
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError, no_group
 from serving.events.rules import require_free_path

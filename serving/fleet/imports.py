@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from schemas.http import VenImport
+from schemas.api.ven_imports import VenImport
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import InvalidRequestError
 from serving.fleet import import_queries as queries

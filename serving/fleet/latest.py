@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from schemas.api.vens import Load, Ven
 from schemas.db.queries import Query, RowT
 from schemas.devices.load_values import GONE_AFTER
-from schemas.http import Load, Ven
 from serving.db.pending import PendingDays
 from serving.db.pool import ConnectionPool
 from serving.errors import NotFoundError, no_load, no_ven

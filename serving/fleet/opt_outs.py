@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Delete, Engine, Insert, delete, insert, select
 
+from schemas.api.opt_outs import OptOut, OptOutCreate
 from schemas.db.queries import Query, fields_of
-from schemas.http import OptOut, OptOutCreate
 from schemas.tables.registry import ven_opt_outs
 from schemas.times.instants import parse_iso
 from serving.errors import InvalidRequestError, NotFoundError, no_ven

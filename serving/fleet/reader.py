@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from sqlalchemy import CTE, Connection, Engine
 
+from schemas.api.statistics import LoadTypeStats, NetworkStats
+from schemas.api.vens import Ven, VenSummary
 from schemas.db.queries import Query
 from schemas.devices.load_values import GONE_AFTER
-from schemas.http import LoadTypeStats, NetworkStats, Ven, VenSummary
 from schemas.times.instants import from_microseconds
 from schemas.times.local_days import local_day, midnight_us
 from serving.db.reading import snapshot

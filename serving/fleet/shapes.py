@@ -4,19 +4,10 @@ from collections.abc import Sequence
 from datetime import date
 from typing import cast
 
+from schemas.api.statistics import LoadTypeStats, NetworkStats
+from schemas.api.vens import Load, Location, SlotMinutes, SlotSource, Ven, VenMetrics, VenSummary
 from schemas.demand_response.groups import UNKNOWN_TYPE
 from schemas.devices.statuses import UNAVAILABLE
-from schemas.http import (
-    Load,
-    LoadTypeStats,
-    Location,
-    NetworkStats,
-    SlotMinutes,
-    SlotSource,
-    Ven,
-    VenMetrics,
-    VenSummary,
-)
 from schemas.tables.history import SLOT_S
 from schemas.times.rounding import rounded
 from serving.fleet.queries import LoadRow, LoadTypeRow, NetworkRow, VenRow, VenSummaryRow

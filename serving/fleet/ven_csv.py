@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from schemas.api.fields import NO_SEGMENTS, PATTERNS, PLAIN, VEN_WORDS
+from schemas.api.ven_imports import ImportProblem
 from schemas.devices.identifiers import TOPIC_LEVEL_PATTERN
-from schemas.http import NO_SEGMENTS, PATTERNS, PLAIN, VEN_WORDS, ImportProblem
 
 ID = "id"
 PLACE = ("lat", "lon")

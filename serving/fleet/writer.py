@@ -8,11 +8,12 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import Connection, Engine
 
+from schemas.api.fields import VEN_WORDS
+from schemas.api.vens import LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.db import ledger
 from schemas.db.queries import Relation
 from schemas.devices.load_values import remove_load
 from schemas.devices.statuses import status_word
-from schemas.http import VEN_WORDS, LoadUpdate, Place, Ven, VenCreate, VenUpdate
 from schemas.times.instants import EPOCH, MICROSECOND, parse_iso
 from schemas.times.slots import forget_widths, half_hour, width_changes
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven

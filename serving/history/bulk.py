@@ -10,8 +10,7 @@ from typing import Any, cast
 from msgspec import Struct, structs
 from sqlalchemy import Connection, Engine
 
-from schemas.devices.load_values import GONE_AFTER
-from schemas.http import (
+from schemas.api.histories import (
     GroupEnergyRow,
     GroupPowerRow,
     LoadEnergyRow,
@@ -21,6 +20,7 @@ from schemas.http import (
     VenEnergyRow,
     VenPowerRow,
 )
+from schemas.devices.load_values import GONE_AFTER
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import microseconds
 from serving.db.pending import constants_of_pending
@@ -62,7 +62,7 @@ class RowShapes(Struct, frozen=True):
     energy: Any
     has_events: bool = False
 
-    def of(self, aggregate: Aggregate) -> Any:  # noqa: ANN401 - a type of `schemas.http`
+    def of(self, aggregate: Aggregate) -> Any:  # noqa: ANN401 - a type of `schemas.api`
         return self.energy if aggregate == "energy" else self.power
 
 

@@ -7,7 +7,7 @@ from operator import truediv
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.http import EnergyPoint, PowerPoint
+from schemas.api.histories import EnergyPoint, PowerPoint
 from schemas.times.instants import microseconds
 from schemas.times.rounding import rounded
 from serving.events.queries import ParticipationRow, VenParticipationRow

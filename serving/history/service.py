@@ -12,9 +12,9 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from schemas.api.histories import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.db.queries import Query
 from schemas.devices.load_values import GONE_AFTER
-from schemas.http import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import microseconds
 from serving.db.pending import PendingDays, constants_of_pending, covers_all_pending

@@ -10,7 +10,7 @@ from falcon import Request
 from msgspec import Struct, structs
 
 from schemas import openadr
-from schemas.http import PATTERNS, Ignored
+from schemas.api.fields import PATTERNS, Ignored
 from serving.http.parameters import CSV, JSON
 from serving.policy import MAX_BODY_BYTES
 

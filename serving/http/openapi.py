@@ -1,130 +1,19 @@
-"""The OpenAPI 3.1 document, made from the `Operation` of each responder and the types of `schemas.http`."""
+"""The OpenAPI 3.1 document, made from the `Operation` of each responder and the types of `schemas.api`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import msgspec
 from falcon import Request, Response
-from msgspec import Struct, structs
 
-from schemas.http import ISO_INSTANT, EnergyHistory, PowerHistory, Problem, VenEnergyHistory, VenPowerHistory
+from schemas.api.fields import ISO_INSTANT
+from schemas.api.service import Problem
 from schemas.programs.version import VERSION
-from serving.http.parameters import ARROW, FORMAT, JSON, MEDIA_TYPES, PARQUET, PATH, Parameter
+from serving.http.operations import Method, Operation, ResponseSpec, operations
+from serving.http.parameters import ARROW, FORMAT, JSON, PARQUET, PATH, Parameter
 from serving.http.problems import PROBLEM_JSON
 from serving.policy import SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
-
-Responder = TypeVar("Responder", bound=Callable[..., None])
-
-
-class ResponseSpec(Struct, frozen=True):
-    """What is answered with one status: a description, a type, media types, headers."""
-
-    description: str
-    shape: Any = None
-    """A type of `schemas.http`, a list of one, or several of which the answer is any; None for no body."""
-    media: tuple[str, ...] = (JSON,)
-    headers: tuple[str, ...] = ()
-    """Names of `serving.http.openapi.HEADERS`."""
-    examples: Mapping[str, Any] = MappingProxyType({})
-
-
-LIST_MEDIA = tuple(MEDIA_TYPES.values())
-"""Media types of lists and histories. Such an operation takes the parameter `format`, and may answer 406."""
-
-HISTORY = ResponseSpec(
-    "Buckets with samples, oldest first.",
-    (PowerHistory, EnergyHistory),
-    LIST_MEDIA,
-    ("History-Warning",),
-    examples={
-        "sum": {"points": [{"timestamp": "2026-01-15T12:00:00Z", "usedPowerKw": 12.0, "shedPowerKw": 3.0}]},
-        "energy": {
-            "points": [{"timestamp": "2026-01-15T12:00:00Z", "usedEnergyKwh": 0.75, "shedEnergyKwh": 0.208}]
-        },
-        "mean": {"points": [{"timestamp": "2026-01-15T12:00:00Z", "usedPowerKw": 4.5, "shedPowerKw": 1.25}]},
-    },
-)
-"""What every history answers with."""
-
-
-VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory))
-"""The history of a VEN, with the events that it took part in."""
-
-
-def bulk_history(shapes: tuple[type[Struct], ...], keys: Mapping[str, str]) -> ResponseSpec:
-    """The answer of a route that has many histories: rows that begin with the keys of their history."""
-    examples = {
-        name: {"points": [{**keys, **point} for point in example["points"]]}
-        for name, example in HISTORY.examples.items()
-    }
-    return ResponseSpec(
-        "One history after the other, each oldest first.",
-        shapes,
-        LIST_MEDIA,
-        ("History-Warning",),
-        examples,
-    )
-
-
-class Operation(Struct, frozen=True, kw_only=True):
-    """One method of one route; a decorator of its responder.
-
-    The document adds what is implied: the ids in the path, `If-None-Match` and 304 for a GET,
-    400 where there is input, 413 and 415 where there is a body, 503 where the database is needed.
-    """
-
-    id: str
-    summary: str
-    tag: str
-    answers: Mapping[int, ResponseSpec]
-    parameters: tuple[Parameter, ...] = ()
-    takes: Any = None
-    """The type of the body."""
-    takes_media: str = JSON
-    """Its media type; of CSV the type is `str`."""
-    body_bytes: int = 0
-    """The longest body, where it may be longer than the setting allows for others."""
-    problems: tuple[int, ...] = ()
-    """Statuses of errors, besides the implied ones; of `serving.http.openapi.PROBLEMS`."""
-    needs_database: bool = True
-    is_tagged: bool = True
-    """Whether a GET has an ETag; not so for streams that never end."""
-    scopes: tuple[str, ...] = ()
-    """Of OpenADR: scopes of which a client needs one; without any, it needs no token."""
-    is_change: bool = True
-    """Whether an unsafe method changes what others read: it is audited, and cached answers are dropped."""
-
-    @property
-    def has_formats(self) -> bool:
-        return any(answer.media == LIST_MEDIA for answer in self.answers.values())
-
-    @property
-    def has_input(self) -> bool:
-        return self.has_formats or bool(self.parameters) or self.takes is not None
-
-    def __call__(self, responder: Responder) -> Responder:
-        responder.operation = self  # type: ignore[attr-defined]
-        return responder
-
-
-Method = Literal["get", "put", "post", "delete", "options", "head", "patch", "trace"]
-METHODS: tuple[Method, ...] = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-
-
-def operation_of(resource: object, method: str) -> Operation | None:
-    """The operation of a method of a resource, if it has one."""
-    operation: Operation | None = getattr(getattr(resource, f"on_{method.lower()}", None), "operation", None)
-    return operation
-
-
-def operations(resource: object) -> dict[Method, Operation]:
-    """The operations of a resource, by method."""
-    responders = {method: getattr(resource, f"on_{method}", None) for method in METHODS}
-    declared = {method: getattr(responder, "operation", None) for method, responder in responders.items()}
-    return {method: operation for method, operation in declared.items() if operation is not None}
-
 
 Document = dict[str, Any]
 Schemas = dict[str, Any]

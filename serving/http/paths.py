@@ -8,7 +8,7 @@ is percent-encoded: `/api/vens/%68istory` is the VEN `history`, `/api/vens/histo
 import re
 from urllib.parse import unquote_to_bytes
 
-from schemas.http import VEN_WORDS
+from schemas.api.fields import VEN_WORDS
 
 ESCAPE = "\ufdd0"
 """Begins what stands for a character while routes are sought: a non-character, which no new id may have."""

@@ -10,7 +10,7 @@ from falcon import Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from schemas.http import Problem
+from schemas.api.service import Problem
 from schemas.programs.redaction import without_secrets
 from serving.errors import (
     ConflictError,

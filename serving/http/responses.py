@@ -1,4 +1,4 @@
-"""Responses of `schemas.http` types, in the media type that the client prefers; long ones are streamed.
+"""Responses of `schemas.api` types, in the media type that the client prefers; long ones are streamed.
 
 A short response is sent whole, with an ETag. A long one is streamed, so that memory stays bounded.
 """
@@ -94,7 +94,7 @@ def answer_cached(response: Response, cached: CachedResponse) -> None:
 
 
 def answer(response: Response, value: object) -> None:
-    """A value of `schemas.http`, or a list of them, as JSON."""
+    """A value of `schemas.api`, or a list of them, as JSON."""
     response.data = _encoder.encode(value)
 
 

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine
 
-from schemas.http import Alarm, EventWithMetrics
+from schemas.api.alarms import Alarm
+from schemas.api.events import EventWithMetrics
 from schemas.live import FIRST_POSITION, number
 from schemas.live import number_alone as lock_numbering
 from schemas.times.instants import microseconds

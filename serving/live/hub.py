@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.http import NetworkStats
+from schemas.api.statistics import NetworkStats
 from serving.errors import TooManyStreamsError
 from serving.live.changes import Change, ChangeLog, Extent, StreamPosition, encode, message
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from schemas.api.fields import NO_SEGMENTS, VEN_WORDS
 from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.devices.load_values import remove_load
-from schemas.http import NO_SEGMENTS, VEN_WORDS
 from schemas.openadr import ResourceRequest, VenRequest
 from serving.errors import ConflictError, InvalidRequestError
 from serving.fleet import credential_queries as credentials

@@ -9,7 +9,7 @@ from falcon import Request, Response
 
 from serving.auth.keys import Caller
 from serving.auth.rate_limit import TokenBuckets
-from serving.http.openapi import operation_of
+from serving.http.operations import operation_of
 from serving.openadr.access import Client, require_scope
 from serving.openadr.tokens import Tokens
 

@@ -8,9 +8,9 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
+from schemas.api.events import EventCreate, EventInterval, EventUpdate, TargetsGiven
 from schemas.demand_response.candidates import AskedEvent
 from schemas.demand_response.groups import Targets
-from schemas.http import EventCreate, EventInterval, EventUpdate, TargetsGiven
 from schemas.openadr import EventRequest
 from serving.errors import ConflictError, InvalidRequestError
 from serving.events.service import EventWriter

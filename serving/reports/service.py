@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, Engine
 
-from schemas.http import CircuitHistory, CircuitSnapshot, RejectedMessage, VenEvent
+from schemas.api.reports import CircuitHistory, CircuitSnapshot, RejectedMessage, VenEvent
 from schemas.times.rounding import rounded
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot

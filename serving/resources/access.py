@@ -9,10 +9,10 @@ from http import HTTPStatus
 
 from falcon import Request, Response
 
-from schemas.http import AuditEntry, Session
+from schemas.api.access import AuditEntry, Session
 from serving.auth.audit import AuditLog
 from serving.auth.keys import Caller, KeyStore, caller_of, read_secret, require_operator
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import (
     NUMBERED_PAGE,
     numbered_page,

@@ -2,10 +2,10 @@
 
 from falcon import Request, Response
 
-from schemas.http import Alarm, AlarmCondition
+from schemas.api.alarms import Alarm, AlarmCondition
 from serving.alarms.service import Alarms
 from serving.auth.keys import caller_of
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import ALARMS, alarm_filter, identifier, numbered_page
 from serving.http.responses import answer, answer_list, link_next_page
 

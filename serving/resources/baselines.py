@@ -2,9 +2,10 @@
 
 from falcon import Request, Response
 
-from schemas.http import BaselineMethod, BaselinePoint, BaselineSeries
+from schemas.api.baselines import BaselineMethod
+from schemas.api.performance import BaselinePoint, BaselineSeries
 from serving.events.baseline_series import BaselineSeriesReader
-from serving.http.openapi import LIST_MEDIA, Operation, ResponseSpec
+from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters import (
     EVENT_BASELINE,
     JSON,

@@ -2,7 +2,7 @@
 
 from falcon import Request, Response
 
-from schemas.http import (
+from schemas.api.histories import (
     GroupEnergyRows,
     GroupPowerRows,
     LoadEnergyRows,
@@ -13,7 +13,7 @@ from schemas.http import (
     VenPowerRows,
 )
 from serving.history.bulk import BulkHistories
-from serving.http.openapi import Operation, bulk_history
+from serving.http.operations import Operation, bulk_history
 from serving.http.parameters import (
     BY_TYPE,
     LOAD_HISTORIES,

@@ -4,10 +4,10 @@ import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import Command, ShedAccepted, ShedRequest
+from schemas.api.commands import Command, ShedAccepted, ShedRequest
 from serving.commands.service import CommandReader, CommandWriter
 from serving.http.bodies import read_body
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import (
     PAGE,
     identifier,

@@ -4,22 +4,15 @@ import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import (
-    Event,
-    EventCreate,
-    EventDetail,
-    EventPreview,
-    EventUpdate,
-    EventWithMetrics,
-    Stopping,
-    VenDelivery,
-)
-from schemas.http import EventMetrics as Metrics
-from schemas.http import EventPerformance as Performance
+from schemas.api.events import Event, EventCreate, EventDetail, EventPreview, EventUpdate, EventWithMetrics
+from schemas.api.events import EventMetrics as Metrics
+from schemas.api.performance import EventPerformance as Performance
+from schemas.api.performance import VenDelivery
+from schemas.api.service import Stopping
 from serving.events.performance import PerformanceReader, deliveries
 from serving.events.service import EventReader, EventWriter
 from serving.http.bodies import read_body
-from serving.http.openapi import LIST_MEDIA, Operation, ResponseSpec
+from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters import (
     DRY_RUN,
     JSON,

@@ -2,9 +2,9 @@
 
 from falcon import Request, Response
 
-from schemas.http import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
+from schemas.api.forecasts import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
 from serving.fleet.forecasts import ForecastReader
-from serving.http.openapi import LIST_MEDIA, Operation, ResponseSpec
+from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters import FORECAST, JSON, forecast_types, period
 from serving.http.responses import answer, answer_entries, negotiate
 

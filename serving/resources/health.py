@@ -6,10 +6,10 @@ from datetime import datetime
 from falcon import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from schemas.http import Health, Readiness
+from schemas.api.service import Health, Readiness
 from serving.db.engines import Databases
 from serving.http.monitoring import RequestMetrics
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import (
     answer,
 )

@@ -15,7 +15,7 @@ from string import Template
 import falcon
 from falcon import Request, Response
 
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -2,8 +2,8 @@
 
 from falcon import Request, Response
 
-from schemas.http import CircuitHistory, RejectedMessage, VenEvent
-from serving.http.openapi import Operation, ResponseSpec
+from schemas.api.reports import CircuitHistory, RejectedMessage, VenEvent
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import CIRCUITS, REPORTS, identifier, newest_within, snapshot_load
 from serving.http.responses import answer
 from serving.reports.service import ReportReader

@@ -2,11 +2,11 @@
 
 from falcon import Request, Response
 
-from schemas.http import LoadTypeStats, NetworkStats
+from schemas.api.statistics import LoadTypeStats, NetworkStats
 from serving.cache.response_cache import ResponseCache
 from serving.fleet.reader import FleetReader
 from serving.history.service import Histories
-from serving.http.openapi import HISTORY, LIST_MEDIA, Operation, ResponseSpec
+from serving.http.operations import HISTORY, LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters import GROUP, GROUP_HISTORY, JSON, group, history_request
 from serving.http.responses import (
     answer,

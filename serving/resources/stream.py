@@ -3,7 +3,7 @@
 from falcon import Request, Response
 
 from serving.auth.keys import caller_of
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import (
     LAST_EVENT_ID,
     LAST_EVENT_ID_HEADER,

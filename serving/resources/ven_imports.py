@@ -2,10 +2,10 @@
 
 from falcon import Request, Response
 
-from schemas.http import VenImport
+from schemas.api.ven_imports import VenImport
 from serving.fleet.imports import VenImports
 from serving.http.bodies import read_csv
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import CSV, DRY_IMPORT, is_dry_run
 from serving.http.responses import answer, answer_text
 

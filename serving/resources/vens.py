@@ -4,14 +4,14 @@ import falcon
 from falcon import Request, Response
 from falcon.uri import encode_value
 
-from schemas.http import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
+from schemas.api.vens import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUpdate
 from serving.cache.response_cache import ResponseCache
 from serving.fleet.latest import LatestReader
 from serving.fleet.reader import FleetReader
 from serving.fleet.writer import FleetWriter
 from serving.history.service import Histories
 from serving.http.bodies import read_body
-from serving.http.openapi import HISTORY, LIST_MEDIA, VEN_HISTORY, Operation, ResponseSpec
+from serving.http.operations import HISTORY, LIST_MEDIA, VEN_HISTORY, Operation, ResponseSpec
 from serving.http.parameters import (
     GROUP_PAGE,
     JSON,

@@ -3,10 +3,17 @@
 import falcon
 from falcon import Request, Response
 
-from schemas.http import MadeWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookTest, WebhookUpdate
+from schemas.api.webhooks import (
+    MadeWebhook,
+    Webhook,
+    WebhookCreate,
+    WebhookDelivery,
+    WebhookTest,
+    WebhookUpdate,
+)
 from serving.auth.keys import require_operator
 from serving.http.bodies import read_body
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import NUMBERED_PAGE, PAGE, identifier, numbered_page, page
 from serving.http.responses import answer, answer_list, link_next_page
 from serving.webhooks.service import Webhooks

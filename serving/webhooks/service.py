@@ -7,7 +7,14 @@ from datetime import datetime
 from msgspec import UNSET
 from sqlalchemy import Connection, Engine
 
-from schemas.http import MadeWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookTest, WebhookUpdate
+from schemas.api.webhooks import (
+    MadeWebhook,
+    Webhook,
+    WebhookCreate,
+    WebhookDelivery,
+    WebhookTest,
+    WebhookUpdate,
+)
 from schemas.webhooks import MOST_WEBHOOKS, Network, check_url, new_secret
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError

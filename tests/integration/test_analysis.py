@@ -21,8 +21,8 @@ from analysis.grid import ForecastWarning
 from analysis.ranges import Aggregate
 from local.ports import HOST
 from local.postgres import EmbeddedPostgres
+from schemas.api.events import EventCreate, EventInterval, TargetsGiven
 from schemas.db.connections import engine_for
-from schemas.http import EventCreate, EventInterval, TargetsGiven
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from schemas.tables.forecasts import HALF_HOUR, load_type_forecasts
 from serving.app import AppOptions, create_app

@@ -23,10 +23,10 @@ from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
 from jobs.transforms.event_terms import start_delay
 from local.postgres import EmbeddedPostgres
+from schemas.api.performance import EventPerformance
 from schemas.db.channels import EVENTS
 from schemas.db.connections import engine_for
 from schemas.demand_response.baselines import BASELINES, GENERIC
-from schemas.http import EventPerformance
 from schemas.tables.events import commands, event_participations, events
 from serving.app import create_app
 from tests.conftest import REPOSITORY, cloned_database

@@ -15,8 +15,8 @@ from jobs.transforms.event_terms import (
     start_delay,
     with_terms,
 )
+from schemas.api.events import EventInterval
 from schemas.demand_response.commands import new_command
-from schemas.http import EventInterval
 from serving.errors import InvalidRequestError
 from serving.events.terms import as_given, checked_intervals, requests
 

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 from msgspec import Struct
 
-from schemas import http
+from schemas.api.histories import VenPowerPoint
+from schemas.api.statistics import LoadTypeStats
+from schemas.api.vens import Load, Ven, VenSummary
 from serving.http.formats import Column, batch, columnar_body, flat, nested, schema_of
 from serving.http.parameters import CSV
 
@@ -57,8 +59,6 @@ def test_a_choice_of_words_and_numbers_is_no_column() -> None:
         nested(Mixed)
 
 
-@pytest.mark.parametrize(
-    "shape", [http.Ven, http.VenSummary, http.Load, http.LoadTypeStats, http.VenPowerPoint]
-)
+@pytest.mark.parametrize("shape", [Ven, VenSummary, Load, LoadTypeStats, VenPowerPoint])
 def test_shapes_have_columns(shape: type[Struct]) -> None:
     assert len(nested(shape)) <= len(flat(shape))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.http import VenPowerPoint
+from schemas.api.histories import VenPowerPoint
 from schemas.times.instants import from_microseconds, microseconds
 from serving.history.planner import HistoryRequest
 from serving.history.points import EventSpan, with_events

@@ -150,7 +150,7 @@ def test_shapes_have_no_room_for_more() -> None:
     """So that a field which is not described is noticed."""
     for name, schema in DOCUMENT["components"]["schemas"].items():
         if schema.get("type") == "object":
-            assert schema["additionalProperties"] is False, f"{name}: derive it from schemas.http.Shape"
+            assert schema["additionalProperties"] is False, f"{name}: derive it from schemas.api.fields.Shape"
 
 
 @pytest.mark.parametrize(("path", "links"), [("/docs", 4), ("/", 4)])

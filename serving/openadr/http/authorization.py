@@ -12,10 +12,10 @@ import msgspec
 from falcon import Request, Response
 from msgspec import Struct, structs
 
-from schemas.http import Problem
+from schemas.api.service import Problem
 from schemas.openadr import AuthServer, TokenError, TokenRequest, TokenResponse
 from serving.http.bodies import read_bytes
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import answer
 from serving.openadr.access import granted_scopes
 from serving.openadr.clients import ClientStore

@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
-from schemas.http import Problem
+from schemas.api.service import Problem
 from schemas.openadr import TokenRequest
 from schemas.programs.version import VERSION
-from serving.http.openapi import Document, Method, Operation, operations, parameter_schema
+from serving.http.openapi import Document, parameter_schema
+from serving.http.operations import Method, Operation, operations
 from serving.http.parameters import JSON, Parameter
 from serving.openadr.access import SCOPES
 from serving.openadr.http.authorization import FORM

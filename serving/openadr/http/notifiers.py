@@ -3,7 +3,7 @@
 from falcon import Request, Response
 
 from schemas.openadr import Notifiers
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import answer
 from serving.openadr.access import MAY_READ
 

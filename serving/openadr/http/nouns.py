@@ -7,7 +7,7 @@ import falcon
 from falcon import Request, Response
 
 from serving.http.bodies import read_body
-from serving.http.openapi import Operation, ResponseSpec
+from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import Parameter
 from serving.http.responses import answer, answer_list
 from serving.openadr.http.parameters import PAGE, TARGETS, object_page, path_id, texts

@@ -1,0 +1,47 @@
+"""Commands to VENs, and the shedding of one load."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from schemas.api.fields import Count, Instant, PositiveKw, Shape
+
+
+class ShedRequest(Shape, frozen=True):
+    """What a load is to shed, and for how long."""
+
+    amount_kw: PositiveKw
+    duration_s: Annotated[float, Meta(gt=0, le=86_400, description="How long.")] = 900
+
+
+class ShedAccepted(Shape, frozen=True):
+    """A command is stored, and will be sent; `/api/commands/{commandId}` tells what becomes of it."""
+
+    ven_id: str
+    load_id: str
+    amount_kw: float
+    command_id: str
+    status: Literal["accepted"] = "accepted"
+
+
+CommandStatus = Literal["pending", "sent", "acknowledged", "rejected", "expired", "failed"]
+
+
+class Command(Shape, frozen=True):
+    """A command to a VEN. `acknowledgedAt` is the VEN's word, `executedAt` what its telemetry shows."""
+
+    id: Annotated[str, Meta(description="The correlation id.")]
+    ven_id: str
+    op: Annotated[str, Meta(examples=["setLoad", "shedLoad", "event", "restore"])]
+    load_id: str | None
+    event_id: str | None
+    data: Annotated[Any, Meta(description="An object, as the contract of the VENs has it for this `op`.")]
+    status: CommandStatus
+    attempts: Count
+    created_at: Instant
+    sent_at: Annotated[Instant | None, Meta(description="When the broker first took it.")]
+    acknowledged_at: Annotated[Instant | None, Meta(description="When the VEN's answer arrived.")]
+    executed_at: Annotated[Instant | None, Meta(description="Since when telemetry shows that it is obeyed.")]
+    expires_at: Annotated[Instant, Meta(description="Until when it is worth sending.")]
+    acknowledgement: Annotated[Any, Meta(description="The VEN's answer as it came; null without one.")]
+    error: Annotated[str | None, Meta(description="Why it came to nothing.")]

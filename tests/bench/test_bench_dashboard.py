@@ -30,6 +30,8 @@ ROUNDS = 6
 REPORT_EVERY_S = 60
 ONLINE_WITHIN_S = 600
 LONGEST_FRAME_MS = 100
+"""Of CPU time, as by the clock a busy machine makes any frame long."""
+
 MOST_GROWTH = 1.25
 """Of what is flat: the last round against the second; the first one fills caches."""
 
@@ -53,17 +55,15 @@ class Measured(NamedTuple):
     memory_mib: float
     nodes: int
     cpu_percent: float
+    longest_task_ms: float
     long_frames: Sequence[tuple[float, str]]
 
-    @property
-    def longest_frame_ms(self) -> float:
-        return max((duration_ms for duration_ms, _ in self.long_frames), default=0)
-
     def __str__(self) -> str:
-        longest = max(self.long_frames, default=(0, ""))
+        longest_ms, where = max(self.long_frames, default=(0, ""))
         return (
             f"heap {self.heap_mib:.1f} MiB, memory {self.memory_mib:.0f} MiB, {self.nodes} nodes,"
-            f" {self.cpu_percent:.1f} % of a core, longest frame {longest[0]:.0f} ms ({longest[1]})"
+            f" {self.cpu_percent:.1f} % of a core; longest task {self.longest_task_ms:.0f} ms of CPU time,"
+            f" longest frame {longest_ms:.0f} ms by the clock ({where})"
         )
 
 
@@ -75,13 +75,40 @@ class Renderer:
         self._tools: CDPSession = page.context.new_cdp_session(page)
         self._browser_tools: CDPSession = browser.new_browser_cdp_session()
         self._tools.send("Performance.enable")
+        self._main_threads = set[tuple[int, int]]()
+        self._tools.on("Tracing.dataCollected", self._note_tasks)
+        self._tools.on("Tracing.tracingComplete", lambda _: setattr(self, "_is_tracing", False))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._longest_task_us, self._is_tracing = 0, True
+        self._tools.send("Tracing.start", {"categories": "toplevel", "transferMode": "ReportEvents"})
         self._before_s = (time.monotonic(), self._cpu_s())
+
+    def _note_tasks(self, data: dict[str, Any]) -> None:
+        """Tasks of the main thread of any renderer, by the CPU time that they took."""
+        for each in data["value"]:
+            if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain":
+                self._main_threads.add((each["pid"], each["tid"]))
+        tasks = [
+            each
+            for each in data["value"]
+            if "tdur" in each and (each["pid"], each["tid"]) in self._main_threads
+        ]
+        self._longest_task_us = max([self._longest_task_us, *(each["tdur"] for each in tasks)])
+
+    def _end_tracing(self) -> None:
+        self._tools.send("Tracing.end")
+        while self._is_tracing:
+            self._page.wait_for_timeout(50)
 
     def measure(self) -> Measured:
         """Since the last call."""
         now_s = (time.monotonic(), self._cpu_s())
         wall_s, cpu_s = (now - before for now, before in zip(now_s, self._before_s, strict=True))
+        self._end_tracing()
         self._tools.send("HeapProfiler.collectGarbage")
+        self._tools.send("Memory.simulatePressureNotification", {"level": "critical"})
         metrics = {
             each["name"]: each["value"] for each in self._tools.send("Performance.getMetrics")["metrics"]
         }
@@ -91,9 +118,10 @@ class Renderer:
             self._memory_bytes() / 2**20,
             int(metrics["Nodes"]),
             100 * cpu_s / wall_s,
+            self._longest_task_us / 1000,
             [(each["duration"], each["where"]) for each in frames],
         )
-        self._before_s = (time.monotonic(), self._cpu_s())
+        self._begin()
         return measured
 
     def _process(self) -> dict[str, Any]:
@@ -175,4 +203,4 @@ def test_a_page_of_ten_thousand_vens_stays_as_it_is(browser: Browser, stack: dic
     assert last.memory_mib < MOST_GROWTH * settled.memory_mib
     assert last.nodes < settled.nodes + MOST_NEW_NODES
     assert last.cpu_percent < MOST_GROWTH * settled.cpu_percent + 1
-    assert max(each.longest_frame_ms for each in rounds[1:]) < LONGEST_FRAME_MS
+    assert max(each.longest_task_ms for each in rounds[1:]) < LONGEST_FRAME_MS

@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, expect
+from playwright.sync_api import Browser
 
 from local.environment import REPOSITORY
+from tests.bench.chromium_tab import Tab
 from tests.e2e.stack import running_stack, until
-from tests.e2e.test_dashboard import DESK, ask, browser, opened
+from tests.e2e.test_dashboard import DESK, ask, browser
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.bench
@@ -68,22 +70,46 @@ class Measured(NamedTuple):
 
 
 class Renderer:
-    """The process of a page, by the protocol of Chromium's developer tools."""
+    """The process of a tab."""
 
-    def __init__(self, page: Page, browser: Browser) -> None:
-        self._page = page
-        self._tools: CDPSession = page.context.new_cdp_session(page)
-        self._browser_tools: CDPSession = browser.new_browser_cdp_session()
-        self._tools.send("Performance.enable")
+    def __init__(self, tab: Tab) -> None:
+        self._tab = tab
         self._main_threads = set[tuple[int, int]]()
-        self._tools.on("Tracing.dataCollected", self._note_tasks)
-        self._tools.on("Tracing.tracingComplete", lambda _: setattr(self, "_is_tracing", False))
+        tab.send("Performance.enable")
+        tab.on("Tracing.dataCollected", self._note_tasks)
+        tab.on("Tracing.tracingComplete", lambda _: setattr(self, "_is_tracing", False))
         self._begin()
+
+    def measure(self) -> Measured:
+        """Since the last call."""
+        now_s = (time.monotonic(), self._cpu_s())
+        wall_s, cpu_s = (now - before for now, before in zip(now_s, self._before_s, strict=True))
+        self._end_tracing()
+        self._tab.send("HeapProfiler.collectGarbage")
+        self._tab.send("Memory.simulatePressureNotification", level="critical")
+        metrics = {
+            each["name"]: each["value"] for each in self._tab.send("Performance.getMetrics")["metrics"]
+        }
+        frames = self._tab.evaluate("window.longFrames.splice(0)")
+        measured = Measured(
+            metrics["JSHeapUsedSize"] / 2**20,
+            self._memory_bytes() / 2**20,
+            int(metrics["Nodes"]),
+            100 * cpu_s / wall_s,
+            self._longest_task_us / 1000,
+            [(each["duration"], each["where"]) for each in frames],
+        )
+        self._begin()
+        return measured
 
     def _begin(self) -> None:
         self._longest_task_us, self._is_tracing = 0, True
-        self._tools.send("Tracing.start", {"categories": "toplevel", "transferMode": "ReportEvents"})
+        self._tab.send("Tracing.start", categories="toplevel", transferMode="ReportEvents")
         self._before_s = (time.monotonic(), self._cpu_s())
+
+    def _end_tracing(self) -> None:
+        self._tab.send("Tracing.end")
+        self._tab.until(lambda: not self._is_tracing)
 
     def _note_tasks(self, data: dict[str, Any]) -> None:
         """Tasks of the main thread of any renderer, by the CPU time that they took."""
@@ -97,37 +123,9 @@ class Renderer:
         ]
         self._longest_task_us = max([self._longest_task_us, *(each["tdur"] for each in tasks)])
 
-    def _end_tracing(self) -> None:
-        self._tools.send("Tracing.end")
-        while self._is_tracing:
-            self._page.wait_for_timeout(50)
-
-    def measure(self) -> Measured:
-        """Since the last call."""
-        now_s = (time.monotonic(), self._cpu_s())
-        wall_s, cpu_s = (now - before for now, before in zip(now_s, self._before_s, strict=True))
-        self._end_tracing()
-        self._tools.send("HeapProfiler.collectGarbage")
-        self._tools.send("Memory.simulatePressureNotification", {"level": "critical"})
-        metrics = {
-            each["name"]: each["value"] for each in self._tools.send("Performance.getMetrics")["metrics"]
-        }
-        frames = self._page.evaluate("() => window.longFrames.splice(0)")
-        measured = Measured(
-            metrics["JSHeapUsedSize"] / 2**20,
-            self._memory_bytes() / 2**20,
-            int(metrics["Nodes"]),
-            100 * cpu_s / wall_s,
-            self._longest_task_us / 1000,
-            [(each["duration"], each["where"]) for each in frames],
-        )
-        self._begin()
-        return measured
-
     def _process(self) -> dict[str, Any]:
-        """The renderer that has worked most: the other one is a spare."""
-        processes = self._browser_tools.send("SystemInfo.getProcessInfo")["processInfo"]
-        renderers = [each for each in processes if each["type"] == "renderer"]
+        """The renderer that has worked most: others are spare, or have an empty page."""
+        renderers = [each for each in self._tab.processes() if each["type"] == "renderer"]
         return max(renderers, key=lambda each: float(each["cpuTime"]))
 
     def _cpu_s(self) -> float:
@@ -156,7 +154,7 @@ def fleet(stack: dict[str, Any]) -> Iterator[None]:
         process.wait(60)
 
 
-def start_event(page: Page, url: str) -> str:
+def start_event(url: str) -> str:
     """An event of all VENs, longer than the test."""
     now = datetime.now(UTC)
     body = {
@@ -164,8 +162,8 @@ def start_event(page: Page, url: str) -> str:
         "endTime": (now + timedelta(seconds=LASTS_S + 1_200)).isoformat(),
         "requestedReductionKw": VENS / 10,
     }
-    made = page.request.post(f"{url}/api/events", data=body, timeout=120_000)
-    assert made.status == 201, made.text()
+    made = httpx.post(f"{url}/api/events", json=body, timeout=120)
+    assert made.status_code == 201, made.text
     return str(made.json()["id"])
 
 
@@ -173,31 +171,37 @@ def most_respond(stack: dict[str, Any], event_id: str) -> bool:
     return bool(ask(stack, f"/api/events/{event_id}")["vensResponding"] > VENS / 2)
 
 
-def look_at(page: Page, view: str, ready: str, lasts_s: float) -> None:
-    page.evaluate("hash => { location.hash = hash }", view)
-    expect(page.locator(ready).first).to_be_visible()
-    page.wait_for_timeout(lasts_s * 1000)
+def look_at(tab: Tab, view: str, ready: str, lasts_s: float) -> None:
+    tab.evaluate(f"location.hash = {view!r}")
+    tab.until(lambda: bool(tab.evaluate(f"document.querySelector({ready!r})?.checkVisibility() ?? false")))
+    tab.wait(lasts_s * 1000)
+
+
+def open_page(browser: Browser, url: str) -> Tab:
+    tab = Tab(browser, **DESK)
+    tab.send("Page.enable")
+    tab.send("Page.addScriptToEvaluateOnNewDocument", source=FRAMES)
+    tab.send("Page.navigate", url=url)
+    return tab
 
 
 def test_a_page_of_ten_thousand_vens_stays_as_it_is(browser: Browser, stack: dict[str, Any]) -> None:
     with fleet(stack):
-        for page in opened(browser, stack["http_url"], DESK):
-            page.add_init_script(FRAMES)
-            event_id = start_event(page, stack["http_url"])
-            until(partial(most_respond, stack, event_id), ONLINE_WITHIN_S)
-            page.reload()
-            renderer = Renderer(page, browser)
-            views = {
-                "#/": "#history-caption",
-                "#/vens": "#vens-rows tr",
-                f"#/events/{event_id}": "#event-vens-rows tr",
-            }
-            rounds: list[Measured] = []
-            for number in range(ROUNDS):
-                for view, ready in views.items():
-                    look_at(page, view, ready, LASTS_S / ROUNDS / len(views))
-                rounds.append(renderer.measure())
-                print(f"\ndashboard: {VENS} VENs, round {number + 1} of {ROUNDS}: {rounds[-1]}", end="")
+        event_id = start_event(stack["http_url"])
+        until(partial(most_respond, stack, event_id), ONLINE_WITHIN_S)
+        tab = open_page(browser, stack["http_url"])
+        renderer = Renderer(tab)
+        views = {
+            "#/": "#history-caption",
+            "#/vens": "#vens-rows tr",
+            f"#/events/{event_id}": "#event-vens-rows tr",
+        }
+        rounds: list[Measured] = []
+        for number in range(ROUNDS):
+            for view, ready in views.items():
+                look_at(tab, view, ready, LASTS_S / ROUNDS / len(views))
+            rounds.append(renderer.measure())
+            print(f"\ndashboard: {VENS} VENs, round {number + 1} of {ROUNDS}: {rounds[-1]}", end="")
     _, settled, *_, last = rounds
     assert last.heap_mib < MOST_GROWTH * settled.heap_mib
     assert last.memory_mib < MOST_GROWTH * settled.memory_mib

@@ -23,7 +23,7 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
     Args:
         where: `postgresql://…`, or `http://…` of a running service; without: `DATABASE_URL`, else the
             database of `python -m local` in its usual directory. `TIME_ZONE` is that of the jobs: today's
-            energy is of its day.
+            energy is of its day. `ARCHIVE_URL`: where `raw` reads days that retention has dropped.
         zone: an IANA zone, such as `Europe/Berlin`: for times without a zone, and for times in answers.
         key: an API key, for HTTP.
 
@@ -42,4 +42,5 @@ def connect(where: str | None = None, *, zone: str = "UTC", key: str | None = No
         raise ValueError("key is for a service over HTTP: a database has users and passwords in its URL")
     site_zone = CalendarSettings.from_environment().time_zone
     engine = engine_for(f"postgresql://{rest}", PROGRAM, **LONG_WORK)
-    return DatabaseGrid(engine, lambda: datetime.now(UTC), zone, site_zone=site_zone)
+    archive_url = os.environ.get("ARCHIVE_URL")
+    return DatabaseGrid(engine, lambda: datetime.now(UTC), zone, site_zone=site_zone, archive_url=archive_url)

@@ -62,6 +62,8 @@ class DatabaseGrid(Grid):
         zone: str = "UTC",
         gone_after: timedelta | None = GONE_AFTER,
         site_zone: str = "UTC",
+        *,
+        archive_url: str | None = None,
     ) -> None:
         """Args: as of `connect`; `site_zone`: whose day `total_house_power_today` is of, `TIME_ZONE`."""
         super().__init__(zone)
@@ -69,7 +71,7 @@ class DatabaseGrid(Grid):
         self._reader = FleetReader(engine, clock, gone_after, site_zone)
         self._forecasts = ForecastReader(engine, clock, site_zone)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
-        self.raw = RawTables(database_url_of(engine), zone)
+        self.raw = RawTables(database_url_of(engine), zone, archive_url)
 
     @property
     def where(self) -> str:

@@ -13,12 +13,16 @@ from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
 from sqlalchemy import JSON, Select, Table, Text, cast, func, select
 
+from analysis.archive import ArchiveScans, manifest_of, start_of
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
+from schemas.archive.manifest import ArchivedFile
 from schemas.db.literals import sql_with_values
 from schemas.tables import FRAMES, metadata
+from schemas.tables.archive import archived_days
 from schemas.tables.events import commands
+from schemas.tables.history import RAW_S, horizons
 from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
 from schemas.tables.raw import (
     PARTITIONED,
@@ -41,11 +45,13 @@ class RawTables:
     """Tables of messages of VENs and their processing, with all columns, in the zone of the grid.
 
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
+    With an archive, days that retention has dropped are read from its files.
     """
 
-    def __init__(self, database_url: str, zone: str) -> None:
+    def __init__(self, database_url: str, zone: str, archive_url: str | None = None) -> None:
         self._url = database_url
         self._zone = zone
+        self._archive = None if archive_url is None else ArchiveScans(archive_url)
 
     def telemetry(self, start: Instant = None, end: Instant = None) -> pl.LazyFrame:
         """Panel reports, with the original payload."""
@@ -91,7 +97,9 @@ class RawTables:
         return in_zone(self._fetch(table, rows), self._zone)
 
     def _by_day(self, table: Table, start: Instant, end: Instant) -> pl.LazyFrame:
-        days = partial(self._days, table, time_range_us(start, end, ZoneInfo(self._zone)))
+        within = time_range_us(start, end, ZoneInfo(self._zone))
+        days = partial(self._days, table, within)
+        archived_until, archived = self._archived(table, within)
         types = FRAMES[table.name].types()
 
         def source(
@@ -100,14 +108,34 @@ class RawTables:
             query = _columns(table, columns or list(types))
             with self._connected() as connection:
                 for first, last in days(connection):
+                    if first < archived_until:
+                        continue
                     of_day = query.where(table.c.ts >= first, table.c.ts < last).limit(rows)
                     frame = _fetch_from(connection, table, of_day)
                     rows = None if rows is None else rows - frame.height
                     yield frame if predicate is None else frame.filter(predicate)
+                if _dropped_until(connection) > archived_until and self._archive is not None:
+                    raise RuntimeError("retention has dropped days since this frame was made: make it again")
 
         instants = [name for name, kind in types.items() if isinstance(kind, pl.Datetime)]
         frame = register_io_source(source, schema=dict(types))
+        if archived is not None:
+            frame = pl.concat([archived.select(list(types)), frame])
         return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
+
+    def _archived(self, table: Table, within: TimeRangeUs) -> tuple[datetime, pl.LazyFrame | None]:
+        """The end of the days that retention has dropped, and what the archive has of them in a range."""
+        if self._archive is None:
+            return BEGINNING, None
+        with self._connected() as connection:
+            dropped_until = _dropped_until(connection)
+            files = list(_archived_files(connection, table, dropped_until))
+        ts, rows = pl.col("ts"), self._archive.scan(table.name, files)
+        if within.start_us is not None:
+            rows = rows.filter(ts >= from_microseconds(within.start_us))
+        if within.end_us is not None:
+            rows = rows.filter(ts < from_microseconds(within.end_us))
+        return dropped_until, rows
 
     def _days(
         self, table: Table, within: TimeRangeUs, connection: dbapi.Connection
@@ -129,6 +157,22 @@ class RawTables:
     def _connected(self) -> Iterator[dbapi.Connection]:
         with dbapi.connect(self._url) as connection:
             yield connection
+
+
+def _dropped_until(connection: dbapi.Connection) -> datetime:
+    query = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S)
+    found = _fetch_from(connection, horizons, query)
+    since: datetime = BEGINNING if found.is_empty() else found.item()
+    return since
+
+
+def _archived_files(connection: dbapi.Connection, table: Table, until: datetime) -> Iterator[ArchivedFile]:
+    """The files of a raw table for the days before a time, oldest first."""
+    query = select(archived_days.c.day, cast(archived_days.c.manifest, Text).label("manifest"))
+    found = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
+    for day, manifest in found.iter_rows():
+        if start_of(day) < until:
+            yield from manifest_of(manifest).of_table(table.name)
 
 
 def _extents(connection: dbapi.Connection, table: Table) -> Iterator[tuple[datetime, datetime]]:

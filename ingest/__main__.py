@@ -1,4 +1,4 @@
-"""`python -m ingest`: MQTT to raw tables."""
+"""`python -m ingest`: MQTT, and reports of OpenADR clients, to raw tables."""
 
 import argparse
 import gc
@@ -26,6 +26,8 @@ from ingest.credentials.dispatcher import CredentialDispatcher
 from ingest.credentials.outbox import CredentialOutbox
 from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
+from ingest.openadr.drain import ReportDrain
+from ingest.openadr.inbox import ReportInbox
 from ingest.receiving.retirement import RetiringSubscriber
 from ingest.receiving.subscriber import Subscriber
 from ingest.settings import IngestSettings, Tolerance
@@ -154,7 +156,11 @@ def _serve() -> None:
     monitoring = partial(
         _serve_monitoring, metrics, first_trouble(*troubles), settings.http_port, settings.http_host
     )
-    with _dispatching(settings, database, metrics), _giving_credentials(settings, database):
+    with (
+        _dispatching(settings, database, metrics),
+        _giving_credentials(settings, database),
+        _draining_reports(settings, database, metrics),
+    ):
         _work(subscriber, run, stopping, monitoring if settings.http_port else None)
 
 
@@ -195,6 +201,21 @@ def _giving_credentials(settings: IngestSettings, database: Database) -> Iterato
         yield
     finally:
         dispatcher.stop()
+
+
+@contextmanager
+def _draining_reports(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> Iterator[None]:
+    """Reports that serving has accepted are stored on a thread of their own."""
+    quotas, max_ahead = Quotas(settings.limits), timedelta(seconds=settings.max_ahead_s)
+    worker = f"{settings.mqtt_client_id}/reports"
+    drain = ReportDrain(
+        lambda: ReportInbox(database.connect("reports"), worker, max_ahead, quotas), database.clock, metrics
+    )
+    drain.start()
+    try:
+        yield
+    finally:
+        drain.stop()
 
 
 def _retire() -> None:

@@ -168,7 +168,7 @@ class IngestSettings(ProgramSettings, Tolerance, CredentialSettings):
     ready_file: FileToBe | None = Field(
         None,
         validation_alias="INGEST_READY_FILE",
-        description="file that exists while the broker holds our subscriptions, for whoever waits for it",
+        description="file that exists while the broker holds our subscriptions",
     )
     command_dispatcher: Literal["on", "off"] = Field(
         "on",

@@ -17,11 +17,15 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
+from jobs.archive.checking import damages, write_again
+from jobs.archive.verifying import archived_range, verify_archived
+from jobs.archive.writing import manifest_of
 from jobs.console import followed, instant, show_differences, show_previews
 from jobs.events.measuring import DatabaseRecords, Rules
 from jobs.events.packs import Pack, PackError, pack_of, remade, write_pack
 from jobs.events.recorded import Recorder
 from jobs.events.settlement import settle
+from jobs.queries import archive as archive_queries
 from jobs.queries import summary as summary_queries
 from jobs.running.admission import admit
 from jobs.running.metrics import AlarmConditions, Backlog, JobMetrics, RejectedSize
@@ -29,11 +33,12 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
-from jobs.storage.retention import Kept, preview
+from jobs.storage.retention import preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from jobs.weather.importing import import_temperatures
 from jobs.weather.reading import WrongFileError, read_temperatures
 from jobs.webhooks.sender import WebhookSender
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import LONG_WORK, Bounds, connect, engine_for
@@ -53,7 +58,7 @@ from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
 DIFFERENT = FAILED
-AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather"}
+AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather", "archive"}
 
 CYCLE = Bounds(statement_timeout="5min")
 """A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
@@ -134,9 +139,11 @@ def _plan_again(scheduler: BackgroundScheduler) -> None:
 def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings) -> None:
     match options.command:
         case "verify" | "rebuild":
-            _check(options, runner.engine)
+            _check(options, runner.engine, settings.archive_url)
         case "retention":
-            _retention(options, runner, jobs, settings.by_resolution())
+            _retention(options, runner, jobs, settings)
+        case "archive":
+            _archive(options, runner, jobs, settings.archive_url)
         case "settle":
             _settle(options.event_id, options.pack, runner, settings.rules())
         case "weather":
@@ -159,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
             "settle evt-1 --pack settlements/evt-1",
             "weather temperatures.csv --region north",
         ],
-        EXIT_CODES | {FAILED: "a job failed, or `verify` found differences"},
+        EXIT_CODES | {FAILED: "a job failed, `verify` found differences, or `archive --check` damage"},
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run every job on its schedule (the default)")
@@ -167,8 +174,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
     commands.add_parser("catch-up", help="run until nothing is left")
-    retention = commands.add_parser("retention", help="let go of what is too old")
+    retention = commands.add_parser("retention", help="delete what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would go")
+    archive = commands.add_parser("archive", help="archive the days that are closed, in ARCHIVE_URL")
+    archive.add_argument("--check", action="store_true", help="read all files; 1 if one is damaged")
     _add_settle(commands)
     _add_weather(commands)
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
@@ -181,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_settle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    settles = commands.add_parser("settle", help="settle an event now, or anew if its figures have changed")
+    settles = commands.add_parser("settle", help="settle an event now, or again if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
     settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
     settles.add_argument(
@@ -201,15 +210,49 @@ def _add_weather(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     weather.add_argument("--region", help="of all lines; without it, and without a column: of the whole site")
 
 
-def _retention(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], kept: Kept) -> None:
+def _retention(
+    options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings
+) -> None:
     if options.dry_run:
+        kept, is_archived = settings.by_resolution(), settings.archive_url is not None
         with runner.engine.connect() as connection:
-            show_previews(preview(connection, runner.now(), kept))
+            show_previews(preview(connection, runner.now(), kept, is_archived=is_archived))
         return
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
         total += handled
     print(f"{total} tables and rows are gone")
+
+
+def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], url: str | None) -> None:
+    if url is None:
+        end_with_failure("ARCHIVE_URL is not set: it says where to archive.", WRONG_USAGE)
+    if options.check:
+        _check_archive(runner.engine, ArchiveFolder(url))
+        return
+    job = _named(jobs, "archive")
+    while runner.run(job):
+        pass
+    with runner.engine.connect() as connection:
+        manifests = [manifest_of(row) for row in archive_queries.archived().each(connection)]
+    rows, size = sum(each.rows for each in manifests), sum(each.bytes for each in manifests)
+    print(f"{len(manifests)} days are archived: {rows:,} rows, {size / 1e6:,.1f} MB")
+
+
+def _check_archive(engine: Engine, folder: ArchiveFolder) -> None:
+    with engine.begin() as connection:
+        admit(connection)
+        found = list(damages(connection, folder))
+        again = write_again(connection, [each.day for each in found])
+    print(
+        "\n".join(
+            [*(f"{each.path}: {each.what}" for each in found), f"{len(found)} damaged or missing files"]
+        )
+    )
+    if again is not None:
+        print(f"PostgreSQL has the days from {again:%F} on: the next run writes them again.")
+    if found:
+        sys.exit(FAILED)
 
 
 def _makes_again(options: argparse.Namespace) -> bool:
@@ -271,7 +314,7 @@ def _instant(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _check(options: argparse.Namespace, engine: Engine) -> None:
+def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> None:
     if options.start and options.end and options.start >= options.end:
         _refuse("--start must be before --end")
     with engine.connect() as connection:
@@ -279,8 +322,12 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
         known = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
     if strangers := sorted(set(options.ven or []) - known):
         _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
+    archived = _verify_archived(options, engine, archive_url) if options.command == "verify" else None
     if within is None:
-        print("There are no raw rows in this range.")
+        if archived is None:
+            print("There are no raw rows in this range.")
+        elif archived:
+            sys.exit(DIFFERENT)
         return
     with engine.begin() as connection:
         admit(connection)
@@ -292,8 +339,25 @@ def _check(options: argparse.Namespace, engine: Engine) -> None:
         print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
         return
     print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
-    if count:
+    if count or archived:
         sys.exit(DIFFERENT)
+
+
+def _verify_archived(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> int | None:
+    """The number of differences between the summary and the archive; None if it has no dropped day."""
+    if archive_url is None:
+        return None
+    with engine.begin() as connection:
+        admit(connection)
+        within = archived_range(connection, options.start, options.end)
+    if within is None:
+        return None
+    chunks = verify_archived(engine, ArchiveFolder(archive_url), within, options.ven)
+    found = followed(chunks, within, "verify archived days")
+    show_differences(found)
+    count = sum(differences.height for differences in found)
+    print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences")
+    return count
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -45,7 +45,7 @@ def show_differences(found: list[pl.DataFrame]) -> None:
 
 
 def show_previews(previews: Iterable[Preview]) -> None:
-    """What retention would let go of; the rows of a raw day as PostgreSQL last estimated them."""
+    """What retention would delete; the rows of a raw day as PostgreSQL last estimated them."""
     shown = Table("what", "before", "rows", "MB", "note")
     for line in previews:
         size = "" if line.bytes is None else f"{line.bytes / 1e6:,.1f}"

@@ -9,7 +9,14 @@ from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
 from jobs.webhooks.policy import WebhookPolicy
 from schemas.baseline_model.settings import CalendarSettings
-from schemas.programs.settings import Address, AskingSettings, ProgramSettings, Settings, WebhookSettings
+from schemas.programs.settings import (
+    Address,
+    ArchiveSettings,
+    AskingSettings,
+    ProgramSettings,
+    Settings,
+    WebhookSettings,
+)
 from schemas.tables.history import RAW_S
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -81,6 +88,11 @@ class Ages(Settings):
         validation_alias="RETENTION_WEBHOOKS_DAYS",
         description="days to keep deliveries of webhooks that are delivered or given up",
     )
+    openadr_reports_days: Days = Field(
+        90,
+        validation_alias="RETENTION_OPENADR_REPORTS_DAYS",
+        description="days to keep reports of OpenADR clients as they came; what they measured stays",
+    )
     alarms_days: Days = Field(
         366, validation_alias="RETENTION_ALARMS_DAYS", description="days to keep alarms that are cleared"
     )
@@ -117,6 +129,16 @@ class Ages(Settings):
             3600: self.hours_days,
         }
         return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
+
+
+class ArchivingSettings(ArchiveSettings):
+    """When closed days are archived."""
+
+    archive_after_days: Days = Field(
+        2,
+        validation_alias="ARCHIVE_AFTER_DAYS",
+        description="days after which a day is archived; late rows are added whenever they come",
+    )
 
 
 class Measuring(CalendarSettings):
@@ -281,7 +303,7 @@ class AlarmSettings(Settings):
         )
 
 
-class Cadence(Ages, Measuring, AlarmSettings, AskingSettings):
+class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(

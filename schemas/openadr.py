@@ -159,6 +159,14 @@ class ReportRequest(Shape, frozen=True, kw_only=True):
     resources: list[ReportResource]
 
 
+class ReportingVen(Struct, frozen=True):
+    """A VEN of a client that reports: its id here, the names that it goes by, and its loads by resource."""
+
+    ven_id: str
+    names: list[str]
+    loads: dict[str, str]
+
+
 class ObjectOperation(Shape, frozen=True, kw_only=True):
     """Which operations on which objects a webhook is called for."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Engine, func, select
 
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.answers import AnswerMonitor
 from schemas.db.channels import KEYS
 from schemas.db.clock import DatabaseClock, StepDetector
@@ -114,6 +115,7 @@ def _options(settings: ServingSettings) -> AppOptions:
         settings.loads_gone_after(),
         settings.time_zone,
         settings.allowed_networks(),
+        None if settings.archive_url is None else ArchiveFolder(settings.archive_url),
         settings.password_key(),
     )
 

@@ -8,6 +8,7 @@ import falcon
 from msgspec import Struct
 from sqlalchemy import Engine
 
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER
 from schemas.webhooks import Network
@@ -47,6 +48,8 @@ from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
 from serving.openadr.clients import ClientStore, RevokedClients
 from serving.openadr.middleware import OpenAdrAccess
+from serving.openadr.notifications import Notifications
+from serving.openadr.own_events import OwnEvents
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
@@ -131,6 +134,7 @@ class AppOptions(Struct, frozen=True):
     loads_gone_after: timedelta | None = GONE_AFTER
     time_zone: str = "UTC"
     webhook_networks: Sequence[Network] = ()
+    archive: ArchiveFolder | None = None
     credentials_key: bytes | None = None
     """Seals the passwords of VENs on their way to the broker; without it there are none."""
 
@@ -184,7 +188,14 @@ def create_app(  # noqa: PLR0913 - the composition root
     _set_options(app, policy)
     add_error_handling(app)
     events = EventWriter(databases.primary, clock, options.event_rules)
-    openadr = OpenAdrDependencies(databases.primary, clock, tokens, events, is_https=policy.is_https)
+    openadr = OpenAdrDependencies(
+        databases.primary,
+        clock,
+        tokens,
+        events,
+        is_https=policy.is_https,
+        webhook_networks=options.webhook_networks,
+    )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():
         app.add_route(path, resource)
@@ -282,8 +293,10 @@ def _fleet_services(needs: Dependencies) -> FleetServices:
         FleetReader(replica, clock, gone_after, zone),
         FleetReader(primary, clock, gone_after, zone),
         LatestReader(pools[primary], clock, gone_after),
-        Histories(replica, pools[replica], clock, *of_histories, gone_after=gone_after),
-        BulkHistories(replica, *of_histories, gone_after=gone_after),
+        Histories(
+            replica, pools[replica], clock, *of_histories, gone_after=gone_after, archive=options.archive
+        ),
+        BulkHistories(replica, *of_histories, gone_after=gone_after, archive=options.archive),
         ForecastReader(replica, clock, zone),
     )
 
@@ -338,7 +351,12 @@ def _event_resources(needs: Dependencies) -> Mapping[str, object]:
     baseline = needs.options.event_rules.baseline
     reader, writer = (
         EventReader(primary, baseline),
-        EventWriter(primary, needs.clock, needs.options.event_rules),
+        EventWriter(
+            primary,
+            needs.clock,
+            needs.options.event_rules,
+            OwnEvents(Notifications(needs.clock).notify).follow,
+        ),
     )
     performance = PerformanceReader(replica, baseline)
     series = BaselineSeriesReader(replica, needs.clock, needs.options.event_rules)

@@ -158,7 +158,7 @@ def _revoke(
 ) -> None:
     with change.audited(f"revoke {ven_id}", None, HTTPStatus.ACCEPTED):
         credentials.revoke(ven_id, who)
-    output.result(f"{ven_id!r} is revoked: the broker is being told.", "credential_revoked", ven_id=ven_id)
+    output.result(f"{ven_id!r} is revoked: the broker will be notified.", "credential_revoked", ven_id=ven_id)
 
 
 def _list(credentials: VenCredentials, output: Output) -> None:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from schemas.baseline_model.settings import CalendarSettings
 from schemas.programs.settings import (
     Address,
+    ArchiveSettings,
     AskingSettings,
     CredentialSettings,
     DatabaseUrl,
@@ -50,7 +51,9 @@ PagePorts = Annotated[str, AfterValidator(_page_ports)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 
 
-class ServingSettings(ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings, CredentialSettings):
+class ServingSettings(
+    ProgramSettings, CalendarSettings, AskingSettings, WebhookSettings, CredentialSettings, ArchiveSettings
+):
     http_host: Address = Field(
         "127.0.0.1", validation_alias="HTTP_HOST", description="IP address to listen on"
     )

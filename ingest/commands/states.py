@@ -4,7 +4,7 @@
        └────────┴────▶ expired | failed             nobody has, in time or after all attempts
 
 The four at the end are final. An answer that comes after `expired` or `failed` is written down, and changes
-nothing else: whoever has acted on the end of a command was not wrong to do so.
+nothing else: what followed from the end of a command stays.
 
 A broker that has confirmed an attempt may keep it for a VEN that is away (`queued_since`). Another attempt
 follows only once the VEN has been heard since, and has had time to answer: it never finds two in its queue.

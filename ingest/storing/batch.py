@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ingest.decoding.content import same_content
 from ingest.decoding.decoder import decode
 from ingest.decoding.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
 from ingest.storing.quotas import Limits, Quotas
 from ingest.storing.rows import Row
+from schemas.devices.content import same_content
 
 C = TypeVar("C", Report, Status)
 Key = tuple[str, datetime]
@@ -25,7 +25,7 @@ FAULT = "fault_of_ours"
 class Batch:
     """Decoded messages by natural key. The first with a key stands; another with other content is refused.
 
-    `vens` tells of every VEN that an accepted message named, and when it was first heard; `keyed` is the
+    `vens` has every VEN that an accepted message named, and when it was first heard; `keyed` is the
     number of reports, statuses and answers, duplicates and conflicts among them. `late_samples` belong to
     reports that were stored without them. `abilities`: of each VEN that said what it understands, its newest
     word: when, and a JSON array. `size_bytes` is the size of all payloads.

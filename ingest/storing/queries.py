@@ -172,6 +172,12 @@ REJECTED = (
 LAST_REJECTED = "SELECT coalesce(max(rejected_id), 0) FROM rejected_messages"
 FORGET_REJECTED = "DELETE FROM rejected_messages WHERE rejected_id = ANY(%s)"
 
+TAKE_REPORTS = (
+    "SELECT inbox_id, client_id, vens::text, body::text, received_at FROM report_inbox"
+    " ORDER BY inbox_id LIMIT %s FOR UPDATE SKIP LOCKED"
+)
+FORGET_REPORTS = "DELETE FROM report_inbox WHERE inbox_id = ANY(%s)"
+
 _OPEN = "status IN ('pending', 'sent')"
 TAKE_COMMANDS = (
     "WITH due AS MATERIALIZED (SELECT ven_id, command_id FROM commands"

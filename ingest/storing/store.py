@@ -11,7 +11,6 @@ import structlog
 from msgspec import Struct
 from psycopg.errors import CheckViolation, UniqueViolation
 
-from ingest.decoding.content import same_content
 from ingest.decoding.messages import Refused
 from ingest.storing import queries
 from ingest.storing.batch import Batch
@@ -20,6 +19,7 @@ from ingest.storing.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, K
 from ingest.storing.quotas import Quotas
 from ingest.storing.rows import Row, copy_data
 from schemas.db.revisions import require_revision
+from schemas.devices.content import same_content
 from schemas.tables.ledger import LANES
 
 KEYED_REFUSALS = ("conflict", "unknown_command")
@@ -126,7 +126,7 @@ class Store:
                 stored = self._write_rows(batch)
                 self._write_rejections(batch)
         finally:
-            # What the rows themselves lead to refuse is found anew by each attempt.
+            # What the rows themselves lead to refuse is found again by each attempt.
             del batch.rejections[rejected_before:]
         self._known_vens |= registered
         return stored

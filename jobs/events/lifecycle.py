@@ -22,13 +22,14 @@ from jobs.summaries.models import CandidateFrame, FollowedPartFrame, LoadToShedF
 from jobs.summaries.rows import fetch, write
 from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
 from jobs.transforms.participation import followed
-from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, told
+from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, changed_shares
 from schemas.db import locks
 from schemas.db.channels import COMMANDS, EVENTS, notify
 from schemas.demand_response import candidates
 from schemas.demand_response.candidates import AskedEvent, Rest
 from schemas.demand_response.commands import new_command
 from schemas.devices.load_values import GONE_AFTER
+from schemas.devices.protocols import vens_by_openadr
 from schemas.tables.events import (
     CommandFrame,
     EventParticipationFrame,
@@ -76,7 +77,9 @@ def follow_participations(
     if not followed_rows:
         return 0
     connection.execute(event_queries.WITHOUT_LOOPS)
-    query = event_queries.followed_parts(followed_rows, now, gone_after)
+    ids = [row.event_id for row in followed_rows]
+    object_ids = connection.execute(event_queries.openadr_objects(ids)).scalars().all()
+    query = event_queries.followed_parts(followed_rows, now, gone_after, object_ids=object_ids)
     before = fetch(connection, query, FollowedPartFrame)
     parts = followed(before, now)
     if parts.is_empty():
@@ -159,7 +162,7 @@ def _shares_to_notify(row: Row[Any], parts: pl.DataFrame, newcomers: pl.DataFram
     """
     most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
     is_step = _is_changed(row) and row.intervals is not None
-    chosen = told(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
+    chosen = changed_shares(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
     outdated_notices = parts.filter(_has_outdated_notice(row)).select(chosen.columns)
     return pl.concat([chosen, outdated_notices.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
 
@@ -327,6 +330,8 @@ def _asking(
 ) -> list[Command]:
     """The commands that ask VENs for their shares: one for each VEN, or one for each of its loads that count.
 
+    None for VENs that speak OpenADR: serving shows them their shares.
+
     Args:
         connection: within the step's transaction.
         terms: of the event.
@@ -334,6 +339,9 @@ def _asking(
         now: the time.
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
     """
+    ven_ids = shares.get_column("ven_id").to_list()
+    without = connection.execute(vens_by_openadr(ven_ids)).scalars().all()
+    shares = shares.filter(~pl.col("ven_id").is_in(without)) if without else shares
     if terms.load_types is None:
         of_vens = shares.select("ven_id", "requested_reduction_kw").iter_rows()
         return [_event_command(terms, *share, now=now) for share in of_vens]
@@ -388,10 +396,13 @@ def _restores(row: EventTerms | Row[Any], ven_ids: Iterable[str], now: datetime)
 
 
 def _send(connection: Connection, rows: Sequence[Command]) -> None:
-    """Into the outbox; the dispatcher is notified."""
-    if not rows:
+    """Into the outbox, but for VENs that speak OpenADR; the dispatcher is notified."""
+    ven_ids = sorted({command["ven_id"] for command in rows})
+    without = set(connection.execute(vens_by_openadr(ven_ids)).scalars()) if ven_ids else set()
+    sent = [command for command in rows if command["ven_id"] not in without]
+    if not sent:
         return
-    whole = completed(connection, rows)
+    whole = completed(connection, sent)
     encoded = [row | {"data": msgspec.json.encode(row["data"]).decode()} for row in whole]
     frame = pl.DataFrame(encoded, schema_overrides=_types(CommandFrame, encoded[0]))
     write(connection, _whole(frame, CommandFrame), commands, merging_queries.insert_missing)

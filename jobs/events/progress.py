@@ -1,11 +1,11 @@
 """How events go while they run: the reduction now, the energy so far, who has answered, how fast.
 
 A baseline is computed once for each VEN and kept in memory: it looks at the hours before the VEN knew of
-the event. So that is begun as soon as VENs have been told, with some of them in each cycle, and mostly done
-when the event starts; who must be measured by the hour before it waits until then. Of an event that starts at
-once the reduction is that of the VENs whose baseline is there; the other baselines follow one part after the
-other, without a pause. Slots that ended a while ago are read once. All of this is a first word; the last is
-the settlement's.
+the event. So that is begun as soon as VENs have been notified, with some of them in each cycle, and mostly
+done when the event starts; who must be measured by the hour before it waits until then. Of an event that
+starts at once the reduction is that of the VENs whose baseline is there; the other baselines follow one
+part after the other, without a pause. Slots that ended a while ago are read once. All of this is a first
+word; the last is the settlement's.
 """
 
 from datetime import datetime, timedelta

@@ -22,6 +22,7 @@ from jobs.events.measuring import (
     measurements,
     portfolio,
 )
+from jobs.events.settlement_reports import write_reports
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import append, fetch
@@ -155,6 +156,7 @@ def _revise(
     _write(connection, event_settlements, event_id, revision, figures, now)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
+    write_reports(connection, event, revision, now, rules)
     connection.execute(channels.notify(channels.EVENTS, event_id))
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw
@@ -166,8 +168,10 @@ def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
     """How many VENs answered, and how fast: also of answers that came at the event's end."""
     answered = connection.execute(settlement_queries.responses(event_id)).one()
     mean_ms = None if answered.mean_ms is None else float(answered.mean_ms)
-    told = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}
-    connection.execute(settlement_queries.put_progress({"event_id": event_id, **told, "refreshed_at": now}))
+    responses = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}
+    connection.execute(
+        settlement_queries.put_progress({"event_id": event_id, **responses, "refreshed_at": now})
+    )
 
 
 def _portfolio_differs(connection: Connection, event_id: str, revision: int, figures: pl.DataFrame) -> bool:
@@ -198,7 +202,7 @@ def _is_touched(
 ) -> bool:
     """Whether anything has come since the last look that could change the figures.
 
-    Where retention has let go of what they were made of, nothing can: they stand.
+    Where retention has deleted what they were computed from, they stay.
     """
     calendar = rules.calendar(event.window.start)
     ranges = days_of(event.occasion, calendar, rules.computed).needed()

@@ -50,6 +50,7 @@ from schemas.tables.events import (
     event_participations,
     events,
 )
+from schemas.tables.openadr import openadr_events, openadr_reports, openadr_vens
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 from schemas.times.instants import MICROSECOND
@@ -143,16 +144,16 @@ def expire_commands(event_id: str, ven_ids: Sequence[str] | None = None) -> Retu
 
 
 def expire_restores(ven_ids: Sequence[str]) -> ReturningUpdate[str]:
-    """Expire the open `restore` commands that VENs have been sent, where they are told of another event: sent
-    again, they might end that one.
+    """Expire the open `restore` commands that VENs have been sent, where they are notified of another event:
+    sent again, they might end that one.
     """
     conditions = [*_restores_of(ven_ids), commands.c.attempts > 0]
     return _expire(conditions, "the VEN has been told of another event")
 
 
 def bring_restores_forward(ven_ids: Sequence[str], now: datetime) -> ReturningUpdate[str]:
-    """Send at once the `restore` commands that are not due yet, where VENs are told of another event: later
-    they might end that one, and without them a VEN might go on with an event that was stopped.
+    """Send at once the `restore` commands that are not due yet, where VENs are notified of another event:
+    later they might end that one, and without them a VEN might go on with an event that was stopped.
     """
     command = commands.c
     conditions = [*_restores_of(ven_ids), command.attempts == 0, command.next_attempt_at > now]
@@ -187,7 +188,7 @@ def _any_of(ven_ids: Sequence[str]) -> OneOf:
 
 
 def balance(event_id: str, end_time: datetime, terms_revision: int) -> Select[Any]:
-    """What those who take part have been asked for, and what they could give, kW; how many were told of
+    """What those who take part have been asked for, and what they could give, kW; how many were notified of
     another end or of other terms.
     """
     was_changed = or_(
@@ -279,6 +280,25 @@ def followed_events() -> Select[Any]:
     return select(*columns).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
 
 
+def openadr_objects(event_ids: Sequence[str]) -> Select[str]:
+    """The objects of OpenADR that some events are."""
+    return select(openadr_events.c.object_id).where(openadr_events.c.event_id.in_(event_ids))
+
+
+def _reporting(object_ids: Sequence[str]) -> Subquery:
+    """VENs that speak OpenADR and have made a report of an event: `ven_id`, `event_id`, `reported_at`."""
+    report, event, ven = openadr_reports.c, openadr_events.c, openadr_vens.c
+    return (
+        select(ven.ven_id, event.event_id, func.max(report.modified_at).label("reported_at"))
+        .select_from(openadr_reports)
+        .join(openadr_events, event.object_id == report.event_id)
+        .join(openadr_vens, ven.client_id == report.client_id)
+        .where(report.event_id == _any_of(object_ids), ven.is_registered_here)
+        .group_by(ven.ven_id, event.event_id)
+        .subquery("reporting")
+    )
+
+
 def _is_followed() -> ColumnElement[bool]:
     """Whether a VEN takes part, or has opted out and might return."""
     return or_(_is_live(PART.status), and_(PART.status == "opted_out", PART.released_at.is_(None)))
@@ -290,28 +310,34 @@ def followed_parts(
     gone_after: timedelta | None = GONE_AFTER,
     *,
     only_news: bool = True,
+    object_ids: Sequence[str] = (),
 ) -> Relation:
     """Participations in some events that may have changed their status, with the present state of their VENs.
+
+    A VEN that speaks OpenADR names an event by a report of it, as long as its telemetry is of its time.
 
     Args:
         followed: rows of `followed_events`.
         now: the time of this look.
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
         only_news: leave out those that cannot have moved on.
+        object_ids: the objects of OpenADR that the events are.
     """
     latest = ven_snapshots.c
     ids = [row.event_id for row in followed]
-    told = _answers(ids, are_of_loads=any(row.load_types for row in followed))
+    reporting = _reporting(object_ids) if object_ids else None
+    reported_event_id = _reported_event_id(reporting)
+    answers = _answers(ids, are_of_loads=any(row.load_types for row in followed))
     is_unwanted = _is_unwanted(followed, gone_after)
     is_away = or_(vens.c.ven_id.is_(None), func.coalesce(latest.status, "") == OFFLINE, is_unwanted)
     has_opt_out = PART.ven_id.in_(opted_out_vens(now, now + MICROSECOND))
     query = (
         select(
             event_participations,
-            told.c.status.label("command_status"),
-            told.c.acknowledged_at.label("answered_at"),
+            answers.c.status.label("command_status"),
+            answers.c.acknowledged_at.label("answered_at"),
             latest.ts.label("reported_at"),
-            _reported_event_id().label("reported_event_id"),
+            reported_event_id.label("reported_event_id"),
             latest.shed_power_kw,
             is_away.label("is_away"),
             is_unwanted.label("is_unwanted"),
@@ -325,13 +351,17 @@ def followed_parts(
         .outerjoin(vens, vens.c.ven_id == PART.ven_id)
         .outerjoin(ven_snapshots, latest.ven_id == PART.ven_id)
         .outerjoin(REPORTED_EVENT, REPORTED_EVENT.c.event_id == latest.event_id)
-        .outerjoin(told, and_(told.c.ven_id == PART.ven_id, told.c.command_id == PART.command_id))
+        .outerjoin(answers, and_(answers.c.ven_id == PART.ven_id, answers.c.command_id == PART.command_id))
         .where(_is_followed(), IS_TO_COME, PART.event_id.in_(ids))
         .order_by(PART.event_id, PART.ven_id)
     )
+    if reporting is not None:
+        is_same = and_(reporting.c.ven_id == PART.ven_id, reporting.c.event_id == PART.event_id)
+        query = query.outerjoin(reporting, is_same)
     if not only_news:
         return query
-    return query.where(or_(_is_news(told, is_away, now), _is_to_go(is_unwanted, has_opt_out)))
+    is_news = _is_news(answers, is_away, reported_event_id, now)
+    return query.where(or_(is_news, _is_to_go(is_unwanted, has_opt_out)))
 
 
 def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
@@ -345,7 +375,7 @@ def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
     of_events = command.event_id.in_(event_ids)
     whole = select(*columns).where(of_events, command.op == "event")
     if not are_of_loads:
-        return whole.subquery("told")
+        return whole.subquery("answers")
     is_rejected = command.status == "rejected"
     accepted_at = func.min(command.acknowledged_at).filter(command.status == "acknowledged")
     status = case(
@@ -359,12 +389,12 @@ def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
         .where(of_events, command.op == "shedLoad")
         .group_by(command.ven_id, command.event_id, command.created_at)
     )
-    return union_all(whole, together).subquery("told")
+    return union_all(whole, together).subquery("answers")
 
 
 def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> ColumnElement[bool]:
-    """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was told
-    of other types of load, or of loads that have another type now.
+    """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was
+    notified of other types of load, or of loads that have another type now.
     """
     notified_types, types = (cast(column, JSONB) for column in (PART.told_load_types, events.c.load_types))
     return or_(
@@ -429,17 +459,26 @@ def _is_to_go(is_unwanted: ColumnElement[bool], has_opt_out: ColumnElement[bool]
     return and_(PART.status != "opted_out", or_(and_(is_unwanted, is_announced), has_opt_out))
 
 
-def _reported_event_id() -> ColumnElement[str | None]:
+def _reported_event_id(reporting: Subquery | None) -> ColumnElement[str | None]:
     """The event that a VEN names; null for one that is over, which some VENs go on naming."""
-    named = REPORTED_EVENT.c
+    named, latest = REPORTED_EVENT.c, ven_snapshots.c
     is_over = or_(named.status.not_in(TO_COME), named.ended_at.is_not(None))
-    return case((func.coalesce(is_over, false()), null()), else_=ven_snapshots.c.event_id)
+    in_telemetry = case((func.coalesce(is_over, false()), null()), else_=latest.event_id)
+    if reporting is None:
+        return in_telemetry
+    is_of_its_time = and_(latest.ts >= events.c.start_time, latest.ts < events.c.end_time)
+    has_report = and_(reporting.c.reported_at >= events.c.start_time, is_of_its_time)
+    return case((has_report, PART.event_id), else_=in_telemetry)
 
 
-def _is_news(told: Subquery, is_away: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
+def _is_news(
+    answers: Subquery,
+    is_away: ColumnElement[bool],
+    reported_event_id: ColumnElement[str | None],
+    now: datetime,
+) -> ColumnElement[bool]:
     """Whether a participation can have changed its status; `jobs.transforms.participation` decides."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
-    reported_event_id = _reported_event_id()
     names_it = reported_event_id == PART.event_id
     sheds = and_(latest.shed_power_kw > 0, reported_event_id.is_(None))
     is_behind = or_(
@@ -456,14 +495,14 @@ def _is_news(told: Subquery, is_away: ColumnElement[bool], now: datetime) -> Col
     )
     since = func.coalesce(PART.opted_out_at, PART.asked_again_at)
     returns = or_(
-        and_(told.c.status == "acknowledged", told.c.acknowledged_at > since),
+        and_(answers.c.status == "acknowledged", answers.c.acknowledged_at > since),
         and_(names_it, or_(PART.asked_again_at.is_not(None), latest.ts > PART.opted_out_at)),
     )
     takes_part = PART.status != "opted_out"
     return or_(
         returns,
-        and_(takes_part, told.c.status == "rejected"),
-        and_(takes_part, told.c.status == "acknowledged", PART.acknowledged_at.is_(None)),
+        and_(takes_part, answers.c.status == "rejected"),
+        and_(takes_part, answers.c.status == "acknowledged", PART.acknowledged_at.is_(None)),
         and_(takes_part, is_away, or_(PART.status != "planned", PART.command_id.is_not(None), share_kw != 0)),
         and_(takes_part, is_behind),
         and_(

@@ -32,10 +32,10 @@ from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables.ledger import ingest_batches, partition_moves
 from schemas.times.time_ranges import TimeRange
 
-_OLDEST_XACT_ID: ColumnElement[int] = literal_column(
+OLDEST_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)", BigInteger
 )
-_NEXT_XACT_ID: ColumnElement[int] = literal_column(
+NEXT_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)", BigInteger
 )
 
@@ -98,13 +98,13 @@ def begin_move(parent: str, target: str, within: TimeRange) -> Insert:
         since=within.start,
         until=within.end,
         copied_until=within.start,
-        caught_up_xact_id=_OLDEST_XACT_ID,
+        caught_up_xact_id=OLDEST_XACT_ID,
     )
 
 
 def oldest_transaction() -> Select[int]:
     """The oldest transaction that may still commit; all before it are over, and seen from now on."""
-    return select(_OLDEST_XACT_ID)
+    return select(OLDEST_XACT_ID)
 
 
 def note_progress(parent: str, **values: object) -> Update:
@@ -125,7 +125,7 @@ def late_batches(within: TimeRange, since_xact_id: int) -> Select[int]:
     has_such_day = select(day).where(day >= within.start.date(), day < within.end.date()).exists()
     return (
         select(batch.batch_id)
-        .where(batch.xact_id >= since_xact_id, batch.xact_id < _NEXT_XACT_ID)
+        .where(batch.xact_id >= since_xact_id, batch.xact_id < NEXT_XACT_ID)
         .where(batch.first_ts < within.end, batch.last_ts >= within.start)
         .where(or_(batch.days.is_(None), has_such_day))
     )

@@ -29,12 +29,12 @@ from schemas.times.time_ranges import TimeRange
 
 
 def horizon(resolution_s: int) -> Select[datetime]:
-    """What retention has let go of a resolution is before this; no row if it has not let anything go."""
+    """What retention has deleted of a resolution is before this; no row if it has deleted nothing."""
     return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
 
 
 def advance_horizon(resolution_s: int, since: datetime) -> Insert:
-    """Let go of a resolution before a time; never take it back."""
+    """Move the horizon of a resolution forward to a time; never back."""
     statement = insert(horizons).values(resolution_s=resolution_s, since=since)
     later = func.greatest(horizons.c.since, statement.excluded.since)
     return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})

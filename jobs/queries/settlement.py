@@ -142,7 +142,7 @@ def shares(event_id: str) -> Select[Any]:
 def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
     """The mean power of some VENs in each slot with samples, packed: a row for each VEN and range.
 
-    Of VENs whose slots are five minutes; of others `packed_wide_means` tells. A row has the VEN's position
+    Of VENs whose slots are five minutes; for others see `packed_wide_means`. A row has the VEN's position
     from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot
     would cost more to send and to read than all that is computed of it.
     """

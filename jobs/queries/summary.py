@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ColumnElement
 
+from jobs.summaries.raw_source import RawSource
 from jobs.summaries.ven_ranges import ALL_VENS, VenRange
 from jobs.transforms.latest import LOADS, VENS, Latest
 from schemas.db.queries import Relation
@@ -56,6 +57,8 @@ class Scope(Struct, frozen=True):
     """None for all."""
 
     vens: VenRange = ALL_VENS
+    source: RawSource | None = None
+    """Of raw rows that PostgreSQL does not hold."""
 
 
 COUNTED = (ven_telemetry, ven_load_samples)
@@ -66,7 +69,7 @@ def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Relat
     """Raw rows of a scope that a lane's summary contains: those of batches that are not pending there."""
     pending = select(pending_batches.c.batch_id).where(pending_batches.c.lane == lane)
     query = select(*(table.c[name] for name in model.types()))
-    in_scope = (*_within(table.c.ts, scope.within), *_of_vens(table, scope))
+    in_scope = (*within_range(table.c.ts, scope.within), *of_vens(table, scope))
     return query.where(*in_scope, table.c.batch_id.not_in(pending))
 
 
@@ -75,7 +78,7 @@ def rows_by_slot(scope: Scope) -> Relation:
     slots = [
         select(
             func.date_bin(literal(timedelta(seconds=SLOT_S)), table.c.ts, literal(EPOCH)).label("slot")
-        ).where(*_within(table.c.ts, scope.within), *_of_vens(table, scope))
+        ).where(*within_range(table.c.ts, scope.within), *of_vens(table, scope))
         for table in COUNTED
     ]
     counted = (
@@ -89,7 +92,7 @@ def rows_by_ven(scope: Scope) -> Relation:
     """How many reports and samples each VEN has, to cut what is too much for one slot."""
     counted = (
         select(table.c.ven_id, func.count().label("rows"))
-        .where(*_within(table.c.ts, scope.within), *_of_vens(table, scope))
+        .where(*within_range(table.c.ts, scope.within), *of_vens(table, scope))
         .group_by(table.c.ven_id)
         for table in COUNTED
     )
@@ -110,7 +113,7 @@ def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> 
     in_time = (_is_of(order, scope.within) for order in orders)
     is_undated = and_(*(order.is_(None) for order in orders))
     is_of_scope = or_(table.c.ven_id.in_(ven_ids), *in_time, is_undated)
-    return select(table).where(*_of_vens(table, scope), is_of_scope)
+    return select(table).where(*of_vens(table, scope), is_of_scope)
 
 
 def _is_of(order: ColumnElement[object], within: TimeRange) -> ColumnElement[bool]:
@@ -122,9 +125,9 @@ def _is_of(order: ColumnElement[object], within: TimeRange) -> ColumnElement[boo
 
 def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Relation:
     """Rows of a table of history whose bucket starts in the scope's range."""
-    query = select(table).where(*_within(table.c.bucket, scope.within))
+    query = select(table).where(*within_range(table.c.bucket, scope.within))
     if "ven_id" in table.c:
-        query = query.where(*_of_vens(table, scope))
+        query = query.where(*of_vens(table, scope))
     return query if resolution_s is None else query.where(table.c.resolution_s == resolution_s)
 
 
@@ -136,7 +139,7 @@ def energy(within: TimeRange) -> Relation:
 def is_current(slot: ColumnElement[datetime], within: TimeRange) -> list[ColumnElement[bool]]:
     """Conditions on slots in a range whose energy is not to be computed again anyway."""
     stale = sharing_energy(select(stale_slots.c.bucket.label("slot")).subquery("stale"))
-    return [*_within(slot, within), slot.not_in(stale)]
+    return [*within_range(slot, within), slot.not_in(stale)]
 
 
 HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")
@@ -190,7 +193,7 @@ DATED = (
 """The column with the time of a row of the summary."""
 
 
-def _of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
+def of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
     ven_id, vens_of = table.c.ven_id, scope.vens
     conditions: list[ColumnElement[bool]] = []
     if scope.ven_ids is not None:
@@ -202,5 +205,5 @@ def _of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _within(instant: ColumnElement[datetime], within: TimeRange) -> tuple[ColumnElement[bool], ...]:
+def within_range(instant: ColumnElement[datetime], within: TimeRange) -> tuple[ColumnElement[bool], ...]:
     return instant >= within.start, instant < within.end

@@ -1,10 +1,11 @@
-"""Queries of refused messages and statuses to be deleted."""
+"""Queries of refused messages, statuses and OpenADR reports to be deleted."""
 
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, exists, func, literal_column, select, text
 
 from schemas.tables.ledger import rejected_messages
+from schemas.tables.openadr import openadr_reports
 from schemas.tables.raw import ven_statuses
 
 ROW_BYTES = 100
@@ -33,6 +34,10 @@ def rejected_up_to(rejected_id: int) -> Select[str]:
     """Oldest first, so that what stays is the newest, also where more is to go than at once."""
     ids = select(_CTID).select_from(rejected_messages).where(_REJECTED.rejected_id <= rejected_id)
     return ids.order_by(_REJECTED.rejected_id)
+
+
+def openadr_reports_before(at: datetime) -> Select[str]:
+    return select(_CTID).select_from(openadr_reports).where(openadr_reports.c.modified_at < at)
 
 
 def superseded_statuses(before: datetime) -> Select[str]:

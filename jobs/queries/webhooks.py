@@ -51,14 +51,14 @@ def webhooks_with_work(now: datetime, holder: str) -> Select[str]:
 
 def hold(
     webhook_id: str, holder: str, now: datetime, until: datetime
-) -> ReturningUpdate[str, str, int, datetime | None]:
+) -> ReturningUpdate[str, str, int, datetime | None, str | None, str | None]:
     """Take the lease of a webhook, or renew it; no row if somebody else holds it, or nothing may be sent."""
     is_free = or_(_W.leased_until.is_(None), _W.leased_until <= now, _W.leased_by == holder)
     return (
         update(webhooks)
         .where(_W.webhook_id == webhook_id, _is_ready(now), is_free)
         .values(leased_by=holder, leased_until=until)
-        .returning(_W.url, _W.secret, _W.failures, _W.failing_since)
+        .returning(_W.url, _W.secret, _W.failures, _W.failing_since, _W.subscription_id, _W.bearer_token)
     )
 
 

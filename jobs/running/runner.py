@@ -38,8 +38,8 @@ Monotonic = Callable[[], float]
 class Runner:
     """Runs jobs against a database, for a scheduler, cron, or a test.
 
-    `clock` tells what is compared with stored times, and so should be the database's; `monotonic` tells how
-    long to wait after failures: without it, `clock` does.
+    `clock` gives what is compared with stored times, and so should be the database's; `monotonic` measures
+    the wait after failures: without it, `clock` does.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Runner:
     def _drain(self, job: Job, steps: Callable[[], Sequence[Step]]) -> int:
         """Cycles of a job with a backlog until it has all that was pending at the start; else one cycle.
 
-        Each cycle asks for its steps anew, and so renews the lease; what follows a claim keeps up with it.
+        Each cycle claims its steps again, and so renews the lease; what follows a claim keeps up with it.
         """
         if not job.has_backlog:
             return self._run(job, steps())

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from jobs.alarms.evaluation import evaluate_alarms
 from jobs.alarms.measures import measures
+from jobs.archive.writing import archive_next_day
 from jobs.events.execution import see_executions
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
 from jobs.events.presence import judge_presence
@@ -27,7 +28,13 @@ from jobs.storage.retention import (
     trim_events,
     trim_live_changes,
 )
-from jobs.storage.trimming import trim_alarms, trim_rejected, trim_statuses, trim_webhooks
+from jobs.storage.trimming import (
+    trim_alarms,
+    trim_openadr_reports,
+    trim_rejected,
+    trim_statuses,
+    trim_webhooks,
+)
 from jobs.summaries.forecasts import forecast_load_types
 from jobs.summaries.lanes import (
     consume_history_batches,
@@ -37,6 +44,7 @@ from jobs.summaries.lanes import (
 )
 from jobs.summaries.widths import learn_slot_widths
 from jobs.transforms.presence import PresenceTime
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
@@ -99,6 +107,7 @@ def schedule(cadence: Cadence) -> tuple[Job, ...]:
         *_measuring(cadence),
         *_upkeep(cadence),
         *_quotas_and_sessions(cadence),
+        *_archive(cadence),
     )
     return (*jobs, _alarms(cadence, jobs))
 
@@ -156,7 +165,7 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "commands",
             cadence.commands_every_s,
-            "what VENs do of what they were told, as telemetry shows it",
+            "how far VENs follow their commands, by their telemetry",
             (see_executions,),
         ),
     )
@@ -219,27 +228,29 @@ def _alarms(cadence: Cadence, watched: tuple[Job, ...]) -> Job:
 
 def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
     """Jobs that delete, and arrange partitions."""
+    is_archived = cadence.archive_url is not None
     return (
         Job(
             "retention",
             600,
             "lets go of raw rows and of history that are too old",
             (
-                partial(drop_raw_days, kept=cadence.by_resolution()),
-                partial(delete_raw_rows, kept=cadence.by_resolution()),
+                partial(drop_raw_days, kept=cadence.by_resolution(), is_archived=is_archived),
+                partial(delete_raw_rows, kept=cadence.by_resolution(), is_archived=is_archived),
                 partial(forget_buckets, kept=cadence.by_resolution()),
             ),
         ),
         Job(
             "trim",
             3600,
-            "forgets old runs of jobs, batches without raw rows, what live streams told, alarms, webhooks,"
-            " commands and VENs' parts in events that are over",
+            "deletes old runs of jobs, batches without raw rows, changes of live streams, alarms, webhooks,"
+            " reports of OpenADR, commands and VENs' parts in events that are over",
             (
                 partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
                 partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
                 partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
                 partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
+                partial(trim_openadr_reports, kept=timedelta(days=cadence.openadr_reports_days)),
                 partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
                 partial(trim_events, kept=cadence.events_retention()),
             ),
@@ -276,5 +287,22 @@ def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
             "partitions of the raw tables: coming days, old ones merged into months and years",
             (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
             rounds=40,
+        ),
+    )
+
+
+def _archive(cadence: Cadence) -> tuple[Job, ...]:
+    """The job that archives closed days, if there is where to."""
+    if cadence.archive_url is None:
+        return ()
+    folder, after = ArchiveFolder(cadence.archive_url), timedelta(days=cadence.archive_after_days)
+    return (
+        Job(
+            "archive",
+            60,
+            "writes closed days to ARCHIVE_URL as Parquet, and what comes late for them",
+            (partial(archive_next_day, folder=folder, after=after),),
+            rounds=MOST_ROUNDS,
+            longest_pause_s=MEASURING_PAUSE_S,
         ),
     )

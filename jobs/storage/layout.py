@@ -1,6 +1,6 @@
 """Which partitions the raw tables should have: days, then months, then years. Pure.
 
-Each partition takes locks and planning time of whoever reads without bounds, so that there may be some
+Each partition takes locks and planning time of queries without bounds, so that there may be some
 hundred of a table, however many days there have ever been.
 """
 
@@ -51,7 +51,7 @@ def changes(
         astray: between which times the default partition holds rows; None without any.
         now: the time in whose view days are recent.
         kept: how long raw rows are kept; what is older needs no partitions.
-        horizon: nor what is before this midnight, since retention has let go of it.
+        horizon: nor what is before this midnight, since retention has deleted it.
     """
     wanted = [
         piece

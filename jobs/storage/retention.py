@@ -1,7 +1,7 @@
-"""Letting go of what is old: raw rows by the day, history by its resolution, the books of what was done.
+"""Deletes what is too old: raw rows by the day, history by its resolution, records of what was done.
 
-What is let go stands in `horizons` before it is gone, and from then on counts for nobody: neither for
-readers nor, should a message come that late, for the lanes, since nobody could tell whether it was counted.
+What is to be deleted stands in `horizons` first, and from then on counts for nobody: neither for readers
+nor, should a message come that late, for the lanes, since nobody could tell whether it was counted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,10 @@ from datetime import UTC, datetime, time, timedelta
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
+from jobs.archive.progress import archived_until
 from jobs.queries import partitions as partition_queries
 from jobs.queries import retention as retention_queries
+from jobs.storage.layout import BEGINNING
 from jobs.storage.partitions import Partition, partitions_of
 from schemas.live import number, number_alone
 from schemas.tables.events import (
@@ -87,11 +89,12 @@ def outdated_partitions(connection: Connection, since: datetime) -> list[Outdate
     return sorted(outdated, key=lambda each: (each.partition.is_default, each.outdated.start))
 
 
-def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
+def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
     """Drop raw rows of days that no lane has still to read, and the partitions of which nothing is to stay.
 
     That takes the raw tables for itself, for an instant. Where it cannot have them soon it gives up, and
-    the next run tries again. Answers the number of partitions that went.
+    the next run tries again. With an archive, only days of which it has every row go. Answers the number of
+    partitions that went.
 
     Raises:
         OperationalError: somebody else has had them for too long.
@@ -100,12 +103,13 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
         return 0
     until = limit(kept[RAW_S], now)
     known = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
-    since = _readable_until(connection, until)
-    if known is not None and since <= known and not _doomed(connection, since):
+    since = _droppable_until(connection, until, is_archived=is_archived)
+    if since <= (known or BEGINNING) and not _doomed(connection, since):
         return 0
     connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAW_FOR_ONESELF)
-    since = _readable_until(connection, until)  # anew: nothing can come in between any more
+    # Anew: nothing can come in between any more.
+    since = _droppable_until(connection, until, is_archived=is_archived)
     doomed = _doomed(connection, since)[:MOST_PARTITIONS]
     if whole := [each.partition.name for each in doomed if not each.is_oldest]:
         connection.execute(partition_queries.drop(whole))
@@ -116,8 +120,10 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept) -> int:
     return len(doomed)
 
 
-def _readable_until(connection: Connection, until: datetime) -> datetime:
-    """The end of the days before a time of which no lane has still to read rows."""
+def _droppable_until(connection: Connection, until: datetime, *, is_archived: bool) -> datetime:
+    """The end of the days before a time that every lane has read, and the archive, if there is one, has."""
+    if is_archived:
+        until = min(until, archived_until(connection))
     first = connection.execute(retention_queries.first_pending_day(until.date())).scalar_one()
     return until if first is None else datetime.combine(first, time(), UTC)
 
@@ -134,14 +140,25 @@ def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
     return bool(connection.execute(partition_queries.has_rows(outdated.partition.name)).scalar_one())
 
 
-def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept) -> int:
+def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
     """Delete outdated rows from partitions of which a part is to stay.
+
+    With an archive, only once it has every row of dropped days.
 
     Answers the rows deleted, of many only some.
     """
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     if RAW_S not in kept or since is None:
         return 0
+    with connection.begin_nested() as attempt:
+        deleted = _delete_outdated(connection, since)
+        if is_archived and archived_until(connection) < since:
+            attempt.rollback()  # a late row may be among them that the archive has still to read
+            return 0
+    return deleted
+
+
+def _delete_outdated(connection: Connection, since: datetime) -> int:
     deleted = 0
     for each in outdated_partitions(connection, since):
         if not each.is_whole:
@@ -151,7 +168,7 @@ def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept) -> int:
 
 
 def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
-    """Let go of history that is too old in its resolution; answers the rows deleted, of many only some.
+    """Delete history that is too old in its resolution; answers the rows deleted, of many only some.
 
     From the horizon's commit on they count no more, wherever they still are.
     """
@@ -186,8 +203,10 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
     """
     connection.execute(number_alone())
     connection.execute(number())
-    told = retention_queries.forget(live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS)
-    return connection.execute(told).rowcount
+    trimmed = retention_queries.forget(
+        live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS
+    )
+    return connection.execute(trimmed).rowcount
 
 
 def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
@@ -221,10 +240,12 @@ class Preview(Struct, frozen=True):
     note: str
 
 
-def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Preview]:
-    """What the next runs would let go of; writes nothing."""
+def preview(
+    connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False
+) -> Iterator[Preview]:
+    """What the next runs would delete; writes nothing."""
     if RAW_S in kept:
-        yield from _preview_raw(connection, limit(kept[RAW_S], now))
+        yield from _preview_raw(connection, limit(kept[RAW_S], now), is_archived=is_archived)
     for resolution_s in sorted(TABLES.keys() & kept.keys()):
         since = limit(kept[resolution_s], now)
         for table in TABLES[resolution_s]:
@@ -234,11 +255,13 @@ def preview(connection: Connection, now: datetime, kept: Kept) -> Iterator[Previ
                 yield Preview(f"{table.name} by {resolution_s} s", since, count, None, "")
 
 
-def _preview_raw(connection: Connection, since: datetime) -> Iterator[Preview]:
+def _preview_raw(connection: Connection, since: datetime, *, is_archived: bool) -> Iterator[Preview]:
     """A line for each table that would be dropped or emptied, or lose some rows."""
+    until = archived_until(connection) if is_archived else since
     for each in outdated_partitions(connection, since):
         name, end = each.partition.name, each.outdated.end
-        behind = connection.execute(retention_queries.lanes_behind(each.outdated)).scalars().all()
+        behind = [*connection.execute(retention_queries.lanes_behind(each.outdated)).scalars()]
+        behind += ["the archive"] if end > until else []
         note = f"waits for {', '.join(behind)}" if behind else ""
         if each.is_whole and not (each.is_oldest and not _has_rows(connection, each)):
             yield Preview(f"table {name}", end, each.partition.rows, each.partition.bytes, note)

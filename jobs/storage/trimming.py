@@ -1,4 +1,4 @@
-"""Quotas on the disk: refused messages by age and by bytes, statuses and alarms by age."""
+"""Quotas on the disk: refused messages by age and by bytes; statuses, alarms and OpenADR reports by age."""
 
 from datetime import datetime, timedelta
 
@@ -10,6 +10,7 @@ from jobs.queries import trimming as queries
 from jobs.queries import webhooks as webhook_queries
 from schemas.tables.alarms import alarms
 from schemas.tables.ledger import rejected_messages
+from schemas.tables.openadr import openadr_reports
 from schemas.tables.raw import ven_statuses
 from schemas.tables.webhooks import webhook_deliveries
 
@@ -34,6 +35,12 @@ def trim_alarms(connection: Connection, now: datetime, kept: timedelta) -> int:
     """Delete alarms that were cleared long ago; answers their number."""
     old = alarm_queries.cleared_before(now - kept)
     return connection.execute(retention_queries.forget(alarms, old, MOST_ROWS)).rowcount
+
+
+def trim_openadr_reports(connection: Connection, now: datetime, kept: timedelta) -> int:
+    """Delete stored OpenADR reports that were changed last long ago; what they measured stays."""
+    old = queries.openadr_reports_before(now - kept)
+    return connection.execute(retention_queries.forget(openadr_reports, old, MOST_ROWS)).rowcount
 
 
 def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int:

@@ -1,1 +1,1 @@
-"""From raw rows to summary tables: the two lanes, and computing a range anew."""
+"""From raw rows to summary tables: the two lanes, and recomputing a range."""

@@ -1,4 +1,4 @@
-"""The forecast by load type: half hours that have changed are summed anew, then the forecast is made anew.
+"""The forecast by load type: half hours that have changed are summed again, then the forecast is recomputed.
 
 Both are functions of what is stored: to run them again changes nothing.
 """
@@ -71,7 +71,7 @@ def _take_stale(connection: Connection, origin: datetime, most: int) -> Sequence
 
 
 def _sum_half_hours(connection: Connection, half_hours: Sequence[datetime]) -> int:
-    """Write the sums of some half hours anew."""
+    """Recompute the sums of some half hours."""
     if not half_hours:
         return 0
     connection.execute(summary_queries.HOLD_RAW)

@@ -1,7 +1,7 @@
 """The two lanes from raw rows to summary tables, and the totals that follow each.
 
 A lane's step adds claimed batches to summary rows that merge, so any number of workers may take it at
-once. The step behind it computes what does not merge, anew, under a lock: whoever comes last sees all.
+once. The step behind it recomputes what does not merge, under a lock: the last to run sees all.
 """
 
 from datetime import datetime, timedelta

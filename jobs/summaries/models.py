@@ -166,7 +166,7 @@ class LoadToShedFrame(Frame):
 class FollowedPartFrame(EventParticipationFrame):
     """Participations that are not over, or opted out, with the VEN's answer and its newest report.
 
-    `is_unwanted`: it is not asked any more: retired, in maintenance, no target, or told of other loads;
+    `is_unwanted`: it is not asked any more: retired, in maintenance, no target, or notified of other loads;
     `has_opt_out`: people have opted it out for now.
     """
 

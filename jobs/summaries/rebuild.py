@@ -43,15 +43,15 @@ class Chunk(Struct, frozen=True):
 
 def whole_range(connection: Connection, start: datetime | None, end: datetime | None) -> TimeRange | None:
     """Whole hours around what is asked for; an open end is the first or the last that is stored, or that
-    the summary tells of, which is more only if it is wrong.
+    the summary covers, which is more only if it is wrong.
 
     Of the days whose raw rows retention has dropped nothing can be said, so it begins after them. None if
     nothing is left.
     """
     since, stored = raw_since(connection), _stored(connection)
     if stored is not None and (start is None or end is None):
-        told = _with_strays(connection, stored, since)
-        start, end = start or told.start, end or told.end
+        covered = _with_strays(connection, stored, since)
+        start, end = start or covered.start, end or covered.end
     if start is None or end is None:
         return None
     asked = widened(TimeRange(start, end), COARSEST_S)
@@ -98,9 +98,14 @@ def verify(
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             scope = _scope(connection, part, ven_ids)
             ven_ranges = _ven_ranges(connection, scope, rows, most_rows)
-            comparisons = chain.from_iterable(lane(connection, scope, ven_ranges) for lane in LANES.values())
-            lines = [_listed(each, _differences(each)) for each in comparisons]
-        yield Chunk(part, pl.concat(lines))
+            differences = compared(connection, scope, ven_ranges)
+        yield Chunk(part, differences)
+
+
+def compared(connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]) -> pl.DataFrame:
+    """What differs in a scope, in all tables of the summary; as `Chunk.differences`."""
+    comparisons = chain.from_iterable(lane(connection, scope, ven_ranges) for lane in LANES.values())
+    return pl.concat([_listed(each, _differences(each)) for each in comparisons])
 
 
 def rebuild(

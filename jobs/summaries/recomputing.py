@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
+from jobs.queries import retention as retention_queries
 from jobs.queries import summary as summary_queries
 from jobs.queries import totals as totals_queries
 from jobs.queries.summary import Scope
@@ -77,7 +78,8 @@ def history_lane(
         loads = _consumed(connection, raw.ven_load_samples, LoadSampleFrame, "history", part)
         by_load = bucket_samples(loads, ["ven_id", "load_id"], SLOT_S)
         yield _entity_history(connection, load_history, by_load, part)
-    yield _energy(connection, scope.within)
+    if _is_kept(connection, SLOT_S, scope):
+        yield _energy(connection, scope.within)
 
 
 LANES: dict[str, Recomputation] = {"snapshot": snapshot_lane, "history": history_lane}
@@ -86,12 +88,16 @@ LANES: dict[str, Recomputation] = {"snapshot": snapshot_lane, "history": history
 def _consumed(
     connection: Connection, table: Table, model: type[Frame], lane: str, scope: Scope
 ) -> pl.DataFrame:
+    if scope.source is not None and table in raw.PARTITIONED:
+        return scope.source.rows(table, model, scope.vens, scope.ven_ids)
     return fetch(connection, summary_queries.consumed(table, model, lane, scope), model)
 
 
 def _network_history(connection: Connection, seconds: pl.DataFrame, scope: Scope) -> Iterator[Comparison]:
     slots = coarsen(seconds, [], SLOT_S)
     for resolution_s in NETWORK_RESOLUTIONS_S:
+        if not _is_kept(connection, resolution_s, scope):
+            continue
         if resolution_s <= SLOT_S:
             within, expected = scope.within, coarsen(seconds, [], resolution_s)
         else:
@@ -114,7 +120,17 @@ def _slots_around(
 
 def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame, scope: Scope) -> Comparison:
     found = fetch_unchecked(connection, summary_queries.buckets(table, scope), FRAMES[table.name])
+    if not _is_kept(connection, SLOT_S, scope):
+        return Comparison(table, found.clear(), found.clear())
     return Comparison(table, found, expected.select(found.columns))
+
+
+def _is_kept(connection: Connection, resolution_s: int, scope: Scope) -> bool:
+    """Whether retention has left buckets of a scope; it keeps them for as long as PostgreSQL has raw rows."""
+    if scope.source is None:
+        return True
+    since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
+    return since is None or since <= scope.within.start
 
 
 def _energy(connection: Connection, part: TimeRange) -> Comparison:

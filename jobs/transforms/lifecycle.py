@@ -26,8 +26,8 @@ def advanced(event: Course, now: datetime) -> Course:
     """Where the event stands now.
 
     One whose start passed unnoticed starts at once. One whose end passed unnoticed is completed as of its
-    end, and if its start did so, too, has begun as of its start: for VENs were told both, and did not wait
-    for us.
+    end, and if its start did so, too, has begun as of its start: for VENs were notified of both, and did
+    not wait for us.
     """
     if event.status in OVER:
         return event

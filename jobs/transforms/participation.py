@@ -19,7 +19,7 @@ def followed(parts: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
     Args:
         parts: participations that are not over, or opted out, with what is known now: `command_status` and
-            `answered_at` of the command that told the VEN; `reported_at`, `reported_event_id`,
+            `answered_at` of the command that notified the VEN; `reported_at`, `reported_event_id`,
             `shed_power_kw` of its newest report; `is_away` (it cannot be reached or is not asked any more),
             `is_unwanted` (the latter), `has_opt_out` (people have opted it out for now); `event_status`,
             `start_time`, `end_time` of the event.
@@ -29,10 +29,10 @@ def followed(parts: pl.DataFrame, now: datetime) -> pl.DataFrame:
         The same columns of those that have changed. A VEN has started with the first report that names the
         event, or that shows shed power, while the event runs. It opts out by rejecting the command. When a
         report names the event no longer after one has, it may have rebooted: `asked_again_at` is set, and it
-        is to be told again; only if it neither names the event nor answers in `SILENCE_MEANS_NO` has it opted
-        out. One that has opted out and names the event again, or acknowledges it, is back in. One that is
-        away keeps its place, without a share, until it comes back. One that is unwanted, or that people have
-        opted out, is to be released: `released_at`.
+        is to be notified again; only if it neither names the event nor answers in `SILENCE_MEANS_NO` has it
+        opted out. One that has opted out and names the event again, or acknowledges it, is back in. One that
+        is away keeps its place, without a share, until it comes back. One that is unwanted, or that people
+        have opted out, is to be released: `released_at`.
     """
     at = pl.lit(now).cast(_UTC)
     words = _words(parts, at)

@@ -1,7 +1,7 @@
 """Sharing out what an event asks for among the VENs that can give. Powers in kW.
 
-Each gives the same part of what it can: that is fair, and when one drops out, little is missing. Who is told
-once is told again as seldom as possible, for every change is a message to a house.
+Each gives the same part of what it can: that is fair, and when one drops out, little is missing. A
+VEN that is notified is notified again as seldom as possible: every change is a message to a home.
 """
 
 import polars as pl
@@ -12,7 +12,7 @@ MOST_EXCESS = 0.05
 NEGLIGIBLE = 1e-6
 
 
-def told(
+def changed_shares(
     parts: pl.DataFrame,
     newcomers: pl.DataFrame,
     requested_kw: float,
@@ -23,8 +23,8 @@ def told(
     """The share of each VEN, so that the shares make up the request, or all that is available.
 
     A newcomer is given its fair part. What is missing then, because somebody has dropped out, goes to
-    those with the most left to give, so that few are told anew. Only when there is too much by `most_excess`,
-    all are cut back.
+    those with the most left to give, so that few are notified again. Only when there is too much by
+    `most_excess`, all are cut back.
 
     Args:
         parts: the participants: `ven_id`, `available_kw`, and the share, `requested_reduction_kw`.

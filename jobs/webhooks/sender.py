@@ -26,13 +26,18 @@ STOP_WITHIN_S = 5.0
 
 
 class HeldWebhook(Struct, frozen=True):
-    """A webhook that this program may send to, and its failures in a row."""
+    """A webhook that this program may send to, and its failures in a row.
+
+    One of a subscription of OpenADR is sent notifications as OpenADR has them, with its token.
+    """
 
     webhook_id: str
     url: str
     secret: str
     failures: int
     failing_since: datetime | None
+    subscription_id: str | None = None
+    bearer_token: str | None = None
 
 
 class WebhookSender:
@@ -127,7 +132,7 @@ class WebhookSender:
 
     def _send(self, webhook: HeldWebhook, delivery: DueDelivery) -> tuple[int | None, str | None]:
         """The status of the answer; and what went wrong, None for nothing."""
-        headers, body = message(webhook.secret, delivery, self._clock().astimezone(UTC))
+        headers, body = message(webhook, delivery, self._clock().astimezone(UTC))
         try:
             answer = self._client.post(webhook.url, headers, body)
         except (ForbiddenAddressError, DeliveryError) as error:
@@ -180,17 +185,23 @@ class WebhookSender:
         return {**state, "retry_at": now + self._policy.wait(failures, self._chance)}
 
 
-def message(secret: str, delivery: DueDelivery, now: datetime) -> tuple[dict[str, str], bytes]:
-    """Headers and body, as Standard Webhooks has them; the id stays the same when it is sent again."""
+def message(webhook: HeldWebhook, delivery: DueDelivery, now: datetime) -> tuple[dict[str, str], bytes]:
+    """Headers and body, as Standard Webhooks has them; the id stays the same when it is sent again.
+
+    The body of a notification of OpenADR is the notification.
+    """
     at = f"{delivery.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     body = f'{{"type":"{delivery.type}","timestamp":"{at}","data":{delivery.data}}}'
+    if webhook.subscription_id is not None:
+        body = delivery.data
     message_id = f"msg_{delivery.delivery_id}"
     headers = {
         "Content-Type": "application/json",
         "User-Agent": f"gridgate/{VERSION}",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message_id, now, body),
+        "webhook-signature": Webhook(webhook.secret).sign(message_id, now, body),
+        **({"Authorization": f"Bearer {webhook.bearer_token}"} if webhook.bearer_token else {}),
     }
     return headers, body.encode()
 

@@ -1,13 +1,13 @@
 """Credentials of VENs at the broker. VENs that have a password already keep it; it is not known here.
 
-Revision: 0032, after 0030
+Revision: 0032, after 0031
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0032"
-down_revision = "0030"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 

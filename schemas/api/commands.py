@@ -15,7 +15,7 @@ class ShedRequest(Shape, frozen=True):
 
 
 class ShedAccepted(Shape, frozen=True):
-    """A command is stored, and will be sent; `/api/commands/{commandId}` tells what becomes of it."""
+    """A command is stored, and will be sent; `/api/commands/{commandId}` has its status."""
 
     ven_id: str
     load_id: str

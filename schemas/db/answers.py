@@ -1,7 +1,7 @@
 """Detects a database that does not answer, reports it, and closes the connection.
 
 TCP alone does not notice a proxy or a firewall that stops forwarding, and PostgreSQL's own time-outs need
-the network to arrive. So whoever waits for an answer asks over a second connection, after a while, whether
+the network to arrive. So who waits for an answer asks over a second connection, after a while, whether
 the server still works on the statement.
 """
 

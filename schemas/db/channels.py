@@ -21,6 +21,10 @@ KEYS = "gridgate_keys"
 """An API key was made or revoked; no payload."""
 
 
+REPORTS = "gridgate_reports"
+"""`report_inbox` has a report of an OpenADR client that is to be stored; no payload."""
+
+
 def notify(channel: str, payload: str = "") -> Select[object]:
     """Notify the channel's listeners when the transaction commits; the same payload arrives once."""
     return select(func.pg_notify(channel, payload))

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from schemas.db.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0032"
+SCHEMA_REVISION = "0034"
 """The migration that this code needs; a test holds it to Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
@@ -107,7 +107,7 @@ def _defaults_of_libpq() -> Mapping[str, str]:
 def _defaults_of_service(service: str) -> Mapping[str, str]:
     """The same, and what the service file says of a service.
 
-    libpq tells this, without connecting, of the service in its environment alone. Read once: changing the
+    libpq reads this, without connecting, for the service in its environment alone. Read once: changing the
     environment while other threads read it is not safe.
     """
     before = os.environ.get("PGSERVICE")

@@ -14,6 +14,9 @@ SIGNING_KEY = "signing key"
 PARTITIONS = "partitions"
 """To make, fill or merge partitions of the raw tables."""
 
+ARCHIVE = "archive"
+"""Whoever writes to the archive of closed days."""
+
 PRESENCE = "presence"
 TOTALS = "totals"
 ENERGY = "energy"
@@ -22,7 +25,7 @@ PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
 CREDENTIALS = "credentials"
-"""Whoever gives credentials to the broker: two would overtake each other. Held by a session."""
+"""Held by the session that gives credentials to the broker: two would overtake each other."""
 
 ALARMS = "alarms"
 """To evaluate the conditions of alarms."""

@@ -31,6 +31,7 @@ from schemas.demand_response.groups import Targets, load_type, targeted_vens
 from schemas.demand_response.opt_outs import opted_out_vens
 from schemas.devices.abilities import DIRECTION, vens_that_understand
 from schemas.devices.load_values import headroom_kw, sheddable_kw
+from schemas.devices.protocols import vens_by_openadr
 from schemas.devices.statuses import MAINTENANCE, OFFLINE
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.registry import vens
@@ -112,7 +113,7 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
     A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
 
     Returns:
-        `ven_id`, `available_kw` and `reason`, which is null for those that are to be told now. Of an event
+        `ven_id`, `available_kw` and `reason`, which is null for those to be notified now. Of an event
         that asks for more, `available_kw` is what a VEN could use more than now.
     """
     load_types = event.targets.load_types
@@ -167,10 +168,14 @@ def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
 
 
 def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnElement[bool], str]]:
-    """Of an event that asks for more: VENs that do not say that they understand a direction."""
+    """Of an event that asks for more: VENs that do not say that they understand a direction.
+
+    A VEN that speaks OpenADR does: its power has a sign.
+    """
     if event.direction == "reduce":
         return []
-    return [(ven_id.not_in(vens_that_understand(DIRECTION)), "unable to increase")]
+    by_mqtt = ven_id.not_in(vens_by_openadr())
+    return [(and_(ven_id.not_in(vens_that_understand(DIRECTION)), by_mqtt), "unable to increase")]
 
 
 def _vens_to_notify(event: AskedEvent, gone_after: timedelta | None) -> CTE:

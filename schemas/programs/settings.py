@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.archive.folder import SCHEMES
 from schemas.demand_response.baselines import BASELINES, GENERIC, PRIMARY, BaselineName
 from schemas.demand_response.candidates import Rest
 from schemas.devices.load_values import GONE_AFTER
@@ -132,6 +133,22 @@ class ProgramSettings(LogSettings):
     database_url: DatabaseUrl = Field(
         validation_alias="DATABASE_URL",
         description="PostgreSQL 15 or newer: `postgresql://user:password@host/db`",
+    )
+
+
+def _archive_url(url: str) -> str:
+    if not url.startswith(SCHEMES) or url in SCHEMES:
+        raise ValueError("expected file:///folder or s3://bucket/prefix?region=...")
+    return url
+
+
+class ArchiveSettings(Settings):
+    """Where closed days are archived."""
+
+    archive_url: Annotated[str, AfterValidator(_archive_url), SecretSetting()] | None = Field(
+        None,
+        validation_alias="ARCHIVE_URL",
+        description="folder for closed days as Parquet: `file:///dir`, `s3://bucket/prefix`; default: none",
     )
 
 

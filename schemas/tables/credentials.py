@@ -1,4 +1,4 @@
-"""Credentials of VENs at the broker: what they shall be, and how far the broker has been told."""
+"""Credentials of VENs at the broker: their wanted state, and how much of it the broker has confirmed."""
 
 import polars as pl
 from sqlalchemy import Boolean, Column, Index, Integer, Table, Text, text

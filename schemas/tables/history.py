@@ -120,7 +120,7 @@ class StaleSlotFrame(Frame):
 
 
 class HorizonFrame(Frame):
-    """What retention has let go: of this resolution (0: raw rows) nothing before `since` counts any more."""
+    """What retention has deleted: of this resolution (0: raw rows) nothing before `since` counts any more."""
 
     resolution_s: pl.Int32 = pa.Field(ge=0)
     since: Utc

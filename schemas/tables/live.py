@@ -2,7 +2,7 @@
 
 Triggers write a row in the transaction that changes a VEN's latest status, an event or its progress, or an
 alarm. Such transactions commit in any order, and a number that they drew themselves would let a reader step
-over the one that commits last. So a row gets its `position` afterwards, from whoever reads first, under a
+over the one that commits last. So a row gets its `position` afterwards, from the first that reads it, under a
 lock: what has a position is committed, and nothing ever appears before it.
 """
 

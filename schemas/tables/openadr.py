@@ -1,13 +1,13 @@
 """OpenADR 3.1: its objects as clients sent them, with what they are sought by; its clients and signing keys.
 
-Of a client, only the digest of its secret is stored. A signing key is stored as it is: whoever reads it can
+Of a client, only the digest of its secret is stored. A signing key is stored as it is: who reads it can
 make tokens.
 """
 
 from typing import Any
 
 import polars as pl
-from sqlalchemy import JSON, Boolean, Column, Index, LargeBinary, Table, Text, text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, LargeBinary, Table, Text, text
 
 from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Texts, Utc, instant, metadata, power_kw, text_key, text_list
@@ -79,6 +79,7 @@ openadr_reports = _objects(
     _id("client_name"),
     Index("ix_openadr_reports_event_id", "event_id"),
     Index("ix_openadr_reports_client_id", "client_id"),
+    Index("ix_openadr_reports_modified_at", "modified_at"),
 )
 
 openadr_subscriptions = _objects(
@@ -86,6 +87,7 @@ openadr_subscriptions = _objects(
     _id("program_id", nullable=True),
     _id("client_name"),
     text_list("objects"),
+    Column("reads_all", Boolean, nullable=False, server_default=text("false")),
     Index("ix_openadr_subscriptions_client_id", "client_id"),
 )
 
@@ -106,6 +108,18 @@ openadr_resources = _objects(
     _id("load_id"),
     Index("ix_openadr_resources_name", "ven_object_id", "resource_name", unique=True),
     Index("ix_openadr_resources_client_id", "client_id"),
+)
+
+
+report_inbox = Table(
+    "report_inbox",
+    metadata,
+    Column("inbox_id", BigInteger, Identity(), primary_key=True),
+    _id("client_id"),
+    Column("vens", JSON, nullable=False),
+    Column("body", JSON, nullable=False),
+    instant("received_at"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10_000},
 )
 
 
@@ -166,11 +180,15 @@ class OpenadrReportFrame(OpenadrObjectFrame):
 
 
 class OpenadrSubscriptionFrame(OpenadrObjectFrame):
-    """`objects`: the types of object in any of its operations; `program_id`: null for all programs."""
+    """`objects`: the types of object in any of its operations; `program_id`: null for all programs.
+
+    `reads_all`: its client might read all objects when it subscribed.
+    """
 
     program_id: str = pa.Field(nullable=True)
     client_name: str
     objects: Texts
+    reads_all: bool
 
 
 class OpenadrVenFrame(OpenadrObjectFrame):
@@ -187,3 +205,16 @@ class OpenadrResourceFrame(OpenadrObjectFrame):
     ven_object_id: str
     resource_name: str
     load_id: str
+
+
+class ReportInboxFrame(Frame):
+    """Reports that serving has accepted, until ingest has stored what they measure.
+
+    `body`: the report as it came; `vens`: a JSON array of `schemas.openadr.ReportingVen`, as they were then.
+    """
+
+    inbox_id: int
+    client_id: str
+    vens: str
+    body: str
+    received_at: Utc

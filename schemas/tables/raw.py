@@ -1,7 +1,7 @@
 """The raw rows: what VENs sent, once each, stamped with the ingest batch that brought them.
 
 Samples and descriptions have the same columns, for a load entry says the same things in both; but a
-sample is history, while a description only tells what the load is. Days are UTC; the function
+sample is history, while a description only says what the load is. Days are UTC; the function
 `ensure_raw_partitions` in the database makes them.
 """
 

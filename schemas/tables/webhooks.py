@@ -24,6 +24,9 @@ webhooks = Table(
     Column("error", Text),
     Column("leased_by", Text),
     instant("leased_until", nullable=True),
+    Column("subscription_id", Text(collation="C")),
+    Column("bearer_token", Text),
+    Index("ix_webhooks_subscription_id", "subscription_id"),
 )
 
 webhook_deliveries = Table(
@@ -66,6 +69,8 @@ class WebhookFrame(Frame):
 
     `failures` in a row since `failing_since`, none before `retry_at`. `disabled_at`: when it was disabled for
     failing for too long; null where people have disabled it. A sender holds it until `leased_until`.
+    `subscription_id`: of the subscription of OpenADR whose webhook it is; then it has no kinds, and its
+    messages are those of OpenADR, with `bearer_token`.
     """
 
     webhook_id: str
@@ -82,6 +87,8 @@ class WebhookFrame(Frame):
     error: str = pa.Field(nullable=True)
     leased_by: str = pa.Field(nullable=True)
     leased_until: Utc = pa.Field(nullable=True)
+    subscription_id: str = pa.Field(nullable=True)
+    bearer_token: str = pa.Field(nullable=True)
 
 
 class WebhookDeliveryFrame(Frame):

@@ -181,8 +181,8 @@ def latest_widths() -> Subquery:
 def mark_stale(ven_id: str, since: ColumnElement[datetime] | datetime) -> Insert:
     """Mark the slots whose network energy a new width of a VEN changes, from a half-hour on.
 
-    Whoever changes a width holds the lock `ENERGY` before it: between what this statement sees and its commit
-    no energy is computed by the old width.
+    A transaction that changes a width holds the lock `ENERGY` before it: between what this statement sees and
+    its commit no energy is computed by the old width.
     """
     of_ven = ven_history.c
     buckets = (

@@ -7,6 +7,7 @@ from msgspec import Raw
 from sqlalchemy import Engine
 
 from schemas.api.commands import Command, ShedAccepted, ShedRequest
+from schemas.devices.protocols import vens_by_openadr
 from serving.commands import queries
 from serving.commands.queries import CommandRow
 from serving.db.reading import in_blocks, snapshot
@@ -62,11 +63,16 @@ class CommandWriter:
 
         Raises:
             NotFoundError: there is no such VEN, or it has no such load.
-            ConflictError: the load is disabled.
+            ConflictError: the load is disabled, or its VEN takes no commands.
         """
         data = {"loadId": load_id, "reduceKw": request.amount_kw, "durationS": request.duration_s}
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
+            if connection.execute(vens_by_openadr([ven_id])).first() is not None:
+                raise ConflictError(
+                    f"VEN {ven_id!r} speaks OpenADR and takes no commands: create an event whose"
+                    f" targets.venIds are [{ven_id!r}]."
+                )
             if not self._latest.load(ven_id, load_id).enabled:
                 raise ConflictError(
                     f"Load {load_id!r} of VEN {ven_id!r} is disabled and takes no shed: PATCH it with"

@@ -1,7 +1,7 @@
 """The days of pending batches, by which statements leave all other partitions of the raw tables out.
 
 A statement needs them as constants when it is planned. So a reader remembers the days, has the statement say
-whether they are still all of them, and reads them anew if not.
+whether they are still all of them, and reads them again if not.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -36,7 +36,7 @@ def hold_raw(connection: Connection) -> None:
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements all see the same state of the database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        # SET, and not set_config(): that would take the snapshot, before whoever calls has locked tables.
+        # SET, and not set_config(): that would take the snapshot, before the caller has locked tables.
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{SLOW_CLIENT_S}s'")
         yield connection
 

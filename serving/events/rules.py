@@ -136,7 +136,7 @@ def _require_possible_by_load(event: EventCreate | PlannedEvent, load_types: lis
         return
     if event.direction == "increase":
         raise InvalidRequestError(
-            "direction must be reduce with targets.loadTypes: a single load can only be told to shed"
+            "direction must be reduce with targets.loadTypes: a single load can only shed"
         )
     for name, limit_kw in LIMITS.items():
         if getattr(event, name) is not None:

@@ -80,13 +80,31 @@ class EventReader:
             yield from in_blocks(connection, query)
 
 
-class EventWriter:
-    """Writes events. The jobs notify the VENs, and start and end the events."""
+EventFollower = Callable[[Connection, Event, datetime], None]
+"""Called in the transaction of each change, with the event as it is then and the time."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], rules: EventRules) -> None:
+
+def ignore(_connection: Connection, _event: Event, _now: datetime) -> None:
+    """A follower that does nothing."""
+
+
+class EventWriter:
+    """Writes events. The jobs notify the VENs, and start and end the events.
+
+    The follower is not called for changes in transactions of somebody else.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        rules: EventRules,
+        follower: EventFollower = ignore,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._rules = rules
+        self._follower = follower
 
     def create(self, request: EventCreate) -> Event:
         """Create an event.
@@ -95,8 +113,11 @@ class EventWriter:
             InvalidRequestError: the request contradicts itself or the rules.
             ConflictError: its id exists, or another event needs the same VENs at that time.
         """
+        now = self._clock()
         with self._engine.begin() as connection:
-            return self.create_within(connection, request, self._clock())
+            event = self.create_within(connection, request, now)
+            self._follower(connection, event, now)
+        return event
 
     def create_within(self, connection: Connection, request: EventCreate, now: datetime) -> Event:
         """As `create`, in a transaction of somebody else."""
@@ -135,8 +156,10 @@ class EventWriter:
             NotFoundError: there is none.
             ConflictError: it is over.
         """
+        now = self._clock()
         with self._engine.begin() as connection:
-            self.cancel_within(connection, event_id, self._clock())
+            self.cancel_within(connection, event_id, now)
+            self._follow(connection, event_id, now)
 
     def cancel_within(self, connection: Connection, event_id: str, now: datetime) -> None:
         """As `cancel`, in a transaction of somebody else."""
@@ -161,6 +184,7 @@ class EventWriter:
             change = queries.cancel_event if row.status == "scheduled" else queries.stop_event
             if connection.execute(change(event_id, now)).first() is not None:
                 connection.execute(queries.notify_event(event_id))
+                self._follow(connection, event_id, now)
 
     def change(self, event_id: str, request: EventUpdate) -> Event:
         """Change an event, also while it runs; the jobs notify the VENs that it concerns.
@@ -171,8 +195,11 @@ class EventWriter:
             ConflictError: it is over, VENs have been sent what is to change, or another event needs the same
                 VENs then.
         """
+        now = self._clock()
         with self._engine.begin() as connection:
-            return self.change_within(connection, event_id, request, self._clock())
+            event = self.change_within(connection, event_id, request, now)
+            self._follower(connection, event, now)
+        return event
 
     def change_within(
         self, connection: Connection, event_id: str, request: EventUpdate, now: datetime
@@ -199,6 +226,9 @@ class EventWriter:
         connection.execute(queries.change_event(event, notes, is_told_anew=is_told_anew))
         connection.execute(queries.notify_event(event_id))
         return shapes.event(_row(connection, event_id))
+
+    def _follow(self, connection: Connection, event_id: str, now: datetime) -> None:
+        self._follower(connection, shapes.event(_row(connection, event_id)), now)
 
     def flexibility_kw(self, connection: Connection, event: AskedEvent, now: datetime) -> float:
         """What the VENs that an event would ask could shed now, kW."""

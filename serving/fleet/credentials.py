@@ -24,7 +24,7 @@ SUBSTITUTION = re.compile("%[cu]")
 
 
 class VenCredentials:
-    """The table `ven_credentials`, from which ingest tells the broker."""
+    """The table `ven_credentials`, from which ingest updates the broker."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], key: bytes | None) -> None:
         self._engine = engine

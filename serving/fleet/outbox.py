@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from schemas.demand_response.commands import Op, new_command
+from schemas.devices.protocols import vens_by_openadr
 from serving.fleet import registry_queries as registry
 
 SETTINGS_OF_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "priority"}
@@ -35,8 +36,11 @@ def send_settings(
 ) -> None:
     """Send a VEN the settings that it must know, with those that it has not acknowledged yet.
 
-    One command carries all of them: if an older one were sent again, it would undo a newer one.
+    One command carries all of them: if an older one were sent again, it would undo a newer one. A VEN that
+    speaks OpenADR is sent nothing; the settings hold for events all the same.
     """
+    if connection.execute(vens_by_openadr([ven_id])).first() is not None:
+        return
     new = {sent: values[name] for name, sent in SETTINGS_OF_VEN.items() if name in values}
     if not new:
         return

@@ -20,6 +20,7 @@ from schemas.api.histories import (
     VenEnergyRow,
     VenPowerRow,
 )
+from schemas.archive.folder import ArchiveFolder
 from schemas.devices.load_values import GONE_AFTER
 from schemas.tables.history import SLOT_S
 from schemas.times.instants import microseconds
@@ -34,15 +35,14 @@ from serving.history.queries import BucketRow
 from serving.history.selection import Key, Selection, SelectionPart
 from serving.history.service import (
     AGGREGATES,
-    SINCE,
     History,
     Subject,
     blocks_of,
-    horizons_us_of,
     in_parts,
     naming_quicker,
     query_of,
     resolutions_s_of,
+    with_horizons,
 )
 
 ROWS_AT_ONCE = 10_000
@@ -83,12 +83,14 @@ class BulkHistories:
         time_zone: str = "UTC",
         *,
         gone_after: timedelta | None = GONE_AFTER,
+        archive: ArchiveFolder | None = None,
     ) -> None:
         self.default_aggregate = default_aggregate
         self.time_zone = time_zone
         self._engine = engine
         self._max_points = max_points
         self._gone_after = gone_after
+        self._archive = archive
 
     def vens(self, request: HistoryRequest, ven_ids: Sequence[str], group_id: str | None) -> History:
         """Of VENs by id, of the members of a group, or of all VENs, each as its own history is."""
@@ -130,7 +132,7 @@ class BulkHistories:
                 extent_us = self._require_few_points(connection, selected, request, days)
                 if extent_us is None:
                     return
-                planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.each(connection)))
+                planned = with_horizons(connection, request, self._archive)
                 warn(shortfall(planned, resolutions_s_of(selected.series, request)))
                 buckets = limits.buckets(*extent_us, request.granularity_s)
                 for part in selected.parts(max(1, min(HISTORIES_AT_ONCE, ROWS_AT_ONCE // max(1, buckets)))):

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import lcm
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from schemas.times.instants import from_microseconds
 from serving.history.calendar import LocalBuckets
@@ -23,6 +23,19 @@ CUT_S = 3600
 NO_HORIZONS: Mapping[int, int] = MappingProxyType({})
 
 
+class RawArchive(Protocol):
+    """Raw rows that retention has dropped, since a time; None: since ever."""
+
+    @property
+    def since_us(self) -> int | None: ...
+
+    def rows(
+        self, table: str, start_us: int | None, end_us: int, key: Mapping[str, object]
+    ) -> Mapping[str, list[object]]:
+        """Columns of the rows of a range, of the VENs and loads that a key names."""
+        ...
+
+
 class HistoryRequest(Struct, frozen=True):
     """A range of time, the width of its buckets, and how samples are aggregated."""
 
@@ -34,18 +47,24 @@ class HistoryRequest(Struct, frozen=True):
     """Since when each resolution (0: raw rows) is kept; without an entry, since ever."""
     calendar: LocalBuckets | None = None
     """What the buckets are gathered to, if anything."""
+    archive: RawArchive | None = None
 
 
 class Piece(Struct, frozen=True):
     """A part of a range and the resolution that serves it; None means raw rows.
 
-    A closed one lies before the raw rows that are kept: what comes now does not count there any more.
+    A closed one lies before the raw rows that are kept: what comes now does not count there any more, and raw
+    rows are read from the archive.
     """
 
     resolution_s: int | None
     start_us: int | None
     end_us: int | None
     is_closed: bool = False
+
+    @property
+    def is_archived(self) -> bool:
+        return self.resolution_s is None and self.is_closed
 
 
 class Era(Struct, frozen=True):
@@ -54,6 +73,12 @@ class Era(Struct, frozen=True):
     start_us: int | None
     end_us: int | None
     kept_s: tuple[int, ...]
+    is_archived: bool = False
+    """Whether the archive has the raw rows."""
+
+    @property
+    def is_exact(self) -> bool:
+        return RAW_S in self.kept_s or self.is_archived
 
 
 def plan(request: HistoryRequest, resolutions_s: Sequence[int]) -> list[Piece]:
@@ -85,7 +110,7 @@ def shortfall(request: HistoryRequest, resolutions_s: Sequence[int]) -> str | No
     eras = list(_eras(request, resolutions_s))
     edges = {request.start_us, request.end_us} - {None}
     coarse_s = 0
-    for era in (each for each in eras if RAW_S not in each.kept_s):
+    for era in (each for each in eras if not each.is_exact):
         width_s = _closed_width_s(era, request.granularity_s)
         cut = any(
             edge % (width_s * MICROSECONDS_PER_S) for edge in edges & {era.start_us, era.end_us} if edge
@@ -112,11 +137,22 @@ def _eras(request: HistoryRequest, resolutions_s: Sequence[int]) -> Iterator[Era
     """The range, cut at each horizon; the time of which nothing is kept is left out."""
     sources_s = (RAW_S, *sorted(resolutions_s))
     since_us = {source_s: request.horizons_us.get(source_s) for source_s in sources_s}
-    cuts = sorted({us for us in since_us.values() if us is not None and _is_inside(us, request)})
+    archived_us = None if request.archive is None else request.archive.since_us
+    ends_us = {*since_us.values(), archived_us}
+    cuts = sorted({us for us in ends_us if us is not None and _is_inside(us, request)})
     for start_us, end_us in pairwise([request.start_us, *cuts, request.end_us]):
         kept = (s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us))
-        if kept_s := tuple(kept):
-            yield Era(start_us, end_us, kept_s)
+        kept_s = tuple(kept)
+        is_archived = RAW_S not in kept_s and _has(request.archive, start_us)
+        if kept_s or is_archived:
+            yield Era(start_us, end_us, kept_s, is_archived)
+
+
+def _has(archive: RawArchive | None, start_us: int | None) -> bool:
+    """Whether an archive has all raw rows that were dropped from a time on."""
+    if archive is None or archive.since_us is None:
+        return archive is not None
+    return start_us is not None and start_us >= archive.since_us
 
 
 def _is_inside(us: int, request: HistoryRequest) -> bool:
@@ -126,9 +162,10 @@ def _is_inside(us: int, request: HistoryRequest) -> bool:
 
 
 def _serve(era: Era, granularity_s: int) -> Iterator[Piece]:
-    if RAW_S in era.kept_s:
+    if era.is_exact:
         usable = sorted((r for r in era.kept_s if r and granularity_s % r == 0), reverse=True)
-        yield from _cover(era.start_us, era.end_us, usable)
+        pieces = _cover(era.start_us, era.end_us, usable)
+        yield from (structs.replace(piece, is_closed=era.is_archived) for piece in pieces)
         return
     width_us = _closed_width_s(era, granularity_s) * MICROSECONDS_PER_S
     start_us, end_us = (

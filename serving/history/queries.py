@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import groupby
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
@@ -18,12 +19,15 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     DateTime,
+    Double,
+    FromClause,
     Interval,
     Select,
     Table,
     Text,
     bindparam,
     case,
+    column,
     false,
     func,
     literal,
@@ -32,6 +36,7 @@ from sqlalchemy import (
     union,
     union_all,
 )
+from sqlalchemy.types import TypeEngine
 
 from schemas.db.queries import Query, Relation, Union
 from schemas.demand_response.groups import members
@@ -63,6 +68,15 @@ STATEMENTS = 256
 DAY = timedelta(days=1)
 NO_KEY: Mapping[str, object] = MappingProxyType({})
 """The key of what is not kept by VEN."""
+
+ARCHIVED: dict[str, TypeEngine[Any]] = {
+    "ven_id": Text(),
+    "load_id": Text(),
+    "ts": DateTime(timezone=True),
+    "used_power_kw": Double(),
+    "shed_power_kw": Double(),
+}
+"""Columns of archived rows."""
 
 BucketRow = tuple[object, ...]
 """The start of a bucket, sums of numbers in it, and the keys of its entity, as far as it has any."""
@@ -144,6 +158,8 @@ class PieceShape(Struct, frozen=True):
     start: str | None = None
     end: str | None = None
     is_closed: bool = False
+    archived: str | None = None
+    """What the names of the parameters with archived rows begin with; None if PostgreSQL has the raw rows."""
     begins_s: int | None = None
     """The start is taken down to a multiple of this."""
     ends_s: int | None = None
@@ -179,6 +195,7 @@ def _parts(pieces: Sequence[Piece]) -> PieceShapes:
             None if piece.start_us is None else f"start_{number}",
             None if piece.end_us is None else f"end_{number}",
             piece.is_closed,
+            f"archived_{number}" if piece.is_archived else None,
         )
         for number, piece in enumerate(pieces)
     )
@@ -293,12 +310,33 @@ def _down(us: int | None, width_s: int) -> int | None:
 
 def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
     """`bucket`, the sums of the samples in it, kW, and the keys of entities; oldest first."""
-    return _query(_sums, series, plan(request, series.resolutions_s), request.granularity_s, key)
+    pieces = plan(request, series.resolutions_s)
+    archived = _archived_values(series, request, pieces, key)
+    return _query(_sums, series, pieces, request.granularity_s, {**key, **archived})
 
 
 def energies(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
     """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
-    return _query(_energies, series, plan(request, [SLOT_S]), request.granularity_s, key)
+    pieces = plan(request, [SLOT_S])
+    archived = _archived_values(series, request, pieces, key)
+    return _query(_energies, series, pieces, request.granularity_s, {**key, **archived})
+
+
+def _archived_values(
+    series: Series, request: HistoryRequest, pieces: Sequence[Piece], key: Mapping[str, object]
+) -> dict[str, object]:
+    """The archived rows of pieces, each column an array."""
+    values: dict[str, object] = {}
+    for number, piece in enumerate(pieces):
+        if piece.is_archived and request.archive is not None and piece.end_us is not None:
+            rows = request.archive.rows(series.raw.name, piece.start_us, piece.end_us, key)
+            values |= {f"archived_{number}_{column}": rows[column] for column in _columns_of(series)}
+    return values
+
+
+def _columns_of(series: Series) -> dict[str, TypeEngine[Any]]:
+    """The columns of raw rows that states are made of, as far as the series has them."""
+    return {name: kind for name, kind in ARCHIVED.items() if name in series.raw.c}
 
 
 @lru_cache(maxsize=STATEMENTS)
@@ -406,12 +444,26 @@ def _slot_energies(
 
 def _states(series: Series, pieces: PieceShapes, width: Width) -> Union:
     """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
-    stored = [
-        (_stored_raw_states if piece.resolution_s is None else _bucket_states)(series, piece, width)
-        for piece in pieces
-    ]
+    stored = [_stored_states(series, piece, width) for piece in pieces]
     pending = [_pending_states(series, stretch, width) for stretch in _stretches(pieces)]
     return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
+
+
+def _stored_states(series: Series, piece: PieceShape, width: Width) -> Relation:
+    if piece.resolution_s is not None:
+        return _bucket_states(series, piece, width)
+    if piece.archived is not None:
+        return _archived_states(series, piece, width, piece.archived)
+    return _stored_raw_states(series, piece, width)
+
+
+def _archived_states(series: Series, piece: PieceShape, width: Width, archived: str) -> Relation:
+    """Of rows that are parameters, in the place of the raw table."""
+    columns = _columns_of(series)
+    arrays = [bindparam(f"{archived}_{name}", type_=ARRAY(kind)) for name, kind in columns.items()]
+    named = (column(name, kind) for name, kind in columns.items())
+    rows = func.unnest(*arrays).table_valued(*named).render_derived()
+    return _raw_states(series, piece, width, raw=rows)
 
 
 def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
@@ -438,9 +490,15 @@ def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Relat
 
 
 def _raw_states(
-    series: Series, piece: PieceShape, width: Width, *conditions: ColumnElement[bool]
+    series: Series,
+    piece: PieceShape,
+    width: Width,
+    *conditions: ColumnElement[bool],
+    raw: FromClause | None = None,
 ) -> Relation:
-    raw, keys = series.raw, [series.raw.c[column] for column in series.by]
+    """States of raw rows, of the series' table if no others are given."""
+    raw = series.raw if raw is None else raw
+    keys = [raw.c[name] for name in series.by]
     states = select(
         floor(raw.c.ts, width).label("bucket"),
         *keys,
@@ -501,10 +559,10 @@ def _of_each_member(series: Series, aggregated: Relation) -> Relation:
     return select(*each.c).select_from(series.members.join(each, true()))
 
 
-def _of(series: Series, table: Table) -> list[ColumnElement[bool]]:
+def _of(series: Series, table: FromClause) -> list[ColumnElement[bool]]:
     member = series.members
-    of_members = [] if member is None else [table.c[column] == member.c[column] for column in series.by]
-    return [*(table.c[column] == bindparam(column) for column in series.of), *of_members]
+    of_members = [] if member is None else [table.c[name] == member.c[name] for name in series.by]
+    return [*(table.c[name] == bindparam(name) for name in series.of), *of_members]
 
 
 def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:

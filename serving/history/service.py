@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from schemas.api.histories import EnergyPoint, PowerPoint, VenEnergyPoint, VenPowerPoint
+from schemas.archive.folder import ArchiveFolder
 from schemas.db.queries import Query
 from schemas.devices.load_values import GONE_AFTER
 from schemas.tables.history import SLOT_S
@@ -25,8 +26,17 @@ from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
 from serving.history import limits, points, queries
+from serving.history.archive import archive_view
 from serving.history.calendar import Columns, gathered
-from serving.history.planner import NO_HORIZONS, Aggregate, HistoryRequest, next_cut_us, plan, shortfall
+from serving.history.planner import (
+    NO_HORIZONS,
+    RAW_S,
+    Aggregate,
+    HistoryRequest,
+    next_cut_us,
+    plan,
+    shortfall,
+)
 from serving.history.points import Point
 from serving.history.queries import BucketRow, Series
 
@@ -115,6 +125,7 @@ class Histories:
         time_zone: str = "UTC",
         *,
         gone_after: timedelta | None = GONE_AFTER,
+        archive: ArchiveFolder | None = None,
     ) -> None:
         self.default_aggregate = default_aggregate
         self.time_zone = time_zone
@@ -124,6 +135,7 @@ class Histories:
         self._max_points = max_points
         self._gone_after = gone_after
         self._horizons_us: Mapping[int, int] = NO_HORIZONS
+        self._archive = archive
         self._pending = PendingDays(pool.rows, clock)
 
     def network(self, request: HistoryRequest) -> History:
@@ -186,7 +198,7 @@ class Histories:
             return
         with self._snapshot(subject) as (connection, present):
             extent = self._require_few_points(connection, present, request)
-            planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.each(connection)))
+            planned = with_horizons(connection, request, self._archive)
             taken = [] if participations is None else participations.all(connection)
             yield HistoryRows(planned, blocks_of(in_parts(connection, present, planned, extent)), taken)
 
@@ -209,6 +221,8 @@ class Histories:
         others += [] if participations is None else [participations]
         while True:
             planned = structs.replace(request, horizons_us=self._horizons_us)
+            if self._archive is not None and _reaches_back(planned):
+                return None
             query = query_of(subject.with_pending(self._pending.values()), planned)
             columns, [[has_all_pending]], since, *answers = self._pool.columns(query, *others)
             self._horizons_us = kept_us = horizons_us_of(zip(*since, strict=True))
@@ -286,6 +300,20 @@ def query_of(subject: Subject, request: HistoryRequest) -> Query[BucketRow]:
 
 def resolutions_s_of(series: Series, request: HistoryRequest) -> Sequence[int]:
     return series.resolutions_s if request.aggregate == "sum" else (SLOT_S,)
+
+
+def with_horizons(
+    connection: Connection, request: HistoryRequest, archive: ArchiveFolder | None
+) -> HistoryRequest:
+    """A request with what is kept, and what the archive has beyond, in the snapshot of a transaction."""
+    horizons_us = horizons_us_of(SINCE.each(connection))
+    return structs.replace(request, horizons_us=horizons_us, archive=archive_view(connection, archive))
+
+
+def _reaches_back(request: HistoryRequest) -> bool:
+    """Whether a request needs more raw rows than are kept."""
+    since_us = request.horizons_us.get(RAW_S)
+    return since_us is not None and (request.start_us is None or request.start_us < since_us)
 
 
 def horizons_us_of(since: Iterable[tuple[int, datetime]]) -> dict[int, int]:

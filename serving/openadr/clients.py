@@ -17,6 +17,9 @@ from serving.openadr.client_queries import ClientRow
 
 KIND = "gc"
 NO_DIGEST = bytes(32)
+RESERVED_ID = "gridgate"
+"""Whose objects the program of this service and its events are."""
+
 FRESH_FOR = timedelta(seconds=2)
 """How long a process uses the revocations that it has read."""
 
@@ -54,6 +57,8 @@ class ClientStore:
             ClientIdTakenError: the id was used before, also by a client that is revoked.
             ValueError: a scope is none of its role.
         """
+        if new.client_id == RESERVED_ID:
+            raise ClientIdTakenError(f"{new.client_id!r} is this service itself: choose another")
         possible = ROLE_SCOPES[new.role]
         if surplus := [scope for scope in new.scopes if scope not in possible]:
             raise ValueError(f"{surplus[0]!r} is no scope of {new.role}; there are {', '.join(possible)}")

@@ -1,29 +1,13 @@
-"""When an event of OpenADR begins and ends. Pure.
-
-An interval begins at its own start, else where the one before it ends; the first one with the event. A start
-of `0001-01-01` stands for no start: at once. A duration of years beyond the calendar is for ever.
-"""
+"""When an event of OpenADR begins and ends. Pure."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
-from msgspec import Struct
-
-from schemas.openadr import EventRequest, Interval, IntervalPeriod, Request, periods
+from schemas.openadr import EventRequest, Request, periods
+from schemas.openadr_times import NO_PERIOD, TimedInterval, instant_of, start_of
+from schemas.openadr_times import timed_intervals as timed
 from schemas.times.durations import parse_duration
-from schemas.times.instants import parse_iso
 from serving.errors import InvalidRequestError
-
-AT_ONCE_YEAR = 1
-NO_PERIOD = IntervalPeriod()
-
-
-class TimedInterval(Struct, frozen=True):
-    """An interval with its times; `end` is None for one that never ends."""
-
-    start: datetime
-    end: datetime | None
-    interval: Interval
 
 
 def require_times(request: Request) -> None:
@@ -34,30 +18,19 @@ def require_times(request: Request) -> None:
     """
     for path, period in periods(request):
         try:
-            _instant(period.start)
+            instant_of(period.start)
         except ValueError as error:
             raise InvalidRequestError(f"{path}.start is {period.start!r}: {error}") from None
 
 
 def event_start(event: EventRequest, now: datetime) -> datetime:
     """When an event begins; `now` stands for at once."""
-    first = event.intervals[0].interval_period if event.intervals else None
-    starts = (period.start for period in (first, event.interval_period) if period is not None)
-    return next((at for each in starts if (at := _instant(each)) is not None), now)
+    return start_of(event.interval_period, event.intervals or (), now)
 
 
 def timed_intervals(event: EventRequest, now: datetime) -> Iterator[TimedInterval]:
     """The intervals of an event, once through, with their times."""
-    default = event.interval_period or NO_PERIOD
-    next_start: datetime | None = event_start(event, now)
-    for interval in event.intervals or ():
-        period = interval.interval_period or NO_PERIOD
-        start = _instant(period.start) or next_start
-        if start is None:  # after one that never ends
-            return
-        duration = period.duration or default.duration
-        next_start = start if duration is None else parse_duration(duration).after(start)
-        yield TimedInterval(start, next_start, interval)
+    return timed(event.interval_period, event.intervals or (), now)
 
 
 def event_end(event: EventRequest, now: datetime) -> datetime | None:
@@ -76,13 +49,3 @@ def event_end(event: EventRequest, now: datetime) -> datetime | None:
         return None
     ends = [each.end for each in intervals]
     return None if None in ends else max(end for end in ends if end is not None)
-
-
-def _instant(text: str | None) -> datetime | None:
-    """None for no time and for the beginning of time.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    at = None if text is None else parse_iso(text)
-    return None if at is None or at.year == AT_ONCE_YEAR else at

@@ -156,13 +156,7 @@ class Objects(ABC, Generic[Taken]):
 
     def whole(self, row: Row[Any]) -> Object:
         """An object with all that is known of it."""
-        return {
-            **row.body,
-            "id": row.object_id,
-            "createdDateTime": _instant(row.created_at),
-            "modificationDateTime": _instant(row.modified_at),
-            "objectType": self.object_type,
-        }
+        return shown(row, self.object_type)
 
     @contextmanager
     def _changing(self, client: Client) -> Iterator[Context]:
@@ -289,6 +283,17 @@ class OwnedObjects(Objects[Taken]):
 
     def whole(self, row: Row[Any]) -> Object:
         return {**super().whole(row), "clientID": row.client_id}
+
+
+def shown(row: Row[Any], object_type: ObjectType) -> Object:
+    """A stored object with the metadata of this server."""
+    return {
+        **row.body,
+        "id": row.object_id,
+        "createdDateTime": _instant(row.created_at),
+        "modificationDateTime": _instant(row.modified_at),
+        "objectType": object_type,
+    }
 
 
 def _columns(values: Values, now: datetime) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from msgspec import Struct
 from schemas.demand_response.candidates import EventDirection
 from schemas.devices.wire import LARGEST_KW
 from schemas.openadr import EventRequest, Interval
+from schemas.openadr_times import TimedInterval
 from schemas.times.durations import parse_duration
-from serving.openadr.event_times import TimedInterval, event_end, timed_intervals
+from serving.openadr.event_times import event_end, timed_intervals
 
 RELATIVE, SIMPLE = "DISPATCH_SETPOINT_RELATIVE", "SIMPLE"
 IMPORT_LIMIT, EXPORT_LIMIT = "IMPORT_CAPACITY_LIMIT", "EXPORT_CAPACITY_LIMIT"

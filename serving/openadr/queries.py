@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     Update,
+    case,
     delete,
     func,
     insert,
@@ -22,7 +23,10 @@ from sqlalchemy import (
     union,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.dml import ReturningInsert
 
+from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.openadr import (
     openadr_events,
     openadr_programs,
@@ -30,6 +34,7 @@ from schemas.tables.openadr import (
     openadr_resources,
     openadr_subscriptions,
     openadr_vens,
+    report_inbox,
 )
 from schemas.tables.registry import groups, vens
 from schemas.tables.snapshots import ven_snapshots
@@ -122,6 +127,77 @@ def lock_program(program_id: str) -> Select[Any]:
 def lock_event(event_object_id: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     """Lock an event against its deletion."""
     return one(openadr_events, event_object_id, conditions).with_for_update(read=True)
+
+
+def vens_of_client(client_id: str) -> Select[Any]:
+    return select(openadr_vens).where(openadr_vens.c.client_id == client_id).order_by(openadr_vens.c.ven_id)
+
+
+def loads_of_vens(ven_object_ids: Sequence[str]) -> Select[Any]:
+    """The resources of some VENs, with the loads that they are."""
+    resource = openadr_resources.c
+    columns = (resource.ven_object_id, resource.resource_name, resource.load_id)
+    return select(*columns).where(resource.ven_object_id.in_(ven_object_ids)).order_by(resource.resource_name)
+
+
+def put_report(values: Mapping[str, Any]) -> Insert:
+    return insert(report_inbox).values(**values)
+
+
+def shares_of_client(client_id: str) -> Select[Any]:
+    """What events that are not over ask of the VENs of a client, since they have been shared out.
+
+    Returns:
+        `object_id`, `share_kw`, `of_all_kw`, `flexibility_kw`; of a VEN that takes no part any more 0 kW.
+    """
+    part, event, ven = event_participations.c, openadr_events.c, openadr_vens.c
+    share_kw = case((part.status.in_(LIVE_PARTICIPATIONS), part.requested_reduction_kw), else_=0.0)
+    return (
+        select(
+            event.object_id,
+            func.sum(share_kw).label("share_kw"),
+            events.c.shared_reduction_kw.label("of_all_kw"),
+            event.flexibility_kw,
+        )
+        .select_from(openadr_vens)
+        .join(event_participations, part.ven_id == ven.ven_id)
+        .join(events, events.c.event_id == part.event_id)
+        .join(openadr_events, event.event_id == part.event_id)
+        .where(ven.client_id == client_id, events.c.status.in_(TO_COME))
+        .where(events.c.shared_reduction_kw.is_not(None))
+        .group_by(event.object_id, events.c.shared_reduction_kw)
+    )
+
+
+def has_part(client_id: str) -> ColumnElement[bool]:
+    """Of an event: whether a VEN of a client has, or had, a part in it."""
+    part, ven = event_participations.c, openadr_vens.c
+    of_client = (
+        select(part.event_id)
+        .join(openadr_vens, ven.ven_id == part.ven_id)
+        .where(ven.client_id == client_id, part.notified_at.is_not(None))
+    )
+    return openadr_events.c.event_id.in_(of_client)
+
+
+def object_of_event(event_id: str) -> Select[Any]:
+    return select(openadr_events).where(openadr_events.c.event_id == event_id).with_for_update()
+
+
+def remove_reports_of_event(event_object_id: str) -> Delete:
+    return delete(openadr_reports).where(openadr_reports.c.event_id == event_object_id)
+
+
+def program_named(name: str) -> Select[Any]:
+    return select(openadr_programs.c.object_id).where(openadr_programs.c.program_name == name)
+
+
+def add_program_once(values: Mapping[str, Any]) -> ReturningInsert[Any]:
+    """Returns its id if there was none of that name."""
+    statement = upsert(openadr_programs).values(**values)
+    return statement.on_conflict_do_nothing(index_elements=["program_name"]).returning(
+        openadr_programs.c.object_id
+    )
 
 
 # The registry of this service

@@ -1,11 +1,12 @@
 """Which resource of OpenADR answers on which path, and what each of them depends on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 from sqlalchemy import Engine
 
+from schemas.webhooks import Network
 from serving.events.service import EventWriter
 from serving.http.openapi import OpenApiResource
 from serving.openadr.clients import ClientStore
@@ -18,13 +19,13 @@ from serving.openadr.http.reports import OneReportResource, ReportsResource
 from serving.openadr.http.resources import OneResourceResource, ResourcesResource
 from serving.openadr.http.subscriptions import OneSubscriptionResource, SubscriptionsResource
 from serving.openadr.http.vens import OpenAdrOneVenResource, OpenAdrVensResource
+from serving.openadr.notifications import Notifications
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.programs import Programs
 from serving.openadr.nouns.reports import Reports
 from serving.openadr.nouns.resources import Resources
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.nouns.vens import Vens
-from serving.openadr.objects import Listener, ignore
 from serving.openadr.power_events import PowerEvents
 from serving.openadr.tokens import Tokens
 from serving.policy import OPENADR_PREFIX, OPENADR_VERSIONS
@@ -38,7 +39,7 @@ class OpenAdrDependencies(Struct):
     tokens: Tokens
     events: EventWriter
     is_https: bool = False
-    listener: Listener = ignore
+    webhook_networks: Sequence[Network] = ()
 
 
 def openadr_routes(needs: OpenAdrDependencies) -> Mapping[str, object]:
@@ -59,9 +60,9 @@ def _with_document(resources: Mapping[str, object], version: str) -> Mapping[str
 
 
 def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
-    engine, clock, listener = needs.primary, needs.clock, needs.listener
+    engine, clock, listener = needs.primary, needs.clock, Notifications(needs.clock).notify
     reports = Reports(engine, clock, listener)
-    subscriptions = Subscriptions(engine, clock, listener)
+    subscriptions = Subscriptions(engine, clock, listener, needs.webhook_networks)
     resources = Resources(engine, clock, listener)
     events = Events(engine, clock, reports, PowerEvents(needs.events), listener)
     programs = Programs(engine, clock, events, subscriptions, listener)

@@ -51,7 +51,7 @@ class AcknowledgementResource:
         id="acknowledgeAlarm",
         summary="Acknowledge an alarm, in the name of the key",
         tag="alarms",
-        answers={200: ResponseSpec("The alarm; whoever acknowledged it first stays.", Alarm)},
+        answers={200: ResponseSpec("The alarm; the first acknowledgement stays.", Alarm)},
         problems=(404,),
     )
     def on_post(self, request: Request, response: Response, alarm_id: str) -> None:

@@ -61,7 +61,7 @@ class OneCredentialResource:
         id="revokeCredential",
         summary="Have the broker let a VEN in no more, and end its connections",
         tag="credentials",
-        answers={202: ResponseSpec("The broker is being told.", VenCredential)},
+        answers={202: ResponseSpec("The broker will be notified.", VenCredential)},
         problems=(404,),
     )
     def on_delete(self, request: Request, response: Response, ven_id: str) -> None:

@@ -14,6 +14,9 @@ from schemas.webhooks import DeliveryStatus, WebhookKind
 from serving.page import Page
 
 _W, _D = webhooks.c, webhook_deliveries.c
+_IS_OWN = _W.subscription_id.is_(None)
+"""Not of a subscription of OpenADR: those are changed with their subscriptions."""
+
 COUNT_ALONE = locks.exclusive(locks.WEBHOOKS)
 
 
@@ -60,15 +63,16 @@ def webhook(webhook_id: str) -> Query[WebhookRow]:
 def _shown() -> Relation:
     is_pending = (_D.webhook_id == _W.webhook_id, _D.status == "pending")
     pending = select(func.count()).select_from(webhook_deliveries).where(*is_pending).scalar_subquery()
-    return select(*(_W[name] for name in WebhookRow._fields[:-1]), pending.label("pending"))
+    shown = select(*(_W[name] for name in WebhookRow._fields[:-1]), pending.label("pending"))
+    return shown.where(_IS_OWN)
 
 
 def lock_webhook(webhook_id: str) -> Select[str]:
-    return select(_W.webhook_id).where(_W.webhook_id == webhook_id).with_for_update()
+    return select(_W.webhook_id).where(_W.webhook_id == webhook_id, _IS_OWN).with_for_update()
 
 
 def count() -> Select[int]:
-    return select(func.count()).select_from(webhooks)
+    return select(func.count()).select_from(webhooks).where(_IS_OWN)
 
 
 def add(values: Mapping[str, object]) -> Insert:

@@ -84,7 +84,7 @@ def use_both(utility: Any, home: Any) -> None:
     }
     assert home.create_subscription(subscription).status_code == 201
     assert len(home.subscriptions()) == len(utility.subscriptions()) == 1
-    assert home.get_notifiers().json() == {"WEBHOOK": False}
+    assert home.get_notifiers().json() == {"WEBHOOK": True}
     assert utility.delete_program(program["id"]).status_code == 200
     assert home.events() == []
 

@@ -1,5 +1,6 @@
 """Clients of OpenADR for tests: made in the database, with a token, over the application."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -8,6 +9,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
+from schemas.webhooks import Network
 from serving.app import AppOptions, create_app
 from serving.openadr.clients import ClientStore, NewClient
 from serving.policy import LOCAL_POLICY, Policy
@@ -92,10 +94,13 @@ def post_form(
 class Vtn:
     """The application, and clients that tests make of it."""
 
-    def __init__(self, engine: Engine, policy: Policy = LOCAL_POLICY) -> None:
+    def __init__(
+        self, engine: Engine, policy: Policy = LOCAL_POLICY, networks: Sequence[Network] = ()
+    ) -> None:
         self.clock = Clock()
         self.store = ClientStore(engine)
-        self.web = testing.TestClient(create_app(engine, self.clock, [], AppOptions(policy=policy)))
+        options = AppOptions(policy=policy, webhook_networks=networks)
+        self.web = testing.TestClient(create_app(engine, self.clock, [], options))
 
     def client(self, client_id: str, role: str, *scopes: str, base: str = BASE) -> OpenAdrClient:
         """A new client with a token."""

@@ -350,6 +350,61 @@ def test_what_openadr_has_enrolled_stays_without_openadr(
     assert rows(connection, "SELECT count(*) FROM openadr_vens") == [(0,)]
 
 
+def test_reports_from_before_stay_documents(database_url: str, connection: psycopg.Connection) -> None:
+    """0033 adds an empty inbox; taken back, what waits in it goes, and stored reports stay."""
+    migrate(database_url, "0030", "downgrade")
+    connection.execute(
+        "INSERT INTO openadr_reports (object_id, client_id, body, created_at, modified_at, program_id,"
+        " event_id, client_name) VALUES ('r', 'home', '{}', now(), now(), 'p', 'e', 'home')"
+    )
+    connection.commit()
+    migrate(database_url)
+    assert rows(connection, "SELECT count(*) FROM report_inbox") == [(0,)]
+    connection.execute(
+        "INSERT INTO report_inbox (client_id, vens, body, received_at) VALUES ('home', '[]', '{}', now())"
+    )
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    migrate(database_url, "0030")
+    migrate(database_url)
+    assert rows(connection, "SELECT count(*) FROM report_inbox") == [(0,)]
+
+
+def test_subscriptions_from_before_get_webhooks(database_url: str, connection: psycopg.Connection) -> None:
+    """0034: one for each operation; taken back, subscriptions stay."""
+    migrate(database_url, "0018", "downgrade")
+    migrate(database_url, "0033")
+    connection.execute(
+        "INSERT INTO openadr_clients (client_id, role, scopes, digest, created_at)"
+        " VALUES ('utility', 'bl', '{read_all}', '', now()), ('home', 'ven', '{read_targets}', '', now())"
+    )
+    for client_id in ("utility", "home"):
+        body = (
+            '{"objectOperations": [{"callbackUrl": "https://a.example", "bearerToken": "t"},'
+            ' {"callbackUrl": "https://b.example"}]}'
+        )
+        connection.execute(
+            "INSERT INTO openadr_subscriptions (object_id, client_id, body, created_at, modified_at,"
+            " client_name, objects) VALUES (%s, %s, %s, now(), now(), 'x', '{EVENT}')",
+            [f"s{client_id}", client_id, body],
+        )
+    connection.commit()
+    migrate(database_url)
+    reads = "SELECT client_id, reads_all FROM openadr_subscriptions ORDER BY client_id"
+    assert rows(connection, reads) == [("home", False), ("utility", True)]
+    assert rows(
+        connection, "SELECT webhook_id, url, bearer_token, kinds FROM webhooks ORDER BY webhook_id LIMIT 2"
+    ) == [
+        ("openadr-shome-0", "https://a.example", "t", []),
+        ("openadr-shome-1", "https://b.example", None, []),
+    ]
+    assert value(connection, "SELECT count(DISTINCT secret) FROM webhooks WHERE enabled") == 4
+    connection.commit()
+    migrate(database_url, "0018", "downgrade")
+    migrate(database_url)
+    assert value(connection, "SELECT count(*) FROM webhooks") == 0
+
+
 def test_settlements_from_before_have_no_interval(database_url: str, connection: psycopg.Connection) -> None:
     """0026 adds their ends; taking it back loses these and the temperatures, and nothing else."""
     migrate(database_url, "0018", "downgrade")

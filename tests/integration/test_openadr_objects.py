@@ -458,6 +458,6 @@ def test_a_ven_reports_only_on_events_that_it_may_see(
 # Notifiers
 
 
-def test_webhooks_are_not_promised(home: OpenAdrClient) -> None:
-    assert home.get("/notifiers") == {"WEBHOOK": False}
+def test_webhooks_are_promised_and_mqtt_is_not(home: OpenAdrClient) -> None:
+    assert home.get("/notifiers") == {"WEBHOOK": True}
     assert home.ask("GET", "/notifiers/mqtt/topics/programs").status_code == 404

@@ -472,6 +472,88 @@ def test_two_schedulers_settle_once(
     assert at(SETTLED_AT + 5 * DAY).run(SETTLEMENT) == 0
 
 
+# As reports of OpenADR
+
+
+def make_openadr_event(engine: Engine, *payload_types: str, units: str = "KWH") -> None:
+    """The object that the event is, of a utility that requests reports; `a` is the VEN of a client."""
+    requested = [{"payloadType": each, "units": units} for each in payload_types]
+    body = json.dumps({"programID": "p", "reportDescriptors": requested})
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO openadr_events (object_id, client_id, body, created_at, modified_at, program_id,"
+            " event_id) VALUES ('o', 'utility', %s, now(), now(), 'p', 'e')",
+            (body,),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO openadr_vens (object_id, client_id, body, created_at, modified_at, ven_name, ven_id)"
+            " VALUES ('v', 'home', '{}', now(), now(), 'Home of A', 'a')"
+        )
+
+
+def reported(connection: psycopg.Connection) -> dict[str, Any]:
+    """Client, name and values of each report, by the name of its resource."""
+    found = rows(connection, "SELECT client_id, event_id, program_id, body FROM openadr_reports")
+    assert {(event_id, program_id) for _, event_id, program_id, _ in found} <= {("o", "p")}
+    return {
+        resource["resourceName"]: (
+            client_id,
+            body["reportName"],
+            {each["type"]: each["values"][0] for each in resource["intervals"][0]["payloads"]},
+        )
+        for client_id, *_, body in found
+        for resource in body["resources"]
+    }
+
+
+def test_a_settlement_is_reported_to_whom_it_concerns(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """The client of a VEN reads its own report; the utility the others, and that of all together."""
+    make_openadr_event(engine, "BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY")
+    sixteen_days(store, "a", used_kw=3.0, shed_kw=2.0)
+    sixteen_days(store, "b", used_kw=5.0, shed_kw=1.0)
+    make_event(engine)
+    take_part(engine, "a", "b", "silent")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    name = f"{Cadence().rules().primary}, revision 1"
+    known = {"BASELINE": 3.0, "USAGE": 1.0, "DELTA_USAGE": -2.0, "DATA_QUALITY": "OK"}
+    found = reported(connection)
+    assert found["Home of A"] == ("home", name, known)
+    assert found["b"][0] == "utility"
+    assert found["b"][2]["DELTA_USAGE"] == -1.0
+    assert found["silent"] == ("utility", name, {"DATA_QUALITY": "MISSING"})
+    of_all = found["AGGREGATED_REPORT"]
+    assert (of_all[0], of_all[2]["DELTA_USAGE"]) == ("utility", -3.0)
+
+
+def test_a_revision_replaces_the_reports(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    make_openadr_event(engine, "DELTA_USAGE", units="KW")
+    settled(store, engine, at)
+    assert reported(connection)["Home of A"][2] == {"DELTA_USAGE": -2.0}
+    late(store, at, *(report("a", START + n * SLOT + SLOT / 2, 2.0, LATER + HOUR) for n in range(12)))
+    at(LATER).run(SETTLEMENT)
+    at(LATER + 2 * HOUR).run(SETTLEMENT)
+    found = reported(connection)
+    assert found.keys() == {"Home of A", "AGGREGATED_REPORT"}
+    assert found["Home of A"][1].endswith(", revision 2")
+    assert found["Home of A"][2] == {"DELTA_USAGE": -1.5}
+    assert value(connection, "SELECT count(*) FROM openadr_reports") == 2
+
+
+@pytest.mark.parametrize("requested", [(), ("USAGE",)])
+def test_without_a_request_nothing_is_reported(
+    requested: tuple[str, ...], store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """USAGE alone is asked of VENs."""
+    make_openadr_event(engine, *requested)
+    settled(store, engine, at)
+    assert reported(connection) == {}
+
+
 # And again
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ingest.decoding.content import same_content
 from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
+from schemas.devices.content import same_content
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)

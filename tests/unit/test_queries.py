@@ -20,7 +20,7 @@ from schemas.tables.registry import groups
 from schemas.times.time_ranges import TimeRange
 from serving.events.rules import EventRules, PlannedEvent
 from serving.fleet.queries import LoadRow
-from serving.page import AlarmFilter, NewestWithin, Page
+from serving.page import AlarmFilter, CredentialFilter, NewestWithin, Page
 
 NOW = datetime(2024, 7, 1, 12, tzinfo=UTC)
 ARGUMENTS: Mapping[object, object] = {
@@ -33,6 +33,8 @@ ARGUMENTS: Mapping[object, object] = {
     Page: Page(10, "5"),
     NewestWithin: NewestWithin(NOW, NOW, 10),
     AlarmFilter: AlarmFilter(is_open=True),
+    CredentialFilter: CredentialFilter(is_pending=True, is_enabled=True),
+    bool: True,
     TimeRange: TimeRange(NOW, NOW + timedelta(days=1)),
     Rest: Rest(),
     PlannedEvent: PlannedEvent("one", NOW, NOW + timedelta(hours=1), None, NOW, 10.0, 0),
@@ -80,10 +82,15 @@ def _value(annotation: Any) -> object:
 def _built(function: Callable[..., Query[tuple[object, ...]]]) -> Query[tuple[object, ...]]:
     hints = get_type_hints(inspect.unwrap(function))
     parameters = inspect.signature(function).parameters.values()
-    needed = (
+    needed = [
         each for each in parameters if each.default is each.empty and each.kind is not each.VAR_POSITIONAL
+    ]
+    named = {each.name for each in needed if each.kind is each.KEYWORD_ONLY}
+    values = {each.name: _value(hints[each.name]) for each in needed}
+    return function(
+        *(value for name, value in values.items() if name not in named),
+        **{name: values[name] for name in named},
     )
-    return function(*(_value(hints[each.name]) for each in needed))
 
 
 QUERIES = dict(queries())

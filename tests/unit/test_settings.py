@@ -68,6 +68,10 @@ WRONG: list[tuple[type[ProgramSettings], str, str]] = [
         for rest in ("@[db/x", "@db:port/x", "%zz@db/x", "@db@db/x", f"@{SECRET}@db?application_name=x")
     ),
     (ServingSettings, "DATABASE_READ_URL", f"postgresql://grid:{SECRET}@[db/x"),
+    (JobsSettings, "ARCHIVE_URL", f"https://me:{SECRET}@host/x"),
+    (JobsSettings, "ARCHIVE_URL", "/srv/archive"),
+    (JobsSettings, "ARCHIVE_URL", "s3://"),
+    (JobsSettings, "ARCHIVE_AFTER_DAYS", "0"),
     (IngestSettings, "LOG_LEVEL", "loud"),
     (IngestSettings, "LOG_FORMAT", ""),
     (IngestSettings, "MQTT_URL", f"http://grid:{SECRET}@broker"),

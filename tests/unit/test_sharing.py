@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.sharing import MOST_EXCESS, by_load, told
+from jobs.transforms.sharing import MOST_EXCESS, by_load, changed_shares
 
 Shares = dict[str, tuple[float, float]]
 """By VEN: what it can give, and what it is asked for."""
@@ -22,7 +22,7 @@ def frame(shares: Shares) -> pl.DataFrame:
 def tell(shares: Shares, newcomers: dict[str, float], requested_kw: float) -> Shares:
     """The shares after telling those who are to be told; and what is told, is news."""
     new = frame({ven_id: (kw, 0.0) for ven_id, kw in newcomers.items()})
-    answer = told(frame(shares), new.drop("requested_reduction_kw"), requested_kw)
+    answer = changed_shares(frame(shares), new.drop("requested_reduction_kw"), requested_kw)
     news = {row[0]: (row[1], row[2]) for row in answer.iter_rows()}
     assert newcomers.keys() <= news.keys()
     assert all(news[ven_id] != shares.get(ven_id) for ven_id in news)

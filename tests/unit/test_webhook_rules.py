@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.webhooks.policy import LONGEST_WAIT, WebhookPolicy
-from jobs.webhooks.sender import message
+from jobs.webhooks.sender import HeldWebhook, message
 from schemas.webhooks import check_url, is_allowed, new_secret
 
 FORBIDDEN = [
@@ -113,7 +113,9 @@ def delivery(data: str) -> Any:
 def test_a_message_is_signed_as_receivers_check_it() -> None:
     """By the package that they use; another secret, body or id is refused."""
     secret, now = new_secret(), datetime.now(UTC)
-    headers, body = message(secret, delivery('{"id": "ü"}'), now)
+    webhook = HeldWebhook("w", "https://example.com", secret, 0, None)
+    headers, body = message(webhook, delivery('{"id": "ü"}'), now)
+    assert "Authorization" not in headers
     told = standardwebhooks.Webhook(secret).verify(body, headers)
     assert told == {"type": "event.changed", "timestamp": "2026-03-01T12:00:00.500000Z", "data": {"id": "ü"}}
     assert json.loads(body) == told
@@ -125,3 +127,11 @@ def test_a_message_is_signed_as_receivers_check_it() -> None:
     ):
         with pytest.raises(standardwebhooks.WebhookVerificationError):
             standardwebhooks.Webhook(wrong_secret).verify(wrong_body, headers | wrong)
+
+
+def test_a_notification_of_openadr_is_sent_as_it_is_with_its_token() -> None:
+    secret, now = new_secret(), datetime.now(UTC)
+    webhook = HeldWebhook("w", "https://example.com", secret, 0, None, "subscription", "s3cret")
+    headers, body = message(webhook, delivery('{"objectType": "EVENT"}'), now)
+    assert (json.loads(body), headers["Authorization"]) == ({"objectType": "EVENT"}, "Bearer s3cret")
+    assert standardwebhooks.Webhook(secret).verify(body, headers) == {"objectType": "EVENT"}

@@ -7,8 +7,8 @@ from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import answer
 from serving.openadr.access import MAY_READ
 
-SENDS_WEBHOOKS = False
-"""Subscriptions are stored, and nothing calls them yet."""
+SENDS_WEBHOOKS = True
+"""Those of subscriptions are called by the jobs."""
 
 
 class NotifiersResource:

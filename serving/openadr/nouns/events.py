@@ -1,19 +1,22 @@
 """Events. Those that ask for power are events of this service; with one go its reports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine, Row, and_, or_
 
 from schemas.openadr import EventRequest
 from schemas.tables.openadr import openadr_events
 from serving.errors import ConflictError
 from serving.openadr import queries
+from serving.openadr.access import Client
 from serving.openadr.event_times import event_end
 from serving.openadr.nouns.reports import Reports
-from serving.openadr.objects import Conditions, Context, Listener, TargetedObjects, Values, ignore
+from serving.openadr.objects import Conditions, Context, Listener, Object, TargetedObjects, Values, ignore
+from serving.openadr.page import ObjectPage
 from serving.openadr.power_events import PowerEvents
+from serving.openadr.shares import Share, with_own_share
 
 
 class Events(TargetedObjects[EventRequest]):
@@ -32,6 +35,35 @@ class Events(TargetedObjects[EventRequest]):
         super().__init__(engine, clock, listener)
         self._reports = reports
         self._power = power
+
+    def listed(
+        self, client: Client, conditions: Conditions, targets: Sequence[str] | None, page: ObjectPage
+    ) -> Iterator[Object]:
+        """As of any noun; the client of VENs sees what events ask of these."""
+        shares = self._shares(client)
+        for event in super().listed(client, conditions, targets, page):
+            yield with_own_share(event, shares.get(event["id"]))
+
+    def one(self, client: Client, object_id: str) -> Object:
+        """As of any noun; the client of VENs sees what the event asks of these."""
+        return with_own_share(super().one(client, object_id), self._shares(client).get(object_id))
+
+    def _readable(
+        self, client: Client, requested: Sequence[str] | None, shown: Sequence[str] | None
+    ) -> Conditions:
+        """Whoever has a part in an event may read it, whatever its targets; not in a list of some targets."""
+        conditions = super()._readable(client, requested, shown)
+        return conditions if requested is not None else _or_part(client, conditions)
+
+    def _readable_by_id(self, client: Client, shown: Sequence[str] | None) -> Conditions:
+        return _or_part(client, super()._readable_by_id(client, shown))
+
+    def _shares(self, client: Client) -> Mapping[str, Share]:
+        if client.reads_all:
+            return {}
+        with self._engine.connect() as connection:
+            rows = connection.execute(queries.shares_of_client(client.client_id))
+            return {object_id: Share(*share) for object_id, *share in rows}
 
     def active(self) -> Conditions:
         """Those that are not over."""
@@ -57,3 +89,7 @@ class Events(TargetedObjects[EventRequest]):
             self._power.cancel(context, row.event_id)
         for report in context.connection.execute(queries.reports_of_event(row.object_id)).all():
             self._reports.delete_row(context, report)
+
+
+def _or_part(client: Client, conditions: Conditions) -> Conditions:
+    return conditions if client.reads_all else [or_(and_(*conditions), queries.has_part(client.client_id))]

@@ -8,10 +8,12 @@ from sqlalchemy import Engine, Row
 
 from schemas.openadr import ProgramRequest
 from schemas.tables.openadr import openadr_programs
+from serving.errors import ConflictError
 from serving.openadr import queries
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.objects import Context, Listener, TargetedObjects, Values, ignore
+from serving.openadr.own_events import OWNER
 
 
 class Programs(TargetedObjects[ProgramRequest]):
@@ -32,11 +34,22 @@ class Programs(TargetedObjects[ProgramRequest]):
         self._subscriptions = subscriptions
 
     def _values(self, context: Context, request: ProgramRequest, before: Row[Any] | None) -> Values:
+        if before is not None:
+            _require_others(before)
         owner = context.client.client_id if before is None else before.client_id
         return Values(owner, request.targets or (), {"program_name": request.program_name})
 
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+        _require_others(row)
         for event in context.connection.execute(queries.events_of_program(row.object_id)).all():
             self._events.delete_row(context, event)
         for each in context.connection.execute(queries.subscriptions_of_program(row.object_id)).all():
             self._subscriptions.delete_row(context, each)
+
+
+def _require_others(row: Row[Any]) -> None:
+    """Refuse to change the program of this service: with it would go the events of `/api/events`."""
+    if row.client_id == OWNER:
+        raise ConflictError(
+            f"Program {row.program_name!r} is this service's own: change its events, at /api/events."
+        )

@@ -1,0 +1,1 @@
+"""Reports of OpenADR clients, which serving has accepted: translated, and stored as messages of VENs are."""

@@ -1,0 +1,1 @@
+"""Closed days as Parquet: written, verified, completed by late rows."""

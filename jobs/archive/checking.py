@@ -1,0 +1,61 @@
+"""Whether the archive's files are those that the database knows: `python -m jobs archive --check`."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time
+
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from jobs.archive.writing import manifest_of
+from jobs.queries import archive as queries
+from jobs.queries import retention as retention_queries
+from jobs.storage.layout import BEGINNING
+from schemas.archive.folder import ArchiveFolder
+from schemas.archive.manifest import ArchivedFile, Manifest, as_json, manifest_path
+from schemas.tables.history import RAW_S
+
+
+class Damage(Struct, frozen=True):
+    """A file that is missing, or is not what it was when it was verified."""
+
+    day: date
+    path: str
+    what: str
+
+
+def damages(connection: Connection, folder: ArchiveFolder) -> Iterator[Damage]:
+    """Read all files, and name those that are damaged."""
+    for row in queries.archived().all(connection):
+        manifest = manifest_of(row)
+        if not _is_intact(folder, manifest):
+            yield Damage(row.day, manifest_path(row.day), f"not the manifest of version {row.version}")
+        for each in manifest.files:
+            if damage := _damage(folder, each):
+                yield Damage(row.day, each.path, damage)
+
+
+def write_again(connection: Connection, days: Iterable[date]) -> date | None:
+    """Have days written again from the first on that PostgreSQL still has; none if it has none of them.
+
+    Until then, nothing from there on is dropped.
+    """
+    dropped_until = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
+    held = [day for day in days if datetime.combine(day, time(), UTC) >= dropped_until]
+    if not held:
+        return None
+    connection.execute(queries.go_back(datetime.combine(min(held), time(), UTC)))
+    return min(held)
+
+
+def _is_intact(folder: ArchiveFolder, manifest: Manifest) -> bool:
+    return folder.read(manifest_path(manifest.day)) == as_json(manifest)
+
+
+def _damage(folder: ArchiveFolder, file: ArchivedFile) -> str | None:
+    try:
+        sha256, size = folder.digest(file.path)
+    except FileNotFoundError:
+        return "missing"
+    if size != file.bytes:
+        return f"{size} bytes, not {file.bytes}"
+    return None if sha256 == file.sha256 else f"SHA-256 {sha256}, not {file.sha256}"

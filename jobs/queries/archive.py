@@ -1,0 +1,194 @@
+"""Which days are archived, which lack rows, and the rows of a day."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Date,
+    Select,
+    Table,
+    Text,
+    Update,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.elements import TextClause
+
+from jobs.queries import partitions as partition_queries
+from jobs.queries.partitions import NEXT_XACT_ID, OLDEST_XACT_ID
+from jobs.queries.summary import Scope, of_vens, within_range
+from schemas.archive.manifest import Manifest
+from schemas.db.ledger import DAYS_OF_BATCH
+from schemas.db.queries import Query, Relation, fields_of
+from schemas.tables import Frame
+from schemas.tables.archive import archived_days, archives
+from schemas.tables.history import RAW_S, horizons
+from schemas.tables.ledger import ingest_batches, rejected_messages
+from schemas.times.time_ranges import TimeRange
+
+EMPTY_SNAPSHOT = "1:1:"
+"""No transaction is visible in it."""
+
+
+class ArchiveRow(NamedTuple):
+    """The archive of this database: see `ArchiveFrame`."""
+
+    archive_id: str
+    until: datetime
+    caught_up_xact_id: int
+
+
+def archive() -> Query[ArchiveRow]:
+    """The archive of this database; no row before it is begun."""
+    return Query(ArchiveRow, select(*fields_of(ArchiveRow, archives)))
+
+
+def begin_archive(until: datetime) -> Insert:
+    """All transactions before the oldest that runs now are over: later readers see their rows."""
+    dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
+    return insert(archives).values(
+        archive_id=cast(func.gen_random_uuid(), Text),
+        since=func.coalesce(dropped_until, until),
+        until=until,
+        caught_up_xact_id=OLDEST_XACT_ID,
+    )
+
+
+def begin_again(until: datetime) -> Update:
+    return update(archives).values(until=until, caught_up_xact_id=OLDEST_XACT_ID)
+
+
+def forget_snapshots() -> Update:
+    """Whichever batch comes for an archived day, its rows may be missing."""
+    return update(archived_days).values(snapshot=EMPTY_SNAPSHOT)
+
+
+def is_of_this_server() -> Select[bool]:
+    """Whether the numbers of transactions can be compared; not after a restore into a new cluster."""
+    return select(archives.c.caught_up_xact_id <= NEXT_XACT_ID)
+
+
+def advance(until: datetime) -> Update:
+    return update(archives).values(until=func.greatest(archives.c.until, until))
+
+
+def go_back(until: datetime) -> Update:
+    """Count only days before a time as archived."""
+    return update(archives).values(until=func.least(archives.c.until, until))
+
+
+def catch_up(xact_id: int) -> Update:
+    return update(archives).values(caught_up_xact_id=xact_id)
+
+
+def first_day_behind() -> Select[date | None]:
+    """The first archived day of which a batch may have rows that the archive lacks; null without any."""
+    batch, written = ingest_batches.c, archived_days.c
+    day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
+    return (
+        select(func.min(day.c.day))
+        .select_from(archives)
+        .join(ingest_batches, batch.xact_id >= archives.c.caught_up_xact_id)
+        .join(day, true())
+        .outerjoin(archived_days, written.day == day.c.day)
+        .where(batch.xact_id < NEXT_XACT_ID)
+        .where(day.c.day < cast(func.timezone("UTC", archives.c.until), Date))
+        .where(or_(written.day.is_(None), ~_is_visible(batch.xact_id, written.snapshot)))
+    )
+
+
+def _is_visible(xact_id: ColumnElement[int | None], snapshot: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a transaction was over when a snapshot was taken."""
+    as_xid8 = func.xid8(cast(xact_id, Text))
+    return func.pg_visible_in_snapshot(as_xid8, func.pg_snapshot(snapshot), type_=Boolean)
+
+
+def late_batches(within: TimeRange, snapshot: str) -> Select[int]:
+    """Batches with rows in a range of days that were not visible in a snapshot."""
+    batches = partition_queries.late_batches(within, oldest_of(snapshot))
+    return batches.where(~_is_visible(ingest_batches.c.xact_id, literal(snapshot, Text)))
+
+
+def current_snapshot() -> Select[str]:
+    """Which transactions are over: later statements of this transaction see their rows, too."""
+    return select(cast(func.pg_current_snapshot(), Text))
+
+
+def oldest_of(snapshot: str) -> int:
+    """The oldest transaction that was not over in a snapshot."""
+    return int(snapshot.partition(":")[0])
+
+
+class ArchivedDayRow(NamedTuple):
+    """An archived day: see `ArchivedDayFrame`."""
+
+    day: date
+    version: int
+    snapshot: str
+    manifest: object
+    obsolete: list[str]
+
+
+def archived_day(day: date) -> Query[ArchivedDayRow]:
+    days = select(*fields_of(ArchivedDayRow, archived_days))
+    return Query(ArchivedDayRow, days.where(archived_days.c.day == day))
+
+
+def archived() -> Query[ArchivedDayRow]:
+    """All archived days, oldest first."""
+    days = select(*fields_of(ArchivedDayRow, archived_days))
+    return Query(ArchivedDayRow, days.order_by(archived_days.c.day))
+
+
+def with_obsolete_files() -> Query[ArchivedDayRow]:
+    days = select(*fields_of(ArchivedDayRow, archived_days))
+    return Query(ArchivedDayRow, days.where(func.cardinality(archived_days.c.obsolete) > 0))
+
+
+def forget_obsolete(day: date) -> Update:
+    return update(archived_days).where(archived_days.c.day == day).values(obsolete=[])
+
+
+def record(
+    manifest: Manifest, content: object, snapshot: str, obsolete: Sequence[str], archived_at: datetime
+) -> Insert:
+    """Record a version of a day; `content` is its manifest as plain values."""
+    statement = insert(archived_days).values(
+        day=manifest.day,
+        version=manifest.version,
+        snapshot=snapshot,
+        manifest=content,
+        obsolete=list(obsolete),
+        archived_at=archived_at,
+    )
+    changed = {
+        name: statement.excluded[name]
+        for name in ("version", "snapshot", "manifest", "obsolete", "archived_at")
+    }
+    return statement.on_conflict_do_update(index_elements=["day"], set_=changed)
+
+
+def first_ts(partition: str, within: TimeRange) -> TextClause:
+    """The first instant in a range that a partition has; null without any."""
+    start, end = within.start.isoformat(), within.end.isoformat()
+    return text(f"SELECT min(ts) FROM {partition} WHERE ts >= '{start}' AND ts < '{end}'")
+
+
+def rows(table: Table, model: type[Frame], scope: Scope) -> Relation:
+    """The rows of a raw table in a scope, whether consumed or not."""
+    columns = (table.c[name] for name in model.types())
+    return select(*columns).where(*within_range(table.c.ts, scope.within), *of_vens(table, scope))
+
+
+def reject(refused: Sequence[dict[str, object]]) -> Insert:
+    return insert(rejected_messages).values(list(refused))

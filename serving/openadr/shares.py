@@ -1,0 +1,58 @@
+"""What an event of OpenADR asks of the VENs of one client, once the jobs have shared it out. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from serving.openadr.objects import Object
+from serving.openadr.power import HIGHEST_LEVEL, RELATIVE, SIMPLE
+
+DECIMALS = 3
+"""Of a kW in a command, too."""
+
+
+class Share(Struct, frozen=True):
+    """What a client's VENs are asked for, of what all are, kW; and what all could shed, for levels."""
+
+    share_kw: float
+    of_all_kw: float
+    flexibility_kw: float | None
+
+
+def with_own_share(event: Object, share: Share | None) -> Object:
+    """An event as the client of some VENs sees it: with their own kW, which is a part of each interval's.
+
+    Beside a level of `SIMPLE` stands the power that it means for them.
+    """
+    if share is None or share.of_all_kw <= 0:
+        return event
+    part = share.share_kw / share.of_all_kw
+    intervals = [_interval(each, part, share.flexibility_kw) for each in event.get("intervals", ())]
+    return {**event, "intervals": intervals} if intervals else event
+
+
+def _interval(interval: Mapping[str, Any], part: float, flexibility_kw: float | None) -> dict[str, Any]:
+    payloads = [_payload(each, part) for each in interval["payloads"]]
+    types = {each["type"] for each in payloads}
+    levels = [each["values"] for each in payloads if each["type"] == SIMPLE]
+    if RELATIVE not in types and flexibility_kw is not None and levels and _is_number(levels[0]):
+        change_kw = -flexibility_kw * levels[0][0] / HIGHEST_LEVEL
+        payloads.append({"type": RELATIVE, "values": [_rounded(change_kw * part)]})
+    return {**interval, "payloads": payloads}
+
+
+def _payload(payload: dict[str, Any], part: float) -> dict[str, Any]:
+    values = payload["values"]
+    if payload["type"] != RELATIVE or not _is_number(values):
+        return payload
+    return {**payload, "values": [_rounded(values[0] * part)]}
+
+
+def _rounded(kw: float) -> float:
+    """Without a sign of zero."""
+    return round(kw, DECIMALS) + 0.0
+
+
+def _is_number(values: list[Any]) -> bool:
+    return len(values) == 1 and isinstance(values[0], int | float) and not isinstance(values[0], bool)

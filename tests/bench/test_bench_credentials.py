@@ -154,7 +154,8 @@ def test_ten_thousand_credentials(make_database: MakeDatabase, tmp_path: Path) -
     print(
         f"\ncredentials: {VENS} VENs: memory of the broker {users_bytes / 2**20:.0f} MiB, with them connected"
         f" {connected_bytes / 2**20:.0f}; file {file.stat().st_size / 2**20:.1f} MiB;"
-        f" logged in within {login_s:.1f} s; cut after {max(idle_s):.2f} s, and after {busy_s:.2f} s while {NEW_VENS} others were made"
+        f" logged in within {login_s:.1f} s;"
+        f" cut after {max(idle_s):.2f} s, and after {busy_s:.2f} s while {NEW_VENS} others were made"
         f" (limit {CUT_WITHIN_S}); these took {made_s:.1f} s,"
         f" {cpu_s / NEW_VENS * 1000:.0f} ms of the broker's CPU each"
     )

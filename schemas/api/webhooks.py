@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from schemas.api.fields import Count, Ignored, Instant, Shape
+from schemas.api.fields import PRINTED, Count, Ignored, Instant, Shape
 from schemas.webhooks import DeliveryStatus, WebhookKind
 
 WebhookKinds = Annotated[
@@ -18,6 +18,7 @@ WebhookUrl = Annotated[
     Meta(
         min_length=1,
         max_length=2_048,
+        pattern=PRINTED,
         description="`https`, or `http` to networks of `WEBHOOK_NETWORKS`; no user, password or fragment.",
         examples=["https://example.com/hooks/gridgate"],
     ),

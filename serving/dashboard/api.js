@@ -1,6 +1,8 @@
 // The one place that asks the server: JSON in and out, problems as errors, a key when it wants one.
 
 const LONGEST_MS = 30_000;
+const JSON_TYPE = "application/json";
+const CSV = "text/csv";
 
 /** Why there is no answer: what the server said when it refused, or that it cannot be reached (status 0). */
 export class Refused extends Error {
@@ -28,6 +30,7 @@ export const isKeyWanted = () => requestsWithoutKey > 0;
 
 export const get = async (path) => (await send("GET", path)).body;
 export const post = async (path, body) => (await send("POST", path, body)).body;
+export const postCsv = async (path, text) => (await send("POST", path, text, CSV)).body;
 export const patch = async (path, body) => (await send("PATCH", path, body)).body;
 export const remove = async (path) => (await send("DELETE", path)).body;
 
@@ -38,8 +41,8 @@ export async function getPage(path) {
   return { entries: body, next: next && next[1] };
 }
 
-async function send(method, path, body) {
-  const response = await answer(method, path, body);
+async function send(method, path, body, type = JSON_TYPE) {
+  const response = await answer(method, path, body, type);
   if (response.status !== 401) return read(response);
   requestsWithoutKey += 1;
   try {
@@ -47,13 +50,13 @@ async function send(method, path, body) {
   } finally {
     requestsWithoutKey -= 1;
   }
-  return read(await answer(method, path, body));
+  return read(await answer(method, path, body, type));
 }
 
-async function answer(method, path, body) {
-  const headers = { Accept: "application/json" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const sent = body === undefined ? undefined : JSON.stringify(body);
+async function answer(method, path, body, type) {
+  const headers = { Accept: JSON_TYPE };
+  if (body !== undefined) headers["Content-Type"] = type;
+  const sent = type === JSON_TYPE && body !== undefined ? JSON.stringify(body) : body;
   try {
     return await fetch(path, { method, headers, body: sent, signal: AbortSignal.timeout(LONGEST_MS) });
   } catch (error) {

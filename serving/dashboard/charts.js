@@ -66,6 +66,8 @@ export function drawLines(place, lines, granularityS, range) {
   return Plotly.react(place, traces, shape, CONFIG);
 }
 
+const SLOT_MS = 300_000;
+
 /**
  * Usage in an event against its baseline, kW; and the target, which is so much less, or more.
  * @param {{points: object[]}} series the answer of `GET /api/events/{eventId}/baseline`
@@ -73,9 +75,10 @@ export function drawLines(place, lines, granularityS, range) {
  * @param {1 | -1} sign 1 where more is asked for
  */
 export function drawEvent(place, { points }, requestedKw, sign) {
-  const x = points.map((point) => wallTime(Date.parse(point.timestamp)));
+  const starts = points.map((point) => Date.parse(point.timestamp));
+  const x = [...starts, ...starts.slice(-1).map((ms) => ms + SLOT_MS)].map(wallTime);
   const line = (name, y, colourName, dash) => ({
-    x, y, name, type: "scatter", mode: x.length === 1 ? "markers" : "lines", line: { color: colour(colourName), width: 2, dash, shape: "hv" }, hovertemplate: "%{y:.2f} kW",
+    x, y: [...y, ...y.slice(-1)], name, type: "scatter", mode: "lines", line: { color: colour(colourName), width: 2, dash, shape: "hv" }, hovertemplate: "%{y:.2f} kW",
   });
   const target = points.map((point, at) => (point.baselineKw == null ? null : point.baselineKw + sign * requestedKw[at]));
   const shape = layout({ xaxis: { type: "date" }, yaxis: { title: { text: "mean power, kW" }, rangemode: "tozero", fixedrange: true } });

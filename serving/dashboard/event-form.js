@@ -2,6 +2,7 @@
 
 import { get, Refused } from "./api.js";
 import { field, valuesOf } from "./fields.js";
+import { readGroups } from "./group-names.js";
 import { element, setText } from "./page.js";
 
 /** A form of an event that is folded away; what it does is told what the API takes. */
@@ -52,7 +53,7 @@ const secondsOf = (minutes) => (minutes == null ? null : minutes * 60);
 
 /** The fields, filled in as an event has it. */
 export async function eventFields(event = {}) {
-  const [groups, types] = await Promise.all([get("/api/groups"), get("/api/stats/loads")]);
+  const [groups, types] = await Promise.all([readGroups(), get("/api/stats/loads")]);
   const aims = event.targets ?? {};
   return [
     { name: "requestedReductionKw", label: "Request, kW of all VENs together", kind: "number", isRequired: true, value: event.requestedReductionKw },

@@ -45,7 +45,7 @@ export class EventList {
 
   async read() {
     this.events = (await get("/api/events")).map((event) => ({
-      ...event, phase: PHASES[event.status], words: `${event.id}\n${targets(event.targets)}\n${terms(event)}`.toLowerCase(),
+      ...event, phase: PHASES[event.status], words: `${event.id}\n${event.targets.groups.join("\n")}\n${targets(event.targets)}\n${terms(event)}`.toLowerCase(),
     }));
     this.find();
   }

@@ -20,6 +20,7 @@ const ANSWERS = {
 
 const withUnit = (value, unit) => (value == null ? "–" : `${number(value)} ${unit}`);
 const kwOrDash = (key) => (ven) => number(ven[key]);
+const between = ({ deliveredLowKw: low, deliveredHighKw: high }) => (low == null || high == null ? "–" : `${number(low)} to ${number(high)}`);
 const COLUMNS = [
   { key: "venId", title: "VEN", text: (ven) => ven.venId, node: (ven) => element("a", { href: linkTo("vens", ven.venId) }, ven.venId) },
   { key: "venName", title: "Name", text: (ven) => ven.venName },
@@ -27,8 +28,9 @@ const COLUMNS = [
   { key: "answer", title: "Answered", text: (ven) => ven.answer, value: (ven) => ven.answer },
   { key: "acknowledgedAt", title: "Accepted at", text: (ven) => exactMoment(ven.acknowledgedAt), node: (ven, text) => time(ven.acknowledgedAt, text), value: (ven) => ven.acknowledgedAt && Date.parse(ven.acknowledgedAt) },
   { key: "shedKw", title: `Delivers, kW (${MEASURED})`, text: kwOrDash("shedKw"), isNumber: true },
+  { key: "deliveredLowKw", title: "In 90 % of cases between, kW", text: between, isNumber: true },
   { key: "performancePercent", title: "Of the request, %", text: kwOrDash("performancePercent"), isNumber: true },
-  { key: "whyNot", title: "Why not, and notes", text: (ven) => ven.whyNot, value: (ven) => ven.whyNot || null },
+  { key: "whyNot", title: "Why not, and notes", text: (ven) => ven.whyNot, node: (_ven, text) => element("span", { class: "wrap" }, text), value: (ven) => ven.whyNot || null },
 ];
 
 export class EventPage {
@@ -74,13 +76,18 @@ export class EventPage {
     return this.panel.ask(async () => {
       const event = await get(this.path());
       if (event.id !== this.id) return;
-      const isFirst = this.event === null;
+      const before = this.event && phaseOf(this.event);
       this.event = event;
       this.form.setEvent(event);
       this.showFacts(event);
       this.showVens();
-      if (isFirst) await this.showDelivery();
+      if (phaseOf(event) !== before) await this.showDelivery();
     });
+  }
+
+  /** Of its progress the page asks every few seconds: with all VENs, which may be many. */
+  heardOfEvent(event) {
+    return event?.id === this.id && event.status === this.event?.status ? null : this.refresh();
   }
 
   showFacts(event) {
@@ -103,7 +110,7 @@ export class EventPage {
       ["Priority", count(event.priority)],
       ["Requested", `${number(event.requestedReductionKw)} kW`],
       [`Delivered on average (${settled})`, event.isMeasured ? `${number(event.actualReductionKw)} kW` : "–"],
-      [`Delivers now (${provisional(event)})`, event.status === "active" ? `${number(event.currentReductionKw)} kW` : "–"],
+      ...(event.status === "active" ? [[`Delivers now (${provisional(event)})`, `${number(event.currentReductionKw)} kW`]] : []),
       ["VENs that respond, and that report", `${count(event.vensResponding)}, ${count(event.vensReporting)}`],
     ];
   }
@@ -171,11 +178,12 @@ export class EventPage {
       place.replaceChildren(element("p", {}, error.message));
       return;
     }
-    const { portfolio, baseline, provisional: isProvisional, settledAt } = this.performance;
+    const { portfolio, baseline, provisional: isProvisional, settledAt, intervalPercent } = this.performance;
     const source = `${MEASURED} against ${baseline.name}, ${isProvisional ? "provisional" : "settled"}`;
     place.replaceChildren(element("dl", { class: "facts" }, ...facts([
       ["Requested on average", withUnit(portfolio.requestedKw, "kW")],
       [`Delivered (${source})`, `${withUnit(portfolio.deliveredKw, "kW")}, ${withUnit(portfolio.deliveredKwh, "kWh")}`],
+      [`In ${intervalPercent} % of cases between`, intervalOf(portfolio, isProvisional)],
       ["Of the request", withUnit(portfolio.performancePercent, "%")],
       [`Baseline (${baseline.meaning})`, withUnit(portfolio.baselineKw, "kW")],
       [`Used (${MEASURED})`, withUnit(portfolio.actualKw, "kW")],
@@ -228,6 +236,15 @@ export class EventPage {
     this.table.show(rows);
     return this.parts.ask(async () => {});
   }
+}
+
+/** What its delivery is asked for anew at each change of. */
+const phaseOf = (event) => `${event.status} ${event.isSettled}`;
+
+/** How sure a settled delivery is, or why that is not known. */
+function intervalOf(portfolio, isProvisional) {
+  if (portfolio.deliveredLowKw != null && portfolio.deliveredHighKw != null) return `${between(portfolio)} kW`;
+  return isProvisional ? "not known before the settlement" : "not known: fewer than five similar days";
 }
 
 function offer(select, options, chosen) {

@@ -3,6 +3,7 @@
 import { get, post, Refused, remove } from "./api.js";
 import { baselineName } from "./baseline.js";
 import { ask } from "./dialogs.js";
+import { groupName } from "./group-names.js";
 import { byId, count, element, MEASURED, moment, number, setText } from "./page.js";
 import { Panel } from "./panels.js";
 import { describePreview, describeStop, passedOver } from "./preview.js";
@@ -98,7 +99,7 @@ export function terms(event) {
 }
 
 export function targets({ groups, loadTypes, venIds }) {
-  const kinds = [["groups", groups], ["load types", loadTypes], ["VENs", venIds]];
+  const kinds = [["groups", groups.map(groupName)], ["load types", loadTypes], ["VENs", venIds]];
   const named = kinds.filter(([, ids]) => ids.length).map(([kind, ids]) => `${kind} ${some(ids)}`);
   return named.join("; ") || "all VENs";
 }

@@ -1,7 +1,8 @@
 // Groups of VENs: made, changed, deleted.
 
-import { get, patch, post, remove } from "./api.js";
+import { patch, post, remove } from "./api.js";
 import { ask } from "./dialogs.js";
+import { readGroups } from "./group-names.js";
 import { byId, count, element, showTable } from "./page.js";
 import { Panel } from "./panels.js";
 import { isShown, linkTo } from "./route.js";
@@ -15,7 +16,7 @@ export class Groups {
   refresh() {
     if (!isShown("groups")) return null;
     return this.panel.ask(async () => {
-      const groups = await get("/api/groups");
+      const groups = await readGroups();
       showTable(byId("groups-table"), this.columns(), groups, "Groups", "There is no group yet.");
     });
   }

@@ -10,6 +10,7 @@ import { EventPage } from "./event-page.js";
 import { draw as drawEvent, heardOfEvent, panel as eventPanel, refreshEvent, start, startEvents } from "./events.js";
 import { Forecast } from "./forecast.js";
 import { checkTotals } from "./freshness.js";
+import { readGroups } from "./group-names.js";
 import { Groups } from "./groups.js";
 import { attempt, every, listen } from "./live.js";
 import { showSession, startLogin } from "./login.js";
@@ -74,7 +75,7 @@ async function refreshAll() {
   await refreshNetwork();
   await Promise.all([
     refreshEvent(), refreshTypes(), vens.refresh(), venPage.refresh(), network.refresh(), forecast.refresh(), checkAge(),
-    attempt(refreshBaseline), attempt(showSession), attempt(() => alarms.refresh()),
+    attempt(refreshBaseline), attempt(readGroups), attempt(showSession), attempt(() => alarms.refresh()),
   ]);
 }
 
@@ -83,7 +84,7 @@ refreshAll().then(() => {
     {
       network: heardOfNetwork,
       status: (transition) => vens.showStatus(transition.venId, transition.status),
-      event: (event) => Promise.all([heardOfEvent(event), eventList.refresh(), eventPage.refresh()]),
+      event: (event) => Promise.all([heardOfEvent(event), eventList.refresh(), eventPage.heardOfEvent(event)]),
       alarm: () => attempt(() => alarms.refresh()),
       reset: refreshAll,
     },
@@ -106,6 +107,7 @@ every(10, () => alarms.refresh());
 every(30, () => audit.refresh());
 every(10, checkAge);
 every(30, refreshBaseline);
+every(30, readGroups);
 every(60, () => network.refresh());
 every(10, () => network.panel.isFresh || network.refresh());
 every(60, () => venPage.isShown && venPage.power.refresh());

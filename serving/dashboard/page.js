@@ -74,19 +74,22 @@ export function table(columns, rows, caption) {
     element(
       "tbody",
       {},
-      ...rows.map((row) => element("tr", {}, ...columns.map((c) => element("td", kind(c), c.cell(row))))),
+      ...rows.map((row) => Object.assign(element("tr", {}, ...columns.map((c) => element("td", kind(c), c.cell(row)))), { rowText: JSON.stringify(row) })),
     ),
   );
 }
 
-/** A table in a place, or why it is empty; what has not changed is not drawn again. */
+/** A table in a place, or why it is empty; what has not changed is not drawn again, and what was unfolded stays so. */
 export function showTable(place, columns, rows, caption, empty) {
   const wanted = JSON.stringify(rows);
   if (place.drawnRows === wanted && place.firstChild) return;
   place.drawnRows = wanted;
   const focused = placeOfFocus(place);
+  const opened = new Set([...place.querySelectorAll("tr:has(details[open])")].map((line) => line.rowText));
   place.replaceChildren(rows.length ? table(columns, rows, caption) : element("p", {}, empty));
-  if (focused) place.querySelector("tbody")?.rows[focused.row]?.cells[focused.cell]?.querySelectorAll(FOCUSABLE)[focused.nth]?.focus();
+  const lines = [...(place.querySelector("tbody")?.rows ?? [])];
+  for (const line of lines) if (opened.has(line.rowText)) for (const folded of line.querySelectorAll("details")) folded.open = true;
+  if (focused) (lines.find((line) => line.rowText === focused.key) ?? lines[focused.row])?.cells[focused.cell]?.querySelectorAll(FOCUSABLE)[focused.nth]?.focus();
 }
 
 const FOCUSABLE = "button, a, input, summary";
@@ -94,7 +97,7 @@ const FOCUSABLE = "button, a, input, summary";
 /** Where in a table somebody is with the keyboard, to be there again in the next one. */
 function placeOfFocus(place) {
   const cell = place.contains(document.activeElement) ? document.activeElement.closest("td") : null;
-  return cell && { row: cell.parentElement.sectionRowIndex, cell: cell.cellIndex, nth: [...cell.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement) };
+  return cell && { key: cell.parentElement.rowText, row: cell.parentElement.sectionRowIndex, cell: cell.cellIndex, nth: [...cell.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement) };
 }
 
 /** Buttons of which one is pressed; answers a function that presses one by its key. */

@@ -57,7 +57,8 @@ export class VenMessages {
     if (path !== this.path) return;
     byId("ven-interval").textContent = `Report interval: ${interval === null ? "not known" : `${count(Math.round(interval))} s, the median of its last quarter of an hour of reports`}.`;
     const gaps = gapsIn(points.map((point) => Date.parse(point.timestamp)), Date.parse(start), now, widthMs);
-    showTable(byId("ven-gaps-table"), GAPS, gaps, "Data gaps of the last day", `Each ${ven.slotMinutes} minutes of the last day have a report.`);
+    const whole = ven.lastSeen === null ? "It has never reported." : `Each ${ven.slotMinutes} minutes of the last day, or since it was registered, have a report.`;
+    showTable(byId("ven-gaps-table"), GAPS, gaps, "Data gaps of the last day", whole);
   }
 }
 

@@ -7,6 +7,7 @@ import { Panel } from "./panels.js";
 import { PowerChart } from "./power.js";
 import { go, isShown, linkTo, setParams } from "./route.js";
 import { VenCommands } from "./ven-commands.js";
+import { VenCredential } from "./ven-credential.js";
 import { VenLoads } from "./ven-loads.js";
 import { VenMessages } from "./ven-messages.js";
 import { VenOptOuts } from "./ven-opt-outs.js";
@@ -17,7 +18,7 @@ export class VenPage {
     this.panel = new Panel(byId("ven"), 10);
     this.power = new PowerChart({ chart: byId("ven-chart"), caption: byId("ven-caption"), ranges: byId("ven-ranges") }, "Power of the VEN", new Panel(byId("ven-power"), 60), { isShown: () => this.isShown });
     this.loads = new VenLoads((load) => this.showLoad(load));
-    this.parts = [new VenCommands(), new VenOptOuts(), new VenMessages()];
+    this.parts = [new VenCommands(), new VenOptOuts(), new VenMessages(), new VenCredential()];
     byId("ven-edit").addEventListener("click", () => this.edit());
     byId("ven-retire").addEventListener("click", () => this.retire());
     byId("ven-whole").addEventListener("click", () => this.showLoad(null));

@@ -2,18 +2,22 @@
 
 import { get } from "./api.js";
 import { BulkActions } from "./bulk.js";
+import { readGroups } from "./group-names.js";
 import { attempt } from "./live.js";
 import { ago, byId, count, element, MEASURED, number, REPORTED, statusMark, time, withSource } from "./page.js";
 import { PagedTable } from "./paged-table.js";
 import { Panel } from "./panels.js";
 import { showPlaces } from "./places.js";
 import { isShown, linkTo, route, setParams } from "./route.js";
+import { VensImport } from "./vens-import.js";
 
+const STATUSES_AFTER_MS = 1000;
 const FILTERS = ["words", "status", "group", "type"];
 
 export class Vens {
   constructor() {
     this.all = [];
+    this.byId = new Map();
     this.found = [];
     this.chosen = new Set();
     this.panel = new Panel(byId("vens"), 10);
@@ -24,6 +28,7 @@ export class Vens {
       name: "vens", caption: "VENs", columns: [this.choiceColumn(), ...COLUMNS], keyOf: (ven) => ven.id, sort: { key: "id", sign: 1 }, empty: "No VEN is like that.",
     });
     this.bulk = new BulkActions(this);
+    this.import = new VensImport(() => this.refresh());
     byId("vens-choose-all").addEventListener("click", () => this.choose(this.found.map((ven) => ven.id)));
     byId("vens-choose-none").addEventListener("click", () => this.choose([]));
   }
@@ -67,26 +72,27 @@ export class Vens {
     const all = await get(`/api/vens/summary${question.size ? `?${question}` : ""}`);
     if (asked.join() !== [group.value, type.value].join()) return; // another one was chosen meanwhile
     this.all = all;
+    this.byId = new Map(all.map((ven) => [ven.id, ven]));
     for (const ven of this.all) ven.words = `${ven.id}\n${ven.name}\n${ven.address ?? ""}`.toLowerCase();
     this.offerStatuses();
     this.find();
   }
 
-  /** A status transition, as soon as it is told; many at once are drawn once. */
+  /** A status transition; those of a second are drawn together, as a whole fleet may change at once. */
   showStatus(venId, status) {
-    const ven = isShown("vens", null) && this.all.find((each) => each.id === venId);
+    const ven = isShown("vens", null) && this.byId.get(venId);
     if (!ven || ven.status === status) return;
     ven.status = status;
-    this.later ??= requestAnimationFrame(() => {
+    this.later ??= setTimeout(() => {
       this.later = null;
       this.offerStatuses();
       this.find();
-    });
+    }, STATUSES_AFTER_MS);
   }
 
   /** Groups and types of load as they are now, which only the server knows. */
   async offer() {
-    const [groups, types] = await Promise.all([get("/api/groups"), get("/api/stats/loads")]);
+    const [groups, types] = await Promise.all([readGroups(), get("/api/stats/loads")]);
     offerOptions(this.form.elements.group, groups.map((group) => [group.id, group.name]));
     offerOptions(this.form.elements.type, types.map(({ type }) => [type, type]));
     byId("vens-group").hidden = groups.length === 0;

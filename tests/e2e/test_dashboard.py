@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]
 VENS = 24
 MANY = 10_000
 WITHIN_MS = 45_000
+ONLINE_WITHIN_S = 180
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 QUIET = [
@@ -66,10 +67,12 @@ def fleet(stack: dict[str, Any]) -> Iterator[None]:
     command = [sys.executable, "-m", "local.fleet", "--mqtt-url", stack["mqtt_url"], "--vens", str(VENS)]
     options = ["--interval", "2", "--backfill", "1", "--opt-out", "0", "--mute", "0"]
     process = subprocess.Popen([*command, *options], cwd=REPOSITORY)
-    until(lambda: ask(stack, "/api/stats/network")["onlineVens"] == VENS, 60)
-    yield
-    process.terminate()
-    process.wait(60)
+    try:
+        until(lambda: ask(stack, "/api/stats/network")["onlineVens"] == VENS, ONLINE_WITHIN_S)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @pytest.fixture

@@ -17,10 +17,21 @@ ADMIN, ADMIN_PASSWORD = "admin", "admin-password"
 PLACES = ("/usr/lib/*/mosquitto_dynamic_security.so", "/usr/lib/mosquitto_dynamic_security.so")
 WITHIN_S = 10.0
 ACCESS = """\
-allow_anonymous false
+allow_anonymous {anonymous}
 plugin {plugin}
 plugin_opt_config_file {configuration}
 """
+ANYTHING = (
+    ("createRole", "anything"),
+    *(
+        ("addRoleACL", "anything", kind, "#", "allow")
+        for kind in ("publishClientSend", "publishClientReceive", "subscribePattern", "unsubscribePattern")
+    ),
+    ("createGroup", "anonymous"),
+    ("addGroupRole", "anonymous", "anything"),
+    ("setAnonymousGroup", "anonymous"),
+)
+"""Makes a group that is that of clients without a name, and may do anything."""
 
 
 def plugin() -> Path:
@@ -29,15 +40,30 @@ def plugin() -> Path:
 
 
 class DynsecBroker(Mosquitto):
-    """Only its administrator may log in at first."""
+    """Only its administrator may log in at first; with `is_open`, clients without a name may do anything."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, is_open: bool = False) -> None:
         configuration = data_dir.resolve() / "dynamic-security.json"
-        super().__init__(data_dir, ACCESS.format(plugin=plugin(), configuration=configuration))
+        anonymous = "true" if is_open else "false"
+        super().__init__(
+            data_dir, ACCESS.format(anonymous=anonymous, plugin=plugin(), configuration=configuration)
+        )
+        self._is_open = is_open
         if not configuration.exists():
             control = required_program("mosquitto_ctrl", "mosquitto")
             command = [control, "dynsec", "init", str(configuration), ADMIN, ADMIN_PASSWORD]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def start(self) -> None:
+        super().start()
+        if self._is_open:
+            for words in ANYTHING:
+                self._control(*words)
+
+    def _control(self, *words: str) -> None:
+        control = required_program("mosquitto_ctrl", "mosquitto")
+        login = ["-h", HOST, "-p", str(self.port), "-u", ADMIN, "-P", ADMIN_PASSWORD]
+        subprocess.run([control, *login, "dynsec", *words], check=True, capture_output=True, timeout=60)
 
     @property
     def admin_url(self) -> str:

@@ -19,6 +19,7 @@ RULES = (
     r"start must not be after end",
     r"url must be a URL such as .+",
     r"timeZone must be an IANA time zone such as Europe/Berlin, not .+",
+    r"slotMinutesSince must not be ahead: leave it out for from now on",
     r"location must be degrees, such as .+",
     r"(ids|group) must not be given together with (group|all): choose one of them",
     r"by must be ven with ids: .+",

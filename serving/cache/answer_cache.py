@@ -13,8 +13,8 @@ from serving.http.representation import CachedResponse
 VALID_FOR_S = 5.0
 """How long answers are served after the last contact with the database."""
 
-LONGEST_S = 60.0
-"""How long an answer is served at most, in case a notification was lost."""
+LONGEST_S = 900.0
+"""How long an answer is served at most. Notifications are lost with their connection only, which ends all."""
 
 MOST_ANSWERS = 50_000
 MOST_BYTES = 65_536

@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test thorough accuracy check clients dist faults brokers bench migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough accuracy check clients dist faults brokers bench page migrate lock format
 
 help: install ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ brokers: install ## brokers other than mosquitto (needs rabbitmq-server, nats-se
 
 bench: install ## ratios against the machine's limits
 	$(BIN)/python -m pytest -m bench -s tests/bench
+
+page: install ## the dashboard with 10,000 VENs and an event, for BENCH_PAGE_S (an hour): memory, processor, frames (needs chromium, mosquitto)
+	BENCH_PAGE_S=$${BENCH_PAGE_S:-3600} $(BIN)/python -m pytest -m bench -s tests/bench/test_bench_dashboard.py
 
 migrate: install ## bring the database of DATABASE_URL to head
 	$(BIN)/alembic upgrade head

@@ -458,6 +458,7 @@ def test_a_ven_reports_only_on_events_that_it_may_see(
 # Notifiers
 
 
-def test_webhooks_are_promised_and_mqtt_is_not(home: OpenAdrClient) -> None:
+def test_without_a_broker_only_webhooks_are_promised(utility: OpenAdrClient, home: OpenAdrClient) -> None:
     assert home.get("/notifiers") == {"WEBHOOK": True}
-    assert home.ask("GET", "/notifiers/mqtt/topics/programs").status_code == 404
+    assert utility.ask("GET", "/notifiers/mqtt/topics/programs").status_code == 404
+    assert home.ask("GET", "/notifiers/mqtt/topics/programs").status_code == 403

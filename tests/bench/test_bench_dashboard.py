@@ -1,6 +1,7 @@
 """The dashboard while 10,000 VENs report and an event runs: memory, processor and frames of the page.
 
-`BENCH_PAGE_VENS`: how many (10,000). `BENCH_PAGE_S`: how long (240; 3,600 by `make page`). Needs chromium and mosquitto.
+`BENCH_PAGE_VENS`: how many (10,000). `BENCH_PAGE_S`: how long (240; 3,600 by `make page`).
+Needs chromium and mosquitto.
 """
 
 import os

@@ -36,9 +36,9 @@ from serving.fleet_cli import add_fleet_commands, run_fleet_command
 from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
 from serving.http.representation import App
-from serving.openadr.clients import ClientStore, RevokedClients
-from serving.openadr.outside_tokens import OutsideTokens
-from serving.openadr.tokens import SigningKeys, Tokens
+from serving.openadr.auth.clients import ClientStore, RevokedClients
+from serving.openadr.auth.outside_tokens import OutsideTokens
+from serving.openadr.auth.tokens import SigningKeys, Tokens
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState

@@ -47,12 +47,12 @@ from serving.http.openapi import Document, OpenApiResource, describe
 from serving.http.operations import MisspeltParameters
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
-from serving.openadr.clients import ClientStore, RevokedClients
-from serving.openadr.listeners import change_listener
-from serving.openadr.middleware import OpenAdrAccess
-from serving.openadr.own_events import OwnEvents
+from serving.openadr.auth.callers import OpenAdrAccess
+from serving.openadr.auth.clients import ClientStore, RevokedClients
+from serving.openadr.auth.tokens import SigningKeys, Tokens
+from serving.openadr.events.own_events import OwnEvents
+from serving.openadr.notifications.listeners import change_listener
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
-from serving.openadr.tokens import SigningKeys, Tokens
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource

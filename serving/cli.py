@@ -25,9 +25,9 @@ from serving.auth.audit import AuditLog
 from serving.auth.keys import KeyNameTakenError, KeyStore, UnknownKeyError
 from serving.auth.queries import KeyRow
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError
-from serving.openadr.access import ROLE_SCOPES
-from serving.openadr.client_queries import ClientRow
-from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, UnknownClientError
+from serving.openadr.auth.access import ROLE_SCOPES
+from serving.openadr.auth.clients import ClientIdTakenError, ClientStore, NewClient, UnknownClientError
+from serving.openadr.auth.queries import ClientRow
 from serving.page import Page
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

@@ -23,7 +23,7 @@ from schemas.programs.settings import (
 )
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
-from serving.openadr import outside_tokens
+from serving.openadr.auth import outside_tokens
 from serving.policy import MAX_BODY_BYTES, ORIGIN, Policy
 
 

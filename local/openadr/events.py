@@ -10,7 +10,7 @@ from local.openadr.reports import PAYLOAD_UNITS
 from schemas.openadr import Event, Program
 from schemas.times.instants import parse_iso
 from serving.openadr.event_times import event_end, event_start
-from serving.openadr.power import NotSharedError, asked_power
+from serving.openadr.events.power import NotSharedError, asked_power
 
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from serving.fleet import credential_queries as credentials
 from serving.fleet import registry_queries as registry
 from serving.fleet.writer import RETIREMENT
 from serving.openadr import queries
-from serving.openadr.access import Client
 from serving.openadr.attributes import load_settings, place
+from serving.openadr.auth.access import Client
 
 VEN_ID = re.compile(TOPIC_LEVEL_PATTERN)
 LOAD_ID = re.compile(SEGMENT_PATTERN)

@@ -16,7 +16,7 @@ from schemas.openadr import ObjectType, Operation, Request, plain
 from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import queries
-from serving.openadr.access import Client
+from serving.openadr.auth.access import Client
 from serving.openadr.event_times import require_times
 from serving.openadr.page import ObjectPage
 

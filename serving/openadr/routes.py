@@ -11,7 +11,9 @@ from schemas.webhooks import Network
 from serving.cache.answer_cache import AnswerCache
 from serving.events.service import EventWriter
 from serving.http.openapi import OpenApiResource
-from serving.openadr.clients import ClientStore
+from serving.openadr.auth.clients import ClientStore
+from serving.openadr.auth.tokens import Tokens
+from serving.openadr.events.power_events import PowerEvents
 from serving.openadr.http.authorization import AuthServerResource, TokenResource
 from serving.openadr.http.document import describe
 from serving.openadr.http.events import OpenAdrEventsResource, OpenAdrOneEventResource
@@ -22,16 +24,14 @@ from serving.openadr.http.resources import OneResourceResource, ResourcesResourc
 from serving.openadr.http.subscriptions import OneSubscriptionResource, SubscriptionsResource
 from serving.openadr.http.topics import topics_of_all, topics_of_program, topics_of_ven
 from serving.openadr.http.vens import OpenAdrOneVenResource, OpenAdrVensResource
-from serving.openadr.listeners import change_listener
+from serving.openadr.notifications.listeners import change_listener
+from serving.openadr.notifications.topics import NOUNS
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.programs import Programs
 from serving.openadr.nouns.reports import Reports
 from serving.openadr.nouns.resources import Resources
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.nouns.vens import Vens
-from serving.openadr.power_events import PowerEvents
-from serving.openadr.tokens import Tokens
-from serving.openadr.topics import NOUNS
 from serving.policy import OPENADR_PREFIX, OPENADR_VERSIONS
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 
 from local.ports import HOST
 from schemas.db.connections import engine_for
-from serving.openadr.access import ROLE_SCOPES
-from serving.openadr.clients import ClientStore, RevokedClients
-from serving.openadr.tokens import SigningKeys, Tokens
+from serving.openadr.auth.access import ROLE_SCOPES
+from serving.openadr.auth.clients import ClientStore, RevokedClients
+from serving.openadr.auth.tokens import SigningKeys, Tokens
 from tests.bench.conftest import MakeDatabase
 from tests.bench.load import Load, measure
 from tests.bench.test_bench_serving import POLLED, Server, get, server

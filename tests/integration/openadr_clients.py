@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from schemas.openadr import MqttBinding
 from schemas.webhooks import Network
 from serving.app import AppOptions, create_app
-from serving.openadr.clients import ClientStore, NewClient
+from serving.openadr.auth.clients import ClientStore, NewClient
 from serving.policy import LOCAL_POLICY, Policy
 
 NOW = datetime.fromisoformat("2026-01-15T12:00:00+00:00")

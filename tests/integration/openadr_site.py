@@ -23,7 +23,7 @@ from local.fleet.reports import FleetSettings, Reporter
 from local.openadr.client import VtnClient
 from local.openadr.ven import SimulatedVen, VenSettings
 from schemas.db.connections import connect
-from serving.openadr.clients import NewClient
+from serving.openadr.auth.clients import NewClient
 from tests.integration.catching_up import catch_up
 from tests.integration.openadr_clients import BASE, NOW, Vtn
 

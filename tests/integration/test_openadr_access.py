@@ -16,10 +16,10 @@ from sqlalchemy import Engine, text
 
 from serving.app import create_app
 from serving.auth.keys import KeyStore
-from serving.openadr.access import ROLE_SCOPES, SCOPES, granted_scopes
-from serving.openadr.clients import ClientIdTakenError, ClientStore, NewClient, RevokedClients
-from serving.openadr.outside_tokens import Issuer, OutsideTokens
-from serving.openadr.tokens import KEY_LASTS, ROTATED_AFTER, TOKEN_LASTS, SigningKeys, Tokens
+from serving.openadr.auth.access import ROLE_SCOPES, SCOPES, granted_scopes
+from serving.openadr.auth.clients import ClientIdTakenError, ClientStore, NewClient, RevokedClients
+from serving.openadr.auth.outside_tokens import Issuer, OutsideTokens
+from serving.openadr.auth.tokens import KEY_LASTS, ROTATED_AFTER, TOKEN_LASTS, SigningKeys, Tokens
 from serving.policy import OPENADR_VERSIONS, Policy
 from tests.integration.openadr_clients import BASE, NOW, Clock, OpenAdrClient, Vtn, post_form, vtn
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from serving.openadr.clients import ClientIdTakenError
+from serving.openadr.auth.clients import ClientIdTakenError
 from tests.integration.openadr_clients import NOW, OpenAdrClient, Vtn
 from tests.integration.published import rows, value
 

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.openadr import EventRequest
-from serving.openadr.power import AskedPower, NotSharedError, asked_power, asks_for_power, turned_priority
+from serving.openadr.events.power import (
+    AskedPower,
+    NotSharedError,
+    asked_power,
+    asks_for_power,
+    turned_priority,
+)
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 FLEXIBILITY_KW = 90.0

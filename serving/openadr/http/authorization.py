@@ -17,9 +17,9 @@ from schemas.openadr import AuthServer, TokenError, TokenRequest, TokenResponse
 from serving.http.bodies import read_bytes
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import answer
-from serving.openadr.access import granted_scopes
-from serving.openadr.clients import ClientStore
-from serving.openadr.tokens import Tokens
+from serving.openadr.auth.access import granted_scopes
+from serving.openadr.auth.clients import ClientStore
+from serving.openadr.auth.tokens import Tokens
 from serving.policy import MAX_BODY_BYTES, OPENADR_PREFIX
 
 FORM = "application/x-www-form-urlencoded"

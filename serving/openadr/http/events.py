@@ -8,7 +8,7 @@ from schemas.openadr import Event, EventRequest
 from schemas.tables.openadr import openadr_events
 from serving.cache.answer_cache import AnswerCache
 from serving.http.parameters import checked
-from serving.openadr.access import MAY_READ_TARGETS, WRITE_EVENTS
+from serving.openadr.auth.access import MAY_READ_TARGETS, WRITE_EVENTS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import ACTIVE, PROGRAM, TARGETS, equals
 from serving.openadr.nouns.events import Events

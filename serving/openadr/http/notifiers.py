@@ -5,7 +5,7 @@ from falcon import Request, Response
 from schemas.openadr import MqttBinding, Notifiers
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import answer
-from serving.openadr.access import MAY_READ
+from serving.openadr.auth.access import MAY_READ
 
 SENDS_WEBHOOKS = True
 """Those of subscriptions are called by the jobs."""

@@ -13,8 +13,8 @@ from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import Parameter
 from serving.http.responses import AT_ONCE, answer, answer_cached, answer_list, encode
+from serving.openadr.auth.callers import client_of
 from serving.openadr.http.parameters import PAGE, TARGETS, object_page, path_id, texts
-from serving.openadr.middleware import client_of
 from serving.openadr.objects import Conditions, Object, Objects, Taken
 
 

@@ -3,7 +3,7 @@
 from falcon import Request, Response
 
 from schemas.openadr import Program, ProgramRequest
-from serving.openadr.access import MAY_READ_TARGETS, WRITE_PROGRAMS
+from serving.openadr.auth.access import MAY_READ_TARGETS, WRITE_PROGRAMS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import TARGETS
 

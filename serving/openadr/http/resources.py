@@ -4,7 +4,7 @@ from falcon import Request, Response
 
 from schemas.openadr import Resource, ResourceRequest
 from schemas.tables.openadr import openadr_resources
-from serving.openadr.access import MAY_READ_VEN_OBJECTS, WRITE_VENS
+from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, WRITE_VENS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import RESOURCE_NAME, TARGETS, VEN, equals
 

@@ -4,7 +4,7 @@ from falcon import Request, Response
 
 from schemas.openadr import Subscription, SubscriptionRequest
 from schemas.tables.openadr import openadr_subscriptions
-from serving.openadr.access import MAY_READ_VEN_OBJECTS, WRITE_SUBSCRIPTIONS
+from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, WRITE_SUBSCRIPTIONS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import CLIENT_NAME, OBJECTS, PROGRAM, equals, texts
 from serving.openadr.queries import overlaps

@@ -10,13 +10,13 @@ from schemas.openadr import EventRequest
 from schemas.tables.openadr import openadr_events
 from serving.errors import ConflictError
 from serving.openadr import queries
-from serving.openadr.access import Client
+from serving.openadr.auth.access import Client
 from serving.openadr.event_times import event_end
+from serving.openadr.events.power_events import PowerEvents
+from serving.openadr.events.shares import Share, with_own_share
 from serving.openadr.nouns.reports import Reports
 from serving.openadr.objects import Conditions, Context, Listener, Object, TargetedObjects, Values, ignore
 from serving.openadr.page import ObjectPage
-from serving.openadr.power_events import PowerEvents
-from serving.openadr.shares import Share, with_own_share
 
 
 class Events(TargetedObjects[EventRequest]):

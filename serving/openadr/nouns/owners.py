@@ -7,7 +7,7 @@ from sqlalchemy import Row
 
 from schemas.openadr import ResourceRequest, VenRequest, plain
 from serving.errors import ForbiddenError, InvalidRequestError
-from serving.openadr.access import Client
+from serving.openadr.auth.access import Client
 
 BY_BUSINESS_LOGIC = ("BL_VEN_REQUEST", "BL_RESOURCE_REQUEST")
 ACCESS = ("objectType", "clientID", "targets")

@@ -10,10 +10,10 @@ from schemas.openadr import ProgramRequest
 from schemas.tables.openadr import openadr_programs
 from serving.errors import ConflictError
 from serving.openadr import queries
+from serving.openadr.events.own_events import OWNER
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.objects import Context, Listener, TargetedObjects, Values, ignore
-from serving.openadr.own_events import OWNER
 
 
 class Programs(TargetedObjects[ProgramRequest]):

@@ -10,8 +10,9 @@ from schemas.openadr import SubscriptionRequest
 from schemas.tables.openadr import openadr_subscriptions
 from schemas.webhooks import Network
 from serving.errors import ConflictError
-from serving.openadr import notifications, queries
-from serving.openadr.access import Client
+from serving.openadr import queries
+from serving.openadr.auth.access import Client
+from serving.openadr.notifications import webhooks as notifications
 from serving.openadr.objects import Context, Listener, Object, OwnedObjects, Values, ignore
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from schemas.times.instants import from_unix
 from serving.errors import NotReadyError
-from serving.openadr.access import SCOPES, Client
+from serving.openadr.auth.access import SCOPES, Client
 
 DISCOVERY = "/.well-known/openid-configuration"
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from serving.openadr.events.power import HIGHEST_LEVEL, RELATIVE, SIMPLE
 from serving.openadr.objects import Object
-from serving.openadr.power import HIGHEST_LEVEL, RELATIVE, SIMPLE
 
 DECIMALS = 3
 """Of a kW in a command, too."""

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row
 
 from schemas.openadr import ObjectType, Operation
 from schemas.webhooks import Network, check_url, new_secret
-from serving.openadr import notification_queries as queries
-from serving.openadr.notification_content import TARGETED, notification, with_targets, without_tokens
+from serving.openadr.notifications import queries
+from serving.openadr.notifications.content import TARGETED, notification, with_targets, without_tokens
 from serving.openadr.objects import Object
 
 QUEUED_AT_ONCE = 1_000

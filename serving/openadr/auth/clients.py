@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from serving.auth.keys import make_secret
-from serving.openadr import client_queries as queries
-from serving.openadr.access import ROLE_SCOPES
-from serving.openadr.client_queries import ClientRow
+from serving.openadr.auth import queries
+from serving.openadr.auth.access import ROLE_SCOPES
+from serving.openadr.auth.queries import ClientRow
 
 KIND = "gc"
 NO_DIGEST = bytes(32)

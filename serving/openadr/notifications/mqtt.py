@@ -11,9 +11,8 @@ from sqlalchemy import Connection
 
 from schemas.db.channels import OPENADR_MESSAGES, notify
 from schemas.openadr import ObjectType, Operation
-from serving.openadr import notification_queries as queries
-from serving.openadr import topics
-from serving.openadr.notification_content import TARGETED, notification, with_targets, without_tokens
+from serving.openadr.notifications import queries, topics
+from serving.openadr.notifications.content import TARGETED, notification, with_targets, without_tokens
 from serving.openadr.objects import Object
 
 VenStems = dict[tuple[str, ...], list[str]]

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Engine
 from schemas.openadr import TokenResponse
 from schemas.times.instants import from_unix
 from serving.auth.rate_limit import TokenBuckets
-from serving.openadr import client_queries as queries
-from serving.openadr.access import SCOPES, Client
-from serving.openadr.clients import LONGEST_TOKEN, RevokedClients
-from serving.openadr.outside_tokens import OutsideTokens
+from serving.openadr.auth import queries
+from serving.openadr.auth.access import SCOPES, Client
+from serving.openadr.auth.clients import LONGEST_TOKEN, RevokedClients
+from serving.openadr.auth.outside_tokens import OutsideTokens
 
 ALGORITHM = "HS256"
 """Symmetric: only this service verifies these tokens."""

@@ -10,8 +10,8 @@ from falcon import Request, Response
 from serving.auth.keys import Caller
 from serving.auth.rate_limit import TokenBuckets
 from serving.http.operations import operation_of
-from serving.openadr.access import Client, require_scope
-from serving.openadr.tokens import Tokens
+from serving.openadr.auth.access import Client, require_scope
+from serving.openadr.auth.tokens import Tokens
 
 REALM = 'Bearer realm="openadr3"'
 WHO = "openadr:"

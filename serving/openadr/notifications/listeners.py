@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from schemas.db.channels import OPENADR, notify
 from schemas.openadr import ObjectType, Operation
-from serving.openadr.mqtt_notifications import MqttNotifications
-from serving.openadr.notifications import Notifications
+from serving.openadr.notifications.mqtt import MqttNotifications
+from serving.openadr.notifications.webhooks import Notifications
 from serving.openadr.objects import Listener, Object
 
 IN_NO_CACHE = ("REPORT", "SUBSCRIPTION")

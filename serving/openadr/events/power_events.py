@@ -16,8 +16,8 @@ from serving.errors import ConflictError, InvalidRequestError
 from serving.events.service import EventWriter
 from serving.openadr import queries
 from serving.openadr.event_times import event_end, event_start
+from serving.openadr.events.power import AskedPower, NotSharedError, asked_power, asks_for_power
 from serving.openadr.objects import Context
-from serving.openadr.power import AskedPower, NotSharedError, asked_power, asks_for_power
 
 PREFIX = "openadr-"
 """Begins the id of such an event. That of the object follows, and the time if the object has been changed."""

@@ -23,10 +23,10 @@ from schemas.openadr import (
 )
 from schemas.tables.openadr import openadr_events, openadr_programs
 from serving.openadr import queries
-from serving.openadr.clients import RESERVED_ID
+from serving.openadr.auth.clients import RESERVED_ID
+from serving.openadr.events.power import EXPORT_LIMIT, IMPORT_LIMIT, KW, LOWEST_PRIORITY, RELATIVE
+from serving.openadr.events.power_events import PREFIX
 from serving.openadr.objects import Listener, ignore, shown
-from serving.openadr.power import EXPORT_LIMIT, IMPORT_LIMIT, KW, LOWEST_PRIORITY, RELATIVE
-from serving.openadr.power_events import PREFIX
 
 PROGRAM = "gridgate"
 OWNER = RESERVED_ID

@@ -1,0 +1,1 @@
+"""Changes of objects, for the webhooks of subscriptions and for MQTT."""

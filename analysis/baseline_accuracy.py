@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from local.fleet.household import FURNISHINGS, Household
+from local.fleet.homes.household import FURNISHINGS, Household
 from local.options import homes
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import days_of, predict

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from local.fleet.household import FURNISHINGS, Household
+from local.fleet.homes.household import FURNISHINGS, Household
 from local.options import homes
 from schemas.programs.command_line import program_parser
 from schemas.tables.history import SLOT_S

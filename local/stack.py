@@ -12,7 +12,7 @@ from local.broker import EmbeddedBroker
 from local.data_dir import locked
 from local.disk import require_space
 from local.environment import REPOSITORY
-from local.fleet.disturbances import BROKEN
+from local.fleet.telemetry.disturbances import BROKEN
 from local.guardian import Guardian
 from local.mosquitto import MosquittoBroker, mosquitto_program
 from local.options import Options

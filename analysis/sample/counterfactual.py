@@ -7,7 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from analysis.sample import scenario
-from local.fleet.reports import Reporter, fleet
+from local.fleet.telemetry.reports import Reporter, fleet
 from schemas.times.instants import from_unix
 
 SLOT_S = 300

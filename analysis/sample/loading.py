@@ -14,7 +14,7 @@ from ingest.storing.store import Store
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from local.fleet.messages import Arrival
+from local.fleet.telemetry.messages import Arrival
 from schemas.db.connections import connect, engine_for
 from schemas.times.instants import from_unix
 from serving.events.rules import EventRules

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.household import Household
-from local.fleet.randomness import draw
-from local.fleet.reports import FleetSettings
-from local.fleet.weather import HeatWave
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.household import Household
+from local.fleet.homes.randomness import draw
+from local.fleet.homes.weather import HeatWave
+from local.fleet.telemetry.reports import FleetSettings
 from schemas.api.events import EventCreate
 
 SEED, VENS, INTERVAL_S = 11, 36, 300.0

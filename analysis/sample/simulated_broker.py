@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from analysis.sample import scenario
-from local.fleet.commands import CommandHandler
-from local.fleet.messages import Arrival, status
-from local.fleet.reports import Reporter, fleet
+from local.fleet.control.commands import CommandHandler
+from local.fleet.telemetry.messages import Arrival, status
+from local.fleet.telemetry.reports import Reporter, fleet
 
 
 class SimulatedBroker:

@@ -11,13 +11,13 @@ from pathlib import Path
 from rich.console import Console
 
 from local.fleet.backfill import backfill, backfill_length
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.commands import CommandHandler
+from local.fleet.control.commands import CommandHandler
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.truth import TruthError, TruthFile
 from local.fleet.live import LiveFleet, ReadingObserver
 from local.fleet.progress import with_progress
 from local.fleet.publisher import BrokerError, FleetPublisher
-from local.fleet.reports import FleetSettings, fleet
-from local.fleet.truth import TruthError, TruthFile
+from local.fleet.telemetry.reports import FleetSettings, fleet
 from local.options import count, hours, mqtt_url, seconds, share
 from schemas.programs.command_line import program_parser
 from schemas.programs.exits import EXIT_CODES, TRY_AGAIN, WRONG_USAGE, end_with_failure

@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import replace
 
-from local.fleet.messages import Message
-from local.fleet.reports import FleetSettings, Reporter, fleet
+from local.fleet.telemetry.messages import Message
+from local.fleet.telemetry.reports import FleetSettings, Reporter, fleet
 
 COARSEST_S = 60.0
 

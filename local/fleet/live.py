@@ -4,11 +4,11 @@ import heapq
 import queue
 from collections.abc import Callable, Iterable, Sequence
 
-from local.fleet.commands import CommandHandler
-from local.fleet.household import Household, HouseholdReading
-from local.fleet.messages import Arrival, Message, status
+from local.fleet.control.commands import CommandHandler
+from local.fleet.homes.household import Household, HouseholdReading
 from local.fleet.publisher import FleetPublisher
-from local.fleet.reports import Reporter
+from local.fleet.telemetry.messages import Arrival, Message, status
+from local.fleet.telemetry.reports import Reporter
 
 _LONGEST_GAP_S = 900.0
 """Reports of a longer gap than this (the machine was suspended) are not sent afterwards."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from local.fleet.messages import Message
+from local.fleet.telemetry.messages import Message
 
 _LINES = 5
 

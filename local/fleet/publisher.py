@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from local.fleet.messages import Message
+from local.fleet.telemetry.messages import Message
 
 MOST_IN_FLIGHT = 400  # below the broker's own limit of 500
 _CONNECT_WITHIN_S = 30.0

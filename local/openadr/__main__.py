@@ -10,9 +10,9 @@ from pathlib import Path
 import httpcore
 
 from local.fleet.backfill import backfill_step_s
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.household import Household
-from local.fleet.reports import FleetSettings, Reporter
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.reports import FleetSettings, Reporter
 from local.openadr.client import TryLaterError, VtnClient, VtnError
 from local.openadr.credentials import UTILITY, CredentialsError, make_credentials, read_credentials
 from local.openadr.fleet import WORKERS, OpenAdrFleet

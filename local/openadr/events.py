@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from local.fleet.household import Household
-from local.fleet.randomness import between
+from local.fleet.homes.household import Household
+from local.fleet.homes.randomness import between
 from local.openadr.reports import PAYLOAD_UNITS
 from schemas.openadr import Event, Program
 from schemas.times.instants import parse_iso

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from local.fleet.randomness import draw
+from local.fleet.homes.randomness import draw
 from local.openadr.client import TryLaterError, VtnError
 from local.openadr.ven import SimulatedVen
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
-from local.fleet.control_state import ControlState
-from local.fleet.household import HouseholdReading, LoadReading
-from local.fleet.reports import Reporter
+from local.fleet.homes.control_state import ControlState
+from local.fleet.homes.household import HouseholdReading, LoadReading
+from local.fleet.telemetry.reports import Reporter
 
 PAYLOAD_UNITS = {
     "USAGE": "KWH",

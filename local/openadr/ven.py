@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 
 import structlog
 
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.control_state import INITIAL_STATE, ControlState
-from local.fleet.household import HouseholdLoad
-from local.fleet.reports import Reporter
-from local.fleet.responses import CommandContext, respond
+from local.fleet.control.responses import CommandContext, respond
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.control_state import INITIAL_STATE, ControlState
+from local.fleet.homes.household import HouseholdLoad
+from local.fleet.telemetry.reports import Reporter
 from local.openadr.client import VtnClient, VtnError
 from local.openadr.events import power_command, requested_payloads, wants_reports_of
 from local.openadr.reports import MeteredInterval, metered, report

@@ -36,7 +36,7 @@ from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from jobs.storage.retention import drop_raw_days
 from local.fleet.backfill import backfill
-from local.fleet.reports import FleetSettings
+from local.fleet.telemetry.reports import FleetSettings
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import Manifest
 from schemas.db.connections import connect, engine_for

@@ -22,9 +22,9 @@ from typing import Any, Self
 import pytest
 
 from local.environment import REPOSITORY
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.events import ShedEvent
-from local.fleet.household import Household
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.events import ShedEvent
+from local.fleet.homes.household import Household
 from tests.e2e.stack import running_stack
 
 pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.thorough]

@@ -24,7 +24,7 @@ from jobs.transforms.performance import (
     settle_portfolio,
     settle_vens,
 )
-from local.fleet.household import Household
+from local.fleet.homes.household import Household
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import Usage, days_of, predict_from
 from schemas.demand_response.baselines import PRIMARY, BaselineName

@@ -19,9 +19,9 @@ from sqlalchemy import Engine
 
 from jobs.webhooks.policy import WebhookPolicy
 from jobs.webhooks.sender import WebhookSender
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.household import Household
-from local.fleet.reports import FleetSettings, Reporter
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.reports import FleetSettings, Reporter
 from local.openadr.client import VtnError
 from local.openadr.ven import SimulatedVen
 from schemas.openadr import Report, Ven

@@ -19,9 +19,9 @@ from ingest.storing.store import Store
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from local.fleet.events import ShedEvent
-from local.fleet.household import FURNISHINGS, Household
-from local.fleet.meters import IntervalMeter
+from local.fleet.homes.events import ShedEvent
+from local.fleet.homes.household import FURNISHINGS, Household
+from local.fleet.telemetry.meters import IntervalMeter
 from schemas.db.connections import connect
 from schemas.demand_response.baselines import PRIMARY
 from schemas.tables.events import event_participations, event_settlements, events, ven_settlements

@@ -17,9 +17,9 @@ from ingest.storing.quotas import Quotas
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.household import Household
-from local.fleet.reports import FleetSettings, Reporter
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.reports import FleetSettings, Reporter
 from local.openadr.client import VtnClient
 from local.openadr.ven import SimulatedVen, VenSettings
 from schemas.db.connections import connect

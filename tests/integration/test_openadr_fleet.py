@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.household import Household
-from local.fleet.reports import FleetSettings
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.reports import FleetSettings
 from local.openadr.client import TryLaterError
 from local.openadr.credentials import UTILITY, CredentialsError, make_credentials, read_credentials
 from local.openadr.fleet import OpenAdrFleet, Turn

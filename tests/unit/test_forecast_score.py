@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from jobs.transforms.forecasts import LOOK_BACK_DAYS, QUANTILES, QUANTITIES, forecast
-from local.fleet.household import Household
+from local.fleet.homes.household import Household
 from schemas.baseline_model.days import Calendar
 from schemas.tables.forecasts import HALF_HOUR, TOTAL
 

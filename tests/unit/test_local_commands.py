@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.commands import CommandHandler
-from local.fleet.household import Household, HouseholdReading, LoadReading
-from local.fleet.messages import description, dialect_of, load_entry, telemetry
-from local.fleet.reports import FleetSettings, Reporter
-from local.fleet.truth import truth
+from local.fleet.control.commands import CommandHandler
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.household import Household, HouseholdReading, LoadReading
+from local.fleet.homes.truth import truth
+from local.fleet.telemetry.messages import description, dialect_of, load_entry, telemetry
+from local.fleet.telemetry.reports import FleetSettings, Reporter
 
 SEED = 7
 EVENING = 1_720_569_600 + 19.75 * 3_600  # 2024-07-10T19:45:00Z

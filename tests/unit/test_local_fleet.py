@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.fleet.backfill import backfill, backfill_length
-from local.fleet.control_state import ControlState
-from local.fleet.disturbances import BROKEN, break_message, is_broken
-from local.fleet.events import ShedEvent, daily_events
-from local.fleet.household import Household
-from local.fleet.messages import Arrival, Message
-from local.fleet.reports import FleetSettings, Reporter, fleet
-from local.fleet.weather import HeatWave
+from local.fleet.homes.control_state import ControlState
+from local.fleet.homes.events import ShedEvent, daily_events
+from local.fleet.homes.household import Household
+from local.fleet.homes.weather import HeatWave
+from local.fleet.telemetry.disturbances import BROKEN, break_message, is_broken
+from local.fleet.telemetry.messages import Arrival, Message
+from local.fleet.telemetry.reports import FleetSettings, Reporter, fleet
 
 pytestmark = pytest.mark.thorough  # programs are started, and ended
 

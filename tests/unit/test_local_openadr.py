@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from ingest.openadr.readings import InboxRow, translated
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.control_state import INITIAL_STATE, ControlState
-from local.fleet.household import Household
-from local.fleet.reports import FleetSettings, Reporter
-from local.fleet.responses import CommandContext, respond
+from local.fleet.control.responses import CommandContext, respond
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.control_state import INITIAL_STATE, ControlState
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.reports import FleetSettings, Reporter
 from local.openadr.events import power_command, requested_payloads, wants_reports_of
 from local.openadr.fleet import LONGEST_PAUSE_S, back_off_s
 from local.openadr.reports import PAYLOAD_UNITS, metered, report

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from local.fleet.answers import Result, acknowledgement
-from local.fleet.behaviour import ResponseBehaviour
-from local.fleet.control_state import INITIAL_STATE, ControlState
-from local.fleet.household import Household
-from local.fleet.messages import Arrival
-from local.fleet.reports import Reporter
-from local.fleet.responses import CommandContext, respond
+from local.fleet.control.answers import Result, acknowledgement
+from local.fleet.control.responses import CommandContext, respond
+from local.fleet.homes.behaviour import ResponseBehaviour
+from local.fleet.homes.control_state import INITIAL_STATE, ControlState
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.messages import Arrival
+from local.fleet.telemetry.reports import Reporter
 
 _MOST_REMEMBERED = 100_000
 

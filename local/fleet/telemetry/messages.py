@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from local.fleet.household import Household, HouseholdReading, LoadReading
-from local.fleet.randomness import draw
+from local.fleet.homes.household import Household, HouseholdReading, LoadReading
+from local.fleet.homes.randomness import draw
 
 _VOLTAGE_V = 230.0
 UNDERSTANDS = ("direction", "intervals", "importLimitKw", "exportLimitKw")

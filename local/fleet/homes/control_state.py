@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from local.fleet.events import ShedEvent
+from local.fleet.homes.events import ShedEvent
 
 
 @dataclass(frozen=True)

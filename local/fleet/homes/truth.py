@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from local.fleet.household import Household, HouseholdReading
+from local.fleet.homes.household import Household, HouseholdReading
 
 
 class TruthError(Exception):

@@ -7,12 +7,12 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from local.fleet.answers import Result
-from local.fleet.behaviour import ResponseBehaviour, paced, release_s
-from local.fleet.control_state import ControlState
-from local.fleet.events import ShedEvent
-from local.fleet.household import Household, HouseholdLoad
-from local.fleet.messages import UNDERSTANDS, load_entry
+from local.fleet.control.answers import Result
+from local.fleet.homes.behaviour import ResponseBehaviour, paced, release_s
+from local.fleet.homes.control_state import ControlState
+from local.fleet.homes.events import ShedEvent
+from local.fleet.homes.household import Household, HouseholdLoad
+from local.fleet.telemetry.messages import UNDERSTANDS, load_entry
 
 Outcome = tuple[ControlState, Result]
 Form = TypeVar("Form", bound=Struct)

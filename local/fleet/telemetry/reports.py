@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from local.fleet.behaviour import ResponseBehaviour, paced
-from local.fleet.control_state import INITIAL_STATE, ControlState
-from local.fleet.disturbances import break_message, delays_s, is_broken
-from local.fleet.events import ShedEvent, daily_events
-from local.fleet.household import Household, HouseholdReading
-from local.fleet.messages import Arrival, Dialect, description, dialect_of, telemetry
-from local.fleet.randomness import draw
-from local.fleet.weather import HeatWave
+from local.fleet.homes.behaviour import ResponseBehaviour, paced
+from local.fleet.homes.control_state import INITIAL_STATE, ControlState
+from local.fleet.homes.events import ShedEvent, daily_events
+from local.fleet.homes.household import Household, HouseholdReading
+from local.fleet.homes.randomness import draw
+from local.fleet.homes.weather import HeatWave
+from local.fleet.telemetry.disturbances import break_message, delays_s, is_broken
+from local.fleet.telemetry.messages import Arrival, Dialect, description, dialect_of, telemetry
 
 _DESCRIBE_EVERY = 6
 _DEFAULT_BEHAVIOUR = ResponseBehaviour()

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from local.fleet.household import Household
-from local.fleet.messages import Message
-from local.fleet.randomness import between, draw
+from local.fleet.homes.household import Household
+from local.fleet.homes.randomness import between, draw
+from local.fleet.telemetry.messages import Message
 
 LATE, DOUBLED, BROKEN = 0.003, 0.003, 0.001
 """Shares of the reports."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from local.fleet.randomness import drift
+from local.fleet.homes.randomness import drift
 
 DAY_S = 86_400
 _LATITUDE = math.radians(45)

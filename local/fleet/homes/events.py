@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from local.fleet.weather import DAY_S
+from local.fleet.homes.weather import DAY_S
 
 _EVENING = (17 * 3_600, 18 * 3_600 + 1_800)
 _EVERY_S = 7_200

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from local.fleet.household import Household
-from local.fleet.messages import Message, dialect_of
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.messages import Message, dialect_of
 
 Word = Literal["accepted", "success", "rejected", "error"]
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from local.fleet.control_state import INITIAL_STATE, ControlState
-from local.fleet.events import ShedEvent
-from local.fleet.profiles import PROFILES, Key, battery_soc, living
-from local.fleet.randomness import between, draw, trait
-from local.fleet.weather import DAY_S, HeatWave, Weather, weather_at
+from local.fleet.homes.control_state import INITIAL_STATE, ControlState
+from local.fleet.homes.events import ShedEvent
+from local.fleet.homes.profiles import PROFILES, Key, battery_soc, living
+from local.fleet.homes.randomness import between, draw, trait
+from local.fleet.homes.weather import DAY_S, HeatWave, Weather, weather_at
 
 _CATALOGUE = (
     # type, name, how often, capacity from and to in kW, share of its power that it can shed, share of the

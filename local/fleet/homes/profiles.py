@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from local.fleet.randomness import draw, drift, trait
-from local.fleet.weather import DAY_S, Weather
+from local.fleet.homes.randomness import draw, drift, trait
+from local.fleet.homes.weather import DAY_S, Weather
 
 Key = tuple[int, str, str]
 """Seed, VEN, load."""

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from local.fleet.events import ShedEvent
-from local.fleet.household import Household
-from local.fleet.randomness import between, draw
+from local.fleet.homes.events import ShedEvent
+from local.fleet.homes.household import Household
+from local.fleet.homes.randomness import between, draw
 
 DOUBLED = 0.03
 """Share of the acknowledgements that arrive twice."""

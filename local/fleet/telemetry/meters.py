@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from local.fleet.control_state import INITIAL_STATE, ControlState
-from local.fleet.events import ShedEvent
-from local.fleet.household import Household
-from local.fleet.messages import Message
+from local.fleet.homes.control_state import INITIAL_STATE, ControlState
+from local.fleet.homes.events import ShedEvent
+from local.fleet.homes.household import Household
+from local.fleet.telemetry.messages import Message
 
 STEP_S = 100
 """A mean is that of readings so far apart; it divides a slot."""

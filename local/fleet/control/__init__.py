@@ -1,0 +1,1 @@
+"""Commands to homes, and their answers."""

@@ -1,0 +1,1 @@
+"""Homes: what they use and generate, what their people do, how they follow events."""

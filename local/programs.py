@@ -52,6 +52,7 @@ class StackPrograms:
             INGEST_WORKERS="1",  # enough for a simulated fleet
             MQTT_MESSAGE_EXPIRY="off",  # rumqttd's listener for 3.1.1 ends at a message with properties
             INGEST_READY_FILE=str(ready_file),
+            **self._openadr_mqtt(),
         )
         return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
@@ -62,7 +63,7 @@ class StackPrograms:
     def serving(self) -> Program:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
-        settings |= _EVENT_LIMITS
+        settings |= _EVENT_LIMITS | self._openadr_mqtt() | {"OPENADR_MQTT_AUTHENTICATION": "ANONYMOUS"}
         if self._options.cors_origins:
             settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)
         command = self._command("serving", ["serving"], **settings)
@@ -105,6 +106,10 @@ class StackPrograms:
         words = ["--mqtt-url", self._urls["mqtt_url"], "--http-url", self._urls["http_url"]]
         argv = [sys.executable, "-m", "local.fixtures", *words]
         return ProcessSpec(argv=argv, env=inherited_environment(), cwd=REPOSITORY)
+
+    def _openadr_mqtt(self) -> dict[str, str]:
+        """The broker of the stack has neither logins nor an access list."""
+        return {"OPENADR_MQTT_URIS": self._urls["mqtt_url"]}
 
     def _command(self, name: str, arguments: list[str], **settings: str) -> ProcessSpec:
         return ProcessSpec(

@@ -53,6 +53,11 @@ FROM generate_series(1, 100) n
 """
 """As many as there may be, all of them disabled."""
 
+CREDENTIAL = """
+INSERT INTO ven_credentials (ven_id, revision, enabled, created_at, changed_at, changed_by, next_attempt_at)
+VALUES ('ven-1', 1, true, now(), now(), 'somebody', now())
+"""
+
 RANGE = {"start": "2026-01-15T17:00:00Z", "end": "2026-01-15T18:00:00Z"}
 
 
@@ -107,8 +112,11 @@ def test_conflicts_are_a_409_where_the_document_says_so(
         ("delete", "/api/events/{eventId}", None),
         ("post", "/api/webhooks", BODIES["WebhookCreate"]),
         ("post", "/api/webhooks/{webhookId}/test", None),
+        ("post", "/api/vens/{venId}/credential", None),
+        ("post", "/api/vens/{venId}/credential/rotate", None),
     ]
     connection.execute(MANY_WEBHOOKS.encode())
+    connection.execute(CREDENTIAL.encode())
     connection.execute("UPDATE events SET status = 'completed'")
     targeted = planned | {"id": "evt-2", "targets": {"groups": ["g"]}}
     assert client.simulate_post("/api/events", json=targeted).status_code == 201

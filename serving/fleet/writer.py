@@ -214,9 +214,7 @@ def _change_width(connection: Connection, request: VenUpdate, shown: Ven, now: d
         return
     minutes = shown.slot_minutes if request.slot_minutes is UNSET else request.slot_minutes
     since = slot_start(request.slot_minutes_since, now)
-    if since == shown.slot_minutes_since:
-        since = None
-    if minutes != shown.slot_minutes or since is not None:
+    if minutes != shown.slot_minutes or since not in {None, shown.slot_minutes_since}:
         _set_width(connection, shown.id, minutes, since or half_hour(now), now)
 
 

@@ -150,8 +150,10 @@ def test_people_set_a_width_from_a_half_hour_on(
     assert patch("slow", **after).json == after
     earlier = patch("slow", slotMinutesSince="2024-07-01T10:44:00Z").json
     assert (earlier["slotMinutes"], earlier["slotMinutesSince"]) == (15, "2024-07-01T10:30:00Z")
+    wider = patch("slow", slotMinutes=30, slotMinutesSince=earlier["slotMinutesSince"]).json
+    assert (wider["slotMinutes"], wider["slotMinutesSince"]) == (30, "2024-07-01T10:30:00Z")
     assert value(connection, "SELECT count(*) FROM slot_widths") == 1
-    assert get("/vens")[0]["slotMinutes"] == 15
+    assert get("/vens")[0]["slotMinutes"] == 30
     assert patch("slow", slotMinutes=None).json == before
     assert value(connection, "SELECT count(*) FROM slot_widths") == 0
 

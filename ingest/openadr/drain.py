@@ -68,6 +68,7 @@ class ReportDrain:
 
     def _drain(self) -> None:
         with self._open_inbox() as inbox:
+            inbox.require_schema()
             while not self._stopping.is_set():
                 if not self.drain_once(inbox):
                     inbox.wait(POLL_S)

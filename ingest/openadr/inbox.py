@@ -45,11 +45,22 @@ class ReportInbox:
     ) -> None:
         self._connection.close()
 
+    def require_schema(self) -> None:
+        """Test whether the database has an inbox as this program knows it.
+
+        Raises:
+            WrongRevisionError: the schema is another one, or is being migrated.
+        """
+        with self._connection.transaction():
+            admit(self._connection)
+
     def drain(self, most: int) -> Drained | None:
         """Store what the oldest reports measure, at most so many; None without any.
 
         After an exception nothing has been stored, and the connection is not to be used again.
         """
+        if self._connection.execute(queries.HAS_REPORTS).fetchone() is None:
+            return None
         with self._connection.transaction():
             admit(self._connection)
             rows = self._take(most)

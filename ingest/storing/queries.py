@@ -173,6 +173,7 @@ REJECTED = (
 LAST_REJECTED = "SELECT coalesce(max(rejected_id), 0) FROM rejected_messages"
 FORGET_REJECTED = "DELETE FROM rejected_messages WHERE rejected_id = ANY(%s)"
 
+HAS_REPORTS = "SELECT FROM report_inbox LIMIT 1"
 TAKE_REPORTS = (
     "SELECT inbox_id, client_id, vens::text, body::text, received_at FROM report_inbox"
     " ORDER BY inbox_id LIMIT %s FOR UPDATE SKIP LOCKED"

@@ -24,7 +24,8 @@ LogFormat = Literal["text", "json"]
 
 def configure_logs(level: str, log_format: LogFormat) -> None:
     """Configure one format for all log lines of this process, those of libraries included."""
-    structlog.configure(**log_options(level, log_format))
+    # Each line is written in one call: libraries write to the same stream from other threads.
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(), **log_options(level, log_format))
     logging.config.dictConfig(library_logging(level, log_format))
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught

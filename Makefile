@@ -52,7 +52,7 @@ format: install ## put the code in order
 	$(BIN)/ruff check --fix .
 
 faults: install ## kill, cut and fill what ingest depends on (needs mosquitto; minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults -rfEsP tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults -rfEsP
 
 clients: install ## clients that tools make of docs/backend-api.yaml (needs npm)
 	$(BIN)/python -m pytest -m clients -rfEsP tests/clients

@@ -154,7 +154,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 def workers(broker: Mosquitto, database_url: str, tmp_path: Path) -> Iterator[list[Ingest]]:
     """Two, each of whom gets all messages; they have to be started."""
     urls = {"first": patient(database_url), "second": database_url}
-    built = [Ingest(tmp_path, url, broker.mqtt5_url, name) for name, url in urls.items()]
+    built = [Ingest(tmp_path, url, broker.mqtt5_url, name, INGEST_WORKERS="1") for name, url in urls.items()]
     try:
         yield built
     finally:

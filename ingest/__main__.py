@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -173,68 +173,40 @@ def _workers(settings: IngestSettings) -> int:
     return settings.workers or min(cores, MOST_WORKERS_BY_DEFAULT)
 
 
-@contextmanager
-def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> Iterator[None]:
+SideWork = AbstractContextManager[object]
+
+
+def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> SideWork:
     """Commands go out on a thread of their own, beside the telemetry that comes in."""
     if settings.command_dispatcher == "off":
-        yield
-        return
+        return nullcontext()
     holder = f"{settings.mqtt_client_id}/{uuid.uuid4().hex[:8]}"
-    dispatcher = Dispatcher(
-        settings, lambda: Outbox(database.connect("commands"), holder), database.clock, metrics
-    )
-    dispatcher.start()
-    try:
-        yield
-    finally:
-        dispatcher.stop()
+    return Dispatcher(settings, lambda: Outbox(database.connect("commands"), holder), database.clock, metrics)
 
 
-@contextmanager
-def _giving_credentials(settings: IngestSettings, database: Database) -> Iterator[None]:
+def _giving_credentials(settings: IngestSettings, database: Database) -> SideWork:
     """Credentials of VENs go to the broker on a thread of their own, if we have an administrator's login."""
     if settings.mqtt_admin_url is None:
-        yield
-        return
-    dispatcher = CredentialDispatcher(
+        return nullcontext()
+    return CredentialDispatcher(
         settings, lambda: CredentialOutbox(database.connect("credentials")), database.clock
     )
-    dispatcher.start()
-    try:
-        yield
-    finally:
-        dispatcher.stop()
 
 
-@contextmanager
-def _draining_reports(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> Iterator[None]:
+def _draining_reports(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> SideWork:
     """Reports that serving has accepted are stored on a thread of their own."""
     quotas, max_ahead = Quotas(settings.limits), timedelta(seconds=settings.max_ahead_s)
     worker = f"{settings.mqtt_client_id}/reports"
-    drain = ReportDrain(
+    return ReportDrain(
         lambda: ReportInbox(database.connect("reports"), worker, max_ahead, quotas), database.clock, metrics
     )
-    drain.start()
-    try:
-        yield
-    finally:
-        drain.stop()
 
 
-@contextmanager
-def _notifying(settings: IngestSettings, database: Database) -> Iterator[None]:
+def _notifying(settings: IngestSettings, database: Database) -> SideWork:
     """Notifications of OpenADR go to the broker on a thread of their own, where clients may use it."""
     if not settings.openadr_mqtt_uris:
-        yield
-        return
-    notifier = MqttNotifier(
-        settings, lambda: MessageOutbox(database.connect("notifications")), database.clock
-    )
-    notifier.start()
-    try:
-        yield
-    finally:
-        notifier.stop()
+        return nullcontext()
+    return MqttNotifier(settings, lambda: MessageOutbox(database.connect("notifications")), database.clock)
 
 
 def _retire() -> None:

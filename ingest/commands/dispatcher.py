@@ -1,13 +1,11 @@
 """The thread that empties the outbox. Whatever fails in it, telemetry goes on."""
 
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from itertools import cycle
 
 import psycopg
-import structlog
 from msgspec.structs import replace
 
 from ingest.commands.outbox import Outbox
@@ -15,8 +13,9 @@ from ingest.commands.publisher import Attempt, Publisher
 from ingest.commands.states import Due, given_up, postponed
 from ingest.metrics import IngestMetrics
 from ingest.mqtt.connection import LoginRefusedError
-from ingest.receiving.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
+from ingest.receiving.broker import addresses_of, login_for, tls_for
 from ingest.settings import IngestSettings
+from ingest.side_thread import SideThread
 from schemas.db.revisions import WrongRevisionError
 
 POLL_S = 1.0
@@ -26,7 +25,7 @@ NEXT_PAUSE_S = 0.05
 """Until the next connection, where one of several commands may be what the last one ended at."""
 
 
-class Dispatcher:
+class Dispatcher(SideThread):
     """Takes due commands from the outbox, publishes them, and writes down there what became of them.
 
     It works only with connections to both ends: what is taken in hand is published at once.
@@ -42,6 +41,7 @@ class Dispatcher:
         clock: Callable[[], datetime],
         metrics: IngestMetrics,
     ) -> None:
+        super().__init__("dispatcher")
         self._addresses = cycle(addresses_of(settings))
         self._address = addresses_of(settings)[0]
         self._tls = tls_for(settings)
@@ -54,25 +54,6 @@ class Dispatcher:
         self._metrics = metrics
         self._suspects: set[str] = set()
         self._unsettled: list[Due] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="dispatcher")
-        self._pause_s = FIRST_PAUSE_S
-        self._log = structlog.get_logger()
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after what is on its way just now."""
-        self._stopping.set()
-        self._thread.join()
-
-    def run(self) -> None:
-        """Work until `stop` is called."""
-        while not self._stopping.is_set():
-            self._attempt()
-            self._stopping.wait(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _attempt(self) -> None:
         """Connect to both ends and work until one of them fails."""
@@ -107,7 +88,7 @@ class Dispatcher:
     def _converse(self, outbox: Outbox) -> None:
         with closing(self._connect()) as publisher:
             self._metrics.dispatching(is_on=True)
-            self._pause_s = FIRST_PAUSE_S
+            self._reset_pause()
             while not self._stopping.is_set():
                 if not self.dispatch(outbox, publisher):
                     outbox.wait(POLL_S)

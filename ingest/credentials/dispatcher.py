@@ -1,6 +1,5 @@
 """The thread that gives credentials to the broker. Whatever fails in it, telemetry and commands go on."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -8,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import cycle
 
 import psycopg
-import structlog
 
 from ingest.commands.states import RetryPolicy
 from ingest.credentials import dynsec
@@ -16,8 +14,9 @@ from ingest.credentials.control import ControlConnection
 from ingest.credentials.dynsec import CredentialChange
 from ingest.credentials.outbox import CredentialOutbox, Outcome
 from ingest.mqtt.packets import Connect
-from ingest.receiving.broker import FIRST_PAUSE_S, KEEPALIVE_S, LONGEST_PAUSE_S, VERSIONS, tls_for
+from ingest.receiving.broker import KEEPALIVE_S, VERSIONS, tls_for
 from ingest.settings import IngestSettings
+from ingest.side_thread import SideThread
 from schemas.credentials import NO_KEY, UnreadablePasswordError, unseal
 from schemas.db.revisions import WrongRevisionError
 from schemas.programs.broker_url import parse_broker_url
@@ -37,7 +36,7 @@ RETRIES = RetryPolicy(timedelta(seconds=5), timedelta(minutes=10), most_attempts
 """There is no last attempt: the reason is shown at the credential, until people have mended it."""
 
 
-class CredentialDispatcher:
+class CredentialDispatcher(SideThread):
     """Takes changes of credentials from the outbox, and has the broker's plugin carry them out."""
 
     def __init__(
@@ -51,6 +50,7 @@ class CredentialDispatcher:
         Raises:
             SettingsError: there is no key, or a TLS file is wrong.
         """
+        super().__init__("credentials")
         url = parse_broker_url(settings.mqtt_admin_url or settings.mqtt_url)
         key = settings.password_key()
         if key is None:
@@ -69,26 +69,7 @@ class CredentialDispatcher:
         )
         self._open_outbox = open_outbox
         self._clock = clock
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="credentials")
-        self._pause_s = FIRST_PAUSE_S
         self._at_once = FIRST_AT_ONCE
-        self._log = structlog.get_logger()
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after what is on its way just now."""
-        self._stopping.set()
-        self._thread.join()
-
-    def run(self) -> None:
-        """Work until `stop` is called."""
-        while not self._stopping.is_set():
-            self._attempt()
-            self._stopping.wait(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _attempt(self) -> None:
         """Connect to both ends and work until one of them fails."""
@@ -106,7 +87,7 @@ class CredentialDispatcher:
         address = next(self._addresses)
         try:
             with closing(ControlConnection(address, self._tls, self._login)) as control:
-                self._pause_s = FIRST_PAUSE_S
+                self._reset_pause()
                 while not self._stopping.is_set():
                     if not self.dispatch(outbox, control):
                         outbox.wait(POLL_S)

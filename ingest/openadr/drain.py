@@ -1,17 +1,15 @@
 """The thread that empties the inbox of reports. Whatever fails in it, messages of the broker go on."""
 
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
 
 import psycopg
-import structlog
 
 from ingest.decoding.messages import Refused
 from ingest.metrics import IngestMetrics
 from ingest.openadr.inbox import ReportInbox
-from ingest.receiving.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from ingest.side_thread import SideThread
 from ingest.storing.batch import FAULT
 from schemas.db.revisions import WrongRevisionError
 
@@ -28,7 +26,7 @@ WRITER = -1
 """The number of this thread among the writers of the metrics."""
 
 
-class ReportDrain:
+class ReportDrain(SideThread):
     """Stores what reports measure. After a failure they are taken one by one, until one has passed."""
 
     def __init__(
@@ -37,34 +35,19 @@ class ReportDrain:
         clock: Callable[[], datetime],
         metrics: IngestMetrics,
     ) -> None:
+        super().__init__("reports")
         self._open_inbox = open_inbox
         self._clock = clock
         self._metrics = metrics
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="reports")
         self._failures = 0
-        self._pause_s = FIRST_PAUSE_S
-        self._log = structlog.get_logger()
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the transaction of just now."""
-        self._stopping.set()
-        self._thread.join()
-
-    def run(self) -> None:
-        """Work until `stop` is called."""
-        while not self._stopping.is_set():
-            try:
-                self._drain()
-            except WrongRevisionError as error:
-                self._log.debug("reports_wait", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - of any kind: it must not stop ingest of telemetry
-                self._failed(error)
-            self._stopping.wait(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+    def _attempt(self) -> None:
+        try:
+            self._drain()
+        except WrongRevisionError as error:
+            self._log.debug("reports_wait", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - of any kind: it must not stop ingest of telemetry
+            self._failed(error)
 
     def _drain(self) -> None:
         with self._open_inbox() as inbox:
@@ -77,7 +60,8 @@ class ReportDrain:
         """Store what some reports measure; False without any."""
         start = time.monotonic()
         drained = inbox.drain(1 if self._failures else AT_ONCE)
-        self._failures, self._pause_s = 0, FIRST_PAUSE_S
+        self._failures = 0
+        self._reset_pause()
         if drained is None:
             return False
         self._metrics.committed(drained.stored, time.monotonic() - start, drained.newest, WRITER)

@@ -1,17 +1,16 @@
 """The thread that publishes notifications of OpenADR. Whatever fails in it, telemetry and commands go on."""
 
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from itertools import cycle
 
-import structlog
 from msgspec.structs import replace
 
 from ingest.commands.publisher import Clock, Publisher
 from ingest.openadr.messages import MessageOutbox
-from ingest.receiving.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
+from ingest.receiving.broker import addresses_of, login_for, tls_for
 from ingest.settings import IngestSettings
+from ingest.side_thread import SideThread
 
 POLL_S = 1.0
 """For notifications of the database that are missed."""
@@ -20,40 +19,25 @@ AT_ONCE = 100
 """Rows of one transaction; each may be for many topics."""
 
 
-class MqttNotifier:
+class MqttNotifier(SideThread):
     """Works with connections to both ends; after a failure of either it begins anew."""
 
     def __init__(
         self, settings: IngestSettings, open_outbox: Callable[[], MessageOutbox], clock: Clock
     ) -> None:
+        super().__init__("openadr-notifier")
         self._addresses = cycle(addresses_of(settings))
         self._tls = tls_for(settings)
         client_id = f"{settings.mqtt_client_id}-openadr"
         self._login = replace(login_for(settings), client_id=client_id, is_clean=True, session_expiry_s=0)
         self._open_outbox = open_outbox
         self._clock = clock
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="openadr-notifier")
-        self._pause_s = FIRST_PAUSE_S
-        self._log = structlog.get_logger()
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the transaction of just now."""
-        self._stopping.set()
-        self._thread.join()
-
-    def run(self) -> None:
-        """Work until `stop` is called."""
-        while not self._stopping.is_set():
-            try:
-                self._converse()
-            except Exception as error:  # noqa: BLE001 - of any kind: it must not stop ingest of telemetry
-                self._failed(error)
-            self._stopping.wait(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+    def _attempt(self) -> None:
+        try:
+            self._converse()
+        except Exception as error:  # noqa: BLE001 - of any kind: it must not stop ingest of telemetry
+            self._failed(error)
 
     def _converse(self) -> None:
         address = next(self._addresses)
@@ -61,7 +45,7 @@ class MqttNotifier:
             self._open_outbox() as outbox,
             closing(Publisher(address, self._tls, self._login, self._clock)) as publisher,
         ):
-            self._pause_s = FIRST_PAUSE_S
+            self._reset_pause()
             while not self._stopping.is_set():
                 self._publish(outbox, publisher)
                 publisher.keep_alive()

@@ -24,6 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from sqlalchemy import Engine
 
+from ingest import side_thread
 from ingest.commands import dispatcher as dispatchers
 from ingest.commands import publisher as publishers
 from ingest.commands.dispatcher import Dispatcher
@@ -65,8 +66,8 @@ def clock() -> Clock:
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatchers, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(dispatchers, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(side_thread, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(side_thread, "LONGEST_PAUSE_S", 0.05)
     monkeypatch.setattr(dispatchers, "POLL_S", 0.05)
 
 

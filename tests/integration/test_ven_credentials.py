@@ -11,8 +11,8 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine
 
+from ingest import side_thread
 from ingest.credentials import control as controls
-from ingest.credentials import dispatcher as dispatchers
 from ingest.credentials.dispatcher import CredentialDispatcher
 from ingest.credentials.outbox import CredentialOutbox
 from ingest.settings import IngestSettings
@@ -50,8 +50,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynsecBroker]:
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatchers, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(dispatchers, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(side_thread, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(side_thread, "LONGEST_PAUSE_S", 0.05)
 
 
 def now() -> datetime:

@@ -149,27 +149,31 @@ def put_report(values: Mapping[str, Any]) -> Insert:
 
 
 def shares_of_client(client_id: str) -> Select[Any]:
-    """What events that are not over ask of the VENs of a client, since they have been shared out.
+    """What each event that is not over, and asks for power, asks of the VENs of a client.
 
     Returns:
-        `object_id`, `share_kw`, `of_all_kw`, `flexibility_kw`; of a VEN that takes no part any more 0 kW.
+        `object_id`, `share_kw` (0 without a part), `of_all_kw` (null: not shared out yet), `flexibility_kw`.
     """
     part, event, ven = event_participations.c, openadr_events.c, openadr_vens.c
     share_kw = case((part.status.in_(LIVE_PARTICIPATIONS), part.requested_reduction_kw), else_=0.0)
+    own = (
+        select(part.event_id, func.sum(share_kw).label("share_kw"))
+        .join(openadr_vens, part.ven_id == ven.ven_id)
+        .where(ven.client_id == client_id)
+        .group_by(part.event_id)
+        .subquery("own")
+    )
     return (
         select(
             event.object_id,
-            func.sum(share_kw).label("share_kw"),
+            func.coalesce(own.c.share_kw, 0.0).label("share_kw"),
             events.c.shared_reduction_kw.label("of_all_kw"),
             event.flexibility_kw,
         )
-        .select_from(openadr_vens)
-        .join(event_participations, part.ven_id == ven.ven_id)
-        .join(events, events.c.event_id == part.event_id)
-        .join(openadr_events, event.event_id == part.event_id)
-        .where(ven.client_id == client_id, events.c.status.in_(TO_COME))
-        .where(events.c.shared_reduction_kw.is_not(None))
-        .group_by(event.object_id, events.c.shared_reduction_kw)
+        .select_from(openadr_events)
+        .join(events, events.c.event_id == event.event_id)
+        .outerjoin(own, own.c.event_id == event.event_id)
+        .where(events.c.status.in_(TO_COME))
     )
 
 

@@ -31,9 +31,18 @@ def test_its_part_of_each_interval() -> None:
     assert shown(Share(0.0, 10.0, None), asked[0]) == [[("DISPATCH_SETPOINT_RELATIVE", 0)]]
 
 
-@pytest.mark.parametrize("share", [None, Share(1.0, 0.0, None)])
-def test_before_it_is_shared_out_it_is_as_it_was_sent(share: Share | None) -> None:
-    assert shown(share, ("DISPATCH_SETPOINT_RELATIVE", -10)) == [[("DISPATCH_SETPOINT_RELATIVE", -10)]]
+@pytest.mark.parametrize("share", [Share(0.0, None, None), Share(1.0, 0.0, None)])
+def test_before_it_is_shared_out_it_asks_for_nothing(share: Share) -> None:
+    """A VEN that saw the request of all would do the whole."""
+    assert shown(share, ("DISPATCH_SETPOINT_RELATIVE", -10)) == [[("DISPATCH_SETPOINT_RELATIVE", 0)]]
+
+
+def test_before_it_is_shared_out_a_level_has_no_power() -> None:
+    assert shown(Share(0.0, None, 30.0), ("SIMPLE", 2)) == [[("SIMPLE", 2)]]
+
+
+def test_what_does_not_ask_for_power_is_as_it_was_sent() -> None:
+    assert shown(None, ("DISPATCH_SETPOINT_RELATIVE", -10)) == [[("DISPATCH_SETPOINT_RELATIVE", -10)]]
 
 
 def test_a_level_stands_beside_its_power() -> None:

@@ -1,4 +1,4 @@
-"""What an event of OpenADR asks of the VENs of one client, once the jobs have shared it out. Pure."""
+"""What an event asks of the VENs of one client: nothing until the jobs have shared it out. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,19 +16,22 @@ class Share(Struct, frozen=True):
     """What a client's VENs are asked for, of what all are, kW; and what all could shed, for levels."""
 
     share_kw: float
-    of_all_kw: float
+    of_all_kw: float | None
+    """None: not shared out yet."""
     flexibility_kw: float | None
 
 
 def with_own_share(event: Object, share: Share | None) -> Object:
     """An event as the client of some VENs sees it: with their own kW, which is a part of each interval's.
 
-    Beside a level of `SIMPLE` stands the power that it means for them.
+    Beside a level of `SIMPLE` stands the power that it means for them. Without a share, it is not an event
+    that asks for power, or it is over.
     """
-    if share is None or share.of_all_kw <= 0:
+    if share is None:
         return event
-    part = share.share_kw / share.of_all_kw
-    intervals = [_interval(each, part, share.flexibility_kw) for each in event.get("intervals", ())]
+    part = share.share_kw / share.of_all_kw if share.of_all_kw else 0.0
+    flexibility_kw = None if share.of_all_kw is None else share.flexibility_kw
+    intervals = [_interval(each, part, flexibility_kw) for each in event.get("intervals", ())]
     return {**event, "intervals": intervals} if intervals else event
 
 

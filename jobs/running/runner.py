@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import psycopg
@@ -159,8 +159,7 @@ class Runner:
         started_at, start = self._clock(), time.monotonic()
         try:
             rows = [self._take(job, step) for step in steps]
-            for _ in range(job.rounds - 1):
-                rows.append(self._take(job, steps[-1]) if rows[-1] else 0)
+            rows += self._repeat(job, rows[-1]) if steps[-1] is job.steps[-1] else ()
         except WrongRevisionError:
             self._metrics.failed(job.name)
             raise
@@ -214,6 +213,14 @@ class Runner:
             if is_locked(error):
                 return True
             raise
+
+    def _repeat(self, job: Job, rows: int) -> Iterator[int]:
+        """Take the last step again while it handles anything; `rows` is what it has just handled."""
+        for _ in range(job.rounds - 1):
+            if not rows:
+                return
+            rows = self._take(job, job.steps[-1])
+            yield rows
 
     def _take(self, job: Job, step: Step) -> int:
         start, now = time.monotonic(), self._clock()

@@ -30,14 +30,9 @@ from serving.events.baselines import baseline_methods
 from serving.events.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
-from serving.fleet.credentials import VenCredentials
 from serving.fleet.forecasts import ForecastReader
-from serving.fleet.groups import GroupReader, GroupWriter
-from serving.fleet.imports import VenImports
 from serving.fleet.latest import LatestReader
-from serving.fleet.opt_outs import OptOuts
 from serving.fleet.reader import FleetReader
-from serving.fleet.writer import FleetWriter
 from serving.history.bulk import BulkHistories
 from serving.history.limits import MAX_POINTS
 from serving.history.planner import Aggregate
@@ -47,6 +42,7 @@ from serving.http.openapi import Document, OpenApiResource, describe
 from serving.http.operations import MisspeltParameters
 from serving.http.problems import add_error_handling
 from serving.http.representation import App, ConditionalRequests, Preconditions, SecurityHeaders
+from serving.imports.service import VenImports
 from serving.openadr.auth.callers import OpenAdrAccess
 from serving.openadr.auth.clients import ClientStore, RevokedClients
 from serving.openadr.auth.tokens import SigningKeys, Tokens
@@ -54,6 +50,10 @@ from serving.openadr.events.own_events import OwnEvents
 from serving.openadr.notifications.listeners import change_listener
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.policy import LOCAL_POLICY, METRICS_PATH, SESSION_PATH, Policy
+from serving.registry.credentials import VenCredentials
+from serving.registry.groups import GroupReader, GroupWriter
+from serving.registry.opt_outs import OptOuts
+from serving.registry.writer import FleetWriter
 from serving.reports.service import ReportReader
 from serving.resources.access import AuditTrailResource, CurrentSessionResource
 from serving.resources.alarms import (

@@ -232,12 +232,9 @@ def read_connack(packet: Packet, version: MqttVersion) -> Accepted:
     if packet.kind != Kind.CONNACK or len(packet.body) < 2:  # noqa: PLR2004 - flags and code
         raise ProtocolError(f"an answer to CONNECT that is none (packet type {packet.kind})")
     flags, code = packet.body[:2]
-    if (
-        version is MqttVersion.V5 and 0 < code < FIRST_REFUSAL_OF_V5
-    ):  # a broker of before answers as it used to
-        return Accepted(
-            _explain(code, {}, _REFUSALS[MqttVersion.V3_1_1]), has_session=False, is_older=code == 1
-        )
+    if version is MqttVersion.V5 and 0 < code < FIRST_REFUSAL_OF_V5:  # a broker that speaks 3.1.1 only
+        reason = _explain(code, {}, _REFUSALS[MqttVersion.V3_1_1])
+        return Accepted(reason, has_session=False, is_older=code == 1)
     properties = _properties(packet.body, 2) if version is MqttVersion.V5 else {}
     return Accepted(
         refusal=_explain(code, properties, _REFUSALS[version]) if code else None,

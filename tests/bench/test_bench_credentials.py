@@ -26,7 +26,7 @@ from ingest.mqtt.packets import Connect, MqttVersion
 from ingest.settings import IngestSettings
 from local.ports import HOST
 from schemas.db.connections import connect, engine_for
-from serving.fleet.credentials import VenCredentials
+from serving.registry.credentials import VenCredentials
 from tests.bench.conftest import MakeDatabase
 from tests.e2e.stack import until
 from tests.integration.dynsec_broker import DynsecBroker

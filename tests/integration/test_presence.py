@@ -20,7 +20,7 @@ from jobs.summaries.lanes import consume_snapshot_batches, refresh_totals
 from jobs.transforms.presence import REPORTS_EACH, PresenceTime
 from schemas.db.ledger import open_status_batch, queue_batch
 from schemas.tables import ledger, presence, raw, registry, snapshots
-from serving.fleet import registry_queries as serving_registry
+from serving.registry import queries as serving_registry
 from tests.examples import costly
 from tests.oracle.presence import PresenceLoop
 

@@ -19,7 +19,7 @@ from ingest.settings import IngestSettings
 from schemas.credentials import seal
 from schemas.db.connections import connect
 from serving.app import AppOptions, create_app
-from serving.fleet.credentials import VenCredentials
+from serving.registry.credentials import VenCredentials
 from tests.faults.mosquitto import Mosquitto
 from tests.integration.dynsec_broker import (
     ADMIN,

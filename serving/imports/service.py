@@ -9,11 +9,10 @@ from sqlalchemy import Connection, Engine
 from schemas.api.ven_imports import VenImport
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import InvalidRequestError
-from serving.fleet import import_queries as queries
-from serving.fleet import registry_queries as registry
-from serving.fleet import ven_csv
-from serving.fleet.import_queries import RegisteredVen
-from serving.fleet.ven_csv import MOST_PROBLEMS, VenFile, VenFileRow
+from serving.imports import queries, ven_csv
+from serving.imports.queries import RegisteredVen
+from serving.imports.ven_csv import MOST_PROBLEMS, VenFile, VenFileRow
+from serving.registry import queries as registry
 
 AT_ONCE = 1_000
 """Rows that one statement compares or writes."""

@@ -35,7 +35,8 @@ from jobs.summaries.rows import fetch, write
 from jobs.transforms.performance import counted_hours, elsewhere, event_usage
 from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas.baseline_model.days import part_within
-from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN, Array, Usage
+from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN
+from schemas.baseline_model.usage import Array, Usage
 from schemas.db import channels, locks
 from schemas.demand_response import participation_times
 from schemas.tables.events import event_reductions

@@ -22,8 +22,9 @@ from jobs.storage.retention import delete_raw_rows, drop_raw_days
 from schemas.archive.folder import ArchiveFolder
 from schemas.tables.history import load_history, network_history, ven_history
 from schemas.tables.raw import ven_telemetry
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.history import service
+from serving.routes import AppOptions
 from tests.integration.house import (
     EDGES,
     EVERYTHING,

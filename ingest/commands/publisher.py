@@ -104,7 +104,7 @@ class Publisher:
         return Attempt(settled, [], [])
 
     def publish_messages(self, messages: Sequence[OutgoingMessage]) -> list[str]:
-        """Publish messages in their order and wait for the broker; answers why it refused some.
+        """Publish messages in their order and wait for the broker; returns why it refused some.
 
         Raises:
             OSError: the connection ended, or the broker does not confirm: it may have some of them.
@@ -164,7 +164,7 @@ class Publisher:
                     settled += self._take_confirmed(in_flight, policy)
 
     def _send(self, command: Due, in_flight: dict[int, tuple[Due, datetime]]) -> list[Due]:
-        """Publish one; answers it where that is not possible."""
+        """Publish one; returns it where that is not possible."""
         now, topic = self._clock(), TOPIC + command.ven_id
         content = payload(command, now)
         size_bytes = len(topic.encode()) + len(content) + OVERHEAD_BYTES

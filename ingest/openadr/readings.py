@@ -166,7 +166,7 @@ def _read(
     descriptors: dict[str, ReportPayloadDescriptor],
     received_at: datetime,
 ) -> list[str]:
-    """Add what an interval says to its moment; answers what is wrong with it."""
+    """Add what an interval says to its moment; returns what is wrong with it."""
     faults = []
     for payload in timed.interval.payloads:
         descriptor = descriptors.get(payload.type)

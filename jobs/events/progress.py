@@ -100,12 +100,12 @@ class Progress:
         self._followed_at: datetime | None = None
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
-        """Write down how each running event goes; answers their number."""
+        """Write down how each running event goes; returns how many."""
         self._followed_at = now
         return self._follow(connection, now)
 
     def make_missing_baselines(self, connection: Connection, now: datetime) -> int:
-        """Make the next baselines, and write down what comes of them; answers how many VENs had none."""
+        """Make the next baselines, and write down what comes of them; returns how many VENs had none."""
         missing = sum(standing.missing for standing in self._standings.values())
         if not missing or self._followed_at is None or now > self._followed_at + CATCH_UP:
             return 0

@@ -43,7 +43,7 @@ class FleetWriter:
         self._clock = clock
 
     def add_ven(self, request: VenCreate) -> str:
-        """Register a VEN, or bring back one that was retired, with its history; answers its id.
+        """Register a VEN, or bring back one that was retired, with its history; returns its id.
 
         Raises:
             InvalidRequestError: the path of that id would be another route, or its slots begin ahead.

@@ -43,7 +43,7 @@ from schemas.devices.wire import (
 from schemas.times.instants import from_unix, parse_iso
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""No VEN reported before; a clock that was never set starts in 1970."""
+"""No VEN reported before this; a clock that was never set starts in 1970."""
 
 BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
 BOM = b"\xef\xbb\xbf"
@@ -52,7 +52,7 @@ T = TypeVar("T")
 Wire = PlainTelemetry | LenientTelemetry | LoadSnapshot | StatusMessage
 Kind = Callable[[Received, str | None, datetime, Quotas], Decoded]
 MEASURED = ("timestamp", "ven_id", "used_power_kw", "shed_power_kw", "power_kw", "shed_kw")
-"""What telemetry is for. A wrong value here refuses the message; elsewhere, itself alone."""
+"""Required fields. A wrong value in one rejects the message; in any other field, only that value."""
 
 _plain_telemetry = Decoder(PlainTelemetry)
 _lenient_telemetry = Decoder(LenientTelemetry)
@@ -70,7 +70,7 @@ def decode(message: Received, max_ahead: timedelta, quotas: Quotas | None = None
     """Decode one message by its topic.
 
     Raises:
-        Refused: nothing of it can be accepted.
+        Refused: the message is rejected as a whole.
     """
     kind, topic_ven = _route(message.topic)
     quotas = quotas or Quotas()
@@ -124,7 +124,7 @@ def _telemetry(message: Received, topic_ven: str | None, latest: datetime, quota
         source = _source(message, topic_ven, plain, latest)
         return Report(source, _panel(plain, source), plain_rows(plain.loads or [], source, quotas), [])
     except ValueError:
-        # Not the plain case: read it field by field, and find out what is wrong with it, if anything.
+        # Slow path: decode field by field, to find what is wrong, if anything is.
         return _lenient(message, topic_ven, latest, quotas)
 
 
@@ -178,7 +178,7 @@ def _load_descriptions(
     source = _source(message, topic_ven, wire, latest)
     samples, rejections = any_rows(wire.loads, source, quotas)
     try:
-        understands = _understood(wire.understands)
+        understands = _abilities_json(wire.understands)
     except ValueError as error:
         understands = None
         refusal = Refused("bad_field", f"understands: {error}")
@@ -186,32 +186,32 @@ def _load_descriptions(
     return Description(source, samples, rejections, understands)
 
 
-def _understood(abilities: Raw) -> str | None:
-    """A JSON array, in order; None where a VEN reports no abilities.
+def _abilities_json(abilities: Raw) -> str | None:
+    """Return a sorted JSON array; None if the VEN reports no abilities.
 
     Raises:
-        ValueError: it is no list of words.
+        ValueError: it is not a list of words.
     """
     words = _abilities.decode(abilities) if bytes(abilities) else None
     return None if words is None else _ordered(words)
 
 
 def _ordered(words: list[str]) -> str:
-    """Distinct words as JSON.
+    """Return distinct sorted words as JSON.
 
     Raises:
-        ValueError: one of them has a NUL.
+        ValueError: one of them contains a NUL.
     """
     return msgspec.json.encode(sorted({label(word) or "" for word in words})).decode()
 
 
 def _answered_abilities(wire: Acknowledgement) -> str | None:
-    """The abilities in an acknowledgement, beside its `data` or in it.
+    """Return the abilities in an acknowledgement, beside its `data` or in it.
 
-    A wrong value is kept with the answer and ignored: the answer itself counts.
+    A wrong value is stored with the acknowledgement and otherwise ignored.
     """
     try:
-        beside = _understood(wire.understands)
+        beside = _abilities_json(wire.understands)
         data = _answered_data.decode(wire.data) if beside is None and bytes(wire.data) else None
         within = None if data is None else data.understands
         return beside if within is None else _ordered(within)
@@ -239,7 +239,7 @@ def _answer(message: Received, topic_ven: str | None, _latest: datetime, _quotas
     wire = _read(_acknowledgement, message.payload)
     ven_id = _identifier(_ven_id(topic_ven, wire.ven_id))
     if wire.is_accepted is None:
-        raise Refused("wrong_type", "neither `ok` nor `status` says what came of the command")
+        raise Refused("wrong_type", "neither `ok` nor `status` tells the outcome of the command")
     if "\0" in wire.correlation_id:
         raise Refused("bad_text", "correlationId has a NUL character; take it out")
     content = rows.document(message.payload)
@@ -279,7 +279,7 @@ def _source(message: Received, topic_ven: str | None, wire: Wire, latest: dateti
 
 
 def _time_of_receipt(message: Received) -> datetime:
-    """A retained message is older than all live ones; its age is unknown."""
+    """Return the time of receipt; a retained message counts as older than live ones: its age is unknown."""
     return EARLIEST if message.is_retained else message.received_at
 
 

@@ -1,4 +1,4 @@
-"""Detects by its first bytes in which encoding a payload is that is not JSON in UTF-8."""
+"""Detects the encoding of a payload that is not JSON in UTF-8, by its first bytes."""
 
 import codecs
 
@@ -18,7 +18,7 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x78\x9c": "z
 
 
 def another_encoding(payload: bytes) -> Refused | None:
-    """A refusal that names the encoding; None where the payload looks like none that we can name."""
+    """Return a refusal that names the encoding; None if it is not recognised."""
     for mark, name in _MARKS.items():
         if payload.startswith(mark):
             return Refused("not_utf8", f"it is {name}; publish JSON as UTF-8")

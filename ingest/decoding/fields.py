@@ -20,7 +20,7 @@ class FieldDecoders:
 
 
 def read_fields(lenient: Struct, decoders: FieldDecoders) -> tuple[dict[str, Any], list[Refused]]:
-    """Values by name, null where there is none; and a refusal for each that has the wrong type."""
+    """Return values by name, null where absent, and a refusal for each value of the wrong type."""
     values: dict[str, Any] = {}
     refusals = []
     for field, decoder in decoders.fields:

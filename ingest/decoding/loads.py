@@ -1,4 +1,4 @@
-"""Load entries of a message to rows, by load id."""
+"""Decodes the load entries of a message to rows, by load id."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ Rows = dict[str, Row]
 
 CONTRACT_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(LoadEntry))
 MEASURED = ("id", "load_id", "current_power_kw", "shed_power_kw")
-"""What an entry is for. A wrong value here refuses the entry; elsewhere, itself alone."""
+"""Required fields. A wrong value in one rejects the entry; in any other field, only that value."""
 
 _entry = Decoder(LenientLoadEntry)
 _keys = Decoder(dict[str, Raw])
@@ -26,16 +26,16 @@ _descriptive = FieldDecoders(LoadEntry, but=MEASURED)
 
 
 def plain_rows(loads: list[PlainLoadEntry], source: Source, quotas: Quotas) -> Rows:
-    """Rows of entries with nothing but the contract's keys.
+    """Return rows of entries that have only the contract's keys.
 
     Raises:
-        ValueError: an entry is not perfect; `any_rows` finds out which.
+        ValueError: an entry is not plain; `any_rows` decodes it.
     """
     if not loads:
         return {}
     try:
         return _plain_rows(loads, source, quotas.load_ids[source.ven_id], quotas.load_types)
-    except KeyError:  # a new name
+    except KeyError:  # a new load id or type
         load_ids = {each: quotas.load_id(source.ven_id, each) for each in map(_load_id, loads)}
         load_types = {load.type: quotas.load_type(load.type) for load in loads}
         return _plain_rows(loads, source, load_ids, load_types)
@@ -46,12 +46,12 @@ def _plain_rows(
 ) -> Rows:
     rows = dict([_row(load, source, load_ids, load_types, None) for load in loads])
     if len(rows) < len(loads):
-        raise ValueError("a load stands in the message twice")
+        raise ValueError("the message has a load twice")
     return rows
 
 
 def any_rows(loads: list[Raw], source: Source, quotas: Quotas) -> tuple[Rows, list[Rejection]]:
-    """Rows of entries of any form. A bad one is refused alone; what is beyond the contract is metadata."""
+    """Return rows of entries of any form. A bad one is rejected alone; unknown keys become metadata."""
     rows: Rows = {}
     rejections: list[Rejection] = []
     beyond_quota: list[Raw] = []
@@ -65,7 +65,7 @@ def any_rows(loads: list[Raw], source: Source, quotas: Quotas) -> tuple[Rows, li
             refusals = [Refused("bad_load", str(error))]
         else:
             if rows.setdefault(load_id, row) is not row:
-                refusals = [Refused("load_twice", f"{load_id!r} stands in the message already")]
+                refusals = [Refused("load_twice", f"the message has {load_id!r} already")]
         rejections += _rejections(raw, position, refusals, source)
     if beyond_quota:
         rejections.append(_rejection_of_loads(beyond_quota, source, quotas))
@@ -88,7 +88,7 @@ def _any_row(raw: Raw, source: Source, quotas: Quotas) -> tuple[str, Row, list[R
 
 
 def _rejections(raw: Raw, position: int, refusals: list[Refused], source: Source) -> Iterator[Rejection]:
-    """A record for each reason to refuse something of an entry."""
+    """Return a record for each reason to reject a part of an entry."""
     details: dict[str, list[str]] = {}
     for refusal in refusals:
         details.setdefault(refusal.reason, []).append(refusal.detail)
@@ -97,7 +97,7 @@ def _rejections(raw: Raw, position: int, refusals: list[Refused], source: Source
 
 
 def _rejection_of_loads(loads: list[Raw], source: Source, quotas: Quotas) -> Rejection:
-    """One record for all loads of a message that are beyond the quota; its payload is a list of entries."""
+    """Return one record for all loads of a message beyond the quota; its payload is a list of entries."""
     most = quotas.limits.loads_of_ven
     detail = f"{len(loads)} loads beyond the {most} of a VEN (INGEST_MAX_LOADS_OF_VEN)"
     return source.rejection(b"[" + b",".join(map(bytes, loads)) + b"]", Refused("too_many_loads", detail))

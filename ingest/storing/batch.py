@@ -1,4 +1,4 @@
-"""Whatever has arrived since the last commit, decoded, each natural key once."""
+"""The messages since the last commit, decoded, with each natural key once."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
@@ -19,16 +19,16 @@ LoadKey = tuple[str, datetime, str]
 
 
 FAULT = "fault_of_ours"
-"""Reason for putting a message aside at which Gridgate itself fails, so that it does not stop the others."""
+"""Reason for rejecting a message at which Gridgate itself fails, so that it does not stop the others."""
 
 
 class Batch:
-    """Decoded messages by natural key. The first with a key stands; another with other content is refused.
+    """Decoded messages by natural key. The first with a key counts; another with other content is rejected.
 
     `vens` has every VEN that an accepted message named, and when it was first heard; `keyed` is the
     number of reports, statuses and answers, duplicates and conflicts among them. `late_samples` belong to
-    reports that were stored without them. `abilities`: of each VEN that said what it understands, its newest
-    word: when, and a JSON array. `size_bytes` is the size of all payloads.
+    reports that were stored without them. `abilities`: time and JSON array of the newest abilities that each
+    VEN reported. `size_bytes` is the size of all payloads.
     """
 
     def __init__(self, quotas: Quotas | None = None) -> None:
@@ -57,7 +57,7 @@ class Batch:
 
     @classmethod
     def refusing(cls, message: Received, reason: str, detail: str) -> "Batch":
-        """A batch that does nothing but put one message among the rejected."""
+        """Return a batch that only rejects one message."""
         batch = cls()
         batch.received.append(message)
         batch.refuse(message, Refused(reason, detail))
@@ -69,19 +69,19 @@ class Batch:
         )
 
     def refuse_conflict(self, source: Source, load_id: str | None = None) -> None:
-        """A message, or a load's description, whose key holds other content already: the first stands."""
+        """Reject a message, or a load's description, whose key is stored with other content."""
         what = source.ven_id if load_id is None else f"{load_id} of {source.ven_id}"
         reason = "conflict" if load_id is None else "load_conflict"
         refusal = Refused(reason, f"{what} at {source.ts} is stored already with other content")
         self.rejections.append(source.rejection(source.message.payload, refusal))
 
     def refuse_answer(self, answer: Answer) -> None:
-        """An acknowledgement of a command that this VEN was never sent."""
+        """Reject an acknowledgement of a command that was never sent to this VEN."""
         detail = f"{answer.ven_id} was never sent a command {answer.command_id!r:.100}"
         self.refuse(answer.message, Refused("unknown_command", detail))
 
     def refuse_vens(self, ven_ids: Iterable[str], refusal: Refused) -> None:
-        """Take out all that some VENs have sent, and put their messages among the rejected."""
+        """Remove everything that some VENs have sent, and reject their messages."""
         refused = set(ven_ids)
         sources = [
             *(report.source for report in self.reports.values()),
@@ -92,9 +92,9 @@ class Batch:
         for message in messages.values():
             self.refuse(message, refusal)
         self.keyed -= sum(key[0] in refused for key in chain(self.reports, self.statuses))
-        for kept in (self.reports, self.statuses, self.described, self.late_samples):
-            for key in [key for key in kept if key[0] in refused]:
-                del kept[key]  # type: ignore[arg-type]
+        for rows in (self.reports, self.statuses, self.described, self.late_samples):
+            for key in [key for key in rows if key[0] in refused]:
+                del rows[key]  # type: ignore[arg-type]
         for ven_id in refused:
             self.vens.pop(ven_id, None)
             self.abilities.pop(ven_id, None)
@@ -141,21 +141,21 @@ class Batch:
                 source = description.source
                 self._keep_abilities(source.ven_id, source.ts, description.understands)
 
-    def _keep(self, kept: dict[Key, C], new: C) -> None:
+    def _keep(self, messages: dict[Key, C], new: C) -> None:
         self.keyed += 1
-        first = kept.setdefault((new.source.ven_id, new.source.ts), new)
+        first = messages.setdefault((new.source.ven_id, new.source.ts), new)
         if first is not new and not same_content(first.content, new.content):
             self.refuse_conflict(new.source)
 
     def _keep_first(self, answer: Answer) -> None:
-        """A VEN may answer more than once: a redelivered command, too. Its first word counts."""
+        """Keep the first acknowledgement: a VEN may send several, say of a redelivered command."""
         self.keyed += 1
         self.answers.setdefault((answer.ven_id, answer.command_id), answer)
 
-    def _keep_abilities(self, ven_id: str, said_at: datetime, understands: str | None) -> None:
+    def _keep_abilities(self, ven_id: str, reported_at: datetime, understands: str | None) -> None:
         if understands is not None:
-            word = (said_at, understands)
-            self.abilities[ven_id] = max(word, self.abilities.get(ven_id, word))
+            newest = (reported_at, understands)
+            self.abilities[ven_id] = max(newest, self.abilities.get(ven_id, newest))
 
     def _describe(self, description: Description) -> None:
         source = description.source
@@ -167,7 +167,7 @@ class Batch:
 
 
 def _is_same_entry(one: Row, other: Row) -> bool:
-    """Whether two load entries differ in the spelling of their metadata at most."""
+    """Return whether two load entries are equal, but for the formatting of their metadata."""
     *fields, metadata = one
     *other_fields, other_metadata = other
     return fields == other_fields and same_content(metadata or "{}", other_metadata or "{}")

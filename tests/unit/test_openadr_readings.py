@@ -144,8 +144,8 @@ def test_without_a_start_it_is_when_it_came() -> None:
         ({"READING": 1}, [{"payloadType": "READING", "units": "KWH"}], "READING has the units KWH; send KW"),
         ({"DEMAND": "much"}, [], "DEMAND has the value 'much'; send a number"),
         ({"DEMAND": True}, [], "DEMAND has the value True; send a number"),
-        ({"OPERATING_STATE": "ASLEEP"}, [], "'ASLEEP', which is no operating state"),
-        ({"LOAD_SHED_DELTA_AVAILABLE": 2}, [], "is of loads here: send it for each resource"),
+        ({"OPERATING_STATE": "ASLEEP"}, [], "'ASLEEP', which is not an operating state"),
+        ({"LOAD_SHED_DELTA_AVAILABLE": 2}, [], "applies to single loads: send it for each resource"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_refused_alone(payloads: Any, descriptors: Any, part: str) -> None:
@@ -171,7 +171,7 @@ def test_many_refusals_are_one_for_each_reason() -> None:
 def test_two_values_for_one_time() -> None:
     twice = [resource("hvac", {"DEMAND": 1}), resource("hvac", {"DEMAND": 2})]
     [(_, detail)] = refusals(*twice)
-    assert "resources[1], interval 0: DEMAND is there for this time already" in detail
+    assert "resources[1], interval 0: DEMAND has another value for this time already" in detail
     assert refusals(resource("hvac", {"DEMAND": 1}), resource("hvac", {"DEMAND": 1})) == []
 
 

@@ -164,7 +164,7 @@ def test_messages_are_refused_above_a_rate(site: Site) -> None:
     assert site.evaluate(299) == 1
     [alarm] = site.get("/api/alarms")
     assert (alarm["kind"], alarm["value"]) == ("messages_refused", 60.0)
-    assert alarm["detail"].startswith("Refused within 5 minutes: ")
+    assert alarm["detail"].startswith("Rejected within 5 minutes: ")
     assert site.evaluate(340) == 0
     site.limits = AlarmLimits(ingest_silent_s=1e6)
     assert [site.evaluate(second) for second in (600, 719, 720)] == [0, 0, 1]

@@ -23,10 +23,10 @@ from jobs.storage.retention import (
     delete_raw_rows,
     drop_raw_days,
     forget_buckets,
-    trim_records,
     trim_commands,
     trim_events,
     trim_live_changes,
+    trim_records,
 )
 from jobs.storage.trimming import (
     trim_alarms,

@@ -158,6 +158,7 @@ def test_a_slow_reporter_has_three_of_its_intervals(watch: Watch) -> None:
     assert watch.judge(START + seconds(180 + 181)) == [ONLINE, SILENT]
 
 
+@pytest.mark.thorough
 def test_a_replay_neither_brings_it_back_nor_keeps_it(watch: Watch) -> None:
     """Whether it comes as a burst, message by message, or at twice the speed."""
     watch.report(START)

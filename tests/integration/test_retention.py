@@ -19,8 +19,8 @@ from jobs.storage.retention import (
     drop_raw_days,
     forget_buckets,
     preview,
-    trim_records,
     trim_events,
+    trim_records,
 )
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from schemas.db.connections import connect

@@ -1,4 +1,4 @@
-"""Alarms: listed, acknowledged, and how their conditions stand."""
+"""Lists and acknowledges alarms, and reads their conditions."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,12 +23,12 @@ class Alarms:
         self._clock = clock
 
     def all(self, wanted: AlarmFilter, page: Page) -> Iterator[Alarm]:
-        """The newest first; the iterator holds a connection to its end."""
+        """Return alarms, newest first; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
             yield from map(alarm, in_blocks(connection, queries.list_alarms(wanted, page)))
 
     def one(self, alarm_id: str) -> Alarm:
-        """One alarm.
+        """Return one alarm.
 
         Raises:
             NotFoundError: there is none with that id.

@@ -1,4 +1,4 @@
-"""Many histories in one answer: of VENs, groups, loads and types of load."""
+"""Many histories in one response: of VENs, groups, loads and load types."""
 
 from falcon import Request, Response
 

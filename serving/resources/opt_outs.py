@@ -1,4 +1,4 @@
-"""Times in which a VEN is opted out of events."""
+"""Opt-outs of VENs from events."""
 
 import falcon
 from falcon import Request, Response

@@ -1,4 +1,4 @@
-"""Webhooks. Their URLs may hold what only operators should know, so viewers do not see them."""
+"""Webhooks. Their URLs may contain secrets, so only operators see them."""
 
 import falcon
 from falcon import Request, Response

@@ -57,8 +57,8 @@ ActualReductionKw = Annotated[
 
 
 class EventTargets(Shape, frozen=True, kw_only=True):
-    """At whom an event aims: VENs by id and members of groups; without either everybody. With types of load,
-    only at VENs that have such a load, and there only at such loads.
+    """The targets of an event: VENs by id and members of groups; without either all VENs. With load types,
+    only VENs that have such a load, and only those loads.
     """
 
     groups: Annotated[list[str], Meta(description="Ids of groups.")]
@@ -67,7 +67,7 @@ class EventTargets(Shape, frozen=True, kw_only=True):
 
 
 class TargetsGiven(Shape, frozen=True, kw_only=True):
-    """At whom an event is to aim. What is not mentioned stays as it is; null takes it away."""
+    """The targets of an event. Missing fields stay unchanged; null removes a target."""
 
     groups: Annotated[list[GroupId], Meta(max_length=100)] | UnsetType | None = UNSET
     load_types: Annotated[list[Name], Meta(max_length=100)] | UnsetType | None = UNSET
@@ -81,7 +81,7 @@ TARGETS = "Groups, types of load, VENs; without it, or null, everybody."
 
 
 class _ReadOnlyOfEvent(ReadOnlyFields, frozen=True, kw_only=True):
-    """What GET shows of an event and no body can change."""
+    """Fields of an event that are read-only."""
 
     status: Ignored = UNSET
     planned_end_time: Ignored = UNSET
@@ -112,7 +112,7 @@ EXPORT_LIMIT = "No VEN is to feed in more than this at its panel meanwhile. Told
 
 
 class EventInterval(Shape, frozen=True):
-    """A part of an event, which asks for its own kW. Each begins where the one before it ends."""
+    """A part of an event with its own requested kW. Each begins where the previous one ends."""
 
     duration_s: Annotated[float, Meta(gt=0, le=86_400)]
     target_kw: TargetKw
@@ -126,13 +126,13 @@ Intervals = Annotated[
     list[EventInterval],
     Meta(
         max_length=1_440,
-        description="kW by time from the start on; the rest asks for `requestedReductionKw`.",
+        description="kW by time from the start; the rest requests `requestedReductionKw`.",
     ),
 ]
 
 
 class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """A new event. Times are ISO 8601; without `venIds` and `targets` everybody is asked."""
+    """A new event. Times are ISO 8601; without `venIds` and `targets` it targets all VENs."""
 
     start_time: Annotated[
         IsoText,
@@ -162,14 +162,14 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
 
 
 class PassedOver(Shape, frozen=True):
-    """VENs that an event does not ask, and why."""
+    """The number of VENs that an event passes over, by reason."""
 
     reason: PassedOverReason
     vens: Annotated[int, Meta(ge=1)]
 
 
 class AskedVen(Shape, frozen=True):
-    """A VEN that an event would ask, and for what."""
+    """A VEN that an event would select, and its share."""
 
     ven_id: str
     available_kw: Annotated[float, Meta(description="What it could shed now.")]
@@ -177,14 +177,14 @@ class AskedVen(Shape, frozen=True):
 
 
 class PassedOverVen(Shape, frozen=True):
-    """A VEN that an event would not ask."""
+    """A VEN that an event would pass over."""
 
     ven_id: str
     reason: PassedOverReason
 
 
 class SimilarEvent(Shape, frozen=True):
-    """What an event of the same hours and about the same length delivered, as settled."""
+    """The settled delivery of an event at a similar time of day, and of similar length."""
 
     event_id: str
     start_time: Instant
@@ -196,7 +196,7 @@ class SimilarEvent(Shape, frozen=True):
 
 
 class EventPreview(Shape, frozen=True, kw_only=True):
-    """What an event would do, were it shared out now. Nothing is stored."""
+    """The effect of an event if it were allocated now. Nothing is stored."""
 
     start_time: Instant
     end_time: Instant
@@ -214,10 +214,10 @@ class EventPreview(Shape, frozen=True, kw_only=True):
 
 
 class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """What is to change of an event; once VENs have been sent it, not its start, its direction, its lead time
-    and its random delay.
+    """Changes of an event; once VENs have been notified, its start, direction, lead time and random delay
+    cannot change.
 
-    What is not mentioned, or equals what GET shows, stays.
+    Missing fields, and those that equal GET's, stay unchanged.
     """
 
     id: Ignored = UNSET
@@ -243,7 +243,7 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
 
 
 class Event(Shape, frozen=True, kw_only=True):
-    """A demand response event. No number and no word is null."""
+    """A demand response event. Numbers and texts are never null."""
 
     id: str
     status: EventStatus
@@ -271,7 +271,7 @@ class Event(Shape, frozen=True, kw_only=True):
 
 
 class EventMetrics(Shape, frozen=True, kw_only=True):
-    """How an event goes, or how it went."""
+    """The progress or result of an event."""
 
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
@@ -281,7 +281,7 @@ class EventMetrics(Shape, frozen=True, kw_only=True):
 
 
 class EventWithMetrics(Event, frozen=True, kw_only=True):
-    """An event, and how it goes."""
+    """An event with its progress."""
 
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
@@ -290,7 +290,7 @@ class EventWithMetrics(Event, frozen=True, kw_only=True):
 
 
 class EventVen(Shape, frozen=True):
-    """One VEN's part in an event."""
+    """The participation of one VEN in an event."""
 
     ven_id: str
     ven_name: str
@@ -308,6 +308,6 @@ class EventVen(Shape, frozen=True):
 
 
 class EventDetail(EventWithMetrics, frozen=True, kw_only=True):
-    """An event, how it goes, and who takes part."""
+    """An event with its progress and participants."""
 
     vens: list[EventVen]

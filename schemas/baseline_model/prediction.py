@@ -1,11 +1,11 @@
 """Baselines: what a VEN would have used had there been no event. Powers in kW, usage as reported.
 
-A baseline is a power for each five-minute slot of an event, made of the means that `ven_history` keeps for
-such slots. A slot without samples, and one in which the VEN took part in another event, counts for nothing.
-A slot that a window cuts counts by the part within. All VENs are computed at once, in arrays whose axes are
-VENs, days (the event's first) and slots; NaN stands for no value.
+A baseline is a power for each five-minute slot of an event, computed from the means in `ven_history`. Slots
+without samples, and those in which the VEN took part in another event, are left out. A slot that a window
+cuts counts by the part within. All VENs are computed at once, in arrays with the axes VEN, day (the event's
+first) and slot; NaN means no value.
 
-Whose rules the baselines are stands in `schemas.demand_response.baselines`. Common terms: NAESB, business
+The sources of the baselines are in `schemas.demand_response.baselines`. Common terms: NAESB, business
 practice standards for measurement and verification of wholesale demand response.
 """
 
@@ -61,10 +61,10 @@ from schemas.demand_response.baselines import (
 from schemas.tables.history import SLOT_S
 
 TARGETS = 10
-"""So many days without events are predicted from the others, to see how good a baseline is."""
+"""Days without events that are predicted from the others, to estimate the error of a baseline."""
 
 DAYS_FIRST = TARGETS + 1
-"""So many of the latest similar days are looked at first: enough where none lacks samples or has an event."""
+"""Similar days that are tried first: enough if none lacks samples or has an event."""
 
 BY_RULE = "the baseline's rule"
 STANDS_IN = "the hour before the event stands in"
@@ -75,10 +75,10 @@ LAST_SAMPLES, SAME_DAY = "last-samples", "same-day-3+2"
 
 
 class Made(Struct):
-    """One baseline: `kw` by VEN, day and slot of the event; and of the event's day what it is made of.
+    """One baseline: `kw` by VEN, day and slot of the event; and, for the event's day, how it was computed.
 
     `days`: similar days that are eligible. `adjustment`: a code, whose kind and reason `KINDS` and `REASONS`
-    have; `adjustment_kw`: what it adds, the mean over the event. `is_complete`: no day further back counts.
+    have; `adjustment_kw`: what it adds, the mean over the event. `is_complete`: no earlier day is needed.
     `lacks_temperature`: the baseline matches days by temperature, and the event's day has none.
     """
 
@@ -94,19 +94,19 @@ class Made(Struct):
 
 
 class Prediction(Struct, frozen=True, dict=True):
-    """Some baselines of the event, VEN by VEN, and how well they predict days without events."""
+    """Baselines of the event by VEN, and their predictions of days without events."""
 
     ven_ids: list[str]
     days: Days
     used: Array
-    """By VEN, day and slot of the event; without the event's own day."""
+    """Usage by VEN, day and slot of the event; without the event's own day."""
     made: dict[BaselineName, Made]
     stand_in: Array
-    """By VEN and slot of the event: the hour before it."""
+    """The hour before the event, by VEN and slot."""
 
     @property
     def event(self) -> pl.DataFrame:
-        """The baselines of the event: `ven_id`, `baseline`, `slot`, `baseline_kw`."""
+        """Return the baselines of the event: `ven_id`, `baseline`, `slot`, `baseline_kw`."""
         parts = [self._event(name) for name in self.made]
         return pl.concat(parts).drop_nulls("baseline_kw")
 
@@ -128,7 +128,7 @@ class Prediction(Struct, frozen=True, dict=True):
         )
 
     def event_kw(self, name: BaselineName) -> Array:
-        """By VEN and slot of the event; the hour before it for VENs that have no baseline of their own."""
+        """Return a baseline by VEN and slot of the event; the hour before it for VENs without an own one."""
         return np.where(self.has_own(name)[:, None], self.made[name].kw[:, 0], self.stand_in)
 
     def has_own(self, name: BaselineName) -> Mask:
@@ -136,7 +136,7 @@ class Prediction(Struct, frozen=True, dict=True):
 
     @property
     def method(self) -> pl.DataFrame:
-        """`ven_id`, `baseline`, `days_used`, `adjustment`, `adjustment_kw`, `adjustment_reason`, `note`."""
+        """Return by `ven_id`, `baseline`: `days_used`, three columns of the adjustment, and `note`."""
         return pl.concat([self._method(name) for name in self.made])
 
     def _method(self, name: BaselineName) -> pl.DataFrame:
@@ -171,14 +171,14 @@ class Prediction(Struct, frozen=True, dict=True):
 
     @property
     def is_complete(self) -> Mask:
-        """VENs for whom no day further back could change anything."""
+        """Return the VENs for which no earlier day could change the result."""
         return np.asarray(np.stack([made.is_complete for made in self.made.values()]).all(axis=0))
 
     @cached_property
     def hourly(self) -> dict[BaselineName, tuple[Array, Array]]:
-        """What was used and what each baseline predicts, by VEN, day without an event, and hour of the event.
+        """Return usage and predictions, by VEN, day without an event, and hour of the event.
 
-        By the hour, as PJM tests its baselines: five minutes of one home are too noisy.
+        Hourly, as PJM tests its baselines: five minutes of one home are too noisy.
         """
         return {name: self._hourly(name) for name in self.made}
 
@@ -198,10 +198,10 @@ class Prediction(Struct, frozen=True, dict=True):
 
     @property
     def errors(self) -> pl.DataFrame:
-        """A baseline of each hour of days without an event, beside the usage.
+        """Return usage and predictions by hour of days without an event.
 
-        `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event's, from 0), `used_kw`,
-        `predicted_kw`.
+        Columns: `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event, from 0),
+            `used_kw`, `predicted_kw`.
         """
         return pl.concat([self._errors(name) for name in self.made])
 
@@ -249,7 +249,7 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     names: Sequence[BaselineName] = GENERIC,
     temperatures: pl.DataFrame | None = None,
 ) -> Prediction:
-    """Each baseline, with the mean of the last samples where it has too little data.
+    """Predict each baseline, with the mean of the last samples for VENs with too little data.
 
     Args:
         history: mean power of VENs in slots: `ven_id`, `slot`, `used_kw` (never null).
@@ -257,9 +257,9 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
             no baseline days.
         occasion: the event.
         calendar: days and holidays.
-        cap: how far an adjustment may go, as a share, where the baseline itself has no cap.
-        only: one baseline, of the event alone; without, several, and of days without an event as well.
-        names: which.
+        cap: limit of an adjustment, as a fraction, if the baseline itself has no cap.
+        only: one baseline, of the event alone; by default several, and of days without an event as well.
+        names: of the baselines.
         temperatures: `ts`, `temperature_c`, of all VENs.
     """
     days, usage = days_of(occasion, calendar, [only] if only else names), usage_of(history)
@@ -273,7 +273,7 @@ def days_of(
     names: Sequence[BaselineName],
     most: int | None = None,
 ) -> Days:
-    """The days that some baselines look at; only the latest `most` before the event, if that is given."""
+    """Return the days that baselines compare; only the latest `most` before the event, if given."""
     baselines = [METHODS[name] for name in names]
     look_back = max([calendar.look_back_days, *(each.look_back_days or 0 for each in baselines)])
     backs = candidate_days(occasion, calendar, look_back)[:most]
@@ -294,16 +294,16 @@ def predict_from(  # noqa: PLR0913 - what is measured, and how
     only: BaselineName | None = None,
     temperatures: Temperatures | None = None,
 ) -> Prediction:
-    """As `predict`, from usage that is an array already, and of the days given.
+    """Like `predict`, from usage as an array, and for the given days.
 
     Args:
         usage: mean power in slots.
         taken: other events of the VENs.
-        days: which are compared.
-        cap: how far an adjustment may go.
-        names: which baselines.
+        days: compared days.
+        cap: limit of an adjustment.
+        names: of the baselines.
         only: one of them, of the event alone.
-        temperatures: of the days, by VEN; null where no baseline needs them, or there are none.
+        temperatures: of the days, by VEN; None if no baseline needs them, or there are none.
     """
     seen = on_days(without_events(usage, taken), days)
     facts = Facts(
@@ -355,13 +355,13 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
 
 
 def _padded(kw: Array, days: int) -> Array:
-    """The same with NaN for the days that were not predicted."""
+    """Pad with NaN for the days that were not predicted."""
     missing = np.full((kw.shape[0], days - kw.shape[1], kw.shape[2]), np.nan)
     return np.concatenate([kw, missing], axis=1)
 
 
 def _flat(facts: Facts, part: str, enough: float) -> Array:
-    """One power for the whole event: the mean over a part, where enough of its slots have samples."""
+    """Return one power for the whole event: the mean over a part, if enough of its slots have samples."""
     days = facts.days
     window, hours = facts.seen[:, : facts.targets, days.positions(part)], days.parts[part].hours
     count = (~np.isnan(window)).sum(axis=2)

@@ -29,7 +29,7 @@ SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_su
 
 
 class CoarserThanRequestedWarning(UserWarning):
-    """Retention has deleted what an exact answer would need."""
+    """Retention has deleted data that an exact result would need."""
 
 
 class ForecastWarning(UserWarning):
@@ -118,7 +118,7 @@ class Grid(ABC):
         start: Instant = None,
         end: Instant = None,
     ) -> pl.DataFrame:
-        """What loads will use, and could shed, by half hour, up to 48 hours ahead.
+        """The forecast of usage and shed capability, by half hour, up to 48 hours ahead.
 
         Args:
             load_type: one type of load, such as `ev`; without: all.

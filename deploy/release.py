@@ -1,7 +1,7 @@
-"""`python -m deploy.release`: what a release is made of, as files in one folder.
+"""`python -m deploy.release`: builds the artefacts of a release in one folder.
 
 Wheel and sdist, a Python and a TypeScript client of the API, a bill of materials, and the checksums of all.
-The same source and the same tools make the same bytes.
+Builds are reproducible: the same source and the same tools give the same bytes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ EPOCH = "1580601600"
 
 
 Maker = Callable[[Path, Path], None]
-"""Makes an artefact, given a folder to work in and one for the result."""
+"""Builds an artefact, given a work folder and one for the result."""
 
 
 class ReleaseError(Exception):
@@ -37,7 +37,7 @@ class ReleaseError(Exception):
 
 
 class SkippedError(Exception):
-    """An artefact cannot be made on this machine."""
+    """An artefact cannot be built on this machine."""
 
 
 def main() -> int:
@@ -51,12 +51,12 @@ def main() -> int:
 
 
 def release(into: Path, write_line: Callable[[str], None], makers: Mapping[str, Maker]) -> None:
-    """Make artefacts, and replace those of an earlier release in a folder.
+    """Build artefacts, and replace those of an earlier release in a folder.
 
     Args:
-        into: the folder; files that no release made stay there.
-        write_line: takes a line on each artefact, or why it was not made.
-        makers: what makes each artefact, by its name.
+        into: the folder; files of no release stay there.
+        write_line: prints a line for each artefact, or why it was skipped.
+        makers: builder of each artefact, by its name.
     """
     with tempfile.TemporaryDirectory() as scratch:
         made, work = Path(scratch) / "made", Path(scratch) / "work"
@@ -89,7 +89,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def _replace(made: Path, into: Path) -> None:
-    """Move the artefacts in, and remove those of the release before."""
+    """Move the artefacts in, and remove those of the previous release."""
     into.mkdir(parents=True, exist_ok=True)
     for name in checksums(into):
         (into / Path(name).name).unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def _replace(made: Path, into: Path) -> None:
 
 
 CLIENT_SETTINGS = "post_hooks: []\ncontent_type_overrides: {text/csv: application/octet-stream}\n"
-"""The generator knows no bodies of CSV: they are sent as they are given, with their own media type."""
+"""The generator does not support CSV bodies: they are sent unchanged, with their own media type."""
 
 
 def _gridgate(_work: Path, made: Path) -> None:
@@ -143,7 +143,7 @@ def _bill_of_materials(work: Path, made: Path) -> None:
     bill = json.loads(target.read_text())
     for tool in bill["metadata"]["tools"]["components"]:
         del tool["externalReferences"]
-    # Where a package comes from is the business of whoever installs it: its name is enough.
+    # The name suffices: where a package comes from is up to whoever installs it.
     for component in bill["components"]:
         for reference in component["externalReferences"]:
             reference["url"] = component["purl"]
@@ -159,7 +159,7 @@ MAKERS: Mapping[str, Maker] = {
 
 
 def _build(project: Path, made: Path) -> None:
-    """Wheel and sdist, by the installed backend: nothing is fetched."""
+    """Build wheel and sdist with the installed backend: nothing is downloaded."""
     _run(sys.executable, "-m", "hatchling", "build", "-d", made, "-t", "sdist", "-t", "wheel", cwd=project)
 
 

@@ -19,7 +19,12 @@ from psycopg import sql
 
 from local.child import Child, ProcessSpec
 from local.environment import inherited_environment
-from local.postgres_binaries import PostgresBinaries, embedded_binaries, installed_binaries, open_the_way_to
+from local.postgres_binaries import (
+    PostgresBinaries,
+    allow_traversal_to,
+    embedded_binaries,
+    installed_binaries,
+)
 from local.service import Service, StartError, UnusableError
 
 _SETTINGS = {
@@ -106,7 +111,7 @@ class PostgresServer(Service):
         """Make a directory that only the server's user may enter, so that others cannot use the socket."""
         directory.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
-            open_the_way_to(directory)
+            allow_traversal_to(directory)
             os.chown(directory, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
         elif directory.stat().st_uid != os.geteuid():
             raise UnusableError(f"{directory} belongs to someone else: choose another --data-dir")

@@ -34,7 +34,7 @@ class _Line(msgspec.Struct):
 
 
 def read_credentials(path: Path, needed: Iterable[str] = ()) -> dict[str, str]:
-    """Secrets by client id.
+    """Read secrets by client id.
 
     Raises:
         CredentialsError: the file is missing or broken, or has no secret of a client that is needed.
@@ -49,10 +49,10 @@ def read_credentials(path: Path, needed: Iterable[str] = ()) -> dict[str, str]:
 
 
 def make_credentials(database_url: str, path: Path, ven_names: Iterable[str]) -> None:
-    """Make the clients that the file has no secrets of: a utility, and one for each VEN.
+    """Create the clients whose secrets the file lacks: a utility, and one for each VEN.
 
     Raises:
-        CredentialsError: one cannot be made, such as one that exists, whose secret is lost.
+        CredentialsError: one cannot be created, such as an existing one whose secret is lost.
     """
     secrets = read_credentials(path) if path.exists() else {}
     roles: dict[Role, list[str]] = {"bl": [UTILITY], "ven": list(ven_names)}

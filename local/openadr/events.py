@@ -1,4 +1,4 @@
-"""What an event of OpenADR asks of a home: power, as a command of the contract, and reports. Pure."""
+"""Converts an OpenADR event to a command of the contract, and to the reports that it requests. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def power_command(home: Household, event: Event, flexibility_kw: float) -> dict[str, Any] | None:
-    """The data of an `event` command, or None for an event that asks this home for no power.
+    """Return the data of an `event` command; None if the event requests no power from this home.
 
     Args:
         home: draws its delay where the event randomizes its start.
@@ -51,7 +51,7 @@ def _intervals(steps: Sequence[tuple[float, float]], start_ts: float) -> list[di
 
 
 def requested_payloads(event: Event, program: Program | None) -> frozenset[str]:
-    """The payload types that an event requests reports of; without any, those that its program describes.
+    """Return the payload types that an event requests; without any, those of its program.
 
     Types that a home cannot measure are left out.
     """

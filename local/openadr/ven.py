@@ -1,4 +1,4 @@
-"""A simulated VEN that speaks OpenADR: it enrols, polls for events, obeys, and reports."""
+"""A simulated OpenADR VEN: it enrols, polls for events, follows them, and reports."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from local.openadr.reports import MeteredInterval, metered, report
 from schemas.openadr import Event, Program, Report, Resource, Ven
 
 MOST_INTERVALS = 300
-"""Of a report."""
+"""Most intervals of a report."""
 
 LONGEST_GAP_S = 900.0
 """Intervals older than this, in a report that is late, are not sent afterwards."""
@@ -93,7 +93,7 @@ class SimulatedVen:
         return self._meter.interval_s()
 
     def _join(self, now: float) -> Ven:
-        """Enrol the VEN, unless the utility has done so, and its loads as resources."""
+        """Enrol the VEN, unless the utility has enrolled it, and its loads as resources."""
         enrolled = self._vtn.read("/vens", list[Ven])
         ven = enrolled[0] if enrolled else self._enrol()
         query = urlencode({"venID": ven.id})
@@ -165,7 +165,7 @@ class SimulatedVen:
         self._log.info("openadr_event_followed", event_id=event.id, result=result.word)
 
     def _leave(self, event: Event, now: float) -> None:
-        """Let go of an event that was deleted; one that is over ends by itself."""
+        """Leave a deleted event; one that is over ends by itself."""
         self._opted_out.discard(event.id)
         if not _is_over(event, now):
             self._release(event.id, now)
@@ -217,7 +217,7 @@ class SimulatedVen:
         return metered(self._meter, self.state, start, self._interval_s, has_opted_out=bool(self._opted_out))
 
     def _send(self, event_id: str, body: dict[str, Any]) -> None:
-        """Report to one event; if that is refused, to others all the same."""
+        """Report to one event; a refusal does not stop reports to others."""
         try:
             self._vtn.write("POST", "/reports", body, Report)
         except VtnError as error:

@@ -59,13 +59,13 @@ def temperature_distances(facts: Facts) -> Array:
 
 def _is_candidate(baseline: Baseline, days: Days) -> Mask:
     kinds, backs = days.kinds[1:], np.array(days.backs[1:])
-    kinds = {WEEKDAY} if days.kinds[0] == WEEKDAY else {SATURDAY, SUNDAY, HOLIDAY}
+    accepted = {WEEKDAY} if days.kinds[0] == WEEKDAY else {SATURDAY, SUNDAY, HOLIDAY}
     if baseline.like_days and days.kinds[0] != WEEKDAY:
-        kinds = {SATURDAY} if days.kinds[0] == SATURDAY else {SUNDAY, HOLIDAY}
+        accepted = {SATURDAY} if days.kinds[0] == SATURDAY else {SUNDAY, HOLIDAY}
     if not baseline.holidays_count:
-        kinds -= {HOLIDAY}
+        accepted -= {HOLIDAY}
     within = backs <= (baseline.look_back_days or days.calendar.look_back_days)
-    candidates: Mask = np.isin(kinds, list(kinds)) & within
+    candidates: Mask = np.isin(kinds, list(accepted)) & within
     return candidates
 
 

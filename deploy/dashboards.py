@@ -173,7 +173,7 @@ def as_json() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    return program_parser("deploy.dashboards", "Write the dashboard of Grafana anew.", [], [""])
+    return program_parser("deploy.dashboards", "Regenerate the dashboard of Grafana.", [], [""])
 
 
 if __name__ == "__main__":

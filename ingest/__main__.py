@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         [
             "",
             "rejected --replay    # store rejected messages that can be accepted now",
-            "retire               # before a worker's client id is given up",
+            "retire               # before a worker's client id is abandoned",
         ],
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

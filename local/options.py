@@ -162,7 +162,7 @@ def _add_servers(parser: argparse.ArgumentParser) -> None:
         type=origin,
         default=[],
         metavar="URL",
-        help="an origin whose pages may ask the API, as http://localhost:5173; may be repeated",
+        help="an origin whose pages may call the API, as http://localhost:5173; may be repeated",
     )
 
 

@@ -1,4 +1,4 @@
-"""Bytes from a topic to rows for COPY, or a refusal that says why. Pure: the clock is an argument."""
+"""Decodes bytes of a topic to rows for COPY, or rejects them with a reason. Pure: time is an argument."""
 
 import re
 from collections.abc import Callable

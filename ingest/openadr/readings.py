@@ -1,7 +1,7 @@
 """Translates a report of OpenADR into the messages that a VEN would publish. Pure.
 
 What a report measures in one interval becomes one telemetry message, dated by the start of the interval.
-So the rules for messages hold for reports, too, and a report that is sent again is made of duplicates.
+So the rules for messages apply to reports, too, and a report that is sent again consists of duplicates.
 """
 
 from collections import defaultdict

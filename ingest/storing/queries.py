@@ -126,8 +126,8 @@ SAMPLES = Keyed(
 
 SAY_ABILITIES = (
     "INSERT INTO ven_abilities (ven_id, understands, said_at)"
-    " SELECT ven_id, said.understands::json, said.said_at"
-    " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS said (ven_id, understands, said_at)"
+    " SELECT ven_id, reported.understands::json, reported.said_at"
+    " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS reported (ven_id, understands, said_at)"
     " JOIN vens USING (ven_id) ORDER BY ven_id ON CONFLICT (ven_id)"
     " DO UPDATE SET understands = excluded.understands, said_at = excluded.said_at"
     ' WHERE (ven_abilities.said_at, ven_abilities.understands::text COLLATE "C")'

@@ -126,7 +126,7 @@ class Store:
                 stored = self._write_rows(batch)
                 self._write_rejections(batch)
         finally:
-            # Rejections that depend on stored rows are determined anew by each attempt.
+            # Rejections that depend on stored rows are determined by each attempt.
             del batch.rejections[rejected_before:]
         self._known_vens |= registered
         return stored

@@ -105,7 +105,7 @@ def events_underdelivering(
 def _shortfall(event_id: str, efficiency_percent: float | None) -> AlarmReading:
     if efficiency_percent is None:
         return AlarmReading(None, subject=event_id)
-    detail = f"Event {event_id!r} delivers {efficiency_percent:.0f} % of what it asks for."
+    detail = f"Event {event_id!r} delivers {efficiency_percent:.0f} % of its request."
     return AlarmReading(max(0.0, 100 - efficiency_percent), detail, event_id)
 
 

@@ -84,7 +84,7 @@ def _first_shedding(
 
 
 def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
-    """Mark `setLoad` commands as executed whose load has since reported all that was set."""
+    """Mark `setLoad` commands as executed whose load has since reported all set values."""
     latest, data = load_snapshots.c, commands.c.data
     fields = (
         (data["enabled"], latest.enabled == data["enabled"].as_boolean(), latest.enabled_stamp),

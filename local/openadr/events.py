@@ -25,20 +25,20 @@ def power_command(home: Household, event: Event, flexibility_kw: float) -> dict[
     """
     made_at = parse_iso(event.created_date_time)
     try:
-        asked = asked_power(event, made_at, _BEGINNING, lambda: flexibility_kw)
+        power = asked_power(event, made_at, _BEGINNING, lambda: flexibility_kw)
     except NotSharedError:
         return None
-    delay_s = between(0, asked.randomize_start_s, home.seed, home.ven_id, event.id, "spread")
-    start_ts = asked.start.timestamp() + delay_s
+    delay_s = between(0, power.randomize_start_s, home.seed, home.ven_id, event.id, "spread")
+    start_ts = power.start.timestamp() + delay_s
     data: dict[str, Any] = {
         "event_id": event.id,
         "start_ts": start_ts,
-        "end_ts": asked.end.timestamp(),
-        "requestedReductionKw": asked.requested_kw,
-        "direction": asked.direction,
-        "intervals": _intervals(asked.intervals or (), asked.start.timestamp()),
+        "end_ts": power.end.timestamp(),
+        "requestedReductionKw": power.requested_kw,
+        "direction": power.direction,
+        "intervals": _intervals(power.intervals or (), power.start.timestamp()),
     }
-    limits = {"importLimitKw": asked.import_limit_kw, "exportLimitKw": asked.export_limit_kw}
+    limits = {"importLimitKw": power.import_limit_kw, "exportLimitKw": power.export_limit_kw}
     return data | {name: limit_kw for name, limit_kw in limits.items() if limit_kw is not None}
 
 

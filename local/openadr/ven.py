@@ -153,7 +153,7 @@ class SimulatedVen:
         return sorted({target for targets in (*of_vens, *of_resources) for target in targets})
 
     def _follow(self, event: Event, now: float) -> None:
-        """Take part in an event that asks for power, or opt out of it."""
+        """Take part in an event that requests power, or opt out of it."""
         flexibility_kw = sum(load.capability_kw for load in self._live.read(now, self.state).loads)
         data = power_command(self.home, event, flexibility_kw)
         if data is None:

@@ -77,7 +77,7 @@ class TargetsGiven(Shape, frozen=True, kw_only=True):
     ] = UNSET
 
 
-TARGETS = "Groups, types of load, VENs; without it, or null, everybody."
+TARGETS = "Groups, types of load, VENs; without it, or null, all VENs."
 
 
 class _ReadOnlyOfEvent(ReadOnlyFields, frozen=True, kw_only=True):
@@ -105,10 +105,10 @@ Direction = Annotated[
 TargetKw = Annotated[float, Meta(ge=0, le=LARGEST_KW, description="Of all VENs together.")]
 SpreadS = Annotated[float, Meta(ge=0, le=3_600)]
 LimitKw = Annotated[float, Meta(ge=0, le=LARGEST_KW)]
-RANDOM_START = "Each VEN starts up to so much later; how much is random, and always the same."
-STAGGERED_RETURN = "Each VEN returns up to so much after the end; how much is random, and always the same."
-IMPORT_LIMIT = "No VEN is to draw more than this at its panel meanwhile. Told to those that understand it."
-EXPORT_LIMIT = "No VEN is to feed in more than this at its panel meanwhile. Told to those that understand it."
+RANDOM_START = "Longest random delay of a VEN's start, constant for an event and a VEN."
+STAGGERED_RETURN = "Longest random delay of a VEN's return after the end, constant for an event and a VEN."
+IMPORT_LIMIT = "Limit of each VEN's import at its panel. Sent to VENs that support it."
+EXPORT_LIMIT = "Limit of each VEN's export at its panel. Sent to VENs that support it."
 
 
 class EventInterval(Shape, frozen=True):
@@ -144,15 +144,15 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
     id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None
     ven_ids: Annotated[
-        VenIds | None, Meta(description="Whom to ask; without it, and without `targets`, everybody.")
+        VenIds | None, Meta(description="VENs that it targets; without it, and without `targets`, all VENs.")
     ] = None
     targets: Annotated[TargetsGiven | None, Meta(description=TARGETS)] = None
     priority: Annotated[
-        Priority, Meta(description="Of two events that want a VEN at the same time, the higher one gets it.")
+        Priority, Meta(description="Of two events that claim a VEN at the same time, the higher one gets it.")
     ] = 0
-    lead_time_s: Annotated[LeadTimeS | None, Meta(description="How long before the start VENs are told.")] = (
-        None
-    )
+    lead_time_s: Annotated[
+        LeadTimeS | None, Meta(description="How long before the start VENs are notified.")
+    ] = None
     direction: Direction = "reduce"
     intervals: Intervals | None = None
     randomize_start_s: Annotated[SpreadS, Meta(description=RANDOM_START)] = 0
@@ -189,7 +189,7 @@ class SimilarEvent(Shape, frozen=True):
     event_id: str
     start_time: Instant
     end_time: Instant
-    vens: Annotated[Count, Meta(description="Who took part.")]
+    vens: Annotated[Count, Meta(description="Number of participants.")]
     requested_kw: float
     delivered_kw: Annotated[float | None, Meta(description="Null where it could not be measured.")]
     performance_percent: float | None
@@ -201,11 +201,11 @@ class EventPreview(Shape, frozen=True, kw_only=True):
     start_time: Instant
     end_time: Instant
     requested_reduction_kw: float
-    available_kw: Annotated[float, Meta(description="What all that would be asked could shed now.")]
-    shared_reduction_kw: Annotated[float, Meta(description="What they would be asked for together.")]
+    available_kw: Annotated[float, Meta(description="The available power of all selected VENs.")]
+    shared_reduction_kw: Annotated[float, Meta(description="The sum of their shares.")]
     targets: EventTargets
-    vens: Annotated[list[AskedVen], Meta(description="Whom it would ask, by id.")]
-    passed_over: Annotated[list[PassedOverVen], Meta(description="Whom it would not, by id.")]
+    vens: Annotated[list[AskedVen], Meta(description="The VENs that it would select, by id.")]
+    passed_over: Annotated[list[PassedOverVen], Meta(description="The VENs that it would pass over, by id.")]
     notes: Annotated[list[PassedOver], Meta(description="The numbers of these, by reason.")]
     similar_events: Annotated[list[SimilarEvent], Meta(description="The newest ten, newest first.")]
     similar_performance_percent: Annotated[
@@ -234,7 +234,7 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     direction: Direction | UnsetType = UNSET
     intervals: Annotated[
         Intervals | UnsetType | None,
-        Meta(description="Null, or none, asks for `requestedReductionKw` alone."),
+        Meta(description="Null, or none, requests `requestedReductionKw` alone."),
     ] = UNSET
     randomize_start_s: SpreadS | UnsetType = UNSET
     stagger_return_s: SpreadS | UnsetType = UNSET
@@ -257,7 +257,7 @@ class Event(Shape, frozen=True, kw_only=True):
     ven_ids: Annotated[list[str], Meta(description="VENs that it names; see `targets`.")]
     targets: EventTargets
     priority: int
-    lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
+    lead_time_s: Annotated[float, Meta(description="How long before the start VENs are notified.")]
     notes: Annotated[
         list[PassedOver],
         Meta(description="How many VENs are passed over, by reason; as it was last while it ran."),
@@ -294,16 +294,14 @@ class EventVen(Shape, frozen=True):
 
     ven_id: str
     ven_name: str
-    shed_kw: Annotated[
-        float, Meta(description="For this event, now or at its end; once settled, on average.")
-    ]
+    shed_kw: Annotated[float, Meta(description="Its delivery, now or at the end; once settled, the mean.")]
     status: ParticipationStatus
     requested_reduction_kw: Annotated[float, Meta(description="Its share of the request: now, or its last.")]
     acknowledged_at: Annotated[
         Instant | None, Meta(description="When it accepted; null if it has not, or opted out.")
     ]
     reason: Annotated[
-        str, Meta(description="What the VEN, or the outbox, said of why not; empty without a word.")
+        str, Meta(description="Why it does not take part, from the VEN or the outbox; empty without one.")
     ]
 
 

@@ -36,7 +36,7 @@ class Delivery(Shape, frozen=True):
     delivered_kw: Annotated[
         float | None,
         Meta(
-            description="Baseline less usage, negative where more was used; of an event that asks for more, "
+            description="Baseline less usage, negative where more was used; of an event that requests more, "
             "usage less baseline. Null: unknown."
         ),
     ]

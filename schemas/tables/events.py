@@ -222,7 +222,7 @@ class EventFrame(Frame):
 
     intervals: str = pa.Field(nullable=True)
     """kW by time from the start on: a JSON array of `duration_s` and `target_kw`; `event_requests` has it as
-    revisions. After the last one, and without any, the event asks for `requested_reduction_kw`.
+    revisions. After the last one, and without any, the event requests `requested_reduction_kw`.
     """
 
     randomize_start_s: float = pa.Field(ge=0)

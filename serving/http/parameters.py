@@ -219,7 +219,7 @@ FORECAST = (LOAD_TYPES, FORECAST_BY, FORECAST_START, FORECAST_END)
 
 SNAPSHOTS = Parameter(
     name="limit",
-    description="At most so many, the newest.",
+    description="Most entries, the newest.",
     advice="must be a whole number from 1 to 10000",
     default="1000",
     minimum=1,
@@ -350,7 +350,7 @@ EVENT_BASELINE = (VEN_OF_BASELINE, BASELINE)
 VEN_BASELINE = (WINDOW_START, WINDOW_END, BASELINE)
 DRY_IMPORT = Parameter(
     name="dryRun",
-    description="With 1 nothing is stored; the answer says what would be, and which lines are wrong.",
+    description="With 1 nothing is stored; the response has the import's effect and wrong lines.",
     advice="must be 0 or 1",
     choices=("0", "1"),
     default="0",
@@ -358,7 +358,7 @@ DRY_IMPORT = Parameter(
 )
 DRY_RUN = Parameter(
     name="dryRun",
-    description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",
+    description="With 1 nothing is stored; the response has the event's VENs and their shares.",
     advice="must be 0 or 1",
     choices=("0", "1"),
     default="0",

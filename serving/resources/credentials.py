@@ -59,7 +59,7 @@ class OneCredentialResource:
 
     @Operation(
         id="revokeCredential",
-        summary="Have the broker let a VEN in no more, and end its connections",
+        summary="Revoke a VEN's login at the broker, and end its connections",
         tag="credentials",
         answers={202: ResponseSpec("The broker will be notified.", VenCredential)},
         problems=(404,),

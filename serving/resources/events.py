@@ -117,7 +117,7 @@ class EventStopResource:
 
     @Operation(
         id="stopEvent",
-        summary="End an event before its time: what runs is completed, what is to come cancelled",
+        summary="End an event early: complete a running one, cancel a scheduled one",
         tag="events",
         answers={202: ResponseSpec("It will be over within a second, if it is not yet.", Stopping)},
         problems=(404,),

@@ -32,7 +32,7 @@ class GroupsResource:
 
     @Operation(
         id="createGroup",
-        summary="Make a group of VENs",
+        summary="Create a group of VENs",
         tag="groups",
         takes=GroupCreate,
         answers={201: ResponseSpec("The group.", Group, headers=("Location",))},
@@ -61,7 +61,7 @@ class OneGroupResource:
 
     @Operation(
         id="updateGroup",
-        summary="Change a group; events that aim at it ask its members as they are now",
+        summary="Change a group; events that target it follow its members",
         tag="groups",
         takes=GroupUpdate,
         answers={200: ResponseSpec("The group as it is now.", Group)},

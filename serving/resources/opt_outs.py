@@ -59,7 +59,7 @@ class OneOptOutResource:
         id="deleteOptOut",
         summary="Delete an opt-out",
         tag="vens",
-        answers={204: ResponseSpec("The VEN is asked again, also by events that run.")},
+        answers={204: ResponseSpec("The VEN takes part in events again, also in running ones.")},
         problems=(404,),
     )
     def on_delete(self, _request: Request, response: Response, ven_id: str, opt_out_id: str) -> None:

@@ -195,7 +195,7 @@ def test_a_running_event_underdelivers(site: Site) -> None:
     assert site.evaluate(300) == 1
     assert site.open_alarms() == [("event_underdelivers", "ill")]
     [alarm] = site.get("/api/alarms", kind="event_underdelivers")
-    assert (alarm["value"], alarm["detail"]) == (30.0, "Event 'ill' delivers 70 % of what it asks for.")
+    assert (alarm["value"], alarm["detail"]) == (30.0, "Event 'ill' delivers 70 % of its request.")
     site.execute(PROGRESS, "ill", None)
     assert site.evaluate(1_000) == 0
     site.execute("INSERT INTO event_requests VALUES ('well', %s, 50)", at(1_000))

@@ -138,11 +138,11 @@ class Grid(ABC):
         """
         of_type, chosen = checked_type(load_type), checked_by(by, load_type)
         within = time_range_us(start, end, self._zone)
-        made = self._forecast(of_type, chosen, within)
-        if made.note:
-            warnings.warn(made.note, ForecastWarning, stacklevel=2)
-        shape = ForecastPoint if isinstance(made, Forecast) else LoadTypeForecastPoint
-        frame = in_zone(entries_frame(shape, made.points), self.zone)
+        rows = self._forecast(of_type, chosen, within)
+        if rows.note:
+            warnings.warn(rows.note, ForecastWarning, stacklevel=2)
+        shape = ForecastPoint if isinstance(rows, Forecast) else LoadTypeForecastPoint
+        frame = in_zone(entries_frame(shape, rows.points), self.zone)
         return frame.clear() if within.is_empty else frame
 
     def events(self) -> pl.DataFrame:

@@ -161,16 +161,16 @@ class RawTables:
 
 def _dropped_until(connection: dbapi.Connection) -> datetime:
     query = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S)
-    found = _fetch_from(connection, horizons, query)
-    since: datetime = BEGINNING if found.is_empty() else found.item()
+    frame = _fetch_from(connection, horizons, query)
+    since: datetime = BEGINNING if frame.is_empty() else frame.item()
     return since
 
 
 def _archived_files(connection: dbapi.Connection, table: Table, until: datetime) -> Iterator[ArchivedFile]:
     """The files of a raw table for the days before a time, oldest first."""
     query = select(archived_days.c.day, cast(archived_days.c.manifest, Text).label("manifest"))
-    found = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
-    for day, manifest in found.iter_rows():
+    frame = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
+    for day, manifest in frame.iter_rows():
         if start_of(day) < until:
             yield from manifest_of(manifest).of_table(table.name)
 

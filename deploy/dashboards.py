@@ -59,8 +59,8 @@ def families() -> list[Family]:
     for collector in (Backlog(engine, lambda: now), RejectedSize(engine), AlarmConditions(engine)):
         jobs.register(collector)
     registries = (IngestMetrics(lambda: now).registry, jobs, RequestMetrics().registry)
-    found = {family.name: family for registry in registries for family in _families(registry)}
-    return [family for family in found.values() if family.name not in NO_PANEL]
+    by_name = {family.name: family for registry in registries for family in _families(registry)}
+    return [family for family in by_name.values() if family.name not in NO_PANEL]
 
 
 def _families(registry: CollectorRegistry) -> Iterator[Family]:

@@ -59,16 +59,16 @@ def release(into: Path, write_line: Callable[[str], None], makers: Mapping[str, 
         makers: builder of each artefact, by its name.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        made, work = Path(scratch) / "made", Path(scratch) / "work"
-        made.mkdir()
+        output, work = Path(scratch) / "made", Path(scratch) / "work"
+        output.mkdir()
         for name, make in makers.items():
             (work / name).mkdir(parents=True)
             try:
-                make(work / name, made)
+                make(work / name, output)
             except SkippedError as reason:
                 write_line(f"{name}: left out, as {reason}")
-        write_checksums(made)
-        _replace(made, into)
+        write_checksums(output)
+        _replace(output, into)
     for path in sorted(into / name for name in checksums(into)):
         write_line(str(path))
 
@@ -88,12 +88,12 @@ def checksums(folder: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
-def _replace(made: Path, into: Path) -> None:
+def _replace(output: Path, into: Path) -> None:
     """Move the artefacts in, and remove those of the previous release."""
     into.mkdir(parents=True, exist_ok=True)
     for name in checksums(into):
         (into / Path(name).name).unlink(missing_ok=True)
-    for path in made.iterdir():
+    for path in output.iterdir():
         shutil.move(path, into / path.name)
 
 
@@ -101,11 +101,11 @@ CLIENT_SETTINGS = "post_hooks: []\ncontent_type_overrides: {text/csv: applicatio
 """The generator does not support CSV bodies: they are sent unchanged, with their own media type."""
 
 
-def _gridgate(_work: Path, made: Path) -> None:
-    _build(REPOSITORY, made)
+def _gridgate(_work: Path, output: Path) -> None:
+    _build(REPOSITORY, output)
 
 
-def _python_client(work: Path, made: Path) -> None:
+def _python_client(work: Path, output: Path) -> None:
     project = work / "client"
     shutil.copytree(SDK / "python", project)
     (work / "config.yaml").write_text(CLIENT_SETTINGS)
@@ -113,10 +113,10 @@ def _python_client(work: Path, made: Path) -> None:
     package = ("--output-path", project / "gridgate_client", "--config", work / "config.yaml")
     _run(_beside_python("openapi-python-client"), *words, *package, cwd=work)
     _run(sys.executable, "-m", "compileall", "-q", project / "gridgate_client", cwd=work)
-    _build(project, made)
+    _build(project, output)
 
 
-def _typescript_client(work: Path, made: Path) -> None:
+def _typescript_client(work: Path, output: Path) -> None:
     if shutil.which("npm") is None:
         raise SkippedError(f"{NO_NPM} (Debian: apt-get install npm)")
     project = work / "client"
@@ -127,16 +127,16 @@ def _typescript_client(work: Path, made: Path) -> None:
     _run(programs / "tsc", cwd=project)
     description = project / "package.json"
     description.write_text(json.dumps(json.loads(description.read_text()) | {"version": VERSION}, indent=2))
-    _run("npm", "pack", "--ignore-scripts", "--pack-destination", made, cwd=project)
+    _run("npm", "pack", "--ignore-scripts", "--pack-destination", output, cwd=project)
 
 
-def _bill_of_materials(work: Path, made: Path) -> None:
+def _bill_of_materials(work: Path, output: Path) -> None:
     """The packages of a server, with the digests of the lock, as CycloneDX."""
     description = (REPOSITORY / "pyproject.toml").read_text()
     (work / "pyproject.toml").write_text(
         description.replace('dynamic = ["version"]', f'version = "{VERSION}"', 1)
     )
-    target = made / f"gridgate-{VERSION}.cdx.json"
+    target = output / f"gridgate-{VERSION}.cdx.json"
     options = ("--pyproject", work / "pyproject.toml", "--output-reproducible", "-o", target)
     lock = REPOSITORY / "requirements-run.lock"
     _run(_beside_python("cyclonedx-py"), "requirements", lock, *options, cwd=work)
@@ -158,9 +158,9 @@ MAKERS: Mapping[str, Maker] = {
 }
 
 
-def _build(project: Path, made: Path) -> None:
+def _build(project: Path, output: Path) -> None:
     """Build wheel and sdist with the installed backend: nothing is downloaded."""
-    _run(sys.executable, "-m", "hatchling", "build", "-d", made, "-t", "sdist", "-t", "wheel", cwd=project)
+    _run(sys.executable, "-m", "hatchling", "build", "-d", output, "-t", "sdist", "-t", "wheel", cwd=project)
 
 
 def _beside_python(program: str) -> Path:

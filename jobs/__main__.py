@@ -216,9 +216,9 @@ def _retention(
     options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings
 ) -> None:
     if options.dry_run:
-        kept, is_archived = settings.by_resolution(), settings.archive_url is not None
+        retention, is_archived = settings.by_resolution(), settings.archive_url is not None
         with runner.engine.connect() as connection:
-            show_previews(preview(connection, runner.now(), kept, is_archived=is_archived))
+            show_previews(preview(connection, runner.now(), retention, is_archived=is_archived))
         return
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
@@ -244,16 +244,16 @@ def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...],
 def _check_archive(engine: Engine, folder: ArchiveFolder) -> None:
     with engine.begin() as connection:
         admit(connection)
-        found = list(damages(connection, folder))
-        again = write_again(connection, [each.day for each in found])
+        damaged = list(damages(connection, folder))
+        again = write_again(connection, [each.day for each in damaged])
     print(
         "\n".join(
-            [*(f"{each.path}: {each.what}" for each in found), f"{len(found)} damaged or missing files"]
+            [*(f"{each.path}: {each.what}" for each in damaged), f"{len(damaged)} damaged or missing files"]
         )
     )
     if again is not None:
         print(f"PostgreSQL has the days from {again:%F} on: the next run writes them again.")
-    if found:
+    if damaged:
         sys.exit(FAILED)
 
 
@@ -324,8 +324,8 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
         _refuse("--start must be before --end")
     with engine.connect() as connection:
         within = whole_range(connection, options.start, options.end)
-        known = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
-    if strangers := sorted(set(options.ven or []) - known):
+        existing = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
+    if strangers := sorted(set(options.ven or []) - existing):
         _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
     archived = _check_archived(options, engine, archive_url)
     if within is None:
@@ -337,9 +337,9 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
     with engine.begin() as connection:
         admit(connection)
     does = {"verify": verify, "rebuild": rebuild}[options.command]
-    found = followed(does(engine, within, options.ven), within, options.command)
-    show_differences(found)
-    count = sum(differences.height for differences in found)
+    differing = followed(does(engine, within, options.ven), within, options.command)
+    show_differences(differing)
+    count = sum(differences.height for differences in differing)
     if options.command == "rebuild":
         print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
         return
@@ -362,9 +362,9 @@ def _check_archived(options: argparse.Namespace, engine: Engine, archive_url: st
         return None
     does = {"verify": verify_archived, "rebuild": rebuild_archived}[options.command]
     chunks = does(engine, ArchiveFolder(archive_url), within, options.ven)
-    found = followed(chunks, within, f"{options.command} archived days")
-    show_differences(found)
-    count = sum(differences.height for differences in found)
+    differing = followed(chunks, within, f"{options.command} archived days")
+    show_differences(differing)
+    count = sum(differences.height for differences in differing)
     ending = ", mended" if options.command == "rebuild" else ""
     print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences{ending}")
     return count

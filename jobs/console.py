@@ -20,21 +20,21 @@ def followed(chunks: Iterable[Chunk], within: TimeRange, doing: str) -> list[pl.
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(doing, total=_seconds(within))
-        found = []
+        differences = []
         for chunk in chunks:
             progress.update(
                 bar, advance=_seconds(chunk.within), description=f"{doing} {chunk.within.start:%F}"
             )
             if not chunk.differences.is_empty():
-                found.append(chunk.differences)
-    return found
+                differences.append(chunk.differences)
+    return differences
 
 
-def show_differences(found: list[pl.DataFrame]) -> None:
+def show_differences(differences: list[pl.DataFrame]) -> None:
     """Print differences as a table on stdout, up to a limit."""
-    if not found:
+    if not differences:
         return
-    lines = pl.concat(found).unique(maintain_order=True)
+    lines = pl.concat(differences).unique(maintain_order=True)
     shown = Table(*lines.columns)
     for line in lines.head(MOST_LINES).iter_rows():
         shown.add_row(*("" if value is None else value for value in line))

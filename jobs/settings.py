@@ -112,7 +112,7 @@ class Ages(Settings):
         if info.data.get("minutes_days") is not None:
             finer.append("minutes_days")
         finer_days = [info.data[name] for name in finer if name in info.data]
-        if days is not None and any(kept is None or kept > days for kept in finer_days):
+        if days is not None and any(finer_kept is None or finer_kept > days for finer_kept in finer_days):
             raise ValueError("must not be shorter than the retention of finer resolutions")
         return days
 
@@ -128,7 +128,11 @@ class Ages(Settings):
             300: self.slots_days,
             3600: self.hours_days,
         }
-        return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
+        return {
+            resolution_s: timedelta(days=kept_days)
+            for resolution_s, kept_days in days.items()
+            if kept_days is not None
+        }
 
 
 class ArchivingSettings(ArchiveSettings):

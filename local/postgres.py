@@ -74,8 +74,8 @@ class PostgresServer(Service):
     def ensure_database(self, database: str) -> None:
         """Create a database unless there is one of this name."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
-            if found is None:
+            row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
+            if row is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
     def _prepare(self) -> None:
@@ -189,10 +189,10 @@ def _working_directory(process: psutil.Process) -> Path | None:
 def _identity(directory: Path | None) -> tuple[int, int] | None:
     """The device and the inode; None for a directory that is gone or unreadable."""
     try:
-        found = None if directory is None else directory.stat()
+        status = None if directory is None else directory.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_dev, found.st_ino)
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def _socket_dir(data_dir: Path) -> Path:

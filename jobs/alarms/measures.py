@@ -118,9 +118,9 @@ def clocks_off(
     """
     since = now - CLOCKS_WITHIN
     reports = fetch(connection, queries.vens_with_skewed_reports(since), SkewedReportFrame)
-    heard = skewed_presence(reports, NO_INTERVALS, PresenceTime(1, offset))
+    presence = skewed_presence(reports, NO_INTERVALS, PresenceTime(1, offset))
     is_off = (pl.col("heard_at") > since) & pl.col("clock_offset_s").is_not_null()
-    behind = set(heard.filter(is_off).get_column("ven_id"))
+    behind = set(presence.filter(is_off).get_column("ven_id"))
     wrong = behind | set(connection.execute(queries.vens_ahead(since)).scalars())
     vens = max(connection.execute(queries.vens_heard(since)).scalar_one(), len(wrong))
     if not vens:

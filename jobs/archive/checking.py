@@ -40,11 +40,11 @@ def write_again(connection: Connection, days: Iterable[date]) -> date | None:
     Until they are written, nothing from there on is dropped.
     """
     dropped_until = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
-    held = [day for day in days if datetime.combine(day, time(), UTC) >= dropped_until]
-    if not held:
+    stored_days = [day for day in days if datetime.combine(day, time(), UTC) >= dropped_until]
+    if not stored_days:
         return None
-    connection.execute(queries.go_back(datetime.combine(min(held), time(), UTC)))
-    return min(held)
+    connection.execute(queries.go_back(datetime.combine(min(stored_days), time(), UTC)))
+    return min(stored_days)
 
 
 def _is_intact(folder: ArchiveFolder, manifest: Manifest) -> bool:

@@ -93,8 +93,8 @@ def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.Dat
     types = FRAMES[table.name].types()
     together = pl.concat([read_rows(folder, merged, types, []), rows.select(list(types))]).sort(key)
     file = write_file(folder, path, str(table.name), [together])
-    kept = [each for each in files if each not in merged]
-    return DayVersion([*kept, *([] if file is None else [file])], [each.path for each in merged])
+    unmerged = [each for each in files if each not in merged]
+    return DayVersion([*unmerged, *([] if file is None else [file])], [each.path for each in merged])
 
 
 def _weighed(

@@ -104,12 +104,12 @@ def _totalled(counted: Subquery, key: str) -> Relation:
     return select(counted.c[key], rows).group_by(counted.c[key]).order_by(counted.c[key])
 
 
-def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> Relation:
+def latest(table: Table, rules: Latest, scope: Scope, ven_ids: Sequence[str]) -> Relation:
     """Select rows of latest values that come, or may come, from a scope's messages.
 
     These are rows of the given VENs, and rows whose time is within the scope, or null.
     """
-    orders = [table.c[order] for order in {"ts", *kept.groups}]
+    orders = [table.c[order] for order in {"ts", *rules.groups}]
     in_time = (_is_of(order, scope.within) for order in orders)
     is_undated = and_(*(order.is_(None) for order in orders))
     is_of_scope = or_(table.c.ven_id.in_(ven_ids), *in_time, is_undated)

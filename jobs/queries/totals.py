@@ -61,5 +61,5 @@ def drop_energy(buckets: Iterable[datetime]) -> Delete:
     return delete(network_energy).where(network_energy.c.bucket.in_(list(buckets)))
 
 
-def drop_types_except(kept: Sequence[str]) -> Delete:
-    return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(kept))
+def drop_types_except(types: Sequence[str]) -> Delete:
+    return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(types))

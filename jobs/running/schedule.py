@@ -237,9 +237,9 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
             600,
             "deletes raw rows and history that are too old",
             (
-                partial(drop_raw_days, kept=cadence.by_resolution(), is_archived=is_archived),
-                partial(delete_raw_rows, kept=cadence.by_resolution(), is_archived=is_archived),
-                partial(forget_buckets, kept=cadence.by_resolution()),
+                partial(drop_raw_days, retention=cadence.by_resolution(), is_archived=is_archived),
+                partial(delete_raw_rows, retention=cadence.by_resolution(), is_archived=is_archived),
+                partial(forget_buckets, retention=cadence.by_resolution()),
             ),
         ),
         Job(
@@ -249,13 +249,13 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
             " reports of OpenADR, commands and VENs' parts in events that are over",
             (
                 partial(trim_records, runs_kept=timedelta(days=cadence.runs_days)),
-                partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
-                partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
-                partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
+                partial(trim_live_changes, retention=timedelta(hours=cadence.live_hours)),
+                partial(trim_alarms, retention=timedelta(days=cadence.alarms_days)),
+                partial(trim_webhooks, retention=timedelta(days=cadence.webhooks_days)),
                 trim_openadr_messages,
-                partial(trim_openadr_reports, kept=timedelta(days=cadence.openadr_reports_days)),
-                partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
-                partial(trim_events, kept=cadence.events_retention()),
+                partial(trim_openadr_reports, retention=timedelta(days=cadence.openadr_reports_days)),
+                partial(trim_commands, retention=timedelta(days=cadence.commands_days)),
+                partial(trim_events, retention=cadence.events_retention()),
             ),
         ),
     )
@@ -271,10 +271,10 @@ def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
             (
                 partial(
                     trim_rejected,
-                    kept=timedelta(days=cadence.rejected_days),
+                    retention=timedelta(days=cadence.rejected_days),
                     most_bytes=cadence.rejected_mb * 1_000_000,
                 ),
-                partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
+                partial(trim_statuses, retention=timedelta(days=cadence.statuses_days)),
             ),
         ),
         Job(
@@ -288,7 +288,7 @@ def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
             "partitions",
             60,
             "creates partitions of coming days, merges old ones into months and years",
-            (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
+            (partial(arrange_partitions, retention=cadence.by_resolution().get(RAW_S)),),
             rounds=40,
         ),
     )

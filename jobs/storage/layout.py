@@ -41,7 +41,7 @@ def changes(
     partitions: Sequence[TimeRange],
     astray: TimeRange | None,
     now: datetime,
-    kept: timedelta | None,
+    retention: timedelta | None,
     horizon: datetime = BEGINNING,
 ) -> Iterator[PartitionChange]:
     """Yield the changes that a table's partitions need; new empty partitions first.
@@ -50,28 +50,28 @@ def changes(
         partitions: the existing ones, oldest first, without the default one.
         astray: range of the default partition's rows; None without any.
         now: the time that decides which days are recent.
-        kept: retention of raw rows; older ranges need no partitions.
+        retention: retention of raw rows; older ranges need no partitions.
         horizon: midnight before which retention has deleted all rows; earlier ranges need no partitions
             either.
     """
-    wanted = [
+    pieces = [
         piece
-        for cell in _stored_cells(now, kept, horizon)
+        for cell in _stored_cells(now, retention, horizon)
         for piece in _pieces(cell, partitions)
         if _inside(piece, partitions) != [piece]
     ]
     today = datetime.combine(now.date(), time(), UTC)
-    ranges = _joined([piece for piece in wanted if not _inside(piece, partitions)], today)
+    ranges = _joined([piece for piece in pieces if not _inside(piece, partitions)], today)
     new = [PartitionChange(each, astray is not None and overlap(astray, each)) for each in ranges]
-    merged = [PartitionChange(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
+    merged = [PartitionChange(piece, has_rows=True) for piece in pieces if _inside(piece, partitions)]
     yield from sorted([*new, *merged], key=lambda change: change.has_rows)
 
 
-def _stored_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
+def _stored_cells(now: datetime, retention: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
     """Return the cells within retention; the oldest is cut at midnight."""
-    midnight = BEGINNING if kept is None else datetime.combine((now - kept).date(), time(), UTC)
+    midnight = BEGINNING if retention is None else datetime.combine((now - retention).date(), time(), UTC)
     oldest = max(midnight, horizon)
-    for cell in cells(now.date(), kept):
+    for cell in cells(now.date(), retention):
         if cell.end > oldest:
             yield TimeRange(max(cell.start, oldest), cell.end)
 
@@ -108,11 +108,11 @@ def _joined(ranges: Sequence[TimeRange], today: datetime) -> list[TimeRange]:
     return joined
 
 
-def cells(today: date, kept: timedelta | None) -> list[TimeRange]:
+def cells(today: date, retention: timedelta | None) -> list[TimeRange]:
     """Return the ranges that partitions should have, oldest first and without gaps."""
     first_day = _months_before(today, 1)
-    if kept is not None and kept <= LONGEST_DAYS:
-        first_day = min(first_day, today - kept)
+    if retention is not None and retention <= LONGEST_DAYS:
+        first_day = min(first_day, today - retention)
     first_month = date(_months_before(first_day, MONTHS).year, 1, 1)
     years = [date(year, 1, 1) for year in range(FIRST_YEAR, first_month.year)]
     months = [first_month]

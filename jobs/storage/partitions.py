@@ -64,14 +64,14 @@ def partitions_of(connection: Connection, table: Table) -> list[Partition]:
 
 
 def arrange_partitions(
-    connection: Connection, now: datetime, kept: timedelta | None = None, slice_bytes: int = SLICE_BYTES
+    connection: Connection, now: datetime, retention: timedelta | None = None, slice_bytes: int = SLICE_BYTES
 ) -> int:
     """Do one step towards the partitions that the tables should have.
 
     Args:
         connection: in a transaction.
         now: the time from which coming days are counted.
-        kept: retention of raw rows; None for ever.
+        retention: retention of raw rows; None for ever.
         slice_bytes: most bytes to copy, estimated.
 
     Returns:
@@ -86,7 +86,7 @@ def arrange_partitions(
     connection.execute(partition_queries.RAISE_TIME_LIMIT)
     horizon = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
     planned = {
-        table: list(_planned_changes(connection, table, now, kept=kept, horizon=horizon))
+        table: list(_planned_changes(connection, table, now, retention=retention, horizon=horizon))
         for table in PARTITIONED
     }
     if created := sum(_create(connection, table, planned[table]) for table in PARTITIONED):
@@ -96,11 +96,13 @@ def arrange_partitions(
 
 
 def _planned_changes(
-    connection: Connection, table: Table, now: datetime, *, kept: timedelta | None, horizon: datetime
+    connection: Connection, table: Table, now: datetime, *, retention: timedelta | None, horizon: datetime
 ) -> Iterator[PartitionChange]:
     partitions = partitions_of(connection, table)
     astray = next((_extent(connection, each) for each in partitions if each.is_default), None)
-    return changes([each.within for each in partitions if not each.is_default], astray, now, kept, horizon)
+    return changes(
+        [each.within for each in partitions if not each.is_default], astray, now, retention, horizon
+    )
 
 
 def _extent(connection: Connection, partition: Partition) -> TimeRange | None:

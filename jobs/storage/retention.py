@@ -49,7 +49,7 @@ TABLES = {
     3600: (network_history,),
 }
 
-Kept = Mapping[int, timedelta]
+Retention = Mapping[int, timedelta]
 """Retention by resolution; a missing one is kept for ever."""
 
 
@@ -71,25 +71,27 @@ class OutdatedPartition(Struct, frozen=True):
         return not self.partition.is_default and self.outdated.start.year == 1
 
 
-def limit(kept: timedelta, now: datetime) -> datetime:
+def limit(retention: timedelta, now: datetime) -> datetime:
     """Return the UTC midnight before which rows are outdated."""
-    return widened(TimeRange(now - kept, now - kept), DAY_S).start
+    return widened(TimeRange(now - retention, now - retention), DAY_S).start
 
 
 def outdated_partitions(connection: Connection, since: datetime) -> list[OutdatedPartition]:
     """Return partitions of the raw tables that begin before a time, oldest first, default ones last."""
-    found = (each for table in PARTITIONED for each in partitions_of(connection, table))
+    partitions = (each for table in PARTITIONED for each in partitions_of(connection, table))
     outdated = (
         OutdatedPartition(
             each, TimeRange(each.within.start, since if each.is_default else min(each.within.end, since))
         )
-        for each in found
+        for each in partitions
         if each.is_default or each.within.start < since
     )
     return sorted(outdated, key=lambda each: (each.partition.is_default, each.outdated.start))
 
 
-def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
+def drop_raw_days(
+    connection: Connection, now: datetime, retention: Retention, *, is_archived: bool = False
+) -> int:
     """Move the horizon of raw rows over days that every lane has read, and drop outdated partitions.
 
     It locks the raw tables exclusively, for an instant; if a lock times out, the next run tries again. With
@@ -98,9 +100,9 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archi
     Raises:
         OperationalError: the lock timed out.
     """
-    if RAW_S not in kept:
+    if RAW_S not in retention:
         return 0
-    until = limit(kept[RAW_S], now)
+    until = limit(retention[RAW_S], now)
     previous = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     since = _droppable_until(connection, until, is_archived=is_archived)
     if since <= (previous or BEGINNING) and not _doomed(connection, since):
@@ -139,14 +141,16 @@ def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
     return bool(connection.execute(partition_queries.has_rows(outdated.partition.name)).scalar_one())
 
 
-def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
+def delete_raw_rows(
+    connection: Connection, _now: datetime, retention: Retention, *, is_archived: bool = False
+) -> int:
     """Delete outdated rows from partitions that are kept in part.
 
     With an archive, only once it and all lanes have every row of dropped days.
     Returns the number of deleted rows, at most `MOST_ROWS` of a table.
     """
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
-    if RAW_S not in kept or since is None:
+    if RAW_S not in retention or since is None:
         return 0
     with connection.begin_nested() as attempt:
         deleted = _delete_outdated(connection, since)
@@ -165,14 +169,14 @@ def _delete_outdated(connection: Connection, since: datetime) -> int:
     return deleted
 
 
-def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
+def forget_buckets(connection: Connection, now: datetime, retention: Retention) -> int:
     """Delete history beyond its resolution's retention; returns the deleted rows, limited by `MOST_ROWS`.
 
     Once the horizon is committed, remaining rows before it are ignored.
     """
     return sum(
-        _forget(connection, table, resolution_s, limit(kept[resolution_s], now))
-        for resolution_s in sorted(TABLES.keys() & kept.keys())
+        _forget(connection, table, resolution_s, limit(retention[resolution_s], now))
+        for resolution_s in sorted(TABLES.keys() & retention.keys())
         for table in TABLES[resolution_s]
     )
 
@@ -194,7 +198,7 @@ def trim_records(connection: Connection, now: datetime, runs_kept: timedelta) ->
     return trimmed
 
 
-def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) -> int:
+def trim_live_changes(connection: Connection, now: datetime, retention: timedelta) -> int:
     """Delete old changes of live streams, but for the newest: numbering continues from its position.
 
     All are numbered first: a client that missed a change without a number could not be sent a `reset`.
@@ -202,27 +206,29 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
     connection.execute(number_alone())
     connection.execute(number())
     trimmed = retention_queries.forget(
-        live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS
+        live_changes, retention_queries.old_live_changes(now - retention), MOST_ROWS
     )
     return connection.execute(trimmed).rowcount
 
 
-def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
+def trim_commands(connection: Connection, now: datetime, retention: timedelta) -> int:
     """Delete commands that ended long ago; returns the deleted rows."""
-    closed = retention_queries.forget(commands, retention_queries.closed_commands(now - kept), MOST_ROWS)
+    closed = retention_queries.forget(commands, retention_queries.closed_commands(now - retention), MOST_ROWS)
     return connection.execute(closed).rowcount
 
 
-def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -> int:
+def trim_events(connection: Connection, now: datetime, retention: timedelta | None) -> int:
     """Delete per-VEN participation of events that ended long ago; returns the deleted rows.
 
     The events and the portfolio's settlements stay.
     """
-    if kept is None:
+    if retention is None:
         return 0
     return sum(
         connection.execute(
-            retention_queries.forget(table, retention_queries.of_old_events(table, now - kept), MOST_ROWS)
+            retention_queries.forget(
+                table, retention_queries.of_old_events(table, now - retention), MOST_ROWS
+            )
         ).rowcount
         for table in (ven_settlements, event_shares, event_reductions, event_participations)
     )
@@ -239,13 +245,13 @@ class Preview(Struct, frozen=True):
 
 
 def preview(
-    connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False
+    connection: Connection, now: datetime, retention: Retention, *, is_archived: bool = False
 ) -> Iterator[Preview]:
     """Yield what the next runs would delete, without deleting it."""
-    if RAW_S in kept:
-        yield from _preview_raw(connection, limit(kept[RAW_S], now), is_archived=is_archived)
-    for resolution_s in sorted(TABLES.keys() & kept.keys()):
-        since = limit(kept[resolution_s], now)
+    if RAW_S in retention:
+        yield from _preview_raw(connection, limit(retention[RAW_S], now), is_archived=is_archived)
+    for resolution_s in sorted(TABLES.keys() & retention.keys()):
+        since = limit(retention[resolution_s], now)
         for table in TABLES[resolution_s]:
             outdated = retention_queries.outdated(table, resolution_s, since).subquery()
             count = connection.execute(retention_queries.count(outdated)).scalar_one()

@@ -67,11 +67,11 @@ def _stored(connection: Connection) -> TimeRange | None:
 
 def _with_strays(connection: Connection, stored: TimeRange, since: datetime) -> TimeRange:
     around = widened(stored, COARSEST_S)
-    found = [
+    strays = [
         connection.execute(summary_queries.strays(at, around, since)).one() for at in summary_queries.DATED
     ]
-    firsts = [first for first, _ in found if first is not None]
-    lasts = [last + MICROSECOND for _, last in found if last is not None]
+    firsts = [first for first, _ in strays if first is not None]
+    lasts = [last + MICROSECOND for _, last in strays if last is not None]
     return TimeRange(min([stored.start, *firsts]), max([stored.end, *lasts]))
 
 

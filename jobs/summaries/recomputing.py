@@ -149,7 +149,7 @@ def _buckets(connection: Connection, table: Table, within: TimeRange, resolution
 
 
 def _latest(
-    connection: Connection, table: Table, kept: Latest, fresh: pl.DataFrame, scope: Scope
+    connection: Connection, table: Table, rules: Latest, fresh: pl.DataFrame, scope: Scope
 ) -> Comparison:
     """Compare latest values with those recomputed from the scope's raw rows.
 
@@ -157,14 +157,14 @@ def _latest(
     """
     ven_ids = fresh.get_column("ven_id").unique().to_list()
     found = fetch_unchecked(
-        connection, summary_queries.latest(table, kept, scope, ven_ids), FRAMES[table.name]
+        connection, summary_queries.latest(table, rules, scope, ven_ids), FRAMES[table.name]
     )
-    parts = [without(found, kept, scope.within), fresh.select(found.columns)]
-    rebuilt = newest(parts, kept)
-    if forgotten := lost(found, rebuilt, kept):
+    parts = [without(found, rules, scope.within), fresh.select(found.columns)]
+    rebuilt = newest(parts, rules)
+    if forgotten := lost(found, rebuilt, rules):
         before = Scope(TimeRange(scope.since, scope.within.start), scope.since, forgotten)
         older = _older(connection, table, before).select(found.columns)
-        rebuilt = newest([*parts, older], kept)
+        rebuilt = newest([*parts, older], rules)
     return Comparison(table, found, rebuilt)
 
 

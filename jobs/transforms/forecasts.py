@@ -86,9 +86,9 @@ def _of_present_loads(history: pl.DataFrame, present: pl.DataFrame) -> pl.DataFr
         )
         for frame, keys in ((history, ["load_type", "half_hour"]), (present, ["load_type"]))
     )
-    known = parts.filter(pl.col("loads") > 0).sort("half_hour")
+    reported = parts.filter(pl.col("loads") > 0).sort("half_hour")
     most = pl.col("loads").cum_max().over(_SERIES)
-    scaled = known.filter(pl.col("loads") >= ENOUGH * most).join(now, on=_SERIES, suffix="_now")
+    scaled = reported.filter(pl.col("loads") >= ENOUGH * most).join(now, on=_SERIES, suffix="_now")
     return scaled.filter(pl.col("loads_now") > 0).select(
         *_SERIES, "half_hour", kw=pl.col("kw") / pl.col("loads") * pl.col("loads_now")
     )
@@ -99,8 +99,8 @@ def _with_total(values: pl.DataFrame) -> pl.DataFrame:
 
     A type is new if it has values for fewer than half as many half hours as the type with most.
     """
-    known = values.group_by(*_SERIES).agg(half_hours=pl.len())
-    old = known.filter(pl.col("half_hours") >= ENOUGH * pl.col("half_hours").max().over("quantity"))
+    counts = values.group_by(*_SERIES).agg(half_hours=pl.len())
+    old = counts.filter(pl.col("half_hours") >= ENOUGH * pl.col("half_hours").max().over("quantity"))
     types = old.group_by("quantity").agg(types=pl.len())
     sums = values.join(old, on=_SERIES, how="semi").group_by("quantity", "half_hour")
     whole = sums.agg(pl.col("kw").sum(), known=pl.len()).join(types, on="quantity")

@@ -38,9 +38,9 @@ Array = NDArray[np.float64]
 
 def day_errors(prediction: Prediction, name: BaselineName) -> Array:
     """Return a baseline's errors on days without an event, by VEN and day, kW; NaN without a prediction."""
-    made, hours = prediction.made[name], prediction.days.parts[EVENT].hours
-    error = prediction.used[:, 1:] - made.kw[:, 1:]
-    is_there = ~np.isnan(error) & made.targets[:, :, None]
+    baseline, hours = prediction.baselines[name], prediction.days.parts[EVENT].hours
+    error = prediction.used[:, 1:] - baseline.kw[:, 1:]
+    is_there = ~np.isnan(error) & baseline.targets[:, :, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(is_there, error, 0.0) @ hours / (is_there @ hours)
 

@@ -79,7 +79,7 @@ def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFr
     )
 
 
-def newest(parts: Sequence[pl.DataFrame], kept: Latest) -> pl.DataFrame:
+def newest(parts: Sequence[pl.DataFrame], rules: Latest) -> pl.DataFrame:
     """Merge frames of latest values: in each group of columns the newest wins.
 
     A key without a value in any group is left out, unless its `ts` is still that of a report.
@@ -87,21 +87,21 @@ def newest(parts: Sequence[pl.DataFrame], kept: Latest) -> pl.DataFrame:
     columns = parts[0].columns
     groups = [
         pl.col(*fields, order).sort_by(order, nulls_last=False, maintain_order=True).last()
-        for order, fields in kept.groups.items()
+        for order, fields in rules.groups.items()
     ]
     merged = (
         pl.concat([part.select(columns) for part in parts])
-        .group_by(kept.keys)
-        .agg(pl.col(kept.greatest).max(), *groups)
-        .sort(kept.keys)
+        .group_by(rules.keys)
+        .agg(pl.col(rules.greatest).max(), *groups)
+        .sort(rules.keys)
     )
-    vouched = pl.any_horizontal(pl.col("ts", *kept.groups).is_not_null())
-    return merged.filter(vouched).with_columns(_vouched_ts(kept)).select(columns)
+    vouched = pl.any_horizontal(pl.col("ts", *rules.groups).is_not_null())
+    return merged.filter(vouched).with_columns(_vouched_ts(rules)).select(columns)
 
 
-def without(latest: pl.DataFrame, kept: Latest, within: TimeRange) -> pl.DataFrame:
+def without(latest: pl.DataFrame, rules: Latest, within: TimeRange) -> pl.DataFrame:
     """Return latest values without those from messages of a range."""
-    groups = dict(kept.groups) if "ts" in kept.groups else {**kept.groups, "ts": ()}
+    groups = dict(rules.groups) if "ts" in rules.groups else {**rules.groups, "ts": ()}
     return latest.with_columns(
         pl.when(~_is_within(order, within)).then(column).alias(column)
         for order, fields in groups.items()
@@ -109,20 +109,20 @@ def without(latest: pl.DataFrame, kept: Latest, within: TimeRange) -> pl.DataFra
     )
 
 
-def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, kept: Latest) -> list[str]:
+def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, rules: Latest) -> list[str]:
     """Return VENs that have a row, however old, and none in `rebuilt`."""
-    both = latest.join(rebuilt, on=kept.keys, how="left", suffix="_rebuilt")
+    both = latest.join(rebuilt, on=rules.keys, how="left", suffix="_rebuilt")
     is_lost = (
-        pl.col(order).is_not_null() & pl.col(f"{order}_rebuilt").is_null() for order in ("ts", *kept.groups)
+        pl.col(order).is_not_null() & pl.col(f"{order}_rebuilt").is_null() for order in ("ts", *rules.groups)
     )
     return both.filter(pl.any_horizontal(is_lost)).get_column("ven_id").unique().sort().to_list()
 
 
-def _vouched_ts(kept: Latest) -> pl.Expr:
+def _vouched_ts(rules: Latest) -> pl.Expr:
     """Return the time of a load's row: without its newest message, that of its newest field."""
-    if "ts" in kept.groups:
+    if "ts" in rules.groups:
         return pl.col("ts")
-    newest_field = pl.max_horizontal(*kept.groups) // 2
+    newest_field = pl.max_horizontal(*rules.groups) // 2
     return pl.coalesce("ts", newest_field.cast(pl.Datetime("us", "UTC"))).alias("ts")
 
 

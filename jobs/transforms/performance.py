@@ -94,10 +94,10 @@ def event_usage(
     for cut in sampled:
         inside = pl.col("ts").is_between(cut.start, cut.end, closed="left")
         means = samples.filter(inside).group_by("ven_id").agg(pl.col("used_kw").mean()).drop_nulls("used_kw")
-        found = rows.join(means, on="ven_id")
+        means_by_row = rows.join(means, on="ven_id")
         slot = np.searchsorted(slots, int(seconds(cut.start) // SLOT_S))
         used[rows.get_column("row").to_numpy(), slot] = np.nan
-        used[found.get_column("row").to_numpy(), slot] = found.get_column("used_kw").to_numpy()
+        used[means_by_row.get_column("row").to_numpy(), slot] = means_by_row.get_column("used_kw").to_numpy()
     return used
 
 
@@ -112,15 +112,15 @@ def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: TimeRange) -> 
     part = part_within([window])
     hours = np.tile(part.hours, (len(ven_ids), 1))
     rows = pl.DataFrame({"ven_id": ven_ids}, {"ven_id": pl.String}).with_row_index("row")
-    gone = away.join(rows, on="ven_id").with_columns(
+    absences = away.join(rows, on="ven_id").with_columns(
         pl.col("start", "end").clip(window.start, window.end).dt.epoch("us") / 1_000_000
     )
-    start, end = (gone.get_column(name).to_numpy()[:, None] for name in ("start", "end"))
-    np.subtract.at(hours, gone.get_column("row").to_numpy(), overlap_h(part.slots, start, end))
+    start, end = (absences.get_column(name).to_numpy()[:, None] for name in ("start", "end"))
+    np.subtract.at(hours, absences.get_column("row").to_numpy(), overlap_h(part.slots, start, end))
     return np.clip(hours, 0.0, None)
 
 
-def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
+def elsewhere(participants: pl.DataFrame, others: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
     """Return when VENs do not count in an event: after they left it, and while a later notification has them
     in another.
 
@@ -129,7 +129,7 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange
 
     Args:
         participants: `ven_id`, `told_at` (null: before the others), `left_at` (null if it stayed).
-        taken: other events in which VENs took part: `ven_id`, `start`, `end`, `told_at`, `left_at`.
+        others: other events in which VENs took part: `ven_id`, `start`, `end`, `told_at`, `left_at`.
         window: the event's.
 
     Returns:
@@ -138,7 +138,7 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange
     end = pl.lit(window.end).cast(pl.Datetime("us", "UTC"))
     left = participants.drop_nulls("left_at").select("ven_id", start="left_at", end=end)
     until = pl.min_horizontal("end", "left_at")
-    both = taken.select("ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")).join(
+    both = others.select("ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")).join(
         participants.select("ven_id", own_at="told_at"), on="ven_id"
     )
     is_later = (pl.col("other_at") > pl.col("own_at")).fill_null(value=True)
@@ -217,7 +217,7 @@ def settle_vens(
     event_h = _event_h(window)
     silent = np.where(np.isnan(used), 0.0, hours).sum(axis=1) == 0
     speaking = pl.DataFrame({"ven_id": prediction.ven_ids, "is_silent": silent}, _SILENT)
-    names = pl.DataFrame({"baseline": list(prediction.made)})
+    names = pl.DataFrame({"baseline": list(prediction.baselines)})
     return (
         participants.select("ven_id", "requested_kwh", "has_opted_out")
         .join(names, how="cross")
@@ -260,7 +260,7 @@ def _event_h(window: TimeRange) -> float:
 
 def _measured(used: Array, hours: Array, prediction: Prediction, event_h: float) -> pl.DataFrame:
     """Return energies over the hours of the event, their coverage, and the error of each baseline."""
-    return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.made])
+    return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.baselines])
 
 
 def _measured_by(
@@ -299,11 +299,11 @@ def ven_rrmse(used: Array, predicted: Array) -> Array:
 
     NaN where that mean is not above `NEGLIGIBLE_KW`. PJM accepts a baseline with 20 % or less.
     """
-    known = ~np.isnan(used)
-    count = known.sum(axis=(1, 2))
+    has_usage = ~np.isnan(used)
+    count = has_usage.sum(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        miss = np.sqrt(np.where(known, (used - predicted) ** 2, 0.0).sum(axis=(1, 2)) / count)
-        mean = np.where(known, used, 0.0).sum(axis=(1, 2)) / count
+        miss = np.sqrt(np.where(has_usage, (used - predicted) ** 2, 0.0).sum(axis=(1, 2)) / count)
+        mean = np.where(has_usage, used, 0.0).sum(axis=(1, 2)) / count
         return np.where(mean > NEGLIGIBLE_KW, 100 * miss / mean, np.nan)
 
 
@@ -312,19 +312,19 @@ def portfolio_sums(vens: pl.DataFrame) -> pl.DataFrame:
 
     VENs that opted out before the start are left out.
     """
-    known = pl.col("delivered_kw").is_not_null()
+    is_measured = pl.col("delivered_kw").is_not_null()
     sums = ("baseline_kw", "actual_kw", "delivered_kw", "delivered_kwh", "adjustment_kw")
     return (
         vens.filter(~pl.col("has_opted_out"))
         .group_by("baseline")
         .agg(
-            pl.col(*sums).filter(known).sum(),
+            pl.col(*sums).filter(is_measured).sum(),
             pl.col("coverage_percent").sum(),
             pl.col("days_used").filter(pl.col("days_used") > 0).min(),
             pl.len().alias("vens"),
-            known.sum().alias("known"),
-            (known & pl.col("is_stand_in")).sum().alias("stand_ins"),
-            *((known & pl.col("adjustment").eq_missing(kind)).sum().alias(kind) for kind in _KINDS),
+            is_measured.sum().alias("known"),
+            (is_measured & pl.col("is_stand_in")).sum().alias("stand_ins"),
+            *((is_measured & pl.col("adjustment").eq_missing(kind)).sum().alias(kind) for kind in _KINDS),
         )
     )
 
@@ -397,7 +397,7 @@ def rrmse(errors: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
     """Return sums over counted VENs, which may be summed further: `baseline`, `target`, `hour`, powers."""
-    return pl.concat([_errors_of(name, prediction, is_counted) for name in prediction.made])
+    return pl.concat([_errors_of(name, prediction, is_counted) for name in prediction.baselines])
 
 
 def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:

@@ -37,11 +37,11 @@ def changed_shares(
         `ven_id`, `available_kw`, `requested_reduction_kw` of all newcomers and of those whose share changes.
         No share is above what is available.
     """
-    known = parts.select("ven_id", "available_kw", "requested_reduction_kw", is_new=pl.lit(value=False))
-    available_kw = _total(known, "available_kw") + _total(newcomers, "available_kw")
+    current = parts.select("ven_id", "available_kw", "requested_reduction_kw", is_new=pl.lit(value=False))
+    available_kw = _total(current, "available_kw") + _total(newcomers, "available_kw")
     fair = pl.col("available_kw") * min(1.0, requested_kw / available_kw if available_kw else 0.0)
     new = newcomers.select("ven_id", "available_kw", requested_reduction_kw=fair, is_new=pl.lit(value=True))
-    before = pl.concat([known, new])
+    before = pl.concat([current, new])
     given_kw = _total(before, "requested_reduction_kw")
     after = before
     if is_fair or given_kw > requested_kw * (1 + most_excess):

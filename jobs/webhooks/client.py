@@ -47,8 +47,8 @@ class ReceiverAnswer(Struct, frozen=True):
 
 def resolve(host: str, port: int) -> list[Address]:
     """Resolve a host with the operating system's resolver."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ip_address(str(each[4][0]).partition("%")[0]) for each in infos]
 
 
 class WebhookClient:
@@ -153,13 +153,13 @@ class _CheckedBackend(httpcore.NetworkBackend):
         for address in addresses:
             if is_right(address, self._networks):
                 return address
-        found = ", ".join(map(str, addresses[:3]))
+        shown = ", ".join(map(str, addresses[:3]))
         if self._is_plain and any(is_allowed(address, self._networks) for address in addresses):
             raise ForbiddenAddressError(
-                f"plain http goes to networks of WEBHOOK_NETWORKS only, not to {found}"
+                f"plain http goes to networks of WEBHOOK_NETWORKS only, not to {shown}"
             )
         raise ForbiddenAddressError(
-            f"{host} has no address that is public, or in a network of WEBHOOK_NETWORKS: {found}"
+            f"{host} has no address that is public, or in a network of WEBHOOK_NETWORKS: {shown}"
         )
 
 

@@ -119,10 +119,10 @@ class WebhookSender:
         with self._engine.begin() as connection:
             admit(connection)
             hold = queries.hold(webhook_id, self._holder, now, now + self._policy.lease)
-            held = connection.execute(hold).one_or_none()
-            if held is None:
+            lease = connection.execute(hold).one_or_none()
+            if lease is None:
                 return False
-            webhook = HeldWebhook(webhook_id, *held)
+            webhook = HeldWebhook(webhook_id, *lease)
             delivery = queries.next_delivery(webhook_id, now).first(connection)
         if delivery is None:
             return False

@@ -59,11 +59,13 @@ def make_credentials(database_url: str, path: Path, ven_names: Iterable[str]) ->
     for role, client_ids in roles.items():
         missing = [client_id for client_id in client_ids if client_id not in secrets]
         if missing:
-            done = _create(database_url, role, missing)
-            secrets |= dict(_made(done.stdout))
+            process = _create(database_url, role, missing)
+            secrets |= dict(_made(process.stdout))
             _write(path, secrets)
-            if done.returncode:
-                raise CredentialsError(f"{done.stderr.strip()} ({path} has no secret of it)", done.returncode)
+            if process.returncode:
+                raise CredentialsError(
+                    f"{process.stderr.strip()} ({path} has no secret of it)", process.returncode
+                )
 
 
 def _create(database_url: str, role: Role, client_ids: list[str]) -> subprocess.CompletedProcess[str]:
@@ -81,9 +83,9 @@ def _create(database_url: str, role: Role, client_ids: list[str]) -> subprocess.
 
 def _made(output: str) -> Iterator[tuple[str, str]]:
     for line in output.splitlines():
-        made = msgspec.json.decode(line, type=_Line)
-        if made.secret:
-            yield made.id, made.secret
+        created = msgspec.json.decode(line, type=_Line)
+        if created.secret:
+            yield created.id, created.secret
 
 
 def _write(path: Path, secrets: dict[str, str]) -> None:

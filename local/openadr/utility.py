@@ -37,8 +37,8 @@ class Utility:
     def _program_id(self) -> str:
         programs = self._vtn.read("/programs", list[Program])
         existing = next((each for each in programs if each.program_name == PROGRAM), None)
-        made = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, Program)
-        return made.id
+        program = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, Program)
+        return program.id
 
     def _request_reports(self, program_id: str) -> None:
         """Create an endless event without power, which requests measurements: reports belong to an event."""

@@ -120,12 +120,12 @@ class SimulatedVen:
             self._read_program(event.program_id)
             if self._events.get(event.id) != event:
                 self._follow(event, now)
-        gone = {each.id: each for each in self._events.values() if each.id not in events}
-        for event in gone.values():
+        deleted = {each.id: each for each in self._events.values() if each.id not in events}
+        for event in deleted.values():
             self._leave(event, now)
         unreported = {
             event_id: event
-            for event_id, event in gone.items()
+            for event_id, event in deleted.items()
             if _is_over(event, now) and wants_reports_of(event, self._reported_until, now)
         }
         self._events = unreported | events
@@ -207,9 +207,9 @@ class SimulatedVen:
 
     def _requested(self, begin: float, end: float) -> dict[str, frozenset[str]]:
         """Payload types by the events that request reports of a time."""
-        wanted = (event for event in self._events.values() if wants_reports_of(event, begin, end))
+        requesting = (event for event in self._events.values() if wants_reports_of(event, begin, end))
         payloads = {
-            event.id: requested_payloads(event, self._programs.get(event.program_id)) for event in wanted
+            event.id: requested_payloads(event, self._programs.get(event.program_id)) for event in requesting
         }
         return {event_id: types for event_id, types in payloads.items() if types}
 

@@ -21,13 +21,13 @@ REASONS = (
 KINDS = ("none", "none", "none", "multiplicative", "additive")
 
 
-def _mean_of_days(chosen: Mask, seen: Array) -> Array:
+def _mean_of_days(chosen: Mask, day_usage: Array) -> Array:
     """Return the mean of the chosen days with samples in each slot: by VEN, target and slot."""
-    present = ~np.isnan(seen[:, 1:])
+    present = ~np.isnan(day_usage[:, 1:])
     weights = chosen.astype(np.float64)
     count = weights @ present.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, weights @ np.nan_to_num(seen[:, 1:]) / count, np.nan)
+        return np.where(count > 0, weights @ np.nan_to_num(day_usage[:, 1:]) / count, np.nan)
 
 
 def adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array, Counts, Array]:
@@ -36,7 +36,7 @@ def adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array,
     if adjustment.kind == "none":
         return before, np.full(before.shape[:2], NONE), np.zeros(before.shape[:2])
     part = days.parts[part_of(adjustment)]
-    window = facts.seen[:, :, days.positions(part_of(adjustment))]
+    window = facts.day_usage[:, :, days.positions(part_of(adjustment))]
     expected, used = _compared(_mean_of_days(chosen, window), window[:, : facts.targets], part.hours)
     hours = days.parts[EVENT].hours
     load, least = mean_over(before, hours), np.nanmin(_or_nan(before), axis=2, initial=np.inf)

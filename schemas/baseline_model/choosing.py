@@ -115,7 +115,7 @@ def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
     """Return days on which the VEN took part in another event, by VEN and day before the event."""
     days, ven_ids = facts.days, facts.ven_ids
     busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
-    if facts.taken.is_empty():
+    if facts.other_events.is_empty():
         return busy
     calendar, occasion = days.calendar, days.occasion
     ranges = windows(occasion, [adjustment])
@@ -127,7 +127,7 @@ def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
     ]
     first, last = min(map(calendar.day_of, ends)), max(map(calendar.day_of, ends))
     local = [_date(at, calendar) for at in (pl.col("start"), pl.col("end") - timedelta.resolution)]
-    rows = facts.taken.select(
+    rows = facts.other_events.select(
         "ven_id",
         # Days before the event that overlap the other event's days.
         least=(pl.lit(first) - local[1]).dt.total_days(),

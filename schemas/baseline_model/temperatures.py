@@ -54,9 +54,11 @@ def daily_maxima(
     )
     rows = pl.DataFrame({"ven_id": list(ven_ids)}, {"ven_id": pl.String}).with_row_index("row")
     columns = pl.DataFrame({"back": days.backs}, {"back": pl.Int64}).with_row_index("column")
-    found = rows.join(regions, on="ven_id").join(by_day, on="region").join(columns, on="back")
+    by_position = rows.join(regions, on="ven_id").join(by_day, on="region").join(columns, on="back")
     maxima = np.full((len(ven_ids), len(days.backs)), np.nan)
-    row, column, degrees = (found.get_column(name).to_numpy() for name in ("row", "column", "temperature_c"))
+    row, column, degrees = (
+        by_position.get_column(name).to_numpy() for name in ("row", "column", "temperature_c")
+    )
     maxima[row, column] = degrees
     return maxima
 

@@ -46,14 +46,15 @@ def usage_of(history: pl.DataFrame) -> Usage:
 class Facts(Struct, frozen=True, dict=True):
     """The inputs of all baselines.
 
-    `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
-    VENs. `targets`: how many days are predicted, the event's first. `temperatures`: by VEN and day.
+    `day_usage`: usage by VEN, day and slot; `event`: the same in the event's slots. `other_events`: other
+    events of the VENs. `targets`: how many days are predicted, the event's first. `temperatures`: by VEN and
+    day.
     """
 
     ven_ids: list[str]
-    seen: Array
+    day_usage: Array
     event: Array
-    taken: pl.DataFrame
+    other_events: pl.DataFrame
     days: Days
     cap: float
     targets: int
@@ -69,7 +70,7 @@ class Facts(Struct, frozen=True, dict=True):
         return present.sum(axis=2) >= ENOUGH * len(hours), np.nan_to_num(mean_kw)
 
 
-def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
+def whole_slots(other_events: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
     """Widen events (`ven_id`, `start`, `end`) of VENs with wide slots to the borders of half-hours.
 
     The mean of a wide slot that an event cuts is not the usage without events.
@@ -78,18 +79,18 @@ def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
     half_hour = f"{WIDEST_S}s"
     first = pl.col("start").dt.truncate(half_hour)
     last = -(-pl.col("end").dt.epoch("us") // WIDEST_US) * WIDEST_US
-    return taken.with_columns(
+    return other_events.with_columns(
         start=pl.when(is_slow).then(first).otherwise("start"),
         end=pl.when(is_slow).then(last.cast(pl.Datetime("us", "UTC"))).otherwise("end"),
     )
 
 
-def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:
+def without_events(usage: Usage, other_events: pl.DataFrame) -> Usage:
     """Return usage without the slots within other events of a VEN: `ven_id`, `start`, `end`."""
     us = SLOT_S * 1_000_000
-    if taken.is_empty():
+    if other_events.is_empty():
         return usage
-    rows = taken.select(
+    rows = other_events.select(
         "ven_id",
         first=pl.col("start").dt.epoch("us") // us,
         last=-(-pl.col("end").dt.epoch("us") // us),

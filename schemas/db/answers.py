@@ -106,16 +106,16 @@ class MonitoredConnection(psycopg.Connection):
         clock = monitor.monotonic
         last_sign = clock()
         try:
-            wanted = next(gen)
+            awaited = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield awaited
                 if ready:
                     last_sign = clock()
                 elif clock() - last_sign > self.ask_after_s:
                     self._require_life()
                     monitor.begin(self)
                     last_sign = clock()
-                wanted = gen.send(ready)
+                awaited = gen.send(ready)
         except StopIteration as end:
             return end.value
 

@@ -92,7 +92,7 @@ def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
         `controllablePowerKw`); a row for each `reason` of the latter, with their number, `vens`.
     """
     candidate = candidates(event, now, rest, gone_after).cte("candidate").prefix_with("MATERIALIZED")
-    asked = select(
+    selected = select(
         candidate.c.ven_id,
         candidate.c.available_kw,
         cast(null(), Text).label("reason"),
@@ -103,7 +103,7 @@ def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
         .where(candidate.c.reason.is_not(None))
         .group_by(candidate.c.reason)
     )
-    rows = asked.union_all(counts).subquery("asked_vens")
+    rows = selected.union_all(counts).subquery("asked_vens")
     return select(rows).order_by(rows.c.ven_id, rows.c.reason)
 
 

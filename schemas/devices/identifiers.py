@@ -69,8 +69,8 @@ def _fault(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters; shorten it"
     for pattern, name in _FAULTS:
-        if found := pattern.search(text):
-            return f"has {name} ({_code(found[0])}); take it out"
+        if match := pattern.search(text):
+            return f"has {name} ({_code(match[0])}); take it out"
     return f"begins or ends with white space ({_code(text[0])} … {_code(text[-1])}); take it off"
 
 

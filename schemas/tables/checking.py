@@ -41,13 +41,13 @@ def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, DataType], list[pl
 
 
 def _of_column(name: str, column: Any) -> Iterator[pl.Expr]:  # noqa: ANN401 - pandera's columns are untyped
-    found = pl.col(name)
+    values = pl.col(name)
     if not column.nullable:
-        yield found.has_nulls()
+        yield values.has_nulls()
         if column.dtype.type in {pl.Float32, pl.Float64}:
-            yield found.is_nan().any()
+            yield values.is_nan().any()
     if column.unique:
-        yield found.is_duplicated().any()
+        yield values.is_duplicated().any()
     for check in column.checks:
         [value] = check.statistics.values()
-        yield _BREAKS[check.name](found, value).any()
+        yield _BREAKS[check.name](values, value).any()

@@ -31,14 +31,14 @@ def midnight_us(day: date, zone: str) -> int:
     """
     local = ZoneInfo(zone)
     midnight = datetime.combine(day, time(), local)
-    found = midnight.astimezone(UTC)
-    if found.astimezone(local).replace(tzinfo=None) == midnight.replace(tzinfo=None):
-        return microseconds(found)
+    first = midnight.astimezone(UTC)
+    if first.astimezone(local).replace(tzinfo=None) == midnight.replace(tzinfo=None):
+        return microseconds(first)
     early = midnight.replace(fold=1).astimezone(UTC) - timedelta(seconds=1)
-    while found - early > timedelta(seconds=1):
-        middle = early + timedelta(seconds=(found - early) // timedelta(seconds=2))
+    while first - early > timedelta(seconds=1):
+        middle = early + timedelta(seconds=(first - early) // timedelta(seconds=2))
         if middle.astimezone(local).date() >= day:
-            found = middle
+            first = middle
         else:
             early = middle
-    return microseconds(found)
+    return microseconds(first)

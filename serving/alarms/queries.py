@@ -44,24 +44,24 @@ def _alarms() -> Relation:
     return select(*fields_of(AlarmRow, alarms))
 
 
-def list_alarms(wanted: AlarmFilter, page: Page) -> Query[AlarmRow]:
+def list_alarms(criteria: AlarmFilter, page: Page) -> Query[AlarmRow]:
     """Select alarms, newest first; `after` an alarm come older ones."""
-    query = _alarms().where(*_meets(wanted)).order_by(alarms.c.alarm_id.desc()).limit(page.limit)
+    query = _alarms().where(*_meets(criteria)).order_by(alarms.c.alarm_id.desc()).limit(page.limit)
     return Query(AlarmRow, query if page.after is None else query.where(alarms.c.alarm_id < int(page.after)))
 
 
-def _meets(wanted: AlarmFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.is_open is not None:
-        yield alarms.c.cleared_at.is_(None) if wanted.is_open else alarms.c.cleared_at.is_not(None)
-    if wanted.is_acknowledged is not None:
+def _meets(criteria: AlarmFilter) -> Iterator[ColumnElement[bool]]:
+    if criteria.is_open is not None:
+        yield alarms.c.cleared_at.is_(None) if criteria.is_open else alarms.c.cleared_at.is_not(None)
+    if criteria.is_acknowledged is not None:
         at = alarms.c.acknowledged_at
-        yield at.is_not(None) if wanted.is_acknowledged else at.is_(None)
-    if wanted.kind is not None:
-        yield alarms.c.kind == wanted.kind
-    if wanted.start is not None:
-        yield alarms.c.raised_at >= wanted.start
-    if wanted.end is not None:
-        yield alarms.c.raised_at <= wanted.end
+        yield at.is_not(None) if criteria.is_acknowledged else at.is_(None)
+    if criteria.kind is not None:
+        yield alarms.c.kind == criteria.kind
+    if criteria.start is not None:
+        yield alarms.c.raised_at >= criteria.start
+    if criteria.end is not None:
+        yield alarms.c.raised_at <= criteria.end
 
 
 def one_alarm(alarm_id: int) -> Query[AlarmRow]:

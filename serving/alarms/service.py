@@ -22,10 +22,10 @@ class Alarms:
         self._engine = engine
         self._clock = clock
 
-    def all(self, wanted: AlarmFilter, page: Page) -> Iterator[Alarm]:
+    def all(self, criteria: AlarmFilter, page: Page) -> Iterator[Alarm]:
         """Return alarms, newest first; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
-            yield from map(alarm, in_blocks(connection, queries.list_alarms(wanted, page)))
+            yield from map(alarm, in_blocks(connection, queries.list_alarms(criteria, page)))
 
     def one(self, alarm_id: str) -> Alarm:
         """Return one alarm.

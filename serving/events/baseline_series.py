@@ -152,7 +152,7 @@ def _sum(parts: Iterator[tuple[Prediction, Array]], occasion: Occasion) -> Summe
     count = len(_slots([TimeRange(occasion.start, occasion.end)]))
     summed = Summed(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count), {})
     for prediction, used in parts:
-        [name] = prediction.made
+        [name] = prediction.baselines
         kw = prediction.event_kw(name)
         summed.baseline_kw += np.nansum(kw, axis=0)
         summed.baseline_vens += (~np.isnan(kw)).sum(axis=0)
@@ -192,8 +192,8 @@ def _temperatures(connection: Connection, ven_ids: Sequence[str], days: Days) ->
         [tuple(row) for row in rows], {"ven_id": pl.String, "region": pl.String}, orient="row"
     )
     names = regions.get_column("region").unique().to_list()
-    found = connection.execute(temperatures.temperatures(names, temperature_range(days))).all()
-    degrees = pl.DataFrame([tuple(row) for row in found], _DEGREES, orient="row")
+    readings = connection.execute(temperatures.temperatures(names, temperature_range(days))).all()
+    degrees = pl.DataFrame([tuple(row) for row in readings], _DEGREES, orient="row")
     return daily_maxima(ven_ids, regions, degrees, days)
 
 

@@ -30,12 +30,12 @@ StoredInterval = dict[str, float]
 
 
 def checked_intervals(
-    given: Sequence[EventInterval] | None, first: datetime, start: datetime, end: datetime
+    intervals: Sequence[EventInterval] | None, first: datetime, start: datetime, end: datetime
 ) -> list[StoredInterval] | None:
     """Return intervals as they are stored; None without any.
 
     Args:
-        given: of a body.
+        intervals: of a body.
         first: start of the first interval: the start in the body.
         start: of the event; earlier parts are cut off.
         end: of the event.
@@ -45,7 +45,7 @@ def checked_intervals(
     """
     stored: list[StoredInterval] = []
     offset_s = 0.0
-    for number, interval in enumerate(given or ()):
+    for number, interval in enumerate(intervals or ()):
         _require_contiguous(number, interval, offset_s)
         cut_s = max(0.0, (start - first).total_seconds() - offset_s)
         offset_s += interval.duration_s
@@ -98,10 +98,10 @@ def requests(
 
 def changed_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
     """Return the terms of a PATCH that differ from GET; None for removed ones."""
-    given = {name: value for name in TERMS if (value := getattr(request, name)) is not UNSET}
+    terms = {name: value for name in TERMS if (value := getattr(request, name)) is not UNSET}
     return {
         name: value or None if name == "intervals" else value
-        for name, value in given.items()
+        for name, value in terms.items()
         if _comparable(value) != _comparable(getattr(shown, name))
     }
 

@@ -142,8 +142,10 @@ def _eras(request: HistoryRequest, resolutions_s: Sequence[int]) -> Iterator[Era
     ends_us = {*since_us.values(), archived_us}
     cuts = sorted({us for us in ends_us if us is not None and _is_inside(us, request)})
     for start_us, end_us in pairwise([request.start_us, *cuts, request.end_us]):
-        kept = (s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us))
-        kept_s = tuple(kept)
+        available = (
+            s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us)
+        )
+        kept_s = tuple(available)
         is_archived = RAW_S not in kept_s and _has(request.archive, start_us)
         if kept_s or is_archived:
             yield Era(start_us, end_us, kept_s, is_archived)

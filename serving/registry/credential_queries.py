@@ -41,14 +41,14 @@ def credential(ven_id: str, *, locked: bool = False) -> Query[CredentialRow]:
     return Query(CredentialRow, row.with_for_update() if locked else row)
 
 
-def credentials(wanted: CredentialFilter, page: Page) -> Query[CredentialRow]:
+def credentials(criteria: CredentialFilter, page: Page) -> Query[CredentialRow]:
     """Select credentials by the ids of their VENs."""
     rows = _credentials().order_by(_C.ven_id).limit(page.limit)
     is_pending = _C.applied_revision < _C.revision
-    if wanted.is_pending is not None:
-        rows = rows.where(is_pending if wanted.is_pending else ~is_pending)
-    if wanted.is_enabled is not None:
-        rows = rows.where(_C.enabled == wanted.is_enabled)
+    if criteria.is_pending is not None:
+        rows = rows.where(is_pending if criteria.is_pending else ~is_pending)
+    if criteria.is_enabled is not None:
+        rows = rows.where(_C.enabled == criteria.is_enabled)
     return Query(CredentialRow, rows if page.after is None else rows.where(_C.ven_id > page.after))
 
 

@@ -31,10 +31,10 @@ class VenCredentials:
         self._clock = clock
         self._key = key
 
-    def all(self, wanted: CredentialFilter, page: Page) -> Iterator[VenCredential]:
+    def all(self, criteria: CredentialFilter, page: Page) -> Iterator[VenCredential]:
         """Return credentials by the ids of their VENs; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
-            yield from map(_credential, in_blocks(connection, queries.credentials(wanted, page)))
+            yield from map(_credential, in_blocks(connection, queries.credentials(criteria, page)))
 
     def one(self, ven_id: str) -> VenCredential:
         """Return the credential of a VEN.

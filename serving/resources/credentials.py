@@ -27,8 +27,8 @@ class CredentialsResource:
         },
     )
     def on_get(self, request: Request, response: Response) -> None:
-        wanted, part = credential_filter(request.params), page(request.params)
-        answer_list(response, link_next_page(request, response, part, self._credentials.all(wanted, part)))
+        criteria, part = credential_filter(request.params), page(request.params)
+        answer_list(response, link_next_page(request, response, part, self._credentials.all(criteria, part)))
 
 
 class OneCredentialResource:
@@ -53,9 +53,9 @@ class OneCredentialResource:
         problems=(404, 409),
     )
     def on_post(self, request: Request, response: Response, ven_id: str) -> None:
-        made = self._credentials.make(identifier("venId", ven_id), caller_of(request).name)
+        credential = self._credentials.make(identifier("venId", ven_id), caller_of(request).name)
         response.status = falcon.HTTP_201
-        answer_secret(response, made)
+        answer_secret(response, credential)
 
     @Operation(
         id="revokeCredential",
@@ -83,5 +83,5 @@ class CredentialRotationResource:
         problems=(404, 409),
     )
     def on_post(self, request: Request, response: Response, ven_id: str) -> None:
-        made = self._credentials.rotate(identifier("venId", ven_id), caller_of(request).name)
-        answer_secret(response, made)
+        credential = self._credentials.rotate(identifier("venId", ven_id), caller_of(request).name)
+        answer_secret(response, credential)

@@ -39,9 +39,9 @@ class GroupsResource:
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
-        made = self._writer.add(read_body(request, GroupCreate))
-        response.status, response.location = falcon.HTTP_201, f"/api/groups/{encode_value(made.id)}"
-        answer(response, made)
+        group = self._writer.add(read_body(request, GroupCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/groups/{encode_value(group.id)}"
+        answer(response, group)
 
 
 class OneGroupResource:

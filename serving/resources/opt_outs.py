@@ -35,10 +35,10 @@ class OptOutsResource:
         problems=(404,),
     )
     def on_post(self, request: Request, response: Response, ven_id: str) -> None:
-        made = self._opt_outs.add(identifier("venId", ven_id), read_body(request, OptOutCreate))
+        opt_out = self._opt_outs.add(identifier("venId", ven_id), read_body(request, OptOutCreate))
         response.status = falcon.HTTP_201
-        response.location = f"/api/vens/{encode_value(made.ven_id)}/opt-outs/{made.id}"
-        answer(response, made)
+        response.location = f"/api/vens/{encode_value(opt_out.ven_id)}/opt-outs/{opt_out.id}"
+        answer(response, opt_out)
 
 
 class OneOptOutResource:

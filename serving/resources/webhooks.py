@@ -45,9 +45,9 @@ class WebhooksResource:
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
-        made = self._webhooks.add(read_body(request, WebhookCreate))
-        response.status, response.location = falcon.HTTP_201, f"/api/webhooks/{made.webhook.id}"
-        answer(response, made)
+        webhook = self._webhooks.add(read_body(request, WebhookCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/webhooks/{webhook.webhook.id}"
+        answer(response, webhook)
 
 
 class OneWebhookResource:

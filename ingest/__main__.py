@@ -287,7 +287,7 @@ def _reject(database: Database, worker: str, message: Received) -> bool:
     """Move a message to the rejected messages; returns whether that worked, else it is retried."""
     try:
         with database.connect("ingest") as connection:
-            Store(connection, worker).write(Batch.refusing(message, FAULT, WRITERS_ENDED))
+            Store(connection, worker).write(Batch.rejecting(message, FAULT, WRITERS_ENDED))
     except Exception as error:  # noqa: BLE001 - of any kind: it must not end the thread of a writer
         structlog.get_logger().error("not_rejected", topic=message.topic, error=str(error).strip())
         return False

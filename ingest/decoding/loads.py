@@ -8,7 +8,7 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from ingest.decoding.fields import FieldDecoders, read_fields
-from ingest.decoding.messages import Refused, Rejection, Source
+from ingest.decoding.messages import RejectedError, Rejection, Source
 from ingest.storing.quotas import LoadIds, LoadTypes, QuotaExceeded, Quotas
 from ingest.storing.rows import Row, label
 from schemas.devices.wire import LenientLoadEntry, LoadEntry, PlainLoadEntry
@@ -57,50 +57,54 @@ def any_rows(loads: list[Raw], source: Source, quotas: Quotas) -> tuple[Rows, li
     beyond_quota: list[Raw] = []
     for position, raw in enumerate(loads):
         try:
-            load_id, row, refusals = _any_row(raw, source, quotas)
+            load_id, row, problems = _any_row(raw, source, quotas)
         except QuotaExceeded:
             beyond_quota.append(raw)
             continue
         except ValueError as error:
-            refusals = [Refused("bad_load", str(error))]
+            problems = [RejectedError("bad_load", str(error))]
         else:
             if rows.setdefault(load_id, row) is not row:
-                refusals = [Refused("load_twice", f"the message has {load_id!r} already")]
-        rejections += _rejections(raw, position, refusals, source)
+                problems = [RejectedError("load_twice", f"the message has {load_id!r} already")]
+        rejections += _rejections(raw, position, problems, source)
     if beyond_quota:
         rejections.append(_rejection_of_loads(beyond_quota, source, quotas))
     return rows, rejections
 
 
-def _any_row(raw: Raw, source: Source, quotas: Quotas) -> tuple[str, Row, list[Refused]]:
+def _any_row(raw: Raw, source: Source, quotas: Quotas) -> tuple[str, Row, list[RejectedError]]:
     lenient = _entry.decode(raw)
-    values, refusals = read_fields(lenient, _descriptive)
+    values, problems = read_fields(lenient, _descriptive)
     entry = LoadEntry(**{name: getattr(lenient, name) for name in MEASURED}, **values)
     for name, reader in (("priority", _whole), ("name", label), ("type", quotas.load_type)):
         try:
             setattr(entry, name, reader(values.get(name)))
         except ValueError as error:
             setattr(entry, name, None)
-            refusals.append(Refused(getattr(error, "reason", "bad_field"), f"{name}: {error}"))
+            problems.append(RejectedError(getattr(error, "reason", "bad_field"), f"{name}: {error}"))
     load_id = quotas.load_id(source.ven_id, _load_id(entry))
     row = _row(entry, source, {load_id: load_id}, {entry.type: entry.type}, _metadata(raw))
-    return *row, refusals
+    return *row, problems
 
 
-def _rejections(raw: Raw, position: int, refusals: list[Refused], source: Source) -> Iterator[Rejection]:
+def _rejections(
+    raw: Raw, position: int, problems: list[RejectedError], source: Source
+) -> Iterator[Rejection]:
     """Return a record for each reason to reject a part of an entry."""
     details: dict[str, list[str]] = {}
-    for refusal in refusals:
-        details.setdefault(refusal.reason, []).append(refusal.detail)
+    for problem in problems:
+        details.setdefault(problem.reason, []).append(problem.detail)
     for reason, reasons in details.items():
-        yield source.rejection(bytes(raw), Refused(reason, f"loads[{position}]: {'; '.join(reasons)}"))
+        yield source.rejection(bytes(raw), RejectedError(reason, f"loads[{position}]: {'; '.join(reasons)}"))
 
 
 def _rejection_of_loads(loads: list[Raw], source: Source, quotas: Quotas) -> Rejection:
     """Return one record for all loads of a message beyond the quota; its payload is a list of entries."""
     most = quotas.limits.loads_of_ven
     detail = f"{len(loads)} loads beyond the {most} of a VEN (INGEST_MAX_LOADS_OF_VEN)"
-    return source.rejection(b"[" + b",".join(map(bytes, loads)) + b"]", Refused("too_many_loads", detail))
+    return source.rejection(
+        b"[" + b",".join(map(bytes, loads)) + b"]", RejectedError("too_many_loads", detail)
+    )
 
 
 def _load_id(load: LoadEntry) -> str:

@@ -22,7 +22,7 @@ class Received(Struct, frozen=True, gc=False, array_like=True):
     is_retained: bool = False
 
 
-class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
+class RejectedError(Exception):
     """A message, or one entry of it, is rejected: a reason, by which it is counted, and a detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -51,10 +51,10 @@ class Source(Struct, frozen=True, gc=False):
     ven_id: str
     ts: datetime
 
-    def rejection(self, payload: bytes, refusal: Refused) -> Rejection:
+    def rejection(self, payload: bytes, problem: RejectedError) -> Rejection:
         """Return the record of a rejected entry whose message is stored without it."""
         topic, received_at = self.message.topic, self.message.received_at
-        return Rejection(topic, payload, refusal.reason, refusal.detail, received_at, self.ven_id, self.ts)
+        return Rejection(topic, payload, problem.reason, problem.detail, received_at, self.ven_id, self.ts)
 
 
 class Report(Struct, frozen=True, gc=False):

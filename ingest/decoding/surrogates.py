@@ -7,7 +7,7 @@ import re
 
 from msgspec.structs import replace
 
-from ingest.decoding.messages import Decoded, Description, Refused, Rejection, Report
+from ingest.decoding.messages import Decoded, Description, RejectedError, Rejection, Report
 from ingest.storing.rows import document
 
 _ESCAPES = re.compile(
@@ -24,8 +24,8 @@ def without_halves(payload: bytes) -> bytes:
     return _ESCAPES.sub(lambda escape: _NUL if escape["half"] else escape[0], payload)
 
 
-def explained(refusal: Refused) -> Refused:
-    return Refused(refusal.reason, f"{refusal.detail} ({_NOTE})")
+def explained(problem: RejectedError) -> RejectedError:
+    return RejectedError(problem.reason, f"{problem.detail} ({_NOTE})")
 
 
 def restored(decoded: Decoded, payload: bytes, cleaned: bytes) -> Decoded:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import psycopg
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 from ingest.metrics import IngestMetrics
 from ingest.openadr.inbox import ReportInbox
 from ingest.side_thread import SideThread
@@ -79,7 +79,7 @@ class ReportDrain(SideThread):
                 self._failures += 1
                 if self._failures >= REPORT_ATTEMPTS:
                     inbox.reject_oldest(
-                        Refused(FAULT if is_ours else "refused_by_database", reason or repr(error))
+                        RejectedError(FAULT if is_ours else "refused_by_database", reason or repr(error))
                     )
                     self._failures = 0
         except (psycopg.Error, WrongRevisionError) as away:

@@ -8,7 +8,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import sql
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 from ingest.openadr.readings import InboxRow, translated
 from ingest.storing import queries
 from ingest.storing.admission import admit
@@ -70,12 +70,12 @@ class ReportInbox:
                 self._store.refresh(self._quotas)
             return self._write(_batch(rows, self._max_ahead, self._quotas), rows)
 
-    def reject_oldest(self, refusal: Refused) -> None:
+    def reject_oldest(self, problem: RejectedError) -> None:
         """Move the oldest report to the rejected messages as a whole."""
         with self._connection.transaction():
             admit(self._connection)
             for row in self._take(1):
-                self._write(Batch.refusing(row.message, refusal.reason, refusal.detail), [row])
+                self._write(Batch.rejecting(row.message, problem.reason, problem.detail), [row])
 
     def probe(self, at: datetime) -> None:
         """Test whether the database stores other rows.
@@ -105,7 +105,7 @@ def _batch(rows: list[InboxRow], max_ahead: timedelta, quotas: Quotas) -> Batch:
     for row in rows:
         report = translated(row)
         batch.received.append(row.message)
-        for refusal in report.refusals:
-            batch.refuse(row.message, refusal)
+        for problem in report.problems:
+            batch.reject(row.message, problem)
         batch.extend(report.messages, max_ahead)
     return batch

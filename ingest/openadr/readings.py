@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.decoding.messages import Received, Refused
+from ingest.decoding.messages import Received, RejectedError
 from schemas.devices.statuses import MAINTENANCE, ONLINE
 from schemas.openadr import ReportingVen, ReportPayloadDescriptor, ReportRequest, ValuesMap
 from schemas.openadr_times import TimedInterval, timed_intervals
@@ -64,10 +64,10 @@ class InboxRow(Struct, frozen=True):
 
 
 class Translated(Struct, frozen=True):
-    """The messages that a report translates to, and refusals for the parts that cannot be translated."""
+    """The messages that a report translates to, and problems for the parts that cannot be translated."""
 
     messages: list[Received]
-    refusals: list[Refused]
+    problems: list[RejectedError]
 
 
 class ReadingSubject(Struct, frozen=True):
@@ -99,44 +99,44 @@ class Moment(Struct):
 
 
 def translated(row: InboxRow) -> Translated:
-    """Return the messages of a report, and a refusal for each reason to leave something out."""
+    """Return the messages of a report, and a problem for each reason to leave something out."""
     try:
         report, vens = _report.decode(row.body), _vens.decode(row.vens)
     except ValueError as error:
-        return Translated([], [Refused("wrong_type", str(error))])
+        return Translated([], [RejectedError("wrong_type", str(error))])
     moments: dict[tuple[str, datetime], Moment] = {}
-    refusals: dict[str, list[str]] = defaultdict(list)
+    problems: dict[str, list[str]] = defaultdict(list)
     descriptors = {each.payload_type: each for each in report.payload_descriptors or ()}
     for number, part in enumerate(report.resources):
         try:
             subject = _subject(report.client_name, part.resource_name, vens)
-        except Refused as refusal:
-            refusals[refusal.reason].append(f"resources[{number}]: {refusal.detail}")
+        except RejectedError as problem:
+            problems[problem.reason].append(f"resources[{number}]: {problem.detail}")
             continue
         for timed in timed_intervals(part.interval_period, part.intervals, row.received_at):
             key = (subject.ven.ven_id, timed.start)
             moment = moments.setdefault(key, Moment(subject.ven))
             faults = _read(moment, subject, timed, descriptors, row.received_at)
-            refusals["bad_field"] += [f"resources[{number}], interval {each}" for each in faults]
+            problems["bad_field"] += [f"resources[{number}], interval {each}" for each in faults]
     messages = [
         message for (_, at), moment in moments.items() for message in _messages(moment, at, row.received_at)
     ]
     return Translated(
-        messages, [_refusal(reason, details) for reason, details in refusals.items() if details]
+        messages, [_problem(reason, details) for reason, details in problems.items() if details]
     )
 
 
-def _refusal(reason: str, details: Sequence[str]) -> Refused:
-    """Return one refusal for all values of a report that are rejected for the same reason."""
+def _problem(reason: str, details: Sequence[str]) -> RejectedError:
+    """Return one problem for all values of a report that are rejected for the same reason."""
     count = "" if len(details) == 1 else f"{len(details)} times: "
-    return Refused(reason, count + "; ".join(details[:5]))
+    return RejectedError(reason, count + "; ".join(details[:5]))
 
 
 def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen]) -> ReadingSubject:
     """Return the subject of a report's resource: of the client's VENs the one that has it, or the only one.
 
     Raises:
-        Refused: it is ambiguous among the client's VENs, or the client has none.
+        RejectedError: it is ambiguous among the client's VENs, or the client has none.
     """
     named = [ven for ven in vens if resource_name in ven.loads or resource_name in ven.names]
     reporting = [ven for ven in vens if client_name in ven.names]
@@ -145,8 +145,8 @@ def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen])
         if len(some) == 1:
             return ReadingSubject(some[0], _load_id(some[0], resource_name))
     if not vens:
-        raise Refused("no_ven_id", "its client has no VEN: enrol one by POST vens")
-    raise Refused(
+        raise RejectedError("no_ven_id", "its client has no VEN: enrol one by POST vens")
+    raise RejectedError(
         "no_ven_id",
         f"{resource_name!r} may be of any of the client's VENs: enrol it as a resource of one, or send the"
         " venName as clientName",
@@ -166,7 +166,7 @@ def _read(
     descriptors: dict[str, ReportPayloadDescriptor],
     received_at: datetime,
 ) -> list[str]:
-    """Add an interval's values to its moment; returns the refusals."""
+    """Add an interval's values to its moment; returns the problems."""
     faults = []
     for payload in timed.interval.payloads:
         descriptor = descriptors.get(payload.type)

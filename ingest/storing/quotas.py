@@ -25,7 +25,7 @@ class Limits(Struct, frozen=True):
     load_types: int = 1_000
 
 
-class QuotaExceeded(ValueError):  # noqa: N818 - as `Refused`
+class QuotaExceeded(ValueError):  # noqa: N818 - as `RejectedError`
     """A new name exceeds a quota; `reason` is that of the rejected message."""
 
     def __init__(self, reason: str, message: str) -> None:

@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 from psycopg.errors import CheckViolation, UniqueViolation
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 from ingest.storing import queries
 from ingest.storing.batch import Batch
 from ingest.storing.probe_batch import probe_batch
@@ -22,7 +22,7 @@ from schemas.db.revisions import require_revision
 from schemas.devices.content import same_content
 from schemas.tables.ledger import LANES
 
-KEYED_REFUSALS = ("conflict", "unknown_command")
+KEYED_REASONS = ("conflict", "unknown_command")
 """Reasons for rejecting messages whose key exists already."""
 
 
@@ -66,7 +66,7 @@ class Store:
             the batch again is idempotent.
         """
         received_at = batch.received[0].received_at
-        self._refuse_vens_beyond_quota(batch)
+        self._reject_vens_beyond_quota(batch)
         self._ensure_live_days(batch.days(), received_at)
         try:
             return self._transact(batch)
@@ -137,7 +137,7 @@ class Store:
             self._connection.execute(queries.REGISTER_VENS, [list(new), list(new.values())])
         return set(new)
 
-    def _refuse_vens_beyond_quota(self, batch: Batch) -> None:
+    def _reject_vens_beyond_quota(self, batch: Batch) -> None:
         """Reject messages of new VENs beyond the quota, which several workers may exceed by a few."""
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
         if not new:
@@ -151,7 +151,7 @@ class Store:
         beyond = unknown[max(room, 0) :]
         if beyond:
             detail = f"there are {batch.limits.vens} VENs already (INGEST_MAX_VENS); retire some, or raise it"
-            batch.refuse_vens(beyond, Refused("too_many_vens", detail))
+            batch.reject_vens(beyond, RejectedError("too_many_vens", detail))
 
     def _write_rows(self, batch: Batch) -> Stored:
         batch_id = self._next_batch()
@@ -177,7 +177,7 @@ class Store:
             - len(reports)
             - len(statuses)
             - answered
-            - sum(rejected[reason] for reason in KEYED_REFUSALS),
+            - sum(rejected[reason] for reason in KEYED_REASONS),
             rejected=rejected,
         )
         if reports or late or described or statuses:
@@ -199,7 +199,7 @@ class Store:
         if len(answered) < len(answers):
             sent = set(self._connection.execute(queries.KNOWN_COMMANDS, values))
             for key in batch.answers.keys() - sent:
-                batch.refuse_answer(batch.answers[key])
+                batch.reject_answer(batch.answers[key])
         return len(answered)
 
     def _write_abilities(self, batch: Batch) -> None:
@@ -230,16 +230,16 @@ class Store:
         inserted = self._connection.execute(keyed.insert_staged()).fetchall()
         for *key, new, old in self._connection.execute(keyed.differing()):
             if not same_content(new, old):
-                self._refuse_conflict(batch, keyed, tuple(key))
+                self._reject_conflict(batch, keyed, tuple(key))
         return inserted
 
-    def _refuse_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
+    def _reject_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
         if keyed in {DESCRIPTIONS, SAMPLES}:
             entries = batch.described if keyed is DESCRIPTIONS else batch.late_samples
-            batch.refuse_conflict(entries[key][0], key[2])
+            batch.reject_conflict(entries[key][0], key[2])
         else:
             messages = batch.reports if keyed is TELEMETRY else batch.statuses
-            batch.refuse_conflict(messages[key].source)
+            batch.reject_conflict(messages[key].source)
 
     def _copy(self, statement: psycopg.sql.Composed, rows: list[Row], batch_id: int) -> None:
         if rows:

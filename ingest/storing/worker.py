@@ -142,12 +142,12 @@ class Worker:
             self._write(batch, MESSAGE_ATTEMPTS if len(messages) == 1 else attempts)
         except Stopped:
             raise
-        except Exception as refusal:  # noqa: BLE001 - of any kind: one message must not stop the others
+        except Exception as error:  # noqa: BLE001 - of any kind: one message must not stop the others
             if len(messages) == 1:
-                reason = "refused_by_database" if isinstance(refusal, psycopg.Error) else FAULT
-                self._write(Batch.refusing(messages[0], reason, str(refusal) or repr(refusal)))
+                reason = "refused_by_database" if isinstance(error, psycopg.Error) else FAULT
+                self._write(Batch.rejecting(messages[0], reason, str(error) or repr(error)))
                 return
-            self._log.warning("batch_halved", messages=len(messages), error=str(refusal).strip())
+            self._log.warning("batch_halved", messages=len(messages), error=str(error).strip())
             middle = len(messages) // 2
             for half in (messages[:middle], messages[middle:]):
                 self._settle(Batch.of(half, self._max_ahead, self._quotas), attempts=1)
@@ -159,7 +159,7 @@ class Worker:
             Exception: the batch failed this number of times while other rows were stored.
             Stopped: `stopping` was set before it could be stored.
         """
-        refusals, delay_s = 0, FIRST_RETRY_S
+        failures, delay_s = 0, FIRST_RETRY_S
         while True:
             try:
                 self._attempt(batch)
@@ -170,8 +170,8 @@ class Worker:
                 is_ours = not isinstance(error, psycopg.Error)
                 self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s, exc_info=is_ours)
                 self._close()
-                refusals += self._stores_others(batch)
-                if refusals >= attempts:
+                failures += self._stores_others(batch)
+                if failures >= attempts:
                     raise
             else:
                 return

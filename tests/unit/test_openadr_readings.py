@@ -44,12 +44,12 @@ def row(
 
 def messages(*resources: dict[str, Any], **options: Any) -> list[tuple[str, Any]]:
     report = translated(row(*resources, **options))
-    assert report.refusals == []
+    assert report.problems == []
     return [(each.topic, json.loads(each.payload)) for each in report.messages]
 
 
 def refusals(*resources: dict[str, Any], **options: Any) -> list[tuple[str, str]]:
-    return [(each.reason, each.detail) for each in translated(row(*resources, **options)).refusals]
+    return [(each.reason, each.detail) for each in translated(row(*resources, **options)).problems]
 
 
 def test_energy_of_an_interval_is_power_at_its_start() -> None:
@@ -150,10 +150,10 @@ def test_without_a_start_it_is_when_it_came() -> None:
 )
 def test_a_value_that_cannot_be_read_is_refused_alone(payloads: Any, descriptors: Any, part: str) -> None:
     report = translated(row(resource("home", payloads, {"USAGE": 1}), descriptors=descriptors))
-    [refusal] = report.refusals
-    assert refusal.reason == "bad_field"
-    assert "resources[0], interval 0: " in refusal.detail
-    assert part in refusal.detail
+    [problem] = report.problems
+    assert problem.reason == "bad_field"
+    assert "resources[0], interval 0: " in problem.detail
+    assert part in problem.detail
     assert len(report.messages) == (0 if "THERMS" in part else 1)
 
 

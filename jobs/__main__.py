@@ -153,7 +153,7 @@ def _dispatch(
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
-            print(f"{runner.catch_up(jobs)} rows; nothing is left")
+            print(f"{runner.catch_up(jobs)} rows; the backlog is empty")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="show the schedule")
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
-    commands.add_parser("catch-up", help="run until nothing is left")
+    commands.add_parser("catch-up", help="run until the backlog is empty")
     retention = commands.add_parser("retention", help="delete what is too old")
     retention.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     archive = commands.add_parser("archive", help="archive the days that are closed, in ARCHIVE_URL")
@@ -223,7 +223,7 @@ def _retention(
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
         total += handled
-    print(f"{total} tables and rows are gone")
+    print(f"{total} partitions and rows deleted")
 
 
 def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], url: str | None) -> None:
@@ -341,7 +341,7 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
     show_differences(differing)
     count = sum(differences.height for differences in differing)
     if options.command == "rebuild":
-        print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
+        print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, corrected")
         return
     print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
     if count or archived:
@@ -365,7 +365,7 @@ def _check_archived(options: argparse.Namespace, engine: Engine, archive_url: st
     differing = followed(chunks, within, f"{options.command} archived days")
     show_differences(differing)
     count = sum(differences.height for differences in differing)
-    ending = ", mended" if options.command == "rebuild" else ""
+    ending = ", corrected" if options.command == "rebuild" else ""
     print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences{ending}")
     return count
 

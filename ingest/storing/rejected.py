@@ -123,7 +123,7 @@ def _readable(
 def _add_message(batch: Batch, rejected: RejectedMessageRow, max_ahead: timedelta, quotas: Quotas) -> bool:
     try:
         decode(rejected.message, max_ahead, quotas)
-    except Exception:  # noqa: BLE001 - rejected again, or a defect of ours that is not fixed yet
+    except Exception:  # noqa: BLE001 - rejected again, or a defect that is not fixed yet
         return False
     batch.add(rejected.message, max_ahead)
     return True

@@ -1,7 +1,7 @@
 """Deletes old rows: raw rows by the day, history by its resolution, records of runs, commands and events.
 
 The horizon is moved first. From then on older rows are ignored by readers and, should a message arrive that
-late, by the lanes, since it could not be told whether it was counted.
+late, by the lanes, since it would be unknown whether it was counted.
 """
 
 from collections.abc import Iterator, Mapping

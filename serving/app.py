@@ -198,7 +198,8 @@ def create_app(  # noqa: PLR0913 - the composition root
         is_https=policy.is_https,
         webhook_networks=options.webhook_networks,
         mqtt=options.openadr_mqtt,
-        answers=state.openadr_answers,
+        pool=_pool(databases.primary, access_log, databases),
+        changes=state.openadr_changes,
     )
     resources = _resources(Dependencies(databases, clock, state, access_log, options))
     for path, resource in {**resources, **openadr_routes(openadr)}.items():
@@ -409,10 +410,12 @@ def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mappin
 def _pools(needs: Dependencies) -> Mapping[Engine, ConnectionPool]:
     """A pool for short queries of each database."""
     return {
-        engine: ConnectionPool.for_engine(
-            engine,
-            needs.access_log.sql_clock.add,
-            statement_timeout=timeout(needs.databases.query_timeout_s),
-        )
+        engine: _pool(engine, needs.access_log, needs.databases)
         for engine in {needs.databases.primary, needs.databases.to_read}
     }
+
+
+def _pool(engine: Engine, access_log: AccessLog, databases: Databases) -> ConnectionPool:
+    return ConnectionPool.for_engine(
+        engine, access_log.sql_clock.add, statement_timeout=timeout(databases.query_timeout_s)
+    )

@@ -136,6 +136,7 @@ def _share(
     vens_with_announced_share = _vens_without_need(connection, row, parts, chosen, now)
     if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
         return 0
+    connection.execute(event_changed(row.event_id))
     if row.shared_reduction_kw != row.wanted_kw:
         connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
     _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(vens_with_announced_share)), now)
@@ -150,7 +151,6 @@ def _share(
     asked = _asking(connection, terms, chosen, now, gone_after)
     _write_parts(connection, row, chosen, asked, now)
     _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
-    connection.execute(event_changed(row.event_id))
     return chosen.height
 
 

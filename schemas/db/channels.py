@@ -1,5 +1,7 @@
 """The channels of PostgreSQL's NOTIFY. A poll stands behind each, for notifications that are missed."""
 
+from typing import Literal
+
 from sqlalchemy import Select, func, select
 
 TOTALS = "gridgate_totals"
@@ -30,12 +32,29 @@ OPENADR_MESSAGES = "gridgate_openadr_messages"
 
 
 OPENADR = "gridgate_openadr"
-"""What a list of OpenADR shows has changed: an object, who may read it, or shares of an event; no payload."""
+"""What a list of OpenADR shows has changed; the payload is a kind, a colon and an id: `object` of an event of
+OpenADR, `event` of ours, whose shares may have changed, or `client`, whose grants have. None: anything.
+"""
+
+LONGEST_PAYLOAD = 7_000
+"""Bytes; PostgreSQL takes less than 8,000."""
 
 
 def event_changed(event_id: str) -> Select[object, object]:
     """Notify of an event that people or jobs have changed, and of what VENs read of it."""
-    return select(func.pg_notify(EVENTS, event_id), func.pg_notify(OPENADR, ""))
+    return select(
+        func.pg_notify(EVENTS, event_id), func.pg_notify(OPENADR, _openadr_payload("event", event_id))
+    )
+
+
+def openadr_changed(kind: Literal["object", "client"], changed_id: str) -> Select[object]:
+    """Notify of an object of OpenADR that was changed, or of a client that was granted something else."""
+    return notify(OPENADR, _openadr_payload(kind, changed_id))
+
+
+def _openadr_payload(kind: str, changed_id: str) -> str:
+    payload = f"{kind}:{changed_id}"
+    return payload if len(payload.encode()) <= LONGEST_PAYLOAD else ""
 
 
 def notify(channel: str, payload: str = "") -> Select[object]:

@@ -8,7 +8,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine, event, text
 
-from schemas.db.channels import event_changed
+from schemas.db.channels import OPENADR, notify
 from schemas.db.connections import connect
 from serving.app import create_app
 from serving.fleet.reader import FleetReader
@@ -37,9 +37,11 @@ class PolledVtn(Vtn):
         self.state = WorkerState(engine, reader)
         self.another = self.web
         self.web = testing.TestClient(create_app(engine, self.clock, [], state=self.state))
-        self.listener = self.state.listener(lambda: connect(database_url, "tests"), every_s=0.3)
+        self.listener = self.state.openadr_changes.listener(
+            lambda: connect(database_url, "tests"), every_s=0.3
+        )
         self.thread = self.listener.start()
-        until(lambda: self.state.openadr_answers.is_valid)
+        until(lambda: self.state.openadr_changes.is_valid)
 
     def close(self) -> None:
         self.listener.stop()
@@ -160,17 +162,17 @@ def test_an_active_event_ends_by_time_alone(
     assert names(home) == ["short"]
 
 
-def test_jobs_that_move_an_event_on_notify(
+def test_a_notification_of_anything_has_all_read_anew(
     engine: Engine, utility: OpenAdrClient, home: OpenAdrClient, program: str
 ) -> None:
-    """As any statement of another program: what it notifies of is read anew."""
+    """Such as one of a program of an earlier version."""
     make(utility, program, "one")
     assert names(home) == ["one"]
     with engine.begin() as connection:
         connection.execute(
             text('UPDATE openadr_events SET body = (body::jsonb || \'{"eventName": "x"}\')::json')
         )
-        connection.execute(event_changed("e"))
+        connection.execute(notify(OPENADR))
     until(lambda: names(home) == ["x"])
 
 
@@ -179,9 +181,9 @@ def test_without_its_listener_nothing_is_kept(
 ) -> None:
     make(utility, program, "one")
     assert names(home) == ["one"]
-    vtn.state.openadr_answers.expire()
+    vtn.state.openadr_changes.expire()
     vtn.close()
-    vtn.state.openadr_answers.expire()
+    vtn.state.openadr_changes.expire()
     statements = Statements(engine)
     assert names(home) == ["one"]
     assert statements.count > 0

@@ -11,7 +11,7 @@ from time import monotonic
 
 import psycopg
 from msgspec import Struct
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, true
 
 from schemas.db.channels import notify
 from serving.cache.generation import ChangeCounter
@@ -23,6 +23,9 @@ VALID_FOR_S = 5.0
 PROBE_EVERY_S = 2.0
 PROBE_TIMEOUT_S = 2.0
 """How long a request waits for its probe; after that it reads the database."""
+
+LOST_AFTER_S = 10.0
+"""After so long without an answer to a probe, the listener connects anew."""
 
 EVERYTHING = ""
 """A change that may concern anything."""
@@ -123,7 +126,15 @@ class ChangeFeed:
             self._arrival.notify_all()
 
     def _confirm(self) -> None:
-        """Copies stay valid if this probe arrives."""
+        """Copies stay valid if this probe arrives.
+
+        Raises:
+            psycopg.OperationalError: an earlier one has not, as with a connection to a former primary.
+        """
+        with self._arrival:
+            oldest_s = min((probe.sent_s for probe in self._probes.values()), default=self._clock())
+        if self._clock() - oldest_s > LOST_AFTER_S:
+            raise psycopg.OperationalError(f"no notification has arrived for {LOST_AFTER_S:g} s")
         self._send_probe()
 
     def _catch_up(self) -> bool:
@@ -142,7 +153,9 @@ class ChangeFeed:
             number = self._last_probe
             self._probes[number] = Probe(self._clock(), self._changes.value)
         with self._engine.begin() as connection:
-            connection.execute(notify(self._probe_channel, str(number)))
+            # Nothing is lost with a probe: its commit waits for no disk, nor for a replica.
+            probe = notify(self._probe_channel, str(number))
+            connection.execute(probe.add_columns(func.set_config("synchronous_commit", "off", true())))
         return number
 
     def _receive_probe(self, payload: str) -> None:

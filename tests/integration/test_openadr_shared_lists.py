@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from falcon import testing
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Struct
 from sqlalchemy import Engine, text
@@ -61,11 +61,11 @@ class Step(Struct, frozen=True):
 
     action: str
     which: int
-    worker: int
-    targets: Sequence[str]
-    asks: str
-    kw: float
-    is_notified: bool
+    worker: int = 0
+    targets: Sequence[str] = ()
+    asks: str = "price"
+    kw: float = 0.0
+    is_notified: bool = False
 
 
 class Worker:
@@ -92,9 +92,7 @@ class Site:
         self.engine = engine
         self.plain = Vtn(engine)
         self.clock = self.plain.clock
-        self.workers = [
-            Worker(engine, self.clock, database_url, directory / "changes") for _ in range(2)
-        ]
+        self.workers = [Worker(engine, self.clock, database_url, directory / "changes") for _ in range(2)]
         self.clients = [self.plain.client("utility", "bl")]
         self.clients += [self.plain.client(name, "ven") for name in CLIENTS]
         self.utility = self.clients[0]
@@ -122,10 +120,10 @@ class Site:
         ids = self.ids(noun)
         return ids[which % len(ids)] if ids else None
 
-    def require_same_lists(self) -> None:
+    def require_same_lists(self, queries: Sequence[str] = QUERIES) -> None:
         program = self.chosen("programs", 0) or "none"
         for client in self.clients:
-            for query in QUERIES:
+            for query in queries:
                 path = f"/events{query.format(program=program)}"
                 expected = client.ask("GET", path)
                 for worker in self.workers:
@@ -289,6 +287,53 @@ STEPS = st.builds(
 )
 
 
+NORTH = ["north"]
+OWNERS_CHANGE = [
+    Step("enrol", 0, 0, NORTH),
+    Step("make_event", 0, 1, NORTH),
+    Step("put_ven", 0, 0, NORTH, kw=1.5),
+    Step("put_resource", 0, 1, NORTH),
+    Step("put_resource", 0, 0, NORTH, kw=1.5),
+    Step("put_ven", 0, 1, kw=1.5),
+    Step("delete_resource", 0, 0),
+]
+GRANTS_CHANGE = [
+    Step("make_event", 0, 0, NORTH),
+    Step("enrol", 0, 1),
+    Step("put_ven", 0, 0, NORTH),
+    Step("put_event", 0, 0, ["south"]),
+    Step("put_event", 0, 1, NORTH),
+    Step("put_ven", 0, 1, ["south"]),
+    Step("put_event", 0, 0),
+    Step("put_event", 0, 0, NORTH),
+]
+SHARES_CHANGE = [
+    Step("enrol", 0, 0, NORTH),
+    Step("make_event", 0, 0, NORTH, "relative"),
+    Step("share_out", 0, 0, kw=4.0),
+    Step("share_out", 0, 1, kw=1.5, is_notified=True),
+    Step("put_event", 1, 1, NORTH, "relative"),
+    Step("put_event", 1, 1, NORTH, "level"),
+    Step("share_out", 4, 1),
+    Step("delete_event", 0, 0),
+]
+PARTS_ONLY = [
+    Step("enrol", 0, 0),
+    Step("own_event", 0, 0),
+    Step("share_out", 0, 0, kw=4.0, is_notified=True),
+    Step("own_event", 0, 1, kw=4.0),
+    Step("share_out", 0, 1, kw=1.5, is_notified=True),
+    Step("pass_time", 5),
+    Step("own_event", 0, 0, is_notified=True),
+]
+TIMES_PASS = [
+    Step("make_event", 1),
+    Step("make_event", 3),
+    Step("pass_time", 5),
+    Step("delete_program", 0, 1),
+]
+
+
 @pytest.fixture
 def site(engine: Engine, database_url: str, tmp_path: Path) -> Iterator[Site]:
     site = Site(engine, database_url, tmp_path)
@@ -298,12 +343,18 @@ def site(engine: Engine, database_url: str, tmp_path: Path) -> Iterator[Site]:
 
 def test_lists_are_those_of_the_tables(site: Site) -> None:
     @costly(4)
+    @example(OWNERS_CHANGE)
+    @example(GRANTS_CHANGE)
+    @example(SHARES_CHANGE)
+    @example(PARTS_ONLY)
+    @example(TIMES_PASS)
     @given(st.lists(STEPS, min_size=6, max_size=14))
     def check(steps: list[Step]) -> None:
         site.clear()
-        for step in steps:
+        for number, step in enumerate(steps):
             ACTIONS[step.action](site, step)
-            site.require_same_lists()
+            site.require_same_lists((QUERIES[0], QUERIES[1 + number % 6]))
+        site.require_same_lists()
 
     check()
     assert site.shared_answers > 0

@@ -1,4 +1,4 @@
-"""Lists of events for clients, made of shared copies; each is kept while what it shows stays as it is. Pure."""
+"""Lists of events for clients, made of shared copies, and kept until what they show changes. Pure."""
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,12 +28,12 @@ MOST_QUERIES = 8
 LONGEST_QUERY = 512
 """Characters. Answers of longer ones are not kept."""
 
-MOST_SHARED = 1_000
 LONGEST_KEPT_BODY = 65_536
 """The compressed body of a longer list is not kept."""
 
-MOST_KEPT_BYTES = 128 * 1024 * 1024
-"""What is kept for all clients; with more, all of it is read and made again."""
+MOST_VIEWS_BYTES = 128 * 1024 * 1024
+MOST_SHARED_BYTES = 64 * 1024 * 1024
+"""What is kept for each client, and of answers that several get; with more, all of it is made again."""
 
 VIEW_BYTES, ANSWER_BYTES, TARGET_BYTES, SHARE_BYTES, REFERENCE_BYTES = 900, 700, 64, 160, 8
 """What Python needs for each, about."""
@@ -42,12 +42,16 @@ VIEW_BYTES, ANSWER_BYTES, TARGET_BYTES, SHARE_BYTES, REFERENCE_BYTES = 900, 700,
 class JoinedResponse(CachedResponse):
     """A list whose body is joined when somebody needs it."""
 
-    __slots__ = ("_is_kept", "_parts")
+    __slots__ = ("_is_kept", "_parts", "kept_bytes")
 
     def __init__(self, parts: Sequence[Encoded], *, is_shared: bool) -> None:
         super().__init__(b"", tag_of(b"".join(part.digest for part in parts)))
         self._parts = parts
-        self._is_kept = is_shared and sum(len(part.json) for part in parts) <= LONGEST_KEPT_BODY
+        body_bytes = sum(len(part.json) for part in parts)
+        self._is_kept = is_shared and body_bytes <= LONGEST_KEPT_BODY
+        self.kept_bytes = (
+            ANSWER_BYTES + REFERENCE_BYTES * len(parts) + (body_bytes // 2 if self._is_kept else 0)
+        )
 
     @property
     def body(self) -> bytes:
@@ -130,28 +134,26 @@ class Copies:
     def __init__(self, rows: Iterable[EventRow]) -> None:
         self._index = EventIndex(map(EventCopy, rows))
         self._views: dict[str, ClientView] = {}
-        self._shared: dict[tuple[Collection[str] | None, EventFilter], Answer] = {}
+        self._shared: dict[tuple[bool, EventFilter], Answer] = {}
         self._changed_at: dict[Topic, int] = {}
-        self._kept_bytes = 0
+        self._views_bytes = 0
+        self._shared_bytes = 0
         self.stamp = 0
 
     def view(self, client_id: str) -> ClientView | None:
         return self._views.get(client_id)
 
     def add_view(self, client_id: str, view: ClientView) -> None:
-        if self._kept_bytes > MOST_KEPT_BYTES:
-            self._forget_clients()
+        if self._views_bytes > MOST_VIEWS_BYTES:
+            self._views, self._views_bytes = {}, 0
         self.forget_view(client_id)
         view.changed_at = self.stamp
         self._views[client_id] = view
-        self._kept_bytes += view.kept_bytes
+        self._views_bytes += view.kept_bytes
 
     def forget_view(self, client_id: str) -> None:
         view = self._views.pop(client_id, None)
-        self._kept_bytes -= 0 if view is None else view.kept_bytes
-
-    def _forget_clients(self) -> None:
-        self._views, self._shared, self._kept_bytes = {}, {}, 0
+        self._views_bytes -= 0 if view is None else view.kept_bytes
 
     def event_ids_of(self, object_ids: Iterable[str]) -> set[str]:
         """The events of ours that some objects are, as they are known here."""
@@ -191,39 +193,40 @@ class Copies:
             wanted: the filter.
             now: at which an active event is not over.
         """
-        if view is None:
-            answer = self._shared_answer(None, wanted, now)
-            return None if answer is None else answer.response
+        if view is not None and view.has_part:
+            answer = self._own_answer(view, query, wanted, now)
+        else:
+            answer = self._shared_answer(view, wanted, now)
+        return None if answer is None else answer.response
+
+    def _own_answer(self, view: ClientView, query: str, wanted: EventFilter, now: datetime) -> Answer | None:
         kept = view.answers.get(query)
         if kept is not None and view.changed_at <= kept.stamp and self._is_valid(kept, now):
-            return kept.response
-        answer = self._own_answer(view, wanted, now)
-        if answer is None:
-            return None
-        if len(query) <= LONGEST_QUERY:
-            self._kept_bytes += view.keep(query, answer)
-        return answer.response
-
-    def _own_answer(self, view: ClientView, wanted: EventFilter, now: datetime) -> Answer | None:
-        if view.has_part:
-            return self._made(view, wanted, now)
-        if wanted.targets is None:
-            return self._shared_answer(view, wanted, now)
-        shown = structs.replace(wanted, targets=tuple(sorted(view.granted.intersection(wanted.targets))))
-        return self._shared_answer(view, shown, now)
+            return kept
+        answer = self._made(view, wanted, now)
+        if answer is not None and len(query) <= LONGEST_QUERY:
+            self._views_bytes += view.keep(query, answer)
+        return answer
 
     def _shared_answer(self, view: ClientView | None, wanted: EventFilter, now: datetime) -> Answer | None:
         """An answer that all clients get that have no part in any event, and may see these targets."""
-        key = (None if view is None else (), wanted)
+        if view is not None and wanted.targets is not None:
+            shown = view.granted.intersection(wanted.targets)
+            wanted = structs.replace(wanted, targets=tuple(sorted(shown)))
+        key = (view is None, wanted)
         kept = self._shared.get(key)
         if kept is not None and self._is_valid(kept, now):
             return kept
         answer = self._made(view, wanted, now)
         if answer is not None:
-            if len(self._shared) >= MOST_SHARED:
-                self._shared.clear()
-            self._shared[key] = answer
+            self._share(key, answer, 0 if kept is None else kept.kept_bytes)
         return answer
+
+    def _share(self, key: tuple[bool, EventFilter], answer: Answer, replaced_bytes: int) -> None:
+        if self._shared_bytes > MOST_SHARED_BYTES:
+            self._shared, self._shared_bytes, replaced_bytes = {}, 0, 0
+        self._shared[key] = answer
+        self._shared_bytes += answer.kept_bytes - replaced_bytes
 
     def _is_valid(self, answer: Answer, now: datetime) -> bool:
         if answer.ends_at is not None and now >= answer.ends_at:
@@ -239,11 +242,9 @@ class Copies:
             return None
         parts = [_part(each, view, shown) for each in page]
         own_bytes = sum(len(part.json) for each, part in zip(page, parts, strict=True) if _is_own(each, view))
-        kept_bytes = ANSWER_BYTES + REFERENCE_BYTES * len(parts) + own_bytes
-        is_shared = view is None or not view.has_part
-        response = JoinedResponse(parts, is_shared=is_shared)
-        topics = _topics(view, wanted, shown)
-        return Answer(self.stamp, topics, min(ends, default=None), response, kept_bytes)
+        response = JoinedResponse(parts, is_shared=view is None or not view.has_part)
+        topics, ends_at = _topics(view, wanted, shown), min(ends, default=None)
+        return Answer(self.stamp, topics, ends_at, response, response.kept_bytes + own_bytes)
 
     def _readable(
         self, view: ClientView | None, wanted: EventFilter, shown: Collection[str]

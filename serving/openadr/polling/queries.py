@@ -28,8 +28,8 @@ from schemas.tables.openadr import openadr_events, openadr_resources, openadr_ve
 EVENT, VEN, RESOURCE, PART = openadr_events.c, openadr_vens.c, openadr_resources.c, event_participations.c
 Texts = ARRAY(Text(collation="C"))
 CLIENT_ID: BindParameter[str] = bindparam("client_id", type_=Text)
-OBJECT_IDS: BindParameter[list[str]] = bindparam("object_ids", type_=Texts)
-EVENT_IDS: BindParameter[list[str]] = bindparam("event_ids", type_=Texts)
+OBJECT_IDS: BindParameter[Sequence[str]] = bindparam("object_ids", type_=Texts)
+EVENT_IDS: BindParameter[Sequence[str]] = bindparam("event_ids", type_=Texts)
 
 
 class EventRow(NamedTuple):

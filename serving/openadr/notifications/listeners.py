@@ -1,4 +1,4 @@
-"""Who is notified of changes of objects: webhooks of subscriptions, perhaps the broker, and lists in memory."""
+"""Who is notified of changes of objects: webhooks of subscriptions, MQTT if it is on, lists in memory."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

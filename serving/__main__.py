@@ -80,6 +80,10 @@ def application(at_stop: ExitStack) -> App:
         _report(access_log.metrics),
     )
     listener.start()
+    # A listener of its own: its notifications must not wait until responses are built.
+    state.openadr_changes.listener(
+        lambda: connect(settings.database_url, "openadr-listener", monitor=monitor)
+    ).start()
     watch = _watch(settings.database_url, clock, monitor)
     watch.start()
     at_stop.callback(watch.stop)

@@ -28,7 +28,7 @@ from serving.openadr.auth.clients import ClientStore, RevokedClients
 from serving.openadr.auth.tokens import SigningKeys, Tokens
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.policy import Policy
-from serving.routes import DEFAULT_OPTIONS, AppOptions, Clock, Dependencies, resources_by_path
+from serving.routes import DEFAULT_OPTIONS, AppOptions, Clock, Dependencies, pool_for, resources_by_path
 from serving.worker_state import WorkerState
 
 EXPOSED_HEADERS = [
@@ -107,7 +107,8 @@ def _openadr(needs: Dependencies, tokens: Tokens) -> OpenAdrDependencies:
         is_https=options.policy.is_https,
         webhook_networks=options.webhook_networks,
         mqtt=options.openadr_mqtt,
-        answers=needs.state.openadr_answers,
+        pool=pool_for(primary, needs),
+        changes=needs.state.openadr_changes,
     )
 
 

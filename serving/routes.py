@@ -272,11 +272,13 @@ def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mappin
 
 def _pools(needs: Dependencies) -> Mapping[Engine, ConnectionPool]:
     """Return a pool for short queries of each database."""
-    return {
-        engine: ConnectionPool.for_engine(
-            engine,
-            needs.access_log.sql_clock.add,
-            statement_timeout=timeout(needs.databases.query_timeout_s),
-        )
-        for engine in {needs.databases.primary, needs.databases.to_read}
-    }
+    return {engine: pool_for(engine, needs) for engine in {needs.databases.primary, needs.databases.to_read}}
+
+
+def pool_for(engine: Engine, needs: Dependencies) -> ConnectionPool:
+    """Return a pool for short queries of one database."""
+    return ConnectionPool.for_engine(
+        engine,
+        needs.access_log.sql_clock.add,
+        statement_timeout=timeout(needs.databases.query_timeout_s),
+    )

@@ -7,7 +7,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from schemas.db.channels import LIVE, OPENADR, TOTALS
-from serving.cache.answer_cache import AnswerCache
+from serving.cache.change_feed import ChangeFeed
 from serving.cache.generation import ChangeCounter
 from serving.cache.listener import Listener, Refresh
 from serving.cache.response_cache import ResponseCache
@@ -44,7 +44,7 @@ class WorkerState:
             "summaries": lambda: _summaries(reader),
         }
         self.cache = ResponseCache(builders, reader.version, changes=changes)
-        self.openadr_answers = AnswerCache(changes)
+        self.openadr_changes = ChangeFeed(engine, OPENADR, changes)
 
     def listener(
         self,
@@ -57,27 +57,21 @@ class WorkerState:
 
         `report` is called after each poll with the number of open streams and the age of the cache, s.
         """
-        hub, cache, answers = self.hub, self.cache, self.openadr_answers
+        hub, cache = self.hub, self.cache
         on_notify: dict[str, tuple[Refresh, ...]] = {
             TOTALS: (cache.refresh, hub.refresh_network),
             LIVE: (hub.refresh_changes,),
-            OPENADR: (answers.clear,),
         }
         on_notify |= {channel: (refresh,) for channel, refresh in other_channels.items()}
         on_poll: tuple[Refresh, ...] = (
             cache.poll,
-            answers.confirm,
             hub.refresh_network,
             hub.refresh_changes,
             *other_channels.values(),
         )
         if report is not None:
             on_poll = (*on_poll, lambda: report(hub.clients, cache.age_s()))
-        return Listener(connect, on_notify, on_poll, self._expire, every_s)
-
-    def _expire(self) -> None:
-        self.cache.expire()
-        self.openadr_answers.expire()
+        return Listener(connect, on_notify, on_poll, self.cache.expire, every_s)
 
 
 def _summaries(reader: FleetReader) -> bytes | None:

@@ -1,5 +1,7 @@
 """The channels of PostgreSQL's NOTIFY. Each is backed by a poll, for missed notifications."""
 
+from typing import Literal
+
 from sqlalchemy import Select, func, select
 
 TOTALS = "gridgate_totals"
@@ -30,12 +32,29 @@ OPENADR_MESSAGES = "gridgate_openadr_messages"
 
 
 OPENADR = "gridgate_openadr"
-"""An OpenADR list has changed: an object, its readers, or shares of an event; no payload."""
+"""An OpenADR list has changed; the payload is `kind:id`. Kinds: `object` (an OpenADR event), `event` (a
+Gridgate event, whose shares may have changed), `client` (its grants). Empty: anything may have changed.
+"""
+
+LONGEST_PAYLOAD = 7_000
+"""Longest payload, bytes; PostgreSQL accepts less than 8,000."""
 
 
 def event_changed(event_id: str) -> Select[object, object]:
     """Notify listeners of a changed event, and of the OpenADR lists that contain it."""
-    return select(func.pg_notify(EVENTS, event_id), func.pg_notify(OPENADR, ""))
+    return select(
+        func.pg_notify(EVENTS, event_id), func.pg_notify(OPENADR, _openadr_payload("event", event_id))
+    )
+
+
+def openadr_changed(kind: Literal["object", "client"], changed_id: str) -> Select[object]:
+    """Notify listeners of a changed OpenADR object, or of a client with changed grants."""
+    return notify(OPENADR, _openadr_payload(kind, changed_id))
+
+
+def _openadr_payload(kind: str, changed_id: str) -> str:
+    payload = f"{kind}:{changed_id}"
+    return payload if len(payload.encode()) <= LONGEST_PAYLOAD else ""
 
 
 def notify(channel: str, payload: str = "") -> Select[object]:

@@ -41,17 +41,25 @@ class ResponseHead(Struct, frozen=True):
     has_body: bool
 
 
+def tag_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]
+
+
 class CachedResponse:
     """A complete body with its ETag and compressed variants, each computed once and shared by threads."""
 
-    __slots__ = ("_encoded", "body", "heads", "tag")
+    __slots__ = ("_body", "_encoded", "heads", "tag")
 
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.tag = hashlib.sha256(body).hexdigest()[:24]
+    def __init__(self, body: bytes, tag: str | None = None) -> None:
+        self._body = body
+        self.tag = tag_of(body) if tag is None else tag
         self.heads: dict[tuple[str | None, ...], ResponseHead] = {}
         """Heads sent with this body, by the request headers on which they depend."""
         self._encoded: dict[str, bytes] = {}
+
+    @property
+    def body(self) -> bytes:
+        return self._body
 
     def etag(self, encoding: str | None) -> str:
         """Return the ETag of a variant."""
@@ -272,7 +280,9 @@ def _send_or_304(request: Request, response: Response, cached: CachedResponse, e
         response.status = falcon.HTTP_304
         response.data = None
         response.delete_header("Content-Type")
-    elif encoding is not None and cached.body:
+        return
+    response.data = cached.body
+    if encoding is not None and response.data:
         response.data = cached.encoded(encoding)
         response.set_header("Content-Encoding", encoding)
 
@@ -280,7 +290,8 @@ def _send_or_304(request: Request, response: Response, cached: CachedResponse, e
 def _current_tag(request: Request, resource: Readable, parameters: dict[str, object]) -> str:
     response = Response(options=falcon.ResponseOptions())
     resource.on_get(request, response, **parameters)
-    return CachedResponse(response.data or b"").tag
+    cached: CachedResponse | None = getattr(response.context, "cached", None)
+    return tag_of(response.data or b"") if cached is None else cached.tag
 
 
 def _has(tags: Sequence[falcon.ETag | str], current: str, *, is_strong: bool) -> bool:

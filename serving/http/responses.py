@@ -89,7 +89,8 @@ def _is_media_range(member: str) -> bool:
 
 
 def answer_cached(response: Response, cached: CachedResponse) -> None:
-    response.data = cached.body
+    """The body is added where the client does not have it: a 304 costs none."""
+    response.data = b""
     response.context.cached = cached
 
 

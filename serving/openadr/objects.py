@@ -2,16 +2,17 @@
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from psycopg.errors import UniqueViolation
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
 from sqlalchemy.exc import IntegrityError
 
+from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation, Request, plain
 from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
@@ -259,10 +260,7 @@ class TargetedObjects(Objects[Taken]):
         return [each for each in granted if requested is None or each in requested]
 
     def _shown(self, row: Row[Any], client: Client, targets: Sequence[str] | None) -> Object:
-        whole = super()._shown(row, client, targets)
-        if targets is not None and whole.get("targets"):
-            whole["targets"] = [each for each in whole["targets"] if each in targets]
-        return whole
+        return with_shown_targets(super()._shown(row, client, targets), targets)
 
 
 class OwnedObjects(Objects[Taken]):
@@ -287,8 +285,32 @@ class OwnedObjects(Objects[Taken]):
     def whole(self, row: Row[Any]) -> Object:
         return {**super().whole(row), "clientID": row.client_id}
 
+    def _notify_former_owner(self, context: Context, before: Row[Any]) -> None:
+        """What an object grants its client ends for that client when it becomes another's."""
+        context.connection.execute(openadr_changed("client", before.client_id))
 
-def shown(row: Row[Any], object_type: ObjectType) -> Object:
+
+def with_shown_targets(whole: Object, targets: Collection[str] | None) -> Object:
+    """An object with those of its targets that a client may see; None: all."""
+    if targets is None or not whole.get("targets"):
+        return whole
+    return {**whole, "targets": [each for each in whole["targets"] if each in targets]}
+
+
+class StoredObject(Protocol):
+    """What is shown of a row."""
+
+    @property
+    def object_id(self) -> str: ...
+    @property
+    def body(self) -> Object: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def modified_at(self) -> datetime: ...
+
+
+def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
     """A stored object with the metadata of this server."""
     return {
         **row.body,

@@ -1,23 +1,23 @@
-"""Who is told of changes of objects: webhooks of subscriptions, where there is one the broker, and caches."""
+"""Who is notified of changes of objects: webhooks of subscriptions, MQTT if it is on, lists in memory."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from schemas.db.channels import OPENADR, notify
+from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation
 from serving.openadr.notifications.mqtt import MqttNotifications
 from serving.openadr.notifications.webhooks import Notifications
 from serving.openadr.objects import Listener, Object
 
-IN_NO_CACHE = ("REPORT", "SUBSCRIPTION")
-"""Objects that no cached answer shows, nor depends on."""
+GRANTING = ("VEN", "RESOURCE")
+"""Objects whose targets are grants of their client."""
 
 
 def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listener:
     """A listener for all changes, in their transactions."""
-    listeners = [Notifications(clock).notify, _clear_caches]
+    listeners = [Notifications(clock).notify, _notify_lists]
     if has_mqtt:
         listeners.append(MqttNotifications(clock).notify)
 
@@ -34,12 +34,14 @@ def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listene
     return listen
 
 
-def _clear_caches(
+def _notify_lists(
     connection: Connection,
     _operation: Operation,
     kind: ObjectType,
-    _changed: Object,
+    changed: Object,
     _targets: Sequence[str],
 ) -> None:
-    if kind not in IN_NO_CACHE:
-        connection.execute(notify(OPENADR))
+    if kind == "EVENT":
+        connection.execute(openadr_changed("object", changed["id"]))
+    elif kind in GRANTING:
+        connection.execute(openadr_changed("client", changed["clientID"]))

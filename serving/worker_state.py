@@ -1,4 +1,4 @@
-"""What each worker process keeps in memory between requests: cached responses and live streams."""
+"""The in-memory state of each worker process: cached responses and live streams."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -17,10 +17,10 @@ from serving.live.hub import LiveHub
 from serving.page import Page
 
 POLL_EVERY_S = 2.0
-"""In case a notification was lost."""
+"""Poll interval, for a lost NOTIFY."""
 
 MAX_CACHED_VENS = 20_000
-"""Longer lists, from some four megabytes on, are streamed to each client, so that memory stays bounded."""
+"""Most VENs of a cached list; longer ones, from some four megabytes, are streamed, to bound memory."""
 
 NO_CHANNELS: Mapping[str, Refresh] = MappingProxyType({})
 
@@ -53,9 +53,9 @@ class WorkerState:
         report: Callable[[int, float], None] | None = None,
         every_s: float = POLL_EVERY_S,
     ) -> Listener:
-        """A listener that refreshes this state, and what else is to be refreshed by other channels.
+        """Return a listener that refreshes this state, and, by other channels, further state.
 
-        `report` is called after each poll with the number of open streams, and the age of the cache in s.
+        `report` is called after each poll with the number of open streams and the age of the cache, s.
         """
         hub, cache = self.hub, self.cache
         on_notify: dict[str, tuple[Refresh, ...]] = {

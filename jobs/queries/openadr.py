@@ -1,4 +1,4 @@
-"""Objects of OpenADR that jobs read, and reports that they write."""
+"""The SQL of OpenADR objects that jobs read, and of reports that they write."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,13 +14,13 @@ EVENT, VEN, OF_VEN, OF_ALL = openadr_events.c, openadr_vens.c, ven_settlements.c
 
 
 def object_of_event(event_id: str) -> Select[Any]:
-    """The object that an event is; no row if it is none."""
+    """Select the OpenADR object of an event; no row if it has none."""
     columns = (EVENT.object_id, EVENT.client_id, EVENT.program_id, EVENT.body)
     return select(*columns).where(EVENT.event_id == event_id)
 
 
 def settled_vens(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """What each VEN delivered, with its client and name in OpenADR where it has them."""
+    """Select what each VEN delivered, with its client and name in OpenADR, if any."""
     return (
         select(ven_settlements, VEN.client_id, VEN.ven_name)
         .outerjoin(openadr_vens, VEN.ven_id == OF_VEN.ven_id)
@@ -30,14 +30,14 @@ def settled_vens(event_id: str, revision: int, baseline: str) -> Select[Any]:
 
 
 def settled_portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """What all VENs delivered together."""
+    """Select what all VENs delivered together."""
     return select(event_settlements).where(
         OF_ALL.event_id == event_id, OF_ALL.revision == revision, OF_ALL.baseline == baseline
     )
 
 
 def put_reports(reports: Sequence[dict[str, Any]], now: datetime) -> Insert:
-    """Make reports, or replace those of an earlier revision."""
+    """Upsert reports: those of an earlier revision are replaced."""
     rows = [{**report, "targets": [], "created_at": now, "modified_at": now} for report in reports]
     statement = insert(openadr_reports).values(rows)
     new = statement.excluded

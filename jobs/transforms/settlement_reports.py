@@ -1,7 +1,7 @@
-"""Reports of OpenADR that say what an event delivered. Pure.
+"""OpenADR reports of what an event delivered. Pure.
 
-Energies in kWh, powers in kW. `DELTA_USAGE` is usage less baseline, as OpenADR has it: below zero where VENs
-used less. It counts the time that has both, so that it is what the settlement says, and not always the
+Energies in kWh, powers in kW. `DELTA_USAGE` is usage less baseline, as OpenADR defines it: below zero where
+VENs used less. It counts the time that has both, so that it equals the settlement, and not always the
 difference of the two values beside it.
 """
 
@@ -16,7 +16,7 @@ from schemas.times.time_ranges import TimeRange
 
 BASELINE, USAGE, DELTA_USAGE, DATA_QUALITY = "BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY"
 ON_REQUEST = (BASELINE, DELTA_USAGE, DATA_QUALITY)
-"""Whoever requests one of these wants a report of the settlement; USAGE alone is asked of VENs."""
+"""Payload types that request a report of the settlement; USAGE alone is requested from VENs."""
 
 AGGREGATED = "AGGREGATED_REPORT"
 CLIENT_NAME = "gridgate"
@@ -32,7 +32,7 @@ class Requested(Struct, frozen=True):
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Requested | None":
-        """None where an event requests no report of its settlement."""
+        """Return an event's request for a report of its settlement; None without one."""
         descriptors = {each["payloadType"]: each for each in event.get("reportDescriptors", ())}
         if not any(kind in descriptors for kind in ON_REQUEST):
             return None
@@ -42,7 +42,7 @@ class Requested(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True):
-    """What a VEN, or all of them, delivered in an event."""
+    """What a VEN, or the portfolio, delivered in an event."""
 
     resource_name: str
     baseline_kw: float | None
@@ -53,7 +53,7 @@ class Figures(Struct, frozen=True):
 
 
 class Method(Struct, frozen=True):
-    """By what an event was measured; `sign` of baseline less usage with which a delivery is positive."""
+    """How an event was measured; `sign` of baseline less usage with which a delivery is positive."""
 
     baseline: str
     revision: int
@@ -63,14 +63,14 @@ class Method(Struct, frozen=True):
 
 
 def report_id(event_object_id: str, subject: str) -> str:
-    """The same for each revision."""
+    """Return the report's id, which is the same for each revision."""
     return uuid5(NAMESPACE_URL, f"{event_object_id}/settlement/{subject}").hex
 
 
 def report_body(
     event_object_id: str, requested: Requested, method: Method, figures: Figures
 ) -> dict[str, Any]:
-    """A report of one VEN, or of the portfolio, with one interval: the event."""
+    """Return a report of one VEN, or of the portfolio, with one interval: the event."""
     hours = (method.window.end - method.window.start).total_seconds() / HOUR_S
     return {
         "eventID": event_object_id,
@@ -91,7 +91,7 @@ def report_body(
 
 
 def _payloads(requested: Requested, method: Method, figures: Figures, hours: float) -> list[dict[str, Any]]:
-    """Without those that are unknown."""
+    """Return the payloads, without unknown values."""
     delivered_kw = figures.delivered_kw
     change_kw = None if delivered_kw is None else -method.sign * delivered_kw
     known_kw = {BASELINE: figures.baseline_kw, USAGE: figures.actual_kw, DELTA_USAGE: change_kw}

@@ -194,7 +194,7 @@ def forget_oldest(
 ) -> int:
     """Delete rows that meet some conditions, of many only the oldest; answers their number.
 
-    All of five minutes, or none: of the last five minutes some may be beyond `most`. Also of distributed tables.
+    All of five minutes, or none, so that there may be a few more. Also of distributed tables.
     """
     counts = connection.execute(retention_queries.counts_by_time(table, time_column, conditions)).all()
     if not counts:

@@ -1,7 +1,7 @@
 """Measuring a running or ended event from the database."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol, Self
 
@@ -52,6 +52,7 @@ from schemas.demand_response import temperatures as temperature_queries
 from schemas.demand_response.baselines import BY_TEMPERATURE, BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
+from schemas.times.slots import SLOT
 from schemas.times.time_ranges import TimeRange, widened
 
 VENS_AT_ONCE = 1_000
@@ -59,6 +60,9 @@ VENS_AT_ONCE = 1_000
 
 MEANS_TOGETHER = 50_000_000
 """So many means of slots are read in one pass over the fleet's history, and held: 400 MB."""
+
+MEANS_AT_ONCE = 10_000
+"""So many means of slots are in one statement, which holds them in memory, but at least those of one slot."""
 
 LINES_AT_ONCE = 1_000_000
 """So many ids of VENs are mapped to rows at once."""
@@ -469,7 +473,7 @@ def read_usage_of_most(
     slots = slots_of(within)
     by_slot = _nothing(len(slots), len(ven_ids) + 1)  # the last column takes VENs that are not asked for
     rows = pl.Enum(ven_ids)
-    columns = _slot_columns(connection, slots, ids)
+    columns = _slot_columns(connection, within, len(ven_ids), ids)
     while some := list(islice(columns, -(-LINES_AT_ONCE // len(ven_ids)))):
         _fill(by_slot, slots, rows, some)
     usage = Usage(list(ven_ids), slots, by_slot[:, : len(ven_ids)].T)
@@ -477,14 +481,16 @@ def read_usage_of_most(
 
 
 def _slot_columns(
-    connection: Connection, numbers: Slots, ids: tuple[str, str] | None
+    connection: Connection, within: Sequence[TimeRange], vens: int, ids: tuple[str, str] | None
 ) -> Iterator[SlotColumn]:
-    """The columns of some slots, but for those in which no VEN has samples."""
-    for number in numbers.tolist():
-        slot = datetime.fromtimestamp(number * SLOT_S, UTC)
-        [(ven_ids, used_kw)] = fetch_binary(connection, settlement_queries.slot_column(slot, ids))
-        if ven_ids is not None:
-            yield slot, ven_ids, used_kw
+    """The columns of the slots with samples in some ranges, of few slots at a time."""
+    length = max(1, MEANS_AT_ONCE // vens) * SLOT
+    for part in within:
+        start = part.start
+        while start < part.end:
+            some = TimeRange(start, min(start + length, part.end))
+            yield from fetch_binary(connection, settlement_queries.slot_columns(some, ids))
+            start = some.end
 
 
 def _fill(by_slot: NDArray[np.float64], slots: Slots, rows: pl.Enum, columns: Sequence[SlotColumn]) -> None:

@@ -63,7 +63,7 @@ STORED_BYTES = text(
 
 
 def has_rows(name: str) -> TextClause:
-    return text(f"SELECT EXISTS (SELECT FROM {name})")
+    return text(f"SELECT EXISTS (SELECT 1 FROM {name})")
 
 
 def distribute(name: str, beside: str | None) -> TextClause:

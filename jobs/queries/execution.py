@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.sql import ColumnElement
@@ -42,6 +43,10 @@ SENT_AT = func.coalesce(commands.c.sent_at, commands.c.created_at)
 
 SAME_KW = 0.0005
 """Powers in commands have three decimals."""
+
+
+ONLY_LOOPS = (text("SET LOCAL enable_hashjoin = off"), text("SET LOCAL enable_mergejoin = off"))
+"""Raw rows are looked up command by command: other joins would read all since the first command."""
 
 
 def watched_since(now: datetime) -> Select[datetime | None]:

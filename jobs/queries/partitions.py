@@ -188,7 +188,7 @@ def extent(partition: str) -> TextClause:
 
 
 def has_rows(partition: str) -> TextClause:
-    return text(f"SELECT EXISTS (SELECT FROM {partition})")
+    return text(f"SELECT EXISTS (SELECT 1 FROM {partition})")
 
 
 def delete_range(partition: str, within: TimeRange) -> TextClause:

@@ -157,25 +157,32 @@ def packed_slot_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
     )
 
 
-def slot_column(slot: datetime, ids: tuple[str, str] | None = None) -> Select[Any]:
-    """The mean power of VENs in a slot: one row, as lines of ids and as means; nulls without any.
+def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Select[Any]:
+    """The mean power of VENs in each slot of a range: a row for each slot, as lines of ids and as means.
 
     Args:
-        slot: its start.
+        within: from the border of a slot to that of another, of few slots: their means are held in memory.
         ids: the first and the last id; None for all VENs.
 
     History lies on the disk in the order of time. Of most of a fleet it is read five times faster so than VEN
-    by VEN, where nearly each slot is on a page of its own. Slot by slot nothing is sorted, or held in memory.
+    by VEN, where nearly each slot is on a page of its own.
     """
     history = ven_history.c
     line_feed: ColumnElement[str] = literal_column("E'\\n'")
     nothing: ColumnElement[bytes] = literal_column("''::bytea")
     mean = mean_kw(history.used_power_kw_sum, history.used_samples)
-    column = select(
+    columns = select(
+        history.bucket,
         func.string_agg(history.ven_id, line_feed).label("ven_ids"),
         func.string_agg(func.float8send(mean), nothing).label("used_kw"),
-    ).where(history.resolution_s == SLOT_S, history.bucket == slot, history.used_samples > 0)
-    return column if ids is None else column.where(history.ven_id.between(*ids))
+    ).where(
+        history.resolution_s == SLOT_S,
+        history.bucket >= within.start,
+        history.bucket < within.end,
+        history.used_samples > 0,
+    )
+    some = columns if ids is None else columns.where(history.ven_id.between(*ids))
+    return some.group_by(history.bucket)
 
 
 def registered_vens() -> Select[Any]:

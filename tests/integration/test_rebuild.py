@@ -102,7 +102,7 @@ def mend(engine: Engine, within: TimeRange | None = None, ven_ids: Sequence[str]
 
 
 def summary(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: rows(connection, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in SUMMARY}
+    return {table: sorted(rows(connection, f"SELECT * FROM {table}"), key=str) for table in SUMMARY}
 
 
 @pytest.mark.usefixtures("full")

@@ -57,7 +57,7 @@ class EventTerms(Struct, frozen=True):
 
 
 def move_events_on(connection: Connection, now: datetime) -> int:
-    """Start, complete and call off what is due; answers the number of events."""
+    """Start, complete and call off what is due; returns the number of events."""
     connection.execute(locks.exclusive(locks.EVENTS))
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
@@ -71,7 +71,7 @@ def move_events_on(connection: Connection, now: datetime) -> int:
 def follow_participations(
     connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER
 ) -> int:
-    """Write down what VENs make of their events; answers the number of participations that have moved on."""
+    """Write down what VENs make of their events; returns the number of participations that have moved on."""
     connection.execute(locks.exclusive(locks.EVENTS))
     followed_rows = connection.execute(event_queries.followed_events()).all()
     if not followed_rows:

@@ -76,7 +76,7 @@ class Settled(Struct, frozen=True):
 def settle_ended(
     connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
 ) -> int:
-    """Settle the next event that has been over for long enough; answers how many: one or none.
+    """Settle the next event that has been over for long enough; returns how many: one or none.
 
     It waits for the history lane to have consumed what was received by then. Of two schedulers one
     settles it, and the other finds it done.

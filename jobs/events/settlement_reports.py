@@ -24,7 +24,7 @@ REPORTS_AT_ONCE = 1_000
 def write_reports(
     connection: Connection, event: MeasuredEvent, revision: int, now: datetime, rules: Rules
 ) -> int:
-    """Make or replace the reports of a revision by the primary baseline; answers their number.
+    """Make or replace the reports of a revision by the primary baseline; returns how many.
 
     A VEN's report belongs to its client, which may read it; all others to that of the event.
     """

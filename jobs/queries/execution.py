@@ -140,7 +140,7 @@ def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _dated(seen: CTE) -> ReturningUpdate[str | None]:
-    """Date commands by `seen_at`; answers the events that they belong to."""
+    """Date commands by `seen_at`; returns the events that they belong to."""
     return (
         update(commands)
         .where(

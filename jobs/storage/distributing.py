@@ -16,7 +16,7 @@ class CannotDistributeError(Exception):
 
 
 def distribute(engine: Engine, *, with_rows: bool = False) -> list[str]:
-    """Distribute the tables that grow, as far as they are not; answers the names of those that it has.
+    """Distribute the tables that grow, as far as they are not; returns the names of those that it has.
 
     One transaction, for which ingest and jobs wait: all tables or none.
 

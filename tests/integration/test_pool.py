@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError  # noqa: A004 - as pools say it
 from schemas.db.connections import connect, engine_for
 from schemas.db.queries import Query
 from serving.app import create_app
-from serving.db.pool import SESSION, ConnectionPool
+from serving.db.pool import ConnectionPool
 from tests.integration.published import NOW, until, value
 from tests.integration.test_http import assert_problem
 
@@ -160,14 +160,12 @@ END $$
 
 
 def test_a_server_that_cannot_plan_without_the_values(
-    database_url: str, connection: psycopg.Connection
+    lines: ConnectionPool, connection: psycopg.Connection
 ) -> None:
     """Citus cannot, for distributed tables: each history was a 503."""
     connection.execute(NO_GENERIC_PLANS.encode())
     refused = select(func.planned(bindparam("number", type_=Integer)))
-    pool = ConnectionPool(lambda: connect(database_url, "tests", **SESSION), size=1)
     for number in (1, 2):
-        assert pool.rows(Query(tuple, refused, {"number": number})) == [(number,)]
+        assert lines.rows(Query(tuple, refused, {"number": number})) == [(number,)]
     mode = select(func.current_setting("plan_cache_mode"))
-    assert pool.rows(Query(tuple, mode)) == [("auto",)]
-    pool.close()
+    assert lines.rows(Query(tuple, mode)) == [("auto",)]

@@ -33,6 +33,7 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import MEASURING_PAUSE_S, Job, schedule
 from jobs.running.scheduler_log import log_still_running_at_debug
 from jobs.settings import Cadence, JobsSettings
+from jobs.storage.distributing import CannotDistributeError, distribute
 from jobs.storage.retention import preview
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from jobs.weather.importing import import_temperatures
@@ -58,7 +59,7 @@ from schemas.programs.variables import warn_of_unknown_variables
 from schemas.times.instants import parse_iso
 
 DIFFERENT = FAILED
-AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather", "archive"}
+AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather", "archive", "distribute"}
 
 CYCLE = Bounds(statement_timeout="5min")
 """Statement timeout: a cycle of a large fleet may take long; a silent server is noticed much earlier."""
@@ -150,6 +151,8 @@ def _dispatch(
             _settle(options.event_id, options.pack, runner, settings)
         case "weather":
             _import_weather(options.file, options.region, runner)
+        case "distribute":
+            _distribute(runner.engine, with_rows=options.with_rows)
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
@@ -182,6 +185,10 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("--check", action="store_true", help="read all files; 1 if one is damaged")
     _add_settle(commands)
     _add_weather(commands)
+    distributes = commands.add_parser("distribute", help="distribute what grows over a Citus cluster")
+    distributes.add_argument(
+        "--with-rows", action="store_true", help="copy the rows of tables that have some"
+    )
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
     rebuild = commands.add_parser("rebuild", help="correct what differs from the raw rows")
     for command in (verify, rebuild):
@@ -310,6 +317,14 @@ def _import_weather(path: Path, region: str | None, runner: Runner) -> None:
     for stranger in imported.strangers:
         print(f"No VEN is in the region {stranger!r}: its temperatures count for nobody yet.")
     print(f"{imported.new} temperatures new, {imported.changed} changed, {imported.same} as before")
+
+
+def _distribute(engine: Engine, *, with_rows: bool) -> None:
+    try:
+        names = distribute(engine, with_rows=with_rows)
+    except CannotDistributeError as error:
+        end_with_failure(str(error), FAILED)
+    print(f"{', '.join(names) or 'nothing'} distributed by VEN; the other tables stay on the coordinator")
 
 
 def _instant(text: str) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import structlog
 from msgspec import Struct
-from psycopg.errors import CheckViolation, UniqueViolation
+from psycopg.errors import CheckViolation, InternalError_, UniqueViolation
 
 from ingest.decoding.messages import RejectedError
 from ingest.storing import queries
@@ -218,7 +218,8 @@ class Store:
         try:
             with self._connection.transaction():
                 self._copy(keyed.copy(), rows, batch_id)
-        except UniqueViolation:
+        except (UniqueViolation, InternalError_):
+            # A worker of Citus reports the first as the second; whatever else it was, will come again.
             return self._insert_staged(keyed, rows, batch_id, batch)
         return [key_of(row) for row in rows]
 

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
-    ScalarSelect,
     Select,
     Table,
     and_,
@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.sql import ColumnElement
@@ -44,6 +45,10 @@ SAME_KW = 0.0005
 """Powers in commands have three decimals."""
 
 
+ONLY_LOOPS = (text("SET LOCAL enable_hashjoin = off"), text("SET LOCAL enable_mergejoin = off"))
+"""Raw rows are looked up command by command: other joins would read all since the first command."""
+
+
 def watched_since(now: datetime) -> Select[datetime | None]:
     """Select when the oldest watched command was sent; null without any."""
     return select(func.min(SENT_AT)).where(*_is_watched(now))
@@ -51,35 +56,48 @@ def watched_since(now: datetime) -> Select[datetime | None]:
 
 def loads_that_shed(now: datetime, since: datetime) -> ReturningUpdate[str | None]:
     """Date `shedLoad` commands by the first sample within their time in which the load sheds."""
-    is_of_load = ven_load_samples.c.load_id == commands.c.load_id
-    return _executed("shedLoad", now, _first_shedding(ven_load_samples, since, is_of_load))
+    watched = _watched("shedLoad", now)
+    is_of_load = ven_load_samples.c.load_id == watched.c.load_id
+    return _dated(_first_shedding(watched, ven_load_samples, since, is_of_load))
 
 
 def panels_that_shed(now: datetime, since: datetime) -> ReturningUpdate[str | None]:
     """Date `shedPanel` commands by the first report within their time in which the panel sheds."""
-    return _executed("shedPanel", now, _first_shedding(ven_telemetry, since))
+    return _dated(_first_shedding(_watched("shedPanel", now), ven_telemetry, since))
 
 
-def _first_shedding(
-    table: Table, watched_since: datetime, *conditions: ColumnElement[bool]
-) -> ScalarSelect[datetime]:
-    """`watched_since` is a constant of the statement, so that older partitions are pruned."""
-    seconds = commands.c.data["durationS"].as_float()
-    constant = bindparam(None, watched_since, table.c.ts.type, literal_execute=True)
+def _watched(op: str, now: datetime) -> CTE:
+    """Watched commands, and the range of time, open at the start, in which they are to show."""
+    length = commands.c.data["durationS"].as_float() * literal(timedelta(seconds=1))
     return (
-        select(table.c.ts)
-        .where(
-            table.c.ven_id == commands.c.ven_id,
-            *conditions,
-            table.c.ts > constant,
-            table.c.ts > SENT_AT,
-            table.c.ts <= SENT_AT + seconds * literal(timedelta(seconds=1)),
-            table.c.shed_power_kw > 0,
+        select(
+            commands.c.ven_id,
+            commands.c.command_id,
+            commands.c.load_id,
+            SENT_AT.label("since"),
+            (SENT_AT + length).label("until"),
         )
-        .order_by(table.c.ts)
-        .limit(1)
-        .correlate(commands)
-        .scalar_subquery()
+        .where(*_is_watched(now), commands.c.op == op)
+        .cte("watched")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+def _first_shedding(watched: CTE, table: Table, since: datetime, *conditions: ColumnElement[bool]) -> CTE:
+    """When each watched command first shows in a raw table.
+
+    `since` becomes a constant of the statement, which so leaves older partitions alone. Joined, and not
+    looked up command by command: a distributed table is not read once for each row of a local one.
+    """
+    constant = bindparam(None, since, table.c.ts.type, literal_execute=True)
+    in_time = (table.c.ts > constant, table.c.ts > watched.c.since, table.c.ts <= watched.c.until)
+    return (
+        select(watched.c.ven_id, watched.c.command_id, func.min(table.c.ts).label("seen_at"))
+        .join_from(watched, table, and_(table.c.ven_id == watched.c.ven_id, *conditions, *in_time))
+        .where(table.c.shed_power_kw > 0)
+        .group_by(watched.c.ven_id, watched.c.command_id)
+        .cte("seen")
+        .prefix_with("MATERIALIZED")
     )
 
 
@@ -105,7 +123,13 @@ def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
         .where(at <= SENT_AT + literal(SET_WITHIN))
         .correlate(commands)
     )
-    return _executed("setLoad", now, query.scalar_subquery())
+    seen = (
+        select(commands.c.ven_id, commands.c.command_id, query.scalar_subquery().label("seen_at"))
+        .where(*_is_watched(now), commands.c.op == "setLoad")
+        .cte("seen")
+        .prefix_with("MATERIALIZED")
+    )
+    return _dated(seen)
 
 
 def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -115,22 +139,16 @@ def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return unseen, commands.c.acknowledged_at > now - LONGEST_COMMAND - LATE
 
 
-def _executed(op: str, now: datetime, seen_at: ScalarSelect[datetime]) -> ReturningUpdate[str | None]:
-    """Date watched commands whose execution was seen; returns their events."""
-    watched = (
-        select(commands.c.ven_id, commands.c.command_id, seen_at.label("seen_at"))
-        .where(*_is_watched(now), commands.c.op == op)
-        .cte("watched")
-        .prefix_with("MATERIALIZED")
-    )
+def _dated(seen: CTE) -> ReturningUpdate[str | None]:
+    """Date commands by `seen_at`; returns the events that they belong to."""
     return (
         update(commands)
         .where(
-            commands.c.ven_id == watched.c.ven_id,
-            commands.c.command_id == watched.c.command_id,
+            commands.c.ven_id == seen.c.ven_id,
+            commands.c.command_id == seen.c.command_id,
             commands.c.executed_at.is_(None),
-            watched.c.seen_at.is_not(None),
+            seen.c.seen_at.is_not(None),
         )
-        .values(executed_at=watched.c.seen_at)
+        .values(executed_at=seen.c.seen_at)
         .returning(commands.c.event_id)
     )

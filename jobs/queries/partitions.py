@@ -10,15 +10,20 @@ from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    DateTime,
     Delete,
     Select,
     Table,
+    TableClause,
     Update,
+    column,
     delete,
     func,
     literal_column,
     or_,
+    quoted_name,
     select,
+    table,
     text,
     update,
 )
@@ -52,7 +57,7 @@ ENSURE_DEFAULT = text("SELECT ensure_raw_partitions('{}')")
 PARTITIONS = text(
     "SELECT format('%I.%I', home, name) AS partition, is_default, greatest(since, '0001-01-01Z') AS since,"
     " least(until, '9999-12-31Z') AS until, greatest(reltuples, 0)::bigint AS rows,"
-    " coalesce(pg_total_relation_size(id), 0) AS bytes"
+    " coalesce(stored_bytes(id), 0) AS bytes"
     " FROM raw_partitions(CAST(:parent AS regclass)) JOIN pg_catalog.pg_class AS found ON found.oid = id"
     " ORDER BY is_default, since"
 )
@@ -183,7 +188,7 @@ def extent(partition: str) -> TextClause:
 
 
 def has_rows(partition: str) -> TextClause:
-    return text(f"SELECT EXISTS (SELECT FROM {partition})")
+    return text(f"SELECT EXISTS (SELECT 1 FROM {partition})")
 
 
 def delete_range(partition: str, within: TimeRange) -> TextClause:
@@ -195,10 +200,9 @@ def count_before(partition: str, since: datetime) -> TextClause:
     return text(f"SELECT count(*) FROM {partition} WHERE ts < '{since.isoformat()}'")
 
 
-def delete_before(partition: str, since: datetime, most: int) -> TextClause:
-    """Delete rows before a time, at most `most`."""
-    old = f"SELECT ctid FROM {partition} WHERE ts < '{since.isoformat()}' LIMIT {most:d}"
-    return text(f"DELETE FROM {partition} WHERE ctid = ANY(ARRAY({old}))")
+def by_name(partition: str) -> TableClause:
+    """A partition, for statements that need no more than the times of its rows."""
+    return table(quoted_name(partition, quote=False), column("ts", DateTime(timezone=True)))
 
 
 def _rows(table: Table, within: TimeRange) -> Relation:

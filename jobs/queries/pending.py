@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     Delete,
     Select,
     Table,
@@ -13,8 +14,10 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    literal_column,
     or_,
     select,
+    text,
 )
 
 from schemas.db.ledger import DAYS_OF_BATCH
@@ -34,6 +37,21 @@ ROWS_OF_BATCH = (
 )
 
 
+XIDS = 2**32
+"""The numbers of transactions in locks begin anew after so many."""
+
+UNFINISHED: Select[int] = select(
+    literal_column("CAST(CAST(transactionid AS text) AS bigint)", BigInteger)
+).select_from(
+    text("pg_catalog.pg_locks WHERE locktype = 'transactionid' AND pid IS DISTINCT FROM pg_backend_pid()")
+)
+"""Transactions that still hold their locks, by their numbers in locks.
+
+With Citus, what a transaction wrote on the coordinator is seen a moment before what it wrote on the workers,
+and it gives up its locks after both.
+"""
+
+
 def pending(lane: str, most: int) -> Relation:
     """Select batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
     return (
@@ -41,6 +59,7 @@ def pending(lane: str, most: int) -> Relation:
             pending_batches.c.batch_id,
             ROWS_OF_BATCH.label("rows"),
             DAYS_OF_BATCH.label("days"),
+            (ingest_batches.c.xact_id % XIDS).label("xid"),
         )
         .join(ingest_batches, ingest_batches.c.batch_id == pending_batches.c.batch_id)
         .where(pending_batches.c.lane == lane)

@@ -18,7 +18,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    true,
     tuple_,
     update,
 )
@@ -29,6 +28,7 @@ from schemas.tables.presence import skewed_reports
 from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
+from schemas.times.time_ranges import TimeRange
 
 NOT_EXPECTED = ("offline", "maintenance")
 SETTLED = ("online", "maintenance")
@@ -79,17 +79,12 @@ def _candidates(heard_before: datetime, now: datetime) -> CTE:
     )
 
 
-def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Relation:
-    """Select the last reports by device time of VENs, at most `most` each."""
-    requested_vens = select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids)).subquery()
-    last = (
-        select(ven_telemetry.c.ts, ven_telemetry.c.received_at)
-        .where(ven_telemetry.c.ven_id == requested_vens.c.ven_id, ven_telemetry.c.ts >= since)
-        .order_by(ven_telemetry.c.ts.desc())
-        .limit(most)
-        .lateral()
+def reports_within(ven_ids: Sequence[str], within: TimeRange) -> Relation:
+    """The reports of some VENs with device times in a range."""
+    report = ven_telemetry.c
+    return select(report.ven_id, report.ts, report.received_at).where(
+        report.ven_id == any_(_texts(ven_ids)), report.ts >= within.start, report.ts < within.end
     )
-    return select(requested_vens.c.ven_id, last.c.ts, last.c.received_at).join(last, true())
 
 
 def skewed_reports_of(ven_ids: Sequence[str]) -> Relation:

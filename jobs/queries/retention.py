@@ -1,6 +1,7 @@
 """The SQL of retention: rows to delete, and horizons."""
 
-from datetime import UTC, date, datetime, time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import (
     Delete,
@@ -8,9 +9,11 @@ from sqlalchemy import (
     Select,
     Subquery,
     Table,
+    TableClause,
     any_,
     delete,
     func,
+    literal,
     literal_column,
     select,
     true,
@@ -25,6 +28,7 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, job_runs, pending_batches
 from schemas.tables.live import live_changes
+from schemas.times.instants import EPOCH
 from schemas.times.time_ranges import TimeRange
 
 
@@ -66,13 +70,35 @@ def _pending_days(before: date) -> Subquery:
 
 
 _CTID: ColumnElement[str] = literal_column("ctid")
-"""The physical address of a row, valid during one statement."""
+"""Where a row of a local table is, as long as the statement runs."""
+
+STEP = timedelta(minutes=5)
+"""Rows are counted, and deleted, by so much of their time."""
 
 
-def outdated(table: Table, resolution_s: int, since: datetime) -> Select[str]:
-    """Select the addresses of a resolution's rows that begin before a time."""
-    rows = select(_CTID).select_from(table).where(table.c.bucket < since)
-    return rows if "resolution_s" not in table.c else rows.where(table.c.resolution_s == resolution_s)
+def outdated(table: Table, resolution_s: int, since: datetime) -> list[ColumnElement[bool]]:
+    """Conditions on rows of a resolution that begin before a time."""
+    is_old = table.c.bucket < since
+    return [is_old] if "resolution_s" not in table.c else [is_old, table.c.resolution_s == resolution_s]
+
+
+def counts_by_time(
+    table: FromClause, time_column: str, conditions: Sequence[ColumnElement[bool]]
+) -> Select[datetime, int]:
+    """How many rows meet some conditions, by steps of time, oldest first: `start` and `rows`."""
+    start = func.date_bin(literal(STEP), table.c[time_column], literal(EPOCH)).label("start")
+    counts = select(start, func.count().label("rows")).select_from(table).where(*conditions)
+    return counts.group_by(start).order_by(start)
+
+
+def forget_until(
+    table: TableClause, time_column: str, conditions: Sequence[ColumnElement[bool]], until: datetime
+) -> Delete:
+    """Delete the rows before a time that meet some conditions.
+
+    By a range, and not by where the rows are: distributed rows have no such place on the coordinator.
+    """
+    return delete(table).where(*conditions, table.c[time_column] < until)
 
 
 def done_batches(before: datetime) -> Select[str]:
@@ -116,10 +142,10 @@ def of_old_events(table: Table, before: datetime) -> Select[str]:
     return select(_CTID).select_from(table).where(table.c.event_id.in_(old))
 
 
-def count(rows: FromClause) -> Select[int]:
-    return select(func.count()).select_from(rows)
+def count(table: Table, conditions: Sequence[ColumnElement[bool]]) -> Select[int]:
+    return select(func.count()).select_from(table).where(*conditions)
 
 
 def forget(table: Table, rows: Select[str], most: int) -> Delete:
-    """Delete the selected rows, at most `most`."""
+    """Delete some rows of a local table, at most so many."""
     return delete(table).where(any_(func.array(rows.limit(most).scalar_subquery())) == _CTID)

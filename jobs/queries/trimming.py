@@ -44,8 +44,8 @@ def openadr_messages_before(at: datetime) -> Select[str]:
     return select(_CTID).select_from(openadr_messages).where(openadr_messages.c.created_at < at)
 
 
-def superseded_statuses(before: datetime) -> Select[str]:
+def superseded_statuses(before: datetime) -> list[ColumnElement[bool]]:
+    """Conditions on statuses from before a time whose VEN has a newer one."""
     newer = ven_statuses.alias("newer")
     of_ven = (newer.c.ven_id == ven_statuses.c.ven_id, newer.c.ts > ven_statuses.c.ts)
-    ctid: ColumnElement[str] = literal_column("ven_statuses.ctid")
-    return select(ctid).select_from(ven_statuses).where(ven_statuses.c.ts < before, exists().where(*of_ven))
+    return [ven_statuses.c.ts < before, exists().where(*of_ven).correlate(ven_statuses)]

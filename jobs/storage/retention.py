@@ -4,11 +4,12 @@ The horizon is moved first. From then on older rows are ignored by readers and, 
 late, by the lanes, since it would be unknown whether it was counted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
+from itertools import accumulate
 
 from msgspec import Struct
-from sqlalchemy import Connection, Table
+from sqlalchemy import ColumnElement, Connection, Table, TableClause
 
 from jobs.archive.progress import archived_until
 from jobs.queries import partitions as partition_queries
@@ -164,8 +165,8 @@ def _delete_outdated(connection: Connection, since: datetime) -> int:
     deleted = 0
     for each in outdated_partitions(connection, since):
         if not each.is_whole:
-            statement = partition_queries.delete_before(each.partition.name, since, MOST_ROWS - deleted)
-            deleted += connection.execute(statement).rowcount
+            partition = partition_queries.by_name(each.partition.name)
+            deleted += forget_oldest(connection, partition, "ts", [partition.c.ts < since])
     return deleted
 
 
@@ -183,8 +184,27 @@ def forget_buckets(connection: Connection, now: datetime, retention: Retention) 
 
 def _forget(connection: Connection, table: Table, resolution_s: int, since: datetime) -> int:
     connection.execute(retention_queries.advance_horizon(resolution_s, since))
-    outdated = retention_queries.outdated(table, resolution_s, since)
-    return connection.execute(retention_queries.forget(table, outdated, MOST_ROWS)).rowcount
+    return forget_oldest(connection, table, "bucket", retention_queries.outdated(table, resolution_s, since))
+
+
+def forget_oldest(
+    connection: Connection,
+    table: TableClause,
+    time_column: str,
+    conditions: Sequence[ColumnElement[bool]],
+    most: int = MOST_ROWS,
+) -> int:
+    """Delete rows that meet some conditions, of many only the oldest; returns their number.
+
+    All of five minutes, or none, so that there may be a few more. Also of distributed tables.
+    """
+    counts = connection.execute(retention_queries.counts_by_time(table, time_column, conditions)).all()
+    if not counts:
+        return 0
+    before = accumulate((rows for _, rows in counts), initial=0)
+    last = max(start for (start, _), earlier in zip(counts, before, strict=False) if earlier < most)
+    until = last + retention_queries.STEP
+    return connection.execute(retention_queries.forget_until(table, time_column, conditions, until)).rowcount
 
 
 def trim_records(connection: Connection, now: datetime, runs_kept: timedelta) -> int:
@@ -253,8 +273,8 @@ def preview(
     for resolution_s in sorted(TABLES.keys() & retention.keys()):
         since = limit(retention[resolution_s], now)
         for table in TABLES[resolution_s]:
-            outdated = retention_queries.outdated(table, resolution_s, since).subquery()
-            count = connection.execute(retention_queries.count(outdated)).scalar_one()
+            outdated = retention_queries.outdated(table, resolution_s, since)
+            count = connection.execute(retention_queries.count(table, outdated)).scalar_one()
             if count:
                 yield Preview(f"{table.name} by {resolution_s} s", since, count, None, "")
 

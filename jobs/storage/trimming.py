@@ -8,6 +8,7 @@ from jobs.queries import alarms as alarm_queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import trimming as queries
 from jobs.queries import webhooks as webhook_queries
+from jobs.storage.retention import forget_oldest
 from schemas.tables.alarms import alarms
 from schemas.tables.ledger import rejected_messages
 from schemas.tables.openadr import openadr_messages, openadr_reports
@@ -65,4 +66,4 @@ def trim_webhooks(connection: Connection, now: datetime, retention: timedelta) -
 def trim_statuses(connection: Connection, now: datetime, retention: timedelta) -> int:
     """Delete old transitions, but for the newest of each VEN, which is its status; returns how many."""
     outdated = queries.superseded_statuses(now - retention)
-    return connection.execute(retention_queries.forget(ven_statuses, outdated, MOST_ROWS)).rowcount
+    return forget_oldest(connection, ven_statuses, "ts", outdated, MOST_ROWS)

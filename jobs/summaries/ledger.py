@@ -45,9 +45,11 @@ def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Clai
     """Claim the oldest pending batches of a lane that no other worker has locked; None without any.
 
     A claim locks little more than it consumes, so that workers that claim at the same time get equal parts
-    of a backlog.
+    of a backlog. A batch whose transaction is not quite over is left for the next claim.
     """
     batches = pl.concat(_pending(connection, lane, most_rows))
+    unfinished = connection.execute(pending_queries.UNFINISHED).scalars().all()
+    batches = batches.filter(~pl.col("xid").is_in(unfinished).fill_null(value=False))
     claimed = batches.filter(pl.col("rows").cum_sum().shift(1, fill_value=0) < most_rows)
     if claimed.is_empty():
         return None

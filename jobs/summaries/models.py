@@ -10,11 +10,12 @@ from schemas.tables.metadata import Frame, Utc
 
 
 class ClaimFrame(Frame):
-    """Pending batches, oldest first."""
+    """Pending batches, oldest first; `xid`: the transaction that wrote it, as locks number it."""
 
     batch_id: int = pa.Field(unique=True)
     rows: int = pa.Field(ge=0)
     days: Days = pa.Field(nullable=True)
+    xid: int = pa.Field(nullable=True)
 
 
 class ReportFrame(Frame):

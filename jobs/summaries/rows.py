@@ -68,12 +68,6 @@ def fetch_binary(connection: Connection, query: Relation) -> list[TupleRow]:
         return cursor.execute(_literal(query)).fetchall()
 
 
-def stream_binary(connection: Connection, query: Relation) -> Iterator[TupleRow]:
-    """Yield rows in binary format one by one: for few, large rows."""
-    with driver_connection(connection).cursor(binary=True) as cursor:
-        yield from cursor.stream(_literal(query))
-
-
 def write(
     connection: Connection, frame: pl.DataFrame, table: Table, merge: Callable[[Table, str], Executable]
 ) -> None:

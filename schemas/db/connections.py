@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from schemas.db.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
-SCHEMA_REVISION = "0034"
+SCHEMA_REVISION = "0036"
 """The migration that this code needs; a test compares it with Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10

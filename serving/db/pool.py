@@ -32,6 +32,9 @@ WAIT_TIMEOUT_S = 10.0
 SESSION = {"plan_cache_mode": "force_generic_plan"}
 """Generic plans: they do not depend on the values, and planning takes longer than execution."""
 
+PLAN_BY_VALUES = "SET plan_cache_mode = auto"
+"""Citus cannot plan a query of distributed tables without the values; then it never has a generic plan."""
+
 Columns = list[list[Any]]
 """Result format: the values of a column have one type, which its reader knows."""
 
@@ -153,18 +156,30 @@ class PooledConnection:
         """Run a query; if the idle connection was lost, retry once on a new one."""
         if self._connection is not None:
             try:
-                return _execute(self._connection, sql, arguments)
+                return _planned(self._connection, sql, arguments)
             except psycopg.OperationalError:
                 if not self._connection.closed:
                     raise
                 self.close()
         self._connection = self._connect()
-        return _execute(self._connection, sql, arguments)
+        return _planned(self._connection, sql, arguments)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _planned(connection: psycopg.Connection, sql: str, arguments: Sequence[object]) -> list[TupleRow]:
+    """Run a query; if the server has no generic plan for it, once more with a plan for its values.
+
+    From then on the connection leaves the choice to the server.
+    """
+    try:
+        return _execute(connection, sql, arguments)
+    except psycopg.errors.FeatureNotSupported:
+        connection.execute(PLAN_BY_VALUES)
+        return _execute(connection, sql, arguments)
 
 
 def _execute(connection: psycopg.Connection, sql: str, arguments: Sequence[object]) -> list[TupleRow]:

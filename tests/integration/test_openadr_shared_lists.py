@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from falcon import testing
 from hypothesis import example, given
@@ -18,7 +19,9 @@ from schemas.db.channels import event_changed, openadr_changed
 from schemas.db.connections import connect
 from serving.app import create_app
 from serving.cache.generation import ChangeCounter
+from serving.db.statements import text_for
 from serving.fleet.reader import FleetReader
+from serving.openadr.polling.queries import grants_of, parts_of
 from serving.worker_state import WorkerState
 from tests.examples import costly
 from tests.integration.openadr_clients import NOW, OpenAdrClient, Vtn
@@ -373,3 +376,32 @@ def test_a_grant_and_an_event_of_one_transaction(site: Site) -> None:
             connection.execute(openadr_changed(kind, changed))  # type: ignore[arg-type]
     site.workers[1].changes.increment()
     site.require_same_lists()
+
+
+FILL = (
+    "INSERT INTO openadr_vens (object_id, client_id, targets, body, created_at, modified_at, ven_name,"
+    " ven_id)"
+    " SELECT 'ven' || n, 'client-' || n, ARRAY['t' || n % 9], '{}', now(), now(), 'v' || n, 'v' || n"
+    " FROM generate_series(1, 4000) AS n;"
+    " INSERT INTO openadr_resources (object_id, client_id, targets, body, created_at, modified_at,"
+    " ven_object_id, resource_name, load_id)"
+    " SELECT 'r' || n, 'client-' || n, '{}', '{}', now(), now(), 'ven' || n, 'hvac', 'hvac'"
+    " FROM generate_series(1, 4000) AS n;"
+    " INSERT INTO event_participations (ven_id, event_id, status, available_kw, requested_reduction_kw)"
+    " SELECT 'v' || n, 'e' || e, 'started', 2, 1"
+    " FROM generate_series(1, 4000) AS n, generate_series(1, 5) AS e;"
+    " ANALYZE openadr_vens, openadr_resources, event_participations"
+)
+
+
+def test_what_sets_a_client_apart_is_read_by_indexes(connection: psycopg.Connection) -> None:
+    connection.execute(FILL.encode())
+    for query in (grants_of("client-7"), parts_of("client-7")):
+        statement = text_for(query.statement, query.values)
+        explain = psycopg.RawCursor(connection).execute(
+            f"EXPLAIN {statement.sql}", statement.arguments(query.values)
+        )
+        plan = "\n".join(line for [line] in explain.fetchall())
+        assert "Index" in plan
+        for table in ("openadr_vens", "openadr_resources", "event_participations"):
+            assert f"Seq Scan on {table}" not in plan, plan

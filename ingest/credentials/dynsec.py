@@ -15,7 +15,7 @@ CONTROL = "$CONTROL/dynamic-security/v1"
 RESPONSES = f"{CONTROL}/response"
 PUBLISHED = ("oadr/meter", "ven/loads", "ven/status", "ven/ack")
 COMMANDS = "ven/cmd"
-NOT_FOUND = "Client not user"
+NOT_FOUND = "Client not found"
 HARMLESS = {("createRole", "Role already exists"), ("getClient", NOT_FOUND)}
 NOT_OURS = "the broker has a user of that name, not created here: remove it, or give the VEN another id"
 

@@ -368,7 +368,7 @@ def test_a_hole_in_the_baseline_is_not_covered(
     at(SETTLED_AT).catch_up(LANES)
     connection.execute(
         "DELETE FROM ven_history WHERE bucket < %s"
-        " AND extract(epoch FROM bucket)::int % 86400 BETWEEN 16 * 3600 + 50 * 60 AND 17 * 3600 - 1",
+        " AND extract(epoch FROM bucket)::int %% 86400 BETWEEN 16 * 3600 + 50 * 60 AND 17 * 3600 - 1",
         [START],
     )
     assert at(SETTLED_AT).run(SETTLEMENT) == 1

@@ -23,7 +23,7 @@ from jobs.events.measuring import (
     measurements,
     portfolio,
 )
-from jobs.events.settlement_reports import write_reports
+from jobs.events.settlement_reports import SettlementReports
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import append, fetch
@@ -142,27 +142,32 @@ def _revise(
 ) -> Settled:
     """Measure an event, and write down what differs from the newest revision, if anything does.
 
-    Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
-    they are taken back.
+    Rows and reports of VENs are written as these are measured, so that not all of them are held; where
+    nothing differs, they are taken back.
     """
     event_id = event.event_id
     last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
     revision = (last or 0) + 1
     attempt = connection.begin_nested()
+    reports = SettlementReports.requested(connection, event, revision, now, rules)
     differs, sums = last is None, []
-    for part in measurements(records or DatabaseRecords(connection), event, rules):
+    cells = () if reports is None else reports.cells
+    for part in measurements(records or DatabaseRecords(connection), event, rules, cells):
         differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
         _write(connection, ven_settlements, event_id, revision, part.vens, now)
-        sums.append(msgspec.structs.replace(part, vens=part.vens.clear()))
+        if reports is not None:
+            reports.add(part)
+        sums.append(msgspec.structs.replace(part, vens=part.vens.clear(), energies=None))
     figures = portfolio(event, rules, sums)
     delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
     if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
         attempt.rollback()
         return Settled(event, revision - 1, delivered_kw, is_new=False)
     _write(connection, event_settlements, event_id, revision, figures, now)
+    if reports is not None:
+        reports.finish(figures)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
-    write_reports(connection, event, revision, now, rules)
     connection.execute(channels.notify(channels.EVENTS, event_id))
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw

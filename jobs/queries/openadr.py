@@ -2,38 +2,38 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import ARRAY, Select, Text, any_, literal, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from schemas.tables.events import event_settlements, ven_settlements
+from schemas.db.queries import Query, fields_of
 from schemas.tables.openadr import openadr_events, openadr_reports, openadr_vens
 
-EVENT, VEN, OF_VEN, OF_ALL = openadr_events.c, openadr_vens.c, ven_settlements.c, event_settlements.c
+EVENT, VEN = openadr_events.c, openadr_vens.c
 
 
-def object_of_event(event_id: str) -> Select[Any]:
-    """The object that an event is; no row if it is none."""
-    columns = (EVENT.object_id, EVENT.client_id, EVENT.program_id, EVENT.body)
-    return select(*columns).where(EVENT.event_id == event_id)
+class EventObject(NamedTuple):
+    """The object that an event is."""
+
+    object_id: str
+    client_id: str
+    program_id: str
+    body: dict[str, Any]
+    created_at: datetime
 
 
-def settled_vens(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """What each VEN delivered, with its client and name in OpenADR where it has them."""
-    return (
-        select(ven_settlements, VEN.client_id, VEN.ven_name)
-        .outerjoin(openadr_vens, VEN.ven_id == OF_VEN.ven_id)
-        .where(OF_VEN.event_id == event_id, OF_VEN.revision == revision, OF_VEN.baseline == baseline)
-        .order_by(OF_VEN.ven_id)
+def object_of_event(event_id: str) -> Query[EventObject]:
+    """No row if it is none."""
+    return Query(
+        EventObject, select(*fields_of(EventObject, openadr_events)).where(EVENT.event_id == event_id)
     )
 
 
-def settled_portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """What all VENs delivered together."""
-    return select(event_settlements).where(
-        OF_ALL.event_id == event_id, OF_ALL.revision == revision, OF_ALL.baseline == baseline
-    )
+def owners(ven_ids: Sequence[str]) -> Select[Any]:
+    """Those of some VENs that are objects of OpenADR: `ven_id`, with client and name there."""
+    some = any_(literal(list(ven_ids), ARRAY(Text)))
+    return select(VEN.ven_id, VEN.client_id, VEN.ven_name).where(VEN.ven_id == some)
 
 
 def put_reports(reports: Sequence[dict[str, Any]], now: datetime) -> Insert:

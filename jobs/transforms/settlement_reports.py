@@ -141,7 +141,7 @@ def _kwh(kind: str, energies: Energies) -> Values:
 
 def rounded_sums(values: Values) -> Values:
     """Values rounded so that their sum is the rounded sum: each is the difference of two rounded sums."""
-    sums = np.round(np.cumsum(values), DECIMALS)
+    sums = np.round(np.cumsum(values), DECIMALS).astype(np.float64)
     rounded: Values = np.round(np.diff(sums, prepend=0.0), DECIMALS) + 0.0
     return rounded
 

@@ -253,6 +253,14 @@ def test_a_cut_slot_counts_by_the_time_in_each_interval() -> None:
     assert parts.covered_h[0].tolist() == pytest.approx([2 / 60, 8 / 60])
 
 
+def test_time_in_another_event_counts_in_no_interval() -> None:
+    away = pl.DataFrame([("a", NOON + 4 * MINUTE, NOON + 9 * MINUTE)], NO_TIME, orient="row")
+    kw = np.array([[6.0, 6.0]])
+    parts = energies(kw, kw, away, ["a"], [window(0, 6), window(6, 10)])
+    assert parts.covered_h[0].tolist() == pytest.approx([4 / 60, 1 / 60])
+    assert parts.used_kwh[0].tolist() == pytest.approx([6 * 4 / 60, 6 * 1 / 60])
+
+
 # What they say
 
 

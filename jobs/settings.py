@@ -7,12 +7,14 @@ from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
 
 from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
+from jobs.events.notifying import Notifier
 from jobs.webhooks.policy import WebhookPolicy
 from schemas.baseline_model.settings import CalendarSettings
 from schemas.programs.settings import (
     Address,
     ArchiveSettings,
     AskingSettings,
+    NotifierSettings,
     ProgramSettings,
     Settings,
     WebhookSettings,
@@ -303,7 +305,7 @@ class AlarmSettings(Settings):
         )
 
 
-class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings):
+class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings, NotifierSettings):
     """How often each job runs, and what its rules are."""
 
     snapshot_every_s: float = Field(
@@ -362,6 +364,9 @@ class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings)
         validation_alias="PRESENCE_AT_LEAST_S",
         description="presence time of any VEN at least, seconds",
     )
+
+    def notifier(self) -> Notifier:
+        return Notifier(has_mqtt=bool(self.openadr_mqtt_uris))
 
 
 class WebhookSenderSettings(WebhookSettings):

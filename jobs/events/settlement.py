@@ -23,6 +23,7 @@ from jobs.events.measuring import (
     measurements,
     portfolio,
 )
+from jobs.events.notifying import NO_BROKER, Notifier
 from jobs.events.settlement_reports import SettlementReports
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
@@ -74,7 +75,11 @@ class Settled(Struct, frozen=True):
 
 
 def settle_ended(
-    connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    archive: ArchiveFolder | None = None,
+    notifier: Notifier = NO_BROKER,
 ) -> int:
     """Settle the next event that has been over for long enough; answers how many: one or none.
 
@@ -89,13 +94,17 @@ def settle_ended(
     event = MeasuredEvent.of(row)
     if connection.execute(settlement_queries.is_behind(event.window.end + rules.grace)).scalar_one():
         return 0
-    _revise(connection, event, now, rules, DatabaseRecords(connection, archive))
+    _revise(connection, event, now, rules, DatabaseRecords(connection, archive), notifier)
     _note_answers(connection, event.event_id, now)
     return 1
 
 
 def revise_settled(
-    connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    archive: ArchiveFolder | None = None,
+    notifier: Notifier = NO_BROKER,
 ) -> int:
     """Check the settled event whose last check is the oldest; returns the number of revisions made."""
     if not _is_mine(connection):
@@ -106,14 +115,19 @@ def revise_settled(
     event = MeasuredEvent.of(row)
     is_new = (
         _is_touched(connection, event, row.looked_at, now, rules, archive)
-        and _revise(connection, event, now, rules, DatabaseRecords(connection, archive)).is_new
+        and _revise(connection, event, now, rules, DatabaseRecords(connection, archive), notifier).is_new
     )
     connection.execute(settlement_queries.looked(event.event_id, now))
     return int(is_new)
 
 
 def settle(
-    connection: Connection, now: datetime, rules: Rules, event_id: str, records: Records | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    event_id: str,
+    records: Records | None = None,
+    notifier: Notifier = NO_BROKER,
 ) -> Settled | None:
     """Settle an event now, or look whether its figures still hold; None if there is nothing to measure.
 
@@ -123,10 +137,15 @@ def settle(
         rules: by which it is measured.
         event_id: of the event.
         records: of which it is made; null: those of the database.
+        notifier: of the reports that are made.
     """
     connection.execute(locks.exclusive(locks.SETTLEMENT))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
-    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules, records)
+    if row is None:
+        return None
+    return _revise(
+        connection, MeasuredEvent.of(row), now, rules, records or DatabaseRecords(connection), notifier
+    )
 
 
 def _is_mine(connection: Connection) -> bool:
@@ -138,7 +157,8 @@ def _revise(
     event: MeasuredEvent,
     now: datetime,
     rules: Rules,
-    records: Records | None = None,
+    records: Records,
+    notifier: Notifier,
 ) -> Settled:
     """Measure an event, and write down what differs from the newest revision, if anything does.
 
@@ -149,10 +169,10 @@ def _revise(
     last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
     revision = (last or 0) + 1
     attempt = connection.begin_nested()
-    reports = SettlementReports.requested(connection, event, revision, now, rules)
+    reports = SettlementReports.requested(connection, event, revision, now, rules, notifier)
     differs, sums = last is None, []
     cells = () if reports is None else reports.cells
-    for part in measurements(records or DatabaseRecords(connection), event, rules, cells):
+    for part in measurements(records, event, rules, cells):
         differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
         _write(connection, ven_settlements, event_id, revision, part.vens, now)
         if reports is not None:

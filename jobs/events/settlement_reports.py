@@ -12,6 +12,7 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from jobs.events.measuring import MeasuredEvent, Measurement, Rules
+from jobs.events.notifying import Notifier
 from jobs.queries import openadr as queries
 from jobs.queries.openadr import EventObject
 from jobs.transforms.interval_energies import Energies, add_up, mean_cover
@@ -40,7 +41,7 @@ class SettlementReports:
     A VEN's report belongs to its client, which may read it; all others to that of the event.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what reports are made of
         self,
         connection: Connection,
         event_object: EventObject,
@@ -48,12 +49,14 @@ class SettlementReports:
         window: TimeRange,
         method: Method,
         now: datetime,
+        notifier: Notifier,
     ) -> None:
         self._connection = connection
         self._object = event_object
         self._requested = requested
         self._method = method
         self._now = now
+        self._notifier = notifier
         request, made_at = msgspec.convert(event_object.body, EventRequest), event_object.created_at
         self._layouts: dict[Layout, list[ReportInterval]] = {
             layout: intervals_of(layout, request, made_at, window)
@@ -64,7 +67,13 @@ class SettlementReports:
 
     @classmethod
     def requested(
-        cls, connection: Connection, event: MeasuredEvent, revision: int, now: datetime, rules: Rules
+        cls,
+        connection: Connection,
+        event: MeasuredEvent,
+        revision: int,
+        now: datetime,
+        rules: Rules,
+        notifier: Notifier,
     ) -> Self | None:
         """None where the event's object requests no reports, or there is none."""
         row = queries.object_of_event(event.event_id).first(connection)
@@ -72,7 +81,7 @@ class SettlementReports:
         if row is None or not requested:
             return None
         method = Method(rules.primary, revision, rules.least_coverage_percent)
-        return cls(connection, row, requested, event.window, method, now)
+        return cls(connection, row, requested, event.window, method, now, notifier)
 
     def add(self, part: Measurement) -> None:
         """Write the reports of some VENs."""
@@ -125,4 +134,5 @@ class SettlementReports:
 
     def _write(self, reports: Iterator[dict[str, Any]]) -> None:
         for block in in_blocks(reports, max(1, INTERVALS_AT_ONCE // len(self.cells))):
-            self._connection.execute(queries.put_reports(block, self._now))
+            stored = self._connection.execute(queries.put_reports(block, self._now)).all()
+            self._notifier.notify_of_reports(self._connection, stored, self._now)

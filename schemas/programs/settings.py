@@ -288,7 +288,7 @@ class CredentialSettings(Settings):
 
 
 class NotifierSettings(Settings):
-    """What ingest, which publishes notifications of OpenADR, and serving, which names the broker, share."""
+    """Whether OpenADR is notified by MQTT: jobs and serving queue that, ingest publishes it."""
 
     openadr_mqtt_uris: Annotated[str, AfterValidator(_broker_uris)] = Field(
         "",

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
 from sqlalchemy.exc import IntegrityError
 
 from schemas.openadr import ObjectType, Operation, Request, plain
+from schemas.openadr_objects import Object, shown
 from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import queries
@@ -21,10 +22,12 @@ from serving.openadr.event_times import require_times
 from serving.openadr.page import ObjectPage
 
 Taken = TypeVar("Taken", bound=Request)
-Object = dict[str, Any]
 Conditions = Sequence[ColumnElement[bool]]
 Listener = Callable[[Connection, Operation, ObjectType, Object, Sequence[str]], None]
-"""Called in the transaction of each change, with the whole object and its targets: what a notifier needs."""
+"""Called in the transaction of each change, with the whole object and its targets: what a notifier needs.
+
+Of a deletion it is called before anything is deleted.
+"""
 
 
 def ignore(
@@ -152,9 +155,9 @@ class Objects(ABC, Generic[Taken]):
 
     def delete_row(self, context: Context, row: Row[Any]) -> Object:
         """Delete one that is locked, in a transaction of somebody else."""
+        self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         self._before_deletion(context, row)
         context.connection.execute(queries.remove(self.table, row.object_id))
-        self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         return self._shown(row, context.client, None)
 
     def whole(self, row: Row[Any]) -> Object:
@@ -284,20 +287,6 @@ class OwnedObjects(Objects[Taken]):
         sees_all = client.reads_all if reads else client.is_business_logic
         return [] if sees_all else [self.table.c.client_id == client.client_id]
 
-    def whole(self, row: Row[Any]) -> Object:
-        return {**super().whole(row), "clientID": row.client_id}
-
-
-def shown(row: Row[Any], object_type: ObjectType) -> Object:
-    """A stored object with the metadata of this server."""
-    return {
-        **row.body,
-        "id": row.object_id,
-        "createdDateTime": _instant(row.created_at),
-        "modificationDateTime": _instant(row.modified_at),
-        "objectType": object_type,
-    }
-
 
 def _columns(values: Values, now: datetime) -> dict[str, Any]:
     return {
@@ -306,7 +295,3 @@ def _columns(values: Values, now: datetime) -> dict[str, Any]:
         "modified_at": now,
         **values.columns,
     }
-
-
-def _instant(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

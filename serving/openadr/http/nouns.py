@@ -8,6 +8,7 @@ from typing import Any, Generic
 import falcon
 from falcon import Request, Response
 
+from schemas.openadr_objects import Object
 from serving.cache.answer_cache import AnswerCache, Built
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
@@ -15,7 +16,7 @@ from serving.http.parameters import Parameter
 from serving.http.responses import AT_ONCE, answer, answer_cached, answer_list, encode
 from serving.openadr.auth.callers import client_of
 from serving.openadr.http.parameters import PAGE, TARGETS, object_page, path_id, texts
-from serving.openadr.objects import Conditions, Object, Objects, Taken
+from serving.openadr.objects import Conditions, Objects, Taken
 
 
 class Collection(Generic[Taken]):

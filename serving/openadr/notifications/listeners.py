@@ -1,4 +1,4 @@
-"""Who is told of changes of objects: webhooks of subscriptions, where there is one the broker, and caches."""
+"""Who is notified of changes of objects: webhooks of subscriptions, the broker, and caches."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 
 from schemas.db.channels import OPENADR, notify
 from schemas.openadr import ObjectType, Operation
-from serving.openadr.notifications.mqtt import MqttNotifications
-from serving.openadr.notifications.webhooks import Notifications
-from serving.openadr.objects import Listener, Object
+from schemas.openadr_notifications.content import Change
+from schemas.openadr_notifications.queueing import queue_notifications
+from schemas.openadr_objects import Object
+from serving.openadr.objects import Listener
 
 IN_NO_CACHE = ("REPORT", "SUBSCRIPTION")
 """Objects that no cached answer shows, nor depends on."""
@@ -17,9 +18,6 @@ IN_NO_CACHE = ("REPORT", "SUBSCRIPTION")
 
 def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listener:
     """A listener for all changes, in their transactions."""
-    listeners = [Notifications(clock).notify, _clear_caches]
-    if has_mqtt:
-        listeners.append(MqttNotifications(clock).notify)
 
     def listen(
         connection: Connection,
@@ -28,18 +26,9 @@ def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listene
         changed: Object,
         targets: Sequence[str],
     ) -> None:
-        for listener in listeners:
-            listener(connection, operation, kind, changed, targets)
+        change = Change(operation, kind, changed, targets)
+        queue_notifications(connection, [change], clock(), has_mqtt=has_mqtt)
+        if kind not in IN_NO_CACHE:
+            connection.execute(notify(OPENADR))
 
     return listen
-
-
-def _clear_caches(
-    connection: Connection,
-    _operation: Operation,
-    kind: ObjectType,
-    _changed: Object,
-    _targets: Sequence[str],
-) -> None:
-    if kind not in IN_NO_CACHE:
-        connection.execute(notify(OPENADR))

@@ -1,6 +1,7 @@
 """Clients of OpenADR are notified of what jobs change: their shares of events, and reports of settlements."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -10,16 +11,20 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.storing.store import Store
+from jobs.events.notifying import NO_BROKER
 from jobs.webhooks.policy import WebhookPolicy
 from jobs.webhooks.sender import WebhookSender
 from schemas.openadr import BearerToken, MqttBinding
 from tests.integration.openadr_clients import NOW, OpenAdrClient, Vtn
-from tests.integration.published import rows
+from tests.integration.published import rows, until, value
 from tests.integration.receiver import Receiver
 from tests.integration.test_openadr_shares import RELATIVE, START, Grid
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 BROKER = "mqtts://broker.example:8883"
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 REQUESTED = [{"payloadType": each} for each in ("BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY")]
 
 
@@ -152,6 +157,28 @@ def test_changes_are_in_order(subscribers: Subscribers, connection: psycopg.Conn
         ("DELETE", after_kw),
     ]
     assert subscribers.heard("utility") == [("CREATE", -4.0), ("UPDATE", -2.0), ("DELETE", -2.0)]
+
+
+def test_a_change_waits_for_new_shares(
+    subscribers: Subscribers, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """A change while an event is shared out anew is notified after that: the newer object is the last."""
+    grid = subscribers.grid
+    event = grid.event(-4.0)
+    grid.run_jobs(START)
+    subscribers.sent("home-a")
+    with ThreadPoolExecutor(1) as pool, engine.begin() as sharing:
+        with NO_BROKER.notifying_of_shares(sharing, [f"openadr-{event}"], START):
+            body = grid.body(-2.0, eventName="second")
+            change = pool.submit(grid.utility.put, f"/events/{event}", **body)
+            until(lambda: value(connection, WAITING) == 1)
+            halved = "UPDATE event_participations SET requested_reduction_kw = requested_reduction_kw / 2"
+            sharing.exec_driver_sql(halved)
+        assert not change.done()
+        sharing.commit()
+        change.result(60)
+    names = [each["object"].get("eventName") for each in subscribers.sent("home-a")]
+    assert names == [None, "second"]
 
 
 def test_who_is_taken_over_is_asked_for_nothing(subscribers: Subscribers) -> None:

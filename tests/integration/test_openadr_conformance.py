@@ -1,7 +1,7 @@
 """schemathesis with the specification's own document, as a utility and as a VEN, finds nothing.
 
-The document is not ours: `make conformance SPECIFICATION=path/openadr3.yaml` says where it is. What is exempt,
-and why, stands in `schemathesis_specification.toml` and `schemathesis_specification_rules.py`.
+The document is not ours: `make conformance SPECIFICATION=path/openadr3.yaml` says where it is. What is
+exempt, and why, stands in `schemathesis_specification.toml` and `schemathesis_specification_rules.py`.
 """
 
 import os

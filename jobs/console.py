@@ -16,7 +16,7 @@ MOST_LINES = 200
 
 
 def followed(chunks: Iterable[Chunk], within: TimeRange, doing: str) -> list[pl.DataFrame]:
-    """Let chunks be made, with a bar on stderr; answers the differences of each chunk that has any."""
+    """Let chunks be made, with a bar on stderr; returns the differences of each chunk that has any."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(doing, total=_seconds(within))

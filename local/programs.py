@@ -9,7 +9,7 @@ from local.child import ProcessSpec
 from local.environment import MIGRATIONS, REPOSITORY, inherited_environment
 from local.options import Options
 from local.ports import HOST
-from local.service import Program
+from local.service import LocalProgram
 
 _FAST_JOBS = {
     "JOBS_HISTORY_EVERY_S": "2",
@@ -42,7 +42,7 @@ class StackPrograms:
     def migration(self) -> ProcessSpec:
         return self._command("migrations", ["alembic", "-c", str(MIGRATIONS), "upgrade", "head"])
 
-    def ingest(self) -> Program:
+    def ingest(self) -> LocalProgram:
         ready_file = self._data_dir / "ingest.ready"
         command = self._command(
             "ingest",
@@ -54,33 +54,35 @@ class StackPrograms:
             INGEST_READY_FILE=str(ready_file),
             **self._openadr_mqtt(),
         )
-        return Program("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
+        return LocalProgram("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
-    def jobs(self) -> Program:
+    def jobs(self) -> LocalProgram:
         settings = _FAST_JOBS | _EVENT_LIMITS | self._openadr_mqtt()
         settings |= _FIXTURES_PRESENCE if self._options.fixtures else {}
-        return Program("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
+        return LocalProgram("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
 
-    def serving(self) -> Program:
+    def serving(self) -> LocalProgram:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
         settings |= _EVENT_LIMITS | self._openadr_mqtt() | {"OPENADR_MQTT_AUTHENTICATION": "ANONYMOUS"}
         if self._options.cors_origins:
             settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)
         command = self._command("serving", ["serving"], **settings)
-        return Program("serving", command, partial(is_healthy, port))
+        return LocalProgram("serving", command, partial(is_healthy, port))
 
-    def fleet(self) -> Program:
+    def fleet(self) -> LocalProgram:
         truth = self._options.truth
         more = [] if truth is None else ["--truth", str(truth.resolve())]
-        return Program("fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log", *more), _at_once)
+        return LocalProgram(
+            "fleet", self._fleet_command(self._data_dir / "logs" / "fleet.log", *more), _at_once
+        )
 
     def openadr_clients(self) -> ProcessSpec:
         """The command that makes the clients of the OpenADR fleet in the database."""
         words = ["local.openadr", "prepare", *self._openadr_words()]
         return self._command("openadr-clients", words)
 
-    def openadr_fleet(self) -> Program:
+    def openadr_fleet(self) -> LocalProgram:
         options = self._options
         numbers = {"--interval": options.interval, "--seed": options.seed, "--backfill": options.backfill}
         numbers |= {"--opt-out": options.opt_out}
@@ -89,7 +91,7 @@ class StackPrograms:
         argv = [sys.executable, "-m", "local.openadr", "run", *self._openadr_words(), *words]
         log = self._data_dir / "logs" / "openadr-fleet.log"
         command = ProcessSpec(argv=argv, env=inherited_environment(), cwd=REPOSITORY, log=log)
-        return Program("openadr-fleet", command, _at_once)
+        return LocalProgram("openadr-fleet", command, _at_once)
 
     def _openadr_words(self) -> list[str]:
         credentials = self._data_dir / "openadr-clients.json"

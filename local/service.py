@@ -120,7 +120,7 @@ class Service:
         return "\n".join([f"{self.name} {outcome}", *self.child.last_lines()])
 
 
-class Program(Service):
+class LocalProgram(Service):
     """One of our own programs."""
 
     def __init__(

@@ -26,7 +26,7 @@ from schemas.programs.exits import cannot_listen, run_program
 from schemas.programs.logs import configure_logs
 from schemas.programs.settings import CredentialSettings, ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
-from serving.app import AppOptions, api_document, create_app
+from serving.app import api_document, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
@@ -39,6 +39,7 @@ from serving.http.representation import App
 from serving.openadr.auth.clients import ClientStore, RevokedClients
 from serving.openadr.auth.outside_tokens import OutsideTokens
 from serving.openadr.auth.tokens import SigningKeys, Tokens
+from serving.routes import AppOptions
 from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState

@@ -17,10 +17,10 @@ from schemas.programs.settings import SettingsError
 from serving.auth.audit import AuditLog
 from serving.cli import TERMINAL, TIME, AuditedChange, Output
 from serving.errors import RequestError
-from serving.fleet import ven_csv
-from serving.fleet.credentials import VenCredentials
-from serving.fleet.imports import VenImports
+from serving.imports import ven_csv
+from serving.imports.service import VenImports
 from serving.page import CredentialFilter, Page
+from serving.registry.credentials import VenCredentials
 
 STDIN = "-"
 REVOKE = "have the broker let a VEN in no more, and end its connections"

@@ -100,7 +100,7 @@ class Dispatcher(SideThread):
         return Publisher(self._address, self._tls, self._login, self._clock, has_expiry=self._has_expiry)
 
     def dispatch(self, outbox: Outbox, publisher: Publisher) -> int:
-        """Publish the commands that are due, up to some number; answers how many were taken in hand.
+        """Publish the commands that are due, up to some number; returns how many were taken in hand.
 
         Raises:
             OSError: the connection to the broker ended; its commands are settled.

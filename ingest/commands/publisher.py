@@ -20,7 +20,7 @@ from ingest.commands.states import (
     published,
     unpublishable,
 )
-from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.packets import Connect, MqttVersion
 from ingest.mqtt.paho_connection import PahoConnection, connection_errors
 from schemas.programs.broker_url import BrokerAddress
 
@@ -49,7 +49,7 @@ class Attempt(Struct, frozen=True):
     error: ConnectionError | TimeoutError | None = None
 
 
-class Message(Struct, frozen=True):
+class OutgoingMessage(Struct, frozen=True):
     """A message that has no time of its own."""
 
     topic: str
@@ -75,7 +75,7 @@ class Publisher:
             OSError: it cannot be reached, or does not answer.
         """
         self._clock = clock
-        self.has_expiry = has_expiry and login.version is Version.V5
+        self.has_expiry = has_expiry and login.version is MqttVersion.V5
         self._confirmed: deque[tuple[int, int]] = deque()
         self._connection = PahoConnection(address, tls, login)
         self._client = self._connection.client
@@ -103,13 +103,13 @@ class Publisher:
             return Attempt(settled, [each for each, _ in in_flight.values()], list(waiting), error)
         return Attempt(settled, [], [])
 
-    def publish_messages(self, messages: Sequence[Message]) -> list[str]:
-        """Publish messages in their order and wait for the broker; answers why it refused some.
+    def publish_messages(self, messages: Sequence[OutgoingMessage]) -> list[str]:
+        """Publish messages in their order and wait for the broker; returns why it refused some.
 
         Raises:
             OSError: the connection ended, or the broker does not confirm: it may have some of them.
         """
-        waiting, in_flight, refusals = deque(messages), dict[int, Message](), list[str]()
+        waiting, in_flight, refusals = deque(messages), dict[int, OutgoingMessage](), list[str]()
         deadline = time.monotonic() + CONFIRMED_WITHIN_S
         while waiting or in_flight:
             while waiting and len(in_flight) < self._window:
@@ -164,7 +164,7 @@ class Publisher:
                     settled += self._take_confirmed(in_flight, policy)
 
     def _send(self, command: Due, in_flight: dict[int, tuple[Due, datetime]]) -> list[Due]:
-        """Publish one; answers it where that is not possible."""
+        """Publish one; returns it where that is not possible."""
         now, topic = self._clock(), TOPIC + command.ven_id
         content = payload(command, now)
         size_bytes = len(topic.encode()) + len(content) + OVERHEAD_BYTES

@@ -53,7 +53,7 @@ class ControlConnection:
             raise
 
     def ask(self, commands: Sequence[Command]) -> list[Response]:
-        """Have the plugin carry out commands; answers its responses, in their order.
+        """Have the plugin carry out commands; returns its responses, in their order.
 
         Raises:
             ControlRefusedError: this login may not.

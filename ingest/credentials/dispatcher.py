@@ -101,7 +101,7 @@ class CredentialDispatcher(SideThread):
         self._log.error(event, what="credentials", reason=str(error).strip(), retry_s=self._pause_s, **where)
 
     def dispatch(self, outbox: CredentialOutbox, control: ControlConnection) -> int:
-        """Carry out the changes that are due, up to some number; answers how many there were.
+        """Carry out the changes that are due, up to some number; returns how many there were.
 
         Raises:
             OSError: the connection to the broker ended; the changes stay as they were.

@@ -19,7 +19,7 @@ class ProtocolError(ValueError):
     """The broker sent bytes that are not an MQTT packet."""
 
 
-class Version(IntEnum):
+class MqttVersion(IntEnum):
     """The protocol level in CONNECT (3.1.2.2)."""
 
     V3_1_1 = 4
@@ -56,7 +56,7 @@ class Packet(Struct, frozen=True, gc=False):
 class Connect(Struct, frozen=True, gc=False):
     """The CONNECT packet (3.1). `session_expiry_s` and `receive_maximum` exist with MQTT 5 only."""
 
-    version: Version
+    version: MqttVersion
     client_id: str
     keepalive_s: int
     is_clean: bool = False
@@ -68,10 +68,10 @@ class Connect(Struct, frozen=True, gc=False):
     @property
     def is_durable(self) -> bool:
         """Whether the session is to outlive the connection."""
-        return not self.is_clean and (self.version is Version.V3_1_1 or self.session_expiry_s > 0)
+        return not self.is_clean and (self.version is MqttVersion.V3_1_1 or self.session_expiry_s > 0)
 
     def encode(self) -> bytes:
-        v5 = self.version is Version.V5
+        v5 = self.version is MqttVersion.V5
         flags = self.is_clean << 1 | (self.password is not None) << 6 | (self.username is not None) << 7
         properties = (
             b"\x11" + self.session_expiry_s.to_bytes(4) + b"\x21" + self.receive_maximum.to_bytes(2)
@@ -114,22 +114,22 @@ class Accepted(Struct, frozen=True, gc=False):
         return {name: value for name, value in limits.items() if value not in {None, 65_535}}
 
 
-class Subscription(Struct, frozen=True, gc=False):
+class SubscribeRequest(Struct, frozen=True, gc=False):
     """Filters at QoS 1. With MQTT 5 a retained message comes once, when the subscription is new (3.8.3.1)."""
 
-    version: Version
+    version: MqttVersion
     packet_id: int
     filters: list[str]
 
     def encode(self) -> bytes:
-        v5 = self.version is Version.V5
+        v5 = self.version is MqttVersion.V5
         options = bytes([QOS_1 | (1 << 4 if v5 else 0)])
         entries = b"".join(_text(each) + options for each in self.filters)
         return _packet(Kind.SUBSCRIBE << 4 | 2, self.packet_id.to_bytes(2), b"\0" if v5 else b"", entries)
 
     def encode_end(self) -> bytes:
         """The packet that ends them."""
-        properties = b"\0" if self.version is Version.V5 else b""
+        properties = b"\0" if self.version is MqttVersion.V5 else b""
         entries = b"".join(_text(each) for each in self.filters)
         return _packet(Kind.UNSUBSCRIBE << 4 | 2, self.packet_id.to_bytes(2), properties, entries)
 
@@ -142,9 +142,9 @@ def acknowledgements(packet_ids: Iterable[int]) -> bytes:
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
 
 
-def probe(version: Version, topic: str, payload: bytes) -> bytes:
+def probe(version: MqttVersion, topic: str, payload: bytes) -> bytes:
     """A message with QoS 0, not retained (3.3): the only kind that we send over the receiver's connection."""
-    return _packet(Kind.PUBLISH << 4, _text(topic), b"\0" if version is Version.V5 else b"", payload)
+    return _packet(Kind.PUBLISH << 4, _text(topic), b"\0" if version is MqttVersion.V5 else b"", payload)
 
 
 DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
@@ -193,7 +193,7 @@ def _extent(stream: bytes, position: int) -> tuple[int, int]:
     raise ProtocolError("a packet longer than any may be")
 
 
-def read_publish(packet: Packet, version: Version) -> tuple[str, bytes, int]:
+def read_publish(packet: Packet, version: MqttVersion) -> tuple[str, bytes, int]:
     """Topic, payload and packet id of a PUBLISH (3.3); QoS 0 has no id, which is 0 then.
 
     Raises:
@@ -208,7 +208,7 @@ def read_publish(packet: Packet, version: Version) -> tuple[str, bytes, int]:
         end += 2
         if not packet_id or packet.head & 0x06 == 0x06:  # noqa: PLR2004 - QoS 3
             raise ProtocolError("a message without a packet id, or of a QoS that does not exist")
-    if version is Version.V5 and end < len(body):
+    if version is MqttVersion.V5 and end < len(body):
         end += 1 + body[end] if body[end] < 0x80 else _skip_properties(body, end)  # noqa: PLR2004
     if end > len(body):
         raise ProtocolError("a message that is cut short")
@@ -223,7 +223,7 @@ def _skip_properties(body: bytes, position: int) -> int:
     return start + length - position
 
 
-def read_connack(packet: Packet, version: Version) -> Accepted:
+def read_connack(packet: Packet, version: MqttVersion) -> Accepted:
     """Read the broker's answer to CONNECT.
 
     Raises:
@@ -232,9 +232,10 @@ def read_connack(packet: Packet, version: Version) -> Accepted:
     if packet.kind != Kind.CONNACK or len(packet.body) < 2:  # noqa: PLR2004 - flags and code
         raise ProtocolError(f"an answer to CONNECT that is none (packet type {packet.kind})")
     flags, code = packet.body[:2]
-    if version is Version.V5 and 0 < code < FIRST_REFUSAL_OF_V5:  # a broker of before answers as it used to
-        return Accepted(_explain(code, {}, _REFUSALS[Version.V3_1_1]), has_session=False, is_older=code == 1)
-    properties = _properties(packet.body, 2) if version is Version.V5 else {}
+    if version is MqttVersion.V5 and 0 < code < FIRST_REFUSAL_OF_V5:  # a broker that speaks 3.1.1 only
+        reason = _explain(code, {}, _REFUSALS[MqttVersion.V3_1_1])
+        return Accepted(reason, has_session=False, is_older=code == 1)
+    properties = _properties(packet.body, 2) if version is MqttVersion.V5 else {}
     return Accepted(
         refusal=_explain(code, properties, _REFUSALS[version]) if code else None,
         has_session=bool(flags & 1),
@@ -248,14 +249,14 @@ def read_connack(packet: Packet, version: Version) -> Accepted:
     )
 
 
-def read_suback(packet: Packet, version: Version) -> tuple[int, list[int]]:
+def read_suback(packet: Packet, version: MqttVersion) -> tuple[int, list[int]]:
     """Packet id and one code for each filter, of a SUBACK or UNSUBACK: 128 and up refuse it.
 
     Raises:
         ProtocolError: it is cut short.
     """
     body, start = packet.body, 2
-    if version is Version.V5:
+    if version is MqttVersion.V5:
         length, start = _variable(body, 2)
         start += length
     if start > len(body):
@@ -280,14 +281,14 @@ def _explain(code: int, properties: dict[int, Any], meanings: dict[int, str]) ->
 
 
 _REFUSALS = {
-    Version.V3_1_1: {
+    MqttVersion.V3_1_1: {
         1: "unacceptable protocol version",
         2: "client id rejected",
         3: "server unavailable",
         4: "bad user name or password",
         5: "not authorized",
     },
-    Version.V5: {
+    MqttVersion.V5: {
         0x80: "unspecified error",
         0x81: "malformed packet",
         0x82: "protocol error",
@@ -308,7 +309,7 @@ _REFUSALS = {
     },
 }
 
-_DEPARTURES = _REFUSALS[Version.V5] | {
+_DEPARTURES = _REFUSALS[MqttVersion.V5] | {
     0x00: "normal disconnection",
     0x8B: "server shutting down",
     0x8D: "keep alive timeout",

@@ -16,10 +16,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.mqtt.connection import LoginRefusedError
 from ingest.mqtt.link import CONNECT_TIMEOUT_S
-from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.packets import Connect, MqttVersion
 from schemas.programs.broker_url import BrokerAddress
 
-PROTOCOLS = {Version.V3_1_1: MQTTProtocolVersion.MQTTv311, Version.V5: MQTTProtocolVersion.MQTTv5}
+PROTOCOLS = {MqttVersion.V3_1_1: MQTTProtocolVersion.MQTTv311, MqttVersion.V5: MQTTProtocolVersion.MQTTv5}
 
 
 class PahoConnection:

@@ -7,7 +7,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import sql
 
-from ingest.commands.publisher import Message, Publisher
+from ingest.commands.publisher import OutgoingMessage, Publisher
 from ingest.storing import queries
 from ingest.storing.admission import admit
 from schemas.db.channels import OPENADR_MESSAGES
@@ -48,7 +48,9 @@ class MessageOutbox:
             rows = self._connection.execute(queries.TAKE_MESSAGES, [most]).fetchall()
             if not rows:
                 return None
-            messages = [Message(topic, payload.encode()) for _, topics, payload in rows for topic in topics]
+            messages = [
+                OutgoingMessage(topic, payload.encode()) for _, topics, payload in rows for topic in topics
+            ]
             refusals = publisher.publish_messages(messages)
             self._connection.execute(queries.FORGET_MESSAGES, [[message_id for message_id, *_ in rows]])
         return Sent(len(rows), refusals)

@@ -70,7 +70,7 @@ class Translated(Struct, frozen=True):
     refusals: list[Refused]
 
 
-class Subject(Struct, frozen=True):
+class ReadingSubject(Struct, frozen=True):
     """What values are about: a VEN as a whole, or one of its loads."""
 
     ven: ReportingVen
@@ -132,7 +132,7 @@ def _refusal(reason: str, details: Sequence[str]) -> Refused:
     return Refused(reason, count + "; ".join(details[:5]))
 
 
-def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen]) -> Subject:
+def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen]) -> ReadingSubject:
     """What a resource of a report is: of several VENs the one that has it, else the one that reports.
 
     Raises:
@@ -143,7 +143,7 @@ def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen])
     both = [ven for ven in named if ven in reporting]
     for some in (both, named, reporting, vens):
         if len(some) == 1:
-            return Subject(some[0], _load_id(some[0], resource_name))
+            return ReadingSubject(some[0], _load_id(some[0], resource_name))
     if not vens:
         raise Refused("no_ven_id", "its client has no VEN: enrol one by POST vens")
     raise Refused(
@@ -161,12 +161,12 @@ def _load_id(ven: ReportingVen, resource_name: str) -> str | None:
 
 def _read(
     moment: Moment,
-    subject: Subject,
+    subject: ReadingSubject,
     timed: TimedInterval,
     descriptors: dict[str, ReportPayloadDescriptor],
     received_at: datetime,
 ) -> list[str]:
-    """Add what an interval says to its moment; answers what is wrong with it."""
+    """Add what an interval says to its moment; returns what is wrong with it."""
     faults = []
     for payload in timed.interval.payloads:
         descriptor = descriptors.get(payload.type)
@@ -190,7 +190,7 @@ def _only_value(payload: ValuesMap) -> Any:  # noqa: ANN401 - values are of any 
     return payload.values[0]
 
 
-def _read_power(moment: Moment, subject: Subject, value: Value) -> None:
+def _read_power(moment: Moment, subject: ReadingSubject, value: Value) -> None:
     kw = _mean_kw(value)
     _put(moment.power_kw.setdefault(subject.load_id, {}), value.type, kw)
 
@@ -207,12 +207,12 @@ def _mean_kw(value: Value) -> float:
     return number * HOUR_S / (end - start).total_seconds()
 
 
-def _read_charge_level(moment: Moment, subject: Subject, value: Value) -> None:
+def _read_charge_level(moment: Moment, subject: ReadingSubject, value: Value) -> None:
     _require_units(value, "PERCENT")
     _put(moment.charge_level, subject.load_id, _number(value))
 
 
-def _read_shed_capability(moment: Moment, subject: Subject, value: Value) -> None:
+def _read_shed_capability(moment: Moment, subject: ReadingSubject, value: Value) -> None:
     """What a load could shed, as more or less load; of intervals to come nothing is stored."""
     _require_units(value, "KW")
     kw = abs(_number(value))
@@ -220,7 +220,7 @@ def _read_shed_capability(moment: Moment, subject: Subject, value: Value) -> Non
         _put(moment.shed_capability_kw, _one_load(subject), kw)
 
 
-def _one_load(subject: Subject) -> str:
+def _one_load(subject: ReadingSubject) -> str:
     """The load that a value is about; a VEN without resources is a load itself."""
     if subject.load_id is not None:
         return subject.load_id
@@ -230,7 +230,7 @@ def _one_load(subject: Subject) -> str:
     return loads[0]
 
 
-def _read_state(moment: Moment, subject: Subject, value: Value) -> None:
+def _read_state(moment: Moment, subject: ReadingSubject, value: Value) -> None:
     state = value.value
     if state not in (*IN_ORDER, *OUT_OF_ORDER, *OPTED_OUT):
         raise ValueError(f"has the value {state!r:.80}, which is no operating state")
@@ -262,7 +262,7 @@ def _require_units(value: Value, units: str, *, is_required: bool = False) -> No
         raise ValueError(f"has the units {value.units}; send {units}, and name it in payloadDescriptors")
 
 
-_READERS: dict[str, Callable[[Moment, Subject, Value], None]] = {
+_READERS: dict[str, Callable[[Moment, ReadingSubject, Value], None]] = {
     **dict.fromkeys(POWER_TYPES, _read_power),
     "STORAGE_CHARGE_LEVEL": _read_charge_level,
     "LOAD_SHED_DELTA_AVAILABLE": _read_shed_capability,

@@ -2,7 +2,7 @@
 
 import ssl
 
-from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.packets import Connect, MqttVersion
 from ingest.settings import IngestSettings
 from schemas.programs.broker_url import BrokerAddress, parse_broker_url
 from schemas.programs.settings import SettingsError
@@ -10,7 +10,7 @@ from schemas.programs.settings import SettingsError
 KEEPALIVE_S = 30
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
-VERSIONS = {"5": Version.V5, "3.1.1": Version.V3_1_1}
+VERSIONS = {"5": MqttVersion.V5, "3.1.1": MqttVersion.V3_1_1}
 
 
 def addresses_of(settings: IngestSettings) -> tuple[BrokerAddress, ...]:

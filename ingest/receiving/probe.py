@@ -9,7 +9,7 @@ import uuid
 from urllib.parse import quote
 
 from ingest.mqtt import packets
-from ingest.mqtt.packets import Version
+from ingest.mqtt.packets import MqttVersion
 
 TOPIC = "gridgate/probe/"
 WITHIN_S = 10.0
@@ -19,7 +19,7 @@ WITHIN_S = 10.0
 class SharedSubscriptionProbe:
     """One worker's probe: its topic and share group are its own. `now_s` is a monotonic clock's."""
 
-    def __init__(self, client_id: str, version: Version) -> None:
+    def __init__(self, client_id: str, version: MqttVersion) -> None:
         name = quote(client_id, safe="")
         self.topic = TOPIC + name
         self.filter = f"$share/{name}/{self.topic}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ingest.mqtt import packets
 from ingest.mqtt.connection import Connection
 from ingest.mqtt.link import Link
-from ingest.mqtt.packets import Kind, Packet, Subscription
+from ingest.mqtt.packets import Kind, Packet, SubscribeRequest
 from ingest.receiving.subscriber import FAREWELL_S, Subscriber
 from ingest.settings import IngestSettings
 
@@ -55,7 +55,7 @@ class RetiringSubscriber(Subscriber):
     def _greeting(self) -> bytes:
         self._packet_id = self._packet_id % MOST_IDS + 1
         self._is_answered = False
-        return Subscription(self._login.version, self._packet_id, self._subscription.filters).encode_end()
+        return SubscribeRequest(self._login.version, self._packet_id, self._subscription.filters).encode_end()
 
     def _receive(self, arrived: list[Packet]) -> None:
         if any(packet.kind == Kind.PUBLISH for packet in arrived):

@@ -13,7 +13,7 @@ from ingest.decoding.messages import Received
 from ingest.mqtt import packets
 from ingest.mqtt.connection import Connection, HungUpError, LoginRefusedError
 from ingest.mqtt.link import Link
-from ingest.mqtt.packets import Accepted, Kind, Packet, ProtocolError, Subscription, Version
+from ingest.mqtt.packets import Accepted, Kind, MqttVersion, Packet, ProtocolError, SubscribeRequest
 from ingest.receiving.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, addresses_of, login_for, tls_for
 from ingest.receiving.inbox import Inbox
 from ingest.receiving.probe import SharedSubscriptionProbe
@@ -67,7 +67,7 @@ class Subscriber:
         self._login = login_for(settings)
         self._probe = _probe_for(settings, self._login.version)
         filters = settings.subscriptions + ([self._probe.filter] if self._probe else [])
-        self._subscription = Subscription(self._login.version, 1, filters)
+        self._subscription = SubscribeRequest(self._login.version, 1, filters)
         self._clock = clock
         self._on_change = on_change
         self._on_session_lost = on_session_lost
@@ -166,10 +166,10 @@ class Subscriber:
 
     def _is_older(self) -> bool:
         """Whether a broker that hangs up at our CONNECT of MQTT 5 answers one of MQTT 3.1.1."""
-        if self._login.version is not Version.V5:
+        if self._login.version is not MqttVersion.V5:
             return False
         client_id = f"{self._login.client_id}-3.1.1"
-        login = replace(self._login, version=Version.V3_1_1, client_id=client_id, is_clean=True)
+        login = replace(self._login, version=MqttVersion.V3_1_1, client_id=client_id, is_clean=True)
         try:
             with Link(*self._address, self._tls) as link:
                 Connection(link, login)
@@ -337,7 +337,7 @@ class Subscriber:
             self._send_probe(self._probe)
 
 
-def _probe_for(settings: IngestSettings, version: Version) -> SharedSubscriptionProbe | None:
+def _probe_for(settings: IngestSettings, version: MqttVersion) -> SharedSubscriptionProbe | None:
     if not settings.mqtt_share_group:
         return None
     return SharedSubscriptionProbe(settings.mqtt_client_id, version)

@@ -44,7 +44,7 @@ class Keyed:
         return self._copy(self._staging)
 
     def insert_staged(self) -> sql.Composed:
-        """Insert what is new, in the order of the key (against deadlocks); answers the inserted keys."""
+        """Insert what is new, in the order of the key (against deadlocks); returns the inserted keys."""
         return sql.SQL(
             "INSERT INTO {table} ({all}) SELECT {all} FROM {staged} ORDER BY {key}"
             " ON CONFLICT DO NOTHING RETURNING {key}"

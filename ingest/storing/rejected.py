@@ -53,7 +53,7 @@ def ven_of_topic(topic: str) -> str | None:
     return ven_id if kind in {"oadr/meter", "ven/loads", "ven/status", "ven/ack"} else None
 
 
-class RejectedRow(Struct, frozen=True):
+class RejectedMessageRow(Struct, frozen=True):
     """A rejected message; or, with `ven_id` and `ts`, one load entry of a message that was stored."""
 
     rejected_id: int
@@ -97,13 +97,15 @@ def replay(
         yield len(messages), len(accepted)
 
 
-def _block(connection: psycopg.Connection, after: int, last: int, reason: str | None) -> list[RejectedRow]:
+def _block(
+    connection: psycopg.Connection, after: int, last: int, reason: str | None
+) -> list[RejectedMessageRow]:
     asked = {"after": after, "last": last, "reason": reason, "final": list(FINAL), "most": AT_ONCE}
-    return [RejectedRow(*row) for row in connection.execute(queries.REJECTED, asked)]
+    return [RejectedMessageRow(*row) for row in connection.execute(queries.REJECTED, asked)]
 
 
 def _readable(
-    messages: Iterable[RejectedRow], max_ahead: timedelta, quotas: Quotas | None
+    messages: Iterable[RejectedMessageRow], max_ahead: timedelta, quotas: Quotas | None
 ) -> tuple[Batch, list[int]]:
     quotas = quotas or Quotas()
     batch, accepted = Batch(quotas), []
@@ -118,7 +120,7 @@ def _readable(
     return batch, accepted
 
 
-def _add_message(batch: Batch, rejected: RejectedRow, max_ahead: timedelta, quotas: Quotas) -> bool:
+def _add_message(batch: Batch, rejected: RejectedMessageRow, max_ahead: timedelta, quotas: Quotas) -> bool:
     try:
         decode(rejected.message, max_ahead, quotas)
     except Exception:  # noqa: BLE001 - refused, or a fault of ours that is not mended yet

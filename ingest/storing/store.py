@@ -186,7 +186,7 @@ class Store:
         return stored
 
     def _answer_commands(self, batch: Batch) -> int:
-        """Bring the VENs' answers to their commands; answers how many were the first to theirs."""
+        """Bring the VENs' answers to their commands; returns how many were the first to theirs."""
         if not batch.answers:
             return 0
         answers = list(batch.answers.values())

@@ -28,7 +28,7 @@ def evaluate_alarms(
     measures: Mapping[AlarmKind, Measure],
     longest_statement: timedelta = LONGEST_STATEMENT,
 ) -> int:
-    """Evaluate each kind in a savepoint of its own; answers how many alarms were raised and cleared.
+    """Evaluate each kind in a savepoint of its own; returns how many alarms were raised and cleared.
 
     A kind whose evaluation fails keeps its alarms and the time of its last evaluation, with the error.
     """

@@ -34,7 +34,7 @@ MOST_FILES = 8
 """Of a table and day; when more late rows come, all but the largest are merged with them."""
 
 
-class Version(Struct, frozen=True):
+class DayVersion(Struct, frozen=True):
     """What a new version of a day consists of."""
 
     files: list[ArchivedFile]
@@ -51,7 +51,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     snapshot: str,
     now: datetime,
     is_counted: bool,
-) -> Version:
+) -> DayVersion:
     """Archive and count what late batches brought for a dropped day; refuse what contradicts the archive.
 
     Args:
@@ -68,7 +68,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     """
     batch_ids = connection.execute(queries.late_batches(within, snapshot)).scalars().all()
     if not batch_ids:
-        return Version(manifest.files, [])
+        return DayVersion(manifest.files, [])
     weighed = _weighed(connection, folder, manifest, within, batch_ids)
     for table, rows in weighed.items():
         _refuse(connection, table, rows.conflicting, now)
@@ -76,17 +76,17 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
         count_rows(connection, weighed[ven_telemetry].new, weighed[ven_load_samples].new)
     tables = [_added(folder, manifest, table, rows.new) for table, rows in weighed.items()]
     files = (file for version in tables for file in version.files)
-    return Version(
+    return DayVersion(
         [replace(file, in_summary=is_counted) for file in files],
         [path for version in tables for path in version.obsolete],
     )
 
 
-def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame) -> Version:
+def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame) -> DayVersion:
     """A table's files of a day and one with new rows; if there are many, it takes in the small ones."""
     files = manifest.of_table(table.name)
     if rows.is_empty():
-        return Version(files, [])
+        return DayVersion(files, [])
     merged = sorted(files, key=lambda file: file.totals.rows)[:-1] if len(files) >= MOST_FILES else []
     path = file_path(table.name, manifest.day, manifest.version + 1)
     key = [column.name for column in table.primary_key]
@@ -94,7 +94,7 @@ def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.Dat
     together = pl.concat([read_rows(folder, merged, types, []), rows.select(list(types))]).sort(key)
     file = write_file(folder, path, str(table.name), [together])
     kept = [each for each in files if each not in merged]
-    return Version([*kept, *([] if file is None else [file])], [each.path for each in merged])
+    return DayVersion([*kept, *([] if file is None else [file])], [each.path for each in merged])
 
 
 def _weighed(

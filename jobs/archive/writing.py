@@ -12,7 +12,7 @@ import polars as pl
 import structlog
 from sqlalchemy import Connection, Table
 
-from jobs.archive.late import Version, add_late_rows
+from jobs.archive.late import DayVersion, add_late_rows
 from jobs.queries import archive as queries
 from jobs.queries import retention as retention_queries
 from jobs.queries import summary as summary_queries
@@ -169,7 +169,7 @@ def _archive(
             is_counted=_midnight(day) >= archive.since,
         )
     else:
-        version = Version(
+        version = DayVersion(
             list(_files(connection, folder, day, previous.version + 1)),
             [each.path for each in previous.files],
         )

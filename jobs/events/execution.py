@@ -9,7 +9,7 @@ from schemas.db.channels import COMMANDS, event_changed, notify
 
 
 def see_executions(connection: Connection, now: datetime) -> int:
-    """Date the commands that telemetry shows to be obeyed; answers their number."""
+    """Date the commands that telemetry shows to be obeyed; returns how many."""
     since = connection.execute(execution_queries.watched_since(now)).scalar_one()
     if since is None:
         return 0

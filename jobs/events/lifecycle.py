@@ -58,7 +58,7 @@ class EventTerms(Struct, frozen=True):
 
 
 def move_events_on(connection: Connection, now: datetime) -> int:
-    """Start, complete and call off what is due; answers the number of events."""
+    """Start, complete and call off what is due; returns the number of events."""
     connection.execute(locks.exclusive(locks.EVENTS))
     due = connection.execute(event_queries.due_events(now)).all()
     for row in due:
@@ -75,7 +75,7 @@ def follow_participations(
     gone_after: timedelta | None = GONE_AFTER,
     notifier: Notifier = NO_BROKER,
 ) -> int:
-    """Write down what VENs make of their events; answers the number of participations that have moved on."""
+    """Write down what VENs make of their events; returns the number of participations that have moved on."""
     connection.execute(locks.exclusive(locks.EVENTS))
     followed_rows = connection.execute(event_queries.followed_events()).all()
     if not followed_rows:

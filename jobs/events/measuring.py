@@ -37,16 +37,9 @@ from jobs.transforms.performance import (
 from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import Calendar, Days, Occasion, Slots
-from schemas.baseline_model.prediction import (
-    DAYS_FIRST,
-    Prediction,
-    Usage,
-    chunks,
-    days_of,
-    predict_from,
-    whole_slots,
-)
+from schemas.baseline_model.prediction import DAYS_FIRST, Prediction, days_of, predict_from
 from schemas.baseline_model.temperatures import Temperatures, daily_maxima, temperature_range
+from schemas.baseline_model.usage import Usage, chunks, whole_slots
 from schemas.db.frame_models import pa
 from schemas.demand_response import participation_times
 from schemas.demand_response import temperatures as temperature_queries

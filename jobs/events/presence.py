@@ -31,7 +31,7 @@ DETAILS = {"silent_s": "silentS", "heard_at": "lastHeard", "clock_offset_s": "cl
 
 
 def judge_presence(connection: Connection, now: datetime, presence_time: PresenceTime) -> int:
-    """Write a status row for each VEN that has fallen silent or was heard; answers their number."""
+    """Write a status row for each VEN that has fallen silent or was heard; returns how many."""
     connection.execute(locks.exclusive(locks.PRESENCE))
     connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)

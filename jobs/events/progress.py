@@ -35,7 +35,8 @@ from jobs.summaries.rows import fetch, write
 from jobs.transforms.performance import counted_hours, elsewhere, event_usage
 from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas.baseline_model.days import part_within
-from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN, Array, Usage
+from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN
+from schemas.baseline_model.usage import Array, Usage
 from schemas.db import channels, locks
 from schemas.demand_response import participation_times
 from schemas.tables.events import event_reductions
@@ -99,12 +100,12 @@ class Progress:
         self._followed_at: datetime | None = None
 
     def follow_events(self, connection: Connection, now: datetime) -> int:
-        """Write down how each running event goes; answers their number."""
+        """Write down how each running event goes; returns how many."""
         self._followed_at = now
         return self._follow(connection, now)
 
     def make_missing_baselines(self, connection: Connection, now: datetime) -> int:
-        """Make the next baselines, and write down what comes of them; answers how many VENs had none."""
+        """Make the next baselines, and write down what comes of them; returns how many VENs had none."""
         missing = sum(standing.missing for standing in self._standings.values())
         if not missing or self._followed_at is None or now > self._followed_at + CATCH_UP:
             return 0

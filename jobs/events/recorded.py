@@ -18,7 +18,7 @@ from jobs.events.measuring import (
     some_at_a_time,
 )
 from schemas.baseline_model.days import Slots
-from schemas.baseline_model.prediction import Usage
+from schemas.baseline_model.usage import Usage
 from schemas.tables.history import SLOT_S
 from schemas.tables.metadata import Frame, Utc
 from schemas.times.time_ranges import TimeRange

@@ -81,7 +81,7 @@ def settle_ended(
     archive: ArchiveFolder | None = None,
     notifier: Notifier = NO_BROKER,
 ) -> int:
-    """Settle the next event that has been over for long enough; answers how many: one or none.
+    """Settle the next event that has been over for long enough; returns how many: one or none.
 
     It waits for the history lane to have consumed what was received by then. Of two schedulers one
     settles it, and the other finds it done.

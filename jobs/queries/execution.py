@@ -116,7 +116,7 @@ def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _executed(op: str, now: datetime, seen_at: ScalarSelect[datetime]) -> ReturningUpdate[str | None]:
-    """Date what is watched and has been seen; answers the events that it belongs to."""
+    """Date what is watched and has been seen; returns the events that it belongs to."""
     watched = (
         select(commands.c.ven_id, commands.c.command_id, seen_at.label("seen_at"))
         .where(*_is_watched(now), commands.c.op == op)

@@ -20,7 +20,7 @@ class Backoff:
         return self._not_before_s is not None and now_s < self._not_before_s
 
     def failed(self, now_s: float) -> float:
-        """Answers the seconds to wait: never less than a job waits anyway."""
+        """Returns the seconds to wait: never less than a job waits anyway."""
         self._failures = min(self._failures + 1, MOST_DOUBLINGS)
         wait_s = max(self._every_s, min(self._every_s * float(2**self._failures), self._longest_s))
         self._not_before_s = now_s + wait_s

@@ -176,7 +176,7 @@ class Runner:
     def catch_up(self, jobs: Iterable[Job]) -> int:
         """Run every job, and those with a backlog until none is left, not even with another worker.
 
-        Answers the rows handled.
+        Returns the rows handled.
 
         Raises:
             SQLAlchemyError: one of them failed; the others have been run nevertheless.

@@ -63,7 +63,7 @@ EVENTS_WAIT_S = 2.0
 """So long after the database is back, at most, events are on time again."""
 
 Step = Callable[[Connection, datetime], int]
-"""One transaction: does its work as of a time, answers the rows that it handled."""
+"""One transaction: does its work as of a time, returns the rows that it handled."""
 
 
 class Job(Struct, frozen=True):

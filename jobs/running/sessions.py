@@ -13,7 +13,7 @@ FROZEN_AFTER = timedelta(seconds=30)
 
 
 def end_frozen_sessions(connection: Connection, _now: datetime, after: timedelta) -> int:
-    """End sessions whose client has neither read nor sent anything for a while; answers their number."""
+    """End sessions whose client has neither read nor sent anything for a while; returns how many."""
     ended = connection.execute(running_queries.end_frozen_sessions(PROGRAMS, after)).all()
     for program, _ in ended:
         structlog.get_logger().warning("frozen_session_ended", program=program)

@@ -168,7 +168,7 @@ def _delete_outdated(connection: Connection, since: datetime) -> int:
 
 
 def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
-    """Delete history that is too old in its resolution; answers the rows deleted, of many only some.
+    """Delete history that is too old in its resolution; returns the rows deleted, of many only some.
 
     From the horizon's commit on they count no more, wherever they still are.
     """
@@ -186,7 +186,7 @@ def _forget(connection: Connection, table: Table, resolution_s: int, since: date
 
 
 def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> int:
-    """Forget old job runs, and batches whose raw rows have all been dropped; answers the rows deleted."""
+    """Forget old job runs, and batches whose raw rows have all been dropped; returns the rows deleted."""
     runs = retention_queries.forget(job_runs, retention_queries.old_runs(now - runs_kept), MOST_ROWS)
     trimmed = connection.execute(runs).rowcount
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
@@ -210,13 +210,13 @@ def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) ->
 
 
 def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Forget commands that ended long ago; answers the rows deleted."""
+    """Forget commands that ended long ago; returns the rows deleted."""
     closed = retention_queries.forget(commands, retention_queries.closed_commands(now - kept), MOST_ROWS)
     return connection.execute(closed).rowcount
 
 
 def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -> int:
-    """Forget what single VENs did in events that ended long ago; answers the rows deleted.
+    """Forget what single VENs did in events that ended long ago; returns the rows deleted.
 
     The events stay, and what the portfolio delivered in each.
     """

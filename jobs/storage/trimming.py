@@ -21,7 +21,7 @@ MESSAGES_KEPT = timedelta(days=1)
 
 
 def trim_rejected(connection: Connection, now: datetime, kept: timedelta, most_bytes: int) -> int:
-    """Delete refused messages that are too old, and the oldest ones beyond a size; answers their number."""
+    """Delete refused messages that are too old, and the oldest ones beyond a size; returns how many."""
     old = queries.rejected_before(now - kept)
     trimmed = connection.execute(retention_queries.forget(rejected_messages, old, MOST_ROWS)).rowcount
     if connection.execute(queries.SIZE_OF_REJECTED).scalar_one() <= most_bytes:
@@ -34,7 +34,7 @@ def trim_rejected(connection: Connection, now: datetime, kept: timedelta, most_b
 
 
 def trim_alarms(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Delete alarms that were cleared long ago; answers their number."""
+    """Delete alarms that were cleared long ago; returns how many."""
     old = alarm_queries.cleared_before(now - kept)
     return connection.execute(retention_queries.forget(alarms, old, MOST_ROWS)).rowcount
 
@@ -60,6 +60,6 @@ def trim_webhooks(connection: Connection, now: datetime, kept: timedelta) -> int
 
 
 def trim_statuses(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Delete old transitions, but for the newest of each VEN, which is its status; answers their number."""
+    """Delete old transitions, but for the newest of each VEN, which is its status; returns how many."""
     outdated = queries.superseded_statuses(now - kept)
     return connection.execute(retention_queries.forget(ven_statuses, outdated, MOST_ROWS)).rowcount

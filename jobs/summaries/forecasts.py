@@ -46,7 +46,7 @@ def forecast_load_types(
     holidays: str = "",
     gone_after: timedelta | None = GONE_AFTER,
 ) -> int:
-    """Sum some of the stale half hours, and if these are the last, make the forecast; answers rows written.
+    """Sum some of the stale half hours, and if these are the last, make the forecast; returns rows written.
 
     Half hours that are not over wait. Days are those of `time_zone`; `holidays` as in `HOLIDAYS`.
     """

@@ -41,7 +41,7 @@ SLOTS_AT_ONCE = 500
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
-    """New rows to the latest values and to network history; answers the number of rows read."""
+    """New rows to the latest values and to network history; returns the number of rows read."""
     connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "snapshot")
@@ -112,7 +112,7 @@ def _energy_today(connection: Connection, now: datetime, time_zone: str) -> tota
 
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
-    """New samples to the buckets of their VENs and loads; answers the number of rows read."""
+    """New samples to the buckets of their VENs and loads; returns the number of rows read."""
     connection.execute(locks.shared(locks.lane("history")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "history")
@@ -130,7 +130,7 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
 
 
 def refresh_energy(connection: Connection, _now: datetime) -> int:
-    """The network's energy where VEN history or slot widths have changed; answers slots done."""
+    """The network's energy where VEN history or slot widths have changed; returns slots done."""
     connection.execute(locks.exclusive(locks.ENERGY))
     stale = connection.execute(totals_queries.take_stale_slots(SLOTS_AT_ONCE)).scalars().all()
     if not stale:

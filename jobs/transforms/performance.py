@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from jobs.transforms.intervals import ENDS, day_errors, error_interval
 from schemas.baseline_model.days import part_within, seconds
-from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction, Usage
+from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction
+from schemas.baseline_model.usage import Usage
 from schemas.demand_response.baselines import BaselineName
 from schemas.tables.history import SLOT_S
 from schemas.times.time_ranges import TimeRange, widened

@@ -64,7 +64,7 @@ class VtnClient:
         return msgspec.json.decode(kept.content, type=form)
 
     def write(self, method: str, path: str, body: Mapping[str, Any], form: type[Form]) -> Form:
-        """Make (POST) or replace (PUT) an object; answers it as the VTN has stored it.
+        """Make (POST) or replace (PUT) an object; returns it as the VTN has stored it.
 
         Raises:
             VtnError: it is refused.

@@ -38,7 +38,7 @@ class Turn:
         self._failures = 0
 
     def take(self) -> float:
-        """Let the VEN act; answers when its next turn is. No failure is raised."""
+        """Let the VEN act; returns when its next turn is. No failure is raised."""
         log = structlog.get_logger().bind(ven_id=self._ven.home.ven_id)
         try:
             due = self._ven.act(self._clock())

@@ -58,7 +58,7 @@ class SimulatedVen:
         self._reported_until = 0.0
 
     def act(self, now: float) -> float:
-        """Do what is due; answers when to act again.
+        """Do what is due; returns when to act again.
 
         Raises:
             VtnError: the VTN refuses what it cannot do without.

@@ -9,8 +9,7 @@ Whose rules the baselines are stands in `schemas.demand_response.baselines`. Com
 practice standards for measurement and verification of wholesale demand response.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
@@ -19,24 +18,38 @@ import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from schemas.baseline_model.adjusting import KINDS, NONE, REASONS, TOO_LITTLE, adjusted, mean_over
+from schemas.baseline_model.choosing import (
+    chosen_days,
+    eligible_days,
+    predicted_days,
+    rule_of,
+    temperature_distances,
+    temperatures_of,
+)
 from schemas.baseline_model.days import (
     AROUND,
     BEFORE,
     EVENT,
-    HOLIDAY,
-    NO_SLOT,
-    SATURDAY,
-    SUNDAY,
-    WEEKDAY,
     Calendar,
     Days,
     Occasion,
     candidate_days,
     days_for,
-    part_of,
     windows,
 )
 from schemas.baseline_model.temperatures import Temperatures, everywhere
+from schemas.baseline_model.usage import (
+    ENOUGH,
+    Array,
+    Counts,
+    Facts,
+    Mask,
+    Usage,
+    on_days,
+    usage_of,
+    without_events,
+)
 from schemas.demand_response.baselines import (
     BY_TEMPERATURE,
     GENERIC,
@@ -44,18 +57,8 @@ from schemas.demand_response.baselines import (
     Adjustment,
     Baseline,
     BaselineName,
-    DayRule,
 )
 from schemas.tables.history import SLOT_S
-from schemas.times.slots import WIDEST_S
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Counts = NDArray[np.int64]
-
-WIDEST_US = WIDEST_S * 1_000_000
-ENOUGH = 0.8
-"""This share of a window's slots must have samples for a day, or an adjustment, to count."""
 
 TARGETS = 10
 """So many days without events are predicted from the others, to see how good a baseline is."""
@@ -63,33 +66,12 @@ TARGETS = 10
 DAYS_FIRST = TARGETS + 1
 """So many of the latest similar days are looked at first: enough where none lacks samples or has an event."""
 
-SIMILAR_LOAD = 0.5
-"""A ratio means something where the window's load is at least this share of the event's."""
-
-NONE, TOO_LITTLE, OTHER_SIGN, MULTIPLICATIVE, ADDITIVE = range(5)
-REASONS = (
-    "this baseline has no adjustment",
-    "too little to compare with in the hours before the event",
-    "the VEN feeds in during the event and draws before it, or the reverse",
-    "the baseline is positive, before the event and during it",
-    "the baseline is negative, or small before the event",
-)
 BY_RULE = "the baseline's rule"
-KINDS = ("none", "none", "none", "multiplicative", "additive")
-
 STANDS_IN = "the hour before the event stands in"
 FALL_BACK = "the hour before the event, which is no more than a fall-back"
 NO_TEMPERATURE = f"too few temperatures of the event's day: {STANDS_IN}"
 NOT_ADJUSTED = "not adjusted: too little to compare with"
 LAST_SAMPLES, SAME_DAY = "last-samples", "same-day-3+2"
-
-
-class Usage(Struct, frozen=True):
-    """Mean power of VENs in slots: `kw` has a row for each VEN, a column for each of `slots`, ascending."""
-
-    ven_ids: list[str]
-    slots: NDArray[np.int64]
-    kw: Array
 
 
 class Made(Struct):
@@ -184,7 +166,7 @@ class Prediction(Struct, frozen=True, dict=True):
         )
 
     def _fewest(self, baseline: Baseline) -> int:
-        rule = _rule(baseline, self.days)
+        rule = rule_of(baseline, self.days)
         return 0 if rule is None else rule.fewest
 
     @property
@@ -256,9 +238,6 @@ def _summed(values: Array, starts: NDArray[np.intp]) -> Array:
     return np.add.reduceat(values, starts, axis=2)
 
 
-# From frames
-
-
 def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     history: pl.DataFrame,
     taken: pl.DataFrame,
@@ -288,20 +267,6 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     return predict_from(usage, taken, days, cap, names=names, only=only, temperatures=maxima)
 
 
-def usage_of(history: pl.DataFrame) -> Usage:
-    """The frame `ven_id`, `slot`, `used_kw` as an array; slots that it lacks are NaN."""
-    number = (pl.col("slot").dt.epoch("us") // (SLOT_S * 1_000_000)).alias("number")
-    rows = history.select("ven_id", number, "used_kw")
-    ven_ids = rows.get_column("ven_id").unique().sort()
-    slots = rows.get_column("number").unique().sort().to_numpy()
-    kw = np.full((len(ven_ids), len(slots)), np.nan)
-    if len(ven_ids):
-        row = ven_ids.search_sorted(rows.get_column("ven_id")).to_numpy()
-        column = np.searchsorted(slots, rows.get_column("number").to_numpy())
-        kw[row, column] = rows.get_column("used_kw").to_numpy()
-    return Usage(ven_ids.to_list(), slots, kw)
-
-
 def days_of(
     occasion: Occasion,
     calendar: Calendar,
@@ -317,9 +282,6 @@ def days_of(
     if SAME_DAY not in names:
         del parts[AROUND]
     return days_for(occasion, calendar, backs, parts)
-
-
-# In arrays
 
 
 def predict_from(  # noqa: PLR0913 - what is measured, and how
@@ -360,92 +322,9 @@ def predict_from(  # noqa: PLR0913 - what is measured, and how
     return Prediction(usage.ven_ids, days, facts.event, made, last[:, 0])
 
 
-class Facts(Struct, frozen=True, dict=True):
-    """What all baselines are made of.
-
-    `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
-    VENs. `targets`: how many days are predicted, the event's first. `temperatures`: by VEN and day.
-    """
-
-    ven_ids: list[str]
-    seen: Array
-    event: Array
-    taken: pl.DataFrame
-    days: Days
-    cap: float
-    targets: int
-    temperatures: Temperatures | None = None
-
-    @cached_property
-    def of_days(self) -> tuple[Mask, Array]:
-        """By VEN and day before the event: whether its hours have enough samples, and their mean power."""
-        event, hours = self.event[:, 1:], self.days.parts[EVENT].hours
-        present = ~np.isnan(event)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean_kw = np.nan_to_num(event) @ hours / (present @ hours)
-        return present.sum(axis=2) >= ENOUGH * len(hours), np.nan_to_num(mean_kw)
-
-
-def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
-    """Events (`ven_id`, `start`, `end`), of VENs with wide slots to the borders of half-hours.
-
-    The mean of a wide slot that such an event cuts is not what the VEN uses without events.
-    """
-    is_slow = pl.col("ven_id").is_in(list(slow))
-    half_hour = f"{WIDEST_S}s"
-    first = pl.col("start").dt.truncate(half_hour)
-    last = -(-pl.col("end").dt.epoch("us") // WIDEST_US) * WIDEST_US
-    return taken.with_columns(
-        start=pl.when(is_slow).then(first).otherwise("start"),
-        end=pl.when(is_slow).then(last.cast(pl.Datetime("us", "UTC"))).otherwise("end"),
-    )
-
-
-def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:
-    """Usage without the slots in which a VEN took part in another event: `ven_id`, `start`, `end`."""
-    us = SLOT_S * 1_000_000
-    if taken.is_empty():
-        return usage
-    rows = taken.select(
-        "ven_id",
-        first=pl.col("start").dt.epoch("us") // us,
-        last=-(-pl.col("end").dt.epoch("us") // us),
-    ).join(pl.DataFrame({"ven_id": usage.ven_ids, "row": range(len(usage.ven_ids))}, _ROWS), on="ven_id")
-    kw = usage.kw.copy()
-    for (first, last), group in rows.group_by("first", "last"):
-        left, right = np.searchsorted(usage.slots, [first, last])
-        kw[group.get_column("row").to_numpy(), left:right] = np.nan
-    return Usage(usage.ven_ids, usage.slots, kw)
-
-
-_ROWS = {"ven_id": pl.String, "row": pl.Int64}
-
-
-def on_days(usage: Usage, days: Days) -> Array:
-    """Usage by VEN, day, and slot of the event's day; the mean where the clock shows a time twice."""
-    kw = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
-    first = kw[:, _columns(usage.slots, days.first)]
-    twice = days.first != days.second
-    if twice.any():
-        second = kw[:, _columns(usage.slots, days.second[twice])]
-        before = first[:, twice]
-        both = np.where(np.isnan(before), second, np.where(np.isnan(second), before, (before + second) / 2))
-        first[:, twice] = both
-    return first
-
-
-def _columns(slots: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The columns of some slots; the one past the last for those that there are not."""
-    if not len(slots):
-        return np.zeros(wanted.shape, dtype=np.intp)
-    column = np.searchsorted(slots, wanted)
-    is_there = (wanted != NO_SLOT) & (slots[np.minimum(column, len(slots) - 1)] == wanted)
-    return np.where(is_there, column, len(slots))
-
-
 def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
-    rule = _rule(baseline, facts.days)
-    eligible, mean_kw = _eligible(baseline, rule, facts)
+    rule = rule_of(baseline, facts.days)
+    eligible, mean_kw = eligible_days(baseline, rule, facts)
     count = eligible.sum(axis=1)
     is_target = eligible & (np.cumsum(eligible, axis=1) <= TARGETS)
     enough = TARGETS + 1 if rule is None else max(TARGETS, rule.last) + 1
@@ -456,11 +335,11 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         kw = last if baseline.name == LAST_SAMPLES else _around(facts)
         used, codes, shift = np.zeros(shape, dtype=np.int64), np.full(shape, NONE), np.zeros(shape)
     else:
-        few = msgspec.structs.replace(facts, targets=_predicted_days(is_target, facts.targets))
-        distance = _distances(few) if baseline.name in BY_TEMPERATURE else None
+        few = msgspec.structs.replace(facts, targets=predicted_days(is_target, facts.targets))
+        distance = temperature_distances(few) if baseline.name in BY_TEMPERATURE else None
         chosen = chosen_days(eligible, mean_kw, rule, few.targets, distance)
         used = chosen.sum(axis=2)
-        kw, codes, shift = _adjusted(baseline.adjustment, chosen, few)
+        kw, codes, shift = adjusted(baseline.adjustment, chosen, few)
         kw = _padded(kw, facts.targets)
     return Made(
         baseline,
@@ -471,14 +350,8 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         shift[:, 0],
         count >= enough,
         is_target[:, : facts.targets - 1],
-        np.isnan(_temperatures(facts)[:, 0]) & (baseline.name in BY_TEMPERATURE),
+        np.isnan(temperatures_of(facts)[:, 0]) & (baseline.name in BY_TEMPERATURE),
     )
-
-
-def _predicted_days(is_target: Mask, most: int) -> int:
-    """How many days are to be predicted, the event's first: none behind the last that anybody needs."""
-    needed = np.flatnonzero(is_target.any(axis=0))
-    return min(most, int(needed[-1]) + 2 if len(needed) else 1)
 
 
 def _padded(kw: Array, days: int) -> Array:
@@ -487,207 +360,14 @@ def _padded(kw: Array, days: int) -> Array:
     return np.concatenate([kw, missing], axis=1)
 
 
-def _rule(baseline: Baseline, days: Days) -> DayRule | None:
-    return baseline.weekday if days.kinds[0] == WEEKDAY else baseline.weekend
-
-
-def _eligible(baseline: Baseline, rule: DayRule | None, facts: Facts) -> tuple[Mask, Array]:
-    """Days with enough samples in the event's hours and without another event; and their mean power."""
-    enough, mean_kw = facts.of_days
-    busy = _busy(facts, baseline.adjustment)
-    eligible = enough & ~busy & _is_candidate(baseline, facts.days)
-    if baseline.name in BY_TEMPERATURE:
-        eligible &= ~np.isnan(_temperatures(facts)[:, 1:])
-    if rule and baseline.low_usage_share:
-        eligible &= ~_is_low(eligible, mean_kw, rule, baseline.low_usage_share)
-    return eligible, mean_kw
-
-
-def _temperatures(facts: Facts) -> Temperatures:
-    nothing = np.full((len(facts.ven_ids), len(facts.days.backs)), np.nan)
-    return nothing if facts.temperatures is None else facts.temperatures
-
-
-def _distances(facts: Facts) -> Array:
-    """How far the temperature of each day is from that of each target: by VEN, target and day."""
-    degrees = _temperatures(facts)
-    return np.abs(degrees[:, : facts.targets, None] - degrees[:, None, 1:])
-
-
-def _is_candidate(baseline: Baseline, days: Days) -> Mask:
-    kinds, backs = days.kinds[1:], np.array(days.backs[1:])
-    wanted = {WEEKDAY} if days.kinds[0] == WEEKDAY else {SATURDAY, SUNDAY, HOLIDAY}
-    if baseline.like_days and days.kinds[0] != WEEKDAY:
-        wanted = {SATURDAY} if days.kinds[0] == SATURDAY else {SUNDAY, HOLIDAY}
-    if not baseline.holidays_count:
-        wanted -= {HOLIDAY}
-    within = backs <= (baseline.look_back_days or days.calendar.look_back_days)
-    candidates: Mask = np.isin(kinds, list(wanted)) & within
-    return candidates
-
-
-def _is_low(eligible: Mask, mean_kw: Array, rule: DayRule, share: float) -> Mask:
-    """Days with less than a share of the mean of the last ones, where that is positive."""
-    recent = eligible & (np.cumsum(eligible, axis=1) <= rule.last)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        level = np.where(recent, np.nan_to_num(mean_kw), 0.0).sum(axis=1) / recent.sum(axis=1)
-    low: Mask = (mean_kw < share * level[:, None]) & (level[:, None] > 0)
-    return low
-
-
-def chosen_days(
-    eligible: Mask, mean_kw: Array, rule: DayRule, targets: int, distance: Array | None = None
-) -> Mask:
-    """For the event and for each day the last eligible days but itself, and of these those with most usage.
-
-    Args:
-        eligible: by VEN and day, latest first.
-        mean_kw: the usage of each in the event's hours.
-        rule: how many days.
-        targets: 1 for the event alone; one more for each day that is predicted as well.
-        distance: by VEN, target and day: instead of those with most usage, those with the least distance;
-            a day whose distance is NaN does not count.
-
-    Returns:
-        By VEN, target and day. Of days with the same usage, or distance, the later one is chosen.
-    """
-    days = eligible.shape[1]
-    itself = np.eye(targets, days, k=-1, dtype=bool)
-    others = eligible[:, None, :] & ~itself
-    if distance is not None:
-        others &= ~np.isnan(distance)
-    recent = others & (np.cumsum(others, axis=2) <= rule.last)
-    recent &= recent.sum(axis=2, keepdims=True) >= rule.fewest
-    if rule.highest >= rule.last:
-        return recent
-    first = -mean_kw[:, None, :] if distance is None else distance
-    order = np.argsort(np.where(recent, first, np.inf), axis=2, kind="stable")
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(days), order.shape), axis=2)
-    return recent & (ranks < rule.highest)
-
-
-def _mean_of_days(chosen: Mask, seen: Array) -> Array:
-    """The mean of the chosen days in each slot, of those that have samples there: by VEN, target and slot."""
-    present = ~np.isnan(seen[:, 1:])
-    weights = chosen.astype(np.float64)
-    count = weights @ present.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, weights @ np.nan_to_num(seen[:, 1:]) / count, np.nan)
-
-
-def _adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array, Counts, Array]:
-    """A baseline adjusted to the day, the code of the adjustment, and what it adds on average."""
-    days, before = facts.days, _mean_of_days(chosen, facts.event)
-    if adjustment.kind == "none":
-        return before, np.full(before.shape[:2], NONE), np.zeros(before.shape[:2])
-    part = days.parts[part_of(adjustment)]
-    window = facts.seen[:, :, days.positions(part_of(adjustment))]
-    expected, used = _compared(_mean_of_days(chosen, window), window[:, : facts.targets], part.hours)
-    hours = days.parts[EVENT].hours
-    load, least = _mean_over(before, hours), np.nanmin(_or_nan(before), axis=2, initial=np.inf)
-    codes = _suited(adjustment, expected, load, least)
-    limit = (facts.cap if adjustment.cap is None else adjustment.cap) if adjustment.is_capped else np.inf
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        factor = np.clip(used / expected, 1 - limit, 1 + limit)
-        reach = (
-            limit * _mean_over(np.abs(before), hours) if np.isfinite(limit) else np.full(load.shape, np.inf)
-        )
-        added = np.clip(used - expected, -reach, reach)
-    factor = np.where(codes == MULTIPLICATIVE, factor, 1.0)
-    added = np.where(codes == ADDITIVE, added, 0.0)
-    after = before * factor[:, :, None] + added[:, :, None]
-    return after, codes, np.nan_to_num(_mean_over(after, hours) - load)
-
-
-def _or_nan(values: Array) -> Array:
-    """The same, with a value in what is NaN throughout: its least value is of no concern."""
-    return np.where(np.isnan(values).all(axis=2, keepdims=True), 0.0, values)
-
-
-def _compared(expected: Array, used: Array, hours: Array) -> tuple[Array, Array]:
-    """Means over the slots that have both; NaN where these are too few."""
-    both = ~np.isnan(expected) & ~np.isnan(used)
-    weight = both @ hours
-    enough = both.sum(axis=2) >= ENOUGH * len(hours)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = [np.where(both, values, 0.0) @ hours / weight for values in (expected, used)]
-    return np.where(enough, means[0], np.nan), np.where(enough, means[1], np.nan)
-
-
-def _mean_over(values: Array, hours: Array) -> Array:
-    present = ~np.isnan(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num(values) @ hours / (present @ hours)
-
-
-def _suited(adjustment: Adjustment, expected: Array, load: Array, least: Array) -> Counts:
-    """Which adjustment suits a baseline.
-
-    A ratio turns the wrong way where the baseline is negative, and is noise where it is near zero: so it
-    multiplies only a baseline that is positive throughout, and is not small in the window beside the event.
-    Usage that has another sign in the window than in the event is no measure for the event.
-    """
-    unknown = np.isnan(expected)
-    with np.errstate(invalid="ignore"):
-        if adjustment.kind == "multiplicative":
-            return np.where(unknown | (expected <= 0), TOO_LITTLE, MULTIPLICATIVE)
-        if adjustment.kind == "additive":
-            return np.where(unknown, TOO_LITTLE, ADDITIVE)
-        is_ratio = (least >= 0) & (expected > 0) & (expected >= SIMILAR_LOAD * load)
-        is_other = np.sign(expected) * np.sign(load) < 0
-    return np.select([unknown, is_ratio, is_other], [TOO_LITTLE, MULTIPLICATIVE, OTHER_SIGN], ADDITIVE)
-
-
 def _flat(facts: Facts, part: str, enough: float) -> Array:
     """One power for the whole event: the mean over a part, where enough of its slots have samples."""
     days = facts.days
     window, hours = facts.seen[:, : facts.targets, days.positions(part)], days.parts[part].hours
     count = (~np.isnan(window)).sum(axis=2)
-    mean_kw = np.where(count >= max(enough, 1), _mean_over(window, hours), np.nan)
+    mean_kw = np.where(count >= max(enough, 1), mean_over(window, hours), np.nan)
     return np.repeat(mean_kw[:, :, None], len(days.parts[EVENT].slots), axis=2)
 
 
 def _around(facts: Facts) -> Array:
     return _flat(facts, AROUND, ENOUGH * len(facts.days.parts[AROUND].slots))
-
-
-def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
-    """Days on which the VEN took part in another event, by VEN and day before the event."""
-    days, ven_ids = facts.days, facts.ven_ids
-    busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
-    if facts.taken.is_empty():
-        return busy
-    calendar, occasion = days.calendar, days.occasion
-    ranges = windows(occasion, [adjustment])
-    ends = [
-        instant
-        for part in (EVENT, part_of(adjustment))
-        for window in ranges[part]
-        for instant in (window.start, window.end - timedelta.resolution)
-    ]
-    first, last = min(map(calendar.day_of, ends)), max(map(calendar.day_of, ends))
-    local = [_date(at, calendar) for at in (pl.col("start"), pl.col("end") - timedelta.resolution)]
-    rows = facts.taken.select(
-        "ven_id",
-        # Days before the event on which the days looked at meet the days of the other event.
-        least=(pl.lit(first) - local[1]).dt.total_days(),
-        most=(pl.lit(last) - local[0]).dt.total_days(),
-    ).join(pl.DataFrame({"ven_id": ven_ids, "row": range(len(ven_ids))}, _ROWS), on="ven_id")
-    backs = np.array(days.backs[1:])
-    for (least, most), group in rows.group_by("least", "most"):
-        rows_of, columns = (
-            group.get_column("row").to_numpy(),
-            np.flatnonzero((backs >= least) & (backs <= most)),
-        )
-        busy[np.ix_(rows_of, columns)] = True
-    return busy
-
-
-def _date(instant: pl.Expr, calendar: Calendar) -> pl.Expr:
-    return instant.dt.convert_time_zone(calendar.time_zone).dt.date()
-
-
-def chunks(ven_ids: Sequence[str], most: int) -> Iterator[Sequence[str]]:
-    """Some VENs at a time."""
-    return (ven_ids[start : start + most] for start in range(0, len(ven_ids), most))

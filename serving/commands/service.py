@@ -12,12 +12,12 @@ from serving.commands import queries
 from serving.commands.queries import CommandRow
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError, no_ven
-from serving.fleet import outbox
 from serving.fleet import queries as fleet
-from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
-from serving.fleet.writer import require_row
 from serving.page import Page
+from serving.registry import outbox
+from serving.registry import queries as registry
+from serving.registry.writer import require_row
 
 
 class CommandReader:

@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from schemas.api.performance import BaselineChosen, BaselinePoint, BaselineSeries
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import EVENT, Days, Occasion
-from schemas.baseline_model.prediction import Prediction, Usage, chunks, days_of, predict_from, whole_slots
+from schemas.baseline_model.prediction import Prediction, days_of, predict_from
 from schemas.baseline_model.temperatures import Temperatures, daily_maxima, temperature_range
+from schemas.baseline_model.usage import Usage, chunks, whole_slots
 from schemas.demand_response import temperatures
 from schemas.demand_response.baselines import BASELINES, BY_TEMPERATURE, BaselineName
 from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, taken

@@ -1,1 +1,1 @@
-"""VENs and loads: the registry, the latest values, and the totals."""
+"""The latest values of VENs and loads, their totals, and forecasts: read, never written."""

@@ -36,7 +36,7 @@ from serving.history.selection import Key, Selection, SelectionPart
 from serving.history.service import (
     AGGREGATES,
     History,
-    Subject,
+    HistorySubject,
     blocks_of,
     in_parts,
     naming_quicker,
@@ -171,7 +171,7 @@ class BulkHistories:
         return extent_us
 
 
-def _stored_us(connection: Connection, subjects: Iterable[Subject]) -> list[int | None]:
+def _stored_us(connection: Connection, subjects: Iterable[HistorySubject]) -> list[int | None]:
     """The first and the last instant at which something may be stored of any subject."""
     ends = [queries.extent(each.series, each.values).one(connection) for each in subjects]
     first, last = ([microseconds(end) for end in each if end is not None] for each in zip(*ends, strict=True))

@@ -12,7 +12,7 @@ from serving.errors import NotFoundError, no_group, no_ven
 from serving.history import queries, selection_queries
 from serving.history.queries import LISTED_LOADS, LISTED_VENS, TOTAL_OF_LISTED_LOADS, Series, listed
 from serving.history.selection_queries import TypedLoadRow
-from serving.history.service import Subject
+from serving.history.service import HistorySubject
 
 Key = tuple[str, ...]
 """The key columns of the rows of a statement: ids."""
@@ -21,7 +21,7 @@ Key = tuple[str, ...]
 class SelectionPart(Struct, frozen=True):
     """A subject that one statement reads, and the first columns of its rows, by their key."""
 
-    subject: Subject
+    subject: HistorySubject
     columns: Mapping[Key, Key]
 
 
@@ -41,7 +41,7 @@ class Selection(Struct, frozen=True):
         keys = () if self.totals else tuple(self.columns)
         for first in range(0, len(keys), size):
             some = keys[first : first + size]
-            subject = Subject(self.series, listed(self.series, some))
+            subject = HistorySubject(self.series, listed(self.series, some))
             yield SelectionPart(subject, {key: self.columns[key] for key in some})
 
 
@@ -87,7 +87,7 @@ def group_totals(connection: Connection, group_id: str | None, gone_after: timed
         connection.execute(selection_queries.group_ids()).scalars() if group_id is None else [group_id]
     )
     series = queries.group_series(gone_after)
-    return _totals(series, {each: Subject(series, {"group_id": each}) for each in group_ids})
+    return _totals(series, {each: HistorySubject(series, {"group_id": each}) for each in group_ids})
 
 
 def loads_of_types(connection: Connection, types: Sequence[str]) -> Selection:
@@ -112,7 +112,7 @@ def type_totals(connection: Connection, types: Sequence[str]) -> Selection:
     rows = sorted(_loads(connection, types), key=attrgetter("load_type"))
     series = TOTAL_OF_LISTED_LOADS
     subjects = {
-        load_type: Subject(series, listed(series, [(row.ven_id, row.load_id) for row in loads]))
+        load_type: HistorySubject(series, listed(series, [(row.ven_id, row.load_id) for row in loads]))
         for load_type, loads in groupby(rows, attrgetter("load_type"))
     }
     return _totals(series, subjects)
@@ -122,7 +122,7 @@ def _vens(ven_ids: Sequence[str]) -> Selection:
     return Selection({(ven_id,): (ven_id,) for ven_id in ven_ids}, LISTED_VENS)
 
 
-def _totals(series: Series, subjects: Mapping[str, Subject]) -> Selection:
+def _totals(series: Series, subjects: Mapping[str, HistorySubject]) -> Selection:
     parts = [SelectionPart(subject, {(): (name,)}) for name, subject in subjects.items()]
     return Selection({(name,): (name,) for name in subjects}, series, parts)
 

@@ -62,7 +62,7 @@ _SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "me
 SINCE: Query[tuple[int, datetime]] = Query(tuple, queries.since())
 
 
-class Subject(Struct, frozen=True):
+class HistorySubject(Struct, frozen=True):
     """A series, what its queries need, and queries that prove that the entity exists.
 
     `required` maps the message of the error to a query that must have a row.
@@ -75,7 +75,7 @@ class Subject(Struct, frozen=True):
     sufficient: Sequence[Query[tuple[object]]] = ()
     """Quicker queries: if each has a row, so has each of `required`."""
 
-    def with_pending(self, days: Mapping[str, datetime]) -> "Subject":
+    def with_pending(self, days: Mapping[str, datetime]) -> "HistorySubject":
         """The subject as of the days that are pending."""
         return structs.replace(self, values={**self.values, **days})
 
@@ -139,26 +139,26 @@ class Histories:
         self._pending = PendingDays(pool.rows, clock)
 
     def network(self, request: HistoryRequest) -> History:
-        return self._history(Subject(queries.NETWORK), request)
+        return self._history(HistorySubject(queries.NETWORK), request)
 
     def group(self, group_id: str, request: HistoryRequest) -> History:
         """Of the members of a group, as they are now."""
         exists = queries.group(group_id)
         series = queries.group_series(self._gone_after)
-        subject = Subject(series, {"group_id": group_id}, {no_group(group_id): exists}, [exists])
+        subject = HistorySubject(series, {"group_id": group_id}, {no_group(group_id): exists}, [exists])
         return self._history(subject, request)
 
     def ven(self, ven_id: str, request: HistoryRequest) -> History:
         """Each point with the event that it lies in."""
         registered = fleet.registered_ven(ven_id)
-        subject = Subject(queries.VEN, {"ven_id": ven_id}, {no_ven(ven_id): registered}, [registered])
+        subject = HistorySubject(queries.VEN, {"ven_id": ven_id}, {no_ven(ven_id): registered}, [registered])
         return self._history(
             subject, request, events.participations(ven_id, request.start_us, request.end_us)
         )
 
     def load(self, ven_id: str, load_id: str, request: HistoryRequest) -> History:
         registered = fleet.registered_ven(ven_id)
-        subject = Subject(
+        subject = HistorySubject(
             queries.LOAD,
             {"ven_id": ven_id, "load_id": load_id},
             {no_ven(ven_id): registered, no_load(ven_id, load_id): fleet.reported_load(ven_id, load_id)},
@@ -167,7 +167,10 @@ class Histories:
         return self._history(subject, request)
 
     def _history(
-        self, subject: Subject, request: HistoryRequest, participations: Query[ParticipationRow] | None = None
+        self,
+        subject: HistorySubject,
+        request: HistoryRequest,
+        participations: Query[ParticipationRow] | None = None,
     ) -> History:
         shape = (_SHAPES if participations is None else _OF_VEN)[request.aggregate]
         return History(shape, partial(self._points, shape, subject, request, participations))
@@ -175,7 +178,7 @@ class Histories:
     def _points(
         self,
         shape: type[Point],
-        subject: Subject,
+        subject: HistorySubject,
         request: HistoryRequest,
         participations: Query[ParticipationRow] | None,
         warn: Callable[[str | None], None],
@@ -190,7 +193,7 @@ class Histories:
 
     @contextmanager
     def _read(
-        self, subject: Subject, request: HistoryRequest, participations: Query[ParticipationRow] | None
+        self, subject: HistorySubject, request: HistoryRequest, participations: Query[ParticipationRow] | None
     ) -> Iterator[HistoryRows]:
         rows = self._read_short(subject, request, participations)
         if rows is not None:
@@ -203,7 +206,7 @@ class Histories:
             yield HistoryRows(planned, blocks_of(in_parts(connection, present, planned, extent)), taken)
 
     def _read_short(
-        self, subject: Subject, request: HistoryRequest, participations: Query[ParticipationRow] | None
+        self, subject: HistorySubject, request: HistoryRequest, participations: Query[ParticipationRow] | None
     ) -> HistoryRows | None:
         """A short history in one statement; None if it may be long, or if the entity may not exist.
 
@@ -244,7 +247,7 @@ class Histories:
         return limits.is_small(request, pieces, now_us, series.raw_rows_per_s, self._max_points)
 
     def _require_few_points(
-        self, connection: Connection, subject: Subject, request: HistoryRequest
+        self, connection: Connection, subject: HistorySubject, request: HistoryRequest
     ) -> tuple[int, int]:
         """The first and the last instant to read. The stored extent is read only if the range is not short.
 
@@ -266,7 +269,7 @@ class Histories:
         return extent
 
     @contextmanager
-    def _snapshot(self, subject: Subject) -> Iterator[tuple[Connection, Subject]]:
+    def _snapshot(self, subject: HistorySubject) -> Iterator[tuple[Connection, HistorySubject]]:
         """A connection with one snapshot, and the subject as of the days that are pending in it."""
         with snapshot(self._engine) as connection:
             hold_raw(connection)
@@ -293,7 +296,7 @@ def naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
         raise too_slow from error
 
 
-def query_of(subject: Subject, request: HistoryRequest) -> Query[BucketRow]:
+def query_of(subject: HistorySubject, request: HistoryRequest) -> Query[BucketRow]:
     _, query = AGGREGATES[request.aggregate]
     return query(subject.series, request, subject.values)
 
@@ -321,7 +324,7 @@ def horizons_us_of(since: Iterable[tuple[int, datetime]]) -> dict[int, int]:
 
 
 def in_parts(
-    connection: Connection, subject: Subject, request: HistoryRequest, extent: tuple[int, int]
+    connection: Connection, subject: HistorySubject, request: HistoryRequest, extent: tuple[int, int]
 ) -> Iterator[BucketRow]:
     """The rows of a long history, read in parts, so that the first do not wait for the last."""
     (at_us, last_us), buckets, part = extent, BUCKETS_AT_FIRST, request

@@ -326,7 +326,7 @@ def as_yaml(document: Document) -> str:
 
 
 class OpenApiResource:
-    """Answers a document, which it gets once all routes have been described."""
+    """Serves a document, which it gets once all routes have been described."""
 
     def __init__(self) -> None:
         self._document = b""

@@ -11,12 +11,12 @@ from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
 from schemas.devices.load_values import remove_load
 from schemas.openadr import ResourceRequest, VenRequest
 from serving.errors import ConflictError, InvalidRequestError
-from serving.fleet import credential_queries as credentials
-from serving.fleet import registry_queries as registry
-from serving.fleet.writer import RETIREMENT
 from serving.openadr import queries
 from serving.openadr.attributes import load_settings, place
 from serving.openadr.auth.access import Client
+from serving.registry import credential_queries as credentials
+from serving.registry import queries as registry
+from serving.registry.writer import RETIREMENT
 
 VEN_ID = re.compile(TOPIC_LEVEL_PATTERN)
 LOAD_ID = re.compile(SEGMENT_PATTERN)

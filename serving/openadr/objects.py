@@ -144,7 +144,7 @@ class Objects(ABC, Generic[Taken]):
             return self._done(context, "UPDATE", object_id)
 
     def delete(self, client: Client, object_id: str) -> Object:
-        """Delete an object and what belongs to it; answers it as it was.
+        """Delete an object and what belongs to it; returns it as it was.
 
         Raises:
             NotFoundError: there is none, or the client may not know of it.

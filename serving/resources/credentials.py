@@ -5,10 +5,10 @@ from falcon import Request, Response
 
 from schemas.api.credentials import MadeCredential, VenCredential
 from serving.auth.keys import caller_of
-from serving.fleet.credentials import VenCredentials
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import CREDENTIALS, credential_filter, identifier, page
 from serving.http.responses import answer, answer_list, answer_secret, link_next_page
+from serving.registry.credentials import VenCredentials
 
 
 class CredentialsResource:

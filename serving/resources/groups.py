@@ -6,12 +6,12 @@ from falcon.uri import encode_value
 
 from schemas.api.groups import Group, GroupCreate, GroupUpdate
 from schemas.api.vens import Ven
-from serving.fleet.groups import GroupReader, GroupWriter
 from serving.fleet.reader import FleetReader
 from serving.http.bodies import read_body
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters import PAGE, identifier, page
 from serving.http.responses import AT_FIRST, answer, answer_entries, answer_list, link_next_page, negotiate
+from serving.registry.groups import GroupReader, GroupWriter
 
 
 class GroupsResource:

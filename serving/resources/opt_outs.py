@@ -5,11 +5,11 @@ from falcon import Request, Response
 from falcon.uri import encode_value
 
 from schemas.api.opt_outs import OptOut, OptOutCreate
-from serving.fleet.opt_outs import OptOuts
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import identifier
 from serving.http.responses import answer
+from serving.registry.opt_outs import OptOuts
 
 
 class OptOutsResource:

@@ -3,11 +3,11 @@
 from falcon import Request, Response
 
 from schemas.api.ven_imports import VenImport
-from serving.fleet.imports import VenImports
 from serving.http.bodies import read_csv
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import CSV, DRY_IMPORT, is_dry_run
 from serving.http.responses import answer, answer_text
+from serving.imports.service import VenImports
 
 LONGEST_FILE_BYTES = 16 * 1_048_576
 """More than the 100,000 lines that a file may have; few are received at once."""

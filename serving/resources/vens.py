@@ -8,7 +8,6 @@ from schemas.api.vens import Load, LoadUpdate, Ven, VenCreate, VenSummary, VenUp
 from serving.cache.response_cache import ResponseCache
 from serving.fleet.latest import LatestReader
 from serving.fleet.reader import FleetReader
-from serving.fleet.writer import FleetWriter
 from serving.history.service import Histories
 from serving.http.bodies import read_body
 from serving.http.operations import HISTORY, LIST_MEDIA, VEN_HISTORY, Operation, ResponseSpec
@@ -34,6 +33,7 @@ from serving.http.responses import (
     negotiate,
 )
 from serving.page import Page
+from serving.registry.writer import FleetWriter
 
 EVERYTHING = Page()
 

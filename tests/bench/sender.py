@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from ingest.decoding.messages import Received
-from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.packets import Connect, MqttVersion
 from local.ports import HOST
 from tests.bench.fleet import reports
 
@@ -36,7 +36,7 @@ def make_packets(messages: Iterable[Received]) -> list[bytes]:
 
 def log_in(port: int) -> socket.socket:
     broker = socket.create_connection((HOST, port))
-    broker.sendall(Connect(Version.V3_1_1, "bench-sender", keepalive_s=0, is_clean=True).encode())
+    broker.sendall(Connect(MqttVersion.V3_1_1, "bench-sender", keepalive_s=0, is_clean=True).encode())
     broker.recv(4)
     return broker
 

@@ -40,7 +40,8 @@ from local.fleet.telemetry.reports import FleetSettings
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import Manifest
 from schemas.db.connections import connect, engine_for
-from serving.app import AppOptions, create_app
+from serving.app import create_app
+from serving.routes import AppOptions
 from tests.bench.conftest import MakeDatabase
 from tests.bench.fleet import LOADS
 from tests.integration.published import rows, value

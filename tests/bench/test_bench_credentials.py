@@ -22,11 +22,11 @@ import pytest
 from ingest.credentials import dynsec
 from ingest.credentials.dispatcher import CredentialDispatcher
 from ingest.credentials.outbox import CredentialOutbox
-from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.packets import Connect, MqttVersion
 from ingest.settings import IngestSettings
 from local.ports import HOST
 from schemas.db.connections import connect, engine_for
-from serving.fleet.credentials import VenCredentials
+from serving.registry.credentials import VenCredentials
 from tests.bench.conftest import MakeDatabase
 from tests.e2e.stack import until
 from tests.integration.dynsec_broker import DynsecBroker
@@ -54,7 +54,7 @@ def now() -> datetime:
 
 def login(port: int, ven_id: str, password: str) -> socket.socket:
     """The connection of a VEN that the broker has let in."""
-    packet = Connect(Version.V5, ven_id, 600, is_clean=True, username=ven_id, password=password).encode()
+    packet = Connect(MqttVersion.V5, ven_id, 600, is_clean=True, username=ven_id, password=password).encode()
     connection = socket.create_connection((HOST, port), 30)
     connection.sendall(packet)
     answer = connection.recv(64)

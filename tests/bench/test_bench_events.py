@@ -21,7 +21,7 @@ from jobs.queries import events as event_queries
 from jobs.settings import Cadence
 from jobs.summaries.models import FollowedPartFrame
 from jobs.summaries.rows import fetch
-from schemas.baseline_model.prediction import Usage
+from schemas.baseline_model.usage import Usage
 from schemas.db.connections import connect, engine_for
 from schemas.tables.events import CommandFrame, EventParticipationFrame, commands, event_participations
 from schemas.times.time_ranges import TimeRange

@@ -26,7 +26,8 @@ from jobs.transforms.performance import (
 )
 from local.fleet.homes.household import Household
 from schemas.baseline_model.days import Calendar, Occasion
-from schemas.baseline_model.prediction import Usage, days_of, predict_from
+from schemas.baseline_model.prediction import days_of, predict_from
+from schemas.baseline_model.usage import Usage
 from schemas.demand_response.baselines import PRIMARY, BaselineName
 from schemas.tables.events import INTERVAL_PERCENT
 from schemas.tables.history import SLOT_S

@@ -18,7 +18,7 @@ from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import Outbox
 from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
-from ingest.mqtt.packets import Version
+from ingest.mqtt.packets import MqttVersion
 from ingest.receiving import probe as probes
 from ingest.receiving.subscriber import OLDER_ADVICE, Subscriber
 from ingest.settings import IngestSettings
@@ -33,12 +33,12 @@ from tests.integration.published import NOW, until
 pytestmark = pytest.mark.brokers
 PATIENCE_S = 30.0
 MESSAGES = 1_000
-PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}
-BROKERS: list[tuple[type[OtherBroker], Version]] = [
-    (RabbitMq, Version.V3_1_1),
-    (Nats, Version.V3_1_1),
-    (Ejabberd, Version.V3_1_1),
-    (Ejabberd, Version.V5),
+PROTOCOLS = {MqttVersion.V3_1_1: "3.1.1", MqttVersion.V5: "5"}
+BROKERS: list[tuple[type[OtherBroker], MqttVersion]] = [
+    (RabbitMq, MqttVersion.V3_1_1),
+    (Nats, MqttVersion.V3_1_1),
+    (Ejabberd, MqttVersion.V3_1_1),
+    (Ejabberd, MqttVersion.V5),
 ]
 IN_MEMORY = (Ejabberd,)
 """These lose the queue of a disconnected worker at a restart."""
@@ -47,7 +47,7 @@ IN_MEMORY = (Ejabberd,)
 @pytest.fixture(scope="module", params=BROKERS, ids=lambda each: f"{each[0].name}-{each[1].name}")
 def broker_and_version(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[OtherBroker, Version]]:
+) -> Iterator[tuple[OtherBroker, MqttVersion]]:
     kind, version = request.param
     service: OtherBroker = kind(tmp_path_factory.mktemp("broker"))
     with service:
@@ -55,19 +55,19 @@ def broker_and_version(
 
 
 @pytest.fixture
-def broker(broker_and_version: tuple[OtherBroker, Version]) -> OtherBroker:
+def broker(broker_and_version: tuple[OtherBroker, MqttVersion]) -> OtherBroker:
     return broker_and_version[0]
 
 
 @pytest.fixture
-def version(broker_and_version: tuple[OtherBroker, Version]) -> Version:
+def version(broker_and_version: tuple[OtherBroker, MqttVersion]) -> MqttVersion:
     return broker_and_version[1]
 
 
 class Worker:
     """A subscriber, and its reasons for not being ready."""
 
-    def __init__(self, broker: OtherBroker | RabbitMqCluster, version: Version, **settings: str) -> None:
+    def __init__(self, broker: OtherBroker | RabbitMqCluster, version: MqttVersion, **settings: str) -> None:
         self.troubles: list[str] = []
         self.ready = threading.Event()
         options: dict[str, Any] = {
@@ -105,9 +105,9 @@ class Worker:
         self.subscriber.stop()
 
 
-def client_of(broker: OtherBroker, version: Version, name: str) -> mqtt.Client:
+def client_of(broker: OtherBroker, version: MqttVersion, name: str) -> mqtt.Client:
     url = urlsplit(broker.mqtt_url)
-    protocol = MQTTProtocolVersion.MQTTv5 if version is Version.V5 else MQTTProtocolVersion.MQTTv311
+    protocol = MQTTProtocolVersion.MQTTv5 if version is MqttVersion.V5 else MQTTProtocolVersion.MQTTv311
     client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=protocol)
     client.username_pw_set(unquote(url.username or ""), url.password)
     client.connect(url.hostname or "", url.port or 0)
@@ -115,7 +115,7 @@ def client_of(broker: OtherBroker, version: Version, name: str) -> mqtt.Client:
     return client
 
 
-def publish(broker: OtherBroker, version: Version, contents: list[bytes]) -> None:
+def publish(broker: OtherBroker, version: MqttVersion, contents: list[bytes]) -> None:
     client = client_of(broker, version, f"sender-{version}")
     for each in [client.publish("oadr/meter/ven-1", content, qos=1) for content in contents]:
         each.wait_for_publish(PATIENCE_S)
@@ -128,7 +128,7 @@ def payloads(messages: list[Received]) -> list[bytes]:
 
 
 def test_a_plain_subscription_brings_everything_and_the_unacknowledged_again(
-    broker: OtherBroker, version: Version
+    broker: OtherBroker, version: MqttVersion
 ) -> None:
     contents = [b"%d" % number for number in range(MESSAGES)]
     settings = {"MQTT_CLIENT_ID": f"plain-{version}"}
@@ -153,7 +153,7 @@ def acknowledge(worker: Worker, count: int) -> list[bytes]:
 
 
 def test_commands_reach_a_ven(
-    broker: OtherBroker, version: Version, engine: Engine, database_url: str
+    broker: OtherBroker, version: MqttVersion, engine: Engine, database_url: str
 ) -> None:
     received: list[Any] = []
     ven = client_of(broker, version, "ven-9")
@@ -182,7 +182,7 @@ def test_commands_reach_a_ven(
 
 
 def test_a_share_group_is_never_ready_where_there_are_none(
-    broker: OtherBroker, version: Version, monkeypatch: pytest.MonkeyPatch
+    broker: OtherBroker, version: MqttVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RabbitMQ 3.10 and NATS took `$share/...` for an ordinary filter, and lost every message."""
     monkeypatch.setattr(probes, "WITHIN_S", 1.0)
@@ -199,15 +199,15 @@ def test_a_share_group_is_never_ready_where_there_are_none(
 
 def test_a_broker_of_3_1_1_only_is_named(broker: OtherBroker) -> None:
     """RabbitMQ 3.10 disconnects at MQTT 5, NATS answers in MQTT 3.1.1."""
-    with Worker(broker, Version.V5) as worker:
-        if (type(broker), Version.V5) in BROKERS:
+    with Worker(broker, MqttVersion.V5) as worker:
+        if (type(broker), MqttVersion.V5) in BROKERS:
             assert worker.ready.wait(PATIENCE_S), worker.troubles
         else:
             until(lambda: any(OLDER_ADVICE in each for each in worker.troubles), PATIENCE_S)
 
 
 def test_a_restart_keeps_the_session_and_its_queue_or_loses_it_loudly(
-    broker: OtherBroker, version: Version
+    broker: OtherBroker, version: MqttVersion
 ) -> None:
     waiting = [b"before", b"the", b"restart"]
     with (

@@ -16,7 +16,8 @@ from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from schemas.db.connections import connect
 from schemas.tables import metadata
-from serving.app import AppOptions, create_app
+from serving.app import create_app
+from serving.routes import AppOptions
 from tests.oracle.compare import assert_same
 from tests.oracle.loop import Oracle
 from tests.oracle.messages import Published

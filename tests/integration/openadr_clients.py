@@ -11,9 +11,10 @@ from sqlalchemy import Engine
 
 from schemas.openadr import MqttBinding
 from schemas.webhooks import Network
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.openadr.auth.clients import ClientStore, NewClient
 from serving.policy import LOCAL_POLICY, Policy
+from serving.routes import AppOptions
 
 NOW = datetime.fromisoformat("2026-01-15T12:00:00+00:00")
 BASE = "/openadr3/3.1.1"

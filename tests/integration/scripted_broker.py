@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Self
 
-from ingest.mqtt.packets import Kind, Packet, Stream, Version
+from ingest.mqtt.packets import Kind, MqttVersion, Packet, Stream
 
 PATIENCE_S = 10.0
 
@@ -13,7 +13,7 @@ PATIENCE_S = 10.0
 class Peer:
     """The broker's end of one connection."""
 
-    def __init__(self, connected: socket.socket, version: Version) -> None:
+    def __init__(self, connected: socket.socket, version: MqttVersion) -> None:
         self._socket = connected
         self.version = version
         self._stream = Stream()
@@ -85,13 +85,13 @@ class Peer:
 
     @property
     def no_properties(self) -> bytes:
-        return b"\0" if self.version is Version.V5 else b""
+        return b"\0" if self.version is MqttVersion.V5 else b""
 
 
 class ScriptedBroker:
     """Where subscribers connect; each connection is the test's to play."""
 
-    def __init__(self, version: Version, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, version: MqttVersion, tls: ssl.SSLContext | None = None) -> None:
         self.version = version
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))

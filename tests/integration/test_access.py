@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from schemas.db.channels import KEYS
 from schemas.db.connections import connect, engine_for
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.auth.audit import STORED_BODY_BYTES
 from serving.auth.keys import (
     FRESH_FOR,
@@ -34,6 +34,7 @@ from serving.http.bodies import read_body
 from serving.http.representation import App
 from serving.live.hub import HEARTBEAT
 from serving.policy import SESSION_COOKIE, Policy, is_open, is_openadr
+from serving.routes import AppOptions
 from serving.worker_state import WorkerState
 from tests.integration.published import NOW
 

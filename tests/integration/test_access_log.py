@@ -23,11 +23,12 @@ from structlog.testing import capture_logs
 from ingest.storing.store import Store
 from local.ports import HOST, answers
 from schemas.db.connections import connect, database_url_of, engine_for
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.auth.keys import make_secret
 from serving.db.engines import Databases
 from serving.http.monitoring import MAX_LOGGED_PATH, METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.policy import Policy
+from serving.routes import AppOptions
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem

@@ -29,10 +29,11 @@ from jobs.storage.trimming import trim_alarms
 from jobs.summaries.lanes import consume_snapshot_batches
 from jobs.transforms.presence import PresenceTime
 from schemas.alarms import ALARM_KINDS, AlarmKind
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.auth.keys import KeyStore
 from serving.live.changes import ChangeLog
 from serving.policy import Policy
+from serving.routes import AppOptions
 from tests.conftest import migrate
 from tests.integration.published import THREE, rows, value
 

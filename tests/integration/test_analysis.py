@@ -25,11 +25,12 @@ from schemas.api.events import EventCreate, EventInterval, TargetsGiven
 from schemas.db.connections import engine_for
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
 from schemas.tables.forecasts import HALF_HOUR, load_type_forecasts
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.events.rules import EventRules
 from serving.events.service import EventWriter
 from serving.http.paths import RAW_PATH
 from serving.policy import Policy
+from serving.routes import AppOptions
 from tests.conftest import cloned_database
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same

@@ -345,6 +345,7 @@ def test_analysis_reads_on_in_the_archive(path: Path, database_url: str) -> None
     assert frame.schema == hot.schema
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("dropped")
 def test_the_summary_of_dropped_days_is_what_the_archive_says(
     engine: Engine, folder: ArchiveFolder, store: Store, runner: Runner, connection: psycopg.Connection
@@ -561,6 +562,7 @@ def test_the_job_runs_only_where_there_is_an_archive(path: Path) -> None:
     assert "archive" in {job.name for job in with_archive}
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("week")
 def test_the_command(database_url: str, path: Path) -> None:
     assert run("", database_url, "archive") == (2, "")

@@ -22,8 +22,9 @@ from jobs.storage.retention import delete_raw_rows, drop_raw_days
 from schemas.archive.folder import ArchiveFolder
 from schemas.tables.history import load_history, network_history, ven_history
 from schemas.tables.raw import ven_telemetry
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.history import service
+from serving.routes import AppOptions
 from tests.integration.house import (
     EDGES,
     EVERYTHING,
@@ -120,6 +121,7 @@ def test_every_history_is_what_the_plain_loop_says(archived: House, aggregate: s
     assert "warning" not in archived.get("/stats/network/history", granularity=every, aggregate=aggregate)
 
 
+@pytest.mark.thorough
 def test_many_histories_are_those_of_before(archived: House) -> None:
     before = list(answers(archived))
     drop(archived.engine)
@@ -151,6 +153,7 @@ def results(house: House, folder_url: str) -> Iterator[tuple[str, pl.DataFrame]]
     yield "verify", grid.verify()
 
 
+@pytest.mark.thorough
 def test_analysis_says_what_it_said_before(archived: House, path: Path) -> None:
     before = list(results(archived, path.as_uri()))
     drop(archived.engine)
@@ -180,6 +183,7 @@ def rows_of(house: House, ven_id: str) -> list[datetime]:
         return list(connection.execute(reports).scalars())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [1, 2])
 def test_late_rows_of_dropped_days_count_once(archived: House, folder: ArchiveFolder, seed: int) -> None:
     """New ones count once they are weighed, redeliveries and conflicts never; verify finds all in order."""
@@ -211,6 +215,7 @@ def archived_differences(engine: Engine, folder: ArchiveFolder) -> list[tuple[An
     return [line for chunk in chunks for line in chunk.differences.rows()]
 
 
+@pytest.mark.thorough
 def test_the_summary_of_dropped_days_is_rebuilt_from_the_archive(
     archived: House, folder: ArchiveFolder
 ) -> None:

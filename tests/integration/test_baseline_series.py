@@ -13,8 +13,9 @@ from sqlalchemy import Engine
 from ingest.storing.store import Store
 from jobs.running.runner import Runner
 from schemas.demand_response.baselines import BASELINES
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.events.rules import EventRules
+from serving.routes import AppOptions
 from tests.integration.published import rows
 from tests.integration.test_settlement import (
     DAY,

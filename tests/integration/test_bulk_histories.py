@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 
 from ingest.storing.store import Store
 from jobs.storage.retention import drop_raw_days
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.history import bulk
+from serving.routes import AppOptions
 from tests.examples import costly
 from tests.integration.catching_up import catch_up
 from tests.integration.house import House

@@ -11,7 +11,8 @@ from falcon import testing
 from jobs.summaries.lanes import refresh_totals
 from schemas.times.instants import from_microseconds, parse_iso
 from schemas.times.local_days import local_day, midnight_us
-from serving.app import AppOptions, create_app
+from serving.app import create_app
+from serving.routes import AppOptions
 from tests.integration.house import EDGES, EVERYTHING, NOW, House
 from tests.integration.published import batch_of, telemetry
 from tests.oracle.messages import random_traffic

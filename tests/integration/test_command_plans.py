@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql
 from ingest.storing import queries as ingest_queries
 from jobs.queries import execution as execution_queries
 from serving.commands import queries as serving_queries
-from serving.fleet import registry_queries
 from serving.page import Page
+from serving.registry import queries as registry_queries
 from tests.integration.published import NOW
 
 FILL = """

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from ingest.credentials.control import ControlConnection
 from ingest.credentials.dynsec import CredentialChange, commands_for, failure_in
-from ingest.mqtt.packets import Connect, Version
+from ingest.mqtt.packets import Connect, MqttVersion
 from ingest.settings import IngestSettings
 from jobs.settings import JobsSettings
 from local.environment import inherited_environment
@@ -228,7 +228,7 @@ def make_users(broker: Shipped, papers: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     admin = BrokerAddress(HOST, broker.port)
-    login = Connect(Version.V5, "tests", 30, True, "admin", PASSWORDS["ADMIN_PASSWORD"])  # noqa: FBT003 - clean
+    login = Connect(MqttVersion.V5, "tests", 30, True, "admin", PASSWORDS["ADMIN_PASSWORD"])  # noqa: FBT003 - clean
     tls = ssl.create_default_context(cafile=papers / "ca.pem")
     with closing(ControlConnection(admin, tls, login)) as connection:
         for user in ("ven-1", "ven-2"):

@@ -31,7 +31,7 @@ from ingest.commands.dispatcher import Dispatcher
 from ingest.commands.outbox import LEASE, Outbox
 from ingest.commands.states import MOST_INTERRUPTIONS
 from ingest.metrics import IngestMetrics
-from ingest.mqtt.packets import Kind, Version
+from ingest.mqtt.packets import Kind, MqttVersion
 from ingest.settings import IngestSettings
 from local.broker import EmbeddedBroker
 from local.ports import free_ports
@@ -42,7 +42,7 @@ from tests.integration.outboxes import HOUR, of, put, statuses
 from tests.integration.published import NOW, until, value
 from tests.integration.scripted_broker import Peer, ScriptedBroker, framed
 
-PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}
+PROTOCOLS = {MqttVersion.V3_1_1: "3.1.1", MqttVersion.V5: "5"}
 PATIENCE_S = 20.0
 
 
@@ -113,9 +113,9 @@ def real(
         yield service
 
 
-@pytest.fixture(params=list(Version), ids=str)
-def version(request: pytest.FixtureRequest) -> Version:
-    return Version(request.param)
+@pytest.fixture(params=list(MqttVersion), ids=str)
+def version(request: pytest.FixtureRequest) -> MqttVersion:
+    return MqttVersion(request.param)
 
 
 def borne_by(service: EmbeddedBroker | Mosquitto) -> dict[str, str]:
@@ -132,7 +132,7 @@ def make(database_url: str, clock: Clock) -> Iterator[Make]:
     with ExitStack() as stack:
 
         def make(
-            mqtt_url: str, version: Version = Version.V5, *, fuse: Fuse | None = None, **settings: Any
+            mqtt_url: str, version: MqttVersion = MqttVersion.V5, *, fuse: Fuse | None = None, **settings: Any
         ) -> Dispatcher:
             name = f"tests-{time.monotonic_ns()}"
             options = {"DATABASE_URL": database_url, "MQTT_CLIENT_ID": name, **settings}
@@ -162,13 +162,13 @@ def all_are(connection: psycopg.Connection, status: str, count: int) -> Callable
 # Real brokers
 
 
-def url_of(service: EmbeddedBroker | Mosquitto, version: Version) -> str:
-    return service.mqtt5_url if version is Version.V5 else service.mqtt_url
+def url_of(service: EmbeddedBroker | Mosquitto, version: MqttVersion) -> str:
+    return service.mqtt5_url if version is MqttVersion.V5 else service.mqtt_url
 
 
 def test_a_command_reaches_its_ven(
     real: EmbeddedBroker | Mosquitto,
-    version: Version,
+    version: MqttVersion,
     make: Make,
     engine: Engine,
     connection: psycopg.Connection,
@@ -252,7 +252,7 @@ def test_an_unanswered_command_is_sent_again_to_a_ven_that_is_heard_and_expires(
 class AwayVen:
     """A VEN with a session that stays at the broker, and what it receives when it is back."""
 
-    def __init__(self, port: int, version: Version, ven_id: str) -> None:
+    def __init__(self, port: int, version: MqttVersion, ven_id: str) -> None:
         self.received: list[dict[str, Any]] = []
         self._port = port
         self._version = version
@@ -261,7 +261,7 @@ class AwayVen:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        v5 = self._version is Version.V5
+        v5 = self._version is MqttVersion.V5
         protocol = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2, self._name, protocol=protocol, clean_session=None if v5 else False
@@ -293,9 +293,9 @@ AWAY_S = 4.0
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("version_of_ven", list(Version), ids=str)
+@pytest.mark.parametrize("version_of_ven", list(MqttVersion), ids=str)
 def test_a_ven_that_was_away_gets_nothing_that_has_expired(
-    version_of_ven: Version,
+    version_of_ven: MqttVersion,
     mosquitto: Mosquitto,
     make: Make,
     engine: Engine,
@@ -336,11 +336,11 @@ def test_over_3_1_1_a_ven_that_is_offline_is_sent_nothing_until_it_is_back(
     mosquitto: Mosquitto, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
 ) -> None:
     """There a broker keeps everything for ever: so what could get too old is not sent at all."""
-    ven = AwayVen(mosquitto.port, Version.V3_1_1, "gone")
+    ven = AwayVen(mosquitto.port, MqttVersion.V3_1_1, "gone")
     with ven.connected():
         pass
     hear(connection, "gone", NOW, "offline")
-    make(mosquitto.mqtt_url, Version.V3_1_1)
+    make(mosquitto.mqtt_url, MqttVersion.V3_1_1)
     put(engine, "gone", now=NOW, worth=timedelta(seconds=10), op="shedLoad", loadId="a", durationS=10)
     [lasting] = put(engine, "gone", now=NOW, op="shedLoad", loadId="b", durationS=3600)
     for _ in range(11):
@@ -416,7 +416,7 @@ def test_a_dispatcher_killed_at_each_statement_loses_nothing_and_doubles_only_wh
 
 
 @pytest.fixture
-def broker(version: Version) -> Iterator[ScriptedBroker]:
+def broker(version: MqttVersion) -> Iterator[ScriptedBroker]:
     with ScriptedBroker(version) as broker:
         yield broker
 
@@ -424,7 +424,7 @@ def broker(version: Version) -> Iterator[ScriptedBroker]:
 def let_in(broker: ScriptedBroker, receive_maximum: int | None = None) -> Peer:
     peer = broker.accept()
     peer.expect(Kind.CONNECT)
-    if receive_maximum is None or broker.version is Version.V3_1_1:
+    if receive_maximum is None or broker.version is MqttVersion.V3_1_1:
         peer.say(peer.welcome())
     else:
         peer.say(framed(0x20, b"\0\0\x03\x21" + receive_maximum.to_bytes(2)))
@@ -443,7 +443,7 @@ def test_a_broker_that_refuses_for_good(
     make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
 ) -> None:
     ids = put(engine, "a", "b", now=NOW)
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         make(broker.mqtt_url)
         with let_in(broker) as peer:
             one, other = peer.expect(Kind.PUBLISH, Kind.PUBLISH)
@@ -464,7 +464,7 @@ def test_no_more_is_under_way_than_the_broker_takes(
     make: Make, engine: Engine, connection: psycopg.Connection
 ) -> None:
     put(engine, *(f"ven-{number}" for number in range(10)), now=NOW)
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         make(broker.mqtt_url)
         with let_in(broker, receive_maximum=3) as peer:
             waiting = peer.expect(*[Kind.PUBLISH] * 3)
@@ -544,7 +544,7 @@ IDS_THAT_MOSQUITTO_HANGS_UP_AT = ["bell\x07", "c1\x85", "\ufdd0", "\U0001fffe"]
 @pytest.mark.thorough
 def test_real_brokers_and_ids_that_no_broker_need_take(
     real: EmbeddedBroker | Mosquitto,
-    version: Version,
+    version: MqttVersion,
     make: Make,
     engine: Engine,
     connection: psycopg.Connection,
@@ -576,7 +576,7 @@ def test_a_broker_that_talks_nonsense_costs_a_connection(
     garbage: bytes, make: Make, engine: Engine, connection: psycopg.Connection, clock: Clock
 ) -> None:
     put(engine, "a", now=NOW)
-    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+    with ScriptedBroker(MqttVersion.V5) as broker, structlog.testing.capture_logs() as events:
         make(broker.mqtt_url)
         with let_in(broker) as peer:
             peer.expect(Kind.PUBLISH)
@@ -602,7 +602,7 @@ def test_time_goes_by_without_a_broker(
 
 
 def test_hosts_are_tried_in_turn(
-    version: Version, make: Make, engine: Engine, connection: psycopg.Connection
+    version: MqttVersion, make: Make, engine: Engine, connection: psycopg.Connection
 ) -> None:
     [nowhere] = free_ports(1)
     put(engine, "a", now=NOW)
@@ -623,7 +623,7 @@ def test_a_command_that_is_larger_than_the_broker_takes_costs_itself_alone(
 ) -> None:
     put(engine, "small", now=NOW)
     put(engine, "large", now=NOW, note="x" * 1000)
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         make(broker.mqtt_url)
         with broker.accept() as peer:
             peer.expect(Kind.CONNECT)
@@ -640,7 +640,7 @@ def test_a_broker_that_confirms_nothing_does_not_get_everything_again_and_again(
     """It may deliver all the same: each command has had an attempt, and waits."""
     monkeypatch.setattr(publishers, "CONFIRMED_WITHIN_S", 0.3)
     put(engine, "a", "b", "c", now=NOW)
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         make(broker.mqtt_url)
         with let_in(broker) as peer:
             peer.expect(*[Kind.PUBLISH] * 3)
@@ -655,7 +655,7 @@ def test_a_broker_that_confirms_nothing_does_not_get_everything_again_and_again(
     [(b"\x20\3\0\x87\0", "not authorized"), (b"\x20\5\0\0\2\x24\0", "QoS 1")],
 )
 def test_a_login_that_is_refused(answer: bytes, words: str, make: Make) -> None:
-    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+    with ScriptedBroker(MqttVersion.V5) as broker, structlog.testing.capture_logs() as events:
         make(broker.mqtt_url)
         for _ in range(2):
             with broker.accept() as peer:
@@ -668,7 +668,7 @@ def test_a_login_that_is_refused(answer: bytes, words: str, make: Make) -> None:
 
 def test_reconnects_leave_no_descriptors(make: Make) -> None:
     """Paho's client holds sockets and refers to itself by its callbacks."""
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         make(broker.mqtt_url)
         gc.disable()
         for _ in range(3):
@@ -690,7 +690,7 @@ def test_it_logs_in_as_ingest_does_by_its_own_name_and_over_tls(
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    with ScriptedBroker(Version.V5, context) as broker:
+    with ScriptedBroker(MqttVersion.V5, context) as broker:
         url = broker.mqtt_url.replace("://", "://grid:p%40ss@")
         make(url, MQTT_CA_FILE=str(tmp_path / "ca.pem"), MQTT_CLIENT_ID="worker-3")
         with broker.accept() as peer:
@@ -714,7 +714,7 @@ def test_a_bug_is_told_loudly_and_does_not_end_the_thread(
             raise bugs.pop()
         return Outbox(connect(database_url, "commands"), "tests")
 
-    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
+    with ScriptedBroker(MqttVersion.V5) as broker, structlog.testing.capture_logs() as events:
         settings = IngestSettings(MQTT_URL=broker.mqtt_url, DATABASE_URL=database_url)
         made = Dispatcher(settings, open_outbox, clock, metrics)
         made.start()
@@ -736,7 +736,7 @@ def test_an_answer_that_is_faster_than_the_books(
 ) -> None:
     """The VEN answers before the attempt is written down: its word stands, and the attempt is counted."""
     [command_id] = put(engine, "a", now=NOW)
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         make(broker.mqtt_url)
         with let_in(broker) as peer:
             [message] = peer.expect(Kind.PUBLISH)

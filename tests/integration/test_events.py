@@ -955,6 +955,7 @@ def test_a_priority_that_is_raised_takes_vens_over(three: Grid) -> None:
     assert three.parts("high") == {"c": ("notified", 4)}
 
 
+@pytest.mark.thorough
 def test_two_schedulers_tell_of_changes_once(three: Grid) -> None:
     for number in range(20):
         three.ven(f"v{number:02}", 1)
@@ -1008,6 +1009,7 @@ def test_the_less_urgent_event_leaves_vens_alone(three: Grid) -> None:
 # Whatever happens to the jobs
 
 
+@pytest.mark.thorough
 def test_two_schedulers_do_it_once(three: Grid) -> None:
     for number in range(20):
         three.ven(f"v{number:02}", 1)

@@ -27,7 +27,8 @@ from jobs.summaries.rebuild import rebuild
 from schemas.db.connections import connect
 from schemas.tables.events import event_participations, events
 from schemas.times.time_ranges import TimeRange
-from serving.app import AppOptions, create_app
+from serving.app import create_app
+from serving.routes import AppOptions
 
 BERLIN = "Europe/Berlin"
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)

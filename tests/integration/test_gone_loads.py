@@ -27,9 +27,10 @@ from schemas.demand_response.candidates import AskedEvent, Rest, asked_vens
 from schemas.devices.load_values import GONE_AFTER, remove_load, sheddable_kw
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import ven_snapshots
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.auth.keys import KeyStore
 from serving.policy import Policy
+from serving.routes import AppOptions
 from tests.examples import costly
 from tests.integration.house import EVERYTHING, House, check_each, check_history, check_latest, check_totals
 from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value

@@ -7,7 +7,8 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from ingest.storing.store import Store
-from serving.app import AppOptions, create_app
+from serving.app import create_app
+from serving.routes import AppOptions
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, THREE, batch_of, telemetry
 

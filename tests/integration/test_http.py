@@ -292,6 +292,7 @@ def test_pages_of_a_ven_whose_id_needs_quoting(
     assert walk(client, path) == ["l1", "l2"]
 
 
+@pytest.mark.thorough
 def test_long_lists_are_streamed_and_equal(client: testing.TestClient, store: Store, engine: Engine) -> None:
     ids = [f"ven-{number:04}" for number in range(2_300)]
     ingest(store, *(telemetry(ven_id) for ven_id in ids))

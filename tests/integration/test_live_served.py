@@ -96,6 +96,7 @@ def test_a_client_goes_on_where_it_was_over_a_restart(
                 assert [each.id for each in told] == [first.id + 1, first.id + 2]
 
 
+@pytest.mark.thorough
 def test_streams_starve_nobody_and_end_at_once(database_url: str, connection: psycopg.Connection) -> None:
     """With all places taken, requests are answered as before; a client that leaves makes room."""
     with serving(database_url) as (port, process), ExitStack() as stack:

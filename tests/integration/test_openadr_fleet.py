@@ -66,6 +66,12 @@ def live(site: OpenAdrSite, *homes: SimulatedVen, minutes: int) -> None:
     site.run_jobs()
 
 
+def live_with_jobs(site: OpenAdrSite, home: SimulatedVen, minutes: int) -> None:
+    """The same, with ingest and jobs after each minute, so that the VEN does not seem silent."""
+    for _ in range(minutes):
+        live(site, home, minutes=1)
+
+
 def ask_for(site: OpenAdrSite, kw: float, minutes: int, **more: Any) -> str:
     """An event that starts in a minute; its id."""
     [program] = site.utility.get("/programs")
@@ -127,21 +133,26 @@ def reports_made(site: OpenAdrSite) -> int:
     return site.gate.answers.count(("POST /openadr3/3.1.1/reports", 201))
 
 
-def test_a_home_obeys_a_change_and_the_end_of_an_event(site: OpenAdrSite, utility: Utility) -> None:
+def test_a_home_obeys_a_change_and_the_end_of_an_event(
+    site: OpenAdrSite, utility: Utility, connection: psycopg.Connection
+) -> None:
     """Shared out, it sees its own kW; deleted, it lets go."""
     home = site.home(ABLE, settings=SETTINGS)
     utility.prepare([home.home.ven_id])
-    live(site, home, minutes=2)
+    live_with_jobs(site, home, minutes=6)
+    assert site.ask(f"/vens/{home.home.ven_id}")["status"] == "online"
     event = ask_for(site, -0.5, minutes=60, targets=[TARGET])
-    site.run_jobs()
-    live(site, home, minutes=10)
+    live_with_jobs(site, home, minutes=1)
+    assert shed_kw(site, home) == 0
+    live_with_jobs(site, home, minutes=8)
     assert shed_kw(site, home) == pytest.approx(0.5, abs=0.01)
     [telemetry] = [each for each in site.ask("/vens/summary") if each["id"] == home.home.ven_id]
-    assert telemetry["currentPower"] == pytest.approx(home.home.read(site.now).used_kw - 0.5, abs=0.02)
+    newest = value(connection, "SELECT max(ts) FROM ven_telemetry").timestamp()
+    assert telemetry["currentPower"] == pytest.approx(home.home.read(newest).used_kw - 0.5, abs=0.02)
     body = site.utility.get(f"/events/{event}")
     body["intervals"][0]["payloads"][0]["values"] = [-0.2]
     site.utility.put(f"/events/{event}", **body)
-    live(site, home, minutes=3)
+    live_with_jobs(site, home, minutes=3)
     assert shed_kw(site, home) == pytest.approx(0.2, abs=0.01)
     site.utility.delete(f"/events/{event}")
     live(site, home, minutes=2)
@@ -156,14 +167,14 @@ def test_a_home_that_opts_out_sheds_nothing(site: OpenAdrSite, utility: Utility)
     refusing = ResponseBehaviour(opt_out=2.0, mute=0)
     home = site.home(ABLE, settings=FleetSettings(60, refusing, is_steady=True))
     utility.prepare([home.home.ven_id])
-    live(site, home, minutes=2)
+    live_with_jobs(site, home, minutes=6)
+    assert site.ask(f"/vens/{home.home.ven_id}")["status"] == "online"
     ask_for(site, -0.5, minutes=30, targets=[TARGET])
-    site.run_jobs()
-    live(site, home, minutes=5)
+    live_with_jobs(site, home, minutes=5)
     assert shed_kw(site, home) == 0
     loads = site.ask(f"/vens/{home.home.ven_id}/loads")
     assert {load["enabled"] for load in loads} == {False}
-    live(site, home, minutes=30)
+    live_with_jobs(site, home, minutes=30)
     assert {load["enabled"] for load in site.ask(f"/vens/{home.home.ven_id}/loads")} == {True}
 
 

@@ -223,6 +223,7 @@ def test_the_thread_is_woken_by_serving(
         until(lambda: value(connection, stored) == 3)
 
 
+@pytest.mark.thorough
 def test_a_report_that_the_database_refuses_is_put_aside(
     event: str, home: OpenAdrClient, database_url: str, connection: psycopg.Connection
 ) -> None:

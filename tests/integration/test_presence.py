@@ -20,7 +20,7 @@ from jobs.summaries.lanes import consume_snapshot_batches, refresh_totals
 from jobs.transforms.presence import REPORTS_EACH, PresenceTime
 from schemas.db.ledger import open_status_batch, queue_batch
 from schemas.tables import ledger, presence, raw, registry, snapshots
-from serving.fleet import registry_queries as serving_registry
+from serving.registry import queries as serving_registry
 from tests.examples import costly
 from tests.oracle.presence import PresenceLoop
 
@@ -158,6 +158,7 @@ def test_a_slow_reporter_has_three_of_its_intervals(watch: Watch) -> None:
     assert watch.judge(START + seconds(180 + 181)) == [ONLINE, SILENT]
 
 
+@pytest.mark.thorough
 def test_a_replay_neither_brings_it_back_nor_keeps_it(watch: Watch) -> None:
     """Whether it comes as a burst, message by message, or at twice the speed."""
     watch.report(START)

@@ -272,6 +272,7 @@ def test_only_the_range_asked_for(engine: Engine, connection: psycopg.Connection
     assert value(connection, "SELECT min(bucket) FROM ven_history WHERE used_power_kw_sum = 7") < day.start
 
 
+@pytest.mark.thorough
 def test_what_is_pending_is_not_expected(
     store: Store, engine: Engine, runner: Runner, connection: psycopg.Connection
 ) -> None:
@@ -308,6 +309,7 @@ def test_nothing_stored_is_no_range(engine: Engine) -> None:
         assert whole_range(connection, THREE + half_past, NOW - half_past) == TimeRange(THREE, NOW)
 
 
+@pytest.mark.thorough
 def test_while_everything_runs(
     store: Store, engine: Engine, database_url: str, connection: psycopg.Connection
 ) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from ingest.decoding.messages import Received
 from ingest.storing.store import Store
-from serving.app import AppOptions, create_app
+from serving.app import create_app
+from serving.routes import AppOptions
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry
 

@@ -377,6 +377,7 @@ def test_a_hole_in_the_baseline_is_not_covered(
     ]
 
 
+@pytest.mark.thorough
 def test_the_baselines_of_a_setting_are_computed(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:

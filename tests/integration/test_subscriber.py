@@ -19,7 +19,7 @@ from ingest.decoding.messages import Received
 from ingest.mqtt import connection as connections
 from ingest.mqtt import packets
 from ingest.mqtt.link import Link
-from ingest.mqtt.packets import Kind, Version
+from ingest.mqtt.packets import Kind, MqttVersion
 from ingest.receiving import broker as brokers
 from ingest.receiving import probe as probes
 from ingest.receiving import subscriber as subscribers
@@ -35,14 +35,14 @@ NOW = datetime(2024, 7, 10, tzinfo=UTC)
 MB = 1024 * 1024
 PLENTY = 10_000
 PLENTY_BYTES = 1 << 40
-PROTOCOLS = {Version.V3_1_1: "3.1.1", Version.V5: "5"}
+PROTOCOLS = {MqttVersion.V3_1_1: "3.1.1", MqttVersion.V5: "5"}
 REAL_MESSAGES = 2000
 
 
 class Receiver:
     """A subscriber, and what it says."""
 
-    def __init__(self, mqtt_url: str, version: Version, events: list[Any], **settings: Any) -> None:
+    def __init__(self, mqtt_url: str, version: MqttVersion, events: list[Any], **settings: Any) -> None:
         options = {"DATABASE_URL": "postgresql://nobody/nothing", "MQTT_TOPICS": "a,b,c,t/#", **settings}
         self.events = events
         self.changes: list[str | None] = []
@@ -96,13 +96,13 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscribers, "LONGEST_PAUSE_S", 0.05)
 
 
-@pytest.fixture(params=list(Version), ids=str)
-def version(request: pytest.FixtureRequest) -> Version:
-    return Version(request.param)
+@pytest.fixture(params=list(MqttVersion), ids=str)
+def version(request: pytest.FixtureRequest) -> MqttVersion:
+    return MqttVersion(request.param)
 
 
 @pytest.fixture
-def broker(version: Version) -> Iterator[ScriptedBroker]:
+def broker(version: MqttVersion) -> Iterator[ScriptedBroker]:
     with ScriptedBroker(version) as broker:
         yield broker
 
@@ -142,7 +142,7 @@ def test_a_refused_login_is_told_loudly_and_tried_again(broker: ScriptedBroker, 
     for _ in range(3):
         with broker.accept() as peer:
             peer.expect(Kind.CONNECT)
-            peer.say(peer.welcome(code=5 if broker.version is Version.V3_1_1 else 0x87))
+            peer.say(peer.welcome(code=5 if broker.version is MqttVersion.V3_1_1 else 0x87))
             peer.expect_close()
     receiver.until_said("broker_refused", 3)
     assert set(receiver.said("broker_refused")) == {"not authorized"}
@@ -349,7 +349,7 @@ def test_a_stop_sends_what_is_acknowledged_before_it_leaves(
 
 
 def test_links_may_be_rung_by_anyone_while_they_close_and_leave_no_descriptors() -> None:
-    with ScriptedBroker(Version.V5) as broker:
+    with ScriptedBroker(MqttVersion.V5) as broker:
         address = "localhost", urlsplit(broker.mqtt_url).port or 0
         current, ending = [Link(*address, None)], threading.Event()
         broker.accept().close()
@@ -490,8 +490,8 @@ def test_a_backlog_before_the_probe_is_no_trouble_while_it_arrives(
     ],
 )
 def test_what_a_broker_says_that_it_cannot_do(properties: bytes, event: str, fix: str) -> None:
-    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
-        receiver = Receiver(broker.mqtt_url, Version.V5, events, **SHARED)
+    with ScriptedBroker(MqttVersion.V5) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, MqttVersion.V5, events, **SHARED)
         with receiver, broker.accept() as peer:
             peer.expect(Kind.CONNECT)
             peer.say(framed(0x20, b"\0\0" + bytes([len(properties)]) + properties))
@@ -517,8 +517,8 @@ OLDER = "this broker speaks 3.1.1 only: set MQTT_PROTOCOL=3.1.1"
 
 def test_a_broker_that_refuses_mqtt_5() -> None:
     """Some answer as they would have before MQTT 5, which once was `reason code 1`."""
-    with ScriptedBroker(Version.V3_1_1) as broker, structlog.testing.capture_logs() as events:
-        receiver = Receiver(broker.mqtt_url, Version.V5, events)
+    with ScriptedBroker(MqttVersion.V3_1_1) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, MqttVersion.V5, events)
         with receiver:
             for code in (1, 0x84):
                 with broker.accept() as peer:
@@ -531,8 +531,8 @@ def test_a_broker_that_refuses_mqtt_5() -> None:
 
 @pytest.mark.parametrize("code", [0, 5])
 def test_a_broker_that_hangs_up_at_mqtt_5_is_asked_in_3_1_1(code: int) -> None:
-    with ScriptedBroker(Version.V3_1_1) as broker, structlog.testing.capture_logs() as events:
-        receiver = Receiver(broker.mqtt_url, Version.V5, events, MQTT_CLIENT_ID="me")
+    with ScriptedBroker(MqttVersion.V3_1_1) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, MqttVersion.V5, events, MQTT_CLIENT_ID="me")
         with receiver:
             with broker.accept() as peer:
                 peer.expect(Kind.CONNECT)
@@ -545,8 +545,8 @@ def test_a_broker_that_hangs_up_at_mqtt_5_is_asked_in_3_1_1(code: int) -> None:
 
 
 def test_a_broker_that_hangs_up_at_anything_may_be_restarting() -> None:
-    with ScriptedBroker(Version.V5) as broker, structlog.testing.capture_logs() as events:
-        receiver = Receiver(broker.mqtt_url, Version.V5, events)
+    with ScriptedBroker(MqttVersion.V5) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, MqttVersion.V5, events)
         with receiver:
             for _ in range(2):
                 broker.accept().close()
@@ -565,7 +565,7 @@ def test_a_session_that_the_broker_has_lost_is_counted(broker: ScriptedBroker, r
     assert len([each for each in receiver.events if each["event"] == "session_new"]) == 1
 
 
-def test_hosts_are_tried_in_turn(version: Version) -> None:
+def test_hosts_are_tried_in_turn(version: MqttVersion) -> None:
     [nowhere] = free_ports(1)
     with ScriptedBroker(version) as first, ScriptedBroker(version) as second:
         hosts = [f"127.0.0.1:{nowhere}", f"localhost:{first.port}", f"localhost:{second.port}"]
@@ -600,8 +600,8 @@ def test_big_transfers_both_ways_over_tls(
 ) -> None:
     context, authority = tls
     context.maximum_version = tls_version
-    with ScriptedBroker(Version.V5, context) as broker, structlog.testing.capture_logs() as events:
-        receiver = Receiver(broker.mqtt_url, Version.V5, events, MQTT_CA_FILE=str(authority))
+    with ScriptedBroker(MqttVersion.V5, context) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, MqttVersion.V5, events, MQTT_CA_FILE=str(authority))
         with receiver, broker.let_in() as peer:
             peer.say(peer.message(1, bytes(20 * MB)), peer.messages(range(2, 1001)))
             taken = receiver.take(1000)
@@ -618,8 +618,8 @@ def test_big_transfers_both_ways_over_tls(
 
 def test_a_certificate_that_nobody_vouches_for(tls: tuple[ssl.SSLContext, Path]) -> None:
     context, _ = tls
-    with ScriptedBroker(Version.V5, context) as broker, structlog.testing.capture_logs() as events:
-        receiver = Receiver(broker.mqtt_url, Version.V5, events)
+    with ScriptedBroker(MqttVersion.V5, context) as broker, structlog.testing.capture_logs() as events:
+        receiver = Receiver(broker.mqtt_url, MqttVersion.V5, events)
         with receiver:
             with pytest.raises(ssl.SSLError):
                 broker.accept()
@@ -644,13 +644,13 @@ def real(
     service.stop()
 
 
-def url_of(service: EmbeddedBroker | Mosquitto, version: Version) -> str:
-    return service.mqtt5_url if version is Version.V5 else service.mqtt_url
+def url_of(service: EmbeddedBroker | Mosquitto, version: MqttVersion) -> str:
+    return service.mqtt5_url if version is MqttVersion.V5 else service.mqtt_url
 
 
-def publish(mqtt_url: str, version: Version, contents: list[bytes]) -> None:
+def publish(mqtt_url: str, version: MqttVersion, contents: list[bytes]) -> None:
     url = urlsplit(mqtt_url)
-    protocol = MQTTProtocolVersion.MQTTv5 if version is Version.V5 else MQTTProtocolVersion.MQTTv311
+    protocol = MQTTProtocolVersion.MQTTv5 if version is MqttVersion.V5 else MQTTProtocolVersion.MQTTv311
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
     client.max_inflight_messages_set(100)
     client.connect(url.hostname or "", url.port or 0)
@@ -663,7 +663,7 @@ def publish(mqtt_url: str, version: Version, contents: list[bytes]) -> None:
 
 
 def test_a_real_broker_brings_each_message_once_and_the_unacknowledged_again(
-    real: EmbeddedBroker | Mosquitto, version: Version
+    real: EmbeddedBroker | Mosquitto, version: MqttVersion
 ) -> None:
     url = url_of(real, version)
     settings = {"MQTT_TOPICS": "t/real", "MQTT_CLIENT_ID": f"tests-{version}"}
@@ -693,7 +693,7 @@ def test_a_real_broker_brings_each_message_once_and_the_unacknowledged_again(
             assert payloads(fourth.take(1)) == [b"last"]
 
 
-def test_a_share_group_at_a_real_broker(real: EmbeddedBroker | Mosquitto, version: Version) -> None:
+def test_a_share_group_at_a_real_broker(real: EmbeddedBroker | Mosquitto, version: MqttVersion) -> None:
     """Two workers are ready, and each message goes to one of them."""
     url, count = url_of(real, version), 200
     settings = {"MQTT_TOPICS": "t/real", "MQTT_SHARE_GROUP": f"group-{version}"}

@@ -18,8 +18,9 @@ from ingest.credentials.outbox import CredentialOutbox
 from ingest.settings import IngestSettings
 from schemas.credentials import seal
 from schemas.db.connections import connect
-from serving.app import AppOptions, create_app
-from serving.fleet.credentials import VenCredentials
+from serving.app import create_app
+from serving.registry.credentials import VenCredentials
+from serving.routes import AppOptions
 from tests.faults.mosquitto import Mosquitto
 from tests.integration.dynsec_broker import (
     ADMIN,

@@ -9,7 +9,7 @@ from falcon import testing
 from sqlalchemy import Engine
 
 from serving.app import create_app
-from serving.fleet.imports import VenImports
+from serving.imports.service import VenImports
 from tests.integration.published import NOW, rows, value
 from tests.integration.test_keys_program import administrate
 

@@ -148,6 +148,7 @@ def test_an_event_is_measured_by_days_as_hot(
     assert method["weekday"] == {"highest": 4, "last": 90, "fewest": 4}
 
 
+@pytest.mark.thorough
 def test_temperatures_that_come_late_make_a_revision(
     store: Store, engine: Engine, connection: psycopg.Connection
 ) -> None:

@@ -25,9 +25,10 @@ from jobs.webhooks.policy import WebhookPolicy
 from jobs.webhooks.sender import WebhookSender
 from local.environment import inherited_environment
 from schemas.webhooks import WEBHOOK_KINDS
-from serving.app import AppOptions, create_app
+from serving.app import create_app
 from serving.auth.keys import KeyStore
 from serving.policy import Policy
+from serving.routes import AppOptions
 from tests.conftest import REPOSITORY, migrate
 from tests.integration.published import rows, until, value
 from tests.integration.receiver import Receiver

@@ -26,7 +26,8 @@ from jobs.transforms.performance import (
     settle_vens,
 )
 from schemas.baseline_model.days import Calendar, Occasion, similar_days
-from schemas.baseline_model.prediction import days_of, predict, usage_of
+from schemas.baseline_model.prediction import days_of, predict
+from schemas.baseline_model.usage import usage_of
 from schemas.demand_response.baselines import GENERIC, BaselineName
 from schemas.times.time_ranges import TimeRange
 from tests.examples import costly

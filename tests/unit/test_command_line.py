@@ -83,6 +83,7 @@ def test_every_program_is_among_these() -> None:
     assert modules == PARSERS.keys() | {"gridgate", "local.guardian"}  # of which a child of ours is the last
 
 
+@pytest.mark.thorough
 def test_help_needs_no_settings() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ingest", "--help"], cwd=REPOSITORY, env={}, capture_output=True, check=False

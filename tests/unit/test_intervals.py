@@ -18,7 +18,8 @@ from jobs.transforms.intervals import (
 )
 from jobs.transforms.performance import counted_hours, covered_shares, directed, event_usage, settle_vens
 from schemas.baseline_model.days import Calendar, Occasion
-from schemas.baseline_model.prediction import Prediction, predict, usage_of
+from schemas.baseline_model.prediction import Prediction, predict
+from schemas.baseline_model.usage import usage_of
 from schemas.demand_response.baselines import PRIMARY
 from tests.unit.test_baselines import (
     CAP,

@@ -14,9 +14,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.mqtt import packets
-from ingest.mqtt.packets import Connect, Packet, ProtocolError, Stream, Subscription, Version
+from ingest.mqtt.packets import Connect, MqttVersion, Packet, ProtocolError, Stream, SubscribeRequest
 
-VERSIONS = list(Version)
+VERSIONS = list(MqttVersion)
 both = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -53,7 +53,7 @@ def packet(head: int, body: bytes) -> bytes:
 
 
 def publish(  # noqa: PLR0913 - as many fields as the packet has
-    version: Version,
+    version: MqttVersion,
     topic: str,
     payload: bytes,
     *,
@@ -64,7 +64,7 @@ def publish(  # noqa: PLR0913 - as many fields as the packet has
 ) -> bytes:
     """A PUBLISH (3.3); `flags` are DUP and RETAIN."""
     identifier = packet_id.to_bytes(2, "big") if qos else b""
-    described = variable(len(properties)) + properties if version is Version.V5 else b""
+    described = variable(len(properties)) + properties if version is MqttVersion.V5 else b""
     return packet(0x30 | flags | qos << 1, string(topic) + identifier + described + payload)
 
 
@@ -109,12 +109,12 @@ def test_a_length_of_five_bytes_is_none() -> None:
     flags=st.sampled_from([0, 1, 8, 9]),
     properties=PROPERTIES_OF_PUBLISH,
 )
-@example(Version.V5, "t" * 65_535, bytes(300_000), 1, 65_535, 9, b"")
-@example(Version.V3_1_1, "oadr/meter/a", bytes(300_000), 0, 1, 0, b"")
-@example(Version.V5, "é", b"", 2, 256, 0, b"\x26" + b"\0\1a\0\1b" * 1)
-@example(Version.V5, "t", b"p", 1, 1, 0, b"\x09" + (20_000).to_bytes(2, "big") + bytes(20_000))
+@example(MqttVersion.V5, "t" * 65_535, bytes(300_000), 1, 65_535, 9, b"")
+@example(MqttVersion.V3_1_1, "oadr/meter/a", bytes(300_000), 0, 1, 0, b"")
+@example(MqttVersion.V5, "é", b"", 2, 256, 0, b"\x26" + b"\0\1a\0\1b" * 1)
+@example(MqttVersion.V5, "t", b"p", 1, 1, 0, b"\x09" + (20_000).to_bytes(2, "big") + bytes(20_000))
 def test_a_message_is_read_as_it_was_written(  # noqa: PLR0913, PLR0917
-    version: Version,
+    version: MqttVersion,
     topic: str,
     payload: bytes,
     qos: int,
@@ -143,12 +143,12 @@ def test_a_message_is_read_as_it_was_written(  # noqa: PLR0913, PLR0917
 )
 def test_a_message_that_is_none(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        packets.read_publish(Packet(0x32, body), Version.V5)
+        packets.read_publish(Packet(0x32, body), MqttVersion.V5)
 
 
 def test_there_is_no_qos_3() -> None:
     with pytest.raises(ProtocolError):
-        packets.read_publish(Packet(0x36, b"\0\1a\0\1payload"), Version.V3_1_1)
+        packets.read_publish(Packet(0x36, b"\0\1a\0\1payload"), MqttVersion.V3_1_1)
 
 
 READERS: list[Callable[[Packet], Any]] = [
@@ -187,21 +187,21 @@ def test_arbitrary_streams_are_cut_or_no_mqtt(chunks: list[bytes]) -> None:
 def test_a_login_answered() -> None:
     properties = b"\x13\0\x0a" + b"\x1f" + string("wait") + b"\x26" + string("a") + string("b")
     data = b"\1\0" + variable(len(properties)) + properties
-    assert packets.read_connack(Packet(0x20, data), Version.V5) == packets.Accepted(None, True, 10)  # noqa: FBT003
-    refused = packets.read_connack(Packet(0x20, b"\0\x87" + data[2:]), Version.V5)
+    assert packets.read_connack(Packet(0x20, data), MqttVersion.V5) == packets.Accepted(None, True, 10)  # noqa: FBT003
+    refused = packets.read_connack(Packet(0x20, b"\0\x87" + data[2:]), MqttVersion.V5)
     assert refused.refusal == "not authorized: wait"
-    assert packets.read_connack(Packet(0x20, b"\0\5"), Version.V3_1_1).refusal == "not authorized"
-    assert packets.read_connack(Packet(0x20, b"\0\x77"), Version.V3_1_1).refusal == "reason code 119"
+    assert packets.read_connack(Packet(0x20, b"\0\5"), MqttVersion.V3_1_1).refusal == "not authorized"
+    assert packets.read_connack(Packet(0x20, b"\0\x77"), MqttVersion.V3_1_1).refusal == "reason code 119"
 
 
-def accepted(properties: bytes, version: Version = Version.V5, code: int = 0) -> packets.Accepted:
-    body = bytes([0, code]) + (variable(len(properties)) + properties if version is Version.V5 else b"")
+def accepted(properties: bytes, version: MqttVersion = MqttVersion.V5, code: int = 0) -> packets.Accepted:
+    body = bytes([0, code]) + (variable(len(properties)) + properties if version is MqttVersion.V5 else b"")
     return packets.read_connack(Packet(0x20, body), version)
 
 
 def test_what_a_broker_says_that_it_can_do() -> None:
     unlimited = packets.Accepted(None, has_session=False)
-    assert accepted(b"") == accepted(b"", Version.V3_1_1) == unlimited
+    assert accepted(b"") == accepted(b"", MqttVersion.V3_1_1) == unlimited
     assert (unlimited.limits, unlimited.has_shared, unlimited.has_wildcards) == ({}, True, True)
     limited = accepted(b"\x11\0\0\0\x3c\x21\0\x0a\x27\0\1\0\0\x28\0\x2a\0")
     assert limited.limits == {"session_expiry_s": 60, "receive_maximum": 10, "maximum_packet_bytes": 65_536}
@@ -212,15 +212,15 @@ def test_what_a_broker_says_that_it_can_do() -> None:
 @pytest.mark.parametrize(("body", "is_older"), [(b"\0\1", True), (b"\0\5", False), (b"\0\x84\0", True)])
 def test_a_broker_of_before_mqtt_5(body: bytes, *, is_older: bool) -> None:
     """It answers as MQTT 3.1.1 has it, without properties."""
-    answer = packets.read_connack(Packet(0x20, body), Version.V5)
+    answer = packets.read_connack(Packet(0x20, body), MqttVersion.V5)
     assert answer.refusal
     assert answer.is_older is is_older
 
 
 @both
-def test_a_probe_is_what_paho_sends(version: Version) -> None:
+def test_a_probe_is_what_paho_sends(version: MqttVersion) -> None:
     paho = Captured(version)
-    properties = Properties(PacketTypes.PUBLISH) if version is Version.V5 else None  # type: ignore[no-untyped-call]
+    properties = Properties(PacketTypes.PUBLISH) if version is MqttVersion.V5 else None  # type: ignore[no-untyped-call]
     message = mqtt.MQTTMessageInfo(1)
     paho.client._send_publish(1, b"gridgate/probe/a", b"xyz", 0, info=message, properties=properties)
     assert packets.probe(version, "gridgate/probe/a", b"xyz") == paho.read()
@@ -229,23 +229,23 @@ def test_a_probe_is_what_paho_sends(version: Version) -> None:
 @pytest.mark.parametrize(
     ("version", "is_clean", "expiry_s", "is_durable"),
     [
-        (Version.V5, False, 1, True),
-        (Version.V5, False, 0, False),
-        (Version.V5, True, 1, False),
-        (Version.V3_1_1, False, 0, True),
-        (Version.V3_1_1, True, 0, False),
+        (MqttVersion.V5, False, 1, True),
+        (MqttVersion.V5, False, 0, False),
+        (MqttVersion.V5, True, 1, False),
+        (MqttVersion.V3_1_1, False, 0, True),
+        (MqttVersion.V3_1_1, True, 0, False),
     ],
 )
 def test_a_session_that_outlives_its_connection(
-    version: Version, expiry_s: int, *, is_clean: bool, is_durable: bool
+    version: MqttVersion, expiry_s: int, *, is_clean: bool, is_durable: bool
 ) -> None:
     assert Connect(version, "a", 30, is_clean=is_clean, session_expiry_s=expiry_s).is_durable is is_durable
 
 
 def test_a_subscription_answered() -> None:
-    assert packets.read_suback(Packet(0x90, b"\0\1\1\x80"), Version.V3_1_1) == (1, [1, 128])
+    assert packets.read_suback(Packet(0x90, b"\0\1\1\x80"), MqttVersion.V3_1_1) == (1, [1, 128])
     answer = b"\0\1" + b"\x07\x1f" + string("nono") + b"\1\x87"
-    assert packets.read_suback(Packet(0x90, answer), Version.V5) == (1, [1, 0x87])
+    assert packets.read_suback(Packet(0x90, answer), MqttVersion.V5) == (1, [1, 0x87])
 
 
 def test_a_departure() -> None:
@@ -257,10 +257,10 @@ def test_a_departure() -> None:
 class Captured:
     """What paho would send: its packet builders, on a socket that only remembers."""
 
-    def __init__(self, version: Version, client_id: str = "somebody") -> None:
+    def __init__(self, version: MqttVersion, client_id: str = "somebody") -> None:
         self._sent = bytearray()
-        protocol = MQTTProtocolVersion.MQTTv5 if version is Version.V5 else MQTTProtocolVersion.MQTTv311
-        clean = None if version is Version.V5 else False
+        protocol = MQTTProtocolVersion.MQTTv5 if version is MqttVersion.V5 else MQTTProtocolVersion.MQTTv311
+        clean = None if version is MqttVersion.V5 else False
         self.client: Any = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, clean_session=clean
         )
@@ -281,11 +281,11 @@ class Captured:
 @pytest.mark.parametrize(
     ("username", "password"), [(None, None), ("me", None), ("me", ""), ("mé", "geheim" * 50)]
 )
-def test_connect_is_what_paho_sends(version: Version, username: str | None, password: str | None) -> None:
+def test_connect_is_what_paho_sends(version: MqttVersion, username: str | None, password: str | None) -> None:
     paho = Captured(version, "gridgate-ingest")
     if username is not None:
         paho.client.username_pw_set(username, password)
-    if version is Version.V5:
+    if version is MqttVersion.V5:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no type here
         properties.SessionExpiryInterval = 86_400
         properties.ReceiveMaximum = 4000
@@ -297,31 +297,31 @@ def test_connect_is_what_paho_sends(version: Version, username: str | None, pass
 
 
 @both
-def test_a_clean_connect_byte_by_byte(version: Version) -> None:
+def test_a_clean_connect_byte_by_byte(version: MqttVersion) -> None:
     data = Connect(version, "a", 258, is_clean=True, session_expiry_s=1, receive_maximum=2).encode()
-    properties = b"\x08\x11\0\0\0\1\x21\0\2" if version is Version.V5 else b""
+    properties = b"\x08\x11\0\0\0\1\x21\0\2" if version is MqttVersion.V5 else b""
     body = b"\0\4MQTT" + bytes([version]) + b"\2" + b"\1\2" + properties + b"\0\1a"
     assert data == b"\x10" + bytes([len(body)]) + body
 
 
 @both
-def test_subscribe_and_unsubscribe_are_what_paho_sends(version: Version) -> None:
+def test_subscribe_and_unsubscribe_are_what_paho_sends(version: MqttVersion) -> None:
     filters = ["oadr/meter/+", "ven/é/#", "x" * 300]
     paho = Captured(version)
-    if version is Version.V5:
+    if version is MqttVersion.V5:
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         paho.client._send_subscribe(False, [(each.encode(), options) for each in filters])  # noqa: FBT003
     else:
         paho.client._send_subscribe(False, [(each.encode(), 1) for each in filters])  # noqa: FBT003
-    assert Subscription(version, 1, filters).encode() == paho.read()
+    assert SubscribeRequest(version, 1, filters).encode() == paho.read()
 
     paho = Captured(version)
     paho.client._send_unsubscribe(False, [each.encode() for each in filters])  # noqa: FBT003
-    assert Subscription(version, 1, filters).encode_end() == paho.read()
+    assert SubscribeRequest(version, 1, filters).encode_end() == paho.read()
 
 
 @both
-def test_acknowledgement_ping_and_departure_are_what_paho_sends(version: Version) -> None:
+def test_acknowledgement_ping_and_departure_are_what_paho_sends(version: MqttVersion) -> None:
     paho = Captured(version)
     for packet_id in (1, 256, 65_535):
         paho.client._send_puback(packet_id)
@@ -334,10 +334,10 @@ def test_acknowledgement_ping_and_departure_are_what_paho_sends(version: Version
 @both
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("payload", [b"", b"{}", bytes(300_000)])
-def test_a_message_of_paho(version: Version, qos: int, payload: bytes) -> None:
+def test_a_message_of_paho(version: MqttVersion, qos: int, payload: bytes) -> None:
     paho = Captured(version)
     properties = None
-    if version is Version.V5:
+    if version is MqttVersion.V5:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no type here
         properties.UserProperty = [("k", "v" * 100), ("k", "w" * 100)]
         properties.ContentType = "application/json"
@@ -350,4 +350,4 @@ def test_a_message_of_paho(version: Version, qos: int, payload: bytes) -> None:
 def test_a_packet_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packets, "LONGEST_PACKET", 100)
     with pytest.raises(ValueError, match="a packet of"):
-        Subscription(Version.V5, 1, ["x" * 101]).encode()
+        SubscribeRequest(MqttVersion.V5, 1, ["x" * 101]).encode()

@@ -4,18 +4,18 @@ import math
 
 import pytest
 
-from ingest.mqtt.packets import Stream, Version, read_publish
+from ingest.mqtt.packets import MqttVersion, Stream, read_publish
 from ingest.receiving.probe import WITHIN_S, SharedSubscriptionProbe
 
 
 @pytest.fixture
 def probe() -> SharedSubscriptionProbe:
-    return SharedSubscriptionProbe("ingest-1", Version.V5)
+    return SharedSubscriptionProbe("ingest-1", MqttVersion.V5)
 
 
 def payload_of(packet: bytes) -> bytes:
     [only] = Stream().feed(packet)
-    return read_publish(only, Version.V5)[1]
+    return read_publish(only, MqttVersion.V5)[1]
 
 
 def test_it_is_overdue_after_a_while_and_never_before_it_is_sent(probe: SharedSubscriptionProbe) -> None:
@@ -32,7 +32,7 @@ def test_it_is_overdue_after_a_while_and_never_before_it_is_sent(probe: SharedSu
 
 def test_another_process_is_not_taken_for_this_one(probe: SharedSubscriptionProbe) -> None:
     packet = probe.packet(0.0)
-    other = SharedSubscriptionProbe("ingest-1", Version.V5)
+    other = SharedSubscriptionProbe("ingest-1", MqttVersion.V5)
     assert other.topic == probe.topic
     assert not other.arrives(payload_of(packet))
     assert not probe.arrives(b"")
@@ -46,6 +46,6 @@ def test_another_process_is_not_taken_for_this_one(probe: SharedSubscriptionProb
     [("a", "gridgate/probe/a"), ("a/b+c#", "gridgate/probe/a%2Fb%2Bc%23"), ("ü", "gridgate/probe/%C3%BC")],
 )
 def test_any_client_id_makes_a_topic_and_a_share(client_id: str, topic: str) -> None:
-    probe = SharedSubscriptionProbe(client_id, Version.V3_1_1)
+    probe = SharedSubscriptionProbe(client_id, MqttVersion.V3_1_1)
     name = topic.removeprefix("gridgate/probe/")
     assert (probe.topic, probe.filter) == (topic, f"$share/{name}/{topic}")

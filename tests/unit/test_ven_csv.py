@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.fleet import ven_csv
-from serving.fleet.ven_csv import FORMULA, STORED, read
+from serving.imports import ven_csv
+from serving.imports.ven_csv import FORMULA, STORED, read
 
 PLAIN_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20)
 FORMULAS = st.sampled_from(["=1+1", "-1", "@x", "'=x", "''+y", "\uff1d1", "'", "'a"])

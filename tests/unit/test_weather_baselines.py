@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.baseline_model.choosing import chosen_days
 from schemas.baseline_model.days import Calendar, Occasion
-from schemas.baseline_model.prediction import Prediction, chosen_days, days_of, predict
+from schemas.baseline_model.prediction import Prediction, days_of, predict
 from schemas.baseline_model.temperatures import daily_maxima
 from schemas.demand_response.baselines import METHODS, BaselineName, DayRule
 from tests.unit.test_baselines import CAP, DAY, FOUR, HOUR, NOTHING_TAKEN, History, frame, steady

@@ -9,11 +9,10 @@ from sqlalchemy import Connection, Engine
 from schemas.api.ven_imports import VenImport
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import InvalidRequestError
-from serving.fleet import import_queries as queries
-from serving.fleet import registry_queries as registry
-from serving.fleet import ven_csv
-from serving.fleet.import_queries import RegisteredVen
-from serving.fleet.ven_csv import MOST_PROBLEMS, VenFile, VenRow
+from serving.imports import queries, ven_csv
+from serving.imports.queries import RegisteredVen
+from serving.imports.ven_csv import MOST_PROBLEMS, VenFile, VenFileRow
+from serving.registry import queries as registry
 
 AT_ONCE = 1_000
 """Rows that one statement compares or writes."""
@@ -64,7 +63,7 @@ class VenImports:
             yield from ven_csv.lines(row._asdict() for row in rows)
 
     def _write(
-        self, connection: Connection, columns: Sequence[str], rows: Sequence[VenRow], *, dry_run: bool
+        self, connection: Connection, columns: Sequence[str], rows: Sequence[VenFileRow], *, dry_run: bool
     ) -> Counter[str]:
         query = queries.some_vens([row.ven_id for row in rows], locked=not dry_run)
         present = {ven.ven_id: ven for ven in query.all(connection)}
@@ -77,7 +76,7 @@ class VenImports:
         return Counter(outcomes.values())
 
 
-def outcome(row: VenRow, ven: RegisteredVen | None) -> str:
+def outcome(row: VenFileRow, ven: RegisteredVen | None) -> str:
     """What a row does to the VEN that is there, if one is."""
     if ven is None:
         return "created"
@@ -90,7 +89,7 @@ def _is_same(values: Mapping[str, object], present: Mapping[str, object]) -> boo
     return all(present[name] == value for name, value in values.items())
 
 
-def _id_of(row: VenRow) -> bytes:
+def _id_of(row: VenFileRow) -> bytes:
     """As the database orders ids."""
     return row.ven_id.encode()
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from schemas.demand_response.commands import Op, new_command
 from schemas.devices.protocols import vens_by_openadr
-from serving.fleet import registry_queries as registry
+from serving.registry import queries as registry
 
 SETTINGS_OF_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "priority"}
 """Settings of a load that its VEN is sent: our name, and that of the contract."""

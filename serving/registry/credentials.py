@@ -12,10 +12,10 @@ from schemas.credentials import NO_KEY, seal
 from schemas.devices.identifiers import is_topic_level
 from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_ven
-from serving.fleet import credential_queries as queries
-from serving.fleet import registry_queries as registry
-from serving.fleet.credential_queries import CredentialRow
 from serving.page import CredentialFilter, Page
+from serving.registry import credential_queries as queries
+from serving.registry import queries as registry
+from serving.registry.credential_queries import CredentialRow
 
 KIND = "gv"
 AT_ONCE = 1_000

@@ -15,8 +15,8 @@ from serving.events.rules import require_free_path
 from serving.events.targets import require_known_vens
 from serving.fleet import group_queries as queries
 from serving.fleet.group_queries import GroupRow
-from serving.fleet.writer import changed_fields
 from serving.page import Page
+from serving.registry.writer import changed_fields
 
 LISTS = ("ven_ids", "load_types", "regions", "tags")
 

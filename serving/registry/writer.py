@@ -18,11 +18,11 @@ from schemas.times.instants import EPOCH, MICROSECOND, parse_iso
 from schemas.times.slots import forget_widths, half_hour, width_changes
 from serving.errors import ConflictError, InvalidRequestError, NotFoundError, no_load, no_ven
 from serving.events.rules import require_free_path
-from serving.fleet import credential_queries as credentials
-from serving.fleet import outbox
-from serving.fleet import registry_queries as registry
 from serving.fleet.latest import LatestReader
 from serving.fleet.shapes import place_label
+from serving.registry import credential_queries as credentials
+from serving.registry import outbox
+from serving.registry import queries as registry
 
 VEN_FIELDS = ("name", "status", "location", "registration_id", "address", "region", "tags")
 EMPTY_FORGETS = ("registration_id", "address", "region")
@@ -43,7 +43,7 @@ class FleetWriter:
         self._clock = clock
 
     def add_ven(self, request: VenCreate) -> str:
-        """Register a VEN, or bring back one that was retired, with its history; answers its id.
+        """Register a VEN, or bring back one that was retired, with its history; returns its id.
 
         Raises:
             InvalidRequestError: the path of that id would be another route, or its slots begin ahead.

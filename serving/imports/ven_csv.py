@@ -48,7 +48,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 Values = Mapping[str, object]
 
 
-class VenRow(Struct, frozen=True):
+class VenFileRow(Struct, frozen=True):
     """A line of a file: its number, the VEN, and the values by the columns of the table `vens`."""
 
     line: int
@@ -60,7 +60,7 @@ class VenFile(Struct, frozen=True):
     """What a file says: the columns that it sets, its rows, and what is wrong with it."""
 
     columns: Sequence[str]
-    rows: Sequence[VenRow]
+    rows: Sequence[VenFileRow]
     problems: Sequence[ImportProblem]
 
 
@@ -97,7 +97,7 @@ def lines(vens: Iterable[Values]) -> Iterator[str]:
 
 
 def _read_rows(names: Sequence[str], records: Iterator[tuple[int, list[str]]]) -> VenFile:
-    rows, problems, first_lines = list[VenRow](), list[ImportProblem](), dict[str, int]()
+    rows, problems, first_lines = list[VenFileRow](), list[ImportProblem](), dict[str, int]()
     for line, cells in records:
         try:
             row = _row(line, names, cells)
@@ -135,17 +135,17 @@ def _header_problem(names: Sequence[str]) -> ImportProblem | None:
     return None
 
 
-def _row(line: int, names: Sequence[str], cells: Sequence[str]) -> VenRow:
+def _row(line: int, names: Sequence[str], cells: Sequence[str]) -> VenFileRow:
     if len(cells) != len(names):
         raise _CellError("", f"has {len(cells)} cells, and the first line {len(names)}")
     values = {name: READERS.get(name, _text)(name, cell) for name, cell in zip(names, cells, strict=True)}
     if len([name for name in PLACE if values.get(name) is not None]) == 1:
         raise _CellError("lat", "and lon must be given together, or neither")
     ven_id = str(values.pop(ID))
-    return VenRow(line, ven_id, {STORED[name]: value for name, value in values.items()})
+    return VenFileRow(line, ven_id, {STORED[name]: value for name, value in values.items()})
 
 
-def _require_new(row: VenRow, first_lines: dict[str, int]) -> None:
+def _require_new(row: VenFileRow, first_lines: dict[str, int]) -> None:
     first = first_lines.setdefault(row.ven_id, row.line)
     if first != row.line:
         raise _CellError(ID, f"{row.ven_id!r} is in line {first} already")

@@ -13,8 +13,8 @@ from schemas.tables.registry import ven_opt_outs
 from schemas.times.instants import parse_iso
 from serving.errors import InvalidRequestError, NotFoundError, no_ven
 from serving.fleet import queries as fleet
-from serving.fleet import registry_queries as registry
-from serving.fleet.writer import require_row
+from serving.registry import queries as registry
+from serving.registry.writer import require_row
 
 TIMES = ven_opt_outs.c
 

@@ -22,9 +22,11 @@ from alembic.config import Config
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine
 
+from jobs.storage.distributing import distribute
 from local.postgres import EmbeddedPostgres
 from schemas.db.connections import engine_for
 from tests.examples import load_profile
+from tests.servers import DatabaseServer, GivenServer, cloned_database, is_citus, make_cluster
 
 load_profile()
 
@@ -97,6 +99,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a Citus cluster, or what cannot be on one."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    mark = "not_on_citus" if url and is_citus(GivenServer(url)) else "citus"
+    left_out = [item for item in items if item.get_closest_marker(mark)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def server_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """In memory, where there is room: to clone a database on a disk takes ten times as long."""
@@ -112,13 +123,33 @@ def server_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 
 
 @pytest.fixture(scope="session")
-def postgres(server_directory: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(server_directory, durable=False) as server:
-        server.ensure_database(TEMPLATE)
-        with psycopg.connect(server.url(TEMPLATE), autocommit=True) as admin:
-            admin.execute(NEIGHBOURS.encode())
-        migrate(server.url(TEMPLATE))
+def postgres(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    """The server that `TEST_DATABASE_URL` names, or an embedded one."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        given = GivenServer(url)
+        try:
+            _make_template(given)
+            yield given
+        finally:
+            given.drop_all()
+        return
+    with EmbeddedPostgres(request.getfixturevalue("server_directory"), durable=False) as server:
+        _make_template(server)
         yield server
+
+
+def _make_template(server: DatabaseServer) -> None:
+    if is_citus(server):
+        make_cluster(server, TEMPLATE)
+    else:
+        server.ensure_database(TEMPLATE)
+    with psycopg.connect(server.url(TEMPLATE), autocommit=True) as admin:
+        admin.execute(NEIGHBOURS.encode())
+    migrate(server.url(TEMPLATE))
+    if is_citus(server):
+        engine = engine_for(server.url(TEMPLATE), "tests")
+        distribute(engine)
+        engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -126,34 +157,22 @@ def database_names() -> Iterator[str]:
     return (f"test_{number}" for number in count())
 
 
-@contextmanager
-def cloned_database(postgres: EmbeddedPostgres, name: str, template: str = TEMPLATE) -> Iterator[str]:
-    """The URL of a database that is a copy of the template, as long as the context lasts.
-
-    Nobody may be connected to the template.
-    """
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'.encode())
-        yield postgres.url(name)
-        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+def database_url(postgres: DatabaseServer) -> Iterator[str]:
     """A database of its own, at head, for one test: always of the same name, so that engines can be kept."""
-    with cloned_database(postgres, "test") as url:
+    with cloned_database(postgres, "test", TEMPLATE) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def module_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> Iterator[str]:
+def module_database_url(postgres: DatabaseServer, database_names: Iterator[str]) -> Iterator[str]:
     """A database for the tests of a file, which only read it, or are made from it by `cloned_database`."""
-    with cloned_database(postgres, next(database_names)) as url:
+    with cloned_database(postgres, next(database_names), TEMPLATE) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def test_engine(postgres: EmbeddedPostgres) -> Engine:
+def test_engine(postgres: DatabaseServer) -> Engine:
     """The engine of every test's database, which keeps the statements that it has compiled."""
     return engine_for(postgres.url("test"), "tests")
 

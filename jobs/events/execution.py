@@ -13,6 +13,8 @@ def see_executions(connection: Connection, now: datetime) -> int:
     since = connection.execute(execution_queries.watched_since(now)).scalar_one()
     if since is None:
         return 0
+    for setting in execution_queries.ONLY_LOOPS:
+        connection.execute(setting)
     seen = [
         event_id
         for statement in (

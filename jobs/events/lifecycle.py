@@ -161,6 +161,7 @@ def _share_among(
         return 0
     if row.shared_reduction_kw != row.wanted_kw:
         connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
+        connection.execute(event_changed(row.event_id))
     _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(vens_with_announced_share)), now)
     chosen = chosen.filter(~pl.col("ven_id").is_in(vens_with_announced_share))
     if chosen.is_empty():
@@ -218,6 +219,7 @@ def _keep_shares(connection: Connection, row: Row[Any], shares: pl.DataFrame, no
     whole = _whole(parts, EventParticipationFrame)
     write(connection, whole, event_participations, term_queries.merge_shares)
     _write_shares(connection, parts, now)
+    connection.execute(event_changed(row.event_id))
 
 
 def _is_changed(row: Row[Any]) -> bool:

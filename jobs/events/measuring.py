@@ -16,7 +16,7 @@ from jobs.archive.reading import archived_samples
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
-from jobs.summaries.rows import fetch, fetch_binary, stream_binary
+from jobs.summaries.rows import fetch, fetch_binary
 from jobs.transforms.event_terms import start_delay
 from jobs.transforms.interval_energies import Energies, energies
 from jobs.transforms.intervals import portfolio_misses, with_portfolio_interval
@@ -46,6 +46,7 @@ from schemas.demand_response import temperatures as temperature_queries
 from schemas.demand_response.baselines import BY_TEMPERATURE, BaselineName
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.metadata import Frame, Utc
+from schemas.times.slots import SLOT
 from schemas.times.time_ranges import TimeRange, widened
 
 VENS_AT_ONCE = 1_000
@@ -53,6 +54,9 @@ VENS_AT_ONCE = 1_000
 
 MEANS_TOGETHER = 50_000_000
 """So many means of slots are read in one pass over the fleet's history, and held: 400 MB."""
+
+MEANS_AT_ONCE = 10_000
+"""So many means of slots are in one statement, which holds them in memory, but at least those of one slot."""
 
 LINES_AT_ONCE = 1_000_000
 """So many ids of VENs are mapped to rows at once."""
@@ -481,12 +485,24 @@ def read_usage_of_most(
     slots = slots_of(within)
     by_slot = _nothing(len(slots), len(ven_ids) + 1)  # the last column takes VENs that are not asked for
     rows = pl.Enum(ven_ids)
-    for part in within:
-        columns = stream_binary(connection, settlement_queries.slot_columns(part, ids))
-        while some := list(islice(columns, -(-LINES_AT_ONCE // len(ven_ids)))):
-            _fill(by_slot, slots, rows, some)
+    columns = _slot_columns(connection, within, len(ven_ids), ids)
+    while some := list(islice(columns, -(-LINES_AT_ONCE // len(ven_ids)))):
+        _fill(by_slot, slots, rows, some)
     usage = Usage(list(ven_ids), slots, by_slot[:, : len(ven_ids)].T)
     return _with_wide_slots(connection, usage, within)
+
+
+def _slot_columns(
+    connection: Connection, within: Sequence[TimeRange], vens: int, ids: tuple[str, str] | None
+) -> Iterator[SlotColumn]:
+    """The columns of the slots with samples in some ranges, of few slots at a time."""
+    length = max(1, MEANS_AT_ONCE // vens) * SLOT
+    for part in within:
+        start = part.start
+        while start < part.end:
+            some = TimeRange(start, min(start + length, part.end))
+            yield from fetch_binary(connection, settlement_queries.slot_columns(some, ids))
+            start = some.end
 
 
 def _fill(by_slot: NDArray[np.float64], slots: Slots, rows: pl.Enum, columns: Sequence[SlotColumn]) -> None:
@@ -500,10 +516,10 @@ def _fill(by_slot: NDArray[np.float64], slots: Slots, rows: pl.Enum, columns: Se
 
 def _read_by_ven(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
     # Range by range: rows of one day lie close together, whoever's they are.
-    queries = (settlement_queries.packed_slot_means(ven_ids, [part]) for part in within)
+    queries = (settlement_queries.packed_slot_means(ven_ids, part) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
     slots = slots_of(within)
-    return Usage(list(ven_ids), slots, _unpacked(rows, len(ven_ids), slots))
+    return Usage(list(ven_ids), slots, _unpacked(rows, ven_ids, slots))
 
 
 def _with_wide_slots(connection: Connection, usage: Usage, within: Sequence[TimeRange]) -> Usage:
@@ -525,20 +541,21 @@ def _read_slow(
 ) -> NDArray[np.float64]:
     queries = (settlement_queries.packed_wide_means(ven_ids, part) for part in within)
     rows = [row for query in queries for row in fetch_binary(connection, query)]
-    return _unpacked(rows, len(ven_ids), slots)
+    return _unpacked(rows, ven_ids, slots)
 
 
 def _nothing(vens: int, slots: int) -> NDArray[np.float64]:
     return np.full((vens, slots), np.nan)
 
 
-def _unpacked(rows: Sequence[Sequence[Any]], vens: int, slots: Slots) -> NDArray[np.float64]:
-    """Means by VEN and slot, of rows with a position, slots and means, as PostgreSQL sends them."""
-    kw = _nothing(vens, len(slots))
+def _unpacked(rows: Sequence[Sequence[Any]], ven_ids: Sequence[str], slots: Slots) -> NDArray[np.float64]:
+    """Means by VEN and slot, of rows with a VEN's id, slots and means, as PostgreSQL sends them."""
+    kw = _nothing(len(ven_ids), len(slots))
+    place = {ven_id: row for row, ven_id in enumerate(ven_ids)}
     if rows:
         at_us = np.frombuffer(b"".join(row[1] for row in rows), dtype=">i8")
         number = (at_us // 1_000_000 + POSTGRES_EPOCH_S) // SLOT_S
-        ven = np.repeat([row[0] - 1 for row in rows], [len(row[1]) // 8 for row in rows])
+        ven = np.repeat([place[row[0]] for row in rows], [len(row[1]) // 8 for row in rows])
         kw[ven, np.searchsorted(slots, number)] = np.frombuffer(b"".join(row[2] for row in rows), dtype=">f8")
     return kw
 

@@ -12,7 +12,7 @@ from jobs.queries import openadr as queries
 from schemas.openadr_notifications.content import Change
 from schemas.openadr_notifications.parts import ShareChange, parts_in_event
 from schemas.openadr_notifications.queueing import queue_notifications
-from schemas.openadr_objects import shown
+from schemas.openadr_objects import shown, shown_report
 
 
 class Notifier(Struct, frozen=True):
@@ -27,7 +27,7 @@ class Notifier(Struct, frozen=True):
                 Change(
                     "CREATE" if row.is_new else "UPDATE",
                     "REPORT",
-                    shown(row, "REPORT"),
+                    shown_report(row),
                     program_id=row.program_id,
                 )
                 for row in stored

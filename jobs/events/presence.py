@@ -1,7 +1,7 @@
 """Status transitions without a message: a VEN stops reporting, or its telemetry shows that it is online."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import polars as pl
@@ -25,8 +25,13 @@ from schemas.tables.ledger import PRESENCE_WORKER
 from schemas.tables.presence import SkewedReportFrame
 from schemas.tables.raw import ven_statuses
 from schemas.tables.snapshots import VenSnapshotFrame, ven_snapshots
+from schemas.times.time_ranges import TimeRange
 
-RECENT = timedelta(days=1)
+REACHES = (timedelta(minutes=10), timedelta(hours=2), timedelta(days=1))
+"""How far back the last reports are looked for: further only of VENs that have too few so far."""
+
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+"""Device times may be ahead of the clock."""
 DETAILS = {"silent_s": "silentS", "heard_at": "lastHeard", "clock_offset_s": "clockOffsetS"}
 
 
@@ -66,8 +71,25 @@ def _hear_skewed(connection: Connection, now: datetime, presence_time: PresenceT
 def intervals_of(connection: Connection, vens: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """The report intervals of VENs, by their last reports."""
     ven_ids = vens.get_column("ven_id").unique().to_list()
-    recent = presence_queries.recent_reports(ven_ids, now - RECENT, REPORTS_EACH)
-    return intervals(fetch(connection, recent, RecentReportFrame), _skewed_reports(connection, ven_ids))
+    return intervals(_recent_reports(connection, ven_ids, now), _skewed_reports(connection, ven_ids))
+
+
+def _recent_reports(connection: Connection, ven_ids: list[str], now: datetime) -> pl.DataFrame:
+    """The last reports by device time of some VENs, `REPORTS_EACH` of each as far as there are so many."""
+    found = [pl.DataFrame(schema=RecentReportFrame.types())]
+    until = LATEST
+    for reach in REACHES:
+        if ven_ids:
+            query = presence_queries.reports_within(ven_ids, TimeRange(now - reach, until))
+            found.append(fetch(connection, query, RecentReportFrame))
+            until = now - reach
+            ven_ids = _vens_with_few(pl.concat(found), ven_ids)
+    return pl.concat(found).sort("ven_id", "ts").group_by("ven_id", maintain_order=True).tail(REPORTS_EACH)
+
+
+def _vens_with_few(reports: pl.DataFrame, ven_ids: list[str]) -> list[str]:
+    counts = reports.group_by("ven_id").len().filter(pl.col("len") >= REPORTS_EACH)
+    return sorted(set(ven_ids) - set(counts.get_column("ven_id")))
 
 
 def _skewed_reports(connection: Connection, ven_ids: Sequence[str]) -> pl.DataFrame:

@@ -1,10 +1,10 @@
-"""Queries of the execution of commands in telemetry."""
+"""The SQL that detects the execution of commands in telemetry."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
-    ScalarSelect,
     Select,
     Table,
     and_,
@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.sql import ColumnElement
@@ -29,7 +30,7 @@ from schemas.tables.snapshots import (
 from schemas.times.instants import EPOCH
 
 LATE = timedelta(hours=1)
-"""Telemetry that comes later than so long after a command was to end shows nothing of it any more."""
+"""How long after the end of a command telemetry is still searched for its execution."""
 
 
 LONGEST_COMMAND = timedelta(days=1)
@@ -44,56 +45,73 @@ SAME_KW = 0.0005
 """Powers in commands have three decimals."""
 
 
+ONLY_LOOPS = (text("SET LOCAL enable_hashjoin = off"), text("SET LOCAL enable_mergejoin = off"))
+"""Raw rows are looked up command by command: other joins would read all since the first command."""
+
+
 def watched_since(now: datetime) -> Select[datetime | None]:
-    """When the oldest command was sent that is watched; null without any."""
+    """Select when the oldest watched command was sent; null without any."""
     return select(func.min(SENT_AT)).where(*_is_watched(now))
 
 
 def loads_that_shed(now: datetime, since: datetime) -> ReturningUpdate[str | None]:
     """Date `shedLoad` commands by the first sample within their time in which the load sheds."""
-    is_of_load = ven_load_samples.c.load_id == commands.c.load_id
-    return _executed("shedLoad", now, _first_shedding(ven_load_samples, since, is_of_load))
+    watched = _watched("shedLoad", now)
+    is_of_load = ven_load_samples.c.load_id == watched.c.load_id
+    return _dated(_first_shedding(watched, ven_load_samples, since, is_of_load))
 
 
 def panels_that_shed(now: datetime, since: datetime) -> ReturningUpdate[str | None]:
     """Date `shedPanel` commands by the first report within their time in which the panel sheds."""
-    return _executed("shedPanel", now, _first_shedding(ven_telemetry, since))
+    return _dated(_first_shedding(_watched("shedPanel", now), ven_telemetry, since))
 
 
-def _first_shedding(
-    table: Table, watched_since: datetime, *conditions: ColumnElement[bool]
-) -> ScalarSelect[datetime]:
-    """`watched_since` becomes a constant of the statement, which so leaves older partitions alone."""
-    seconds = commands.c.data["durationS"].as_float()
-    constant = bindparam(None, watched_since, table.c.ts.type, literal_execute=True)
+def _watched(op: str, now: datetime) -> CTE:
+    """Watched commands, and the range of time, open at the start, in which they are to show."""
+    length = commands.c.data["durationS"].as_float() * literal(timedelta(seconds=1))
     return (
-        select(table.c.ts)
-        .where(
-            table.c.ven_id == commands.c.ven_id,
-            *conditions,
-            table.c.ts > constant,
-            table.c.ts > SENT_AT,
-            table.c.ts <= SENT_AT + seconds * literal(timedelta(seconds=1)),
-            table.c.shed_power_kw > 0,
+        select(
+            commands.c.ven_id,
+            commands.c.command_id,
+            commands.c.load_id,
+            SENT_AT.label("since"),
+            (SENT_AT + length).label("until"),
         )
-        .order_by(table.c.ts)
-        .limit(1)
-        .correlate(commands)
-        .scalar_subquery()
+        .where(*_is_watched(now), commands.c.op == op)
+        .cte("watched")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+def _first_shedding(watched: CTE, table: Table, since: datetime, *conditions: ColumnElement[bool]) -> CTE:
+    """When each watched command first shows in a raw table.
+
+    `since` becomes a constant of the statement, which so leaves older partitions alone. Joined, and not
+    looked up command by command: a distributed table is not read once for each row of a local one.
+    """
+    constant = bindparam(None, since, table.c.ts.type, literal_execute=True)
+    in_time = (table.c.ts > constant, table.c.ts > watched.c.since, table.c.ts <= watched.c.until)
+    return (
+        select(watched.c.ven_id, watched.c.command_id, func.min(table.c.ts).label("seen_at"))
+        .join_from(watched, table, and_(table.c.ven_id == watched.c.ven_id, *conditions, *in_time))
+        .where(table.c.shed_power_kw > 0)
+        .group_by(watched.c.ven_id, watched.c.command_id)
+        .cte("seen")
+        .prefix_with("MATERIALIZED")
     )
 
 
 def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
-    """Mark `setLoad` commands as executed whose load has since reported all that was set."""
-    said, data = load_snapshots.c, commands.c.data
+    """Mark `setLoad` commands as executed whose load has since reported all set values."""
+    latest, data = load_snapshots.c, commands.c.data
     fields = (
-        (data["enabled"], said.enabled == data["enabled"].as_boolean(), said.enabled_stamp),
+        (data["enabled"], latest.enabled == data["enabled"].as_boolean(), latest.enabled_stamp),
         (
             data["capacityKw"],
-            func.abs(said.capacity_kw - data["capacityKw"].as_float()) < SAME_KW,
-            said.capacity_kw_stamp,
+            func.abs(latest.capacity_kw - data["capacityKw"].as_float()) < SAME_KW,
+            latest.capacity_kw_stamp,
         ),
-        (data["priority"], said.priority == data["priority"].as_integer(), said.priority_stamp),
+        (data["priority"], latest.priority == data["priority"].as_integer(), latest.priority_stamp),
     )
     since_us = cast(func.extract("epoch", SENT_AT) * 1_000_000, BigInteger)
     is_set = (or_(asked.is_(None), and_(holds, stamp / 2 > since_us)) for asked, holds, stamp in fields)
@@ -101,11 +119,17 @@ def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
     at = literal(EPOCH) + last_us * literal(timedelta(microseconds=1))
     query = (
         select(at)
-        .where(said.ven_id == commands.c.ven_id, said.load_id == commands.c.load_id, *is_set)
+        .where(latest.ven_id == commands.c.ven_id, latest.load_id == commands.c.load_id, *is_set)
         .where(at <= SENT_AT + literal(SET_WITHIN))
         .correlate(commands)
     )
-    return _executed("setLoad", now, query.scalar_subquery())
+    seen = (
+        select(commands.c.ven_id, commands.c.command_id, query.scalar_subquery().label("seen_at"))
+        .where(*_is_watched(now), commands.c.op == "setLoad")
+        .cte("seen")
+        .prefix_with("MATERIALIZED")
+    )
+    return _dated(seen)
 
 
 def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -115,22 +139,16 @@ def _is_watched(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return unseen, commands.c.acknowledged_at > now - LONGEST_COMMAND - LATE
 
 
-def _executed(op: str, now: datetime, seen_at: ScalarSelect[datetime]) -> ReturningUpdate[str | None]:
-    """Date what is watched and has been seen; returns the events that it belongs to."""
-    watched = (
-        select(commands.c.ven_id, commands.c.command_id, seen_at.label("seen_at"))
-        .where(*_is_watched(now), commands.c.op == op)
-        .cte("watched")
-        .prefix_with("MATERIALIZED")
-    )
+def _dated(seen: CTE) -> ReturningUpdate[str | None]:
+    """Date commands by `seen_at`; returns the events that they belong to."""
     return (
         update(commands)
         .where(
-            commands.c.ven_id == watched.c.ven_id,
-            commands.c.command_id == watched.c.command_id,
+            commands.c.ven_id == seen.c.ven_id,
+            commands.c.command_id == seen.c.command_id,
             commands.c.executed_at.is_(None),
-            watched.c.seen_at.is_not(None),
+            seen.c.seen_at.is_not(None),
         )
-        .values(executed_at=watched.c.seen_at)
+        .values(executed_at=seen.c.seen_at)
         .returning(commands.c.event_id)
     )

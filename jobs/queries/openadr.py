@@ -1,4 +1,4 @@
-"""Objects of OpenADR that jobs read, and reports that they write."""
+"""The SQL of OpenADR objects that jobs read, and of reports that they write."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The SQL of presence: VENs whose status is in question, and the reports that answer it."""
+"""The SQL of presence: VENs whose status may change, and the reports that decide it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    true,
     tuple_,
     update,
 )
@@ -29,18 +28,19 @@ from schemas.tables.presence import skewed_reports
 from schemas.tables.raw import ven_statuses, ven_telemetry
 from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
+from schemas.times.time_ranges import TimeRange
 
 NOT_EXPECTED = ("offline", "maintenance")
 SETTLED = ("online", "maintenance")
 
 
 def watched_vens(heard_before: datetime, now: datetime) -> Relation:
-    """VENs that may have fallen silent, or that may have been heard after a status other than `online`.
+    """Select VENs that may have fallen silent, or may have been heard after a status other than `online`.
 
-    A VEN that was never heard is watched if it has a status, be it one that people gave it.
+    A VEN that was never heard is watched if it has a status, even one set by people.
     """
     watched = _candidates(heard_before, now)
-    said = and_(ven_statuses.c.ven_id == watched.c.ven_id, ven_statuses.c.ts == watched.c.status_ts)
+    last_status = and_(ven_statuses.c.ven_id == watched.c.ven_id, ven_statuses.c.ts == watched.c.status_ts)
     registered_at = case((watched.c.status.is_not(None), watched.c.created_at))
     received_at = func.coalesce(ven_statuses.c.received_at, watched.c.status_ts, registered_at)
     return select(
@@ -49,11 +49,11 @@ def watched_vens(heard_before: datetime, now: datetime) -> Relation:
         watched.c.status_ts,
         received_at.label("status_received_at"),
         watched.c.heard_at,
-    ).select_from(watched.outerjoin(ven_statuses, said))
+    ).select_from(watched.outerjoin(ven_statuses, last_status))
 
 
 def _candidates(heard_before: datetime, now: datetime) -> CTE:
-    """By the snapshot alone; whether a status was received before its VEN was heard is checked for few.
+    """Select candidates by the snapshot alone, so that only few statuses' times of receipt are read.
 
     Only a VEN whose clock is ahead can have been heard after a status that is dated later.
     """
@@ -79,21 +79,16 @@ def _candidates(heard_before: datetime, now: datetime) -> CTE:
     )
 
 
-def recent_reports(ven_ids: Sequence[str], since: datetime, most: int) -> Relation:
-    """The last reports by device time, at most so many each, of some VENs."""
-    wanted = select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids)).subquery()
-    last = (
-        select(ven_telemetry.c.ts, ven_telemetry.c.received_at)
-        .where(ven_telemetry.c.ven_id == wanted.c.ven_id, ven_telemetry.c.ts >= since)
-        .order_by(ven_telemetry.c.ts.desc())
-        .limit(most)
-        .lateral()
+def reports_within(ven_ids: Sequence[str], within: TimeRange) -> Relation:
+    """The reports of some VENs with device times in a range."""
+    report = ven_telemetry.c
+    return select(report.ven_id, report.ts, report.received_at).where(
+        report.ven_id == any_(_texts(ven_ids)), report.ts >= within.start, report.ts < within.end
     )
-    return select(wanted.c.ven_id, last.c.ts, last.c.received_at).join(last, true())
 
 
 def skewed_reports_of(ven_ids: Sequence[str]) -> Relation:
-    """The reports of some VENs that were not received promptly, as far as they are kept."""
+    """Select the stored reports of VENs that were not received promptly."""
     return select(skewed_reports).where(skewed_reports.c.ven_id.in_(ven_ids))
 
 
@@ -109,7 +104,7 @@ def mark_judged(ven_ids: Sequence[str], now: datetime) -> Update:
 
 
 def drop_older_skewed_reports(ven_ids: Sequence[str], most: int) -> Delete:
-    """All but the last ones received, at most so many each, of some VENs."""
+    """Delete all but the last `most` received reports of each VEN."""
     report = skewed_reports.c
     by_receipt = func.row_number().over(
         partition_by=report.ven_id, order_by=(report.received_at.desc(), report.ts.desc())

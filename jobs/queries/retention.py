@@ -1,6 +1,7 @@
-"""Queries of rows that retention deletes, and of horizons."""
+"""The SQL of retention: rows to delete, and horizons."""
 
-from datetime import UTC, date, datetime, time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import (
     Delete,
@@ -8,9 +9,11 @@ from sqlalchemy import (
     Select,
     Subquery,
     Table,
+    TableClause,
     any_,
     delete,
     func,
+    literal,
     literal_column,
     select,
     true,
@@ -25,34 +28,35 @@ from schemas.tables.history import (
 )
 from schemas.tables.ledger import ingest_batches, job_runs, pending_batches
 from schemas.tables.live import live_changes
+from schemas.times.instants import EPOCH
 from schemas.times.time_ranges import TimeRange
 
 
 def horizon(resolution_s: int) -> Select[datetime]:
-    """What retention has deleted of a resolution is before this; no row if it has deleted nothing."""
+    """Select the time before which retention has deleted a resolution; no row if it has deleted nothing."""
     return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
 
 
 def advance_horizon(resolution_s: int, since: datetime) -> Insert:
-    """Move the horizon of a resolution forward to a time; never back."""
+    """Move the horizon of a resolution forward to a time, never back."""
     statement = insert(horizons).values(resolution_s=resolution_s, since=since)
     later = func.greatest(horizons.c.since, statement.excluded.since)
     return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})
 
 
 def first_pending_day(before: date) -> Select[date | None]:
-    """The first day before another of which a lane has still to read rows; null without any."""
+    """Select the first day before another with rows that a lane has not read yet; null without any."""
     return select(func.min(_pending_days(before).c.day))
 
 
 def lanes_behind(within: TimeRange) -> Select[str]:
-    """Lanes with a pending batch that has rows in a range of days."""
+    """Select lanes with a pending batch that has rows in a range of days."""
     days = _pending_days(within.end.date())
     return select(days.c.lane).where(days.c.day >= within.start.date()).distinct().order_by(days.c.lane)
 
 
 def _pending_days(before: date) -> Subquery:
-    """Days before another, by the lane that has still to read rows of them."""
+    """Select days before another with rows that a lane has not read yet, by lane."""
     batch = ingest_batches.c
     day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
     start = datetime.combine(before, time(), UTC)
@@ -66,17 +70,39 @@ def _pending_days(before: date) -> Subquery:
 
 
 _CTID: ColumnElement[str] = literal_column("ctid")
-"""Where a row is, as long as the statement runs."""
+"""Where a row of a local table is, as long as the statement runs."""
+
+STEP = timedelta(minutes=5)
+"""Rows are counted, and deleted, by so much of their time."""
 
 
-def outdated(table: Table, resolution_s: int, since: datetime) -> Select[str]:
-    """The rows of a resolution that begin before a time: where they are."""
-    rows = select(_CTID).select_from(table).where(table.c.bucket < since)
-    return rows if "resolution_s" not in table.c else rows.where(table.c.resolution_s == resolution_s)
+def outdated(table: Table, resolution_s: int, since: datetime) -> list[ColumnElement[bool]]:
+    """Conditions on rows of a resolution that begin before a time."""
+    is_old = table.c.bucket < since
+    return [is_old] if "resolution_s" not in table.c else [is_old, table.c.resolution_s == resolution_s]
+
+
+def counts_by_time(
+    table: FromClause, time_column: str, conditions: Sequence[ColumnElement[bool]]
+) -> Select[datetime, int]:
+    """How many rows meet some conditions, by steps of time, oldest first: `start` and `rows`."""
+    start = func.date_bin(literal(STEP), table.c[time_column], literal(EPOCH)).label("start")
+    counts = select(start, func.count().label("rows")).select_from(table).where(*conditions)
+    return counts.group_by(start).order_by(start)
+
+
+def forget_until(
+    table: TableClause, time_column: str, conditions: Sequence[ColumnElement[bool]], until: datetime
+) -> Delete:
+    """Delete the rows before a time that meet some conditions.
+
+    By a range, and not by where the rows are: distributed rows have no such place on the coordinator.
+    """
+    return delete(table).where(*conditions, table.c[time_column] < until)
 
 
 def done_batches(before: datetime) -> Select[str]:
-    """Batches whose rows are all older than a time, and in every summary."""
+    """Select batches that every lane has consumed and whose rows are all older than a time."""
     is_pending = select(pending_batches.c.batch_id)
     batch = ingest_batches.c
     return (
@@ -91,7 +117,7 @@ def old_runs(before: datetime) -> Select[str]:
 
 
 def old_live_changes(before: datetime) -> Select[str]:
-    """All but the newest that were written before a time."""
+    """Select live changes written before a time, but for the newest."""
     newest = select(func.max(live_changes.c.position)).scalar_subquery()
     return (
         select(_CTID)
@@ -101,7 +127,7 @@ def old_live_changes(before: datetime) -> Select[str]:
 
 
 def closed_commands(before: datetime) -> Select[str]:
-    """Commands made before a time whose status is final."""
+    """Select commands created before a time whose status is final."""
     return (
         select(_CTID)
         .select_from(commands)
@@ -110,16 +136,16 @@ def closed_commands(before: datetime) -> Select[str]:
 
 
 def of_old_events(table: Table, before: datetime) -> Select[str]:
-    """Rows of events that were over before a time."""
+    """Select rows of events that were over before a time."""
     over_at = func.coalesce(events.c.ended_at, events.c.end_time)
     old = select(events.c.event_id).where(events.c.status.in_(("completed", "cancelled")), over_at < before)
     return select(_CTID).select_from(table).where(table.c.event_id.in_(old))
 
 
-def count(rows: FromClause) -> Select[int]:
-    return select(func.count()).select_from(rows)
+def count(table: Table, conditions: Sequence[ColumnElement[bool]]) -> Select[int]:
+    return select(func.count()).select_from(table).where(*conditions)
 
 
 def forget(table: Table, rows: Select[str], most: int) -> Delete:
-    """Delete some rows, at most so many."""
+    """Delete some rows of a local table, at most so many."""
     return delete(table).where(any_(func.array(rows.limit(most).scalar_subquery())) == _CTID)

@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Interval,
     MetaData,
     Select,
     Table,
@@ -14,18 +13,15 @@ from sqlalchemy import (
     Update,
     and_,
     any_,
-    cast,
     exists,
     func,
     literal,
     literal_column,
     or_,
     select,
-    true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, Insert, insert
-from sqlalchemy.sql.selectable import Subquery, TableValuedAlias
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 
 from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
 from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
@@ -43,7 +39,7 @@ from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_telemetry
 from schemas.tables.registry import slot_widths, vens
 from schemas.tables.snapshots import ven_snapshots
-from schemas.times.slots import SLOT, WIDEST_S, mean_kw, slot_means, spans
+from schemas.times.slots import WIDEST_S, mean_kw, slot_means, spans
 from schemas.times.time_ranges import TimeRange, widened
 
 LANE = "history"
@@ -139,35 +135,25 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def packed_slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
-    """The mean power of some VENs in each slot with samples, packed: a row for each VEN and range.
+def packed_slot_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+    """The mean power of some VENs in each slot of a range with samples, packed: a row for each VEN.
 
-    Of VENs whose slots are five minutes; for others see `packed_wide_means`. A row has the VEN's position
-    from 1 on, the slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot
-    would cost more to send and to read than all that is computed of it.
+    Of VENs whose slots are five minutes; for others see `packed_wide_means`. A row has the VEN's id, the
+    slots as `timestamptz`, and their means, as PostgreSQL sends them: one row for each slot would cost more
+    to send and to read than all that is computed of it.
     """
-    ven, part, history = _positions(ven_ids), _ranges(within), ven_history.c
-    # With OFFSET 0 each range of each VEN is looked up by the key; joined freely, all of history is read.
-    slots = (
-        select(history.bucket, mean_kw(history.used_power_kw_sum, history.used_samples).label("used_kw"))
+    history = ven_history.c
+    mean = mean_kw(history.used_power_kw_sum, history.used_samples)
+    return (
+        select(history.ven_id, *_packed(history.bucket, mean))
         .where(
-            history.ven_id == ven.c.ven_id,
+            history.ven_id == any_(_array(ven_ids, Text())),
             history.resolution_s == SLOT_S,
-            history.bucket >= part.c.start,
-            history.bucket < part.c.end,
+            history.bucket >= within.start,
+            history.bucket < within.end,
             history.used_samples > 0,
         )
-        .offset(literal_column("0"))
-        .correlate(ven, part)
-        .subquery("slots")
-    )
-    packed = select(*_packed(slots.c.bucket, slots.c.used_kw)).lateral("packed")
-    return (
-        select(ven.c.position, packed.c.slots, packed.c.used_kw)
-        .select_from(ven)
-        .join(part, true())
-        .join(packed, true())
-        .where(packed.c.slots.is_not(None))
+        .group_by(history.ven_id)
     )
 
 
@@ -175,30 +161,28 @@ def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Selec
     """The mean power of VENs in each slot of a range: a row for each slot, as lines of ids and as means.
 
     Args:
-        within: from the border of a slot to that of another.
+        within: from the border of a slot to that of another, of few slots: their means are held in memory.
         ids: the first and the last id; None for all VENs.
 
     History lies on the disk in the order of time. Of most of a fleet it is read five times faster so than VEN
-    by VEN, where nearly each slot is on a page of its own. Slot by slot nothing is sorted, or held in memory.
+    by VEN, where nearly each slot is on a page of its own.
     """
-    history, length = ven_history.c, cast(literal(SLOT), Interval)
-    starts = func.generate_series(within.start, within.end - SLOT, length)
-    slot = starts.table_valued("start", name="slot").render_derived()
+    history = ven_history.c
     line_feed: ColumnElement[str] = literal_column("E'\\n'")
     nothing: ColumnElement[bytes] = literal_column("''::bytea")
     mean = mean_kw(history.used_power_kw_sum, history.used_samples)
-    of_slot = select(
+    columns = select(
+        history.bucket,
         func.string_agg(history.ven_id, line_feed).label("ven_ids"),
         func.string_agg(func.float8send(mean), nothing).label("used_kw"),
-    ).where(history.resolution_s == SLOT_S, history.bucket == slot.c.start, history.used_samples > 0)
-    if ids is not None:
-        of_slot = of_slot.where(history.ven_id.between(*ids))
-    column = of_slot.correlate(slot).lateral("of_slot")
-    return (
-        select(slot.c.start, column.c.ven_ids, column.c.used_kw)
-        .select_from(slot.join(column, true()))
-        .where(column.c.ven_ids.is_not(None))
+    ).where(
+        history.resolution_s == SLOT_S,
+        history.bucket >= within.start,
+        history.bucket < within.end,
+        history.used_samples > 0,
     )
+    some = columns if ids is None else columns.where(history.ven_id.between(*ids))
+    return some.group_by(history.bucket)
 
 
 def registered_vens() -> Select[Any]:
@@ -208,10 +192,9 @@ def registered_vens() -> Select[Any]:
 
 def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
     """As `packed_slot_means`, of VENs that have wide slots: these are read whole, also beside the range."""
-    ven, history, around = _positions(ven_ids), ven_history.c, widened(within, WIDEST_S)
+    history, around = ven_history.c, widened(within, WIDEST_S)
     states = (
         select(
-            ven.c.position,
             history.ven_id,
             history.bucket,
             history.used_power_kw_sum.label("used_sum"),
@@ -219,14 +202,14 @@ def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
             history.shed_power_kw_sum.label("shed_sum"),
             history.shed_samples,
         )
-        .join_from(ven, ven_history, history.ven_id == ven.c.ven_id)
-        .where(history.resolution_s == SLOT_S, history.bucket >= around.start, history.bucket < around.end)
+        .where(history.ven_id == any_(_array(ven_ids, Text())), history.resolution_s == SLOT_S)
+        .where(history.bucket >= around.start, history.bucket < around.end)
     )
-    means = slot_means(states.subquery("states"), ["position", "ven_id"])
+    means = slot_means(states.subquery("states"), ["ven_id"])
     return (
-        select(means.c.position, *_packed(means.c.slot, means.c.used_kw))
+        select(means.c.ven_id, *_packed(means.c.slot, means.c.used_kw))
         .where(means.c.used_kw.is_not(None), means.c.slot >= within.start, means.c.slot < within.end)
-        .group_by(means.c.position)
+        .group_by(means.c.ven_id)
     )
 
 
@@ -241,15 +224,6 @@ def changed_widths(event_id: str, since: datetime, before: datetime) -> Select[A
     width, part = slot_widths.c, event_participations.c
     of_participant = and_(part.ven_id == width.ven_id, part.event_id == event_id)
     return select(exists().where(width.recorded_at >= since, width.since < before, of_participant))
-
-
-def _positions(ven_ids: Sequence[str]) -> TableValuedAlias:
-    """`ven_id`, and its `position` from 1 on."""
-    return (
-        func.unnest(_array(ven_ids, Text()))
-        .table_valued("ven_id", with_ordinality="position", name="ven")
-        .render_derived()
-    )
 
 
 def _packed(slot: ColumnElement[Any], used_kw: ColumnElement[Any]) -> list[ColumnElement[Any]]:
@@ -382,17 +356,6 @@ def newest_batches(before: int | None, most: int) -> Select[Any]:
 
 def set_actual(event_id: str, delivered_kw: float | None) -> Update:
     return update(events).where(events.c.event_id == event_id).values(actual_reduction_kw=delivered_kw)
-
-
-def _ids(ven_ids: Sequence[str]) -> Subquery:
-    return select(func.unnest(_array(ven_ids, Text())).label("ven_id")).subquery()
-
-
-def _ranges(within: Sequence[TimeRange]) -> Subquery:
-    kind = TIMESTAMP(timezone=True)
-    starts = _array([part.start for part in within], kind)
-    ends = _array([part.end for part in within], kind)
-    return select(func.unnest(starts).label("start"), func.unnest(ends).label("end")).subquery()
 
 
 def _array(values: Sequence[object], kind: Any) -> ColumnElement[Any]:  # noqa: ANN401

@@ -20,7 +20,7 @@ from schemas.times.time_ranges import TimeRange
 
 BASELINE, USAGE, DELTA_USAGE, DATA_QUALITY = "BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY"
 ON_REQUEST = (BASELINE, DELTA_USAGE, DATA_QUALITY)
-"""Whoever requests one of these wants a report of the settlement; USAGE alone is asked of VENs."""
+"""Payload types that request a report of the settlement; USAGE alone is requested from VENs."""
 
 AGGREGATED = "AGGREGATED_REPORT"
 CLIENT_NAME = "gridgate"

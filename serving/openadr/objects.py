@@ -2,7 +2,7 @@
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
@@ -12,6 +12,7 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
 from sqlalchemy.exc import IntegrityError
 
+from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation, Request, plain
 from schemas.openadr_objects import Object, shown
 from serving.db.reading import ROWS_AT_ONCE, snapshot
@@ -262,10 +263,7 @@ class TargetedObjects(Objects[Taken]):
         return [each for each in granted if requested is None or each in requested]
 
     def _shown(self, row: Row[Any], client: Client, targets: Sequence[str] | None) -> Object:
-        whole = super()._shown(row, client, targets)
-        if targets is not None and whole.get("targets"):
-            whole["targets"] = [each for each in whole["targets"] if each in targets]
-        return whole
+        return with_shown_targets(super()._shown(row, client, targets), targets)
 
 
 class OwnedObjects(Objects[Taken]):
@@ -286,6 +284,20 @@ class OwnedObjects(Objects[Taken]):
     def _own(self, client: Client, *, reads: bool) -> Conditions:
         sees_all = client.reads_all if reads else client.is_business_logic
         return [] if sees_all else [self.table.c.client_id == client.client_id]
+
+    def whole(self, row: Row[Any]) -> Object:
+        return {**super().whole(row), "clientID": row.client_id}
+
+    def _notify_former_owner(self, context: Context, before: Row[Any]) -> None:
+        """What an object grants its client ends for that client when it becomes another's."""
+        context.connection.execute(openadr_changed("client", before.client_id))
+
+
+def with_shown_targets(whole: Object, targets: Collection[str] | None) -> Object:
+    """An object with those of its targets that a client may see; None: all."""
+    if targets is None or not whole.get("targets"):
+        return whole
+    return {**whole, "targets": [each for each in whole["targets"] if each in targets]}
 
 
 def _columns(values: Values, now: datetime) -> dict[str, Any]:

@@ -96,10 +96,6 @@ def is_active(now: datetime) -> ColumnElement[bool]:
     return or_(openadr_events.c.ends_at.is_(None), openadr_events.c.ends_at > now)
 
 
-def next_end(now: datetime) -> Select[Any]:
-    return select(func.min(openadr_events.c.ends_at)).where(openadr_events.c.ends_at > now)
-
-
 # What goes with what it belongs to
 
 

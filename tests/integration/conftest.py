@@ -8,14 +8,14 @@ from sqlalchemy import Engine
 
 from ingest.storing.store import Store
 from jobs.running.runner import Runner
-from local.postgres import EmbeddedPostgres
 from schemas.db.connections import connect
 from tests.integration.house import House
 from tests.integration.published import NOW
+from tests.servers import DatabaseServer
 
 
 @pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> str:
+def empty_database_url(postgres: DatabaseServer, database_names: Iterator[str]) -> str:
     """A database without our tables."""
     name = next(database_names)
     postgres.ensure_database(name)

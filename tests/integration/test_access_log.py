@@ -1,6 +1,5 @@
 """What serving tells of itself: each answer, in the log and in metrics, and whether it is ready."""
 
-import re
 import threading
 import urllib.error
 import urllib.request
@@ -29,10 +28,12 @@ from serving.db.engines import Databases
 from serving.http.monitoring import MAX_LOGGED_PATH, METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.policy import Policy
 from serving.routes import AppOptions
+from tests.conftest import TEMPLATE
 from tests.integration.catching_up import catch_up
 from tests.integration.published import NOW, batch_of, telemetry, until
 from tests.integration.test_http import assert_problem
 from tests.integration.test_live_served import serving
+from tests.servers import DatabaseServer, cloned_database
 
 pytestmark = pytest.mark.thorough  # programs are started, and ended
 
@@ -191,15 +192,12 @@ def test_late_jobs_are_not_ready(engine: Engine) -> None:
 
 
 @pytest.fixture
-def replica(postgres: Any, engine: Engine) -> Iterator[Engine]:
+def replica(postgres: DatabaseServer) -> Iterator[Engine]:
     """As far as we can tell: another database at the same revision, which is behind."""
-    name = "replica_of_" + re.sub(r"\W", "", str(engine.url.database))
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE gridgate_template STRATEGY FILE_COPY'.encode())
-        replica = engine_for(postgres.url(name), "tests")
+    with cloned_database(postgres, "replica", TEMPLATE) as url:
+        replica = engine_for(url, "tests")
         yield replica
         replica.dispose()
-        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
 def test_readiness_tells_of_the_replica(engine: Engine, replica: Engine) -> None:

@@ -20,7 +20,6 @@ from analysis import DatabaseGrid, Grid, HttpGrid, connect
 from analysis.grid import ForecastWarning
 from analysis.ranges import Aggregate
 from local.ports import HOST
-from local.postgres import EmbeddedPostgres
 from schemas.api.events import EventCreate, EventInterval, TargetsGiven
 from schemas.db.connections import engine_for
 from schemas.tables.events import event_participations, event_settlements, ven_settlements
@@ -31,11 +30,11 @@ from serving.events.service import EventWriter
 from serving.http.paths import RAW_PATH
 from serving.policy import Policy
 from serving.routes import AppOptions
-from tests.conftest import cloned_database
 from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
 from tests.oracle.compare import assert_same
 from tests.oracle.loop import Oracle
 from tests.oracle.messages import Published, Setting, Window, random_traffic
+from tests.servers import DatabaseServer, cloned_database
 
 BERLIN = "Europe/Berlin"
 Bounds = tuple[datetime | None, datetime | None]
@@ -62,7 +61,7 @@ def filled(module_database_url: str) -> tuple[str, Oracle]:
 
 
 @pytest.fixture
-def house(postgres: EmbeddedPostgres, filled: tuple[str, Oracle], test_engine: Engine) -> Iterator[House]:
+def house(postgres: DatabaseServer, filled: tuple[str, Oracle], test_engine: Engine) -> Iterator[House]:
     """A copy of the filled database, with all that reads and writes it."""
     template, oracle = filled
     with cloned_database(postgres, "test", template) as url:

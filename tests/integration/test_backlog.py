@@ -16,6 +16,7 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import Job, Step, schedule
 from jobs.settings import Cadence
 from jobs.summaries.ledger import FIRST_PAGE, MOST_ROWS, claim, page_size
+from schemas.db.connections import connect
 from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.published import NOW, THREE, batch_of, rows, telemetry, value
 
@@ -65,6 +66,23 @@ def test_claims_that_are_open_at_once_are_of_one_size(
         assert [len(part) for part in parts] == expected
     else:  # what a first page locks beyond its claim is free again when that commits
         assert [len(part) for part in parts if part] == [each] * sum(map(bool, parts))
+
+
+def test_a_batch_whose_transaction_is_not_quite_over_waits(
+    database_url: str, workers: list[Connection], connection: psycopg.Connection
+) -> None:
+    """Citus commits on the coordinator first: the batch is seen, and its rows on the workers not yet."""
+    queue(connection, 10, 20)
+    with connect(database_url, "tests") as writer:
+        with writer.transaction():
+            xact_id = value(writer, "SELECT pg_current_xact_id()::text::bigint")
+            second = value(connection, "SELECT max(batch_id) FROM ingest_batches")
+            # As if it had begun after four billion transactions.
+            mark = "UPDATE ingest_batches SET xact_id = %s WHERE batch_id = %s"
+            connection.execute(mark, [xact_id + 2**32, second])
+            assert claimed(workers[0]) == [second - 1]
+            workers[0].commit()
+        assert claimed(workers[0]) == [second]
 
 
 def test_three_workers_at_once_divide_a_backlog_evenly(

@@ -40,8 +40,14 @@ def full(module_database_url: str) -> Iterator[psycopg.Connection]:
 
 def scanned(connection: psycopg.Connection, statement: str, values: Any) -> set[str]:
     """The tables that are read from end to end."""
+    scans = [node for node in planned(connection, statement, values) if node["Node Type"] == "Seq Scan"]
+    return {str(node["Relation Name"]) for node in scans}
+
+
+def planned(connection: psycopg.Connection, statement: str, values: Any) -> list[dict[str, Any]]:
+    """Each node of the statement's plan."""
     [[plan]] = connection.execute(f"EXPLAIN (FORMAT json) {statement}".encode(), values).fetchall()
-    return {str(node["Relation Name"]) for node in _walk(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"}
+    return list(_walk(plan[0]["Plan"]))
 
 
 def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -72,6 +78,20 @@ def test_answers(full: psycopg.Connection) -> None:
     }
     assert "commands" not in scanned(full, ingest_queries.ANSWER_COMMANDS, values)
     assert "commands" not in scanned(full, ingest_queries.KNOWN_COMMANDS, values)
+
+
+def test_raw_rows_are_looked_up_command_by_command(full: psycopg.Connection) -> None:
+    """A merge join read all samples since the oldest command."""
+    statement = execution_queries.loads_that_shed(NOW, NOW - timedelta(days=1))
+    fill = "INSERT INTO ven_load_samples (ven_id, load_id, ts, batch_id) SELECT 'ven-' || n % 500, 'l', %s, n"
+    with full.transaction(force_rollback=True):
+        full.execute("UPDATE commands SET executed_at = NULL")
+        full.execute(f"{fill} FROM generate_series(1, 500) n".replace("n % 5", "n %% 5").encode(), [NOW])
+        full.execute("ANALYZE")
+        for setting in execution_queries.ONLY_LOOPS:
+            full.execute(setting.text.encode())
+        names, scans = {"Hash Join", "Merge Join"}, planned(full, *compiled(statement))
+        assert not [node for node in scans if node["Node Type"] in names]
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from jobs.storage.retention import drop_raw_days
-from local.postgres import EmbeddedPostgres
 from schemas.db.connections import connect, engine_for
 from schemas.tables import metadata
 from tests.conftest import migrate
 from tests.integration.published import NOW, batch_of, telemetry, value
 from tests.integration.test_live_served import serving
+from tests.servers import DatabaseServer
 
 SCHEMA = "gridgate"
 
 
 @pytest.fixture
-def shared_url(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> Any:
+def shared_url(postgres: DatabaseServer, request: pytest.FixtureRequest) -> Any:
     """A database whose `public` holds tables of others that are named as ours, each with a row."""
     name = "shared_" + "".join(filter(str.isalnum, request.node.name))
     postgres.ensure_database(name)

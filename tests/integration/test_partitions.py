@@ -18,11 +18,11 @@ from jobs.settings import Cadence
 from jobs.storage.partitions import arrange_partitions
 from jobs.storage.retention import delete_raw_rows, drop_raw_days
 from jobs.summaries.rebuild import verify, whole_range
-from local.postgres import EmbeddedPostgres
 from schemas.db.connections import connect, engine_for
 from schemas.tables.raw import PARTITIONED
 from tests.conftest import NEIGHBOURS, NEIGHBOURS_HAVE, NEIGHBOURS_ROWS, migrate
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, until, value
+from tests.servers import DatabaseServer
 
 LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
 DAY = timedelta(days=1)
@@ -292,7 +292,7 @@ def test_a_table_of_the_same_name_does_not_stop_the_jobs(
 
 
 @pytest.mark.thorough
-def test_partitions_in_a_schema_of_our_own(postgres: EmbeddedPostgres, database_names: Iterator[str]) -> None:
+def test_partitions_in_a_schema_of_our_own(postgres: DatabaseServer, database_names: Iterator[str]) -> None:
     """Tables of others have the names of ours, in a schema that is searched after ours."""
     name = next(database_names)
     postgres.ensure_database(name)

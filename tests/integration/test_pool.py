@@ -147,3 +147,25 @@ def test_no_database_is_503(path: str) -> None:
     answer = testing.TestClient(create_app(away, lambda: NOW, [])).simulate_get(path)
     assert_problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
+
+
+NO_GENERIC_PLANS = """
+CREATE FUNCTION planned(number int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('plan_cache_mode') = 'force_generic_plan' THEN
+        RAISE 'could not create distributed plan' USING ERRCODE = '0A000';
+    END IF;
+    RETURN number;
+END $$
+"""
+
+
+def test_a_server_that_cannot_plan_without_the_values(
+    lines: ConnectionPool, connection: psycopg.Connection
+) -> None:
+    """Citus cannot, for distributed tables: each history was a 503."""
+    connection.execute(NO_GENERIC_PLANS.encode())
+    refused = select(func.planned(bindparam("number", type_=Integer)))
+    for number in (1, 2):
+        assert lines.rows(Query(tuple, refused, {"number": number})) == [(number,)]
+    mode = select(func.current_setting("plan_cache_mode"))
+    assert lines.rows(Query(tuple, mode)) == [("auto",)]

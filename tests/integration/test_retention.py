@@ -18,13 +18,14 @@ from jobs.storage.retention import (
     delete_raw_rows,
     drop_raw_days,
     forget_buckets,
+    forget_oldest,
     preview,
-    trim_books,
     trim_events,
+    trim_records,
 )
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from schemas.db.connections import connect
-from schemas.tables.raw import PARTITIONED
+from schemas.tables.raw import PARTITIONED, ven_statuses
 from serving.db.pool import ConnectionPool
 from serving.db.reading import hold_raw
 from serving.history.planner import HistoryRequest as Asked
@@ -202,7 +203,7 @@ def test_books_are_trimmed(engine: Engine, store: Store, connection: psycopg.Con
     store.write(batch_of(telemetry("a", WEEK[2], used_kw=2.5)))
     drop(engine)
     with engine.begin() as own:
-        assert trim_books(own, NOW, 30 * DAY) == 1 + 3
+        assert trim_records(own, NOW, 30 * DAY) == 1 + 3
     assert rows(connection, "SELECT DISTINCT job FROM job_runs ORDER BY 1") == [("history",), ("snapshot",)]
     assert value(connection, "SELECT count(*) FROM ingest_batches") == 4
 
@@ -411,3 +412,27 @@ def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
         with pytest.raises(OperationalError, match="lock timeout"):
             drop(house.engine)
     assert len(list(points)) == 1
+
+
+THREE_STATUSES = (
+    "INSERT INTO ven_statuses SELECT 'ven-' || n, %s, 'online', NULL, %s, 1 FROM generate_series(1, 3) n"
+)
+
+
+@pytest.mark.parametrize(("most", "left"), [(1, 6), (3, 6), (4, 3), (7, 0)])
+def test_of_much_that_is_old_the_oldest_goes_first(
+    most: int, left: int, engine: Engine, connection: psycopg.Connection
+) -> None:
+    """Three rows in each of three steps of time: whole steps go."""
+    for step in (2, 0, 1):
+        connection.execute(
+            THREE_STATUSES,
+            [NOW - DAY + step * timedelta(minutes=5, seconds=1), NOW],
+        )
+    with engine.begin() as own:
+        forgotten = forget_oldest(own, ven_statuses, "ts", [ven_statuses.c.ts < NOW], most)
+    kept = rows(connection, "SELECT DISTINCT ts FROM ven_statuses ORDER BY ts DESC")
+    assert (forgotten, len(kept) * 3) == (9 - left, left)
+    assert [at for [at] in kept] == [
+        NOW - DAY + step * timedelta(minutes=5, seconds=1) for step in (2, 1, 0)[: left // 3]
+    ]

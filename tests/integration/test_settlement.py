@@ -29,7 +29,6 @@ from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
 from jobs.storage.retention import drop_raw_days
 from jobs.transforms.event_terms import start_delay
-from local.postgres import EmbeddedPostgres
 from schemas.api.performance import EventPerformance
 from schemas.archive.folder import ArchiveFolder
 from schemas.db.channels import EVENTS
@@ -37,8 +36,9 @@ from schemas.db.connections import engine_for
 from schemas.demand_response.baselines import BASELINES, GENERIC
 from schemas.tables.events import commands, event_participations, events
 from serving.app import create_app
-from tests.conftest import REPOSITORY, cloned_database
+from tests.conftest import REPOSITORY
 from tests.integration.published import batch_of, rows, value
+from tests.servers import DatabaseServer, cloned_database
 
 HOUR, SLOT, DAY = timedelta(hours=1), timedelta(minutes=5), timedelta(days=1)
 START = datetime(2024, 7, 10, 16, tzinfo=UTC)
@@ -59,7 +59,7 @@ def partitioned(module_database_url: str) -> str:
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres, partitioned: str) -> Iterator[str]:
+def database_url(postgres: DatabaseServer, partitioned: str) -> Iterator[str]:
     with cloned_database(postgres, "test", partitioned) as url:
         yield url
 
@@ -367,7 +367,8 @@ def test_a_hole_in_the_baseline_is_not_covered(
     take_part(engine, "a")
     at(SETTLED_AT).catch_up(LANES)
     connection.execute(
-        "DELETE FROM ven_history WHERE bucket < %s AND bucket::time >= '16:50' AND bucket::time < '17:00'",
+        "DELETE FROM ven_history WHERE bucket < %s"
+        " AND extract(epoch FROM bucket)::int % 86400 BETWEEN 16 * 3600 + 50 * 60 AND 17 * 3600 - 1",
         [START],
     )
     assert at(SETTLED_AT).run(SETTLEMENT) == 1

@@ -94,6 +94,27 @@ def test_counts(store: Store, connection: psycopg.Connection) -> None:
     assert_ledger_agrees(connection)
 
 
+AS_CITUS_REPORTS = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_query() LIKE 'COPY%' AND EXISTS (SELECT FROM ven_telemetry AS stored
+        WHERE stored.ven_id = NEW.ven_id AND stored.ts = NEW.ts)
+    THEN RAISE 'duplicate key value violates unique constraint' USING ERRCODE = 'XX000'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON ven_telemetry FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+@pytest.mark.not_on_citus  # it has the error, and no triggers on distributed tables
+def test_a_duplicate_that_comes_as_an_internal_error(store: Store, connection: psycopg.Connection) -> None:
+    """A worker of Citus gives SQLSTATE XX000, and the batch was halved down to each duplicate."""
+    store.write(batch_of(telemetry("a")))
+    connection.execute(AS_CITUS_REPORTS.encode())
+    stored = store.write(batch_of(telemetry("a"), telemetry("b")))
+    assert (stored.telemetry_rows, stored.duplicates) == (1, 1)
+    assert_ledger_agrees(connection)
+
+
 def test_a_redelivery_in_another_batch_changes_nothing(store: Store, connection: psycopg.Connection) -> None:
     messages = [
         telemetry("a", loads=[{"id": "l1"}, "bad"]),

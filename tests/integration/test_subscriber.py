@@ -512,7 +512,7 @@ def test_a_subscription_without_acknowledgements(broker: ScriptedBroker, receive
     assert None not in receiver.changes
 
 
-OLDER = "this broker speaks 3.1.1 only: set MQTT_PROTOCOL=3.1.1"
+OLDER = "this broker supports 3.1.1 only: set MQTT_PROTOCOL=3.1.1"
 
 
 def test_a_broker_that_refuses_mqtt_5() -> None:

@@ -21,7 +21,7 @@ from schemas.openadr import (
     ValuesMap,
     plain,
 )
-from schemas.openadr_objects import shown
+from schemas.openadr_objects import shown, shown_report
 from schemas.openadr_shares import RELATIVE
 from schemas.tables.openadr import openadr_events, openadr_programs
 from serving.openadr import queries
@@ -79,7 +79,7 @@ class OwnEvents:
     def _delete(self, connection: Connection, row: Row[Any]) -> None:
         self._tell(connection, "DELETE", "EVENT", row.object_id)
         for report in connection.execute(queries.reports_of_event(row.object_id)).all():
-            self._listener(connection, "DELETE", "REPORT", shown(report, "REPORT"), report.targets)
+            self._listener(connection, "DELETE", "REPORT", shown_report(report), report.targets)
         connection.execute(queries.remove_reports_of_event(row.object_id))
         connection.execute(queries.remove(openadr_events, row.object_id))
 

@@ -17,7 +17,7 @@ from serving.openadr.event_times import event_end
 from serving.openadr.events.power_events import PowerEvents
 from serving.openadr.nouns.reports import Reports
 from serving.openadr.objects import Conditions, Context, Listener, TargetedObjects, Values, ignore
-from serving.openadr.page import ObjectPage
+from serving.openadr.page import EventFilter, ObjectPage
 
 
 class Events(TargetedObjects[EventRequest]):
@@ -45,6 +45,15 @@ class Events(TargetedObjects[EventRequest]):
         for event in super().listed(client, conditions, targets, page):
             yield with_own_share(event, shares.get(event["id"]))
 
+    def filtered(self, client: Client, wanted: EventFilter, now: datetime) -> Iterator[Object]:
+        """Events that meet a filter, as `listed`."""
+        conditions = []
+        if wanted.program_id is not None:
+            conditions.append(openadr_events.c.program_id == wanted.program_id)
+        if wanted.is_active:
+            conditions.append(queries.is_active(now))
+        return self.listed(client, conditions, wanted.targets, wanted.page)
+
     def one(self, client: Client, object_id: str) -> Object:
         """As of any noun; the client of VENs sees what the event asks of these."""
         return with_own_share(super().one(client, object_id), self._shares(client).get(object_id))
@@ -65,16 +74,6 @@ class Events(TargetedObjects[EventRequest]):
         with self._engine.connect() as connection:
             rows = connection.execute(queries.shares_of_client(client.client_id))
             return {object_id: Share(*share) for object_id, *share in rows}
-
-    def active(self, now: datetime) -> Conditions:
-        """Those that are not over."""
-        return [queries.is_active(now)]
-
-    def next_end(self, now: datetime) -> datetime | None:
-        """When the first of those that are not over ends."""
-        with self._engine.connect() as connection:
-            ends_at: datetime | None = connection.execute(queries.next_end(now)).scalar_one()
-        return ends_at
 
     def _values(self, context: Context, request: EventRequest, before: Row[Any] | None) -> Values:
         if context.connection.execute(queries.lock_program(request.program_id)).first() is None:

@@ -46,6 +46,12 @@ class Resources(OwnedObjects[ResourceRequest]):
     def whole(self, row: Row[Any]) -> Object:
         return {**super().whole(row), **({"targets": row.targets} if row.targets else {})}
 
+    def _after_change(
+        self, context: Context, before: Row[Any] | None, _row: Row[Any], _request: ResourceRequest
+    ) -> None:
+        if before is not None:
+            self._notify_former_owner(context, before)
+
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
         ven = context.connection.execute(queries.one(openadr_vens, row.ven_object_id)).one()
         enrolment.forget_load(context.connection, ven.ven_id, row.load_id, context.now)

@@ -49,6 +49,7 @@ class Vens(OwnedObjects[VenRequest]):
     ) -> None:
         if before is not None:
             enrolment.rename_ven(context.connection, row.ven_id, request)
+            self._notify_former_owner(context, before)
 
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
         for resource in context.connection.execute(queries.resources_of_ven(row.object_id)).all():

@@ -289,7 +289,7 @@ def _settle(event_id: str, folder: Path | None, runner: Runner, settings: JobsSe
         admit(connection, MEASURING_PAUSE_S)
         records = DatabaseRecords(connection, archive)
         recorder = None if folder is None else Recorder(records)
-        settled = settle(connection, runner.now(), rules, event_id, recorder or records)
+        settled = settle(connection, runner.now(), rules, event_id, recorder or records, settings.notifier())
     if settled is None:
         end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"

@@ -7,12 +7,14 @@ from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
 
 from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
+from jobs.events.notifying import Notifier
 from jobs.webhooks.policy import WebhookPolicy
 from schemas.baseline_model.settings import CalendarSettings
 from schemas.programs.settings import (
     Address,
     ArchiveSettings,
     AskingSettings,
+    NotifierSettings,
     ProgramSettings,
     Settings,
     WebhookSettings,
@@ -307,7 +309,7 @@ class AlarmSettings(Settings):
         )
 
 
-class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings):
+class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings, NotifierSettings):
     """The periods of the jobs, and the parameters of their rules."""
 
     snapshot_every_s: float = Field(
@@ -366,6 +368,9 @@ class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings)
         validation_alias="PRESENCE_AT_LEAST_S",
         description="shortest presence time of a VEN, seconds",
     )
+
+    def notifier(self) -> Notifier:
+        return Notifier(has_mqtt=bool(self.openadr_mqtt_uris))
 
 
 class WebhookSenderSettings(WebhookSettings):

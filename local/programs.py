@@ -57,7 +57,8 @@ class StackPrograms:
         return LocalProgram("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> LocalProgram:
-        settings = _FAST_JOBS | _EVENT_LIMITS | (_FIXTURES_PRESENCE if self._options.fixtures else {})
+        settings = _FAST_JOBS | _EVENT_LIMITS | self._openadr_mqtt()
+        settings |= _FIXTURES_PRESENCE if self._options.fixtures else {}
         return LocalProgram("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
 
     def serving(self) -> LocalProgram:

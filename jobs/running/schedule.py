@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -150,8 +151,15 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
             "starts and ends events, allocates shares to VENs, tracks participation",
             (
                 move_events_on,
-                partial(follow_participations, gone_after=cadence.loads_gone_after()),
-                partial(share_out, rest=cadence.rest(), gone_after=cadence.loads_gone_after()),
+                partial(
+                    follow_participations, gone_after=cadence.loads_gone_after(), notifier=cadence.notifier()
+                ),
+                partial(
+                    share_out,
+                    rest=cadence.rest(),
+                    gone_after=cadence.loads_gone_after(),
+                    notifier=cadence.notifier(),
+                ),
             ),
             is_for_all=True,
             longest_wait_s=EVENTS_WAIT_S,
@@ -176,6 +184,11 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     """Return the jobs that measure events."""
     progress = Progress(cadence.rules(), _presence_time(cadence))
     archive = None if cadence.archive_url is None else ArchiveFolder(cadence.archive_url)
+    measuring: dict[str, Any] = {
+        "rules": cadence.rules(),
+        "archive": archive,
+        "notifier": cadence.notifier(),
+    }
     make_forecast = partial(
         forecast_load_types,
         time_zone=cadence.time_zone,
@@ -196,8 +209,8 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             cadence.settlement_every_s,
             "settles ended events: what they delivered",
             (
-                partial(settle_ended, rules=cadence.rules(), archive=archive),
-                partial(revise_settled, rules=cadence.rules(), archive=archive),
+                partial(settle_ended, **measuring),
+                partial(revise_settled, **measuring),
             ),
             longest_pause_s=MEASURING_PAUSE_S,
         ),

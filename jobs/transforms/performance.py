@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from jobs.transforms.intervals import ENDS, day_errors, error_interval
-from schemas.baseline_model.days import overlap_h, part_within, seconds
+from schemas.baseline_model.days import part_within, seconds
 from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction
 from schemas.baseline_model.usage import Usage
 from schemas.demand_response.baselines import BaselineName
@@ -109,14 +109,27 @@ def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: TimeRange) -> 
         away: when VENs do not count, not overlapping for one VEN: `ven_id`, `start`, `end`.
         window: the event's.
     """
-    part = part_within([window])
-    hours = np.tile(part.hours, (len(ven_ids), 1))
+    slots = part_within([window]).slots
+    starts = np.maximum(slots * float(SLOT_S), seconds(window.start))
+    ends = np.minimum((slots + 1) * float(SLOT_S), seconds(window.end))
+    return counted_parts(ven_ids, away, starts, ends)
+
+
+def counted_parts(ven_ids: Sequence[str], away: pl.DataFrame, starts: Array, ends: Array) -> Array:
+    """How much of each part of an event counts for each VEN, in hours.
+
+    Args:
+        ven_ids: of the rows.
+        away: when VENs do not count, not overlapping for one VEN: `ven_id`, `start`, `end`.
+        starts: of the parts, in seconds since the epoch.
+        ends: of the parts.
+    """
+    hours = np.tile((ends - starts) / 3600, (len(ven_ids), 1))
     rows = pl.DataFrame({"ven_id": ven_ids}, {"ven_id": pl.String}).with_row_index("row")
-    absences = away.join(rows, on="ven_id").with_columns(
-        pl.col("start", "end").clip(window.start, window.end).dt.epoch("us") / 1_000_000
-    )
-    start, end = (absences.get_column(name).to_numpy()[:, None] for name in ("start", "end"))
-    np.subtract.at(hours, absences.get_column("row").to_numpy(), overlap_h(part.slots, start, end))
+    gone = away.join(rows, on="ven_id").with_columns(pl.col("start", "end").dt.epoch("us") / 1_000_000)
+    start, end = (gone.get_column(name).to_numpy()[:, None] for name in ("start", "end"))
+    absent_s = np.clip(np.minimum(ends, end) - np.maximum(starts, start), 0.0, None)
+    np.subtract.at(hours, gone.get_column("row").to_numpy(), absent_s / 3600)
     return np.clip(hours, 0.0, None)
 
 

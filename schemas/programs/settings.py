@@ -288,7 +288,7 @@ class CredentialSettings(Settings):
 
 
 class NotifierSettings(Settings):
-    """Settings of ingest, which publishes OpenADR notifications, and serving, which names the broker."""
+    """Settings of ingest, which publishes OpenADR notifications; jobs and serving queue them."""
 
     openadr_mqtt_uris: Annotated[str, AfterValidator(_broker_uris)] = Field(
         "",

@@ -62,7 +62,9 @@ class Parameter(Struct, frozen=True, kw_only=True):
             raise bad_parameter(self.name, self.advice)
         if self.choices and text not in self.choices:
             raise bad_parameter(self.name, self.advice)
-        if self.maximum is not None and not (re.fullmatch("[0-9]{1,9}", text) and self._is_within(int(text))):
+        if self.maximum is not None and not (
+            re.fullmatch("[0-9]{1,10}", text) and self._is_within(int(text))
+        ):
             raise bad_parameter(self.name, self.advice)
         return text
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 from psycopg.errors import UniqueViolation
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation, Request, plain
+from schemas.openadr_objects import Object, shown
 from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import queries
@@ -22,10 +23,12 @@ from serving.openadr.event_times import require_times
 from serving.openadr.page import ObjectPage
 
 Taken = TypeVar("Taken", bound=Request)
-Object = dict[str, Any]
 Conditions = Sequence[ColumnElement[bool]]
 Listener = Callable[[Connection, Operation, ObjectType, Object, Sequence[str]], None]
-"""Called in the transaction of each change, with the whole object and its targets: what a notifier needs."""
+"""Called in the transaction of each change, with the whole object and its targets: what a notifier needs.
+
+Of a deletion it is called before anything is deleted.
+"""
 
 
 def ignore(
@@ -153,9 +156,9 @@ class Objects(ABC, Generic[Taken]):
 
     def delete_row(self, context: Context, row: Row[Any]) -> Object:
         """Delete one that is locked, in a transaction of somebody else."""
+        self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         self._before_deletion(context, row)
         context.connection.execute(queries.remove(self.table, row.object_id))
-        self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         return self._shown(row, context.client, None)
 
     def whole(self, row: Row[Any]) -> Object:
@@ -297,30 +300,6 @@ def with_shown_targets(whole: Object, targets: Collection[str] | None) -> Object
     return {**whole, "targets": [each for each in whole["targets"] if each in targets]}
 
 
-class StoredObject(Protocol):
-    """What is shown of a row."""
-
-    @property
-    def object_id(self) -> str: ...
-    @property
-    def body(self) -> Object: ...
-    @property
-    def created_at(self) -> datetime: ...
-    @property
-    def modified_at(self) -> datetime: ...
-
-
-def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
-    """A stored object with the metadata of this server."""
-    return {
-        **row.body,
-        "id": row.object_id,
-        "createdDateTime": _instant(row.created_at),
-        "modificationDateTime": _instant(row.modified_at),
-        "objectType": object_type,
-    }
-
-
 def _columns(values: Values, now: datetime) -> dict[str, Any]:
     return {
         "client_id": values.client_id,
@@ -328,7 +307,3 @@ def _columns(values: Values, now: datetime) -> dict[str, Any]:
         "modified_at": now,
         **values.columns,
     }
-
-
-def _instant(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

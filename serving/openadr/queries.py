@@ -184,6 +184,13 @@ def has_part(client_id: str) -> ColumnElement[bool]:
     return openadr_events.c.event_id.in_(of_client)
 
 
+def lock_event_of_object(object_id: str) -> Select[str]:
+    """Lock the event of ours that an object is, if it is one."""
+    event_id = select(openadr_events.c.event_id).where(openadr_events.c.object_id == object_id)
+    query = select(events.c.event_id).where(events.c.event_id == event_id.scalar_subquery())
+    return query.with_for_update()
+
+
 def object_of_event(event_id: str) -> Select[Any]:
     return select(openadr_events).where(openadr_events.c.event_id == event_id).with_for_update()
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 from sqlalchemy import Engine
 
 from schemas.openadr import MqttBinding
+from schemas.openadr_notifications.topics import NOUNS
 from schemas.webhooks import Network
 from serving.cache.change_feed import ChangeFeed
 from serving.db.pool import ConnectionPool
@@ -26,7 +27,6 @@ from serving.openadr.http.subscriptions import OneSubscriptionResource, Subscrip
 from serving.openadr.http.topics import topics_of_all, topics_of_program, topics_of_ven
 from serving.openadr.http.vens import OpenAdrOneVenResource, OpenAdrVensResource
 from serving.openadr.notifications.listeners import change_listener
-from serving.openadr.notifications.topics import NOUNS
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.programs import Programs
 from serving.openadr.nouns.reports import Reports

@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 
 from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation
-from serving.openadr.notifications.mqtt import MqttNotifications
-from serving.openadr.notifications.webhooks import Notifications
-from serving.openadr.objects import Listener, Object
+from schemas.openadr_notifications.content import Change
+from schemas.openadr_notifications.queueing import queue_notifications
+from schemas.openadr_objects import Object
+from serving.openadr.objects import Listener
 
 GRANTING = ("VEN", "RESOURCE")
 """Objects whose targets are grants of their client."""
@@ -17,9 +18,6 @@ GRANTING = ("VEN", "RESOURCE")
 
 def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listener:
     """A listener for all changes, in their transactions."""
-    listeners = [Notifications(clock).notify, _notify_lists]
-    if has_mqtt:
-        listeners.append(MqttNotifications(clock).notify)
 
     def listen(
         connection: Connection,
@@ -28,19 +26,14 @@ def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listene
         changed: Object,
         targets: Sequence[str],
     ) -> None:
-        for listener in listeners:
-            listener(connection, operation, kind, changed, targets)
+        change = Change(operation, kind, changed, targets)
+        queue_notifications(connection, [change], clock(), has_mqtt=has_mqtt)
+        _notify_lists(connection, kind, changed)
 
     return listen
 
 
-def _notify_lists(
-    connection: Connection,
-    _operation: Operation,
-    kind: ObjectType,
-    changed: Object,
-    _targets: Sequence[str],
-) -> None:
+def _notify_lists(connection: Connection, kind: ObjectType, changed: Object) -> None:
     if kind == "EVENT":
         connection.execute(openadr_changed("object", changed["id"]))
     elif kind in GRANTING:

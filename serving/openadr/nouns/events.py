@@ -7,15 +7,16 @@ from typing import Any
 from sqlalchemy import Engine, Row, and_, or_
 
 from schemas.openadr import EventRequest
+from schemas.openadr_objects import Object
+from schemas.openadr_shares import Share, with_own_share
 from schemas.tables.openadr import openadr_events
 from serving.errors import ConflictError
 from serving.openadr import queries
 from serving.openadr.auth.access import Client
 from serving.openadr.event_times import event_end
 from serving.openadr.events.power_events import PowerEvents
-from serving.openadr.events.shares import Share, with_own_share
 from serving.openadr.nouns.reports import Reports
-from serving.openadr.objects import Conditions, Context, Listener, Object, TargetedObjects, Values, ignore
+from serving.openadr.objects import Conditions, Context, Listener, TargetedObjects, Values, ignore
 from serving.openadr.page import EventFilter, ObjectPage
 
 
@@ -88,6 +89,11 @@ class Events(TargetedObjects[EventRequest]):
         followed = self._power.follow(context, before, row, request)
         values = {"event_id": followed.event_id, "flexibility_kw": followed.flexibility_kw}
         context.connection.execute(queries.change(self.table, row.object_id, values))
+
+    def _locked(self, context: Context, object_id: str) -> Row[Any]:
+        """As of any noun, with the event of ours first: in the order in which all lock them."""
+        context.connection.execute(queries.lock_event_of_object(object_id))
+        return super()._locked(context, object_id)
 
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
         if row.event_id is not None:

@@ -5,11 +5,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from schemas.openadr import ResourceRequest
+from schemas.openadr_objects import Object
 from schemas.tables.openadr import openadr_resources, openadr_vens
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import enrolment, queries
 from serving.openadr.nouns.owners import owner_and_targets, without_access
-from serving.openadr.objects import Context, Object, OwnedObjects, Values
+from serving.openadr.objects import Context, OwnedObjects, Values
 
 
 class Resources(OwnedObjects[ResourceRequest]):

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.openadr_objects import shown
+from schemas.openadr_shares import Share, with_own_share
 from serving.http.responses import encode
-from serving.openadr.events.shares import Share, with_own_share
-from serving.openadr.objects import shown, with_shown_targets
+from serving.openadr.objects import with_shown_targets
 from serving.openadr.polling.queries import EventRow
 
 MOST_VARIANTS = 64

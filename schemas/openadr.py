@@ -47,46 +47,46 @@ def specified_name(name: str) -> str:
     return first + "".join(SPECIAL_WORDS.get(word, word.capitalize()) for word in others)
 
 
-class Shape(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=specified_name):
+class OpenAdrShape(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=specified_name):
     """The base of all shapes."""
 
 
-class Point(Shape, frozen=True, kw_only=True):
+class OpenAdrPoint(OpenAdrShape, frozen=True, kw_only=True):
     x: float
     y: float
 
 
-class ValuesMap(Shape, frozen=True, kw_only=True):
+class ValuesMap(OpenAdrShape, frozen=True, kw_only=True):
     """Values of one type; types are open."""
 
     type: Word
-    values: list[int | float | str | bool | Point]
+    values: list[int | float | str | bool | OpenAdrPoint]
 
 
-class IntervalPeriod(Shape, frozen=True, kw_only=True):
+class IntervalPeriod(OpenAdrShape, frozen=True, kw_only=True):
     start: InstantText | None = None
     duration: DurationText | None = None
     randomize_start: DurationText | None = None
 
 
-class Interval(Shape, frozen=True, kw_only=True):
+class Interval(OpenAdrShape, frozen=True, kw_only=True):
     id: Int32
     interval_period: IntervalPeriod | None = None
     payloads: list[ValuesMap]
 
 
-class ProgramDescription(Shape, frozen=True, kw_only=True):
+class ProgramDescription(OpenAdrShape, frozen=True, kw_only=True):
     url: Url = field(name="URL")
 
 
-class EventPayloadDescriptor(Shape, frozen=True, kw_only=True):
+class EventPayloadDescriptor(OpenAdrShape, frozen=True, kw_only=True):
     object_type: Literal["EVENT_PAYLOAD_DESCRIPTOR"]
     payload_type: Word
     units: Word | None = None
     currency: Text | None = None
 
 
-class PayloadDescriptor(Shape, frozen=True, kw_only=True):
+class PayloadDescriptor(OpenAdrShape, frozen=True, kw_only=True):
     """A payload descriptor of events or reports, by `objectType`; programs have both."""
 
     object_type: Literal["EVENT_PAYLOAD_DESCRIPTOR", "REPORT_PAYLOAD_DESCRIPTOR"]
@@ -98,7 +98,7 @@ class PayloadDescriptor(Shape, frozen=True, kw_only=True):
     confidence: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
-class ReportPayloadDescriptor(Shape, frozen=True, kw_only=True):
+class ReportPayloadDescriptor(OpenAdrShape, frozen=True, kw_only=True):
     object_type: Literal["REPORT_PAYLOAD_DESCRIPTOR"]
     payload_type: Word
     reading_type: Word | None = None
@@ -107,7 +107,7 @@ class ReportPayloadDescriptor(Shape, frozen=True, kw_only=True):
     confidence: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
-class ReportDescriptor(Shape, frozen=True, kw_only=True):
+class ReportDescriptor(OpenAdrShape, frozen=True, kw_only=True):
     """A report that an event requests from VENs."""
 
     payload_type: Word
@@ -123,7 +123,7 @@ class ReportDescriptor(Shape, frozen=True, kw_only=True):
     report_intervals: Literal["INTERVALS", "SUB_INTERVALS", "OPEN_INTERVALS"] | None = None
 
 
-class ProgramRequest(Shape, frozen=True, kw_only=True):
+class ProgramRequest(OpenAdrShape, frozen=True, kw_only=True):
     program_name: Word
     interval_period: IntervalPeriod | None = None
     program_descriptions: list[ProgramDescription] | None = None
@@ -132,7 +132,7 @@ class ProgramRequest(Shape, frozen=True, kw_only=True):
     targets: list[Word] | None = None
 
 
-class EventRequest(Shape, frozen=True, kw_only=True):
+class EventRequest(OpenAdrShape, frozen=True, kw_only=True):
     program_id: ObjectId
     event_name: Text | None = None
     duration: DurationText | None = None
@@ -145,13 +145,13 @@ class EventRequest(Shape, frozen=True, kw_only=True):
     intervals: list[Interval] | None = None
 
 
-class ReportResource(Shape, frozen=True, kw_only=True):
+class ReportResource(OpenAdrShape, frozen=True, kw_only=True):
     resource_name: Word
     interval_period: IntervalPeriod | None = None
     intervals: list[Interval]
 
 
-class ReportRequest(Shape, frozen=True, kw_only=True):
+class ReportRequest(OpenAdrShape, frozen=True, kw_only=True):
     event_id: ObjectId
     client_name: Word
     report_name: Text | None = None
@@ -167,7 +167,7 @@ class ReportingVen(Struct, frozen=True):
     loads: dict[str, str]
 
 
-class ObjectOperation(Shape, frozen=True, kw_only=True):
+class ObjectOperation(OpenAdrShape, frozen=True, kw_only=True):
     """The operations and objects for which a webhook is called."""
 
     objects: list[ObjectType]
@@ -176,14 +176,14 @@ class ObjectOperation(Shape, frozen=True, kw_only=True):
     bearer_token: Text | None = None
 
 
-class SubscriptionRequest(Shape, frozen=True, kw_only=True):
+class SubscriptionRequest(OpenAdrShape, frozen=True, kw_only=True):
     client_name: Word
     program_id: ObjectId | None = None
     object_operations: list[ObjectOperation]
     targets: list[Word] | None = None
 
 
-class VenRequest(Shape, frozen=True, kw_only=True):
+class VenRequest(OpenAdrShape, frozen=True, kw_only=True):
     """`BL_VEN_REQUEST`: by a utility, which names the client and grants targets; else by the VEN itself."""
 
     object_type: Literal["BL_VEN_REQUEST", "VEN_VEN_REQUEST"]
@@ -193,7 +193,7 @@ class VenRequest(Shape, frozen=True, kw_only=True):
     attributes: list[ValuesMap] | None = None
 
 
-class ResourceRequest(Shape, frozen=True, kw_only=True):
+class ResourceRequest(OpenAdrShape, frozen=True, kw_only=True):
     """`BL_RESOURCE_REQUEST`: by a utility, which names the client and grants targets; else by the VEN."""
 
     object_type: Literal["BL_RESOURCE_REQUEST", "VEN_RESOURCE_REQUEST"]
@@ -207,21 +207,21 @@ class ResourceRequest(Shape, frozen=True, kw_only=True):
 Request = ProgramRequest | EventRequest | ReportRequest | SubscriptionRequest | VenRequest | ResourceRequest
 
 
-class Program(ProgramRequest, frozen=True, kw_only=True):
+class OpenAdrProgram(ProgramRequest, frozen=True, kw_only=True):
     id: ObjectId
     created_date_time: InstantText
     modification_date_time: InstantText
     object_type: Literal["PROGRAM"]
 
 
-class Event(EventRequest, frozen=True, kw_only=True):
+class OpenAdrEvent(EventRequest, frozen=True, kw_only=True):
     id: ObjectId
     created_date_time: InstantText
     modification_date_time: InstantText
     object_type: Literal["EVENT"]
 
 
-class Report(ReportRequest, frozen=True, kw_only=True):
+class OpenAdrReport(ReportRequest, frozen=True, kw_only=True):
     id: ObjectId
     created_date_time: InstantText
     modification_date_time: InstantText
@@ -229,7 +229,7 @@ class Report(ReportRequest, frozen=True, kw_only=True):
     client_id: Word
 
 
-class Subscription(SubscriptionRequest, frozen=True, kw_only=True):
+class OpenAdrSubscription(SubscriptionRequest, frozen=True, kw_only=True):
     id: ObjectId
     created_date_time: InstantText
     modification_date_time: InstantText
@@ -237,7 +237,7 @@ class Subscription(SubscriptionRequest, frozen=True, kw_only=True):
     client_id: Word
 
 
-class Ven(Shape, frozen=True, kw_only=True):
+class OpenAdrVen(OpenAdrShape, frozen=True, kw_only=True):
     id: ObjectId
     created_date_time: InstantText
     modification_date_time: InstantText
@@ -248,7 +248,7 @@ class Ven(Shape, frozen=True, kw_only=True):
     attributes: list[ValuesMap] | None = None
 
 
-class Resource(Shape, frozen=True, kw_only=True):
+class OpenAdrResource(OpenAdrShape, frozen=True, kw_only=True):
     id: ObjectId
     created_date_time: InstantText
     modification_date_time: InstantText

@@ -15,7 +15,7 @@ from jobs.queries import webhooks as webhook_queries
 from jobs.queries.alarms import OpenAlarm
 from jobs.running.successes import RECORDED_EVERY_S
 from jobs.summaries.rows import fetch
-from jobs.transforms.presence import PresenceTime, skewed_presence
+from jobs.transforms.events.presence import PresenceTime, skewed_presence
 from schemas.alarms import AlarmKind
 from schemas.tables.presence import SkewedReportFrame
 

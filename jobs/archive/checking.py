@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, time
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs.queries import archive as queries
-from jobs.queries import retention as retention_queries
-from jobs.queries.archive import manifest_of
+from jobs.queries.storage import archive as queries
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.storage.archive import manifest_of
 from jobs.storage.layout import BEGINNING
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest, as_json, manifest_path

@@ -7,11 +7,11 @@ computed from raw rows in PostgreSQL, and stay unchanged.
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs.queries import merging as merging_queries
-from jobs.queries import retention as retention_queries
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.summaries import merging as merging_queries
 from jobs.summaries.lanes import network_buckets
 from jobs.summaries.rows import write
-from jobs.transforms.buckets import bucket_samples
+from jobs.transforms.summaries.buckets import bucket_samples
 from schemas.db import locks
 from schemas.tables.history import (
     NETWORK_RESOLUTIONS_S,

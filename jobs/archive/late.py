@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
 from jobs.archive.counting import count_rows
-from jobs.queries import archive as queries
-from jobs.queries import merging as merging_queries
-from jobs.queries import pending as pending_queries
+from jobs.queries.storage import archive as queries
+from jobs.queries.summaries import merging as merging_queries
+from jobs.queries.summaries import pending as pending_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.late_rows import (
+from jobs.transforms.summaries.late_rows import (
     ENTRY_CONTENT,
     WeighedRows,
     weighed_entries,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, time
 
 from sqlalchemy import Connection
 
-from jobs.queries import archive as queries
-from jobs.queries import retention as retention_queries
+from jobs.queries.storage import archive as queries
+from jobs.queries.storage import retention as retention_queries
 from jobs.storage.layout import BEGINNING
 from schemas.archive.folder import ArchiveFolder
 from schemas.tables.history import RAW_S

@@ -6,8 +6,8 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.queries import archive as queries
-from jobs.queries.archive import manifest_of
+from jobs.queries.storage import archive as queries
+from jobs.queries.storage.archive import manifest_of
 from jobs.summaries.ven_ranges import VenRange
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest

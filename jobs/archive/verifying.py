@@ -7,9 +7,9 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from jobs.archive.reading import ArchivedDay
-from jobs.queries import archive as queries
-from jobs.queries.archive import manifest_of
-from jobs.queries.summary import Scope
+from jobs.queries.storage import archive as queries
+from jobs.queries.storage.archive import manifest_of
+from jobs.queries.summaries.summary import Scope
 from jobs.storage.layout import BEGINNING, overlap
 from jobs.summaries.rebuild import MOST_ROWS, Chunk, compared, corrected, correcting, raw_since
 from jobs.summaries.recomputing import LANES

@@ -13,11 +13,11 @@ import structlog
 from sqlalchemy import Connection, Table
 
 from jobs.archive.late import DayVersion, add_late_rows
-from jobs.queries import archive as queries
-from jobs.queries import retention as retention_queries
-from jobs.queries import summary as summary_queries
-from jobs.queries.archive import ArchiveRow, manifest_of
-from jobs.queries.summary import Scope
+from jobs.queries.storage import archive as queries
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.storage.archive import ArchiveRow, manifest_of
+from jobs.queries.summaries import summary as summary_queries
+from jobs.queries.summaries.summary import Scope
 from jobs.storage.layout import BEGINNING, overlap
 from jobs.storage.partitions import partitions_of
 from jobs.summaries.models import VenSizeFrame

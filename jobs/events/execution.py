@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from jobs.queries import execution as execution_queries
+from jobs.queries.events import execution as execution_queries
 from schemas.db.channels import COMMANDS, event_changed, notify
 
 

@@ -16,14 +16,14 @@ from sqlalchemy import Connection, Row
 
 from jobs.events.notifying import NO_BROKER, Notifier
 from jobs.events.terms import completed, vens_with_announced_share
-from jobs.queries import event_terms as term_queries
-from jobs.queries import events as event_queries
-from jobs.queries import merging as merging_queries
+from jobs.queries.events import event_terms as term_queries
+from jobs.queries.events import lifecycle as event_queries
+from jobs.queries.summaries import merging as merging_queries
 from jobs.summaries.models import CandidateFrame, FollowedPartFrame, LoadToShedFrame, ShareFrame
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
-from jobs.transforms.participation import followed
-from jobs.transforms.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, changed_shares
+from jobs.transforms.events.lifecycle import OVER, Course, advanced, may_notify
+from jobs.transforms.events.participation import followed
+from jobs.transforms.events.sharing import MOST_EXCESS, NEGLIGIBLE, by_load, changed_shares
 from schemas.db import locks
 from schemas.db.channels import COMMANDS, event_changed, notify
 from schemas.demand_response import candidates

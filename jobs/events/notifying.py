@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
-from jobs.queries import openadr as queries
+from jobs.queries.events import openadr as queries
 from schemas.openadr_notifications.content import Change
 from schemas.openadr_notifications.parts import ShareChange, parts_in_event
 from schemas.openadr_notifications.queueing import queue_notifications

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 
-from jobs.events.measuring import MeasuredEvent, Rules, measured
+from jobs.events.measuring import Rules, measured
 from jobs.events.recorded import INPUTS, RecordedRecords, Recorder
-from jobs.transforms.intervals import DRAWS, SEED
+from jobs.events.records import MeasuredEvent
+from jobs.transforms.events.intervals import DRAWS, SEED
 from schemas.demand_response.baselines import METHODS, Baseline
 from schemas.programs.version import VERSION
 from schemas.tables.events import INTERVAL_PERCENT

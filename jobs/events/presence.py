@@ -7,12 +7,12 @@ import msgspec
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs.queries import merging as merging_queries
-from jobs.queries import presence as presence_queries
-from jobs.queries import summary as summary_queries
+from jobs.queries.events import presence as presence_queries
+from jobs.queries.summaries import merging as merging_queries
+from jobs.queries.summaries import summary as summary_queries
 from jobs.summaries.models import RecentReportFrame, WatchedVenFrame
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.presence import (
+from jobs.transforms.events.presence import (
     REPORTS_EACH,
     PresenceTime,
     come_online,

@@ -16,24 +16,23 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs.events.measuring import (
+from jobs.events.measuring import Rules, predicted
+from jobs.events.presence import intervals_of
+from jobs.events.records import (
     MeasuredEvent,
     ParticipantFrame,
-    Rules,
     TakenFrame,
     UsageFrame,
     participants,
-    predicted,
     read_samples,
     read_window,
     sampled_cuts,
     slow_vens,
 )
-from jobs.events.presence import intervals_of
-from jobs.queries import settlement as settlement_queries
+from jobs.queries.events import settlement as settlement_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.performance import counted_hours, elsewhere, event_usage
-from jobs.transforms.presence import OFFLINE, PresenceTime, fallen_silent
+from jobs.transforms.events.performance import counted_hours, elsewhere, event_usage
+from jobs.transforms.events.presence import OFFLINE, PresenceTime, fallen_silent
 from schemas.baseline_model.days import part_within
 from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN
 from schemas.baseline_model.usage import Array, Usage

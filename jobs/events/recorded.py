@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from jobs.events.measuring import (
+from jobs.events.records import (
     DegreesFrame,
     MeasuredEvent,
     ParticipantFrame,

@@ -15,20 +15,14 @@ from msgspec import Struct
 from sqlalchemy import Connection, Table
 
 from jobs.archive.progress import readable_since
-from jobs.events.measuring import (
-    DatabaseRecords,
-    MeasuredEvent,
-    Records,
-    Rules,
-    measurements,
-    portfolio,
-)
+from jobs.events.measuring import Rules, measurements, portfolio
 from jobs.events.notifying import NO_BROKER, Notifier
+from jobs.events.records import DatabaseRecords, MeasuredEvent, Records
 from jobs.events.settlement_reports import SettlementReports
-from jobs.queries import retention as retention_queries
-from jobs.queries import settlement as settlement_queries
+from jobs.queries.events import settlement as settlement_queries
+from jobs.queries.storage import retention as retention_queries
 from jobs.summaries.rows import append, fetch
-from jobs.transforms.performance import differ
+from jobs.transforms.events.performance import differ
 from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.days import AROUND, windows
 from schemas.baseline_model.prediction import days_of

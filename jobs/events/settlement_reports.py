@@ -11,13 +11,14 @@ import polars as pl
 from msgspec import structs
 from sqlalchemy import Connection
 
-from jobs.events.measuring import MeasuredEvent, Measurement, Rules
+from jobs.events.measuring import Measurement, Rules
 from jobs.events.notifying import Notifier
-from jobs.queries import openadr as queries
-from jobs.queries.openadr import EventObject
-from jobs.transforms.interval_energies import Energies, add_up, mean_cover
-from jobs.transforms.report_intervals import Layout, ReportInterval, cells_of, intervals_of
-from jobs.transforms.settlement_reports import (
+from jobs.events.records import MeasuredEvent
+from jobs.queries.events import openadr as queries
+from jobs.queries.events.openadr import EventObject
+from jobs.transforms.events.interval_energies import Energies, add_up, mean_cover
+from jobs.transforms.events.report_intervals import Layout, ReportInterval, cells_of, intervals_of
+from jobs.transforms.events.settlement_reports import (
     AGGREGATED,
     CLIENT_NAME,
     Measured,

@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Row
 
-from jobs.queries import event_terms as term_queries
-from jobs.transforms.event_terms import Command, CommandTerms, Flexibility, is_announced, with_terms
+from jobs.queries.events import event_terms as term_queries
+from jobs.transforms.events.event_terms import Command, CommandTerms, Flexibility, is_announced, with_terms
 from schemas.devices.abilities import abilities
 
 _TERMS = (

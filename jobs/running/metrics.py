@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.queries import alarms as alarm_queries
-from jobs.queries import pending as pending_queries
-from jobs.queries import trimming as trimming_queries
+from jobs.queries.storage import trimming as trimming_queries
+from jobs.queries.summaries import pending as pending_queries
 from schemas.programs.monitoring import BuildInfo
 from schemas.tables.ledger import LANES
 

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from jobs.queries import pending as pending_queries
 from jobs.queries import running as running_queries
+from jobs.queries.summaries import pending as pending_queries
 from jobs.running.admission import admit
 from jobs.running.backoff import Backoff
 from jobs.running.metrics import JobMetrics

@@ -45,7 +45,7 @@ from jobs.summaries.lanes import (
     refresh_totals,
 )
 from jobs.summaries.widths import learn_slot_widths
-from jobs.transforms.presence import PresenceTime
+from jobs.transforms.events.presence import PresenceTime
 from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S

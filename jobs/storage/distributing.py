@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
 
-from jobs.queries import distributing as queries
-from jobs.queries.distributing import Placement
+from jobs.queries.storage import distributing as queries
+from jobs.queries.storage.distributing import Placement
 from jobs.running.admission import admit
 
 BY_HASH = "h"

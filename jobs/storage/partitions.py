@@ -12,9 +12,9 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.queries import partitions as partition_queries
-from jobs.queries import retention as retention_queries
-from jobs.queries.partitions import MoveRow
+from jobs.queries.storage import partitions as partition_queries
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.storage.partitions import MoveRow
 from jobs.storage.layout import BEGINNING, PartitionChange, changes, contains, name_of, overlap
 from schemas.db import locks
 from schemas.tables.history import RAW_S

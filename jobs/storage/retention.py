@@ -12,8 +12,8 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Table, TableClause
 
 from jobs.archive.progress import archived_until
-from jobs.queries import partitions as partition_queries
-from jobs.queries import retention as retention_queries
+from jobs.queries.storage import partitions as partition_queries
+from jobs.queries.storage import retention as retention_queries
 from jobs.storage.layout import BEGINNING
 from jobs.storage.partitions import Partition, partitions_of
 from schemas.live import number, number_alone

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from jobs.queries import alarms as alarm_queries
-from jobs.queries import retention as retention_queries
-from jobs.queries import trimming as queries
 from jobs.queries import webhooks as webhook_queries
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.storage import trimming as queries
 from jobs.storage.retention import forget_oldest
 from schemas.tables.alarms import alarms
 from schemas.tables.ledger import rejected_messages

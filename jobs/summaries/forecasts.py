@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from jobs.queries import forecasts as queries
-from jobs.queries import merging as merging_queries
-from jobs.queries import summary as summary_queries
+from jobs.queries.summaries import forecasts as queries
+from jobs.queries.summaries import merging as merging_queries
+from jobs.queries.summaries import summary as summary_queries
 from jobs.summaries.models import PresentLoadsFrame
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.forecasts import HORIZON, LOOK_BACK_DAYS, forecast
+from jobs.transforms.summaries.forecasts import HORIZON, LOOK_BACK_DAYS, forecast
 from schemas.baseline_model.calendars import calendar_for
 from schemas.db import locks
 from schemas.devices.load_values import GONE_AFTER

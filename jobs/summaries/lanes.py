@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs.queries import merging as merging_queries
-from jobs.queries import retention as retention_queries
-from jobs.queries import summary as summary_queries
-from jobs.queries import totals as totals_queries
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.summaries import merging as merging_queries
+from jobs.queries.summaries import summary as summary_queries
+from jobs.queries.summaries import totals as totals_queries
 from jobs.summaries.ledger import claim
 from jobs.summaries.models import (
     LoadSampleFrame,
@@ -24,10 +24,10 @@ from jobs.summaries.models import (
     VenSampleFrame,
 )
 from jobs.summaries.rows import fetch, write
-from jobs.transforms import totals
-from jobs.transforms.buckets import bucket_samples, coarsen
-from jobs.transforms.latest import latest_loads, latest_vens
-from jobs.transforms.presence import skewed
+from jobs.transforms.events.presence import skewed
+from jobs.transforms.summaries import totals
+from jobs.transforms.summaries.buckets import bucket_samples, coarsen
+from jobs.transforms.summaries.latest import latest_loads, latest_vens
 from schemas.db import channels, locks
 from schemas.devices.load_values import GONE_AFTER
 from schemas.devices.totals import load_sums, ven_sums

@@ -6,7 +6,7 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Table
 
-from jobs.queries import pending as pending_queries
+from jobs.queries.summaries import pending as pending_queries
 from jobs.summaries.models import ClaimFrame
 from jobs.summaries.rows import fetch, paged
 from schemas.tables import Frame

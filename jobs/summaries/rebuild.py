@@ -9,17 +9,17 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
-from jobs.queries import forecasts as forecast_queries
-from jobs.queries import merging as merging_queries
-from jobs.queries import retention as retention_queries
-from jobs.queries import summary as summary_queries
-from jobs.queries.summary import Scope
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.summaries import forecasts as forecast_queries
+from jobs.queries.summaries import merging as merging_queries
+from jobs.queries.summaries import summary as summary_queries
+from jobs.queries.summaries.summary import Scope
 from jobs.running.admission import admit
 from jobs.summaries.models import SlotSizeFrame, VenSizeFrame
 from jobs.summaries.recomputing import LANES, Comparison
 from jobs.summaries.rows import fetch, write
 from jobs.summaries.ven_ranges import ALL_VENS, VenRange, even_ven_ranges
-from jobs.transforms.differences import differing, listed
+from jobs.transforms.events.differences import differing, listed
 from schemas.db import locks
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, RAW_S
 from schemas.times.instants import EPOCH, MICROSECOND

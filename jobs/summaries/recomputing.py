@@ -11,15 +11,24 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
-from jobs.queries import retention as retention_queries
-from jobs.queries import summary as summary_queries
-from jobs.queries import totals as totals_queries
-from jobs.queries.summary import Scope
+from jobs.queries.storage import retention as retention_queries
+from jobs.queries.summaries import summary as summary_queries
+from jobs.queries.summaries import totals as totals_queries
+from jobs.queries.summaries.summary import Scope
 from jobs.summaries.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
 from jobs.summaries.rows import fetch, fetch_unchecked
 from jobs.summaries.ven_ranges import VenRange
-from jobs.transforms.buckets import bucket_samples, coarsen
-from jobs.transforms.latest import LOADS, VENS, Latest, latest_loads, latest_vens, lost, newest, without
+from jobs.transforms.summaries.buckets import bucket_samples, coarsen
+from jobs.transforms.summaries.latest import (
+    LOADS,
+    VENS,
+    Latest,
+    latest_loads,
+    latest_vens,
+    lost,
+    newest,
+    without,
+)
 from schemas.tables import FRAMES, Frame, raw
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, SLOT_S, load_history, ven_history
 from schemas.tables.history import network_energy as energy_table

@@ -6,10 +6,10 @@ import polars as pl
 import structlog
 from sqlalchemy import Connection
 
-from jobs.queries import widths as queries
+from jobs.queries.summaries import widths as queries
 from jobs.summaries.models import PresentWidthFrame, ReportTimeFrame
 from jobs.summaries.rows import fetch
-from jobs.transforms.widths import FEWEST_DAYS, learned_widths
+from jobs.transforms.summaries.widths import FEWEST_DAYS, learned_widths
 from schemas.times.slots import width_changes
 from schemas.times.time_ranges import DAY_S, TimeRange, widened
 

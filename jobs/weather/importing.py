@@ -6,7 +6,7 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from jobs.queries import weather as queries
+from jobs.queries.summaries import weather as queries
 from jobs.summaries.rows import fetch, write
 from schemas.tables.weather import SITE, TemperatureFrame, temperatures
 

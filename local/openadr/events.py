@@ -7,7 +7,7 @@ from typing import Any
 from local.fleet.homes.household import Household
 from local.fleet.homes.randomness import between
 from local.openadr.reports import PAYLOAD_UNITS
-from schemas.openadr import Event, Program
+from schemas.openadr import OpenAdrEvent, OpenAdrProgram
 from schemas.times.instants import parse_iso
 from serving.openadr.event_times import event_end, event_start
 from serving.openadr.events.power import NotSharedError, asked_power
@@ -15,7 +15,7 @@ from serving.openadr.events.power import NotSharedError, asked_power
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def power_command(home: Household, event: Event, flexibility_kw: float) -> dict[str, Any] | None:
+def power_command(home: Household, event: OpenAdrEvent, flexibility_kw: float) -> dict[str, Any] | None:
     """Return the data of an `event` command; None if the event requests no power from this home.
 
     Args:
@@ -50,7 +50,7 @@ def _intervals(steps: Sequence[tuple[float, float]], start_ts: float) -> list[di
     return intervals
 
 
-def requested_payloads(event: Event, program: Program | None) -> frozenset[str]:
+def requested_payloads(event: OpenAdrEvent, program: OpenAdrProgram | None) -> frozenset[str]:
     """Return the payload types that an event requests; without any, those of its program.
 
     Types that a home cannot measure are left out.
@@ -62,7 +62,7 @@ def requested_payloads(event: Event, program: Program | None) -> frozenset[str]:
     return frozenset(requested & PAYLOAD_UNITS.keys())
 
 
-def wants_reports_of(event: Event, begin: float, end: float) -> bool:
+def wants_reports_of(event: OpenAdrEvent, begin: float, end: float) -> bool:
     """Whether an event has a part of the time from `begin` to `end`, Unix seconds."""
     made_at = parse_iso(event.created_date_time)
     ends_at = event_end(event, made_at)

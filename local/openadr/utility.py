@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from local.openadr.client import VtnClient
 from local.openadr.reports import PAYLOAD_UNITS
-from schemas.openadr import Event, Program, Ven
+from schemas.openadr import OpenAdrEvent, OpenAdrProgram, OpenAdrVen
 
 PROGRAM = "simulated-fleet"
 MEASUREMENTS = "measurements"
@@ -29,23 +29,23 @@ class Utility:
         """
         program_id = self._program_id()
         self._request_reports(program_id)
-        enrolled = {each.ven_name for each in self._vtn.read("/vens", list[Ven])}
+        enrolled = {each.ven_name for each in self._vtn.read("/vens", list[OpenAdrVen])}
         for name in ven_names:
             if name not in enrolled:
-                self._vtn.write("POST", "/vens", _enrolment(name), Ven)
+                self._vtn.write("POST", "/vens", _enrolment(name), OpenAdrVen)
 
     def _program_id(self) -> str:
-        programs = self._vtn.read("/programs", list[Program])
+        programs = self._vtn.read("/programs", list[OpenAdrProgram])
         existing = next((each for each in programs if each.program_name == PROGRAM), None)
-        program = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, Program)
+        program = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, OpenAdrProgram)
         return program.id
 
     def _request_reports(self, program_id: str) -> None:
         """Create an endless event without power, which requests measurements: reports belong to an event."""
         query = urlencode({"programID": program_id})
-        events = self._vtn.read(f"/events?{query}", list[Event])
+        events = self._vtn.read(f"/events?{query}", list[OpenAdrEvent])
         if not any(each.event_name == MEASUREMENTS for each in events):
-            self._vtn.write("POST", "/events", _measurements(program_id), Event)
+            self._vtn.write("POST", "/events", _measurements(program_id), OpenAdrEvent)
 
 
 def _measurements(program_id: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from local.fleet.telemetry.reports import Reporter
 from local.openadr.client import VtnClient, VtnError
 from local.openadr.events import power_command, requested_payloads, wants_reports_of
 from local.openadr.reports import MeteredInterval, metered, report
-from schemas.openadr import Event, Program, Report, Resource, Ven
+from schemas.openadr import OpenAdrEvent, OpenAdrProgram, OpenAdrReport, OpenAdrResource, OpenAdrVen
 
 MOST_INTERVALS = 300
 """Most intervals of a report."""
@@ -50,9 +50,9 @@ class SimulatedVen:
         self._vtn = vtn
         self._settings = settings
         self._log = structlog.get_logger().bind(ven_id=self.home.ven_id)
-        self._ven: Ven | None = None
-        self._events: dict[str, Event] = {}
-        self._programs: dict[str, Program] = {}
+        self._ven: OpenAdrVen | None = None
+        self._events: dict[str, OpenAdrEvent] = {}
+        self._programs: dict[str, OpenAdrProgram] = {}
         self._opted_out: set[str] = set()
         self._poll_at = 0.0
         self._reported_until = 0.0
@@ -92,29 +92,31 @@ class SimulatedVen:
     def _interval_s(self) -> float:
         return self._meter.interval_s()
 
-    def _join(self, now: float) -> Ven:
+    def _join(self, now: float) -> OpenAdrVen:
         """Enrol the VEN, unless the utility has enrolled it, and its loads as resources."""
-        enrolled = self._vtn.read("/vens", list[Ven])
+        enrolled = self._vtn.read("/vens", list[OpenAdrVen])
         ven = enrolled[0] if enrolled else self._enrol()
         query = urlencode({"venID": ven.id})
-        names = {each.resource_name for each in self._vtn.read(f"/resources?{query}", list[Resource])}
+        names = {each.resource_name for each in self._vtn.read(f"/resources?{query}", list[OpenAdrResource])}
         for load in self.home.loads:
             if load.load_id not in names:
-                self._vtn.write("POST", "/resources", _resource(ven.id, load), Resource)
-        if self._is_past and self._vtn.read("/reports?limit=1", list[Report]):
+                self._vtn.write("POST", "/resources", _resource(ven.id, load), OpenAdrResource)
+        if self._is_past and self._vtn.read("/reports?limit=1", list[OpenAdrReport]):
             self._is_past = False  # it was reported when the VEN joined first
         past_s = self._settings.backfill_hours * _HOUR_S if self._is_past else 0.0
         self._reported_until = self._meter.next_after(now - max(past_s, self._interval_s))
         return ven
 
-    def _enrol(self) -> Ven:
+    def _enrol(self) -> OpenAdrVen:
         body = {"objectType": "VEN_VEN_REQUEST", "venName": self.home.ven_id}
-        return self._vtn.write("POST", "/vens", body, Ven)
+        return self._vtn.write("POST", "/vens", body, OpenAdrVen)
 
     def _poll(self, now: float) -> None:
         """Read the events that are for this VEN, and follow those that are new, changed or gone."""
         events = {
-            event.id: event for path in self._event_paths() for event in self._vtn.read(path, list[Event])
+            event.id: event
+            for path in self._event_paths()
+            for event in self._vtn.read(path, list[OpenAdrEvent])
         }
         for event in events.values():
             self._read_program(event.program_id)
@@ -134,7 +136,7 @@ class SimulatedVen:
     def _read_program(self, program_id: str) -> None:
         if program_id not in self._programs:
             try:
-                self._programs[program_id] = self._vtn.read(f"/programs/{program_id}", Program)
+                self._programs[program_id] = self._vtn.read(f"/programs/{program_id}", OpenAdrProgram)
             except VtnError as error:  # it is for others; its event is not
                 self._log.info("openadr_program_hidden", program_id=program_id, reason=str(error))
 
@@ -148,11 +150,11 @@ class SimulatedVen:
 
     def _targets(self) -> list[str]:
         """What the utility grants the VEN and its resources, at any time."""
-        of_vens = (each.targets or () for each in self._vtn.read("/vens", list[Ven]))
-        of_resources = (each.targets or () for each in self._vtn.read("/resources", list[Resource]))
+        of_vens = (each.targets or () for each in self._vtn.read("/vens", list[OpenAdrVen]))
+        of_resources = (each.targets or () for each in self._vtn.read("/resources", list[OpenAdrResource]))
         return sorted({target for targets in (*of_vens, *of_resources) for target in targets})
 
-    def _follow(self, event: Event, now: float) -> None:
+    def _follow(self, event: OpenAdrEvent, now: float) -> None:
         """Take part in an event that requests power, or opt out of it."""
         flexibility_kw = sum(load.capability_kw for load in self._live.read(now, self.state).loads)
         data = power_command(self.home, event, flexibility_kw)
@@ -164,7 +166,7 @@ class SimulatedVen:
             self._opted_out.add(event.id)
         self._log.info("openadr_event_followed", event_id=event.id, result=result.word)
 
-    def _leave(self, event: Event, now: float) -> None:
+    def _leave(self, event: OpenAdrEvent, now: float) -> None:
         """Leave a deleted event; one that is over ends by itself."""
         self._opted_out.discard(event.id)
         if not _is_over(event, now):
@@ -219,7 +221,7 @@ class SimulatedVen:
     def _send(self, event_id: str, body: dict[str, Any]) -> None:
         """Report to one event; a refusal does not stop reports to others."""
         try:
-            self._vtn.write("POST", "/reports", body, Report)
+            self._vtn.write("POST", "/reports", body, OpenAdrReport)
         except VtnError as error:
             self._log.warning("openadr_report_refused", event_id=event_id, reason=str(error))
 
@@ -234,5 +236,5 @@ def _resource(ven_id: str, load: HouseholdLoad) -> dict[str, object]:
     }
 
 
-def _is_over(event: Event, now: float) -> bool:
+def _is_over(event: OpenAdrEvent, now: float) -> bool:
     return not wants_reports_of(event, now, float("inf"))

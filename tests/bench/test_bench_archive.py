@@ -29,8 +29,8 @@ from ingest.storing.batch import Batch
 from ingest.storing.queries import ENSURE_PARTITIONS
 from ingest.storing.store import Store
 from jobs.archive.writing import archive_next_day
-from jobs.queries import archive as queries
-from jobs.queries.archive import manifest_of
+from jobs.queries.storage import archive as queries
+from jobs.queries.storage.archive import manifest_of
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence

@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import Connection, Engine, select, text
 
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
-from jobs.events.measuring import Rules, read_usage
+from jobs.events.measuring import Rules
 from jobs.events.progress import Progress
+from jobs.events.records import read_usage
 from jobs.events.settlement import settle
-from jobs.queries import events as event_queries
+from jobs.queries.events import lifecycle as event_queries
 from jobs.settings import Cadence
 from jobs.summaries.models import FollowedPartFrame
 from jobs.summaries.rows import fetch

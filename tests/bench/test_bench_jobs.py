@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Table, select, text
 
 from ingest.storing.batch import Batch
 from ingest.storing.store import Store
-from jobs.queries import pending as pending_queries
+from jobs.queries.summaries import pending as pending_queries
 from jobs.running.schedule import Step
 from jobs.summaries.lanes import (
     consume_history_batches,
@@ -26,8 +26,8 @@ from jobs.summaries.lanes import (
 )
 from jobs.summaries.models import LoadSampleFrame, ReportFrame, TransitionFrame, VenSampleFrame
 from jobs.summaries.rows import fetch
-from jobs.transforms.buckets import bucket_samples
-from jobs.transforms.latest import latest_loads, latest_vens
+from jobs.transforms.summaries.buckets import bucket_samples
+from jobs.transforms.summaries.latest import latest_loads, latest_vens
 from schemas.db.connections import connect, database_url_of, driver_connection, engine_for
 from schemas.tables import FRAMES, Frame
 from schemas.tables.history import SLOT_S

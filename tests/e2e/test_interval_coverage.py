@@ -14,8 +14,8 @@ import pytest
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from jobs.transforms.intervals import ENDS, portfolio_misses, with_portfolio_interval
-from jobs.transforms.performance import (
+from jobs.transforms.events.intervals import ENDS, portfolio_misses, with_portfolio_interval
+from jobs.transforms.events.performance import (
     counted_hours,
     covered_shares,
     event_usage,

@@ -24,7 +24,7 @@ from local.fleet.homes.household import Household
 from local.fleet.telemetry.reports import FleetSettings, Reporter
 from local.openadr.client import VtnError
 from local.openadr.ven import SimulatedVen
-from schemas.openadr import Report, Ven
+from schemas.openadr import OpenAdrReport, OpenAdrVen
 from tests.integration.openadr_clients import OpenAdrClient, Vtn
 from tests.integration.openadr_site import OBEDIENT, OpenAdrSite, running_site
 from tests.integration.published import rows, until
@@ -246,7 +246,7 @@ def test_a_day(day: Day, connection: psycopg.Connection, listen: Listen) -> None
         "AGGREGATED_REPORT",
         *measured,
     }
-    own = north.ven._vtn.read(f"/reports?eventID={event}&clientName=gridgate", list[Report])
+    own = north.ven._vtn.read(f"/reports?eventID={event}&clientName=gridgate", list[OpenAdrReport])
     assert [each.resources[0].resource_name for each in own] == [north.name]
     kinds = {(kind, operation) for kind, operation, _ in day.notified("utility")}
     assert kinds == {("EVENT", "UPDATE"), ("REPORT", "CREATE")}
@@ -279,14 +279,14 @@ def misbehave(day: Day, home: Home, other: Home, event: str, connection: psycopg
     for name in ("AGGREGATED_REPORT", other.name):
         resources = [{"resourceName": name, "intervals": [interval]}]
         body = {"eventID": event, "clientName": other.name, "resources": resources}
-        client.write("POST", "/reports", body, Report)
+        client.write("POST", "/reports", body, OpenAdrReport)
     day.site.ingest()
     refused = rows(connection, "SELECT DISTINCT reason, topic FROM rejected_messages")
     assert refused == [("conflict", f"oadr/meter/{home.name}")]
     [theirs] = [each for each in day.utility.get("/vens") if each["clientID"] == other.name]
-    assert [each.client_id for each in client.read("/vens", list[Ven])] == [home.name]
+    assert [each.client_id for each in client.read("/vens", list[OpenAdrVen])] == [home.name]
     with pytest.raises(VtnError) as hidden:
-        client.read(f"/vens/{theirs['id']}", Ven)
+        client.read(f"/vens/{theirs['id']}", OpenAdrVen)
     assert hidden.value.status == HTTPStatus.NOT_FOUND
 
 

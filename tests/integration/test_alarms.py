@@ -27,7 +27,7 @@ from jobs.running.successes import RECORDED_EVERY_S
 from jobs.settings import Cadence
 from jobs.storage.trimming import trim_alarms
 from jobs.summaries.lanes import consume_snapshot_batches
-from jobs.transforms.presence import PresenceTime
+from jobs.transforms.events.presence import PresenceTime
 from schemas.alarms import ALARM_KINDS, AlarmKind
 from serving.app import create_app
 from serving.auth.keys import KeyStore

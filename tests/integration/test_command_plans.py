@@ -10,7 +10,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects import postgresql
 
 from ingest.storing import queries as ingest_queries
-from jobs.queries import execution as execution_queries
+from jobs.queries.events import execution as execution_queries
 from serving.commands import queries as serving_queries
 from serving.page import Page
 from serving.registry import queries as registry_queries

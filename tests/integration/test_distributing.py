@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.storing.store import Store
-from jobs.queries.distributing import GROWING
+from jobs.queries.storage.distributing import GROWING
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence

@@ -11,7 +11,7 @@ from ingest.storing.batch import Batch
 from ingest.storing.store import Store
 from jobs.events.settlement import settle
 from jobs.settings import Cadence
-from jobs.transforms.event_terms import return_delay, start_delay
+from jobs.transforms.events.event_terms import return_delay, start_delay
 from serving.app import create_app
 from tests.integration.published import telemetry
 from tests.integration.test_event_targets import Town

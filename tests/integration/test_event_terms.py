@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from ingest.decoding.messages import Received
 from ingest.storing.store import Store
-from jobs.transforms.event_terms import return_delay, start_delay
+from jobs.transforms.events.event_terms import return_delay, start_delay
 from schemas.db.channels import EVENTS
 from schemas.db.connections import connect
 from tests.integration.published import NOW, THREE, batch_of, rows

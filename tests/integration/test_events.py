@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
-from jobs.queries import events as event_queries
+from jobs.queries.events import lifecycle as event_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import Job, Step
 from jobs.summaries.models import FollowedPartFrame
 from jobs.summaries.rows import fetch
-from jobs.transforms.participation import followed
+from jobs.transforms.events.participation import followed
 from schemas.demand_response.candidates import Rest
 from serving.app import create_app
 from tests.integration.mortal import Fuse, mortal_engine

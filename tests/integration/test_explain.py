@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, Executable, Table
 
-from jobs.queries import pending as pending_queries
-from jobs.queries import settlement as settlement_queries
+from jobs.queries.events import settlement as settlement_queries
+from jobs.queries.summaries import pending as pending_queries
 from jobs.summaries.models import LoadSampleFrame, ReportFrame, VenSampleFrame
 from schemas.db.connections import engine_for
 from schemas.devices.load_values import GONE_AFTER

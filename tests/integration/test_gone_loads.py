@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 
 from ingest.storing.store import Store
 from jobs.events.lifecycle import share_out
-from jobs.queries import events as event_queries
+from jobs.queries.events import lifecycle as event_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence

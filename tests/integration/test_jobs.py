@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
 from ingest.storing.store import Store
-from jobs.queries import merging as merging_queries
+from jobs.queries.summaries import merging as merging_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence

@@ -17,7 +17,7 @@ from ingest.storing.batch import Batch
 from ingest.storing.store import Store
 from jobs.events.presence import judge_presence
 from jobs.summaries.lanes import consume_snapshot_batches, refresh_totals
-from jobs.transforms.presence import REPORTS_EACH, PresenceTime
+from jobs.transforms.events.presence import REPORTS_EACH, PresenceTime
 from schemas.db.ledger import open_status_batch, queue_batch
 from schemas.tables import ledger, presence, raw, registry, snapshots
 from serving.registry import queries as serving_registry

@@ -18,14 +18,14 @@ from sqlalchemy import Engine
 
 from ingest.storing.batch import Batch
 from ingest.storing.store import Store
-from jobs.queries import summary as summary_queries
-from jobs.queries.summary import Scope
+from jobs.queries.summaries import summary as summary_queries
+from jobs.queries.summaries.summary import Scope
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from jobs.summaries.rebuild import Chunk, rebuild, verify, whole_range
-from jobs.transforms.latest import LOADS as LATEST_LOADS
-from jobs.transforms.latest import VENS as LATEST_VENS
+from jobs.transforms.summaries.latest import LOADS as LATEST_LOADS
+from jobs.transforms.summaries.latest import VENS as LATEST_VENS
 from schemas.db.connections import connect, engine_for
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 from schemas.times.time_ranges import TimeRange

@@ -21,14 +21,15 @@ from sqlalchemy import Connection, Engine, insert
 from ingest.decoding.messages import Received
 from ingest.storing.store import Store
 from jobs.archive.writing import archive_next_day
-from jobs.events.measuring import DatabaseRecords, MeasuredEvent, measurements
+from jobs.events.measuring import measurements
 from jobs.events.progress import CATCH_UP, Progress
-from jobs.queries import settlement as settlement_queries
+from jobs.events.records import DatabaseRecords, MeasuredEvent
+from jobs.queries.events import settlement as settlement_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
 from jobs.storage.retention import drop_raw_days
-from jobs.transforms.event_terms import start_delay
+from jobs.transforms.events.event_terms import start_delay
 from schemas.api.performance import EventPerformance
 from schemas.archive.folder import ArchiveFolder
 from schemas.db.channels import EVENTS

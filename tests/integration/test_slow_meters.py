@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from ingest.storing.store import Store
-from jobs.events.measuring import read_usage, read_usage_of_most
+from jobs.events.records import read_usage, read_usage_of_most
 from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence

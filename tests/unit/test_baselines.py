@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.performance import (
+from jobs.transforms.events.performance import (
     counted_hours,
     cuts,
     differ,

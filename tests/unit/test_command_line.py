@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import ingest.__main__ as ingest
-import jobs.__main__ as jobs
 import serving.__main__ as serving
 from analysis import baseline_accuracy, slot_error
 from analysis.sample import __main__ as sample
 from deploy import dashboards, release
 from ingest.settings import IngestSettings
+from jobs import cli as jobs
 from jobs.settings import JobsSettings
 from local import options
 from local.fixtures import __main__ as fixtures
@@ -28,7 +28,7 @@ from serving.settings import ServingSettings
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARSERS = {
     "ingest": ingest._parser,
-    "jobs": jobs._parser,
+    "jobs": jobs.command_parser,
     "serving": serving._parser,
     "local": options._parser,
     "local.fleet": fleet._parser,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.event_terms import (
+from jobs.transforms.events.event_terms import (
     CommandTerms,
     Flexibility,
     is_announced,

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from jobs.transforms.forecasts import LOOK_BACK_DAYS, QUANTILES, QUANTITIES, forecast
+from jobs.transforms.summaries.forecasts import LOOK_BACK_DAYS, QUANTILES, QUANTITIES, forecast
 from local.fleet.homes.household import Household
 from schemas.baseline_model.days import Calendar
 from schemas.tables.forecasts import HALF_HOUR, TOTAL

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.forecasts import forecast
+from jobs.transforms.summaries.forecasts import forecast
 from schemas.baseline_model.days import Calendar
 from schemas.tables.forecasts import FEWEST_DAYS, HALF_HOUR, TOTAL, LoadTypeForecastFrame
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.intervals import (
+from jobs.transforms.events.intervals import (
     DRAWS,
     FEWEST_DAYS,
     SEED,
@@ -16,7 +16,13 @@ from jobs.transforms.intervals import (
     portfolio_misses,
     with_portfolio_interval,
 )
-from jobs.transforms.performance import counted_hours, covered_shares, directed, event_usage, settle_vens
+from jobs.transforms.events.performance import (
+    counted_hours,
+    covered_shares,
+    directed,
+    event_usage,
+    settle_vens,
+)
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import Prediction, predict
 from schemas.baseline_model.usage import usage_of

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from jobs.transforms.late_rows import weighed_entries, weighed_reports, weighed_samples
+from jobs.transforms.summaries.late_rows import weighed_entries, weighed_reports, weighed_samples
 
 NOON = datetime(2024, 7, 4, 12, tzinfo=UTC)
 

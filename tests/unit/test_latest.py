@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.summaries.models import ReportFrame, TransitionFrame
-from jobs.transforms.latest import LOADS, VENS, latest_loads, latest_vens, lost, newest, without
+from jobs.transforms.summaries.latest import LOADS, VENS, latest_loads, latest_vens, lost, newest, without
 from schemas.tables import Frame
 from schemas.tables.raw import EntryFrame
 from schemas.tables.snapshots import LoadSnapshotFrame, VenSnapshotFrame

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.lifecycle import OVER, Course, advanced, may_notify
+from jobs.transforms.events.lifecycle import OVER, Course, advanced, may_notify
 
 START = datetime(2026, 1, 15, 17, tzinfo=UTC)
 END = START + timedelta(hours=1)

@@ -17,7 +17,7 @@ from local.fleet.telemetry.reports import FleetSettings, Reporter
 from local.openadr.events import power_command, requested_payloads, wants_reports_of
 from local.openadr.fleet import LONGEST_PAUSE_S, back_off_s
 from local.openadr.reports import PAYLOAD_UNITS, metered, report
-from schemas.openadr import Event, Program
+from schemas.openadr import OpenAdrEvent, OpenAdrProgram
 
 HOME = Household(7, 3, prefix="openadr", furnishing="battery")
 START = datetime(2026, 1, 15, 18, tzinfo=UTC)
@@ -30,7 +30,7 @@ def payload(kind: str, value: float) -> dict[str, Any]:
     return {"type": kind, "values": [value]}
 
 
-def event(*intervals: list[dict[str, Any]], duration: str = "PT30M", **more: Any) -> Event:
+def event(*intervals: list[dict[str, Any]], duration: str = "PT30M", **more: Any) -> OpenAdrEvent:
     body = {
         "id": "e1",
         "createdDateTime": MADE.isoformat(),
@@ -40,10 +40,10 @@ def event(*intervals: list[dict[str, Any]], duration: str = "PT30M", **more: Any
         "intervalPeriod": {"start": START.isoformat(), "duration": duration},
         "intervals": [{"id": number, "payloads": each} for number, each in enumerate(intervals)],
     }
-    return msgspec.convert(body | more, Event)
+    return msgspec.convert(body | more, OpenAdrEvent)
 
 
-def command(asked: Event, flexibility_kw: float = 3.0) -> dict[str, Any]:
+def command(asked: OpenAdrEvent, flexibility_kw: float = 3.0) -> dict[str, Any]:
     data = power_command(HOME, asked, flexibility_kw)
     assert data is not None
     return data
@@ -119,7 +119,7 @@ def test_what_an_event_requests_reports_of() -> None:
             "programName": "tou",
             "payloadDescriptors": described,
         },
-        Program,
+        OpenAdrProgram,
     )
     own = event(reportDescriptors=[{"payloadType": each} for each in ("USAGE", "BASELINE")])
     assert requested_payloads(own, program) == {"USAGE"}
@@ -146,7 +146,7 @@ def test_an_event_for_ever_wants_reports_of_every_time() -> None:
 REPORTER = Reporter(HOME, FleetSettings(300))
 
 
-def following(asked: Event, behaviour: ResponseBehaviour) -> ControlState:
+def following(asked: OpenAdrEvent, behaviour: ResponseBehaviour) -> ControlState:
     data = command(asked)
     context = CommandContext(HOME, INITIAL_STATE, data, BEGIN - 60, behaviour, 300)
     state, _ = respond("event", context)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from jobs.summaries.models import FollowedPartFrame
-from jobs.transforms.participation import followed
+from jobs.transforms.events.participation import followed
 
 START = datetime(2026, 1, 15, 17, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from jobs.summaries.models import RecentReportFrame, WatchedVenFrame
-from jobs.transforms.presence import (
+from jobs.transforms.events.presence import (
     ONE_TICK,
     PROMPT_WITHIN,
     PresenceTime,

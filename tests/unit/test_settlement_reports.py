@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.interval_energies import Energies, energies
-from jobs.transforms.performance import counted_hours
-from jobs.transforms.report_intervals import ReportInterval, ReportPlan, cells_of, intervals_of
-from jobs.transforms.settlement_reports import (
+from jobs.transforms.events.interval_energies import Energies, energies
+from jobs.transforms.events.performance import counted_hours
+from jobs.transforms.events.report_intervals import ReportInterval, ReportPlan, cells_of, intervals_of
+from jobs.transforms.events.settlement_reports import (
     Measured,
     Method,
     Requested,

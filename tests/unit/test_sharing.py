@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transforms.sharing import MOST_EXCESS, by_load, changed_shares
+from jobs.transforms.events.sharing import MOST_EXCESS, by_load, changed_shares
 
 Shares = dict[str, tuple[float, float]]
 """By VEN: what it can give, and what it is asked for."""

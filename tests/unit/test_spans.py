@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.queries.pending import spans_of
+from jobs.queries.summaries.pending import spans_of
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, unique=True), st.integers(1, 20))

@@ -20,10 +20,10 @@ from jobs.summaries.models import (
     StatusSumsFrame,
     TransitionFrame,
 )
-from jobs.transforms.buckets import bucket_samples, coarsen
-from jobs.transforms.latest import latest_loads, latest_vens
-from jobs.transforms.presence import PROMPT_WITHIN
-from jobs.transforms.totals import EnergyToday, load_type_rollups, network_snapshot
+from jobs.transforms.events.presence import PROMPT_WITHIN
+from jobs.transforms.summaries.buckets import bucket_samples, coarsen
+from jobs.transforms.summaries.latest import latest_loads, latest_vens
+from jobs.transforms.summaries.totals import EnergyToday, load_type_rollups, network_snapshot
 from schemas.tables import FRAMES, Frame, metadata
 from schemas.tables.history import NETWORK_RESOLUTIONS_S
 from schemas.tables.raw import EntryFrame

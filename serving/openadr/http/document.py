@@ -36,7 +36,7 @@ def describe(resources: Mapping[str, object], base: str, version: str) -> Docume
     by_path = {path: operations(resource) for path, resource in resources.items()}
     every = [operation for methods in by_path.values() for operation in methods.values()]
     types = _types_of(every)
-    references, schemas = msgspec.json.schema_components(types, ref_template=SCHEMA)
+    references, schemas = _named_as_specified(msgspec.json.schema_components(types, ref_template=SCHEMA))
     by_type = dict(zip(types, references, strict=True))
     return {
         "openapi": "3.1.0",
@@ -58,6 +58,11 @@ def describe(resources: Mapping[str, object], base: str, version: str) -> Docume
             "securitySchemes": {SECURITY: _security_scheme(base)},
         },
     }
+
+
+def _named_as_specified(components: tuple[Any, ...]) -> Any:  # noqa: ANN401 - JSON, as msgspec types it
+    """The specification's `Event` is our `OpenAdrEvent`, beside the `Event` of `schemas.api`."""
+    return msgspec.json.decode(msgspec.json.encode(components).replace(b"OpenAdr", b""))
 
 
 def _security_scheme(base: str) -> Document:

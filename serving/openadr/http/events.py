@@ -2,7 +2,7 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Event, EventRequest
+from schemas.openadr import EventRequest, OpenAdrEvent
 from serving.http.parameters import checked
 from serving.http.responses import answer_cached, answer_list
 from serving.openadr.auth.access import MAY_READ_TARGETS, WRITE_EVENTS
@@ -14,7 +14,7 @@ from serving.openadr.page import EventFilter
 from serving.openadr.polling.lists import EventLists
 
 TAG = "events"
-SHAPES = (EventRequest, Event)
+SHAPES = (EventRequest, OpenAdrEvent)
 MAY_WRITE = (WRITE_EVENTS,)
 
 
@@ -29,7 +29,7 @@ class OpenAdrEventsResource(Collection[EventRequest]):
     @search(
         "searchAllEvents",
         TAG,
-        Event,
+        OpenAdrEvent,
         MAY_READ_TARGETS,
         (
             PROGRAM,
@@ -68,7 +68,7 @@ def _event_filter(given: Given) -> EventFilter:
 class OpenAdrOneEventResource(OneObject[EventRequest]):
     takes = EventRequest
 
-    @reading("searchEventsByID", TAG, Event, MAY_READ_TARGETS)
+    @reading("searchEventsByID", TAG, OpenAdrEvent, MAY_READ_TARGETS)
     def on_get(self, request: Request, response: Response, object_id: str) -> None:
         super().on_get(request, response, object_id)
 
@@ -76,6 +76,6 @@ class OpenAdrOneEventResource(OneObject[EventRequest]):
     def on_put(self, request: Request, response: Response, object_id: str) -> None:
         super().on_put(request, response, object_id)
 
-    @deletion("deleteEvent", TAG, Event, MAY_WRITE)
+    @deletion("deleteEvent", TAG, OpenAdrEvent, MAY_WRITE)
     def on_delete(self, request: Request, response: Response, object_id: str) -> None:
         super().on_delete(request, response, object_id)

@@ -2,20 +2,20 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Program, ProgramRequest
+from schemas.openadr import OpenAdrProgram, ProgramRequest
 from serving.openadr.auth.access import MAY_READ_TARGETS, WRITE_PROGRAMS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import TARGETS
 
 TAG = "programs"
-SHAPES = (ProgramRequest, Program)
+SHAPES = (ProgramRequest, OpenAdrProgram)
 MAY_WRITE = (WRITE_PROGRAMS,)
 
 
 class ProgramsResource(Collection[ProgramRequest]):
     takes = ProgramRequest
 
-    @search("searchAllPrograms", TAG, Program, MAY_READ_TARGETS, (TARGETS,))
+    @search("searchAllPrograms", TAG, OpenAdrProgram, MAY_READ_TARGETS, (TARGETS,))
     def on_get(self, request: Request, response: Response) -> None:
         self.answer_listed(request, response, [], has_targets=True)
 
@@ -27,7 +27,7 @@ class ProgramsResource(Collection[ProgramRequest]):
 class OneProgramResource(OneObject[ProgramRequest]):
     takes = ProgramRequest
 
-    @reading("searchProgramByProgramId", TAG, Program, MAY_READ_TARGETS)
+    @reading("searchProgramByProgramId", TAG, OpenAdrProgram, MAY_READ_TARGETS)
     def on_get(self, request: Request, response: Response, object_id: str) -> None:
         super().on_get(request, response, object_id)
 
@@ -35,6 +35,6 @@ class OneProgramResource(OneObject[ProgramRequest]):
     def on_put(self, request: Request, response: Response, object_id: str) -> None:
         super().on_put(request, response, object_id)
 
-    @deletion("deleteProgram", TAG, Program, MAY_WRITE)
+    @deletion("deleteProgram", TAG, OpenAdrProgram, MAY_WRITE)
     def on_delete(self, request: Request, response: Response, object_id: str) -> None:
         super().on_delete(request, response, object_id)

@@ -2,14 +2,14 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Report, ReportRequest
+from schemas.openadr import OpenAdrReport, ReportRequest
 from schemas.tables.openadr import openadr_reports
 from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, WRITE_REPORTS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import CLIENT_NAME, EVENT, PROGRAM, equals
 
 TAG = "reports"
-SHAPES = (ReportRequest, Report)
+SHAPES = (ReportRequest, OpenAdrReport)
 MAY_WRITE = (WRITE_REPORTS,)
 
 
@@ -19,7 +19,7 @@ class ReportsResource(Collection[ReportRequest]):
     @search(
         "searchAllReports",
         TAG,
-        Report,
+        OpenAdrReport,
         MAY_READ_VEN_OBJECTS,
         (
             PROGRAM,
@@ -46,7 +46,7 @@ class ReportsResource(Collection[ReportRequest]):
 class OneReportResource(OneObject[ReportRequest]):
     takes = ReportRequest
 
-    @reading("searchReportsByReportID", TAG, Report, MAY_READ_VEN_OBJECTS)
+    @reading("searchReportsByReportID", TAG, OpenAdrReport, MAY_READ_VEN_OBJECTS)
     def on_get(self, request: Request, response: Response, object_id: str) -> None:
         super().on_get(request, response, object_id)
 
@@ -54,6 +54,6 @@ class OneReportResource(OneObject[ReportRequest]):
     def on_put(self, request: Request, response: Response, object_id: str) -> None:
         super().on_put(request, response, object_id)
 
-    @deletion("deleteReport", TAG, Report, MAY_WRITE, is_change=False)
+    @deletion("deleteReport", TAG, OpenAdrReport, MAY_WRITE, is_change=False)
     def on_delete(self, request: Request, response: Response, object_id: str) -> None:
         super().on_delete(request, response, object_id)

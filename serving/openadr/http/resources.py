@@ -2,14 +2,14 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Resource, ResourceRequest
+from schemas.openadr import OpenAdrResource, ResourceRequest
 from schemas.tables.openadr import openadr_resources
 from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, WRITE_VENS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import RESOURCE_NAME, TARGETS, VEN, equals
 
 TAG = "resources"
-SHAPES = (ResourceRequest, Resource)
+SHAPES = (ResourceRequest, OpenAdrResource)
 MAY_WRITE = (WRITE_VENS,)
 
 
@@ -19,7 +19,7 @@ class ResourcesResource(Collection[ResourceRequest]):
     @search(
         "searchVenResources",
         TAG,
-        Resource,
+        OpenAdrResource,
         MAY_READ_VEN_OBJECTS,
         (
             RESOURCE_NAME,
@@ -46,7 +46,7 @@ class ResourcesResource(Collection[ResourceRequest]):
 class OneResourceResource(OneObject[ResourceRequest]):
     takes = ResourceRequest
 
-    @reading("searchVenResourceByID", TAG, Resource, MAY_READ_VEN_OBJECTS)
+    @reading("searchVenResourceByID", TAG, OpenAdrResource, MAY_READ_VEN_OBJECTS)
     def on_get(self, request: Request, response: Response, object_id: str) -> None:
         super().on_get(request, response, object_id)
 
@@ -54,6 +54,6 @@ class OneResourceResource(OneObject[ResourceRequest]):
     def on_put(self, request: Request, response: Response, object_id: str) -> None:
         super().on_put(request, response, object_id)
 
-    @deletion("deleteVenResource", TAG, Resource, MAY_WRITE)
+    @deletion("deleteVenResource", TAG, OpenAdrResource, MAY_WRITE)
     def on_delete(self, request: Request, response: Response, object_id: str) -> None:
         super().on_delete(request, response, object_id)

@@ -2,7 +2,7 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Subscription, SubscriptionRequest
+from schemas.openadr import OpenAdrSubscription, SubscriptionRequest
 from schemas.tables.openadr import openadr_subscriptions
 from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, WRITE_SUBSCRIPTIONS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
@@ -10,7 +10,7 @@ from serving.openadr.http.parameters import CLIENT_NAME, OBJECTS, PROGRAM, equal
 from serving.openadr.queries import overlaps
 
 TAG = "subscriptions"
-SHAPES = (SubscriptionRequest, Subscription)
+SHAPES = (SubscriptionRequest, OpenAdrSubscription)
 MAY_WRITE = (WRITE_SUBSCRIPTIONS,)
 
 
@@ -20,7 +20,7 @@ class SubscriptionsResource(Collection[SubscriptionRequest]):
     @search(
         "searchSubscriptions",
         TAG,
-        Subscription,
+        OpenAdrSubscription,
         MAY_READ_VEN_OBJECTS,
         (
             PROGRAM,
@@ -48,7 +48,7 @@ class SubscriptionsResource(Collection[SubscriptionRequest]):
 class OneSubscriptionResource(OneObject[SubscriptionRequest]):
     takes = SubscriptionRequest
 
-    @reading("searchSubscriptionByID", TAG, Subscription, MAY_READ_VEN_OBJECTS)
+    @reading("searchSubscriptionByID", TAG, OpenAdrSubscription, MAY_READ_VEN_OBJECTS)
     def on_get(self, request: Request, response: Response, object_id: str) -> None:
         super().on_get(request, response, object_id)
 
@@ -56,6 +56,6 @@ class OneSubscriptionResource(OneObject[SubscriptionRequest]):
     def on_put(self, request: Request, response: Response, object_id: str) -> None:
         super().on_put(request, response, object_id)
 
-    @deletion("deleteSubscription", TAG, Subscription, MAY_WRITE)
+    @deletion("deleteSubscription", TAG, OpenAdrSubscription, MAY_WRITE)
     def on_delete(self, request: Request, response: Response, object_id: str) -> None:
         super().on_delete(request, response, object_id)

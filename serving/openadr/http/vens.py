@@ -2,14 +2,14 @@
 
 from falcon import Request, Response
 
-from schemas.openadr import Ven, VenRequest
+from schemas.openadr import OpenAdrVen, VenRequest
 from schemas.tables.openadr import openadr_vens
 from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, WRITE_VENS
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
 from serving.openadr.http.parameters import TARGETS, VEN_NAME, equals
 
 TAG = "vens"
-SHAPES = (VenRequest, Ven)
+SHAPES = (VenRequest, OpenAdrVen)
 MAY_WRITE = (WRITE_VENS,)
 
 
@@ -19,7 +19,7 @@ class OpenAdrVensResource(Collection[VenRequest]):
     @search(
         "searchVens",
         TAG,
-        Ven,
+        OpenAdrVen,
         MAY_READ_VEN_OBJECTS,
         (
             VEN_NAME,
@@ -39,7 +39,7 @@ class OpenAdrVensResource(Collection[VenRequest]):
 class OpenAdrOneVenResource(OneObject[VenRequest]):
     takes = VenRequest
 
-    @reading("searchVenByID", TAG, Ven, MAY_READ_VEN_OBJECTS)
+    @reading("searchVenByID", TAG, OpenAdrVen, MAY_READ_VEN_OBJECTS)
     def on_get(self, request: Request, response: Response, object_id: str) -> None:
         super().on_get(request, response, object_id)
 
@@ -47,6 +47,6 @@ class OpenAdrOneVenResource(OneObject[VenRequest]):
     def on_put(self, request: Request, response: Response, object_id: str) -> None:
         super().on_put(request, response, object_id)
 
-    @deletion("deleteVen", TAG, Ven, MAY_WRITE)
+    @deletion("deleteVen", TAG, OpenAdrVen, MAY_WRITE)
     def on_delete(self, request: Request, response: Response, object_id: str) -> None:
         super().on_delete(request, response, object_id)

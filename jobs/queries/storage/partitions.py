@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.elements import TextClause
 
-from jobs.queries.pending import spans_of
+from jobs.queries.summaries.pending import spans_of
 from schemas.db.literals import sql_with_values
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables.ledger import ingest_batches, partition_moves

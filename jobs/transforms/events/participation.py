@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from jobs.transforms.lifecycle import LAST_CHANGE
+from jobs.transforms.events.lifecycle import LAST_CHANGE
 
 SILENCE_MEANS_NO = timedelta(minutes=1)
 """Time for a VEN that was notified again to respond to the event, before it counts as opted out."""

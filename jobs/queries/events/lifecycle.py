@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
-from jobs.transforms.participation import SILENCE_MEANS_NO
+from jobs.transforms.events.participation import SILENCE_MEANS_NO
 from schemas.db.queries import Relation
 from schemas.demand_response.candidates import overlaps
 from schemas.demand_response.event_requests import requested_kw
@@ -477,7 +477,7 @@ def _is_news(
     reported_event_id: ColumnElement[str | None],
     now: datetime,
 ) -> ColumnElement[bool]:
-    """Whether a participation can have changed its status; `jobs.transforms.participation` decides."""
+    """Whether a participation can have changed its status; `jobs.transforms.events.participation` decides."""
     latest, share_kw = ven_snapshots.c, PART.requested_reduction_kw
     names_it = reported_event_id == PART.event_id
     sheds = and_(latest.shed_power_kw > 0, reported_event_id.is_(None))

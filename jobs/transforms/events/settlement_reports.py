@@ -14,8 +14,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from jobs.transforms.interval_energies import Energies
-from jobs.transforms.report_intervals import ReportInterval, ReportPlan
+from jobs.transforms.events.interval_energies import Energies
+from jobs.transforms.events.report_intervals import ReportInterval, ReportPlan
 from schemas.times.time_ranges import TimeRange
 
 BASELINE, USAGE, DELTA_USAGE, DATA_QUALITY = "BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY"

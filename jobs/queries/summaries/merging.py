@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from jobs.transforms.latest import LOADS, VENS, Latest
+from jobs.transforms.summaries.latest import LOADS, VENS, Latest
 
 STATE = ("used_power_kw_sum", "shed_power_kw_sum", "samples", "used_samples", "shed_samples")
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.transforms.intervals import ENDS, day_errors, error_interval
+from jobs.transforms.events.intervals import ENDS, day_errors, error_interval
 from schemas.baseline_model.days import part_within, seconds
 from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction
 from schemas.baseline_model.usage import Usage

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from jobs.transforms.lifecycle import OVER
+from jobs.transforms.events.lifecycle import OVER
 from schemas.devices.abilities import DIRECTION, EXPORT_LIMIT, IMPORT_LIMIT, INTERVALS
 
 SAME_KW = 1e-6

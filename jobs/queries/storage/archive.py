@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.elements import TextClause
 
-from jobs.queries import partitions as partition_queries
-from jobs.queries.partitions import NEXT_XACT_ID, OLDEST_XACT_ID
-from jobs.queries.summary import Scope, of_vens, within_range
+from jobs.queries.storage import partitions as partition_queries
+from jobs.queries.storage.partitions import NEXT_XACT_ID, OLDEST_XACT_ID
+from jobs.queries.summaries.summary import Scope, of_vens, within_range
 from schemas.archive.manifest import Manifest
 from schemas.db.ledger import DAYS_OF_BATCH
 from schemas.db.queries import Query, Relation, fields_of

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from msgspec import Struct
 
-from jobs.transforms.presence import is_prompt
+from jobs.transforms.events.presence import is_prompt
 from schemas.tables.snapshots import LOAD_FIELDS
 from schemas.times.instants import microseconds
 from schemas.times.time_ranges import TimeRange

@@ -23,7 +23,7 @@ from sqlalchemy.sql import ColumnElement
 
 from jobs.summaries.raw_source import RawSource
 from jobs.summaries.ven_ranges import ALL_VENS, VenRange
-from jobs.transforms.latest import LOADS, VENS, Latest
+from jobs.transforms.summaries.latest import LOADS, VENS, Latest
 from schemas.db.queries import Relation
 from schemas.tables import Frame
 from schemas.tables.history import (

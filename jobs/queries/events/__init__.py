@@ -1,0 +1,1 @@
+"""SQL of events: their life, their participations, commands and settlements."""

@@ -1,0 +1,1 @@
+"""SQL of storage: partitions, retention, quotas, the archive."""

@@ -1,0 +1,1 @@
+"""SQL of summaries: what is pending, merging, totals, slot widths, forecasts."""

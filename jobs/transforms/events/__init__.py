@@ -1,0 +1,1 @@
+"""Event arithmetic: sharing out, participation, performance, settlement. Pure."""

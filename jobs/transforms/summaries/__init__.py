@@ -1,0 +1,1 @@
+"""Summary arithmetic: buckets, latest values, totals, slot widths, forecasts. Pure."""

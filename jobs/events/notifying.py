@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Row
 
 from jobs.queries.events import openadr as queries
-from schemas.openadr_notifications.content import Change
+from schemas.openadr_notifications.content import ObjectChange
 from schemas.openadr_notifications.parts import ShareChange, parts_in_event
 from schemas.openadr_notifications.queueing import queue_notifications
 from schemas.openadr_objects import shown, shown_report
@@ -24,7 +24,7 @@ class Notifier(Struct, frozen=True):
         """Notify of reports of one event that were made or replaced."""
         if self._has_listeners(connection, "REPORT"):
             changes = [
-                Change(
+                ObjectChange(
                     "CREATE" if row.is_new else "UPDATE",
                     "REPORT",
                     shown_report(row),
@@ -54,7 +54,7 @@ class Notifier(Struct, frozen=True):
             event, after = shown(row, "EVENT"), parts_in_event(connection, row.object_id)
             change = ShareChange(event, before[row.object_id], after)
             if change.concerns_anybody:
-                changes = [Change("UPDATE", "EVENT", event, row.targets)]
+                changes = [ObjectChange("UPDATE", "EVENT", event, row.targets)]
                 queue_notifications(
                     connection, changes, now, has_mqtt=self.has_mqtt, concerns=change.concerns
                 )

@@ -14,8 +14,8 @@ from schemas.db.channels import OPENADR_MESSAGES, notify
 from schemas.openadr_notifications import queries, topics
 from schemas.openadr_notifications.content import (
     TARGETED,
-    Change,
     Concerns,
+    ObjectChange,
     notification,
     with_targets,
     without_tokens,
@@ -31,7 +31,7 @@ SeenTargets = dict[tuple[str, str], set[str]]
 
 
 def queue_for_broker(
-    connection: Connection, changes: Sequence[Change], now: datetime, concerns: Concerns | None = None
+    connection: Connection, changes: Sequence[ObjectChange], now: datetime, concerns: Concerns | None = None
 ) -> None:
     """Queue notifications for the broker.
 
@@ -53,7 +53,7 @@ def queue_for_broker(
 
 
 def _messages(
-    connection: Connection, change: Change, concerns: Concerns | None
+    connection: Connection, change: ObjectChange, concerns: Concerns | None
 ) -> Iterator[tuple[list[str], Object]]:
     shown = without_tokens(change.changed)
     if concerns is None:
@@ -65,7 +65,7 @@ def _messages(
         yield [_own_stem(change)], notification(change, shown)
 
 
-def _stems_of_all(change: Change) -> list[str]:
+def _stems_of_all(change: ObjectChange) -> list[str]:
     """Where business logic is notified; one program is not there yet when it is made."""
     stems = [topics.of_all(topics.NOUNS[change.kind])]
     if change.kind == "PROGRAM":
@@ -75,7 +75,7 @@ def _stems_of_all(change: Change) -> list[str]:
     return stems
 
 
-def _own_stem(change: Change) -> str:
+def _own_stem(change: ObjectChange) -> str:
     """Where the client of a VEN is notified of it, or of a resource of it."""
     changed = change.changed
     own = (changed["id"],) if change.kind == "VEN" else (changed["venID"], "resources")
@@ -83,7 +83,7 @@ def _own_stem(change: Change) -> str:
 
 
 def _shown_to_vens(
-    connection: Connection, change: Change, concerns: Concerns | None
+    connection: Connection, change: ObjectChange, concerns: Concerns | None
 ) -> Iterator[tuple[list[str], Object]]:
     """Where VENs are notified, by what they see."""
     parts, is_deleted = NO_PARTS, change.operation == "DELETE"

@@ -14,7 +14,7 @@ TARGETED: tuple[ObjectType, ...] = ("PROGRAM", "EVENT")
 """Objects that VENs read by their targets; the others belong to one client."""
 
 
-class Change(Struct, frozen=True):
+class ObjectChange(Struct, frozen=True):
     """A change of an object: as business logic sees it, with all of its targets.
 
     `program_id`: of a report, if it is known; else it is looked up.
@@ -27,7 +27,7 @@ class Change(Struct, frozen=True):
     program_id: str | None = None
 
 
-def notification(change: Change, shown: Object) -> Object:
+def notification(change: ObjectChange, shown: Object) -> Object:
     return {
         "objectType": change.kind,
         "operation": change.operation,

@@ -6,13 +6,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from schemas.openadr_notifications.broker import queue_for_broker
-from schemas.openadr_notifications.content import Change, Concerns
+from schemas.openadr_notifications.content import Concerns, ObjectChange
 from schemas.openadr_notifications.subscribers import queue_for_subscribers
 
 
 def queue_notifications(
     connection: Connection,
-    changes: Sequence[Change],
+    changes: Sequence[ObjectChange],
     now: datetime,
     *,
     has_mqtt: bool,

@@ -17,8 +17,8 @@ from schemas.openadr import ObjectType, Operation
 from schemas.openadr_notifications import queries
 from schemas.openadr_notifications.content import (
     TARGETED,
-    Change,
     Concerns,
+    ObjectChange,
     notification,
     with_targets,
     without_tokens,
@@ -37,14 +37,14 @@ class Audience(Struct, frozen=True):
     parts: EventParts
 
     @classmethod
-    def of(cls, connection: Connection, change: Change) -> "Audience":
+    def of(cls, connection: Connection, change: ObjectChange) -> "Audience":
         parts = NO_PARTS
         if change.kind == "EVENT":
             is_deleted = change.operation == "DELETE"
             parts = parts_in_event(connection, change.changed["id"], even_if_over=is_deleted)
         return cls(_granted(connection, change.targets), parts)
 
-    def has(self, subscription: Row[Any], change: Change) -> bool:
+    def has(self, subscription: Row[Any], change: ObjectChange) -> bool:
         """Whether a subscription's client may read an object, and has subscribed to one of its targets."""
         if subscription.targets and not set(subscription.targets) & set(change.targets):
             return False
@@ -55,7 +55,7 @@ class Audience(Struct, frozen=True):
             return not change.targets or client_id in self.granted or client_id in self.parts.clients
         return bool(change.changed["clientID"] == client_id)
 
-    def shown(self, subscription: Row[Any], change: Change) -> Object:
+    def shown(self, subscription: Row[Any], change: ObjectChange) -> Object:
         """An object as a client sees it: without tokens of webhooks, others' targets, and others' shares."""
         if change.kind not in TARGETED or subscription.reads_all:
             return without_tokens(change.changed)
@@ -65,7 +65,7 @@ class Audience(Struct, frozen=True):
 
 
 def queue_for_subscribers(
-    connection: Connection, changes: Sequence[Change], now: datetime, concerns: Concerns | None = None
+    connection: Connection, changes: Sequence[ObjectChange], now: datetime, concerns: Concerns | None = None
 ) -> None:
     """Queue notifications for all webhooks that want them.
 
@@ -88,7 +88,7 @@ def queue_for_subscribers(
 
 
 def _deliveries(
-    connection: Connection, change: Change, subscriptions: Sequence[Row[Any]], now: datetime
+    connection: Connection, change: ObjectChange, subscriptions: Sequence[Row[Any]], now: datetime
 ) -> Iterator[dict[str, Any]]:
     audience = Audience.of(connection, change)
     for row in subscriptions:
@@ -104,7 +104,7 @@ def _deliveries(
                 }
 
 
-def _program(connection: Connection, change: Change) -> str | None:
+def _program(connection: Connection, change: ObjectChange) -> str | None:
     """The program that an object belongs to; VENs and resources belong to none."""
     if change.kind == "PROGRAM":
         return str(change.changed["id"])

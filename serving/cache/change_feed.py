@@ -34,7 +34,7 @@ MOST_CHANGES = 10_000
 """Longer backlogs, as of a process that nobody polls, become a change of everything."""
 
 
-class Backlog:
+class PendingChanges:
     """Changes that one follower has still to take."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class ChangeFeed:
         self._probe_channel = f"gridgate_probe_{secrets.token_hex(8)}"
         self._changes = changes
         self._clock = clock
-        self._backlogs: list[Backlog] = []
+        self._backlogs: list[PendingChanges] = []
         self._valid_until = float("-inf")
         self._change_count = -1
         self._waiting = threading.Lock()
@@ -99,9 +99,9 @@ class ChangeFeed:
         """Whether a listener is there."""
         return self._clock() <= self._valid_until
 
-    def follow(self) -> Backlog:
+    def follow(self) -> PendingChanges:
         """The changes from now on; the first is one of everything."""
-        backlog = Backlog()
+        backlog = PendingChanges()
         self._backlogs.append(backlog)
         return backlog
 

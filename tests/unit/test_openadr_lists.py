@@ -7,9 +7,9 @@ import pytest
 
 from serving.openadr.page import EventFilter, ObjectPage
 from serving.openadr.polling import answers
-from serving.openadr.polling.answers import MOST_EVENTS, MOST_QUERIES, Answer, ClientView, Copies
+from serving.openadr.polling.answers import MOST_EVENTS, MOST_QUERIES, ClientView, Copies, ListAnswer
 from serving.openadr.polling.copies import MOST_VARIANTS, EventCopy
-from serving.openadr.polling.queries import EventRow, PartRow
+from serving.openadr.polling.queries import EventCopyRow, PartRow
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 ASKING = {"intervals": [{"id": 0, "payloads": [{"type": "DISPATCH_SETPOINT_RELATIVE", "values": [-9.0]}]}]}
@@ -18,10 +18,10 @@ EVERYTHING = EventFilter()
 
 def row(
     object_id: str, targets: Sequence[str] = (), ends_at: datetime | None = None, event_id: str | None = None
-) -> EventRow:
+) -> EventCopyRow:
     body = {"programID": "p", "targets": list(targets), **ASKING}
     asks = (None, True, 9.0) if event_id else (None, False, None)
-    return EventRow(object_id, list(targets), body, NOW, NOW, "p", ends_at, event_id, *asks)
+    return EventCopyRow(object_id, list(targets), body, NOW, NOW, "p", ends_at, event_id, *asks)
 
 
 def viewed(*parts: tuple[str, float, bool], granted: Sequence[str] = ()) -> ClientView:
@@ -34,7 +34,7 @@ def body(copies: Copies, view: ClientView | None, wanted: EventFilter = EVERYTHI
     return answer.body
 
 
-def kept(view: ClientView) -> list[Answer]:
+def kept(view: ClientView) -> list[ListAnswer]:
     return list(view.answers.values())
 
 

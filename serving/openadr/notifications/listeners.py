@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation
-from schemas.openadr_notifications.content import Change
+from schemas.openadr_notifications.content import ObjectChange
 from schemas.openadr_notifications.queueing import queue_notifications
 from schemas.openadr_objects import Object
 from serving.openadr.objects import Listener
@@ -26,7 +26,7 @@ def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listene
         changed: Object,
         targets: Sequence[str],
     ) -> None:
-        change = Change(operation, kind, changed, targets)
+        change = ObjectChange(operation, kind, changed, targets)
         queue_notifications(connection, [change], clock(), has_mqtt=has_mqtt)
         _notify_lists(connection, kind, changed)
 

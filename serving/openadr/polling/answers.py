@@ -17,7 +17,7 @@ from serving.openadr.polling.copies import (
     EventIndex,
     Topic,
 )
-from serving.openadr.polling.queries import EventRow, PartRow
+from serving.openadr.polling.queries import EventCopyRow, PartRow
 
 MOST_EVENTS = 1_000
 """Longer lists are read from the database, and streamed."""
@@ -63,7 +63,7 @@ class JoinedResponse(CachedResponse):
         return compress(encoding, self.body)
 
 
-class Answer(Struct, frozen=True):
+class ListAnswer(Struct, frozen=True):
     """A list as it was at a stamp; it ends with a change of its topics, or by time."""
 
     stamp: int
@@ -82,7 +82,7 @@ class ClientView:
         self.granted = frozenset(map(sys.intern, granted))
         self.notified: tuple[str, ...] = ()
         self.shares_kw: dict[str, float] = {}
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, ListAnswer] = {}
         self.changed_at = 0
         for event_id, share_kw, is_notified in parts:
             self.set_part(sys.intern(event_id), share_kw, is_notified=is_notified)
@@ -109,7 +109,7 @@ class ClientView:
         self.notified = (*others, event_id) if is_notified else others
         return True
 
-    def keep(self, query: str, answer: Answer) -> int:
+    def keep(self, query: str, answer: ListAnswer) -> int:
         """How many bytes more are kept then."""
         before_bytes = self.kept_bytes
         if len(self.answers) >= MOST_QUERIES and query not in self.answers:
@@ -131,10 +131,10 @@ class Copies:
     A stamp counts refreshes: an answer is valid until a topic of its, or its client's view, has a later one.
     """
 
-    def __init__(self, rows: Iterable[EventRow]) -> None:
+    def __init__(self, rows: Iterable[EventCopyRow]) -> None:
         self._index = EventIndex(map(EventCopy, rows))
         self._views: dict[str, ClientView] = {}
-        self._shared: dict[tuple[bool, EventFilter], Answer] = {}
+        self._shared: dict[tuple[bool, EventFilter], ListAnswer] = {}
         self._changed_at: dict[Topic, int] = {}
         self._views_bytes = 0
         self._shared_bytes = 0
@@ -163,7 +163,7 @@ class Copies:
     def object_ids_of(self, event_ids: Iterable[str]) -> set[str]:
         return {self._index.by_event[each].object_id for each in event_ids if each in self._index.by_event}
 
-    def change_events(self, changed: Mapping[str, EventRow | None]) -> None:
+    def change_events(self, changed: Mapping[str, EventCopyRow | None]) -> None:
         """Replace some events by their object ids; None: it is not there any more."""
         copies = {object_id: None if row is None else EventCopy(row) for object_id, row in changed.items()}
         before = [self._index.by_object.get(object_id) for object_id in changed]
@@ -199,7 +199,9 @@ class Copies:
             answer = self._shared_answer(view, wanted, now)
         return None if answer is None else answer.response
 
-    def _own_answer(self, view: ClientView, query: str, wanted: EventFilter, now: datetime) -> Answer | None:
+    def _own_answer(
+        self, view: ClientView, query: str, wanted: EventFilter, now: datetime
+    ) -> ListAnswer | None:
         kept = view.answers.get(query)
         if kept is not None and view.changed_at <= kept.stamp and self._is_valid(kept, now):
             return kept
@@ -208,7 +210,9 @@ class Copies:
             self._views_bytes += view.keep(query, answer)
         return answer
 
-    def _shared_answer(self, view: ClientView | None, wanted: EventFilter, now: datetime) -> Answer | None:
+    def _shared_answer(
+        self, view: ClientView | None, wanted: EventFilter, now: datetime
+    ) -> ListAnswer | None:
         """An answer that all clients get that have no part in any event, and may see these targets."""
         if view is not None and wanted.targets is not None:
             shown = view.granted.intersection(wanted.targets)
@@ -222,18 +226,18 @@ class Copies:
             self._share(key, answer, 0 if kept is None else kept.kept_bytes)
         return answer
 
-    def _share(self, key: tuple[bool, EventFilter], answer: Answer, replaced_bytes: int) -> None:
+    def _share(self, key: tuple[bool, EventFilter], answer: ListAnswer, replaced_bytes: int) -> None:
         if self._shared_bytes > MOST_SHARED_BYTES:
             self._shared, self._shared_bytes, replaced_bytes = {}, 0, 0
         self._shared[key] = answer
         self._shared_bytes += answer.kept_bytes - replaced_bytes
 
-    def _is_valid(self, answer: Answer, now: datetime) -> bool:
+    def _is_valid(self, answer: ListAnswer, now: datetime) -> bool:
         if answer.ends_at is not None and now >= answer.ends_at:
             return False
         return all(self._changed_at.get(topic, 0) <= answer.stamp for topic in answer.topics)
 
-    def _made(self, view: ClientView | None, wanted: EventFilter, now: datetime) -> Answer | None:
+    def _made(self, view: ClientView | None, wanted: EventFilter, now: datetime) -> ListAnswer | None:
         shown = _shown_targets(view, wanted)
         visible = [each for each in self._readable(view, wanted, shown) if _is_wanted(each, wanted, now)]
         ends = [each.ends_at for each in visible if each.ends_at is not None] if wanted.is_active else ()
@@ -244,7 +248,7 @@ class Copies:
         own_bytes = sum(len(part.json) for each, part in zip(page, parts, strict=True) if _is_own(each, view))
         response = JoinedResponse(parts, is_shared=view is None or not view.has_part)
         topics, ends_at = _topics(view, wanted, shown), min(ends, default=None)
-        return Answer(self.stamp, topics, ends_at, response, response.kept_bytes + own_bytes)
+        return ListAnswer(self.stamp, topics, ends_at, response, response.kept_bytes + own_bytes)
 
     def _readable(
         self, view: ClientView | None, wanted: EventFilter, shown: Collection[str]

@@ -10,7 +10,7 @@ from schemas.openadr_objects import shown
 from schemas.openadr_shares import Share, with_own_share
 from serving.http.responses import encode
 from serving.openadr.objects import with_shown_targets
-from serving.openadr.polling.queries import EventRow
+from serving.openadr.polling.queries import EventCopyRow
 
 MOST_VARIANTS = 64
 """Encodings of one event that are kept: clients with other targets see other ones."""
@@ -32,7 +32,7 @@ class Encoded(NamedTuple):
 class EventCopy:
     """One event as it is stored."""
 
-    def __init__(self, row: EventRow) -> None:
+    def __init__(self, row: EventCopyRow) -> None:
         self.order = (row.created_at, row.object_id)
         self.object_id = row.object_id
         self.targets = row.targets

@@ -32,7 +32,7 @@ OBJECT_IDS: BindParameter[Sequence[str]] = bindparam("object_ids", type_=Texts)
 EVENT_IDS: BindParameter[Sequence[str]] = bindparam("event_ids", type_=Texts)
 
 
-class EventRow(NamedTuple):
+class EventCopyRow(NamedTuple):
     """An event of OpenADR, and what it asks for if it is an event of ours that is not over (`is_live`)."""
 
     object_id: str
@@ -57,13 +57,13 @@ class PartRow(NamedTuple):
     is_notified: bool
 
 
-def all_events() -> Query[EventRow]:
-    return Query(EventRow, _EVENTS)
+def all_events() -> Query[EventCopyRow]:
+    return Query(EventCopyRow, _EVENTS)
 
 
-def some_events(object_ids: Sequence[str], event_ids: Sequence[str]) -> Query[EventRow]:
+def some_events(object_ids: Sequence[str], event_ids: Sequence[str]) -> Query[EventCopyRow]:
     """Events by the ids of their objects, and by those of the events of ours that they are."""
-    return Query(EventRow, _SOME_EVENTS, {"object_ids": list(object_ids), "event_ids": list(event_ids)})
+    return Query(EventCopyRow, _SOME_EVENTS, {"object_ids": list(object_ids), "event_ids": list(event_ids)})
 
 
 def size_of_events() -> Query[tuple[int]]:
@@ -88,7 +88,7 @@ def parts_of(client_id: str) -> Query[tuple[str, float, bool]]:
 
 def _events() -> Select[Any]:
     is_live = func.coalesce(_is_one_of(events.c.status, TO_COME), false())
-    copied = [EVENT[name] for name in EventRow._fields[:-2]]
+    copied = [EVENT[name] for name in EventCopyRow._fields[:-2]]
     of_ours = (is_live.label("is_live"), events.c.shared_reduction_kw.label("of_all_kw"))
     return (
         select(*copied, *of_ours)
